@@ -1,0 +1,199 @@
+"""System calls in the running process itself.
+
+`LocalSyscall` is the one `SyscallInterface` that needs no other process. All its coroutines finish without ever suspending, so an
+event loop is not necessary: `coro.send(None)` runs one to its end.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import weakref
+from _thread import get_ident
+from collections.abc import Sequence
+from typing import SupportsInt
+
+from rsyscall.native import _fast
+
+from rsyscall.near.abi import SYS
+from rsyscall.near.sysif import Syscall, SyscallInterface, raise_if_error
+
+__all__ = ["ForkedProcessError", "LocalSyscall", "WrongThreadError"]
+
+logger = logging.getLogger(__name__)
+
+_syscall = _fast.syscall
+
+# No thread has these as its ident: idents are addresses.
+_UNBOUND = 0
+_FORKED = -1
+_THREAD_ENDED = -2
+
+
+class WrongThreadError(RuntimeError):
+    """A `LocalSyscall` was used on another OS thread than the one it belongs to. No call was made."""
+
+
+class ForkedProcessError(RuntimeError):
+    """A `LocalSyscall` was used in a copy of its process made by fork(2). No call was made."""
+
+
+class LocalSyscall(SyscallInterface):
+    """Makes system calls in the running OS thread, at once: a call that blocks, blocks the whole event loop.
+
+    An instance belongs to the OS thread that first uses it, because much of what system calls act on belongs to a thread, and
+    because what is known above about the process would be wrong elsewhere. On any other thread it raises `WrongThreadError`, and
+    in a child made by `os.fork` it raises `ForkedProcessError`; make a new instance there.
+
+    Args:
+        log_calls: log every call and its result at debug level. By default, whether the logger of this module is enabled
+            for debug at this moment; asking it anew at each call would cost a good part of the call.
+    """
+
+    __slots__ = ("__weakref__", "_ident", "_thread_name", "_tid", "log_calls")
+
+    def __init__(self, log_calls: bool | None = None) -> None:
+        self.log_calls = logger.isEnabledFor(logging.DEBUG) if log_calls is None else log_calls
+        self._ident = _UNBOUND
+        self._tid = 0
+        self._thread_name = ""
+
+    def __repr__(self) -> str:
+        return f"LocalSyscall({self._describe_owner() if self._tid else 'not used yet'})"
+
+    async def syscall(
+        self,
+        number: SYS,
+        arg1: SupportsInt = 0,
+        arg2: SupportsInt = 0,
+        arg3: SupportsInt = 0,
+        arg4: SupportsInt = 0,
+        arg5: SupportsInt = 0,
+        arg6: SupportsInt = 0,
+    ) -> int:
+        """Make one system call in the running thread; never suspends, and is not a checkpoint.
+
+        Raises:
+            OSError: the kernel refused the call.
+            WrongThreadError: this is not the thread that this interface belongs to.
+            ForkedProcessError: this is not the process that this interface belongs to.
+
+        manpage: syscall(2)
+        """
+        if get_ident() != self._ident:
+            self._bind()
+        if self.log_calls:
+            return self._logged_syscall(Syscall(number, arg1, arg2, arg3, arg4, arg5, arg6))
+        result = _syscall(number, arg1, arg2, arg3, arg4, arg5, arg6)
+        if result < 0:
+            return _check_negative(result)
+        return result
+
+    async def syscalls(self, calls: Sequence[Syscall]) -> list[int]:
+        """Make several system calls in order; see `SyscallInterface.syscalls`. Never suspends."""
+        if get_ident() != self._ident:
+            self._bind()
+        results = [
+            _syscall(call.number, call.arg1, call.arg2, call.arg3, call.arg4, call.arg5, call.arg6)
+            for call in calls
+        ]
+        if self.log_calls:
+            for call, result in zip(calls, results, strict=True):
+                logger.debug("%s -> %d", call, result)
+        return results
+
+    async def close_interface(self) -> None:
+        """Do nothing: the way to ourselves cannot be closed."""
+
+    def get_activity_fd(self) -> None:
+        """None: nobody else gives this thread work."""
+        return
+
+    async def read_memory(self, address: SupportsInt, length: int) -> bytes:
+        """Copy `length` bytes from `address` of our own memory. The range has to be readable: nothing checks it."""
+        if get_ident() != self._ident:
+            self._bind()
+        return _fast.read_memory(int(address), length)
+
+    async def write_memory(self, address: SupportsInt, data: bytes) -> None:
+        """Copy `data` to `address` in our own memory. The range has to be writable: nothing checks it."""
+        if get_ident() != self._ident:
+            self._bind()
+        _fast.write_memory(int(address), data)
+
+    def _logged_syscall(self, call: Syscall) -> int:
+        logger.debug("%s", call)
+        result = _syscall(call.number, *call.args())
+        logger.debug("%s -> %d", call, result)
+        return result if result >= 0 else _check_negative(result)
+
+    def _bind(self) -> None:
+        """Make the running thread the owner, or say why it cannot be."""
+        if self._ident == _FORKED:
+            raise ForkedProcessError(
+                f"this LocalSyscall belongs to {self._describe_owner()} of the process that forked this one "
+                f"(which is process {os.getpid()}); make a new LocalSyscall here"
+            )
+        if self._ident != _UNBOUND:
+            ended = ", which has ended" if self._ident == _THREAD_ENDED else ""
+            raise WrongThreadError(
+                f"this LocalSyscall belongs to {self._describe_owner()}{ended}; it was used on "
+                f"{_describe_thread(threading.current_thread().name, threading.get_native_id())}"
+            )
+        self._thread_name = threading.current_thread().name
+        self._tid = threading.get_native_id()
+        self._ident = get_ident()
+        _bound.add(self)
+        _end_of_thread().owned.add(self)
+
+    def _describe_owner(self) -> str:
+        return _describe_thread(self._thread_name, self._tid)
+
+
+def _describe_thread(name: str, tid: int) -> str:
+    return f"thread {tid} ({name})"
+
+
+def _check_negative(result: int) -> int:
+    """Raise the error that a negative result is, or return it as the unsigned number that it is."""
+    raise_if_error(result)
+    return result + 2**64
+
+
+class _EndOfThread:
+    """Lives in the locals of a thread; when the thread ends, what it owns belongs to nobody.
+
+    Without this, the interface would pass for one of a later thread, since idents are used again.
+    """
+
+    def __init__(self) -> None:
+        self.owned: weakref.WeakSet[LocalSyscall] = weakref.WeakSet()
+
+    def __del__(self) -> None:
+        for interface in self.owned:
+            if interface._ident > 0:
+                interface._ident = _THREAD_ENDED
+
+
+_thread_locals = threading.local()
+_bound: weakref.WeakSet[LocalSyscall] = weakref.WeakSet()
+
+
+def _end_of_thread() -> _EndOfThread:
+    try:
+        marker = _thread_locals.marker
+    except AttributeError:
+        marker = _thread_locals.marker = _EndOfThread()
+    assert isinstance(marker, _EndOfThread)
+    return marker
+
+
+def _mark_forked() -> None:
+    """In the child of a fork: nothing that was bound in the parent is usable here."""
+    for interface in _bound:
+        interface._ident = _FORKED
+    _bound.clear()
+
+
+os.register_at_fork(after_in_child=_mark_forked)

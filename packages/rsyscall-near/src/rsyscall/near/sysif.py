@@ -1,0 +1,232 @@
+"""Sending a system call to a process: the interface that everything above is built on, and its errors.
+
+Two kinds of failure are told apart. When the kernel refuses a call, that is an ordinary `OSError` and the way to the process is
+fine. When the way to the process is broken, that is a `SyscallError`, and it is permanent.
+"""
+
+from __future__ import annotations
+
+import abc
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, SupportsInt
+
+from rsyscall.near.abi import ABI, SYS, native_abi
+
+__all__ = [
+    "Syscall",
+    "SyscallError",
+    "SyscallHangup",
+    "SyscallInterface",
+    "SyscallSendError",
+    "UnusableSyscallInterface",
+    "raise_if_error",
+]
+
+MAX_ERRNO = 4095
+"""The kernel returns an error as a number from -4095 to -1; anything else, even if negative, is a result."""
+
+
+class SyscallError(Exception):
+    """The interface is broken for good: this call failed because of it and every later one will."""
+
+
+class SyscallHangup(SyscallError):
+    """The call was sent and the connection broke before its result arrived; nobody knows whether it was executed.
+
+    It is what a successful `execve` or `exit` looks like.
+    """
+
+
+class SyscallSendError(SyscallError):
+    """The call could not be sent: it was certainly not executed."""
+
+
+def raise_if_error(response: int) -> None:
+    """Raise the `OSError` that a raw result of the kernel stands for, if it stands for one.
+
+    Args:
+        response: what the kernel returned: -4095 to -1 is an error number, negated.
+
+    Raises:
+        OSError: of the subclass that belongs to the error number, such as `FileNotFoundError`.
+    """
+    if -MAX_ERRNO <= response < 0:
+        raise OSError(-response, os.strerror(-response))
+
+
+@dataclass(slots=True)
+class Syscall:
+    """One system call: its number and up to six arguments."""
+
+    number: SYS
+    arg1: SupportsInt = 0
+    arg2: SupportsInt = 0
+    arg3: SupportsInt = 0
+    arg4: SupportsInt = 0
+    arg5: SupportsInt = 0
+    arg6: SupportsInt = 0
+
+    def args(self) -> tuple[int, int, int, int, int, int]:
+        """The six arguments as integers."""
+        return (
+            int(self.arg1),
+            int(self.arg2),
+            int(self.arg3),
+            int(self.arg4),
+            int(self.arg5),
+            int(self.arg6),
+        )
+
+    def __str__(self) -> str:
+        """`name(a, b)`: trailing arguments that are the number 0 are left out."""
+        args = [self.arg1, self.arg2, self.arg3, self.arg4, self.arg5, self.arg6]
+        while args and isinstance(args[-1], int) and args[-1] == 0:
+            args.pop()
+        # str() of an IntEnum member is its number since Python 3.11
+        name = getattr(self.number, "name", self.number)
+        return f"{name}({', '.join(map(str, args))})"
+
+
+class SyscallInterface(abc.ABC):
+    """A way to make system calls in one process: this one, a child, or one on another host.
+
+    Whoever implements it keeps this promise: a call is either never sent, or it is sent and its caller resumes, with the result or
+    with the news that the connection is broken, only when that is known; not even cancellation makes it return earlier. Almost
+    every call has effects that the caller has to know of: a descriptor that was made, a child that was reaped, bytes that were
+    taken out of a pipe. To interrupt a call that is running, act on the process: with a signal the call returns EINTR; killing
+    the process is a `SyscallHangup`. Calls sent through one interface are executed in the order in which they were sent.
+    """
+
+    __slots__ = ()
+
+    abi: ABI = native_abi()
+    """The ABI of the process behind this interface."""
+
+    @abc.abstractmethod
+    async def syscall(
+        self,
+        number: SYS,
+        arg1: SupportsInt = 0,
+        arg2: SupportsInt = 0,
+        arg3: SupportsInt = 0,
+        arg4: SupportsInt = 0,
+        arg5: SupportsInt = 0,
+        arg6: SupportsInt = 0,
+    ) -> int:
+        """Make one system call in the target and wait for its result.
+
+        Args:
+            number: which call; if the target has another architecture, it is translated by name.
+            arg1: the arguments, anything that `int()` takes; negative numbers are passed in two's complement.
+
+        Returns:
+            The result, which is not negative.
+
+        Raises:
+            OSError: the kernel refused the call.
+            SyscallSendError: the call was not executed, since the target cannot be reached.
+            SyscallHangup: the target was lost after the call was sent.
+            UnsupportedSyscallError: the architecture of the target does not have this call; nothing was sent.
+
+        manpage: syscall(2)
+        """
+
+    async def syscalls(self, calls: Sequence[Syscall]) -> list[int]:
+        """Make several system calls, in order, as one submission.
+
+        A call is made whether those before it succeeded or not.
+
+        Returns:
+            For every call what the kernel returned, unchanged: -4095 to -1 is an error number, negated (see `raise_if_error`).
+
+        Raises:
+            SyscallError: the target was lost; how many of the calls were executed is not known.
+        """
+        results = []
+        for call in calls:
+            try:
+                result = await self.syscall(
+                    call.number, call.arg1, call.arg2, call.arg3, call.arg4, call.arg5, call.arg6
+                )
+            except OSError as error:
+                if error.errno is None:
+                    raise
+                result = -error.errno
+            results.append(result)
+        return results
+
+    @abc.abstractmethod
+    async def close_interface(self) -> None:
+        """Give up the way to the target. Calls under way raise `SyscallHangup`, later ones `SyscallSendError`.
+
+        Descriptors in the target are not closed by this.
+        """
+
+    @abc.abstractmethod
+    def get_activity_fd(self) -> Any | None:
+        """The descriptor in the target that becomes readable when more work is waiting for the target.
+
+        Whoever makes the target block has to watch this descriptor at the same time. None if there is no such descriptor. (A
+        handle of the handle layer, which this layer knows nothing about.)
+        """
+
+    async def read_memory(self, address: SupportsInt, length: int) -> bytes:
+        """Copy `length` bytes out of the memory of the target.
+
+        Raises:
+            OSError: EFAULT, if part of the range is not readable. (Not every interface can tell: one that copies within its own
+                address space crashes instead.)
+            SyscallError: the target was lost.
+            NotImplementedError: this interface carries no memory; reach it in another way.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot read the memory of its process")
+
+    async def write_memory(self, address: SupportsInt, data: bytes) -> None:
+        """Copy `data` into the memory of the target.
+
+        Raises:
+            OSError: EFAULT, if part of the range is not writable; a part before it may have been written. (Not every interface
+                can tell: one that copies within its own address space crashes instead.)
+            SyscallError: the target was lost.
+            NotImplementedError: this interface carries no memory; reach it in another way.
+        """
+        raise NotImplementedError(f"{type(self).__name__} cannot write the memory of its process")
+
+    def wrap_child(self, child: SyscallInterface, name: str) -> SyscallInterface:
+        """Called with the interface of each new child of this process; what it returns is used in its place.
+
+        An interface that watches the calls that go through it (a tracer) overrides this to watch those of the children too.
+
+        Args:
+            child: the interface of the new process.
+            name: how to call the new process in what people read.
+        """
+        return child
+
+
+class UnusableSyscallInterface(SyscallInterface):
+    """The interface of a process that there is no way to yet, or no longer: every call fails before it is sent."""
+
+    __slots__ = ()
+
+    async def syscall(
+        self,
+        number: SYS,
+        arg1: SupportsInt = 0,
+        arg2: SupportsInt = 0,
+        arg3: SupportsInt = 0,
+        arg4: SupportsInt = 0,
+        arg5: SupportsInt = 0,
+        arg6: SupportsInt = 0,
+    ) -> int:
+        """Raise `SyscallSendError`."""
+        raise SyscallSendError("this process has no usable syscall interface")
+
+    async def close_interface(self) -> None:
+        """Do nothing: there is nothing to close."""
+
+    def get_activity_fd(self) -> Any | None:
+        """Raise `SyscallError`: nobody can block in a process that cannot be reached."""
+        raise SyscallError("this process has no usable syscall interface, so it has no activity fd")
