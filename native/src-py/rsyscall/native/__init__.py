@@ -1,0 +1,65 @@
+"""The C part of rsyscall, as Python sees it.
+
+This layer is dangerous by nature: addresses are plain integers and nothing is checked. It holds
+
+* `syscall`, `read_memory`, `write_memory`: calls and memory of our own process;
+* `Hub` and `Ring`: driving a process that shares our memory through a ring in that memory;
+* `symbols`: addresses of the functions that a new process can be started on;
+* `stub_path()`: the static program `rsyscall-stub`, for processes that do not share our memory.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+from rsyscall.native import _fast
+from rsyscall.native._fast import Hub, Ring, read_memory, syscall, write_memory
+from rsyscall.native._raw import ffi, lib
+
+__all__ = [
+    "Hub",
+    "Ring",
+    "Symbols",
+    "ffi",
+    "lib",
+    "read_memory",
+    "stub_path",
+    "symbols",
+    "syscall",
+    "write_memory",
+]
+
+
+class Symbols(NamedTuple):
+    """Addresses of native functions in one address space."""
+
+    rsyscall_server: int
+    "`int (int infd, int outfd, struct rsys_origin *)`: serve the stream protocol."
+    rsyscall_persistent_server: int
+    "`int (int infd, int outfd, int listenfd)`: the same, reconnecting."
+    rsyscall_futex_helper: int
+    "`int (struct rsys_monitor *)`: turn futex words into events of an eventfd."
+    rsyscall_trampoline: int
+    "Where a new process starts; see `struct trampoline_stack`."
+    rsyscall_ring_server: int
+    "`int (struct rsys_ring *)`: serve a ring in shared memory."
+
+
+symbols = Symbols(*(lib.rsyscall_symbol(which) for which in range(5)))
+"""The functions in our own address space."""
+
+_fast.set_raw_syscall(int(ffi.cast("uintptr_t", ffi.addressof(lib, "rsyscall_raw_syscall"))))
+
+
+def stub_path() -> Path:
+    """Path of the static program `rsyscall-stub` that this distribution carries.
+
+    Raises:
+        FileNotFoundError: the distribution was built without it.
+    """
+    path = Path(str(resources.files("rsyscall.native").joinpath("rsyscall-stub")))
+    if not path.exists():
+        raise FileNotFoundError(f"rsyscall-stub is not at {path}: rsyscall-native was built without its program")
+    return path

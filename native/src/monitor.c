@@ -1,0 +1,87 @@
+/*
+ * The monitor: see struct rsys_monitor. It needs one descriptor, the eventfd, and gives up
+ * all others at once: a helper that kept its creator's table alive would keep pipes open
+ * that everybody believes closed.
+ */
+#include "execute.h"
+
+struct futex_waitv_ {
+	uint64_t value;
+	uint64_t address;
+	uint32_t flags;
+	uint32_t reserved;
+};
+
+#define FUTEX_32 2u	/* a 32-bit word; shared, because the kernel's own wake-up is */
+#define WAITV_MAX 128
+#ifndef __NR_futex_waitv
+#define __NR_futex_waitv 449
+#endif
+
+/* Frees the entries whose word is 0; returns how many there were, and fills the wait list. */
+static unsigned int collect(struct rsys_monitor *m, struct futex_waitv_ *waits, unsigned int *ret_n,
+			    unsigned int *ret_more)
+{
+	uint32_t count = __atomic_load_n(&m->count, __ATOMIC_ACQUIRE), i;
+	unsigned int fired = 0, n = 1;
+
+	*ret_more = 0;
+	for (i = 0; i < count; i++) {
+		uint64_t address = __atomic_load_n(&m->words[i], __ATOMIC_ACQUIRE);
+		uint32_t value;
+
+		if (!address)
+			continue;
+		value = __atomic_load_n((uint32_t *)address, __ATOMIC_ACQUIRE);
+		if (!value) {
+			/* The client may have taken the entry back meanwhile: then it is no longer ours. */
+			if (__atomic_compare_exchange_n(&m->words[i], &address, 0, 0, __ATOMIC_SEQ_CST,
+							__ATOMIC_RELAXED))
+				fired++;
+		} else if (n < WAITV_MAX) {
+			waits[n].value = value;
+			waits[n].address = address;
+			waits[n].flags = FUTEX_32;
+			waits[n].reserved = 0;
+			n++;
+		} else {
+			*ret_more = 1;
+		}
+	}
+	*ret_n = n;
+	return fired;
+}
+
+int rsyscall_futex_helper(struct rsys_monitor *m)
+{
+	struct futex_waitv_ waits[WAITV_MAX];
+	int32_t fd = m->eventfd;
+
+	if (!rsys_begin(&m->origin))
+		return 0;
+	if (fd > 0)
+		rsys_call3(__NR_close_range, 0, fd - 1, RSYS_CLOSE_RANGE_UNSHARE);
+	rsys_call3(__NR_close_range, fd + 1, RSYS_CLOSE_RANGE_ALL, RSYS_CLOSE_RANGE_UNSHARE);
+	__atomic_store_n(&m->running, 1, __ATOMIC_SEQ_CST);
+	for (;;) {
+		uint32_t control = __atomic_load_n(&m->control, __ATOMIC_SEQ_CST);
+		struct rsys_timespec pause = { 0, 1000000 };
+		unsigned int n, more;
+		uint64_t one = 1;
+		long ret;
+
+		if (collect(m, waits, &n, &more))
+			rsys_call3(__NR_write, fd, &one, 8);
+		waits[0].value = control;
+		waits[0].address = (uint64_t)&m->control;
+		waits[0].flags = FUTEX_32;
+		waits[0].reserved = 0;
+		if (!more) {
+			ret = rsys_call5(__NR_futex_waitv, waits, n, 0, 0, 0);
+			if (ret != -ENOSYS)
+				continue;
+		}
+		/* Too many words, or a kernel before 5.16: look at them all every millisecond. */
+		rsys_call4(__NR_futex, &m->control, RSYS_FUTEX_WAIT, control, n > 1 ? &pause : 0);
+	}
+}

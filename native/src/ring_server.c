@@ -1,0 +1,177 @@
+/*
+ * The server behind a ring in shared memory.
+ *
+ * Waking a sleeping process costs a hundred times what a call costs, so both sides spin for
+ * a bounded time before they sleep. Going to sleep is the classic two-flag handshake: write
+ * "I sleep", full barrier, look once more; the other side writes its news, full barrier,
+ * looks whether we sleep. One of the two always sees the other.
+ *
+ * A call may be about to close the descriptors that we are woken and heard by, because they
+ * are ordinary entries of this process' table. We notice and fall back to futexes.
+ */
+#include "execute.h"
+
+struct pollfd_ {
+	int32_t fd;
+	int16_t events, revents;
+};
+
+#define PAUSES_BEFORE_YIELD 64
+
+static int has_request(struct rsys_slot *slot, uint32_t seq)
+{
+	return __atomic_load_n(&slot->word, __ATOMIC_ACQUIRE) >> 32 == seq;
+}
+
+/* Until a request or a reason to look; 0 when the owner is gone. */
+static int park(struct rsys_ring *ring, struct rsys_slot *slot, uint32_t seq)
+{
+	int mode = ring->doorbell >= 0 ? RSYS_PARKED_DOORBELL : RSYS_PARKED_FUTEX;
+	int alive = 1;
+
+	__atomic_store_n(&ring->state, mode, __ATOMIC_SEQ_CST);
+	if (!has_request(slot, seq)) {
+		ring->parks++;
+		if (mode == RSYS_PARKED_FUTEX) {
+			rsys_call4(__NR_futex, &ring->state, RSYS_FUTEX_WAIT | RSYS_FUTEX_PRIVATE, mode, 0);
+		} else {
+			struct pollfd_ fds[2] = {
+				{ .fd = ring->doorbell, .events = RSYS_POLLIN },
+				{ .fd = ring->origin.owner_fd, .events = RSYS_POLLIN },
+			};
+			uint64_t count;
+
+			rsys_call5(__NR_ppoll, fds, 2, 0, 0, 8);
+			if (fds[0].revents & RSYS_POLLNVAL)
+				ring->doorbell = -1;
+			else if (fds[0].revents & RSYS_POLLIN)
+				rsys_call3(__NR_read, ring->doorbell, &count, 8);
+			if (fds[1].revents & RSYS_POLLNVAL)
+				ring->origin.owner_fd = -1;
+			else if (fds[1].revents & RSYS_POLLIN)
+				alive = 0;
+		}
+	}
+	__atomic_store_n(&ring->state, RSYS_RUNNING, __ATOMIC_SEQ_CST);
+	return alive;
+}
+
+static int wait_for_request(struct rsys_ring *ring, struct rsys_slot *slot, uint32_t seq, uint64_t *spin)
+{
+	uint64_t budget = ring->hub->server_spin;
+
+	for (;;) {
+		uint32_t cpu, pauses = 0;
+		uint64_t start = rsys_cycles(&cpu), now = start;
+
+		if (ring->server_cpu != cpu)
+			ring->server_cpu = cpu;
+		while (now - start < *spin) {
+			/* On the client's processor it cannot run while we spin. */
+			if (ring->client_cpu == cpu || (pauses >= PAUSES_BEFORE_YIELD && pauses % 8 == 0))
+				rsys_call0(__NR_sched_yield);
+			rsys_pause();
+			pauses++;
+			if (has_request(slot, seq)) {
+				if (*spin < budget)
+					*spin *= 2;
+				return 1;
+			}
+			if (pauses % 16 == 0 || ring->client_cpu == cpu) {
+				now = rsys_cycles(&cpu);
+				if (ring->server_cpu != cpu)
+					ring->server_cpu = cpu;
+			}
+		}
+		/* Calls that come this seldom are not worth a whole budget each. */
+		if (*spin > budget / 4)
+			*spin /= 2;
+		if (!park(ring, slot, seq))
+			return 0;
+		if (has_request(slot, seq))
+			return 1;
+	}
+}
+
+/* Somebody waits in the event loop: put this ring on the hub's stack and wake the loop. */
+static void announce(struct rsys_ring *ring)
+{
+	struct rsys_hub *hub = ring->hub;
+	uint64_t head, one = 1;
+
+	if (__atomic_exchange_n(&ring->queued, 1, __ATOMIC_SEQ_CST))
+		return;
+	head = __atomic_load_n(&hub->ready, __ATOMIC_RELAXED);
+	do {
+		ring->ready_next = head;
+	} while (!__atomic_compare_exchange_n(&hub->ready, &head, (uint64_t)ring, 0, __ATOMIC_SEQ_CST,
+					      __ATOMIC_RELAXED));
+	if (ring->completion >= 0 && rsys_call3(__NR_write, ring->completion, &one, 8) != -EBADF)
+		return;
+	ring->completion = -1;
+	__atomic_fetch_add(&hub->word, 1, __ATOMIC_SEQ_CST);
+	rsys_call3(__NR_futex, &hub->word, RSYS_FUTEX_WAKE, 1);
+}
+
+/* Our two descriptors are entries of a table that the client may rearrange as it likes. */
+static void forget_replaced(struct rsys_ring *ring, uint32_t first, uint32_t last)
+{
+	if (ring->doorbell >= 0 && (uint32_t)ring->doorbell >= first && (uint32_t)ring->doorbell <= last)
+		ring->doorbell = -1;
+	if (ring->completion >= 0 && (uint32_t)ring->completion >= first && (uint32_t)ring->completion <= last)
+		ring->completion = -1;
+	if (ring->origin.owner_fd >= 0 && (uint32_t)ring->origin.owner_fd >= first &&
+	    (uint32_t)ring->origin.owner_fd <= last)
+		ring->origin.owner_fd = -1;
+}
+
+static long execute(struct rsys_ring *ring, uint32_t nr, const int64_t *args)
+{
+	switch (nr) {
+	case __NR_close:
+		forget_replaced(ring, args[0], args[0]);
+		break;
+#ifdef __NR_dup2
+	case __NR_dup2:
+#endif
+	case __NR_dup3:
+		forget_replaced(ring, args[1], args[1]);
+		break;
+	case __NR_close_range:
+		if (!(args[2] & RSYS_CLOSE_RANGE_CLOEXEC))
+			forget_replaced(ring, args[0], args[1]);
+		break;
+	}
+	return rsys_execute(&ring->origin, nr, args);
+}
+
+int rsyscall_ring_server(struct rsys_ring *ring)
+{
+	uint64_t spin = ring->hub->server_spin;
+	uint32_t seq = 1;
+
+	if (!rsys_begin(&ring->origin))
+		return 0;
+	for (;; seq++) {
+		struct rsys_slot *slot = &ring->slots[seq % RSYS_RING_SLOTS];
+		uint32_t nr;
+		uint64_t count;
+
+		if (!has_request(slot, seq) && !wait_for_request(ring, slot, seq, &spin))
+			return 0;
+		nr = (uint32_t)slot->word;
+		if (nr == RSYS_NR_SHUTDOWN)
+			return 0;
+		/* A doorbell that rang for this request must not interrupt the call that it asks for. */
+		if (ring->doorbell_rung && __atomic_exchange_n(&ring->doorbell_rung, 0, __ATOMIC_SEQ_CST) &&
+		    ring->doorbell >= 0)
+			rsys_call3(__NR_read, ring->doorbell, &count, 8);
+		slot->result = execute(ring, nr, slot->args);
+		ring->executed = seq;
+		__atomic_store_n(&slot->word, (uint64_t)seq << 32 | RSYS_SLOT_DONE, __ATOMIC_SEQ_CST);
+		if (__atomic_load_n(&ring->client_waits, __ATOMIC_SEQ_CST)) {
+			__atomic_store_n(&ring->client_waits, 0, __ATOMIC_SEQ_CST);
+			announce(ring);
+		}
+	}
+}

@@ -1,0 +1,142 @@
+/*
+ * The structures that our Python and C code, on both sides, agree on.
+ */
+#ifndef RSYSCALL_H
+#define RSYSCALL_H
+
+#include <stdint.h>
+
+/* ---- How a driven process is started ------------------------------------------------ */
+
+/* Facts that every driven process checks or keeps; the creator fills them in. */
+struct rsys_origin {
+	int32_t owner_fd;	/* pidfd of the program that owns us, or -1 */
+	int32_t parent_pid;	/* getppid() must answer this (0: parent outside our pid namespace); -1: unknown */
+	uint32_t creds_changed;	/* set by us, before the first call that may change credentials */
+	int32_t dumpable;	/* PR_GET_DUMPABLE of the shared memory before that call */
+	uint64_t sigmask;	/* valid with RESET_SIGNALS: the mask to go back to */
+	uint32_t flags;
+	uint32_t reserved;
+};
+
+/* clone3 could not clear the handlers: reset them by hand, then set `sigmask` (all is blocked until then) */
+#define RSYS_ORIGIN_RESET_SIGNALS 1u
+
+/* ---- The stream protocol -------------------------------------------------------------- */
+
+#define RSYS_MAGIC "RSYSCALL"
+#define RSYS_VERSION 1
+#define RSYS_MAX_TRANSFER (1u << 20)
+#define RSYS_SYMBOLS 8
+
+enum { RSYS_OP_CALL = 1, RSYS_OP_WRITE = 2, RSYS_OP_READ = 3 };
+
+struct rsys_hello {
+	char magic[8];
+	uint32_t version;
+	uint32_t length;	/* of the whole greeting, environment included */
+	uint32_t machine;	/* e_machine of ELF */
+	uint32_t page_size;
+	int32_t pid;
+	uint32_t uid;
+	uint32_t gid;
+	uint32_t env_count;
+	uint64_t sigmask;
+	uint64_t symbols[RSYS_SYMBOLS];
+};
+
+struct rsys_request {
+	uint32_t op;
+	uint32_t reserved;
+	uint64_t number;	/* of the call, or the address */
+	uint64_t args[6];
+};
+
+struct rsys_response {
+	int64_t result;
+	uint64_t length;	/* of the payload that follows */
+};
+
+/* ---- The ring ------------------------------------------------------------------------- */
+
+/*
+ * One call is one cache line. `word` is sequence << 32 | DONE | number: the client writes
+ * the arguments and then the word, the server writes the result and then the word with DONE.
+ */
+struct rsys_slot {
+	uint64_t word;
+	int64_t args[6];
+	int64_t result;
+};
+
+#define RSYS_SLOT_DONE 0x80000000u
+#define RSYS_RING_SLOTS 128u
+#define RSYS_NR_SHUTDOWN 0x7fffffffu	/* not a call: the server returns */
+
+enum { RSYS_RUNNING = 0, RSYS_PARKED_DOORBELL = 1, RSYS_PARKED_FUTEX = 2 };
+
+/* What all rings of one program share. */
+struct rsys_hub {
+	_Alignas(64) uint64_t ready;	/* stack of rings with results that somebody waits for */
+	_Alignas(64) uint32_t word;	/* futex for those who cannot write to the eventfd any more */
+	int32_t eventfd;		/* wakes the event loop of the program */
+	uint64_t server_spin;		/* budget in cycles */
+};
+
+struct rsys_ring {
+	/* written by the server when it goes to sleep, by the client when it waits */
+	_Alignas(64) uint32_t state;	/* RSYS_RUNNING or how the server sleeps */
+	uint32_t client_waits;
+	uint32_t queued;		/* 1 while this ring is in the hub's ready stack */
+	uint32_t doorbell_rung;
+	/* written by the server only */
+	_Alignas(64) uint32_t server_cpu;
+	uint32_t executed;		/* sequence number of the last finished call */
+	uint64_t parks;
+	/* written by the client only */
+	_Alignas(64) uint32_t client_cpu;
+	uint32_t submitted;		/* sequence number of the last request */
+	uint32_t consumed;		/* sequence number of the last result taken */
+	uint32_t same_cpu, other_cpu, nudge_after;
+	uint32_t activity_watched;	/* somebody blocks in this process and watches the doorbell */
+	uint32_t client_spin;		/* adaptive budget in 1/16 of the whole */
+	/* set before the process starts */
+	_Alignas(64) struct rsys_hub *hub;
+	uint64_t ready_next;
+	int32_t doorbell;		/* eventfd, in the tables of both sides; -1: none */
+	int32_t completion;		/* the hub's eventfd in the server's table; -1: lost */
+	uint32_t ctid;			/* CLONE_CHILD_CLEARTID: 0 once the process left our memory */
+	int32_t pid;			/* in the client's pid namespace; 0: unknown */
+	struct rsys_origin origin;
+	_Alignas(64) struct rsys_slot slots[RSYS_RING_SLOTS];
+};
+
+/* ---- The monitor ---------------------------------------------------------------------- */
+
+#define RSYS_MONITOR_WORDS 1024
+
+/*
+ * One process per address space that turns futex words into events of a descriptor: the
+ * kernel announces that a process left our memory (exec or exit) by zeroing a word and
+ * waking its waiters, and by nothing else.
+ */
+struct rsys_monitor {
+	uint32_t control;	/* changed and woken by the client after each change below */
+	int32_t eventfd;
+	uint32_t count;		/* words[0..count) may be in use */
+	uint32_t running;
+	uint64_t words[RSYS_MONITOR_WORDS];	/* addresses of uint32_t; 0: free */
+	struct rsys_origin origin;
+};
+
+/* ---- Entry points --------------------------------------------------------------------- */
+
+long rsyscall_raw_syscall(long a1, long a2, long a3, long a4, long a5, long a6, long nr);
+void rsyscall_trampoline(void);
+int rsyscall_server(int infd, int outfd, struct rsys_origin *origin);
+int rsyscall_greeting_server(int infd, int outfd, char **envp);
+int rsyscall_persistent_server(int infd, int outfd, int listenfd);
+int rsyscall_ring_server(struct rsys_ring *ring);
+int rsyscall_futex_helper(struct rsys_monitor *monitor);
+
+#endif

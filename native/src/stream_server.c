@@ -1,0 +1,200 @@
+/*
+ * The server behind a byte stream: reads requests, makes the calls, writes the answers,
+ * strictly in order. Returns when the stream ends, whatever the reason.
+ */
+#include "execute.h"
+
+#define CHUNK 2048	/* of a memory transfer; it is on a stack of a few kilobytes */
+
+static int read_all(int fd, void *buf, size_t len)
+{
+	char *p = buf;
+
+	while (len) {
+		long n = rsys_call3(__NR_read, fd, p, len);
+
+		if (n == -EINTR)
+			continue;	/* a signal that was not meant for the connection */
+		if (n <= 0)
+			return -1;
+		p += n;
+		len -= n;
+	}
+	return 0;
+}
+
+static int write_all(int fd, const void *buf, size_t len)
+{
+	const char *p = buf;
+
+	while (len) {
+		/* MSG_NOSIGNAL: a client that went away must not kill us by SIGPIPE before we clean up. */
+		long n = rsys_call6(__NR_sendto, fd, p, len, 0x4000, 0, 0);
+
+		if (n == -ENOTSOCK)
+			n = rsys_call3(__NR_write, fd, p, len);
+		if (n == -EINTR)
+			continue;
+		if (n <= 0)
+			return -1;
+		p += n;
+		len -= n;
+	}
+	return 0;
+}
+
+static int respond(int fd, int64_t result, uint64_t length)
+{
+	struct rsys_response response = { result, length };
+
+	return write_all(fd, &response, sizeof(response));
+}
+
+/* Through the kernel, so that a bad address is an error and not the death of this process. */
+static long copy_own_memory(long nr, int pid, void *ours, uint64_t address, size_t len)
+{
+	struct rsys_iovec local = { ours, len }, remote = { (void *)address, len };
+	long n = rsys_call6(nr, pid, &local, 1, &remote, 1, 0);
+
+	return n < 0 ? n : n == (long)len ? 0 : -EFAULT;
+}
+
+static int serve_write(int infd, int outfd, int pid, uint64_t address, uint64_t length)
+{
+	char chunk[CHUNK];
+	long result = 0;
+	uint64_t done;
+
+	/* After a failed copy the rest of the payload is still read, to stay in step. */
+	for (done = 0; done < length;) {
+		size_t n = length - done < CHUNK ? length - done : CHUNK;
+
+		if (read_all(infd, chunk, n) < 0)
+			return -1;
+		if (result == 0)
+			result = copy_own_memory(__NR_process_vm_writev, pid, chunk, address + done, n);
+		done += n;
+	}
+	return respond(outfd, result < 0 ? result : (int64_t)length, 0);
+}
+
+static int serve_read(int outfd, int pid, uint64_t address, uint64_t length)
+{
+	char chunk[CHUNK];
+	uint64_t done;
+	long result = 0;
+
+	/* The result precedes the bytes: first see that all of it can be read. */
+	for (done = 0; done < length && result == 0;) {
+		size_t n = length - done < CHUNK ? length - done : CHUNK;
+
+		result = copy_own_memory(__NR_process_vm_readv, pid, chunk, address + done, n);
+		done += n;
+	}
+	if (result < 0)
+		return respond(outfd, result, 0);
+	if (respond(outfd, length, length) < 0)
+		return -1;
+	for (done = 0; done < length;) {
+		size_t n = length - done < CHUNK ? length - done : CHUNK;
+
+		/* Gone meanwhile (another process unmapped it): the answer cannot be taken back. */
+		if (length > CHUNK && copy_own_memory(__NR_process_vm_readv, pid, chunk, address + done, n) < 0)
+			return -1;
+		if (write_all(outfd, chunk, n) < 0)
+			return -1;
+		done += n;
+	}
+	return 0;
+}
+
+int rsyscall_server(int infd, int outfd, struct rsys_origin *origin)
+{
+	struct rsys_origin nobody = { .owner_fd = -1, .parent_pid = -1 };
+	struct rsys_request request;
+
+	if (!origin)
+		origin = &nobody;
+	if (!rsys_begin(origin))
+		return 0;
+	while (read_all(infd, &request, sizeof(request)) == 0) {
+		uint64_t length = request.args[0];
+		int err;
+
+		if (request.reserved != 0 || (request.op != RSYS_OP_CALL && length > RSYS_MAX_TRANSFER))
+			request.op = 0;
+		switch (request.op) {
+		case RSYS_OP_CALL:
+			err = respond(outfd, rsys_execute(origin, request.number, (int64_t *)request.args), 0);
+			break;
+		case RSYS_OP_WRITE:
+			err = serve_write(infd, outfd, rsys_call0(__NR_getpid), request.number, length);
+			break;
+		case RSYS_OP_READ:
+			err = serve_read(outfd, rsys_call0(__NR_getpid), request.number, length);
+			break;
+		default:
+			/* Out of step or not our client: nothing that follows can be trusted. */
+			respond(outfd, -EPROTO, 0);
+			return 0;
+		}
+		if (err < 0)
+			return 0;
+	}
+	return 0;
+}
+
+static size_t string_length(const char *s)
+{
+	size_t n = 0;
+
+	while (s[n])
+		n++;
+	return n;
+}
+
+/* For a process that does not share the client's memory: say who and where we are first. */
+int rsyscall_greeting_server(int infd, int outfd, char **envp)
+{
+	static const char magic[] = RSYS_MAGIC;
+	struct rsys_hello hello;
+	uint32_t i, count = 0, length = sizeof(hello);
+	unsigned char *p = (unsigned char *)&hello;
+
+	for (i = 0; i < sizeof(hello); i++)
+		((volatile unsigned char *)p)[i] = 0;
+	for (; envp[count]; count++)
+		length += 4 + string_length(envp[count]);
+	for (i = 0; i < 8; i++)
+		hello.magic[i] = magic[i];
+	hello.version = RSYS_VERSION;
+	hello.length = length;
+	hello.machine = RSYS_ELF_MACHINE;
+	hello.page_size = 4096;
+	hello.pid = rsys_call0(__NR_getpid);
+	hello.uid = rsys_call0(__NR_getuid);
+	hello.gid = rsys_call0(__NR_getgid);
+	hello.env_count = count;
+	rsys_call4(__NR_rt_sigprocmask, 0, 0, &hello.sigmask, 8);
+	hello.symbols[0] = (uint64_t)rsyscall_server;
+	hello.symbols[1] = (uint64_t)rsyscall_persistent_server;
+	hello.symbols[2] = (uint64_t)rsyscall_futex_helper;
+	hello.symbols[3] = (uint64_t)rsyscall_trampoline;
+	hello.symbols[4] = (uint64_t)rsyscall_ring_server;
+	if (write_all(outfd, &hello, sizeof(hello)) < 0)
+		return 1;
+	for (i = 0; i < count; i++) {
+		uint32_t n = string_length(envp[i]);
+
+		if (write_all(outfd, &n, sizeof(n)) < 0 || write_all(outfd, envp[i], n) < 0)
+			return 1;
+	}
+	return rsyscall_server(infd, outfd, 0);
+}
+
+/* The reconnecting server comes with the persistent threads; until then it ends with its stream. */
+int rsyscall_persistent_server(int infd, int outfd, int listenfd)
+{
+	(void)listenfd;
+	return rsyscall_server(infd, outfd, 0);
+}
