@@ -3,10 +3,11 @@
     python3 tools/abigen/generate.py --write     write the tables
     python3 tools/abigen/generate.py --check     exit 1 if a table in the tree is not what would be written
 
-The headers are the Debian packages named in `headers.lock`: used from `/usr` when that very version is installed, otherwise from
-the .deb, which is fetched once with `apt-get download` and checked against its sha256. A C compiler evaluates them: any gcc or
-clang for a 64-bit little-endian machine will do, because it is told to forget its own architecture and nothing it makes is run;
-the values are read out of the assembly text.
+The headers are the Debian packages named in `headers.lock`: used from `/usr` when that very version is
+installed, otherwise from the .deb, which is fetched once with `apt-get download` and checked against its
+sha256. A C compiler evaluates them: any gcc or clang for a 64-bit little-endian machine will do, because it
+is told to forget its own architecture and nothing it makes is run; the values are read out of the assembly
+text.
 """
 
 from __future__ import annotations
@@ -160,7 +161,7 @@ def data_member(deb: bytes) -> bytes:
 
 
 def find_headers(architecture: Architecture, pin: Pin, scratch: Path) -> Path:
-    """The include directory of an architecture's pinned headers, extracted into `scratch` if they are not installed."""
+    """The include directory of the pinned headers, extracted into `scratch` if they are not installed."""
     relative = Path(architecture.triplet) / "include"
     if installed_version(pin.package) == pin.version:
         return Path("/usr") / relative
@@ -296,7 +297,7 @@ def generate_table(architecture: Architecture, pin: Pin, include: Path) -> str:
     lines = [
         f"# {COMMAND}",
         f"# From {pin.package} {pin.version} and tools/abigen/newer_calls.py. Do not edit.",
-        f'"""What is particular to {architecture.name}: system call numbers, a few `O_*` flags, three layouts."""',
+        f'"""What is particular to {architecture.name}: call numbers, some `O_*` flags, three layouts."""',
         "",
         "from __future__ import annotations",
         "",

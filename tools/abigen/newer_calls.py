@@ -1,10 +1,12 @@
 """System calls that are newer than the pinned headers: the part of the tables kept by hand, up to Linux 6.18.
 
-Source of every line: the call tables of the kernel (`scripts/syscall.tbl`, shared by aarch64 and riscv64 since 6.11,
-`include/uapi/asm-generic/unistd.h` before that, and `arch/x86/entry/syscalls/syscall_64.tbl`) at the release named beside it.
-Since number 424 a new call has the same number on every architecture, except those that exist on one architecture only.
+Source of every line: the call tables of the kernel (`scripts/syscall.tbl`, shared by aarch64 and riscv64
+since 6.11, `include/uapi/asm-generic/unistd.h` before that, and `arch/x86/entry/syscalls/syscall_64.tbl`) at
+the release named beside it. Since number 424 a new call has the same number on every architecture, except
+those that exist on one architecture only.
 
-When the pinned headers move past a call, the generator checks its line here against them and says that the line can go.
+When the pinned headers move past a call, the generator checks its line here against them and says that the
+line can go.
 """
 
 from __future__ import annotations

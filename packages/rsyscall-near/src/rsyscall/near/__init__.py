@@ -1,23 +1,28 @@
 """System calls by number and number: identifiers, `SYS`, and the interface through which calls are made.
 
-The same number means different things in different processes. File descriptor 3 here is one file and file descriptor 3 in a
-child is another; address 0x1000 is different memory; pid 7 inside a container is some other process than pid 7 outside. Each of
-these numbers is looked up in something that belongs to a process: its file descriptor table, its address space, its pid namespace.
-The processor manual has the same distinction: a *near* pointer is an offset that relies on whatever segment happens to be
-selected, a *far* pointer says which segment it is for. Here too:
+The same number means different things in different processes. File descriptor 3 here is one file and file
+descriptor 3 in a child is another; address 0x1000 is different memory; pid 7 inside a container is some other
+process than pid 7 outside. Each of these numbers is looked up in something that belongs to a process: its
+file descriptor table, its address space, its pid namespace. The processor manual has the same distinction: a
+*near* pointer is an offset that relies on whatever segment happens to be selected, a *far* pointer says which
+segment it is for. Here too:
 
-* a **near** identifier is only the number, as the kernel takes it. It means nothing until somebody says in which process.
-* a **far** identifier is the number together with the table that gives it meaning. Those are in `rsyscall.far`, with the layer above.
+* a **near** identifier is only the number, as the kernel takes it. It means nothing until somebody says in
+  which process.
+* a **far** identifier is the number together with the table that gives it meaning. Those are in
+  `rsyscall.far`, with the layer above.
 * a **handle** is a far identifier that also knows a process to use it through, and owns what it names.
 
-This layer is the near one. It consists of the identifiers (`FileDescriptor`, `Address`, `Process`, ...), the numbers of the system
-calls (`SYS`, and `ABI` for processes of another architecture), and `SyscallInterface`: make this call in that process. Where the
-process is, is the business of the implementation; `LocalSyscall`, which is here, makes the calls in the running thread.
+This layer is the near one. It consists of the identifiers (`FileDescriptor`, `Address`, `Process`, ...), the
+numbers of the system calls (`SYS`, and `ABI` for processes of another architecture), and `SyscallInterface`:
+make this call in that process. Where the process is, is the business of the implementation; `LocalSyscall`,
+which is here, makes the calls in the running thread.
 
-**Nothing is checked here.** A `SyscallInterface` passes on whatever numbers it is given. A descriptor of another process, an address
-that was freed, or a pid that was used again is not noticed; the call acts on whatever the number happens to name in the process that
-executes it, which may be the memory that this interpreter runs in. Nothing is closed or freed for you either. The handle layer exists
-to make such mistakes impossible; use this one for what it does not cover, and with the care of a C programmer.
+**Nothing is checked here.** A `SyscallInterface` passes on whatever numbers it is given. A descriptor of
+another process, an address that was freed, or a pid that was used again is not noticed; the call acts on
+whatever the number happens to name in the process that executes it, which may be the memory that this
+interpreter runs in. Nothing is closed or freed for you either. The handle layer exists to make such mistakes
+impossible; use this one for what it does not cover, and with the care of a C programmer.
 """
 
 from __future__ import annotations

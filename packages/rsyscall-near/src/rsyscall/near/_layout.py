@@ -23,8 +23,9 @@ class StructField:
 class StructLayout:
     """Size in bytes and members, in order of offset, of a kernel structure on one architecture.
 
-    Members that carry nothing (padding, reserved space) are left out. Values are little-endian, as on every architecture that has
-    a table. A member is signed when the kernel headers of that architecture say so: `st_mtime`, for one, is unsigned on x86_64.
+    Members that carry nothing (padding, reserved space) are left out. Values are little-endian, as on every
+    architecture that has a table. A member is signed when the kernel headers of that architecture say so:
+    `st_mtime`, for one, is unsigned on x86_64.
     """
 
     name: str
@@ -33,7 +34,7 @@ class StructLayout:
 
     @cached_property
     def format(self) -> str:
-        """The format for `struct.Struct` that packs the members in the order of `fields`; gaps are filled with zero bytes."""
+        """The format for `struct.Struct` that packs the members in the order of `fields`, gaps as zeros."""
         parts = ["<"]
         position = 0
         for field in self.fields:

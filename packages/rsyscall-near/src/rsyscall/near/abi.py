@@ -1,8 +1,8 @@
 """What differs between the architectures a process can run on.
 
-A `SyscallInterface` says with its `abi` which architecture is behind it. Almost everything in the kernel's interface is the same
-on all of them; what is not, is here: the numbers of the system calls, a few `O_*` flags, the layouts of three structures, one
-order of arguments, and the page size.
+A `SyscallInterface` says with its `abi` which architecture is behind it. Almost everything in the kernel's
+interface is the same on all of them; what is not, is here: the numbers of the system calls, a few `O_*`
+flags, the layouts of three structures, one order of arguments, and the page size.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class UnsupportedSyscallError(LookupError):
-    """The architecture of the target process has no system call of this name. Raised before any call is made."""
+    """The architecture of the target has no system call of this name. Raised before any call is made."""
 
     def __init__(self, name: str, abi_name: str) -> None:
         super().__init__(f"{abi_name} has no system call {name}")
@@ -41,8 +41,8 @@ class UnsupportedSyscallError(LookupError):
 class ABI:
     """The binary interface between the kernel and the processes of one architecture.
 
-    The `O_*` attributes are the values that the kernel of that architecture gives to the flags that differ; all other flags are
-    the same everywhere.
+    The `O_*` attributes are the values that the kernel of that architecture gives to the flags that differ;
+    all other flags are the same everywhere.
     """
 
     name: str
@@ -84,7 +84,7 @@ class ABI:
             raise UnsupportedSyscallError(name, self.name) from None
 
     def supports(self, call: SYS | str) -> bool:
-        """Whether this architecture has a call of that name. (The kernel in use may still be too old for it.)"""
+        """Whether this architecture has a call of that name. (The kernel in use may be too old for it.)"""
         name = call if isinstance(call, str) else call.name
         return name in self.syscalls.__members__
 

@@ -1,7 +1,7 @@
 """System calls in the running process itself.
 
-`LocalSyscall` is the one `SyscallInterface` that needs no other process. All its coroutines finish without ever suspending, so an
-event loop is not necessary: `coro.send(None)` runs one to its end.
+`LocalSyscall` is the one `SyscallInterface` that needs no other process. All its coroutines finish without
+ever suspending, so an event loop is not necessary: `coro.send(None)` runs one to its end.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from typing import SupportsInt
 
 from rsyscall.native import _fast
-
 from rsyscall.near.abi import SYS
 from rsyscall.near.sysif import Syscall, SyscallInterface, raise_if_error
 
@@ -42,13 +41,15 @@ class ForkedProcessError(RuntimeError):
 class LocalSyscall(SyscallInterface):
     """Makes system calls in the running OS thread, at once: a call that blocks, blocks the whole event loop.
 
-    An instance belongs to the OS thread that first uses it, because much of what system calls act on belongs to a thread, and
-    because what is known above about the process would be wrong elsewhere. On any other thread it raises `WrongThreadError`, and
-    in a child made by `os.fork` it raises `ForkedProcessError`; make a new instance there.
+    An instance belongs to the OS thread that first uses it, because much of what system calls act on belongs
+    to a thread, and because what is known above about the process would be wrong elsewhere. On any other
+    thread it raises `WrongThreadError`, and in a child made by `os.fork` it raises `ForkedProcessError`; make
+    a new instance there.
 
     Args:
-        log_calls: log every call and its result at debug level. By default, whether the logger of this module is enabled
-            for debug at this moment; asking it anew at each call would cost a good part of the call.
+        log_calls: log every call and its result at debug level. By default, whether the logger of this module
+            is enabled for debug at this moment; asking it anew at each call would cost a good part of the
+            call.
     """
 
     __slots__ = ("__weakref__", "_ident", "_thread_name", "_tid", "log_calls")
@@ -111,13 +112,13 @@ class LocalSyscall(SyscallInterface):
         return
 
     async def read_memory(self, address: SupportsInt, length: int) -> bytes:
-        """Copy `length` bytes from `address` of our own memory. The range has to be readable: nothing checks it."""
+        """Copy `length` bytes from our own memory. The range has to be readable: nothing checks it."""
         if get_ident() != self._ident:
             self._bind()
         return _fast.read_memory(int(address), length)
 
     async def write_memory(self, address: SupportsInt, data: bytes) -> None:
-        """Copy `data` to `address` in our own memory. The range has to be writable: nothing checks it."""
+        """Copy `data` into our own memory. The range has to be writable: nothing checks it."""
         if get_ident() != self._ident:
             self._bind()
         _fast.write_memory(int(address), data)

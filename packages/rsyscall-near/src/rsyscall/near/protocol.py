@@ -1,11 +1,13 @@
-"""The byte stream protocol by which a process is driven, as pure encoding and decoding: nothing here reads or writes.
+"""The byte stream protocol by which a process is driven, as pure encoding and decoding without any I/O.
 
-One reliable byte stream goes each way. The server, the process that executes the calls, first sends a hello that says what it is.
-After that it answers requests strictly in order, and any number of them may be on the way. A request is 64 bytes and makes a system
-call, writes bytes to the memory of the server (they follow the request), or reads them. A response is 16 bytes, and bytes that were
-read follow it. Numbers are in the byte order of the machine, which is little-endian on all that are supported.
+One reliable byte stream goes each way. The server, the process that executes the calls, first sends a hello
+that says what it is. After that it answers requests strictly in order, and any number of them may be on the
+way. A request is 64 bytes and makes a system call, writes bytes to the memory of the server (they follow the
+request), or reads them. A response is 16 bytes, and bytes that were read follow it. Numbers are in the byte
+order of the machine, which is little-endian on all that are supported.
 
-Nothing that comes from the stream is trusted: whatever breaks the rules is a `ProtocolError`, after which the stream is of no use.
+Nothing that comes from the stream is trusted: whatever breaks the rules is a `ProtocolError`, after which the
+stream is of no use.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ VERSION = 1
 MAX_TRANSFER = 1 << 20
 """The most bytes that one request may write or read; larger transfers are split (`split_transfer`)."""
 MAX_HELLO = 16 << 20
-"""The longest hello that is accepted, in bytes. (The kernel lets an environment grow to 6 MiB with the usual stack limit.)"""
+"""The longest hello that is accepted, in bytes. (An environment ends at 6 MiB, usually.)"""
 
 _HELLO = struct.Struct("=8sIIIIiIIIQ8Q")
 _REQUEST = struct.Struct("=IIQ6Q")
@@ -127,8 +129,8 @@ class Hello:
 class HelloParser:
     """Takes the hello out of a stream that arrives in pieces of any size.
 
-    What comes before the hello is not skipped: a stream that begins with anything else (a password prompt, the greeting of a
-    shell) is refused at its first wrong byte, and the error shows what came.
+    What comes before the hello is not skipped: a stream that begins with anything else (a password prompt,
+    the greeting of a shell) is refused at its first wrong byte, and the error shows what came.
     """
 
     def __init__(self) -> None:
@@ -137,7 +139,7 @@ class HelloParser:
 
     @property
     def missing(self) -> int:
-        """How many more bytes certainly belong to the hello: reading no more than these never reads what follows it."""
+        """How many more bytes certainly belong to the hello; it is safe to read that many."""
         if self._done:
             return 0
         if len(self._buffer) < HELLO_SIZE:
@@ -146,7 +148,7 @@ class HelloParser:
 
     @property
     def rest(self) -> bytes:
-        """The bytes that came after the hello; they are the beginning of the responses. Empty until the hello is complete."""
+        """The bytes that came after the hello, the beginning of the responses."""
         return bytes(self._buffer) if self._done else b""
 
     def feed(self, data: bytes) -> Hello | None:
@@ -156,7 +158,8 @@ class HelloParser:
             The hello, once it is complete; None if more is needed.
 
         Raises:
-            ProtocolError: this is not a hello, or not one of this version, or its lengths contradict each other.
+            ProtocolError: this is not a hello, or not one of this version, or its lengths contradict each
+                other.
             RuntimeError: the hello was complete before.
         """
         if self._done:
@@ -326,11 +329,12 @@ class ResponseParser:
         """Take the next bytes of the stream.
 
         Returns:
-            The responses that are complete now, in order: the raw result (-4095 to -1 is an error number, negated; see
-            `raise_if_error`) and the bytes that were read, if any. A response is returned once.
+            The responses that are complete now, in order: the raw result (-4095 to -1 is an error number,
+            negated; see `raise_if_error`) and the bytes that were read, if any. A response is returned once.
 
         Raises:
-            ProtocolError: a response claims more bytes than one request may read, or not as many as it says it has read.
+            ProtocolError: a response claims more bytes than one request may read, or not as many as it says
+                it has read.
         """
         responses = []
         if self._buffer:

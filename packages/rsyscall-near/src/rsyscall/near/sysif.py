@@ -1,7 +1,7 @@
 """Sending a system call to a process: the interface that everything above is built on, and its errors.
 
-Two kinds of failure are told apart. When the kernel refuses a call, that is an ordinary `OSError` and the way to the process is
-fine. When the way to the process is broken, that is a `SyscallError`, and it is permanent.
+Two kinds of failure are told apart. When the kernel refuses a call, that is an ordinary `OSError` and the way
+to the process is fine. When the way to the process is broken, that is a `SyscallError`, and it is permanent.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class SyscallError(Exception):
 
 
 class SyscallHangup(SyscallError):
-    """The call was sent and the connection broke before its result arrived; nobody knows whether it was executed.
+    """The call was sent and the connection broke before its result arrived.
 
-    It is what a successful `execve` or `exit` looks like.
+    Nobody knows whether it was executed. It is what a successful `execve` or `exit` looks like.
     """
 
 
@@ -92,11 +92,12 @@ class Syscall:
 class SyscallInterface(abc.ABC):
     """A way to make system calls in one process: this one, a child, or one on another host.
 
-    Whoever implements it keeps this promise: a call is either never sent, or it is sent and its caller resumes, with the result or
-    with the news that the connection is broken, only when that is known; not even cancellation makes it return earlier. Almost
-    every call has effects that the caller has to know of: a descriptor that was made, a child that was reaped, bytes that were
-    taken out of a pipe. To interrupt a call that is running, act on the process: with a signal the call returns EINTR; killing
-    the process is a `SyscallHangup`. Calls sent through one interface are executed in the order in which they were sent.
+    Whoever implements it keeps this promise: a call is either never sent, or it is sent and its caller
+    resumes, with the result or with the news that the connection is broken, only when that is known; not even
+    cancellation makes it return earlier. Almost every call has effects that the caller has to know of: a
+    descriptor that was made, a child that was reaped, bytes that were taken out of a pipe. To interrupt a
+    call that is running, act on the process: with a signal the call returns EINTR; killing the process is a
+    `SyscallHangup`. Calls sent through one interface are executed in the order in which they were sent.
     """
 
     __slots__ = ()
@@ -139,7 +140,8 @@ class SyscallInterface(abc.ABC):
         A call is made whether those before it succeeded or not.
 
         Returns:
-            For every call what the kernel returned, unchanged: -4095 to -1 is an error number, negated (see `raise_if_error`).
+            For every call what the kernel returned, unchanged: -4095 to -1 is an error number, negated (see
+            `raise_if_error`).
 
         Raises:
             SyscallError: the target was lost; how many of the calls were executed is not known.
@@ -159,25 +161,25 @@ class SyscallInterface(abc.ABC):
 
     @abc.abstractmethod
     async def close_interface(self) -> None:
-        """Give up the way to the target. Calls under way raise `SyscallHangup`, later ones `SyscallSendError`.
+        """Give up the way to the target.
 
-        Descriptors in the target are not closed by this.
+        Calls under way raise `SyscallHangup`, later ones `SyscallSendError`. Descriptors in the target stay open.
         """
 
     @abc.abstractmethod
     def get_activity_fd(self) -> Any | None:
         """The descriptor in the target that becomes readable when more work is waiting for the target.
 
-        Whoever makes the target block has to watch this descriptor at the same time. None if there is no such descriptor. (A
-        handle of the handle layer, which this layer knows nothing about.)
+        Whoever makes the target block has to watch this descriptor at the same time. None if there is no such
+        descriptor. (A handle of the handle layer, which this layer knows nothing about.)
         """
 
     async def read_memory(self, address: SupportsInt, length: int) -> bytes:
         """Copy `length` bytes out of the memory of the target.
 
         Raises:
-            OSError: EFAULT, if part of the range is not readable. (Not every interface can tell: one that copies within its own
-                address space crashes instead.)
+            OSError: EFAULT, if part of the range is not readable. (Not every interface can tell: one that
+                copies within its own address space crashes instead.)
             SyscallError: the target was lost.
             NotImplementedError: this interface carries no memory; reach it in another way.
         """
@@ -187,8 +189,8 @@ class SyscallInterface(abc.ABC):
         """Copy `data` into the memory of the target.
 
         Raises:
-            OSError: EFAULT, if part of the range is not writable; a part before it may have been written. (Not every interface
-                can tell: one that copies within its own address space crashes instead.)
+            OSError: EFAULT, if part of the range is not writable; a part before it may have been written.
+                (Not every interface can tell: one that copies within its own address space crashes instead.)
             SyscallError: the target was lost.
             NotImplementedError: this interface carries no memory; reach it in another way.
         """
@@ -197,7 +199,8 @@ class SyscallInterface(abc.ABC):
     def wrap_child(self, child: SyscallInterface, name: str) -> SyscallInterface:
         """Called with the interface of each new child of this process; what it returns is used in its place.
 
-        An interface that watches the calls that go through it (a tracer) overrides this to watch those of the children too.
+        An interface that watches the calls that go through it (a tracer) overrides this to watch those of the
+        children too.
 
         Args:
             child: the interface of the new process.
@@ -207,7 +210,7 @@ class SyscallInterface(abc.ABC):
 
 
 class UnusableSyscallInterface(SyscallInterface):
-    """The interface of a process that there is no way to yet, or no longer: every call fails before it is sent."""
+    """The interface of a process that cannot be reached yet, or no longer: every call fails unsent."""
 
     __slots__ = ()
 

@@ -1,7 +1,7 @@
 """Identifiers as the kernel takes and returns them.
 
-They are values: immutable, hashable, compared by value, and they own nothing. What they name depends on the process that uses them,
-and nothing here says which process that is.
+They are values: immutable, hashable, compared by value, and they own nothing. What they name depends on the
+process that uses them, and nothing here says which process that is.
 """
 
 from __future__ import annotations
@@ -83,13 +83,17 @@ class Address:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class MemoryMapping:
-    """A range of pages in some address space: its address, its length and the size of its pages, all in bytes.
+    """A range of pages in some address space.
 
-    The page size is part of the identity because the kernel silently rounds up the length given to munmap(2): with a wrong idea of
-    the page size it removes more than was meant, and it does not say what the page size of a mapping is.
+    Address, length and page size are in bytes.
+
+    The page size is part of the identity because the kernel silently rounds up the length given to munmap(2):
+    with a wrong idea of the page size it removes more than was meant, and it does not say what the page size
+    of a mapping is.
 
     Raises:
-        ValueError: the address or the length is not a multiple of the page size. (An empty range may start anywhere.)
+        ValueError: the address or the length is not a multiple of the page size. (An empty range may start
+            anywhere.)
     """
 
     address: int

@@ -11,7 +11,12 @@ ARCHITECTURES = ("x86_64", "aarch64", "riscv64")
 
 
 def choose_architecture(system: str, machine: str, bits: int) -> str:
-    """The name of the table for a machine, given the operating system, the machine as uname(2) says, and the word size.
+    """The name of the table for a machine.
+
+    Args:
+        system: the operating system as `sys.platform` has it.
+        machine: the machine as uname(2) has it.
+        bits: the word size of the interpreter.
 
     Raises:
         ImportError: there is no table for it.

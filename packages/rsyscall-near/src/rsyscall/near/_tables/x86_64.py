@@ -1,6 +1,6 @@
 # python3 tools/abigen/generate.py --write
 # From linux-libc-dev-amd64-cross 6.1.4-1cross1 and tools/abigen/newer_calls.py. Do not edit.
-"""What is particular to x86_64: system call numbers, a few `O_*` flags, three layouts."""
+"""What is particular to x86_64: call numbers, some `O_*` flags, three layouts."""
 
 from __future__ import annotations
 
