@@ -1,0 +1,50 @@
+"""Build the two extension modules and the static program of rsyscall-native.
+
+`rsyscall.native._raw` is made by cffi (ffi_build.py), `rsyscall.native._fast` is written against the limited
+C API; both are abi3, so one wheel serves every supported Python. `rsyscall-stub` is a program without libc:
+the Makefile builds it into the package, from where it is installed as package data.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
+
+# The oldest supported Python, as the limited API spells it and as the wheel's tag does.
+LIMITED_API = "0x030A0000"
+WHEEL_TAG = "cp310"
+
+
+class BuildWithStub(build_py):
+    """Build the static program before the package data is collected."""
+
+    def run(self) -> None:
+        """Run `make stub`, then collect."""
+        make = os.environ.get("MAKE", "make")
+        try:
+            subprocess.run([make, "stub"], check=True)
+        except FileNotFoundError:
+            raise SystemExit(
+                f"rsyscall-native: {make!r} is needed to build rsyscall-stub; install make and gcc"
+            ) from None
+        super().run()
+
+
+setup(
+    cmdclass={"build_py": BuildWithStub},
+    cffi_modules=["ffi_build.py:ffibuilder"],
+    ext_modules=[
+        Extension(
+            "rsyscall.native._fast",
+            sources=["src/fastmodule.c"],
+            include_dirs=["src"],
+            define_macros=[("Py_LIMITED_API", LIMITED_API)],
+            extra_compile_args=["-std=gnu11", "-O2", "-fvisibility=hidden"],
+            py_limited_api=True,
+        ),
+    ],
+    options={"bdist_wheel": {"py_limited_api": WHEEL_TAG}},
+)

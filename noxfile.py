@@ -1,0 +1,343 @@
+"""Build, check and test each distribution against exactly what it depends on.
+
+`./run SESSION...` makes a private environment with nox and runs `nox -s SESSION...`; `./run -l` lists the
+sessions.
+
+Own wheels are built once (the cache is keyed by the contents of their sources) and installed with
+`--no-index --no-deps --force-reinstall`: our requirements on each other are never resolved from a package
+index, where the name `rsyscall` belongs to an old release of another project. `pip check` then says whether
+what was installed is what the distributions ask for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import nox
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # nox itself requires tomli on older Pythons
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parent
+CACHE = ROOT / ".nox" / "cache"
+CONSTRAINTS = ROOT / "tools" / "constraints.txt"
+
+# From the bottom to the top: each layer uses the ones before it. Layer -> (distribution, directory).
+LAYERS = {
+    "native": ("rsyscall-native", ROOT / "native"),
+    "near": ("rsyscall-near", ROOT / "packages/rsyscall-near"),
+    "handle": ("rsyscall-handle", ROOT / "packages/rsyscall-handle"),
+    "memory": ("rsyscall-memory", ROOT / "packages/rsyscall-memory"),
+    "thread": ("rsyscall-thread", ROOT / "packages/rsyscall-thread"),
+    "tasks": ("rsyscall-tasks", ROOT / "packages/rsyscall-tasks"),
+    "meta": ("rsyscall", ROOT / "packages/rsyscall"),
+}
+TRIO_LAYERS = {"thread", "tasks", "meta"}
+TEST_REQUIREMENTS = ["pytest", "pytest-timeout", "hypothesis"]
+SUPPORTED = ("3.10", "3.11", "3.12", "3.13")
+
+
+def _works(interpreter: str | Path, version: str) -> bool:
+    """Whether this is a Python of that version that runs (a version manager's shim may exist and not run)."""
+    command = [str(interpreter), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return False
+    return result.returncode == 0 and result.stdout.strip() == version
+
+
+def _find_interpreters() -> list[str]:
+    """Find the supported Pythons of this machine and make them known to nox by name.
+
+    They are looked for on PATH and where pyenv keeps them; links to them in one directory are put first on
+    PATH.
+    """
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    links = ROOT / ".nox" / "interpreters"
+    links.mkdir(parents=True, exist_ok=True)
+    found = []
+    for version in SUPPORTED:
+        candidates: list[str | Path] = []
+        if version == "{}.{}".format(*sys.version_info[:2]):
+            candidates.append(getattr(sys, "_base_executable", sys.executable))
+        if on_path := shutil.which(f"python{version}"):
+            candidates.append(on_path)
+        candidates += sorted(pyenv.glob(f"{version}.*/bin/python{version}"), reverse=True)
+        for candidate in candidates:
+            if _works(candidate, version):
+                link = links / f"python{version}"
+                if Path(candidate) != link:
+                    link.unlink(missing_ok=True)
+                    link.symlink_to(candidate)
+                found.append(version)
+                break
+    os.environ["PATH"] = f"{links}{os.pathsep}{os.environ['PATH']}"
+    return found
+
+
+PYTHONS = _find_interpreters()
+if not PYTHONS:
+    sys.exit(f"none of Python {', '.join(SUPPORTED)} is installed")
+MAIN = PYTHONS[-1] if sys.version_info[:2] > (3, 13) else "{}.{}".format(*sys.version_info[:2])
+OTHERS = [version for version in PYTHONS if version != MAIN]
+
+nox.needs_version = ">=2024.10.9"
+nox.options.sessions = ["tests"]
+nox.options.reuse_venv = "yes"
+nox.options.default_venv_backend = "virtualenv"
+
+
+# ---------------------------------------------------------------------------------------------- wheels
+
+
+def _project(directory: Path) -> dict[str, object]:
+    with open(directory / "pyproject.toml", "rb") as file:
+        project: dict[str, object] = tomllib.load(file)["project"]
+    return project
+
+
+def _sources(directory: Path) -> Iterator[Path]:
+    ignored = {"__pycache__", "build", "dist", ".pytest_cache", ".hypothesis"}
+    for path in sorted(directory.rglob("*")):
+        parts = path.relative_to(directory).parts
+        if path.is_dir() or ignored.intersection(parts) or any(part.endswith(".egg-info") for part in parts):
+            continue
+        if path.suffix in {".o", ".a", ".so", ".pyc"} or path.name == "rsyscall-stub":
+            continue
+        yield path
+
+
+def _fingerprint(directory: Path) -> str:
+    digest = hashlib.sha256(f"{platform.machine()} {sys.version}".encode())
+    for path in _sources(directory):
+        digest.update(f"{path.relative_to(directory)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def _builder() -> Path:
+    """Return the Python of an environment that has what building wheels takes."""
+    python = CACHE / "builder" / "bin" / "python"
+    stamp = CACHE / "builder" / "complete"
+    wanted = CONSTRAINTS.read_text()
+    if not stamp.exists() or stamp.read_text() != wanted:
+        subprocess.run([sys.executable, "-m", "virtualenv", "-q", "--clear", CACHE / "builder"], check=True)
+        requirements = ["build", "hatchling", "setuptools >= 77.0.3", "cffi >= 1.17"]
+        subprocess.run(
+            [python, "-m", "pip", "install", "-q", "-c", CONSTRAINTS, *requirements],
+            check=True,
+            stdout=sys.stderr,
+        )
+        stamp.write_text(wanted)
+    return python
+
+
+def _wheel(session: nox.Session, layer: str) -> Path:
+    """Build the wheel of a layer (through a source distribution) unless these sources were built before."""
+    name, directory = LAYERS[layer]
+    out = CACHE / "wheels" / f"{name}-{_fingerprint(directory)}"
+    if not list(out.glob("*.whl")):
+        session.log(f"building {name}")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch = out.with_suffix(".tmp")
+        shutil.rmtree(scratch, ignore_errors=True)
+        session.run(
+            *[str(_builder()), "-m", "build", "--no-isolation", "--outdir", str(scratch), str(directory)],
+            external=True,
+            silent=True,
+        )
+        shutil.rmtree(out, ignore_errors=True)
+        scratch.rename(out)
+    return next(out.glob("*.whl"))
+
+
+def _up_to(layer: str) -> list[str]:
+    names = list(LAYERS)
+    return names[: names.index(layer) + 1]
+
+
+def _third_party(layers: list[str]) -> list[str]:
+    """Return the run-time requirements of these layers on other projects."""
+    found: dict[str, None] = {}
+    for layer in layers:
+        dependencies = _project(LAYERS[layer][1])["dependencies"]
+        assert isinstance(dependencies, list)
+        found.update(dict.fromkeys(d for d in dependencies if not d.startswith("rsyscall")))
+    return list(found)
+
+
+_installed: set[tuple[str, str]] = set()
+
+
+def _install(session: nox.Session, layer: str, *requirements: str) -> None:
+    """Install a layer and those below it as wheels, and what they and the tests need from others."""
+    key = (session.name, layer)
+    if key in _installed:
+        return
+    layers = _up_to(layer)
+    wheels = [str(_wheel(session, name)) for name in layers]
+    session.install("-c", str(CONSTRAINTS), *_third_party(layers), *requirements)
+    session.install("--no-index", "--no-deps", "--force-reinstall", *wheels)
+    session.run("python", "-m", "pip", "check", silent=True)
+    _installed.add(key)
+
+
+def _check_nothing_above(session: nox.Session, layer: str) -> None:
+    """Fail if a module of a higher layer, or trio below the thread layer, can be imported."""
+    own = _up_to(layer)
+    forbidden = [] if layer in TRIO_LAYERS else ["trio", "outcome"]
+    for name, (_, directory) in LAYERS.items():
+        if name in own:
+            continue
+        for path in sorted((directory / "src/rsyscall").iterdir()):
+            if path.is_dir() and path.name != "__pycache__":
+                forbidden.append(f"rsyscall.{path.name}")
+            elif path.suffix == ".py" and path.stem != "__init__":
+                forbidden.append(f"rsyscall.{path.stem}")
+    program = (
+        "import importlib.util, sys\n"
+        "there = [name for name in sys.argv[1:] if importlib.util.find_spec(name)]\n"
+        "sys.exit('importable, but not below this layer: ' + ', '.join(there) if there else 0)\n"
+    )
+    session.run("python", "-c", program, *forbidden, silent=True)
+
+
+# ---------------------------------------------------------------------------------------------- tests
+
+
+def _pytest(session: nox.Session, *arguments: str, layer: str | None = None) -> None:
+    env = {"PYTHONPATH": None, "PYTHONDEVMODE": None}
+    if layer is not None:
+        env["RSYSCALL_LAYER"] = layer
+    session.chdir(ROOT)
+    session.run("python", "-m", "pytest", *arguments, *session.posargs, env=env)
+
+
+def _test_layer(session: nox.Session, layer: str) -> None:
+    requirements = list(TEST_REQUIREMENTS)
+    if layer in TRIO_LAYERS:
+        requirements.append("pytest-trio")
+    _install(session, layer, *requirements)
+    _check_nothing_above(session, layer)
+    _pytest(session, f"tests/{layer}", "tests/layers", layer=layer)
+
+
+@nox.session(python=PYTHONS)
+def native(session: nox.Session) -> None:
+    """The C part: its own test program (`make check`), then the Python side of it."""
+    session.run("make", "-C", str(ROOT / "native"), "check", external=True)
+    _test_layer(session, "native")
+
+
+@nox.session(python=PYTHONS)
+def near(session: nox.Session) -> None:
+    """rsyscall-near with nothing above it."""
+    _test_layer(session, "near")
+
+
+@nox.session(python=PYTHONS)
+def handle(session: nox.Session) -> None:
+    """rsyscall-handle with nothing above it."""
+    _test_layer(session, "handle")
+
+
+@nox.session(python=PYTHONS)
+def memory(session: nox.Session) -> None:
+    """rsyscall-memory with nothing above it."""
+    _test_layer(session, "memory")
+
+
+@nox.session(python=PYTHONS)
+def thread(session: nox.Session) -> None:
+    """rsyscall-thread with nothing above it."""
+    _test_layer(session, "thread")
+
+
+@nox.session(python=PYTHONS)
+def tasks(session: nox.Session) -> None:
+    """rsyscall-tasks with nothing above it."""
+    _test_layer(session, "tasks")
+
+
+@nox.session(python=PYTHONS)
+def meta(session: nox.Session) -> None:
+    """The whole: the meta package and the command line."""
+    _test_layer(session, "meta")
+
+
+@nox.session(python=PYTHONS)
+def suite(session: nox.Session) -> None:
+    """All tests in one environment with everything installed."""
+    _install(session, "meta", *TEST_REQUIREMENTS, "pytest-trio")
+    _pytest(session, "tests")
+
+
+@nox.session(python=MAIN)
+def contract(session: nox.Session) -> None:
+    """Which of the promised names and signatures exist."""
+    _install(session, "meta", *TEST_REQUIREMENTS, "pytest-trio")
+    _pytest(session, "tests/contract")
+
+
+# ---------------------------------------------------------------------------------------------- static checks
+
+
+@nox.session(python=MAIN)
+def lint(session: nox.Session) -> None:
+    """ruff, the rules between the layers, and the facts that packaging repeats."""
+    _install(session, "meta", "ruff", "import-linter")
+    session.chdir(ROOT)
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("lint-imports")
+    session.run("python", "tools/checklayers.py")
+
+
+@nox.session(python=MAIN)
+def types(session: nox.Session) -> None:
+    """Mypy --strict and pyright on the packages, the typing tests, the examples and the tools."""
+    _install(session, "meta", "mypy", "pyright[nodejs]", "pytest", "hypothesis", "nox", "pytest-trio")
+    session.chdir(ROOT)
+    session.run("python", "tools/checktypes.py")
+
+
+# ---------------------------------------------------------------------------------------------- programs
+
+
+@nox.session(python=MAIN)
+def demo(session: nox.Session) -> None:
+    """The first example of the README."""
+    _install(session, "meta")
+    session.chdir(ROOT)
+    session.run("python", "examples/demo.py", *session.posargs, env={"PYTHONPATH": None})
+
+
+@nox.session(python=MAIN)
+def bench(session: nox.Session) -> None:
+    """The benchmarks; fails if a gate is missed."""
+    _install(session, "meta")
+    session.chdir(ROOT)
+    session.run("python", "-m", "benchmarks", *session.posargs, env={"PYTHONPATH": None})
+
+
+@nox.session(venv_backend="none")
+def tests(session: nox.Session) -> None:
+    """All that CI runs: static checks, each layer alone, all together on every Python, the demo."""
+    session.notify("lint")
+    session.notify("types")
+    for layer in LAYERS:
+        session.notify(f"{layer}-{MAIN}")
+    for version in [MAIN, *OTHERS]:
+        session.notify(f"suite-{version}")
+    session.notify("demo")
+    session.log(f"Pythons: {', '.join(PYTHONS)}; started {time.strftime('%H:%M:%S')}")

@@ -1,0 +1,289 @@
+"""What every test gets: a leak check, a private directory for temporary files, and no quiet skips in CI.
+
+This file imports nothing but pytest and the standard library: the tests of the lowest layers run without the
+rest.
+
+Leak check: file descriptors, child processes, mappings and temporary files are counted before and after every
+test. Counts that are higher after a garbage collection and a short wait fail the test. What a library makes
+once per program (the local thread's epoll instance, the monitor, pools) is made before the first count, see
+`warm_up`.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import shutil
+import signal
+import stat
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+# How long the traces of a test may take to go away: processes that were told to exit, sockets closed by a
+# reaper.
+SETTLE_SECONDS = 2.0
+# Private anonymous mappings also come and go with Python's and malloc's own arenas. A leak of one per child
+# or per call shows in a test that makes many; a test that leaks fewer than this is caught by the memory tests
+# of the benchmarks.
+ANONYMOUS_SLACK = 24
+
+# Skips that are right everywhere, CI included: what is missing there is not a program or a privilege.
+ALLOWED_SKIPS = re.compile(r"(Skipped: )?(architecture|kernel|python|python version)\b.*:", re.IGNORECASE)
+
+# The directories of tests that use the local thread.
+WARM = {"thread", "tasks", "meta", "integration"}
+
+IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers, and keep the temporary files of the tests in a directory of their own."""
+    config.addinivalue_line(
+        "markers",
+        "allow_leaks(reason): do not check this test for leaks; the reason says why it cannot be helped",
+    )
+    config.addinivalue_line("markers", "slow: takes more than a second; deselect with -m 'not slow'")
+    directory = tempfile.mkdtemp(prefix="rsyscall-tests-")
+    # Like /tmp itself: tests also make temporary files as another user.
+    os.chmod(directory, 0o1777)
+    config.stash[_TEMPORARY] = (directory, os.environ.get("TMPDIR"))
+    os.environ["TMPDIR"] = directory
+    tempfile.tempdir = None
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the directory of temporary files."""
+    found = config.stash.get(_TEMPORARY, None)
+    if found is None:
+        return
+    directory, before = found
+    if before is None:
+        os.environ.pop("TMPDIR", None)
+    else:
+        os.environ["TMPDIR"] = before
+    tempfile.tempdir = None
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+_TEMPORARY = pytest.StashKey["tuple[str, str | None]"]()
+_FAILED = pytest.StashKey[bool]()
+
+
+# ------------------------------------------------------------------------------------------ skips in CI
+
+
+def _forbid(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if not IN_CI or report.outcome != "skipped" or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if ALLOWED_SKIPS.match(reason):
+        return
+    report.outcome = "failed"
+    report.longrepr = f"nothing may be skipped in CI for want of a program or a privilege, but: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn skips into failures where everything that the tests need can be installed."""
+    report = yield
+    _forbid(report)
+    if report.failed:
+        item.stash[_FAILED] = True
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Do the same for modules that skip themselves."""
+    report = yield
+    _forbid(report)
+    return report
+
+
+# ------------------------------------------------------------------------------------------ the leak check
+
+
+@dataclass
+class Census:
+    """What this process holds at one moment."""
+
+    fds: dict[int, str]
+    children: dict[int, str]
+    mappings: list[str]
+    anonymous: int
+    files: set[str]
+
+
+def _fds() -> dict[int, str]:
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
+        except OSError:  # the one that the listing was read through
+            continue
+    return found
+
+
+def _children() -> dict[int, str]:
+    """Return pid -> name of all children of all our OS threads: zombies and __WCLONE ones too."""
+    pids: list[int] = []
+    for thread in os.listdir("/proc/self/task"):
+        try:
+            pids += map(int, Path(f"/proc/self/task/{thread}/children").read_text().split())
+        except FileNotFoundError:
+            continue
+    found = {}
+    for pid in pids:
+        try:
+            name, _, rest = Path(f"/proc/{pid}/stat").read_text().partition("(")[2].rpartition(")")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        found[pid] = f"{name} ({rest.split()[0]})"
+    return found
+
+
+def _mappings() -> tuple[list[str], int]:
+    """Return the mappings that stand for something, and the number of private anonymous ones.
+
+    Files of programs and libraries are left out: importing a module maps them, and they stay.
+    """
+    standing, anonymous = [], 0
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            fields = line.rstrip("\n").split(None, 5)
+            name = fields[5] if len(fields) > 5 else ""
+            if fields[1].endswith("s") or name.startswith(("/memfd:", "/dev/zero", "anon_inode:")):
+                standing.append(f"{fields[1]} {name or 'shared'} {fields[0]}")
+            elif not name or name.startswith("[anon"):
+                anonymous += 1
+    return standing, anonymous
+
+
+def _files() -> set[str]:
+    return {name for name in os.listdir(tempfile.gettempdir()) if not name.startswith("pytest-of-")}
+
+
+def _census() -> Census:
+    standing, anonymous = _mappings()
+    return Census(_fds(), _children(), standing, anonymous, _files())
+
+
+def _leaks(before: Census, after: Census) -> list[str]:
+    found = []
+    if len(after.fds) > len(before.fds):
+        new = [f"{fd} -> {what}" for fd, what in after.fds.items() if before.fds.get(fd) != what]
+        found.append(f"{len(after.fds) - len(before.fds)} file descriptors: {', '.join(new)}")
+    if len(after.children) > len(before.children):
+        new = [f"{pid} {what}" for pid, what in after.children.items() if pid not in before.children]
+        found.append(f"{len(after.children) - len(before.children)} children: {', '.join(new)}")
+    if len(after.mappings) > len(before.mappings):
+        new = sorted(set(after.mappings) - set(before.mappings))
+        found.append(f"{len(after.mappings) - len(before.mappings)} mappings: {', '.join(new)}")
+    if after.anonymous > before.anonymous + ANONYMOUS_SLACK:
+        found.append(f"{after.anonymous - before.anonymous} anonymous mappings")
+    if after.files - before.files:
+        found.append(f"temporary files: {', '.join(sorted(after.files - before.files))}")
+    return found
+
+
+def _settle(before: Census) -> list[str]:
+    """Collect garbage and wait until nothing is left over, or for as long as that may take."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    delay = 0.001
+    while True:
+        gc.collect()
+        leaks = _leaks(before, _census())
+        if not leaks or time.monotonic() > deadline:
+            return leaks
+        time.sleep(delay)
+        delay = min(delay * 2, 0.1)
+
+
+def _clean_up(before: Census) -> None:
+    """End and reap what a test left running, and remove its files, for the sake of the next test."""
+    for pid in set(_children()) - set(before.children):
+        try:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0x40000000)  # __WALL
+        except (ProcessLookupError, ChildProcessError):
+            pass
+    for name in _files() - before.files:
+        path = Path(tempfile.gettempdir()) / name
+        if stat.S_ISDIR(path.lstat().st_mode):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+@pytest.fixture(scope="session")
+def warm_up() -> None:
+    """Make what is made once per program, so that it does not count as a leak of the test that comes first.
+
+    That is: the local thread with its epoll instance and connection, the monitor of this address space, and
+    the first entries of the pools of rings and stacks. A directory of tests may have its own fixture of this
+    name.
+    """
+    try:
+        import trio
+
+        from rsyscall.tasks.local import local_thread
+    except ModuleNotFoundError:
+        return
+
+    async def clone_and_exit() -> None:
+        child = await local_thread.clone()
+        await child.exit(0)
+        await child.process.waitpid(_exited())
+
+    trio.run(clone_and_exit)
+
+
+def _exited() -> int:
+    from rsyscall.sys.wait import W
+
+    return W.EXITED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_collections() -> None:
+    """Leave what was imported so far out of the garbage collections around every test."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail the test if it leaves file descriptors, children, mappings or temporary files behind."""
+    if WARM.intersection(request.node.path.parts):
+        request.getfixturevalue("warm_up")
+    marker = request.node.get_closest_marker("allow_leaks")
+    if marker is not None and not (marker.args or marker.kwargs.get("reason")):
+        pytest.fail("allow_leaks wants a reason")
+    gc.collect()
+    before = _census()
+    yield
+    leaks = _settle(before)
+    if leaks:
+        _clean_up(before)
+        # A failed test keeps its frames, and with them what it held, until the end.
+        if marker is None and not request.node.stash.get(_FAILED, False):
+            pytest.fail("left behind: " + "; ".join(leaks))
+
+
+def pytest_report_header() -> str:
+    """Say what runs the tests."""
+    layer = os.environ.get("RSYSCALL_LAYER", "all")
+    kernel = os.uname()
+    machine = f"Linux {kernel.release} {kernel.machine}; uid {os.getuid()}"
+    return f"rsyscall layer: {layer}; {machine}; {sys.executable}"
