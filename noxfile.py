@@ -134,7 +134,7 @@ def _builder() -> Path:
         subprocess.run([sys.executable, "-m", "virtualenv", "-q", "--clear", CACHE / "builder"], check=True)
         requirements = ["build", "hatchling", "setuptools >= 77.0.3", "cffi >= 1.17"]
         subprocess.run(
-            [python, "-m", "pip", "install", "-q", "-c", CONSTRAINTS, *requirements],
+            [python, "-m", "pip", "install", "-qq", "-c", CONSTRAINTS, *requirements],
             check=True,
             stdout=sys.stderr,
         )
@@ -204,12 +204,7 @@ def _check_nothing_above(session: nox.Session, layer: str) -> None:
                 forbidden.append(f"rsyscall.{path.name}")
             elif path.suffix == ".py" and path.stem != "__init__":
                 forbidden.append(f"rsyscall.{path.stem}")
-    program = (
-        "import importlib.util, sys\n"
-        "there = [name for name in sys.argv[1:] if importlib.util.find_spec(name)]\n"
-        "sys.exit('importable, but not below this layer: ' + ', '.join(there) if there else 0)\n"
-    )
-    session.run("python", "-c", program, *forbidden, silent=True)
+    session.run("python", str(ROOT / "tools/checkabsent.py"), *forbidden, silent=True)
 
 
 # ---------------------------------------------------------------------------------------------- tests
