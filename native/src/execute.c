@@ -79,6 +79,8 @@ long rsys_execute(struct rsys_origin *origin, long nr, const int64_t *a)
 	case __NR_setfsuid:
 	case __NR_setfsgid:
 	case __NR_capset:
+	case __NR_setns:
+	case __NR_unshare:
 		return change_credentials(origin, nr, a);
 	}
 	/* Out of line, because a clone on a new stack returns there a second time. */

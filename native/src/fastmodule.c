@@ -235,7 +235,6 @@ struct trampoline_stack {
 typedef struct {
 	PyObject_HEAD
 	struct rsys_hub *hub;
-	struct rsys_monitor *monitor;
 	struct block *free, *abandoned;
 	struct block **collected;	/* popped from the ready stack, not handed to Python yet */
 	size_t n_collected, room_collected;
@@ -268,8 +267,8 @@ static PyObject *hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	int fd;
 	double client_us, server_us;
 	uint64_t rate;
-	size_t size = sizeof(struct rsys_hub) + sizeof(struct rsys_monitor);
-	char *memory;
+	size_t size = sizeof(struct rsys_hub);
+	void *memory;
 	Hub *self;
 
 	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "idd", names, &fd, &client_us, &server_us))
@@ -287,13 +286,11 @@ static PyObject *hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 		return NULL;
 	}
 	rate = cycles_per_us();
-	self->hub = (struct rsys_hub *)memory;
-	self->monitor = (struct rsys_monitor *)(memory + sizeof(struct rsys_hub));
-	self->hub->eventfd = fd;
+	self->hub = memory;
+	self->hub->monitor.eventfd = fd;
 	self->hub->server_spin = server_us * rate;
 	self->client_spin = client_us * rate;
 	self->hold_gil = HOLD_GIL_US * rate;
-	self->monitor->eventfd = fd;
 	self->thread = PyThread_get_thread_ident();
 	self->generation = fork_generation;
 	return (PyObject *)self;
@@ -427,6 +424,7 @@ typedef struct {
 	PyObject_HEAD
 	Hub *hub;
 	struct block *block;
+	int doorbell;	/* in our own table; -1: none */
 } Ring;
 
 static PyObject *hub_ring(PyObject *op, PyObject *unused)
@@ -450,11 +448,12 @@ static PyObject *hub_ring(PyObject *op, PyObject *unused)
 	Py_INCREF(hub);
 	self->hub = hub;
 	self->block = block;
+	self->doorbell = -1;
 	block->owner = (PyObject *)self;
 	block->pidfd = -1;
 	block->ring.hub = hub->hub;
 	block->ring.doorbell = -1;
-	block->ring.completion = hub->hub->eventfd;
+	block->ring.completion = -1;
 	block->ring.client_spin = 16;
 	block->ring.nudge_after = 16;
 	block->ring.origin.owner_fd = -1;
@@ -492,8 +491,9 @@ static void ring_put(struct rsys_ring *ring, const int64_t v[7])
 	ring->submitted = seq;
 }
 
-static void ring_kick(struct rsys_ring *ring)
+static void ring_kick(Ring *self)
 {
+	struct rsys_ring *ring = &self->block->ring;
 	uint64_t one = 1;
 
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -503,13 +503,13 @@ static void ring_kick(struct rsys_ring *ring)
 		rsys_call3(__NR_futex, &ring->state, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
 		break;
 	case RSYS_PARKED_DOORBELL:
-		rsys_call3(__NR_write, ring->doorbell, &one, 8);
+		rsys_call3(__NR_write, self->doorbell, &one, 8);
 		break;
 	default:
 		/* It may be in a call that waits for nothing but us. */
-		if (ring->activity_watched && ring->doorbell >= 0) {
+		if (ring->activity_watched) {
 			__atomic_store_n(&ring->doorbell_rung, 1, __ATOMIC_SEQ_CST);
-			rsys_call3(__NR_write, ring->doorbell, &one, 8);
+			rsys_call3(__NR_write, self->doorbell, &one, 8);
 		}
 	}
 }
@@ -556,8 +556,8 @@ static void nudge(struct rsys_ring *ring, uint32_t cpu)
 static int ring_spin(struct block *block, uint32_t seq, uint64_t budget, int may_nudge)
 {
 	struct rsys_ring *ring = &block->ring;
-	uint32_t cpu, pauses = 0;
-	uint64_t start;
+	uint32_t cpu, pauses = 0, executed = ring->executed;
+	uint64_t start, now;
 
 	if (slot_done(ring, seq))
 		return 1;
@@ -585,7 +585,13 @@ static int ring_spin(struct block *block, uint32_t seq, uint64_t budget, int may
 			return slot_done(ring, seq) ? 1 : -1;
 		if (ring->server_cpu == cpu || pauses % YIELD_AFTER == 0)
 			rsys_call0(__NR_sched_yield);
-		if (rsys_cycles(&cpu) - start > budget)
+		now = rsys_cycles(&cpu);
+		if (__atomic_load_n(&ring->executed, __ATOMIC_RELAXED) != executed) {
+			/* The budget is for one call, and there is a whole batch before ours. */
+			executed = ring->executed;
+			start = now;
+		}
+		if (now - start > budget)
 			return 0;
 	}
 	return 1;
@@ -669,7 +675,7 @@ static PyObject *ring_call(PyObject *op, PyObject *const *args, Py_ssize_t n)
 		int done;
 
 		ring_put(ring, v);
-		ring_kick(ring);
+		ring_kick(self);
 		/* Behind a call that takes its time there is no point in spinning. */
 		done = outstanding ? 0 : ring_wait(self, ring->submitted, v[0]);
 		if (done > 0) {
@@ -756,11 +762,11 @@ static PyObject *ring_call_many(PyObject *op, PyObject *const *args, Py_ssize_t 
 		__atomic_store_n(&slot->word, (uint64_t)seq << 32 | (uint32_t)slot->result, __ATOMIC_RELEASE);
 		ring->submitted = seq;
 		if (sent == 0)
-			ring_kick(ring);
+			ring_kick(self);
 	}
 	if (!sent)
 		return PyList_New(0);
-	ring_kick(ring);
+	ring_kick(self);
 	done = ring_wait(self, ring->submitted, blocks ? __NR_nanosleep : v[0]);
 	if (done <= 0)
 		return PyLong_FromLongLong(done < 0 ? RESULT_HANGUP : RESULT_PENDING);
@@ -825,7 +831,7 @@ static PyObject *ring_kick_method(PyObject *op, PyObject *unused)
 	if (ring_check(self) < 0)
 		return NULL;
 	if (!has_left(self->block))
-		ring_kick(&self->block->ring);
+		ring_kick(self);
 	Py_RETURN_NONE;
 }
 
@@ -841,7 +847,7 @@ static PyObject *ring_shutdown(PyObject *op, PyObject *unused)
 		Py_RETURN_NONE;
 	if (ring->submitted - ring->consumed < RSYS_RING_SLOTS) {
 		ring_put(ring, v);
-		ring_kick(ring);
+		ring_kick(self);
 	}
 	Py_RETURN_NONE;
 }
@@ -972,29 +978,39 @@ static PyObject *ring_get_deaf(PyObject *op, void *closure)
 	return PyBool_FromLong(((Ring *)op)->block->ring.completion < 0);
 }
 
-/* configure(owner_fd, parent_pid, doorbell, flags, sigmask): before the process starts */
+/* configure(owner_fd, parent_pid, completion, flags, sigmask): before the process starts */
 static PyObject *ring_configure(PyObject *op, PyObject *args)
 {
 	struct rsys_ring *ring = &((Ring *)op)->block->ring;
-	int owner_fd, parent_pid, doorbell;
+	int owner_fd, parent_pid, completion;
 	unsigned int flags;
 	unsigned long long sigmask;
 
-	if (!PyArg_ParseTuple(args, "iiiIK", &owner_fd, &parent_pid, &doorbell, &flags, &sigmask))
+	if (!PyArg_ParseTuple(args, "iiiIK", &owner_fd, &parent_pid, &completion, &flags, &sigmask))
 		return NULL;
 	ring->origin.owner_fd = owner_fd;
 	ring->origin.parent_pid = parent_pid;
 	ring->origin.flags = flags;
 	ring->origin.sigmask = sigmask;
-	ring->doorbell = doorbell;
+	ring->completion = completion;
 	Py_RETURN_NONE;
 }
 
-/* watch_activity(): from now on the doorbell also rings while the process is in a call */
-static PyObject *ring_watch_activity(PyObject *op, PyObject *unused)
+/*
+ * watch_activity(ours, theirs): an eventfd by its number in our table and in the process' own.
+ * From now on it wakes the server, and it rings also while the process is in a call: somebody
+ * who waits there for other things can watch it for us.
+ */
+static PyObject *ring_watch_activity(PyObject *op, PyObject *args)
 {
-	(void)unused;
-	((Ring *)op)->block->ring.activity_watched = 1;
+	Ring *self = (Ring *)op;
+	int ours, theirs;
+
+	if (!PyArg_ParseTuple(args, "ii", &ours, &theirs))
+		return NULL;
+	self->doorbell = ours;
+	self->block->ring.activity_watched = 1;
+	__atomic_store_n(&self->block->ring.doorbell, theirs, __ATOMIC_RELEASE);
 	Py_RETURN_NONE;
 }
 
@@ -1009,7 +1025,7 @@ static PyMethodDef ring_methods[] = {
 	{ "prepare", ring_prepare, METH_VARARGS, NULL },
 	{ "started", ring_started, METH_O, NULL },
 	{ "configure", ring_configure, METH_VARARGS, NULL },
-	{ "watch_activity", ring_watch_activity, METH_NOARGS, NULL },
+	{ "watch_activity", ring_watch_activity, METH_VARARGS, NULL },
 	{ NULL, NULL, 0, NULL },
 };
 
@@ -1052,7 +1068,7 @@ static void monitor_wake(struct rsys_monitor *m)
 /* watch_word(address) -> index, or -1 when all entries are taken */
 static PyObject *hub_watch_word(PyObject *op, PyObject *arg)
 {
-	struct rsys_monitor *m = ((Hub *)op)->monitor;
+	struct rsys_monitor *m = &((Hub *)op)->hub->monitor;
 	uint64_t address = PyLong_AsUnsignedLongLong(arg);
 	long i;
 
@@ -1073,7 +1089,7 @@ static PyObject *hub_watch_word(PyObject *op, PyObject *arg)
 /* unwatch_word(index, address): it may have fired already; then there is nothing to do */
 static PyObject *hub_unwatch_word(PyObject *op, PyObject *args)
 {
-	struct rsys_monitor *m = ((Hub *)op)->monitor;
+	struct rsys_monitor *m = &((Hub *)op)->hub->monitor;
 	long i;
 	unsigned long long address;
 	uint64_t expected;
@@ -1087,16 +1103,10 @@ static PyObject *hub_unwatch_word(PyObject *op, PyObject *args)
 	Py_RETURN_NONE;
 }
 
-static PyObject *hub_get_monitor(PyObject *op, void *closure)
+static PyObject *hub_get_address(PyObject *op, void *closure)
 {
 	(void)closure;
-	return PyLong_FromUnsignedLongLong((uint64_t)((Hub *)op)->monitor);
-}
-
-static PyObject *hub_get_word(PyObject *op, void *closure)
-{
-	(void)closure;
-	return PyLong_FromUnsignedLongLong((uint64_t)&((Hub *)op)->hub->word);
+	return PyLong_FromUnsignedLongLong((uint64_t)((Hub *)op)->hub);
 }
 
 static PyObject *hub_get_blocks(PyObject *op, void *closure)
@@ -1108,7 +1118,7 @@ static PyObject *hub_get_blocks(PyObject *op, void *closure)
 /* configure_monitor(owner_fd, parent_pid) */
 static PyObject *hub_configure_monitor(PyObject *op, PyObject *args)
 {
-	struct rsys_monitor *m = ((Hub *)op)->monitor;
+	struct rsys_monitor *m = &((Hub *)op)->hub->monitor;
 
 	if (!PyArg_ParseTuple(args, "ii", &m->origin.owner_fd, &m->origin.parent_pid))
 		return NULL;
@@ -1125,8 +1135,7 @@ static PyMethodDef hub_methods[] = {
 };
 
 static PyGetSetDef hub_getset[] = {
-	{ "monitor_address", hub_get_monitor, NULL, NULL, NULL },
-	{ "word_address", hub_get_word, NULL, NULL, NULL },
+	{ "address", hub_get_address, NULL, NULL, NULL },
 	{ "blocks", hub_get_blocks, NULL, NULL, NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };

@@ -1,5 +1,5 @@
 /*
- * The monitor: see struct rsys_monitor. It needs one descriptor, the eventfd, and gives up
+ * The monitor, see struct rsys_monitor. It needs one descriptor, the eventfd, and gives up
  * all others at once: a helper that kept its creator's table alive would keep pipes open
  * that everybody believes closed.
  */
@@ -52,9 +52,11 @@ static unsigned int collect(struct rsys_monitor *m, struct futex_waitv_ *waits, 
 	return fired;
 }
 
-int rsyscall_futex_helper(struct rsys_monitor *m)
+int rsyscall_futex_helper(struct rsys_hub *hub)
 {
+	struct rsys_monitor *m = &hub->monitor;
 	struct futex_waitv_ waits[WAITV_MAX];
+	uint64_t all = ~0ull;
 	int32_t fd = m->eventfd;
 
 	if (!rsys_begin(&m->origin))
@@ -62,7 +64,8 @@ int rsyscall_futex_helper(struct rsys_monitor *m)
 	if (fd > 0)
 		rsys_call3(__NR_close_range, 0, fd - 1, RSYS_CLOSE_RANGE_UNSHARE);
 	rsys_call3(__NR_close_range, fd + 1, RSYS_CLOSE_RANGE_ALL, RSYS_CLOSE_RANGE_UNSHARE);
-	__atomic_store_n(&m->running, 1, __ATOMIC_SEQ_CST);
+	/* Not the addressee of what a terminal or a process group is sent. */
+	rsys_call4(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, 0, 8);
 	for (;;) {
 		uint32_t control = __atomic_load_n(&m->control, __ATOMIC_SEQ_CST);
 		struct rsys_timespec pause = { 0, 1000000 };
@@ -70,7 +73,7 @@ int rsyscall_futex_helper(struct rsys_monitor *m)
 		uint64_t one = 1;
 		long ret;
 
-		if (collect(m, waits, &n, &more))
+		if (collect(m, waits, &n, &more) || __atomic_load_n(&hub->ready, __ATOMIC_SEQ_CST))
 			rsys_call3(__NR_write, fd, &one, 8);
 		waits[0].value = control;
 		waits[0].address = (uint64_t)&m->control;

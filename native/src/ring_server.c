@@ -26,7 +26,8 @@ static int has_request(struct rsys_slot *slot, uint32_t seq)
 /* Until a request or a reason to look; 0 when the owner is gone. */
 static int park(struct rsys_ring *ring, struct rsys_slot *slot, uint32_t seq)
 {
-	int mode = ring->doorbell >= 0 ? RSYS_PARKED_DOORBELL : RSYS_PARKED_FUTEX;
+	int32_t doorbell = __atomic_load_n(&ring->doorbell, __ATOMIC_ACQUIRE);
+	int mode = doorbell >= 0 ? RSYS_PARKED_DOORBELL : RSYS_PARKED_FUTEX;
 	int alive = 1;
 
 	__atomic_store_n(&ring->state, mode, __ATOMIC_SEQ_CST);
@@ -36,7 +37,7 @@ static int park(struct rsys_ring *ring, struct rsys_slot *slot, uint32_t seq)
 			rsys_call4(__NR_futex, &ring->state, RSYS_FUTEX_WAIT | RSYS_FUTEX_PRIVATE, mode, 0);
 		} else {
 			struct pollfd_ fds[2] = {
-				{ .fd = ring->doorbell, .events = RSYS_POLLIN },
+				{ .fd = doorbell, .events = RSYS_POLLIN },
 				{ .fd = ring->origin.owner_fd, .events = RSYS_POLLIN },
 			};
 			uint64_t count;
@@ -45,7 +46,7 @@ static int park(struct rsys_ring *ring, struct rsys_slot *slot, uint32_t seq)
 			if (fds[0].revents & RSYS_POLLNVAL)
 				ring->doorbell = -1;
 			else if (fds[0].revents & RSYS_POLLIN)
-				rsys_call3(__NR_read, ring->doorbell, &count, 8);
+				rsys_call3(__NR_read, doorbell, &count, 8);
 			if (fds[1].revents & RSYS_POLLNVAL)
 				ring->origin.owner_fd = -1;
 			else if (fds[1].revents & RSYS_POLLIN)
@@ -109,8 +110,8 @@ static void announce(struct rsys_ring *ring)
 	if (ring->completion >= 0 && rsys_call3(__NR_write, ring->completion, &one, 8) != -EBADF)
 		return;
 	ring->completion = -1;
-	__atomic_fetch_add(&hub->word, 1, __ATOMIC_SEQ_CST);
-	rsys_call3(__NR_futex, &hub->word, RSYS_FUTEX_WAKE, 1);
+	__atomic_fetch_add(&hub->monitor.control, 1, __ATOMIC_SEQ_CST);
+	rsys_call3(__NR_futex, &hub->monitor.control, RSYS_FUTEX_WAKE, 1);
 }
 
 /* Our two descriptors are entries of a table that the client may rearrange as it likes. */

@@ -75,12 +75,28 @@ struct rsys_slot {
 
 enum { RSYS_RUNNING = 0, RSYS_PARKED_DOORBELL = 1, RSYS_PARKED_FUTEX = 2 };
 
+#define RSYS_MONITOR_WORDS 1024
+
+/*
+ * One process per address space that turns futex words into events of a descriptor: the
+ * kernel announces that a process left our memory (exec or exit) by zeroing a word and
+ * waking its waiters, and by nothing else. It also speaks for servers that have lost the
+ * descriptor.
+ */
+struct rsys_monitor {
+	uint32_t control;	/* changed and woken after every change that the monitor must see */
+	int32_t eventfd;
+	uint32_t count;		/* words[0..count) may be in use */
+	uint32_t reserved;
+	uint64_t words[RSYS_MONITOR_WORDS];	/* addresses of uint32_t; 0: free */
+	struct rsys_origin origin;
+};
+
 /* What all rings of one program share. */
 struct rsys_hub {
 	_Alignas(64) uint64_t ready;	/* stack of rings with results that somebody waits for */
-	_Alignas(64) uint32_t word;	/* futex for those who cannot write to the eventfd any more */
-	int32_t eventfd;		/* wakes the event loop of the program */
-	uint64_t server_spin;		/* budget in cycles */
+	_Alignas(64) uint64_t server_spin;	/* budget in cycles */
+	struct rsys_monitor monitor;
 };
 
 struct rsys_ring {
@@ -103,30 +119,12 @@ struct rsys_ring {
 	/* set before the process starts */
 	_Alignas(64) struct rsys_hub *hub;
 	uint64_t ready_next;
-	int32_t doorbell;		/* eventfd, in the tables of both sides; -1: none */
+	int32_t doorbell;		/* eventfd in the server's table that also wakes it; -1: only the futex */
 	int32_t completion;		/* the hub's eventfd in the server's table; -1: lost */
 	uint32_t ctid;			/* CLONE_CHILD_CLEARTID: 0 once the process left our memory */
 	int32_t pid;			/* in the client's pid namespace; 0: unknown */
 	struct rsys_origin origin;
 	_Alignas(64) struct rsys_slot slots[RSYS_RING_SLOTS];
-};
-
-/* ---- The monitor ---------------------------------------------------------------------- */
-
-#define RSYS_MONITOR_WORDS 1024
-
-/*
- * One process per address space that turns futex words into events of a descriptor: the
- * kernel announces that a process left our memory (exec or exit) by zeroing a word and
- * waking its waiters, and by nothing else.
- */
-struct rsys_monitor {
-	uint32_t control;	/* changed and woken by the client after each change below */
-	int32_t eventfd;
-	uint32_t count;		/* words[0..count) may be in use */
-	uint32_t running;
-	uint64_t words[RSYS_MONITOR_WORDS];	/* addresses of uint32_t; 0: free */
-	struct rsys_origin origin;
 };
 
 /* ---- Entry points --------------------------------------------------------------------- */
@@ -137,6 +135,6 @@ int rsyscall_server(int infd, int outfd, struct rsys_origin *origin);
 int rsyscall_greeting_server(int infd, int outfd, char **envp);
 int rsyscall_persistent_server(int infd, int outfd, int listenfd);
 int rsyscall_ring_server(struct rsys_ring *ring);
-int rsyscall_futex_helper(struct rsys_monitor *monitor);
+int rsyscall_futex_helper(struct rsys_hub *hub);
 
 #endif
