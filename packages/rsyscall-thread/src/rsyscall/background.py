@@ -1,0 +1,126 @@
+"""Work that belongs to the current `trio.run`, and waiting for it.
+
+Objects such as the local thread outlive a `trio.run`, while trio's tasks do not. So a background loop is
+a *system task* of whatever run is going on, started again in the next run when somebody needs it.
+
+Waiting for the answer to a system call that has been sent must not be cut short by cancellation: almost
+every call has effects that its caller has to know of. A `CancelScope` with a shield costs ten times what
+a call in shared memory costs, so the shield here is an abort function that refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Generic, TypeVar
+
+import outcome
+import trio
+
+__all__ = ["RunLoop", "Waiter", "wait_cancellable", "wait_uncancellable"]
+
+T = TypeVar("T")
+
+# Set in system tasks. They are cancelled at the end of a run and have to go then, whatever they wait for.
+_in_background: ContextVar[bool] = ContextVar("rsyscall_in_background", default=False)
+
+
+class RunLoop:
+    """One background coroutine per trio run, started on demand.
+
+    Args:
+        body: the loop; cancelled at the end of the run. When it returns, the next `ensure_running` starts it
+            again. An exception that leaves it is a bug, and ends the whole run, as in any system task.
+        name: what to call it in trio's debugging output.
+    """
+
+    __slots__ = ("_body", "_name", "_token")
+
+    def __init__(self, body: Callable[[], Awaitable[None]], name: str) -> None:
+        self._body = body
+        self._name = name
+        self._token: trio.lowlevel.TrioToken | None = None
+
+    def ensure_running(self) -> None:
+        """Start the loop unless it runs in this `trio.run` already.
+
+        Raises:
+            RuntimeError: not called from within a `trio.run`.
+        """
+        token = trio.lowlevel.current_trio_token()
+        if self._token is token:
+            return
+        self._token = token
+        trio.lowlevel.spawn_system_task(self._run, token, name=self._name)
+
+    async def _run(self, token: trio.lowlevel.TrioToken) -> None:
+        _in_background.set(True)
+        try:
+            await self._body()
+        finally:
+            if self._token is token:
+                self._token = None
+
+
+class Waiter(Generic[T]):
+    """A parked task that is woken once, with a value or an error; before or after it goes to sleep.
+
+    Waking one that has been abandoned, because of cancellation, does nothing; `abandoned` tells.
+    """
+
+    __slots__ = ("_outcome", "_task", "abandoned")
+
+    def __init__(self) -> None:
+        self._task: trio.lowlevel.Task | None = None
+        self._outcome: outcome.Outcome[T] | None = None
+        self.abandoned = False
+
+    def resume(self, value: outcome.Outcome[T]) -> None:
+        """Wake the task with this outcome."""
+        if self._outcome is not None or self.abandoned:
+            return
+        self._outcome = value
+        if self._task is not None:
+            trio.lowlevel.reschedule(self._task, value)
+
+    def send(self, value: T) -> None:
+        """Wake the task with a value."""
+        self.resume(outcome.Value(value))
+
+    def throw(self, error: BaseException) -> None:
+        """Wake the task with an exception."""
+        self.resume(outcome.Error(error))
+
+    async def wait(self, *, cancellable: bool) -> T:
+        """Sleep until woken.
+
+        Args:
+            cancellable: whether cancellation detaches the waiter; a background loop always is detached.
+        """
+        if self._outcome is not None:
+            return self._outcome.unwrap()
+        self._task = trio.lowlevel.current_task()
+        detachable = cancellable or _in_background.get()
+
+        def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
+            if not detachable:
+                return trio.lowlevel.Abort.FAILED
+            self.abandoned = True
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        result: T = await trio.lowlevel.wait_task_rescheduled(abort)
+        return result
+
+
+async def wait_uncancellable(start: Callable[[Callable[[outcome.Outcome[T]], None]], None]) -> T:
+    """Call `start(resume)` and sleep until `resume(outcome)` is called, whatever is cancelled meanwhile."""
+    waiter: Waiter[T] = Waiter()
+    start(waiter.resume)
+    return await waiter.wait(cancellable=False)
+
+
+async def wait_cancellable(start: Callable[[Callable[[outcome.Outcome[T]], None]], None]) -> T:
+    """As `wait_uncancellable`, but cancellation detaches: `resume` does nothing after that."""
+    waiter: Waiter[T] = Waiter()
+    start(waiter.resume)
+    return await waiter.wait(cancellable=True)
