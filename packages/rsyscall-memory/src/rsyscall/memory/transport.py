@@ -1,0 +1,62 @@
+"""What moves bytes between Python and the memory of a task.
+
+A `MemoryGateway` reads and writes what a `Pointer` points to; that is all a pointer needs. A
+`MemoryTransport` can also be handed on to another task of the same address space. Both are defined in
+`rsyscall.handle.allocation`.
+
+Which one to use:
+
+* `rsyscall.memory.local.LocalMemoryTransport` for memory of our own address space, which is that of all
+  children made without a memory of their own: one copy, no system call, whoever the pointer's task is.
+* `rsyscall.memory.socket_transport.StreamMemoryTransport` for any other: it asks the task's
+  `SyscallInterface`.
+
+The rules for whoever writes one:
+
+* A transport uses the pointer that it is given and does not consume it; `rsyscall.memory.span.to_span` helps
+  where a system call wants a pointer of its own.
+* Everything is checked before the first byte moves: the pointer is valid, it points into the address space
+  that the transport reaches, the data is not longer than what it points to.
+* A transfer of no bytes touches nothing, but is checked all the same.
+* When `write` returns, the bytes are there, for every process that shares the memory.
+* If it is cancelled, a transfer has been made or has not been started, or some of its parts have been; what
+  has been sent is waited for, so that the bytes do not change later.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING, Any
+
+from rsyscall.handle.allocation import MemoryGateway, MemoryTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rsyscall.handle.pointer import Pointer
+
+__all__ = ["BatchMemoryTransport", "MemoryGateway", "MemoryTransport", "write_all"]
+
+
+class BatchMemoryTransport(MemoryTransport):
+    """A transport to which several writes together are cheaper than one after another."""
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    async def write_batch(self, writes: Sequence[tuple[Pointer[Any], bytes]]) -> None:
+        """Write each of the data to its pointer, in any order. On failure some may have been written."""
+
+
+async def write_all(transport: MemoryTransport, writes: Sequence[tuple[Pointer[Any], bytes]]) -> None:
+    """Write each of the data to its pointer, in the best way that the transport has.
+
+    Raises:
+        UseAfterFreeError, AddressSpaceMismatchError, ValueError, OSError, SyscallError: as
+            `MemoryTransport.write`; some of the writes may have been made.
+    """
+    if isinstance(transport, BatchMemoryTransport):
+        await transport.write_batch(writes)
+    else:
+        for dest, data in writes:
+            await transport.write(dest, data)
