@@ -1,0 +1,157 @@
+"""Namespaces: what gives meaning to the numbers that the kernel deals in.
+
+File descriptor 3, address 0x1000 and process 42 mean something only in some file descriptor table, some address space,
+some process id namespace. The objects here stand for those namespaces. They are compared by identity and carry no
+kernel resource; when two `Task`s hold the same `FDTable` object, their processes really share that table.
+
+Each operation in which something of one namespace could be used in another is checked, and raises one of the
+`NamespaceMismatchError`s here before any system call is made.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rsyscall.near import types as near
+
+if TYPE_CHECKING:
+    from rsyscall.handle.pointer import Pointer
+    from rsyscall.near import SyscallInterface
+
+__all__ = [
+    "AddressSpace",
+    "AddressSpaceMismatchError",
+    "FDTable",
+    "FDTableMismatchError",
+    "File",
+    "MountNamespace",
+    "NamespaceMismatchError",
+    "PidNamespace",
+    "Task",
+]
+
+
+class NamespaceMismatchError(Exception):
+    """Something was used in a namespace it does not belong to; the arguments are (actual, expected)."""
+
+
+class FDTableMismatchError(NamespaceMismatchError):
+    """A file descriptor was used through a task with another file descriptor table."""
+
+
+class AddressSpaceMismatchError(NamespaceMismatchError):
+    """A pointer was used through a task with another address space."""
+
+
+@dataclass(eq=False)
+class File:
+    """Identity of an open file description; tells whether two memory mappings are of the same file."""
+
+
+@dataclass(eq=False)
+class FDTable:
+    """Identity of a file descriptor table.
+
+    Args:
+        creator_pid: id of the process that the table was made for; for people reading logs only.
+    """
+
+    creator_pid: int
+
+
+@dataclass(eq=False)
+class AddressSpace:
+    """Identity of an address space.
+
+    Args:
+        creator_pid: id of the process that the address space was made for; for people reading logs only.
+    """
+
+    creator_pid: int
+
+    def assert_is(self, other: AddressSpace) -> None:
+        """Raise AddressSpaceMismatchError unless `other` is this very address space."""
+        if self is not other:
+            raise AddressSpaceMismatchError(self, other)
+
+
+@dataclass(eq=False)
+class PidNamespace:
+    """Identity of a process id namespace.
+
+    Args:
+        creator_pid: id of the process that the namespace was made for; for people reading logs only.
+    """
+
+    creator_pid: int
+
+
+@dataclass(eq=False)
+class MountNamespace:
+    """Identity of a mount namespace: whether the same path is the same file for two tasks.
+
+    Args:
+        creator_pid: id of the process that the namespace was made for; for people reading logs only.
+    """
+
+    creator_pid: int
+
+
+class Task:
+    """A process, the way to make system calls in it, and the namespaces it is in.
+
+    This is the base of `rsyscall.handle.Task`. One process id namespace is tracked, although a process has two (its own
+    and that of its future children); they differ only after `unshare(CLONE.NEWPID)`.
+
+    Args:
+        sysif: makes system calls in the process. May be replaced at any time, so nothing keeps a copy of it.
+        near_process: id of the process, in `pidns`.
+        fd_table: the file descriptor table of the process.
+        address_space: the address space of the process.
+        pidns: the process id namespace.
+        mountns: the mount namespace; a fresh one if not given.
+    """
+
+    sysif: SyscallInterface
+    near_process: near.Process
+    fd_table: FDTable
+    address_space: AddressSpace
+    pidns: PidNamespace
+    mountns: MountNamespace
+
+    def __init__(
+        self,
+        sysif: SyscallInterface,
+        near_process: near.Process,
+        fd_table: FDTable,
+        address_space: AddressSpace,
+        pidns: PidNamespace,
+        mountns: MountNamespace | None = None,
+    ) -> None:
+        self.sysif = sysif
+        self.near_process = near_process
+        self.fd_table = fd_table
+        self.address_space = address_space
+        self.pidns = pidns
+        self.mountns = MountNamespace(near_process.id) if mountns is None else mountns
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """Initialise what a subclass adds; every override calls super()."""
+
+    @property
+    def near_pid(self) -> near.Process:
+        """Another name of `near_process`."""
+        return self.near_process
+
+    def _borrow_optional(self, stack: ExitStack, ptr: Pointer[Any] | None) -> near.Address | None:
+        """Borrow `ptr` for this task until `stack` is left and return its address; None stays None."""
+        if ptr is None:
+            return None
+        return stack.enter_context(ptr.borrow(self))
+
+    def __repr__(self) -> str:
+        # a task that is only half constructed can be asked for its repr too, by a traceback
+        return f"{type(self).__name__}({getattr(self, 'near_process', None)})"

@@ -1,0 +1,689 @@
+"""File descriptor handles: who owns which number, and when it is closed.
+
+A *handle* is one Python object for one file descriptor number, used through one task. Several tasks may share a file
+descriptor table, so several handles may exist for one open number. The number is closed when its last handle goes:
+explicitly with `close` or `invalidate`, or because the handle was dropped and the garbage was collected.
+
+The table keeps one `_Entry` per open number which it knows, holding weak references to the handles. Rules that keep
+us from ever closing a number that has become somebody else's:
+
+* An entry is removed from its table *before* the close is submitted. A call that opens something while the close is
+  on its way may be given the same number, and makes a fresh entry for it.
+* A handle that is dropped without being closed leaves an empty entry, which is appended to the table's garbage. System
+  calls cannot be made from a destructor; whoever can await closes the garbage with `gc_using_task`.
+* While a task changes its table (unshare, exec, exit) it makes no new handles: they would belong to either table.
+
+Inheritance. A table made by copying another (clone without CLONE.FILES) starts empty, because what was copied is known
+but not yet used; `inherit_fd` makes handles for copied numbers. Which numbers were copied is not recorded one by one,
+so that making a child does not take longer the more files are open. Instead events are numbered by one counter: opening
+a number, closing it, copying a table. A handle can be inherited if its entry is older than the copy, and the number
+was not closed in the copy since.
+"""
+
+from __future__ import annotations
+
+import abc
+import gc
+import itertools
+import logging
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import rsyscall.far
+import rsyscall.near
+from rsyscall.far import FDTableMismatchError
+from rsyscall.near import SYS, Syscall, SyscallError
+
+if TYPE_CHECKING:
+    from rsyscall.near import SyscallInterface
+
+__all__ = [
+    "BaseFileDescriptor",
+    "FDTable",
+    "FileDescriptorTask",
+    "InvalidHandleError",
+    "ManipulatingFDTableError",
+    "SharedHandleError",
+    "T_fd",
+]
+
+logger = logging.getLogger(__name__)
+
+T_fd = TypeVar("T_fd", bound="BaseFileDescriptor")
+
+_CLONE_FILES = 0x400
+_next_serial = itertools.count(1).__next__
+
+
+class InvalidHandleError(Exception):
+    """A file descriptor handle was used after it was closed, invalidated or moved away."""
+
+
+class SharedHandleError(Exception):
+    """An operation that needs the only handle of a file descriptor was tried while there are others."""
+
+
+class ManipulatingFDTableError(Exception):
+    """A task cannot make file descriptor handles, or change its table, while it is changing its table."""
+
+
+async def _close(sysif: SyscallInterface, fd: rsyscall.near.FileDescriptor) -> None:
+    """`close(fd)`; an OSError carries the number as its filename. The number is free again even then."""
+    try:
+        await sysif.syscall(SYS.close, fd)
+    except OSError as exn:
+        exn.filename = fd
+        raise
+
+
+class _Entry(set["_HandleRef"]):
+    """One open number of one table: weak references to its handles.
+
+    A number that is closed and opened again gets another entry.
+    """
+
+    __slots__ = ("number", "origins", "serial", "table")
+
+    def __init__(self, table: FDTable, number: int, origins: tuple[_Origin, ...] = ()) -> None:
+        self.table = table
+        self.number = number
+        self.serial = _next_serial()
+        self.origins = origins
+
+
+# (table, serial of the entry there, serial of the moment when its handles left that table)
+_Origin = tuple["FDTable", int, int]
+
+
+class _HandleRef(weakref.ref["BaseFileDescriptor"]):
+    """Weak reference to a handle which knows the entry that it is listed in."""
+
+    __slots__ = ("entry",)
+    entry: _Entry
+
+
+def _handle_dropped(ref: weakref.ref[Any]) -> None:
+    # May run at any allocation and in any thread, so it only does single, atomic operations on builtins.
+    assert isinstance(ref, _HandleRef)
+    entry = ref.entry
+    entry.discard(ref)
+    if not entry:
+        table = entry.table
+        if table._entries.get(entry.number) is entry:
+            table._garbage.append(entry)
+
+
+class FDTable(rsyscall.far.FDTable):
+    """A file descriptor table: which numbers are open, as far as we know, and which handles they have.
+
+    Args:
+        creator_pid: id of the process that the table was made for; for people reading logs only.
+        parent: the table which this one has just been copied from. Its handles can be inherited.
+    """
+
+    def __init__(self, creator_pid: int, parent: FDTable | None = None) -> None:
+        super().__init__(creator_pid)
+        self.tasks: weakref.WeakSet[FileDescriptorTask[Any]] = weakref.WeakSet()
+        self._entries: dict[int, _Entry] = {}
+        self._garbage: deque[_Entry] = deque()
+        self._parent = parent
+        self._copied_at = _next_serial()
+        # number -> when it was first closed here; only kept to tell which copied numbers are gone
+        self._first_closed: dict[int, int] = {}
+
+    @property
+    def near_to_handles(self) -> dict[rsyscall.near.FileDescriptor, set[BaseFileDescriptor]]:
+        """A snapshot of the known open numbers and their living handles; numbers without any are garbage."""
+        return {
+            rsyscall.near.FileDescriptor(number): {
+                handle for ref in list(entry) if (handle := ref()) is not None
+            }
+            for number, entry in list(self._entries.items())
+        }
+
+    @property
+    def garbage_pending(self) -> bool:
+        """Whether handles were dropped whose numbers `gc_using_task` would now close."""
+        return bool(self._garbage)
+
+    def remove_inherited(self) -> None:
+        """Forget which handles of the parent table can be inherited.
+
+        To be called before numbers that have no handle here are closed behind the table's back.
+        """
+        self._parent = None
+        self._first_closed.clear()
+
+    def _track(self, handle: BaseFileDescriptor) -> None:
+        """List a new handle under its number."""
+        number = handle.near.number
+        entry = self._entries.get(number)
+        if entry is None:
+            entry = self._entries[number] = _Entry(self, number)
+        self._track_in(handle, entry)
+
+    def _track_in(self, handle: BaseFileDescriptor, entry: _Entry) -> None:
+        ref = _HandleRef(handle, _handle_dropped)
+        ref.entry = entry
+        entry.add(ref)
+        handle._ref = ref
+
+    def _forget(self, entry: _Entry) -> None:
+        """Remove the entry of a number that is about to be closed."""
+        del self._entries[entry.number]
+        if self._parent is not None:
+            self._first_closed.setdefault(entry.number, _next_serial())
+
+    def _abandon(self, number: int) -> None:
+        """Make `number` garbage: it is open without a handle. Not if it has been opened again in the meantime."""
+        if number not in self._entries:
+            entry = self._entries[number] = _Entry(self, number)
+            self._garbage.append(entry)
+
+    def _can_inherit(self, fd: BaseFileDescriptor) -> bool:
+        """Whether `fd`, a valid handle of another table, was copied into this one and is still open here."""
+        ref = fd._ref
+        if ref is None:
+            return False
+        number = fd.near.number
+        entry = ref.entry
+        lifetimes = [(entry.table, entry.serial, None), *entry.origins]
+        table: FDTable = self
+        until = None
+        while table._parent is not None:
+            closed_at = table._first_closed.get(number)
+            if closed_at is not None and (until is None or closed_at < until):
+                return False
+            until = table._copied_at
+            table = table._parent
+            for owner, start, end in lifetimes:
+                if owner is table and start < until and (end is None or until <= end):
+                    return True
+        return False
+
+    def _get_task_in_table(self) -> FileDescriptorTask[Any] | None:
+        """Return some task which is in this table and is not changing that right now."""
+        return next(self._usable_tasks(), None)
+
+    def _usable_tasks(self) -> Iterator[FileDescriptorTask[Any]]:
+        for task in list(self.tasks):
+            if task.fd_table is not self:
+                self.tasks.discard(task)
+            elif not task.manipulating_fd_table:
+                yield task
+
+    async def _close_fd(self, task: FileDescriptorTask[Any], fd: rsyscall.near.FileDescriptor) -> None:
+        """Close a number whose entry has been removed; if the call was not made it becomes garbage again.
+
+        A hang-up leaves open whether the call was made. Then the process behind `task` is dead; if nobody shares the
+        table, nothing can be closed wrongly any more, and if somebody does, a descriptor that stays open for ever would
+        do more harm (a pipe never reaching its end) than one close too many, which normally is an EBADF.
+        """
+        try:
+            await _close(task.sysif, fd)
+        except OSError:
+            raise
+        except BaseException:
+            self._abandon(fd.number)
+            raise
+
+    def _take_garbage(self) -> list[int]:
+        """Remove all garbage from the table and return the numbers; the caller takes over closing them."""
+        numbers = []
+        garbage = self._garbage
+        while garbage:
+            try:
+                entry = garbage.popleft()
+            except IndexError:
+                break
+            # a number may be listed twice, or have got a handle again
+            if not entry and self._entries.get(entry.number) is entry:
+                self._forget(entry)
+                numbers.append(entry.number)
+        return numbers
+
+    async def gc_using_task(self, task: FileDescriptorTask[Any], collect: bool = True) -> None:
+        """Close every number of this table whose handles are all gone, through `task`.
+
+        If the process behind `task` turns out to be dead, what is left stays garbage for another task of the table; the
+        same happens when the caller is cancelled. A close that fails is logged.
+
+        Args:
+            task: a task in this table.
+            collect: first run Python's garbage collector, so that handles in reference cycles are found too.
+
+        manpage: close(2)
+        """
+        if collect:
+            gc.collect()
+        if not self._garbage:
+            return
+        numbers = self._take_garbage()
+        done = 0
+        try:
+            if len(numbers) > 1 and not any(other is not task for other in self._usable_tasks()):
+                # In one submission; safe because a half-executed batch means that the table died with its only task.
+                results = await task.sysif.syscalls([Syscall(SYS.close, number) for number in numbers])
+                done = len(numbers)
+                for number, result in zip(numbers, results, strict=True):
+                    if result < 0:
+                        self._log_failed_close(number, OSError(-result, "close"))
+            else:
+                for number in numbers:
+                    try:
+                        await _close(task.sysif, rsyscall.near.FileDescriptor(number))
+                    except OSError as exn:
+                        self._log_failed_close(number, exn)
+                    done += 1
+        except SyscallError as exn:
+            logger.debug("%s: %s cannot collect garbage: %s", self, task, exn)
+        finally:
+            for number in numbers[done:]:
+                self._abandon(number)
+
+    def _log_failed_close(self, number: int, exn: OSError) -> None:
+        logger.warning("%s: collecting the garbage descriptor %d: %s", self, number, exn)
+
+    async def run_gc(self, collect: bool = True) -> None:
+        """Close every number whose handles are all gone, through whichever task of this table can do it.
+
+        Does nothing if there is no such task: a table without processes does not exist any more.
+
+        Args:
+            collect: first run Python's garbage collector.
+
+        manpage: close(2)
+        """
+        if collect:
+            gc.collect()
+        for task in self._usable_tasks():
+            if not self._garbage:
+                return
+            await self.gc_using_task(task, collect=False)
+
+
+class _Borrow:
+    """Context manager of `BaseFileDescriptor.borrow`."""
+
+    __slots__ = ("_fd", "_task", "_temporary")
+
+    def __init__(self, fd: BaseFileDescriptor, task: FileDescriptorTask[Any]) -> None:
+        self._fd = fd
+        self._task = task
+        self._temporary: BaseFileDescriptor | None = None
+
+    def __enter__(self) -> rsyscall.near.FileDescriptor:
+        fd = self._fd
+        if fd.task is self._task:
+            fd._validate()
+        else:
+            self._temporary = fd.for_task(self._task)
+        return fd.near
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        temporary = self._temporary
+        if temporary is None or not temporary.valid:
+            return
+        table = temporary._entry().table
+        if temporary._invalidate():
+            # it cannot be closed from here, but is not lost
+            table._abandon(temporary.near.number)
+            if exc_type is None:
+                raise InvalidHandleError(
+                    f"{self._fd} was invalidated while borrowed for {self._task}", self._fd
+                )
+
+
+class BaseFileDescriptor:
+    """A handle for an open file descriptor, used through one task; what every kind of file has in common.
+
+    Not to be constructed directly; see `FileDescriptorTask.make_fd_handle`. Compared by identity.
+
+    Args:
+        task: the task that calls on this handle are made in.
+        near: the number, in the file descriptor table of the task.
+        valid: whether the handle still owns the number.
+    """
+
+    __slots__ = ("__weakref__", "_ref", "near", "task", "valid")
+
+    task: FileDescriptorTask[Any]
+    near: rsyscall.near.FileDescriptor
+    valid: bool
+
+    def __init__(
+        self, task: FileDescriptorTask[Any], near: rsyscall.near.FileDescriptor, valid: bool = True
+    ) -> None:
+        self.task = task
+        self.near = near
+        self.valid = valid
+        self._ref: _HandleRef | None = None
+
+    def _validate(self) -> None:
+        """Raise InvalidHandleError unless this handle can be used."""
+        if not self.valid:
+            raise InvalidHandleError(f"handle is no longer valid: {self}", self)
+
+    def _entry(self) -> _Entry:
+        self._validate()
+        ref = self._ref
+        if ref is None:
+            raise InvalidHandleError(f"handle is not tracked by a table: {self}", self)
+        return ref.entry
+
+    def is_only_handle(self) -> bool:
+        """Return whether no other handle exists for this number in this table."""
+        return len(self._entry()) == 1
+
+    def _invalidate(self) -> bool:
+        """Drop this handle without closing; return whether it was the last one.
+
+        If it was, the number is no longer known to the table, and the caller must close it.
+        """
+        entry = self._entry()
+        ref = self._ref
+        assert ref is not None
+        self.valid = False
+        self._ref = None
+        entry.discard(ref)
+        if entry:
+            return False
+        entry.table._forget(entry)
+        return True
+
+    async def invalidate(self) -> bool:
+        """Stop using this handle, and close the file descriptor if there is no other handle for it.
+
+        Returns:
+            Whether the file descriptor was closed. False for a handle that is invalid already.
+
+        Raises:
+            OSError: the close reported an error, for example EIO; the number is closed nevertheless.
+            SyscallError: the process is dead. The number is left to other tasks of the table.
+
+        If cancelled, the handle is invalid and the number is left as garbage.
+        manpage: close(2)
+        """
+        if not self.valid:
+            return False
+        table = self._entry().table
+        if self._invalidate():
+            await table._close_fd(self.task, self.near)
+            return True
+        return False
+
+    async def close(self) -> None:
+        """Close the file descriptor. There must be no other handle for it.
+
+        Raises:
+            SharedHandleError: other handles for this number exist; nothing was done.
+            InvalidHandleError: this handle has been closed, invalidated or moved away.
+            OSError: the close reported an error, for example EIO; the number is closed nevertheless.
+            SyscallError: the process is dead. The number is left to other tasks of the table.
+
+        If cancelled, the handle is invalid and the number is left as garbage.
+        manpage: close(2)
+        """
+        entry = self._entry()
+        if len(entry) != 1:
+            raise SharedHandleError(
+                f"can't close {self}: {len(entry) - 1} other handles exist for it; invalidate() drops just this one",
+                self,
+            )
+        self._invalidate()
+        await entry.table._close_fd(self.task, self.near)
+
+    def inherit(self, task: FileDescriptorTask[T_fd]) -> T_fd:
+        """Return a handle for the copy of this file descriptor in `task`; see `FileDescriptorTask.inherit_fd`."""
+        return task.inherit_fd(self)
+
+    def for_task(self, task: FileDescriptorTask[T_fd]) -> T_fd:
+        """Return another handle for the same file descriptor, to be used through `task`.
+
+        Raises:
+            FDTableMismatchError: the tasks do not share a file descriptor table.
+        """
+        self._validate()
+        if self.task.fd_table is not task.fd_table:
+            raise FDTableMismatchError(self.task.fd_table, task.fd_table)
+        return task._make_fd_handle_from_near(self.near)
+
+    def move(self, task: FileDescriptorTask[T_fd]) -> T_fd:
+        """Return a handle for the same file descriptor, to be used through `task`; this one becomes invalid.
+
+        Raises:
+            FDTableMismatchError: the tasks do not share a file descriptor table; this handle stays valid.
+        """
+        moved = self.for_task(task)
+        if self._invalidate():
+            raise AssertionError(f"{moved} was just made, but {self} was the last handle")
+        return moved
+
+    def borrow(self, task: FileDescriptorTask[Any]) -> _Borrow:
+        """Context manager giving the number for use in a system call of `task`.
+
+        If `task` is another task than that of the handle, a second handle exists for the duration.
+
+        Raises (on entry):
+            InvalidHandleError: this handle has been closed, invalidated or moved away.
+            FDTableMismatchError: `task` has another file descriptor table.
+        """
+        return _Borrow(self, task)
+
+    def __int__(self) -> int:
+        """Return the number, whether or not the handle is valid."""
+        return self.near.number
+
+    def __repr__(self) -> str:
+        # handles that are half constructed, or of half constructed tasks, appear in tracebacks
+        task = getattr(self, "task", None)
+        number = getattr(getattr(self, "near", None), "number", None)
+        suffix = "" if getattr(self, "valid", False) else ", valid=False"
+        return f"FD({task}, {number}{suffix})"
+
+
+class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
+    """The part of a task that owns file descriptor handles.
+
+    Attributes:
+        manipulating_fd_table: the task is changing its table (unshare, exec, exit), so it can make no handles and is not
+            chosen to collect garbage.
+    """
+
+    fd_table: FDTable
+    manipulating_fd_table: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.fd_table, FDTable):
+            raise TypeError(f"a task needs a rsyscall.handle.FDTable, not {self.fd_table!r}")
+        self.manipulating_fd_table = False
+        self._add_to_active_fd_table_tasks()
+
+    @abc.abstractmethod
+    def _file_descriptor_constructor(self, fd: rsyscall.near.FileDescriptor) -> T_fd:
+        """Return a new, untracked handle for the number; to be overridden to have handles of another class."""
+        raise NotImplementedError
+
+    def _add_to_active_fd_table_tasks(self) -> None:
+        self.fd_table.tasks.add(self)
+
+    @property
+    def fd_handles(self) -> set[BaseFileDescriptor]:
+        """A snapshot of all living handles of this task."""
+        return {handle for _, handle in self._own_refs()}
+
+    def _own_refs(self) -> list[tuple[_HandleRef, BaseFileDescriptor]]:
+        found = []
+        for entry in list(self.fd_table._entries.values()):
+            for ref in list(entry):
+                handle = ref()
+                if handle is not None and handle.task is self:
+                    found.append((ref, handle))
+        return found
+
+    def _make_fd_handle_from_near(self, fd: rsyscall.near.FileDescriptor) -> T_fd:
+        """Return a new handle for a number which is, or is about to be, known to the table."""
+        if self.manipulating_fd_table:
+            raise ManipulatingFDTableError(
+                f"can't make a handle for {fd}: {self} is changing its file descriptor table, "
+                "so it is not certain which table the handle would belong to"
+            )
+        handle = self._file_descriptor_constructor(fd)
+        self.fd_table._track(handle)
+        return handle
+
+    def make_fd_handle(self, fd: rsyscall.near.FileDescriptor) -> T_fd:
+        """Take ownership of a number that was not known so far, and return a handle for it.
+
+        This is how the result of a system call becomes a handle. Nothing checks that the number is open or that nobody
+        else uses it. For a number which came from elsewhere, `enable_cloexec` is usually wanted too.
+
+        Raises:
+            SharedHandleError: there are handles for this number.
+            ManipulatingFDTableError: the task is changing its table.
+        """
+        entry = self.fd_table._entries.get(fd.number)
+        # An empty entry is garbage not collected yet. If the number comes from the kernel it was closed elsewhere and
+        # opened again, if from the user it is to be kept: either way it is owned by the new handle now.
+        if entry:
+            raise SharedHandleError(f"{fd} of {self} is already tracked, by {len(entry)} handles", fd)
+        return self._make_fd_handle_from_near(fd)
+
+    def inherit_fd(self, fd: BaseFileDescriptor) -> T_fd:
+        """Return a handle, in this task, for what `fd` refers to.
+
+        That is possible if the two tasks share a table, or if this task's table is a copy of the one of `fd` made
+        when `fd` was open already. Inherit before closing the original: its validity is what says the number is right.
+
+        Raises:
+            InvalidHandleError: `fd` has been closed, invalidated or moved away.
+            FDTableMismatchError: `fd` was not there when this task's table was copied, or is closed here by now.
+        """
+        fd._validate()
+        if fd.task.fd_table is not self.fd_table and not self.fd_table._can_inherit(fd):
+            raise FDTableMismatchError(
+                f"tried to inherit non-inherited fd {fd} into {self}", fd.task.fd_table, self.fd_table
+            )
+        return self._make_fd_handle_from_near(fd.near)
+
+    async def run_fd_table_gc(self, use_self: bool = True) -> None:
+        """Close every file descriptor of this task's table whose handles are all gone.
+
+        Only numbers that once had a handle in this table are known; copies made by the kernel are not.
+
+        Args:
+            use_self: make the calls in this task; otherwise in any task that shares the table.
+
+        manpage: close(2)
+        """
+        if use_self:
+            await self.fd_table.gc_using_task(self)
+        else:
+            await self.fd_table.run_gc()
+
+    def _make_fresh_fd_table(self) -> FDTable:
+        """Move all handles of this task to a table of its own, after an exec or exit made it leave the old one.
+
+        The process makes no more calls, so the table has no task to collect garbage with.
+
+        Returns:
+            The old table. Numbers that only this task had handles for are garbage in it now.
+        """
+        old = self.fd_table
+        fresh = FDTable(self.near_process.id)
+        owned = self._own_refs()
+        for _, handle in owned:
+            fresh._track(handle)
+        _leave(old, [ref for ref, _ in owned])
+        old.tasks.discard(self)
+        self.fd_table = fresh
+        return old
+
+    async def unshare_files(self) -> None:
+        """Give this task its own copy of the file descriptor table.
+
+        The handles of this task stay valid and keep their numbers. Numbers of the old table for which only this task had
+        handles are closed there, through another task which shares it. Everything else that was open in the old table
+        is copied by the kernel without anybody owning the copy; see `do_cloexec_except` of the thread layer.
+
+        If the call fails, everything is as before.
+
+        Raises:
+            ManipulatingFDTableError: this task is changing its table already.
+            OSError: EMFILE, ENOMEM.
+
+        manpage: unshare(2)
+        """
+        self._check_not_manipulating()
+        # what is closed now need not be copied
+        await self.run_fd_table_gc()
+        # somebody may have been faster during the await
+        self._check_not_manipulating()
+        old = self.fd_table
+        fresh = FDTable(self.near_process.id, parent=old)
+        # The old references stay in the old table until the kernel has copied it: without them another task could
+        # collect and close a number before the copy is made. So every handle is in both tables during the call.
+        refs = self._copy_handles(old, fresh)
+        self.manipulating_fd_table = True
+        self.fd_table = fresh
+        try:
+            await self.sysif.syscall(SYS.unshare, _CLONE_FILES)
+        except BaseException:
+            self.fd_table = old
+            _take_back(old, refs)
+            raise
+        finally:
+            self.manipulating_fd_table = False
+            self._add_to_active_fd_table_tasks()
+        _leave(old, refs)
+        await old.run_gc(collect=False)
+        await fresh.gc_using_task(self, collect=False)
+
+    def _copy_handles(self, old: FDTable, fresh: FDTable) -> list[_HandleRef]:
+        """List the handles of this task in `fresh` too; return the references by which `old` lists them."""
+        refs = []
+        for ref, handle in self._own_refs():
+            number = ref.entry.number
+            entry = fresh._entries.get(number)
+            if entry is None:
+                origin = (old, ref.entry.serial, fresh._copied_at)
+                entry = fresh._entries[number] = _Entry(fresh, number, (origin, *ref.entry.origins))
+            fresh._track_in(handle, entry)
+            refs.append(ref)
+        return refs
+
+    def _check_not_manipulating(self) -> None:
+        if self.manipulating_fd_table:
+            raise ManipulatingFDTableError(f"{self} is changing its file descriptor table already")
+
+
+def _leave(table: FDTable, refs: Iterable[_HandleRef]) -> None:
+    """Remove references from a table that their handles are no longer in; numbers left without any become garbage."""
+    for ref in refs:
+        entry = ref.entry
+        entry.discard(ref)
+        if not entry and table._entries.get(entry.number) is entry:
+            table._garbage.append(entry)
+
+
+def _take_back(table: FDTable, refs: Iterable[_HandleRef]) -> None:
+    """Make the references in `table` those of their handles again, after they had been copied to another table."""
+    for ref in refs:
+        entry = ref.entry
+        handle = ref()
+        if handle is not None and handle.valid:
+            handle._ref = ref
+        elif ref in entry:
+            # closed in the meantime: in this table, since the process never left it
+            entry.discard(ref)
+            if not entry and table._entries.get(entry.number) is entry:
+                table._forget(entry)

@@ -1,0 +1,566 @@
+"""Typed, owned pointers to memory in some address space.
+
+A pointer owns an allocation. Operations that change what is known about the memory *consume* the pointer: it becomes
+invalid, and new pointers are returned which own the allocation (or the parts of it) instead. So a buffer given to
+`read` comes back as the part that was filled and the part that was not, and there is never doubt about which is which.
+
+Subclasses say what is in the memory:
+
+* `Pointer`: nothing in particular (it can be read all the same);
+* `ReadablePointer`: the kernel has put a value there;
+* `LinearPointer`: the same, where reading the value creates resources, so it must be read exactly once;
+* `WrittenPointer`: a value that we know.
+
+A system call takes the address with `borrow`, which pins the memory: when a pointer is freed while a call uses it (by
+another coroutine, say), the pointer becomes invalid at once, but the memory is given back only after the call.
+"""
+
+from __future__ import annotations
+
+import logging
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import rsyscall.near
+from rsyscall.far import AddressSpaceMismatchError
+from rsyscall.handle.allocation import AllocationInterface, MemoryGateway, UseAfterFreeError
+from rsyscall.struct import Serializer
+
+if TYPE_CHECKING:
+    import rsyscall.far
+    from rsyscall.sys.mman import MemoryMapping
+
+__all__ = [
+    "LinearPointer",
+    "LinearReadError",
+    "Pointer",
+    "PointerMergeError",
+    "ReadablePointer",
+    "UseAfterFreeError",
+    "WrittenPointer",
+]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+U = TypeVar("U")
+T_pointer = TypeVar("T_pointer", bound="Pointer[Any]")
+
+
+class PointerMergeError(Exception):
+    """Two pointers cannot be merged because the second does not begin where the first ends."""
+
+
+class LinearReadError(Exception):
+    """The value behind a `LinearPointer` was read a second time."""
+
+
+class _Borrow:
+    """Context manager of `Pointer.borrow`."""
+
+    __slots__ = ("_pointer", "_task")
+
+    def __init__(self, pointer: Pointer[Any], task: rsyscall.far.Task) -> None:
+        self._pointer = pointer
+        self._task = task
+
+    def __enter__(self) -> rsyscall.near.Address:
+        pointer = self._pointer
+        address = pointer.near
+        if pointer.mapping.task.address_space is not self._task.address_space:
+            pointer.check_address_space(self._task)
+        pointer._pins += 1
+        return address
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pointer = self._pointer
+        pointer._pins -= 1
+        if pointer._waiting is not None and not pointer._pins:
+            pointer._free_waiting()
+
+
+class Pointer(Generic[T]):
+    """Owned memory with room for a `T`. Compared by identity.
+
+    Usually made by `malloc` or `ptr` of the memory layer, not directly.
+
+    Args:
+        mapping: the mapping that the memory is in.
+        transport: moves bytes to and from the memory.
+        serializer: converts values.
+        allocation: the range inside the mapping; owned by the pointer from now on.
+        typ: the type of the value, for people and for the memory layer.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_address",
+        "_pinned_by",
+        "_pins",
+        "_waiting",
+        "allocation",
+        "mapping",
+        "serializer",
+        "transport",
+        "typ",
+        "valid",
+    )
+
+    mapping: MemoryMapping
+    transport: MemoryGateway
+    serializer: Serializer[T]
+    allocation: AllocationInterface
+    typ: type[T]
+    valid: bool
+
+    def __init__(
+        self,
+        mapping: MemoryMapping,
+        transport: MemoryGateway,
+        serializer: Serializer[T],
+        allocation: AllocationInterface,
+        typ: type[T],
+    ) -> None:
+        self.mapping = mapping
+        self.transport = transport
+        self.serializer = serializer
+        self.allocation = allocation
+        self.typ = typ
+        self._address: rsyscall.near.Address | None = None
+        # How many borrows of this very object are going on.
+        self._pins = 0
+        # Consumed pointers to (parts of) the same memory of which borrows are going on.
+        self._pinned_by: tuple[Pointer[Any], ...] = ()
+        # What is to be freed when the last borrow of this object ends: allocation, and what else pins it.
+        self._waiting: list[tuple[AllocationInterface, tuple[Pointer[Any], ...]]] | None = None
+        self.valid = True
+
+    # Validity and addresses
+
+    def _validate(self) -> None:
+        """Raise UseAfterFreeError unless this pointer owns its memory."""
+        if not self.valid:
+            raise UseAfterFreeError(
+                f"handle is no longer valid: {self!r} was freed or consumed by an operation"
+            )
+
+    @property
+    def near(self) -> rsyscall.near.Address:
+        """The address, good in the address space of the mapping's task; UseAfterFreeError if freed or consumed."""
+        if not self.valid:
+            self._validate()
+        # asked for each time, because it says whether the allocation is still there
+        offset = self.allocation.offset()
+        address = self._address
+        if address is None:
+            address = self._address = rsyscall.near.Address(self.mapping.near.address + offset)
+        return address
+
+    def size(self) -> int:
+        """Return the size of the memory in bytes."""
+        return self.allocation.size()
+
+    def check_address_space(self, task: rsyscall.far.Task) -> None:
+        """Raise AddressSpaceMismatchError(task's, ours) unless `task` has the address space that the memory is in."""
+        ours = self.mapping.task.address_space
+        if task.address_space is not ours:
+            raise AddressSpaceMismatchError(task.address_space, ours)
+
+    def borrow(self, task: rsyscall.far.Task) -> _Borrow:
+        """Context manager giving the address for use in a system call of `task`; the memory stays until it is left.
+
+        Raises (on entry):
+            UseAfterFreeError: this pointer was freed or consumed.
+            AddressSpaceMismatchError: `task` has another address space.
+        """
+        return _Borrow(self, task)
+
+    # Freeing
+
+    def free(self) -> None:
+        """Give the memory back; when a borrow is going on, as soon as that ends. Harmless when done twice."""
+        if self.valid:
+            self.valid = False
+            if self._pins or self._pinned_by:
+                _free_when_unpinned(self.allocation, (self, *self._pinned_by))
+            else:
+                self.allocation.free()
+
+    def __del__(self) -> None:
+        # not there if the constructor was called with wrong arguments
+        if getattr(self, "valid", False):
+            self.free()
+
+    def _free_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        for allocation, pinned_by in waiting or ():
+            _free_when_unpinned(allocation, pinned_by)
+
+    def _consume(self) -> tuple[Pointer[Any], ...]:
+        """Become invalid without freeing; return what pins the memory, which the new owner has to know."""
+        self._validate()
+        self.valid = False
+        if self._pins or self._pinned_by:
+            pinned_by = tuple(ptr for ptr in (self, *self._pinned_by) if ptr._pins)
+            self._pinned_by = ()
+            return pinned_by
+        return ()
+
+    def _make(
+        self,
+        allocation: AllocationInterface,
+        pinned_by: tuple[Pointer[Any], ...],
+        mapping: MemoryMapping | None = None,
+    ) -> Pointer[T]:
+        new = Pointer(mapping or self.mapping, self.transport, self.serializer, allocation, self.typ)
+        new._pinned_by = pinned_by
+        return new
+
+    # Moving values
+
+    def _to_bytes(self, value: T) -> bytes:
+        data = self.serializer.to_bytes(value)
+        if len(data) > self.size():
+            raise ValueError(
+                f"{len(data)} bytes of {value!r} do not fit into the {self.size()} bytes of {self!r}"
+            )
+        return data
+
+    async def write(self, value: T) -> WrittenPointer[T]:
+        """Put `value` into the memory. Consumes this pointer, unless it fails.
+
+        Raises:
+            ValueError: the serialised value is longer than the memory.
+            UseAfterFreeError: this pointer was freed or consumed, possibly while the value was on its way.
+
+        If cancelled, the contents are undefined and the pointer stays valid.
+        """
+        self._validate()
+        data = self._to_bytes(value)
+        with _Pin(self):
+            await self.transport.write(self, data)
+        return self._wrote(value)
+
+    async def read(self) -> T:
+        """Return the value in the memory, all `size()` bytes of it. Does not consume the pointer."""
+        self._validate()
+        with _Pin(self):
+            data = await self.transport.read(self)
+        return self.serializer.from_bytes(data)
+
+    # Taking apart and putting together
+
+    def split(self, size: int) -> tuple[Pointer[T], Pointer[T]]:
+        """Return pointers to the first `size` bytes and to the rest. Consumes this pointer.
+
+        Raises:
+            ValueError: `size` is negative or more than there is; the pointer stays valid.
+        """
+        self._validate()
+        if not 0 <= size <= self.size():
+            raise ValueError(f"can't split {size} bytes off the {self.size()} bytes of {self!r}")
+        left, right = self.allocation.split(size)
+        pinned_by = self._consume()
+        return self._make(left, pinned_by), self._make(right, pinned_by)
+
+    def readable_split(self, size: int) -> tuple[ReadablePointer[T], Pointer[T]]:
+        """Return pointers to the first `size` bytes, which the kernel has filled, and to the rest. Consumes this pointer."""
+        left, right = self.split(size)
+        return left._readable(), right
+
+    def merge(self, ptr: Pointer[T]) -> Pointer[T]:
+        """Join with `ptr`, which must begin where this pointer ends, in the same piece of memory. Consumes both.
+
+        Raises:
+            PointerMergeError: they are not neighbours in this order; both stay valid.
+        """
+        self._validate()
+        ptr._validate()
+        if self is ptr:
+            raise PointerMergeError(f"can't merge {self!r} with itself")
+        if self.mapping.file is not ptr.mapping.file or self.mapping.near != ptr.mapping.near:
+            raise PointerMergeError(f"{self!r} and {ptr!r} are not in the same mapping")
+        if int(self.near) + self.size() != int(ptr.near):
+            raise PointerMergeError(f"{ptr!r} does not begin where {self!r} ends")
+        allocation = self.allocation.merge(ptr.allocation)
+        ours = self._consume()
+        theirs = ptr._consume()
+        return self._make(allocation, (*ours, *(pin for pin in theirs if pin not in ours)))
+
+    def __add__(self, right: Pointer[T]) -> Pointer[T]:
+        """`left + right` is `left.merge(right)`."""
+        if not isinstance(right, Pointer):
+            return NotImplemented
+        return self.merge(right)
+
+    def __radd__(self, left: Pointer[T] | None) -> Pointer[T]:
+        """`None + ptr` is `ptr`, so that a loop can start with None and add what it got."""
+        if left is None:
+            return self
+        return NotImplemented
+
+    def split_from_end(self, size: int, alignment: int) -> tuple[Pointer[T], Pointer[T]]:
+        """Split so that the second part begins at an aligned address and holds at least `size` bytes. Consumes this pointer.
+
+        Args:
+            size: bytes; as few more as the alignment demands are split off.
+            alignment: the absolute address of the second part is a multiple of this.
+
+        Raises:
+            ValueError: there is not enough room; the pointer stays valid.
+        """
+        if size < 0 or alignment < 1:
+            raise ValueError(f"size {size} must not be negative, alignment {alignment} must be positive")
+        start = int(self.near)
+        wanted = start + self.size() - size
+        wanted -= wanted % alignment
+        if wanted < start:
+            raise ValueError(
+                f"{self!r} has no room for {size} bytes at an address that is a multiple of {alignment}"
+            )
+        return self.split(wanted - start)
+
+    async def write_to_end(self, value: T, alignment: int) -> tuple[Pointer[T], WrittenPointer[T]]:
+        """Put `value` near the end of the memory, at an aligned address. Consumes this pointer.
+
+        Up to `alignment - 1` bytes behind the value may be left over; they are freed.
+
+        Returns:
+            The memory in front of the value, and the value.
+
+        Raises:
+            ValueError: there is not enough room; the pointer stays valid.
+        """
+        data = self._to_bytes(value)
+        rest, end = self.split_from_end(len(data), alignment)
+        if end.size() > len(data):
+            end, surplus = end.split(len(data))
+            surplus.free()
+        return rest, await end.write(value)
+
+    # Changing what is known about the memory
+
+    def unsafe(self) -> ReadablePointer[T]:
+        """Claim that the memory holds a proper value. Consumes this pointer."""
+        return self._readable()
+
+    def _readable(self) -> ReadablePointer[T]:
+        pinned_by = self._consume()
+        new = ReadablePointer(self.mapping, self.transport, self.serializer, self.allocation, self.typ)
+        new._pinned_by = pinned_by
+        return new
+
+    def _linearize(self) -> LinearPointer[T]:
+        pinned_by = self._consume()
+        new = LinearPointer(self.mapping, self.transport, self.serializer, self.allocation, self.typ)
+        new._pinned_by = pinned_by
+        return new
+
+    def _wrote(self, value: T) -> WrittenPointer[T]:
+        """Claim that the memory holds `value`. Consumes this pointer."""
+        pinned_by = self._consume()
+        new = WrittenPointer(self.mapping, self.transport, value, self.serializer, self.allocation, self.typ)
+        new._pinned_by = pinned_by
+        return new
+
+    def _reinterpret(self, serializer: Serializer[U], typ: type[U]) -> Pointer[U]:
+        """Say that the memory is for another type of value. Consumes this pointer."""
+        pinned_by = self._consume()
+        new = Pointer(self.mapping, self.transport, serializer, self.allocation, typ)
+        new._pinned_by = pinned_by
+        return new
+
+    def _with_mapping(self: T_pointer, mapping: MemoryMapping) -> T_pointer:
+        """Look at the same memory through another mapping of the same file. Consumes this pointer.
+
+        Every subclass overrides this, to return its own kind. (The allocation is an offset into the file's mapping, so
+        the two mappings may be at different addresses, or the same one seen from different tasks.)
+        """
+        if type(self) is not Pointer:
+            raise NotImplementedError(f"{type(self).__name__} does not override _with_mapping")
+        self._check_same_file(mapping)
+        new: T_pointer = self._make(self.allocation, self._consume(), mapping)
+        return new
+
+    def _check_same_file(self, mapping: MemoryMapping) -> None:
+        self._validate()
+        if mapping.file is not self.mapping.file:
+            raise ValueError(f"{mapping} is not a mapping of the file that {self!r} is in: {self.mapping}")
+
+    def _with_alloc(self, allocation: AllocationInterface) -> Pointer[T]:
+        """Return a pointer to another allocation of the same mapping. Does not consume this pointer."""
+        return self._make(allocation, ())
+
+    def _describe(self) -> str:
+        """What is in the parentheses of repr; must not raise, whatever the state."""
+        try:
+            return f"{self.near}, {self.size()}"
+        except UseAfterFreeError:
+            return "freed" if not self.valid else "allocation freed"
+
+    def __repr__(self) -> str:
+        try:
+            name = getattr(self.typ, "__name__", self.typ)
+            return f"{type(self).__name__}[{name}]({self._describe()})"
+        except Exception as exn:
+            return f"<{type(self).__name__}, {type(exn).__name__} in repr>"
+
+
+class ReadablePointer(Pointer[T]):
+    """Memory that the kernel has put a `T` into."""
+
+    __slots__ = ()
+
+    def _with_mapping(self, mapping: MemoryMapping) -> ReadablePointer[T]:
+        self._check_same_file(mapping)
+        pinned_by = self._consume()
+        new = ReadablePointer(mapping, self.transport, self.serializer, self.allocation, self.typ)
+        new._pinned_by = pinned_by
+        return new
+
+
+class LinearPointer(ReadablePointer[T]):
+    """Memory that the kernel has put a `T` into, where `T` contains resources such as file descriptors.
+
+    It must be read exactly once: reading twice would make two owners for the resources, and never reading it leaks them,
+    which is logged as an error.
+
+    Attributes:
+        been_read: whether the value has been read.
+    """
+
+    __slots__ = ("been_read",)
+
+    been_read: bool
+
+    def __init__(
+        self,
+        mapping: MemoryMapping,
+        transport: MemoryGateway,
+        serializer: Serializer[T],
+        allocation: AllocationInterface,
+        typ: type[T],
+    ) -> None:
+        self.been_read = False
+        super().__init__(mapping, transport, serializer, allocation, typ)
+
+    async def read(self) -> T:
+        """Return the value. Can be done once; the pointer stays valid, to reuse the memory.
+
+        If moving the bytes fails or is cancelled, the value counts as not read.
+
+        Raises:
+            LinearReadError: the value has been read.
+        """
+        self._validate()
+        if self.been_read:
+            raise LinearReadError(f"{self!r} has been read already; its contents have an owner")
+        # set before waiting, so that of two concurrent reads one fails
+        self.been_read = True
+        try:
+            with _Pin(self):
+                data = await self.transport.read(self)
+        except BaseException:
+            self.been_read = False
+            raise
+        return self.serializer.from_bytes(data)
+
+    async def linear_read(self) -> tuple[T, Pointer[T]]:
+        """Return the value, and the memory as an empty pointer. Consumes this pointer."""
+        value = await self.read()
+        return value, self._make(self.allocation, self._consume())
+
+    def free(self) -> None:
+        """Give the memory back; logs an error if the value was never read."""
+        if self.valid and not self.been_read:
+            logger.error("%r is dropped without having been read: what it contains is leaked", self)
+        super().free()
+
+    def _with_mapping(self, mapping: MemoryMapping) -> LinearPointer[T]:
+        self._check_same_file(mapping)
+        pinned_by = self._consume()
+        new = LinearPointer(mapping, self.transport, self.serializer, self.allocation, self.typ)
+        new.been_read = self.been_read
+        new._pinned_by = pinned_by
+        return new
+
+
+class WrittenPointer(Pointer[T_co]):  # type: ignore[type-var]  # see below
+    """Memory that holds a value which we know. Also given as an argument where a system call reads memory.
+
+    It is covariant although `Pointer` is not: the value is there and does not change. Writing another value consumes
+    the object and gives a new one of the type of what was written.
+
+    Args:
+        mapping, transport, serializer, allocation, typ: as for `Pointer`.
+        value: what is in the memory.
+    """
+
+    __slots__ = ("value",)
+
+    value: T_co
+
+    def __init__(
+        self,
+        mapping: MemoryMapping,
+        transport: MemoryGateway,
+        value: T_co,  # type: ignore[misc]  # constructors may take covariant arguments
+        serializer: Serializer[T_co],
+        allocation: AllocationInterface,
+        typ: type[T_co],
+    ) -> None:
+        self.value = value
+        super().__init__(mapping, transport, serializer, allocation, typ)
+
+    def _with_mapping(self, mapping: MemoryMapping) -> WrittenPointer[T_co]:
+        self._check_same_file(mapping)
+        pinned_by = self._consume()
+        new = WrittenPointer(mapping, self.transport, self.value, self.serializer, self.allocation, self.typ)
+        new._pinned_by = pinned_by
+        return new
+
+    def _describe(self) -> str:
+        try:
+            return f"{self.near}, {self.value!r}"
+        except UseAfterFreeError:
+            return f"freed, {self.value!r}"
+
+
+class _Pin:
+    """Keeps memory from being given back while bytes are moved; unlike a borrow, for no task in particular."""
+
+    __slots__ = ("_pointer",)
+
+    def __init__(self, pointer: Pointer[Any]) -> None:
+        self._pointer = pointer
+
+    def __enter__(self) -> None:
+        self._pointer._pins += 1
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pointer = self._pointer
+        pointer._pins -= 1
+        if pointer._waiting is not None and not pointer._pins:
+            pointer._free_waiting()
+
+
+def _free_when_unpinned(allocation: AllocationInterface, pinned_by: tuple[Pointer[Any], ...]) -> None:
+    """Free the allocation when none of the pointers is borrowed any more, at once if that is so now."""
+    for ptr in pinned_by:
+        if ptr._pins:
+            if ptr._waiting is None:
+                ptr._waiting = []
+            ptr._waiting.append((allocation, pinned_by))
+            return
+    allocation.free()
