@@ -708,9 +708,10 @@ static PyObject *ring_put_method(PyObject *op, PyObject *const *args, Py_ssize_t
 }
 
 /*
- * call_many(calls, start) -> list of results of calls[start:start+k] | one of the RESULT_
- * codes. As many calls as there are free slots, in one go. Only when nothing is outstanding.
- * PENDING: the calls start .. start + outstanding() are under way.
+ * call_many(calls, start, linked) -> list of results of calls[start:start+k] | one of the
+ * RESULT_ codes. As many calls as there are free slots, in one go. Only when nothing is
+ * outstanding. PENDING: the calls start .. start + outstanding are under way. linked: after
+ * a failure the rest is not made (not across two pieces; the caller sees to that).
  */
 static PyObject *ring_call_many(PyObject *op, PyObject *const *args, Py_ssize_t n)
 {
@@ -720,16 +721,17 @@ static PyObject *ring_call_many(PyObject *op, PyObject *const *args, Py_ssize_t 
 	PyObject *list;
 	int64_t v[7];
 	uint32_t first;
-	int done, blocks = 0;
+	int done, linked, blocks = 0;
 
-	if (n != 2) {
-		PyErr_SetString(PyExc_TypeError, "call_many(calls, start)");
+	if (n != 3) {
+		PyErr_SetString(PyExc_TypeError, "call_many(calls, start, linked)");
 		return NULL;
 	}
 	if (ring_check(self) < 0)
 		return NULL;
 	start = PyLong_AsSsize_t(args[1]);
 	count = PyList_Size(args[0]);
+	linked = PyObject_IsTrue(args[2]);
 	if ((start == -1 || count == -1) && PyErr_Occurred())
 		return NULL;
 	if (has_left(self->block))
@@ -752,7 +754,7 @@ static PyObject *ring_call_many(PyObject *op, PyObject *const *args, Py_ssize_t 
 		if (parse_call(items, size, v) < 0)
 			return NULL;
 		memcpy(slot->args, v + 1, sizeof(slot->args));
-		slot->result = v[0];
+		slot->result = v[0] | (linked && i < count - 1 ? RSYS_NR_LINKED : 0);
 		blocks |= likely_blocks(v[0]);
 	}
 	for (i = start; i < count; i++, sent++) {

@@ -29,6 +29,11 @@
 #define rsys_call6(nr, a, b, c, d, e, f) \
 	rsys_syscall6((nr), (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
+static inline int rsys_is_error(long result)
+{
+	return (unsigned long)result >= (unsigned long)-4095;
+}
+
 struct rsys_iovec {
 	void *base;
 	size_t len;

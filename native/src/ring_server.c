@@ -150,6 +150,7 @@ int rsyscall_ring_server(struct rsys_ring *ring)
 {
 	uint64_t spin = ring->hub->server_spin;
 	uint32_t seq = 1;
+	int failed = 0;	/* in a chain of linked calls */
 
 	if (!rsys_begin(&ring->origin))
 		return 0;
@@ -167,7 +168,11 @@ int rsyscall_ring_server(struct rsys_ring *ring)
 		if (ring->doorbell_rung && __atomic_exchange_n(&ring->doorbell_rung, 0, __ATOMIC_SEQ_CST) &&
 		    ring->doorbell >= 0)
 			rsys_call3(__NR_read, ring->doorbell, &count, 8);
-		slot->result = execute(ring, nr, slot->args);
+		if (failed)
+			slot->result = -ECANCELED;
+		else
+			slot->result = execute(ring, nr & ~RSYS_NR_LINKED, slot->args);
+		failed = nr & RSYS_NR_LINKED && rsys_is_error(slot->result);
 		ring->executed = seq;
 		__atomic_store_n(&slot->word, (uint64_t)seq << 32 | RSYS_SLOT_DONE, __ATOMIC_SEQ_CST);
 		if (__atomic_load_n(&ring->client_waits, __ATOMIC_SEQ_CST)) {

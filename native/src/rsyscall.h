@@ -45,9 +45,11 @@ struct rsys_hello {
 	uint64_t symbols[RSYS_SYMBOLS];
 };
 
+#define RSYS_REQUEST_LINKED 1u	/* a call: as RSYS_NR_LINKED */
+
 struct rsys_request {
 	uint32_t op;
-	uint32_t reserved;
+	uint32_t flags;
 	uint64_t number;	/* of the call, or the address */
 	uint64_t args[6];
 };
@@ -71,7 +73,8 @@ struct rsys_slot {
 
 #define RSYS_SLOT_DONE 0x80000000u
 #define RSYS_RING_SLOTS 128u
-#define RSYS_NR_SHUTDOWN 0x7fffffffu	/* not a call: the server returns */
+#define RSYS_NR_SHUTDOWN 0x3fffffffu	/* not a call: the server returns */
+#define RSYS_NR_LINKED 0x40000000u	/* if this call fails, the next one is not made but gets -ECANCELED */
 
 enum { RSYS_RUNNING = 0, RSYS_PARKED_DOORBELL = 1, RSYS_PARKED_FUTEX = 2 };
 

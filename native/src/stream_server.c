@@ -112,6 +112,8 @@ int rsyscall_server(int infd, int outfd, struct rsys_origin *origin)
 {
 	struct rsys_origin nobody = { .owner_fd = -1, .parent_pid = -1 };
 	struct rsys_request request;
+	int failed = 0;	/* in a chain of linked calls */
+	long result;
 
 	if (!origin)
 		origin = &nobody;
@@ -121,11 +123,17 @@ int rsyscall_server(int infd, int outfd, struct rsys_origin *origin)
 		uint64_t length = request.args[0];
 		int err;
 
-		if (request.reserved != 0 || (request.op != RSYS_OP_CALL && length > RSYS_MAX_TRANSFER))
+		if (request.flags & ~(request.op == RSYS_OP_CALL ? RSYS_REQUEST_LINKED : 0) ||
+		    (request.op != RSYS_OP_CALL && length > RSYS_MAX_TRANSFER))
 			request.op = 0;
 		switch (request.op) {
 		case RSYS_OP_CALL:
-			err = respond(outfd, rsys_execute(origin, request.number, (int64_t *)request.args), 0);
+			if (failed)
+				result = -ECANCELED;
+			else
+				result = rsys_execute(origin, request.number, (int64_t *)request.args);
+			failed = request.flags & RSYS_REQUEST_LINKED && rsys_is_error(result);
+			err = respond(outfd, result, 0);
 			break;
 		case RSYS_OP_WRITE:
 			err = serve_write(infd, outfd, rsys_call0(__NR_getpid), request.number, length);
