@@ -76,10 +76,10 @@ class ABI:
             UnsupportedSyscallError: this architecture has no such call.
         """
         if type(call) is self.syscalls:
-            return call.value
+            return int(call)
         name = call if isinstance(call, str) else call.name
         try:
-            return self.syscalls[name].value
+            return int(self.syscalls[name])
         except KeyError:
             raise UnsupportedSyscallError(name, self.name) from None
 

@@ -12,7 +12,7 @@ import threading
 import weakref
 from _thread import get_ident
 from collections.abc import Sequence
-from typing import SupportsInt
+from typing import Any, SupportsInt
 
 from rsyscall.native import _fast
 from rsyscall.near.abi import SYS
@@ -107,9 +107,9 @@ class LocalSyscall(SyscallInterface):
     async def close_interface(self) -> None:
         """Do nothing: the way to ourselves cannot be closed."""
 
-    def get_activity_fd(self) -> None:
+    def get_activity_fd(self) -> Any | None:
         """None: nobody else gives this thread work."""
-        return
+        return None
 
     async def read_memory(self, address: SupportsInt, length: int) -> bytes:
         """Copy `length` bytes from our own memory. The range has to be readable: nothing checks it."""
@@ -148,6 +148,11 @@ class LocalSyscall(SyscallInterface):
         _bound.add(self)
         _end_of_thread().owned.add(self)
 
+    def _disown(self, reason: int) -> None:
+        """Belong to no thread any more; a copy in another process stays one, whatever ends there."""
+        if self._ident != _FORKED:
+            self._ident = reason
+
     def _describe_owner(self) -> str:
         return _describe_thread(self._thread_name, self._tid)
 
@@ -173,8 +178,7 @@ class _EndOfThread:
 
     def __del__(self) -> None:
         for interface in self.owned:
-            if interface._ident > 0:
-                interface._ident = _THREAD_ENDED
+            interface._disown(_THREAD_ENDED)
 
 
 _thread_locals = threading.local()
@@ -193,7 +197,7 @@ def _end_of_thread() -> _EndOfThread:
 def _mark_forked() -> None:
     """In the child of a fork: nothing that was bound in the parent is usable here."""
     for interface in _bound:
-        interface._ident = _FORKED
+        interface._disown(_FORKED)
     _bound.clear()
 
 

@@ -67,6 +67,11 @@ _unpack_response = _RESPONSE.unpack_from
 class ProtocolError(Exception):
     """The other side sent something that the protocol does not allow."""
 
+    def __init__(self, message: str, responses: Sequence[tuple[int, bytes]] = ()) -> None:
+        super().__init__(message)
+        self.responses = list(responses)
+        """Responses that were complete before the error; they are valid. See `ResponseParser.feed`."""
+
 
 # ---- Hello
 
@@ -85,16 +90,30 @@ class Hello:
     gid: int
     sigmask: int
     """The signals that are blocked: bit n-1 is signal n."""
-    server: int
-    """Address of the native function that serves a byte stream; 0 if the server has none."""
-    persistent_server: int
-    """Address of the native function that serves one connection after another."""
-    futex_helper: int
-    """Address of the native function that waits for futexes."""
-    trampoline: int
-    """Address of the native function where a cloned child starts."""
+    symbols: tuple[int, ...]
+    """Addresses of eight native functions in the memory of the server, 0 for those it does not have."""
     environment: tuple[bytes, ...] = ()
     """The environment, each as `NAME=value`."""
+
+    @property
+    def server(self) -> int:
+        """Address of the function that serves a byte stream."""
+        return self.symbols[0]
+
+    @property
+    def persistent_server(self) -> int:
+        """Address of the function that serves one connection after another."""
+        return self.symbols[1]
+
+    @property
+    def futex_helper(self) -> int:
+        """Address of the function that waits for futexes."""
+        return self.symbols[2]
+
+    @property
+    def trampoline(self) -> int:
+        """Address of the code where a cloned process starts."""
+        return self.symbols[3]
 
     @property
     def abi(self) -> ABI:
@@ -113,7 +132,6 @@ class Hello:
     def to_bytes(self) -> bytes:
         """The hello as it goes over the stream."""
         strings = b"".join(_U32.pack(len(string)) + string for string in self.environment)
-        symbols = (self.server, self.persistent_server, self.futex_helper, self.trampoline, 0, 0, 0, 0)
         numbers = (
             self.machine,
             self.page_size,
@@ -123,7 +141,7 @@ class Hello:
             len(self.environment),
             self.sigmask,
         )
-        return _HELLO.pack(MAGIC, VERSION, HELLO_SIZE + len(strings), *numbers, *symbols) + strings
+        return _HELLO.pack(MAGIC, VERSION, HELLO_SIZE + len(strings), *numbers, *self.symbols) + strings
 
 
 class HelloParser:
@@ -212,7 +230,7 @@ def _parse_hello(data: bytes) -> Hello:
     if pid <= 0:
         raise ProtocolError(f"the server says its pid is {pid}")
     environment = tuple(_parse_environment(data, count))
-    return Hello(machine, page_size, pid, uid, gid, sigmask, *symbols[:4], environment)
+    return Hello(machine, page_size, pid, uid, gid, sigmask, tuple(symbols), environment)
 
 
 def _parse_environment(data: bytes, count: int) -> Iterator[bytes]:
@@ -224,7 +242,8 @@ def _parse_environment(data: bytes, count: int) -> Iterator[bytes]:
         position += _U32.size
         if length > len(data) - position:
             raise ProtocolError(
-                f"environment string {index} of the hello claims {length} bytes where {len(data) - position} are left"
+                f"environment string {index} of the hello claims {length} bytes "
+                f"where {len(data) - position} are left"
             )
         string = data[position : position + length]
         if b"\0" in string:
@@ -334,9 +353,9 @@ class ResponseParser:
 
         Raises:
             ProtocolError: a response claims more bytes than one request may read, or not as many as it says
-                it has read.
+                it has read. Those that were complete before it are in the `responses` of the error.
         """
-        responses = []
+        responses: list[tuple[int, bytes]] = []
         if self._buffer:
             self._buffer += data
             source: bytes | bytearray = self._buffer
@@ -350,10 +369,13 @@ class ResponseParser:
             if length:
                 if length > MAX_TRANSFER:
                     raise ProtocolError(
-                        f"a response claims to carry {length} bytes; at most {MAX_TRANSFER} are allowed"
+                        f"a response claims to carry {length} bytes; at most {MAX_TRANSFER} are allowed",
+                        responses,
                     )
                 if result != length:
-                    raise ProtocolError(f"a response with the result {result} claims to carry {length} bytes")
+                    raise ProtocolError(
+                        f"a response with the result {result} claims to carry {length} bytes", responses
+                    )
                 end += length
                 if len(source) < end:
                     break

@@ -146,7 +146,7 @@ class SyscallInterface(abc.ABC):
         Raises:
             SyscallError: the target was lost; how many of the calls were executed is not known.
         """
-        results = []
+        results: list[int] = []
         for call in calls:
             try:
                 result = await self.syscall(
@@ -163,7 +163,8 @@ class SyscallInterface(abc.ABC):
     async def close_interface(self) -> None:
         """Give up the way to the target.
 
-        Calls under way raise `SyscallHangup`, later ones `SyscallSendError`. Descriptors in the target stay open.
+        Calls under way raise `SyscallHangup`, later ones `SyscallSendError`. Descriptors in the target stay
+        open.
         """
 
     @abc.abstractmethod

@@ -1,0 +1,162 @@
+"""SyscallInterface: its helpers, its defaults, its errors."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import Any, SupportsInt
+
+import pytest
+
+from rsyscall.near import (
+    SYS,
+    Address,
+    FileDescriptor,
+    LocalSyscall,
+    Syscall,
+    SyscallError,
+    SyscallHangup,
+    SyscallInterface,
+    SyscallSendError,
+    UnusableSyscallInterface,
+    native_abi,
+    raise_if_error,
+)
+
+Run = Callable[..., Any]
+
+
+class Minimal(SyscallInterface):
+    """Has only what an implementation must have; makes its calls through another interface."""
+
+    def __init__(self) -> None:
+        self.inner = LocalSyscall()
+        self.made: list[SYS] = []
+
+    async def syscall(
+        self,
+        number: SYS,
+        arg1: SupportsInt = 0,
+        arg2: SupportsInt = 0,
+        arg3: SupportsInt = 0,
+        arg4: SupportsInt = 0,
+        arg5: SupportsInt = 0,
+        arg6: SupportsInt = 0,
+    ) -> int:
+        self.made.append(number)
+        return await self.inner.syscall(number, arg1, arg2, arg3, arg4, arg5, arg6)
+
+    async def close_interface(self) -> None:
+        pass
+
+    def get_activity_fd(self) -> None:
+        return None
+
+
+# ---- raise_if_error
+
+
+@pytest.mark.parametrize("result", [0, 1, 2**63 - 1, -4096, -(2**63)])
+def test_results_are_not_errors(result: int) -> None:
+    raise_if_error(result)
+
+
+@pytest.mark.parametrize("result", [-1, -2, -133, -4095])
+def test_errors_are_raised(result: int) -> None:
+    with pytest.raises(OSError) as caught:
+        raise_if_error(result)
+    assert caught.value.errno == -result
+    assert caught.value.strerror == os.strerror(-result)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOENT, FileNotFoundError),
+        (errno.EINTR, InterruptedError),
+        (errno.ECHILD, ChildProcessError),
+        (errno.EAGAIN, BlockingIOError),
+        (errno.ESRCH, ProcessLookupError),
+    ],
+)
+def test_errors_have_the_class_of_their_number(number: int, kind: type[OSError]) -> None:
+    with pytest.raises(kind):
+        raise_if_error(-number)
+
+
+# ---- Syscall
+
+
+def test_syscall_prints_without_trailing_zeros() -> None:
+    assert str(Syscall(SYS.getpid)) == "getpid()"
+    assert str(Syscall(SYS.dup3, 1, 2, 0)) == "dup3(1, 2)"
+    assert str(Syscall(SYS.dup3, 0, 2)) == "dup3(0, 2)"
+    assert str(Syscall(SYS.mmap, 0, 4096, 3, 34, -1, 0)) == "mmap(0, 4096, 3, 34, -1)"
+
+
+def test_syscall_prints_identifiers_even_if_they_are_zero() -> None:
+    assert str(Syscall(SYS.close, FileDescriptor(0))) == "close(FD(0))"
+    assert str(Syscall(SYS.read, FileDescriptor(3), Address(0x1000), 8)) == "read(FD(3), Address(0x1000), 8)"
+
+
+def test_syscall_is_a_value_with_integer_arguments() -> None:
+    call = Syscall(SYS.read, FileDescriptor(3), Address(0x1000), 8)
+    assert call == Syscall(SYS.read, FileDescriptor(3), Address(0x1000), 8)
+    assert call.args() == (3, 0x1000, 8, 0, 0, 0)
+    assert not hasattr(call, "__dict__")
+
+
+# ---- The interface
+
+
+def test_interface_is_abstract() -> None:
+    kind: Any = SyscallInterface
+    with pytest.raises(TypeError, match="abstract"):
+        kind()
+
+
+def test_interface_has_the_native_abi_unless_it_says_otherwise() -> None:
+    assert Minimal().abi is native_abi()
+
+
+def test_default_syscalls_makes_every_call_in_order_and_returns_raw_results(run: Run) -> None:
+    sysif = Minimal()
+    calls = [Syscall(SYS.getpid), Syscall(SYS.close, -1), Syscall(SYS.getuid)]
+    assert run(sysif.syscalls(calls)) == [os.getpid(), -errno.EBADF, os.getuid()]
+    assert sysif.made == [SYS.getpid, SYS.close, SYS.getuid]
+    assert run(sysif.syscalls([])) == []
+
+
+def test_default_syscalls_stops_when_the_target_is_lost(run: Run) -> None:
+    with pytest.raises(SyscallSendError):
+        run(UnusableSyscallInterface().syscalls([Syscall(SYS.getpid)]))
+
+
+def test_memory_is_refused_clearly_by_default(run: Run) -> None:
+    with pytest.raises(NotImplementedError, match="Minimal cannot read the memory"):
+        run(Minimal().read_memory(Address(0x1000), 1))
+    with pytest.raises(NotImplementedError, match="Minimal cannot write the memory"):
+        run(Minimal().write_memory(Address(0x1000), b"x"))
+
+
+def test_child_interfaces_are_left_alone_by_default() -> None:
+    child = UnusableSyscallInterface()
+    assert Minimal().wrap_child(child, "child") is child
+
+
+def test_errors_form_a_hierarchy_apart_from_oserror() -> None:
+    assert issubclass(SyscallHangup, SyscallError)
+    assert issubclass(SyscallSendError, SyscallError)
+    assert not issubclass(SyscallHangup, SyscallSendError)
+    assert not issubclass(SyscallError, OSError)
+
+
+def test_unusable_interface_refuses_everything_but_closing(run: Run) -> None:
+    sysif = UnusableSyscallInterface()
+    with pytest.raises(SyscallSendError):
+        run(sysif.syscall(SYS.getpid))
+    with pytest.raises(SyscallError):
+        sysif.get_activity_fd()
+    run(sysif.close_interface())
+    run(sysif.close_interface())
