@@ -167,8 +167,12 @@ def find_headers(architecture: Architecture, pin: Pin, scratch: Path) -> Path:
         return Path("/usr") / relative
     deb = fetch_package(pin, cache_directory())
     with tarfile.open(fileobj=io.BytesIO(data_member(deb.read_bytes())), mode="r:xz") as archive:
-        headers = [member for member in archive if f"usr/{relative}/" in member.name and member.isreg()]
-        archive.extractall(scratch, members=headers)
+        for member in archive:
+            path = Path(member.name)
+            content = archive.extractfile(member) if member.isreg() else None
+            if content is not None and path.is_relative_to(Path("usr") / relative) and ".." not in path.parts:
+                (scratch / path).parent.mkdir(parents=True, exist_ok=True)
+                (scratch / path).write_bytes(content.read())
     return scratch / "usr" / relative
 
 
