@@ -211,7 +211,7 @@ def _check_nothing_above(session: nox.Session, layer: str) -> None:
 
 
 def _pytest(session: nox.Session, *arguments: str, layer: str | None = None) -> None:
-    env = {"PYTHONPATH": None, "PYTHONDEVMODE": None}
+    env: dict[str, str | None] = {"PYTHONPATH": None, "PYTHONDEVMODE": None}
     if layer is not None:
         env["RSYSCALL_LAYER"] = layer
     session.chdir(ROOT)
@@ -301,7 +301,9 @@ def lint(session: nox.Session) -> None:
 @nox.session(python=MAIN)
 def types(session: nox.Session) -> None:
     """Mypy --strict and pyright on the packages, the typing tests, the examples and the tools."""
-    _install(session, "meta", "mypy", "pyright[nodejs]", "pytest", "hypothesis", "nox", "pytest-trio")
+    _install(
+        session, "meta", "mypy", "pyright[nodejs]", "pytest", "hypothesis", "nox", "tomli", "pytest-trio"
+    )
     session.chdir(ROOT)
     session.run("python", "tools/checktypes.py")
 

@@ -1,7 +1,8 @@
-"""The program in the README of each distribution runs as it is printed there, with the output that is printed there.
+"""The program in the README of each distribution runs as it is printed there, with the output that is printed
+there.
 
-In the session of one layer (`RSYSCALL_LAYER`) nothing above that layer is installed, and its own program is run; where
-everything is installed all of them are, and that of the project's README.
+In the session of one layer (`RSYSCALL_LAYER`) nothing above that layer is installed, and its own program is
+run; where everything is installed all of them are, and that of the project's README.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ READMES = {
 
 
 def program_and_output(readme: Path) -> tuple[str, str]:
-    """Return the first Python block of a README, and the block of text right after it, which is what it prints."""
+    """Return the first Python block of a README, and the text block after it: what it prints."""
     text = readme.read_text()
     match = re.search(r"^```python\n(.*?)^```\n+```text\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert match, f"no ```python block followed by a ```text block in {readme}"

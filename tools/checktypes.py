@@ -1,0 +1,78 @@
+"""Run mypy --strict and pyright over the packages, the typing tests, the examples and the tools.
+
+`python tools/checktypes.py` checks the packages that are installed for this Python; with `--tree` the
+development tree (`tools/devtree.py`), for daily work.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+# Programs that use the packages, next to the packages themselves.
+PROGRAMS = ["tests/typing", "examples", "benchmarks", "tools/*.py", "noxfile.py"]
+
+
+def installed() -> Path:
+    """Return the directory that the package `rsyscall` is in."""
+    spec = importlib.util.find_spec("rsyscall")
+    if spec is None or not spec.submodule_search_locations:
+        raise SystemExit("rsyscall is not installed; use --tree for the development tree")
+    return Path(next(iter(spec.submodule_search_locations))).parent
+
+
+def programs() -> list[str]:
+    """Return those of PROGRAMS that have Python in them, relative to the root."""
+    paths = [path for pattern in PROGRAMS for path in sorted(ROOT.glob(pattern))]
+    return [str(path.relative_to(ROOT)) for path in paths if path.is_file() or list(path.rglob("*.py"))]
+
+
+def run_mypy(packages: Path, tree: bool) -> int:
+    """Check the packages by name, then the programs; returns how many of the two runs found errors."""
+    environment = dict(os.environ)
+    if tree:
+        environment["MYPYPATH"] = str(packages)
+    base = [sys.executable, "-m", "mypy", "--strict"]
+    failures = 0
+    for what in (["-p", "rsyscall"], programs()):
+        print("mypy --strict", *what, flush=True)
+        failures += subprocess.run([*base, *what], cwd=ROOT, env=environment, check=False).returncode != 0
+    return failures
+
+
+def run_pyright(packages: Path) -> int:
+    """Check everything with one configuration file; returns 1 if there are errors."""
+    config = ROOT / ".nox" / "pyright" / "pyrightconfig.json"
+    checked = [packages / "rsyscall", *(ROOT / name for name in programs())]
+    settings = {
+        "include": [os.path.relpath(path, config.parent) for path in checked],
+        # Not the default, which leaves out what is below directories that start with a dot.
+        "exclude": ["**/__pycache__"],
+        "extraPaths": [str(packages)],
+        "pythonVersion": "3.10",
+        "pythonPlatform": "Linux",
+        "typeCheckingMode": "standard",
+        "reportUnnecessaryTypeIgnoreComment": False,
+        "reportMissingModuleSource": False,
+    }
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(json.dumps(settings, indent=2))
+    print("pyright", *(os.path.relpath(path, ROOT) for path in checked), flush=True)
+    command = [sys.executable, "-m", "pyright", "-p", str(config), "--pythonpath", sys.executable]
+    return int(subprocess.run(command, cwd=ROOT, check=False).returncode != 0)
+
+
+def main(arguments: list[str]) -> int:
+    """Return a process exit status."""
+    tree = "--tree" in arguments
+    packages = ROOT / ".dev" if tree else installed()
+    return 1 if run_mypy(packages, tree) + run_pyright(packages) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
