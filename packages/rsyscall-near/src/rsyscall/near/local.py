@@ -6,6 +6,7 @@ ever suspending, so an event loop is not necessary: `coro.send(None)` runs one t
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
@@ -16,7 +17,7 @@ from typing import Any, SupportsInt
 
 from rsyscall.native import _fast
 from rsyscall.near.abi import SYS
-from rsyscall.near.sysif import Syscall, SyscallInterface, raise_if_error
+from rsyscall.near.sysif import MAX_ERRNO, Syscall, SyscallInterface, raise_if_error
 
 __all__ = ["ForkedProcessError", "LocalSyscall", "WrongThreadError"]
 
@@ -91,14 +92,17 @@ class LocalSyscall(SyscallInterface):
             return _check_negative(result)
         return result
 
-    async def syscalls(self, calls: Sequence[Syscall]) -> list[int]:
+    async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
         """Make several system calls in order; see `SyscallInterface.syscalls`. Never suspends."""
         if get_ident() != self._ident:
             self._bind()
-        results = [
-            _syscall(call.number, call.arg1, call.arg2, call.arg3, call.arg4, call.arg5, call.arg6)
-            for call in calls
-        ]
+        results: list[int] = []
+        for call in calls:
+            result = _syscall(*call)
+            results.append(result)
+            if linked and -MAX_ERRNO <= result < 0:
+                results += [-errno.ECANCELED] * (len(calls) - len(results))
+                break
         if self.log_calls:
             for call, result in zip(calls, results, strict=True):
                 logger.debug("%s -> %d", call, result)

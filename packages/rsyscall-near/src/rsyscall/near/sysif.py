@@ -9,8 +9,7 @@ from __future__ import annotations
 import abc
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, SupportsInt
+from typing import Any, NamedTuple, SupportsInt
 
 from rsyscall.near.abi import ABI, SYS, native_abi
 
@@ -36,7 +35,12 @@ class SyscallHangup(SyscallError):
     """The call was sent and the connection broke before its result arrived.
 
     Nobody knows whether it was executed. It is what a successful `execve` or `exit` looks like.
+
+    Attributes:
+        results: of a submission of several calls, the raw results of those that were answered.
     """
+
+    results: Sequence[int] = ()
 
 
 class SyscallSendError(SyscallError):
@@ -56,8 +60,7 @@ def raise_if_error(response: int) -> None:
         raise OSError(-response, os.strerror(-response))
 
 
-@dataclass(slots=True)
-class Syscall:
+class Syscall(NamedTuple):
     """One system call: its number and up to six arguments."""
 
     number: SYS
@@ -156,6 +159,12 @@ class SyscallInterface(abc.ABC):
                 if error.errno is None:
                     raise
                 result = -error.errno
+            except SyscallError as error:
+                if not results:
+                    raise
+                hangup = SyscallHangup("the process was lost in the course of several calls")
+                hangup.results = results
+                raise hangup from error
             results.append(result)
         return results
 
