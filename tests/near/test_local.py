@@ -261,6 +261,31 @@ def test_forked_copy_is_refused_in_grandchildren(run: Run, local: LocalSyscall) 
     assert in_forked_child(lambda: in_forked_child(use)) == "refused"
 
 
+def test_forked_copy_is_refused_whichever_thread_it_belonged_to(run: Run, local: LocalSyscall) -> None:
+    used, done = threading.Event(), threading.Event()
+
+    def use_and_wait() -> None:
+        run(local.syscall(SYS.getpid))
+        used.set()
+        done.wait()
+
+    def use() -> str:
+        try:
+            run(local.syscall(SYS.getpid))
+        except ForkedProcessError as error:
+            return str(error)
+        return "made"
+
+    thread = threading.Thread(target=use_and_wait, name="worker")
+    thread.start()
+    try:
+        used.wait()
+        assert f"{thread.native_id} (worker)" in in_forked_child(use)
+    finally:
+        done.set()
+        thread.join()
+
+
 def test_new_and_unused_interfaces_work_in_a_forked_copy(run: Run, local: LocalSyscall) -> None:
     def use() -> str:
         new = run(LocalSyscall().syscall(SYS.getpid)) == os.getpid()

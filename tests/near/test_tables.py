@@ -98,6 +98,29 @@ def test_tables_begin_with_the_command_that_made_them(name: str) -> None:
     assert first == "# python3 tools/abigen/generate.py --write"
 
 
+def test_headers_that_are_not_the_pinned_ones_are_refused(tmp_path: Path) -> None:
+    generator = load_generator()
+    pin = generator.Pin("some-package", "1.0", "0" * 64)
+    (tmp_path / "some-package_1.0_all.deb").write_bytes(b"not it")
+    with pytest.raises(SystemExit, match="sha256"):
+        generator.fetch_package(pin, tmp_path)
+
+
+def test_a_package_is_unpacked_without_the_tools_of_debian() -> None:
+    generator = load_generator()
+
+    def member(name: str, content: bytes) -> bytes:
+        header = f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}`\n".encode()
+        return header + content + b"\n" * (len(content) % 2)
+
+    archive = b"!<arch>\n" + member("debian-binary", b"2.0\n") + member("control.tar.xz", b"odd")
+    assert generator.data_member(archive + member("data.tar.xz", b"content")) == b"content"
+    with pytest.raises(ValueError, match=r"no data.tar.xz"):
+        generator.data_member(archive)
+    with pytest.raises(ValueError, match="not an ar archive"):
+        generator.data_member(b"something else")
+
+
 # ---- Against the compiler of this machine
 
 
