@@ -1,0 +1,203 @@
+"""`<netinet/ip.h>`, `<linux/in.h>`, `<linux/in6.h>`: protocols, and options of IPv4 and IPv6 sockets."""
+
+from __future__ import annotations
+
+import enum
+
+from rsyscall.netinet.in_ import SockaddrIn, SockaddrIn6
+
+__all__ = ["IP", "IPPROTO", "IPV6", "IPV6_PMTUDISC", "IP_PMTUDISC", "SockaddrIn", "SockaddrIn6"]
+
+
+class IPPROTO(enum.IntEnum):
+    """`IPPROTO_*`: protocols on top of IP, and IPv6 extension headers.
+
+    manpage: ip(7)
+    """
+
+    IP = 0
+    HOPOPTS = 0
+    ICMP = 1
+    IGMP = 2
+    IPIP = 4
+    TCP = 6
+    EGP = 8
+    PUP = 12
+    UDP = 17
+    IDP = 22
+    TP = 29
+    DCCP = 33
+    IPV6 = 41
+    ROUTING = 43
+    FRAGMENT = 44
+    RSVP = 46
+    GRE = 47
+    ESP = 50
+    AH = 51
+    ICMPV6 = 58
+    NONE = 59
+    DSTOPTS = 60
+    MTP = 92
+    BEETPH = 94
+    ENCAP = 98
+    PIM = 103
+    COMP = 108
+    L2TP = 115
+    SCTP = 132
+    MH = 135
+    UDPLITE = 136
+    MPLS = 137
+    ETHERNET = 143
+    AGGFRAG = 144  # Linux 6.7
+    RAW = 255
+    SMC = 256  # Linux 6.11
+    MPTCP = 262
+
+
+class IP(enum.IntEnum):
+    """`IP_*`: socket options at level `SOL.IP`.
+
+    `PMTUDISC_DONT` is not an option but a value of `MTU_DISCOVER`; `IP_PMTUDISC` has all of those.
+
+    manpage: ip(7)
+    """
+
+    PMTUDISC_DONT = 0
+    TOS = 1
+    TTL = 2
+    HDRINCL = 3
+    OPTIONS = 4
+    ROUTER_ALERT = 5
+    RECVOPTS = 6
+    RETOPTS = 7
+    RECVRETOPTS = 7
+    PKTINFO = 8
+    PKTOPTIONS = 9
+    MTU_DISCOVER = 10
+    RECVERR = 11
+    RECVTTL = 12
+    RECVTOS = 13
+    MTU = 14
+    FREEBIND = 15
+    IPSEC_POLICY = 16
+    XFRM_POLICY = 17
+    PASSSEC = 18
+    TRANSPARENT = 19
+    ORIGDSTADDR = 20
+    RECVORIGDSTADDR = 20
+    MINTTL = 21
+    NODEFRAG = 22
+    CHECKSUM = 23
+    BIND_ADDRESS_NO_PORT = 24
+    RECVFRAGSIZE = 25
+    RECVERR_RFC4884 = 26
+    MULTICAST_IF = 32
+    MULTICAST_TTL = 33
+    MULTICAST_LOOP = 34
+    ADD_MEMBERSHIP = 35
+    DROP_MEMBERSHIP = 36
+    UNBLOCK_SOURCE = 37
+    BLOCK_SOURCE = 38
+    ADD_SOURCE_MEMBERSHIP = 39
+    DROP_SOURCE_MEMBERSHIP = 40
+    MSFILTER = 41
+    MULTICAST_ALL = 49
+    UNICAST_IF = 50
+    LOCAL_PORT_RANGE = 51
+    PROTOCOL = 52
+
+
+class IP_PMTUDISC(enum.IntEnum):
+    """`IP_PMTUDISC_*`: values of the option `IP.MTU_DISCOVER`.
+
+    manpage: ip(7)
+    """
+
+    DONT = 0
+    WANT = 1
+    DO = 2
+    PROBE = 3
+    INTERFACE = 4
+    OMIT = 5
+
+
+class IPV6(enum.IntEnum):
+    """`IPV6_*`: socket options at level `SOL.IPV6`.
+
+    manpage: ipv6(7)
+    """
+
+    ADDRFORM = 1
+    PKTINFO_2292 = 2
+    HOPOPTS_2292 = 3
+    DSTOPTS_2292 = 4
+    RTHDR_2292 = 5
+    PKTOPTIONS_2292 = 6
+    CHECKSUM = 7
+    HOPLIMIT_2292 = 8
+    NEXTHOP = 9
+    AUTHHDR = 10
+    FLOWINFO = 11
+    UNICAST_HOPS = 16
+    MULTICAST_IF = 17
+    MULTICAST_HOPS = 18
+    MULTICAST_LOOP = 19
+    ADD_MEMBERSHIP = 20
+    JOIN_GROUP = 20
+    DROP_MEMBERSHIP = 21
+    LEAVE_GROUP = 21
+    ROUTER_ALERT = 22
+    MTU_DISCOVER = 23
+    MTU = 24
+    RECVERR = 25
+    V6ONLY = 26
+    JOIN_ANYCAST = 27
+    LEAVE_ANYCAST = 28
+    MULTICAST_ALL = 29
+    ROUTER_ALERT_ISOLATE = 30
+    RECVERR_RFC4884 = 31
+    FLOWLABEL_MGR = 32
+    FLOWINFO_SEND = 33
+    IPSEC_POLICY = 34
+    XFRM_POLICY = 35
+    HDRINCL = 36
+    RECVPKTINFO = 49
+    PKTINFO = 50
+    RECVHOPLIMIT = 51
+    HOPLIMIT = 52
+    RECVHOPOPTS = 53
+    HOPOPTS = 54
+    RTHDRDSTOPTS = 55
+    RECVRTHDR = 56
+    RTHDR = 57
+    RECVDSTOPTS = 58
+    DSTOPTS = 59
+    RECVPATHMTU = 60
+    PATHMTU = 61
+    DONTFRAG = 62
+    USE_MIN_MTU = 63
+    RECVTCLASS = 66
+    TCLASS = 67
+    AUTOFLOWLABEL = 70
+    ADDR_PREFERENCES = 72
+    MINHOPCOUNT = 73
+    ORIGDSTADDR = 74
+    RECVORIGDSTADDR = 74
+    TRANSPARENT = 75
+    UNICAST_IF = 76
+    RECVFRAGSIZE = 77
+    FREEBIND = 78
+
+
+class IPV6_PMTUDISC(enum.IntEnum):
+    """`IPV6_PMTUDISC_*`: values of the option `IPV6.MTU_DISCOVER`.
+
+    manpage: ipv6(7)
+    """
+
+    DONT = 0
+    WANT = 1
+    DO = 2
+    PROBE = 3
+    INTERFACE = 4
+    OMIT = 5

@@ -1,0 +1,24 @@
+"""The check that memory handed to the kernel is as large as what the kernel reads or writes there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rsyscall.handle.pointer import Pointer
+
+__all__ = ["BufferTooSmallError", "require_size"]
+
+
+class BufferTooSmallError(ValueError):
+    """A pointer has fewer bytes than the kernel would use; raised before the call.
+
+    The arguments are (actual, needed).
+    """
+
+
+def require_size(ptr: Pointer[Any], size: int) -> None:
+    """Raise `BufferTooSmallError` if the memory of `ptr` is shorter than `size` bytes."""
+    actual = ptr.size()
+    if actual < size:
+        raise BufferTooSmallError(actual, size)

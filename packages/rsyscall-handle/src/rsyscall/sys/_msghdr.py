@@ -1,0 +1,574 @@
+"""Messages for `sendmsg` and `recvmsg`, and control data; import them from `rsyscall.sys.socket`.
+
+A control message can carry file descriptors, which makes received control data a resource: whoever reads it
+owns the fds in it, and when nobody reads it they leak. So `recvmsg` gives it out as a `LinearPointer`, to be
+read exactly once.
+
+Layout of control data: one `struct cmsghdr` and its data after another, each beginning at a multiple of the
+word size. The length in a header does not count the padding behind the data; the length of the whole, with
+which the kernel answers, mostly does, except where the buffer ended before. A buffer that is too small cuts
+the last message short, and `MsghdrFlags.CTRUNC` says so.
+"""
+
+from __future__ import annotations
+
+import abc
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rsyscall.handle.pointer import LinearPointer
+from rsyscall.near.types import FileDescriptor as NearFileDescriptor
+from rsyscall.struct import FixedSerializer, Serializable, Serializer, Struct
+from rsyscall.sys._sockaddr import Sockaddr, _address_length
+from rsyscall.sys._socket_constants import SCM, SOL, MsghdrFlags
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from rsyscall.handle import FileDescriptor, Task
+    from rsyscall.handle.fd import FileDescriptorTask
+    from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
+    from rsyscall.sys.uio import IovecList
+
+__all__ = [
+    "CMSG_ALIGN",
+    "CMSG_LEN",
+    "CMSG_SPACE",
+    "Cmsg",
+    "CmsgList",
+    "CmsgListSerializer",
+    "CmsgPidfd",
+    "CmsgRaw",
+    "CmsgSCMRights",
+    "CmsgSerializer",
+    "CmsgUcred",
+    "RecvMsghdr",
+    "RecvMsghdrOut",
+    "RecvMsghdrOutSerializer",
+    "SendMsghdr",
+    "Ucred",
+]
+
+T = TypeVar("T")
+T_cmsg = TypeVar("T_cmsg", bound="Cmsg")
+T_cmsglist = TypeVar("T_cmsglist", bound="CmsgList")
+
+_CMSGHDR = struct.Struct("=Qii")
+_MSGHDR = struct.Struct("=QI4xQQQQi4x")
+_INT = struct.Struct("=i")
+_UCRED = struct.Struct("=iII")
+_WORD = 8
+
+
+class _CutOffError(ValueError):
+    """Control data ends before the message does."""
+
+
+def CMSG_ALIGN(length: int) -> int:
+    """`length` bytes, rounded up to where the next control message can begin."""
+    return (length + _WORD - 1) & -_WORD
+
+
+def CMSG_LEN(length: int) -> int:
+    """Bytes of a control message with `length` bytes of data, without the padding behind it.
+
+    manpage: cmsg(3)
+    """
+    return _CMSGHDR.size + length
+
+
+def CMSG_SPACE(length: int) -> int:
+    """Bytes to have in a control buffer for a message with `length` bytes of data.
+
+    manpage: cmsg(3)
+    """
+    return _CMSGHDR.size + CMSG_ALIGN(length)
+
+
+class Cmsg(FixedSerializer):
+    """A control message. A kind of message is a subclass; what is received and not known is a `CmsgRaw`.
+
+    manpage: cmsg(3)
+    """
+
+    @abc.abstractmethod
+    def to_data(self) -> bytes:
+        """The bytes after the header."""
+
+    @abc.abstractmethod
+    def borrow_with(self, stack: ExitStack, task: FileDescriptorTask[Any]) -> None:
+        """Borrow for `task`, until `stack` is left, everything that the message refers to."""
+
+    @classmethod
+    @abc.abstractmethod
+    def from_data(cls: type[T], task: Task, data: bytes) -> T:
+        """Take over what was received: fds in it become handles of `task`."""
+
+    @classmethod
+    @abc.abstractmethod
+    def level(cls) -> SOL:
+        """The protocol that the message belongs to."""
+
+    @classmethod
+    @abc.abstractmethod
+    def type(cls) -> int:
+        """The type of message among those of the level."""
+
+    def _level_and_type(self) -> tuple[int, int]:
+        return self.level(), self.type()
+
+    @classmethod
+    def get_serializer(cls: type[T_cmsg], task: Task) -> CmsgSerializer[T_cmsg]:
+        """The serializer for one message with its header."""
+        return CmsgSerializer(cls, task)
+
+
+def _cmsg_to_bytes(cmsg: Cmsg) -> bytes:
+    data = cmsg.to_data()
+    level, typ = cmsg._level_and_type()
+    return _CMSGHDR.pack(CMSG_LEN(len(data)), level, typ) + data.ljust(CMSG_ALIGN(len(data)), b"\0")
+
+
+def _split_cmsgs(data: bytes) -> list[tuple[int, int, bytes]]:
+    """Level, type and data of each control message, as far as they are there."""
+    found = []
+    offset = 0
+    while len(data) - offset >= _CMSGHDR.size:
+        length, level, typ = _CMSGHDR.unpack_from(data, offset)
+        if length < _CMSGHDR.size:
+            break  # zeros, or garbage that would never advance
+        found.append((level, typ, bytes(data[offset + _CMSGHDR.size : offset + length])))
+        offset += CMSG_ALIGN(length)
+    return found
+
+
+class CmsgSerializer(Serializer[T_cmsg]):
+    """Writes and parses one control message of a known class, header included."""
+
+    def __init__(self, cls: type[T_cmsg], task: Task) -> None:
+        self.cls = cls
+        self.task = task
+
+    def to_bytes(self, val: T_cmsg) -> bytes:
+        """Header, data and the padding behind."""
+        return _cmsg_to_bytes(val)
+
+    def from_bytes(self, data: bytes) -> T_cmsg:
+        """Parse the first message in `data`, which has to be of this class.
+
+        Raises ValueError if it is not.
+        """
+        for level, typ, body in _split_cmsgs(data):
+            if (level, typ) != (self.cls.level(), self.cls.type()):
+                raise ValueError("another control message than expected", level, typ, self.cls)
+            return self.cls.from_data(self.task, body)
+        raise ValueError("no control message", len(data))
+
+
+def _take_over(task: FileDescriptorTask[Any], numbers: list[int]) -> list[Any]:
+    """Handles for fds that the kernel has just opened in the table of `task`.
+
+    If one of them cannot be made, the others still are, so that they get closed when dropped instead of being
+    forgotten.
+    """
+    handles = []
+    failure: Exception | None = None
+    for number in numbers:
+        try:
+            handles.append(task.make_fd_handle(NearFileDescriptor(number)))
+        except Exception as exn:
+            failure = failure or exn
+    if failure is not None:
+        raise failure
+    return handles
+
+
+class CmsgSCMRights(Cmsg, list["FileDescriptor"]):
+    """`SCM_RIGHTS`: a list of file descriptors. What arrives are new fds for the same open files.
+
+    manpage: unix(7)
+    """
+
+    def to_data(self) -> bytes:
+        """The numbers of the fds."""
+        return b"".join(_INT.pack(int(fd)) for fd in self)
+
+    def borrow_with(self, stack: ExitStack, task: FileDescriptorTask[Any]) -> None:
+        """Borrow every fd for the sending task. Raises FDTableMismatchError if it has another fd table."""
+        for fd in self:
+            stack.enter_context(fd.borrow(task))
+
+    @classmethod
+    def from_data(cls, task: Task, data: bytes) -> CmsgSCMRights:
+        """Make handles for the fds that were received; a part of a number at the end is ignored."""
+        whole = len(data) - len(data) % _INT.size
+        return cls(_take_over(task, [number for (number,) in _INT.iter_unpack(data[:whole])]))
+
+    @classmethod
+    def level(cls) -> SOL:
+        """`SOL.SOCKET`."""
+        return SOL.SOCKET
+
+    @classmethod
+    def type(cls) -> int:
+        """`SCM.RIGHTS`."""
+        return SCM.RIGHTS
+
+
+@dataclass(frozen=True)
+class Ucred(Struct):
+    """`struct ucred`: who somebody is, as the kernel vouches for; what `SO.PEERCRED` reads.
+
+    The numbers are those of the reader's namespaces: pid 0 and the overflow ids (65534) stand for what has no
+    number there.
+
+    manpage: unix(7)
+    """
+
+    pid: int
+    uid: int
+    gid: int
+
+    def to_bytes(self) -> bytes:
+        """The 12 bytes of the structure."""
+        return _UCRED.pack(self.pid, self.uid, self.gid)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Ucred:
+        """Parse what the kernel wrote; raises `struct.error` when `data` is shorter than 12 bytes."""
+        return cls(*_UCRED.unpack_from(data))
+
+    @classmethod
+    def sizeof(cls) -> int:
+        """12 bytes."""
+        return _UCRED.size
+
+
+@dataclass(frozen=True)
+class CmsgUcred(Cmsg):
+    """`SCM_CREDENTIALS`: the sender's process, user and group; received when `SO.PASSCRED` is set.
+
+    A sender without privileges can give only what it is.
+
+    manpage: unix(7)
+    """
+
+    pid: int
+    uid: int
+    gid: int
+
+    def to_data(self) -> bytes:
+        """A `struct ucred`."""
+        return _UCRED.pack(self.pid, self.uid, self.gid)
+
+    def borrow_with(self, stack: ExitStack, task: FileDescriptorTask[Any]) -> None:
+        """Nothing to borrow: the numbers are plain."""
+
+    @classmethod
+    def from_data(cls, task: Task, data: bytes) -> CmsgUcred:
+        """Parse a `struct ucred`. Raises ValueError if it was cut off."""
+        if len(data) < _UCRED.size:
+            raise _CutOffError("credentials were cut off", len(data))
+        return cls(*_UCRED.unpack_from(data))
+
+    @classmethod
+    def level(cls) -> SOL:
+        """`SOL.SOCKET`."""
+        return SOL.SOCKET
+
+    @classmethod
+    def type(cls) -> int:
+        """`SCM.CREDENTIALS`."""
+        return SCM.CREDENTIALS
+
+
+@dataclass(eq=False)
+class CmsgPidfd(Cmsg):
+    """`SCM_PIDFD`: a pidfd of the sender; received when `SO.PASSPIDFD` is set, and never sent.
+
+    Args:
+        fd: the pidfd; None if the kernel could not make one.
+        error: then, why: an errno.
+
+    manpage: unix(7)
+    """
+
+    fd: FileDescriptor | None
+    error: int = 0
+
+    def to_data(self) -> bytes:
+        """Raises TypeError: the kernel makes these messages."""
+        raise TypeError("SCM_PIDFD is received only")
+
+    def borrow_with(self, stack: ExitStack, task: FileDescriptorTask[Any]) -> None:
+        """Borrow the pidfd."""
+        if self.fd is not None:
+            stack.enter_context(self.fd.borrow(task))
+
+    @classmethod
+    def from_data(cls, task: Task, data: bytes) -> CmsgPidfd:
+        """Make a handle for the pidfd. Raises ValueError if there is none in it."""
+        if len(data) < _INT.size:
+            raise _CutOffError("pidfd was cut off", len(data))
+        (number,) = _INT.unpack_from(data)
+        if number < 0:
+            return cls(None, -number)
+        return cls(_take_over(task, [number])[0])
+
+    @classmethod
+    def level(cls) -> SOL:
+        """`SOL.SOCKET`."""
+        return SOL.SOCKET
+
+    @classmethod
+    def type(cls) -> int:
+        """`SCM.PIDFD`."""
+        return SCM.PIDFD
+
+
+@dataclass(frozen=True)
+class CmsgRaw(Cmsg):
+    """A control message of any kind, as bytes: what is received for every kind that has no class here.
+
+    Args:
+        cmsg_level: the protocol, mostly a `SOL`.
+        cmsg_type: the type of message among those of the level.
+        data: the bytes after the header.
+    """
+
+    cmsg_level: int
+    cmsg_type: int
+    data: bytes
+
+    def to_data(self) -> bytes:
+        """The bytes after the header."""
+        return self.data
+
+    def borrow_with(self, stack: ExitStack, task: FileDescriptorTask[Any]) -> None:
+        """Nothing that is known about can be borrowed."""
+
+    @classmethod
+    def from_data(cls, task: Task, data: bytes) -> CmsgRaw:
+        """Raises TypeError: the data does not say what it is."""
+        raise TypeError("a raw control message has no fixed level and type")
+
+    @classmethod
+    def level(cls) -> SOL:
+        """Raises TypeError: see `cmsg_level`."""
+        raise TypeError("a raw control message has no fixed level")
+
+    @classmethod
+    def type(cls) -> int:
+        """Raises TypeError: see `cmsg_type`."""
+        raise TypeError("a raw control message has no fixed type")
+
+    def _level_and_type(self) -> tuple[int, int]:
+        return self.cmsg_level, self.cmsg_type
+
+
+_CMSG_CLASSES: dict[tuple[int, int], type[Cmsg]] = {
+    (cls.level(), cls.type()): cls for cls in (CmsgSCMRights, CmsgUcred, CmsgPidfd)
+}
+
+
+class CmsgList(list[Cmsg], FixedSerializer):
+    """The control data of one message.
+
+    manpage: cmsg(3)
+    """
+
+    @classmethod
+    def get_serializer(cls: type[T_cmsglist], task: Task) -> CmsgListSerializer[T_cmsglist]:
+        """The serializer whose received fds become handles of `task`."""
+        return CmsgListSerializer(cls, task)
+
+    def borrow_with(self, stack: ExitStack, task: FileDescriptorTask[Any]) -> None:
+        """Borrow for `task`, until `stack` is left, everything that the messages refer to."""
+        for cmsg in self:
+            cmsg.borrow_with(stack, task)
+
+
+class CmsgListSerializer(Serializer[T_cmsglist]):
+    """Writes and parses control data. Parsing makes handles for the fds in it, so it must be done once."""
+
+    def __init__(self, cls: type[T_cmsglist], task: Task) -> None:
+        self.cls = cls
+        self.task = task
+
+    def to_bytes(self, val: T_cmsglist) -> bytes:
+        """The messages one after another, each padded to the word size."""
+        return b"".join(map(_cmsg_to_bytes, val))
+
+    def from_bytes(self, data: bytes) -> T_cmsglist:
+        """Parse as many messages as there are; whatever is unknown or cut off becomes a `CmsgRaw`."""
+        result = self.cls()
+        failure: Exception | None = None
+        for level, typ, body in _split_cmsgs(data):
+            cls = _CMSG_CLASSES.get((level, typ))
+            try:
+                result.append(cls.from_data(self.task, body) if cls else CmsgRaw(level, typ, body))
+            except _CutOffError:
+                result.append(CmsgRaw(level, typ, body))
+            except Exception as exn:
+                # The messages after this one may carry fds too.
+                failure = failure or exn
+        if failure is not None:
+            raise failure
+        return result
+
+
+@dataclass
+class SendMsghdr(Serializable):
+    """`struct msghdr` for `sendmsg`: where the parts of the message are.
+
+    Args:
+        name: the address to send to, for sockets that are not connected.
+        iov: the data.
+        control: control messages. Linux wants at least one byte of data with them on a stream.
+
+    manpage: sendmsg(2)
+    """
+
+    name: WrittenPointer[Sockaddr] | None
+    iov: WrittenPointer[IovecList]
+    control: WrittenPointer[CmsgList] | None
+
+    def to_bytes(self) -> bytes:
+        """The 56 bytes of the structure, with the addresses that the parts have now."""
+        control = self.control
+        return _MSGHDR.pack(
+            int(self.name.near) if self.name is not None else 0,
+            _address_length(self.name) if self.name is not None else 0,
+            int(self.iov.near),
+            len(self.iov.value),
+            int(control.near) if control is not None else 0,
+            # Not the size of the memory, which may be larger than what was written there.
+            len(control.serializer.to_bytes(control.value)) if control is not None else 0,
+            0,
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> SendMsghdr:
+        """Raises NotImplementedError: addresses cannot be made into pointers again."""
+        raise NotImplementedError("a msghdr for sending is never read back")
+
+
+@dataclass
+class RecvMsghdr(Serializable):
+    """`struct msghdr` for `recvmsg`: where the parts of the message are to go.
+
+    Args:
+        name: room for the sender's address; `SockaddrStorage` has enough.
+        iov: room for the data.
+        control: room for control messages: the sum of `CMSG_SPACE(bytes of data)` of each.
+
+    manpage: recvmsg(2)
+    """
+
+    name: Pointer[Any] | None
+    iov: WrittenPointer[IovecList]
+    control: Pointer[CmsgList] | None
+
+    def to_bytes(self) -> bytes:
+        """The 56 bytes of the structure, with the addresses that the parts have now."""
+        return _MSGHDR.pack(
+            int(self.name.near) if self.name is not None else 0,
+            self.name.size() if self.name is not None else 0,
+            int(self.iov.near),
+            len(self.iov.value),
+            int(self.control.near) if self.control is not None else 0,
+            self.control.size() if self.control is not None else 0,
+            0,
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> RecvMsghdr:
+        """Raises NotImplementedError: what comes back is a `RecvMsghdrOut`."""
+        raise NotImplementedError("what recvmsg leaves in a msghdr is a RecvMsghdrOut")
+
+    def to_out(self, ptr: Pointer[RecvMsghdr]) -> Pointer[RecvMsghdrOut]:
+        """Consume the pointer to this, which the kernel has overwritten, for one to what it says now."""
+        return ptr._reinterpret(RecvMsghdrOutSerializer(self.name, self.control), RecvMsghdrOut)
+
+
+@dataclass
+class RecvMsghdrOut:
+    """What `recvmsg` leaves in its `struct msghdr`.
+
+    Args:
+        name: the sender's address, which has no bytes at all for a sender without one; None if no room was
+            given.
+        control: the control messages, to be read exactly once; None if no room was given.
+        flags: what happened, such as `MsghdrFlags.CTRUNC`.
+        name_rest, control_rest: the unused rest of the room.
+
+    manpage: recvmsg(2)
+    """
+
+    name: ReadablePointer[Any] | None
+    control: LinearPointer[CmsgList] | None
+    flags: MsghdrFlags
+    name_rest: Pointer[Any] | None
+    control_rest: Pointer[CmsgList] | None
+
+
+@dataclass
+class RecvMsghdrOutSerializer(Serializer[RecvMsghdrOut]):
+    """Parses a `struct msghdr` after `recvmsg`, and splits the buffers by the lengths in it, consuming them.
+
+    Args:
+        name: the room that was given for the sender's address.
+        control: the room that was given for control messages.
+        task: whose fd table the received fds are in; as it was said when `control` was allocated, if None.
+    """
+
+    name: Pointer[Any] | None
+    control: Pointer[CmsgList] | None
+    task: Task | None = None
+
+    def to_bytes(self, val: RecvMsghdrOut) -> bytes:
+        """Raises NotImplementedError: only the kernel writes this."""
+        raise NotImplementedError("only the kernel writes what a RecvMsghdrOut is read from")
+
+    def from_bytes(self, data: bytes) -> RecvMsghdrOut:
+        """Parse, and split the buffers."""
+        _, namelen, _, _, _, controllen, flags = _MSGHDR.unpack_from(data)
+        name = name_rest = control = control_rest = None
+        if self.name is not None:
+            # The kernel says how long the address is, even if only a part of it did fit. Raising here would
+            # lose the fds.
+            name, name_rest = self.name.readable_split(min(namelen, self.name.size()))
+        if self.control is not None:
+            used, control_rest = self.control.split(min(controllen, self.control.size()))
+            if self.task is not None:
+                used = used._reinterpret(_control_serializer(used, self.task), used.typ)
+            control = used._linearize() if used.size() else _empty_control(used)
+        return RecvMsghdrOut(name, control, MsghdrFlags(flags), name_rest, control_rest)
+
+
+def _control_serializer(control: Pointer[CmsgList], task: Task) -> Serializer[CmsgList]:
+    """The same serializer for another task: the fds are in the table of the task that received them."""
+    serializer = control.serializer
+    cls = serializer.cls if isinstance(serializer, CmsgListSerializer) else CmsgList
+    return CmsgListSerializer(cls, task)
+
+
+class _EmptyControl(LinearPointer[CmsgList]):
+    """No control message has come. It can be read like others, but nothing is lost if it is not."""
+
+    __slots__ = ()
+
+    def free(self) -> None:
+        """Give the memory back, without complaint."""
+        self.been_read = True
+        super().free()
+
+
+def _empty_control(control: Pointer[CmsgList]) -> _EmptyControl:
+    pinned_by = control._consume()
+    empty = _EmptyControl(
+        control.mapping, control.transport, control.serializer, control.allocation, control.typ
+    )
+    empty._pinned_by = pinned_by
+    return empty

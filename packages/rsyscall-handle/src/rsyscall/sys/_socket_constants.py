@@ -1,0 +1,344 @@
+"""The constants of `<sys/socket.h>` and `<linux/socket.h>`; import them from `rsyscall.sys.socket`."""
+
+from __future__ import annotations
+
+import enum
+
+__all__ = ["AF", "MSG", "SCM", "SHUT", "SO", "SOCK", "SOL", "MsghdrFlags", "RecvmsgFlags", "SendmsgFlags"]
+
+
+class AF(enum.IntEnum):
+    """`AF_*`: address families.
+
+    manpage: address_families(7)
+    """
+
+    UNSPEC = 0
+    UNIX = 1
+    LOCAL = 1
+    INET = 2
+    AX25 = 3
+    IPX = 4
+    APPLETALK = 5
+    NETROM = 6
+    BRIDGE = 7
+    ATMPVC = 8
+    X25 = 9
+    INET6 = 10
+    ROSE = 11
+    DECnet = 12
+    NETBEUI = 13
+    SECURITY = 14
+    KEY = 15
+    NETLINK = 16
+    ROUTE = 16
+    PACKET = 17
+    ASH = 18
+    ECONET = 19
+    ATMSVC = 20
+    RDS = 21
+    SNA = 22
+    IRDA = 23
+    PPPOX = 24
+    WANPIPE = 25
+    LLC = 26
+    IB = 27
+    MPLS = 28
+    CAN = 29
+    TIPC = 30
+    BLUETOOTH = 31
+    IUCV = 32
+    RXRPC = 33
+    ISDN = 34
+    PHONET = 35
+    IEEE802154 = 36
+    CAIF = 37
+    ALG = 38
+    NFC = 39
+    VSOCK = 40
+    KCM = 41
+    QIPCRTR = 42
+    SMC = 43
+    XDP = 44
+    MCTP = 45
+
+
+class SOCK(enum.IntFlag):
+    """`SOCK_*`: the kind of a socket, or-ed with flags for its file descriptor.
+
+    The kinds are numbers and not bits (`RAW` is 3, which is `STREAM | DGRAM`), so `SOCK.STREAM in kind` means
+    nothing: compare `kind.kind` instead.
+
+    manpage: socket(2)
+    """
+
+    NONE = 0
+    STREAM = 1
+    DGRAM = 2
+    RAW = 3
+    RDM = 4
+    SEQPACKET = 5
+    DCCP = 6
+    PACKET = 10
+    NONBLOCK = 0x800
+    CLOEXEC = 0x80000
+
+    @property
+    def kind(self) -> SOCK:
+        """The kind alone, without the flags."""
+        return self & SOCK(0xF)
+
+
+class SHUT(enum.IntEnum):
+    """`SHUT_*`: which half of a connection to shut down.
+
+    manpage: shutdown(2)
+    """
+
+    RD = 0
+    WR = 1
+    RDWR = 2
+
+
+class SOL(enum.IntEnum):
+    """`SOL_*`: levels of socket options and of control messages.
+
+    manpage: getsockopt(2)
+    """
+
+    IP = 0
+    SOCKET = 1
+    TCP = 6
+    UDP = 17
+    IPV6 = 41
+    ICMPV6 = 58
+    SCTP = 132
+    UDPLITE = 136
+    RAW = 255
+    IPX = 256
+    AX25 = 257
+    ATALK = 258
+    NETROM = 259
+    ROSE = 260
+    DECNET = 261
+    X25 = 262
+    PACKET = 263
+    ATM = 264
+    AAL = 265
+    IRDA = 266
+    NETBEUI = 267
+    LLC = 268
+    DCCP = 269
+    NETLINK = 270
+    TIPC = 271
+    RXRPC = 272
+    PPPOL2TP = 273
+    BLUETOOTH = 274
+    PNPIPE = 275
+    RDS = 276
+    IUCV = 277
+    CAIF = 278
+    ALG = 279
+    NFC = 280
+    KCM = 281
+    TLS = 282
+    XDP = 283
+    MPTCP = 284
+    MCTP = 285
+    SMC = 286
+    VSOCK = 287
+
+
+class SO(enum.IntEnum):
+    """`SO_*`: options at level `SOL.SOCKET`.
+
+    manpage: socket(7)
+    """
+
+    DEBUG = 1
+    REUSEADDR = 2
+    TYPE = 3
+    ERROR = 4
+    DONTROUTE = 5
+    BROADCAST = 6
+    SNDBUF = 7
+    RCVBUF = 8
+    KEEPALIVE = 9
+    OOBINLINE = 10
+    NO_CHECK = 11
+    PRIORITY = 12
+    LINGER = 13
+    BSDCOMPAT = 14
+    REUSEPORT = 15
+    PASSCRED = 16
+    PEERCRED = 17
+    RCVLOWAT = 18
+    SNDLOWAT = 19
+    RCVTIMEO = 20
+    SNDTIMEO = 21
+    SECURITY_AUTHENTICATION = 22
+    SECURITY_ENCRYPTION_TRANSPORT = 23
+    SECURITY_ENCRYPTION_NETWORK = 24
+    BINDTODEVICE = 25
+    ATTACH_FILTER = 26
+    GET_FILTER = 26
+    DETACH_FILTER = 27
+    DETACH_BPF = 27
+    PEERNAME = 28
+    TIMESTAMP = 29
+    ACCEPTCONN = 30
+    PEERSEC = 31
+    SNDBUFFORCE = 32
+    RCVBUFFORCE = 33
+    PASSSEC = 34
+    TIMESTAMPNS = 35
+    MARK = 36
+    TIMESTAMPING = 37
+    PROTOCOL = 38
+    DOMAIN = 39
+    RXQ_OVFL = 40
+    WIFI_STATUS = 41
+    PEEK_OFF = 42
+    NOFCS = 43
+    LOCK_FILTER = 44
+    SELECT_ERR_QUEUE = 45
+    BUSY_POLL = 46
+    MAX_PACING_RATE = 47
+    BPF_EXTENSIONS = 48
+    INCOMING_CPU = 49
+    ATTACH_BPF = 50
+    ATTACH_REUSEPORT_CBPF = 51
+    ATTACH_REUSEPORT_EBPF = 52
+    CNX_ADVICE = 53
+    MEMINFO = 55
+    INCOMING_NAPI_ID = 56
+    COOKIE = 57
+    PEERGROUPS = 59
+    ZEROCOPY = 60
+    TXTIME = 61
+    BINDTOIFINDEX = 62
+    TIMESTAMP_NEW = 63
+    TIMESTAMPNS_NEW = 64
+    TIMESTAMPING_NEW = 65
+    RCVTIMEO_NEW = 66
+    SNDTIMEO_NEW = 67
+    DETACH_REUSEPORT_BPF = 68
+    PREFER_BUSY_POLL = 69
+    BUSY_POLL_BUDGET = 70
+    NETNS_COOKIE = 71
+    BUF_LOCK = 72
+    RESERVE_MEM = 73
+    TXREHASH = 74
+    RCVMARK = 75
+    PASSPIDFD = 76  # Linux 6.5
+    PEERPIDFD = 77  # Linux 6.5
+    DEVMEM_LINEAR = 78  # Linux 6.12
+    DEVMEM_DMABUF = 79  # Linux 6.12
+    DEVMEM_DONTNEED = 80  # Linux 6.12
+    RCVPRIORITY = 82  # Linux 6.14
+    PASSRIGHTS = 83  # Linux 6.16
+    INQ = 84  # Linux 6.17
+
+
+class SCM(enum.IntEnum):
+    """`SCM_*`: types of control messages at level `SOL.SOCKET`.
+
+    manpage: unix(7)
+    """
+
+    RIGHTS = 1
+    CREDENTIALS = 2
+    SECURITY = 3
+    PIDFD = 4  # Linux 6.5
+    TIMESTAMP = 29
+    TIMESTAMPNS = 35
+    TIMESTAMPING = 37
+    WIFI_STATUS = 41
+    TIMESTAMPING_OPT_STATS = 54
+    TIMESTAMPING_PKTINFO = 58
+    TXTIME = 61
+    DEVMEM_LINEAR = 78  # Linux 6.12
+    DEVMEM_DMABUF = 79  # Linux 6.12
+    TS_OPT_ID = 81  # Linux 6.13
+    INQ = 84  # Linux 6.17
+
+
+class MSG(enum.IntFlag):
+    """`MSG_*`: flags of the sending and receiving calls, and of what was received.
+
+    manpage: recv(2)
+    """
+
+    NONE = 0
+    OOB = 0x1
+    PEEK = 0x2
+    DONTROUTE = 0x4
+    CTRUNC = 0x8
+    PROXY = 0x10
+    TRUNC = 0x20
+    DONTWAIT = 0x40
+    EOR = 0x80
+    WAITALL = 0x100
+    FIN = 0x200
+    SYN = 0x400
+    CONFIRM = 0x800
+    RST = 0x1000
+    ERRQUEUE = 0x2000
+    NOSIGNAL = 0x4000
+    MORE = 0x8000
+    WAITFORONE = 0x10000
+    BATCH = 0x40000
+    ZEROCOPY = 0x4000000
+    FASTOPEN = 0x20000000
+    CMSG_CLOEXEC = 0x40000000
+
+
+class SendmsgFlags(enum.IntFlag):
+    """The `MSG_*` flags that `sendmsg` takes.
+
+    manpage: sendmsg(2)
+    """
+
+    NONE = 0
+    OOB = 0x1
+    DONTROUTE = 0x4
+    DONTWAIT = 0x40
+    EOR = 0x80
+    CONFIRM = 0x800
+    NOSIGNAL = 0x4000
+    MORE = 0x8000
+    ZEROCOPY = 0x4000000
+    FASTOPEN = 0x20000000
+
+
+class RecvmsgFlags(enum.IntFlag):
+    """The `MSG_*` flags that `recvmsg` takes; `CMSG_CLOEXEC` is always added.
+
+    manpage: recvmsg(2)
+    """
+
+    NONE = 0
+    OOB = 0x1
+    PEEK = 0x2
+    TRUNC = 0x20
+    DONTWAIT = 0x40
+    WAITALL = 0x100
+    ERRQUEUE = 0x2000
+    CMSG_CLOEXEC = 0x40000000
+
+
+class MsghdrFlags(enum.IntFlag):
+    """The `MSG_*` flags that `recvmsg` reports about what it received.
+
+    `CTRUNC` means that control messages were lost because the buffer was too small for them.
+
+    manpage: recvmsg(2)
+    """
+
+    NONE = 0
+    OOB = 0x1
+    CTRUNC = 0x8
+    TRUNC = 0x20
+    EOR = 0x80
+    ERRQUEUE = 0x2000
+    CMSG_CLOEXEC = 0x40000000

@@ -1,0 +1,301 @@
+"""`<sys/epoll.h>`: waiting for many file descriptors at once."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
+from rsyscall.near import SYS, native_abi
+from rsyscall.near import types as near
+from rsyscall.struct import Serializable, Serializer, Struct
+from rsyscall.sys._buffers import BufferTooSmallError, require_size
+
+if TYPE_CHECKING:
+    from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
+    from rsyscall.near.abi import StructLayout
+    from rsyscall.near.sysif import SyscallInterface
+
+__all__ = [
+    "EPOLL",
+    "EPOLL_CTL",
+    "EpollEvent",
+    "EpollEventList",
+    "EpollEventListSerializer",
+    "EpollEventSerializer",
+    "EpollFileDescriptor",
+    "EpollFlag",
+    "EpollTask",
+]
+
+_NATIVE_LAYOUT = native_abi().epoll_event
+
+
+class EpollFlag(enum.IntFlag):
+    """`EPOLL_CLOEXEC`: flags of `epoll_create`.
+
+    manpage: epoll_create1(2)
+    """
+
+    NONE = 0
+    CLOEXEC = 0x80000
+
+
+class EPOLL_CTL(enum.IntEnum):
+    """`EPOLL_CTL_*`: what `epoll_ctl` is to do.
+
+    manpage: epoll_ctl(2)
+    """
+
+    ADD = 1
+    DEL = 2
+    MOD = 3
+
+
+class EPOLL(enum.IntFlag):
+    """`EPOLL*`: events, and how to report them. Iterating over a value yields the flags that are set in it.
+
+    manpage: epoll_ctl(2)
+    """
+
+    NONE = 0
+    IN = 0x1
+    PRI = 0x2
+    OUT = 0x4
+    ERR = 0x8
+    HUP = 0x10
+    NVAL = 0x20
+    RDNORM = 0x40
+    RDBAND = 0x80
+    WRNORM = 0x100
+    WRBAND = 0x200
+    MSG = 0x400
+    RDHUP = 0x2000
+    URING_WAKE = 0x8000000
+    EXCLUSIVE = 0x10000000
+    WAKEUP = 0x20000000
+    ONESHOT = 0x40000000
+    ET = 0x80000000
+
+    def __iter__(self) -> Iterator[EPOLL]:
+        """Yield each named flag that is set."""
+        # Enumerations do this themselves since Python 3.11, but not before.
+        return iter([flag for flag in EPOLL if flag and self & flag])
+
+
+@dataclass
+class EpollEvent(Struct):
+    """`struct epoll_event`: what to report, or what was reported, about one registered file descriptor.
+
+    Args:
+        data: any number of 64 bits; it comes back with every event for the file descriptor that it was
+            registered with.
+        events: which events.
+
+    manpage: epoll_event(3type)
+    """
+
+    data: int
+    events: EPOLL
+
+    def to_bytes(self) -> bytes:
+        """The structure as it is on the running architecture: 12 bytes on x86_64, 16 elsewhere."""
+        return _NATIVE_LAYOUT.codec.pack(self.events, self.data)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> EpollEvent:
+        """Parse what the kernel wrote; raises `struct.error` when `data` is too short."""
+        events, value = _NATIVE_LAYOUT.codec.unpack_from(data)
+        return cls(value, EPOLL(events))
+
+    @classmethod
+    def sizeof(cls) -> int:
+        """12 bytes on x86_64, 16 elsewhere."""
+        return _NATIVE_LAYOUT.size
+
+    @classmethod
+    def get_serializer(cls, task: FileDescriptorTask[Any]) -> Serializer[EpollEvent]:
+        """The serializer for the architecture of the task."""
+        layout = task.sysif.abi.epoll_event
+        return super().get_serializer(task) if layout == _NATIVE_LAYOUT else EpollEventSerializer(layout)
+
+
+class EpollEventList(list[EpollEvent], Serializable):
+    """An array of `struct epoll_event`.
+
+    manpage: epoll_wait(2)
+    """
+
+    def to_bytes(self) -> bytes:
+        """The events one after another, as they are on the running architecture."""
+        return b"".join([event.to_bytes() for event in self])
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> EpollEventList:
+        """Parse as many whole events as there are."""
+        return _events_from_bytes(_NATIVE_LAYOUT, data)
+
+    @classmethod
+    def get_serializer(cls, task: FileDescriptorTask[Any]) -> Serializer[EpollEventList]:
+        """The serializer for the architecture of the task."""
+        layout = task.sysif.abi.epoll_event
+        return super().get_serializer(task) if layout == _NATIVE_LAYOUT else EpollEventListSerializer(layout)
+
+
+def _events_from_bytes(layout: StructLayout, data: bytes) -> EpollEventList:
+    whole = len(data) - len(data) % layout.size
+    # A memoryview, so that cutting off the rest copies nothing.
+    return EpollEventList(
+        [
+            EpollEvent(value, EPOLL(events))
+            for events, value in layout.codec.iter_unpack(memoryview(data)[:whole])
+        ]
+    )
+
+
+@dataclass
+class EpollEventSerializer(Serializer[EpollEvent]):
+    """Writes and parses one event as it is laid out on some architecture."""
+
+    layout: StructLayout
+
+    def to_bytes(self, val: EpollEvent) -> bytes:
+        """The bytes of the structure there."""
+        return self.layout.codec.pack(val.events, val.data)
+
+    def from_bytes(self, data: bytes) -> EpollEvent:
+        """Parse what that kernel wrote."""
+        events, value = self.layout.codec.unpack_from(data)
+        return EpollEvent(value, EPOLL(events))
+
+
+@dataclass
+class EpollEventListSerializer(Serializer[EpollEventList]):
+    """Writes and parses an array of events as they are laid out on some architecture."""
+
+    layout: StructLayout
+
+    def to_bytes(self, val: EpollEventList) -> bytes:
+        """The events one after another."""
+        return b"".join([self.layout.codec.pack(event.events, event.data) for event in val])
+
+    def from_bytes(self, data: bytes) -> EpollEventList:
+        """Parse as many whole events as there are."""
+        return _events_from_bytes(self.layout, data)
+
+
+class EpollFileDescriptor(BaseFileDescriptor):
+    """Calls on an epoll instance."""
+
+    __slots__ = ()
+
+    async def epoll_wait(
+        self, events: Pointer[EpollEventList], timeout: int
+    ) -> tuple[ReadablePointer[EpollEventList], Pointer[EpollEventList]]:
+        """`epoll_pwait(epfd, events, maxevents, timeout, NULL)`: wait for registered file descriptors.
+
+        Waits in the process: nothing else can be done in it meanwhile, unless `timeout` is 0.
+
+        Args:
+            events: where to put them, as many as fit; consumed.
+            timeout: milliseconds; 0 does not wait, -1 waits for ever.
+
+        Returns:
+            The events, none if the time is over, and the rest of the buffer.
+
+        Raises:
+            BufferTooSmallError: there is not room for a single event.
+            OSError: EINTR; EINVAL (not an epoll instance).
+
+        manpage: epoll_wait(2)
+        """
+        self._validate()
+        size = self.task.sysif.abi.epoll_event.size
+        maxevents = events.size() // size
+        if not maxevents:
+            raise BufferTooSmallError(events.size(), size)
+        with events.borrow(self.task) as events_near:
+            try:
+                count = await _epoll_wait(self.task.sysif, self.near, events_near, maxevents, timeout)
+            except OSError as exn:
+                exn.filename = self
+                raise
+        return events.readable_split(count * size)
+
+    async def epoll_ctl(
+        self, op: EPOLL_CTL, fd: BaseFileDescriptor, event: WrittenPointer[EpollEvent] | None = None
+    ) -> None:
+        """`epoll_ctl(epfd, op, fd, event)`: register a file descriptor, or change or end its registration.
+
+        It is the open file that is registered, together with the number: as long as another descriptor for
+        the same file exists, in any process, closing `fd` does not remove it, and afterwards nothing does.
+
+        Args:
+            event: what to wait for, and the number to report with it; for `EPOLL_CTL.DEL` nothing.
+
+        Raises:
+            OSError: EEXIST (ADD, but it is registered), ENOENT (MOD or DEL, but it is not), EPERM (a file
+                that is always ready), ELOOP, ENOSPC; `filename` is `fd`.
+
+        manpage: epoll_ctl(2)
+        """
+        self._validate()
+        if event is not None:
+            require_size(event, self.task.sysif.abi.epoll_event.size)
+        elif op != EPOLL_CTL.DEL:
+            raise ValueError("this operation takes an event", op)
+        with ExitStack() as stack:
+            fd_near = stack.enter_context(fd.borrow(self.task))
+            event_near = self.task._borrow_optional(stack, event)
+            try:
+                await _epoll_ctl(self.task.sysif, self.near, op, fd_near, event_near)
+            except OSError as exn:
+                exn.filename = fd
+                raise
+
+
+class EpollTask(FileDescriptorTask[T_fd]):
+    """Creating epoll instances."""
+
+    async def epoll_create(self, flags: EpollFlag = EpollFlag.NONE) -> T_fd:
+        """`epoll_create1(flags | EPOLL_CLOEXEC)`: make an epoll instance with nothing registered.
+
+        Args:
+            flags: `EpollFlag.CLOEXEC` is always added.
+
+        Returns:
+            A new file descriptor.
+
+        Raises:
+            OSError: EMFILE, ENFILE, ENOMEM.
+
+        manpage: epoll_create1(2)
+        """
+        return self.make_fd_handle(await _epoll_create(self.sysif, flags | EpollFlag.CLOEXEC))
+
+
+async def _epoll_create(sysif: SyscallInterface, flags: EpollFlag) -> near.FileDescriptor:
+    """The raw call; the caller owns the number that comes back."""
+    return near.FileDescriptor(await sysif.syscall(SYS.epoll_create1, flags))
+
+
+async def _epoll_ctl(
+    sysif: SyscallInterface,
+    epfd: near.FileDescriptor,
+    op: EPOLL_CTL,
+    fd: near.FileDescriptor,
+    event: near.Address | None = None,
+) -> None:
+    """The raw call."""
+    await sysif.syscall(SYS.epoll_ctl, epfd, op, fd, 0 if event is None else event)
+
+
+async def _epoll_wait(
+    sysif: SyscallInterface, epfd: near.FileDescriptor, events: near.Address, maxevents: int, timeout: int
+) -> int:
+    """The raw call."""
+    # Newer architectures do not have epoll_wait. Without a mask epoll_pwait is the same.
+    return await sysif.syscall(SYS.epoll_pwait, epfd, events, maxevents, timeout, 0, 8)

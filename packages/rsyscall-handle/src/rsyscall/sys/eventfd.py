@@ -1,0 +1,64 @@
+"""`<sys/eventfd.h>`: a counter behind a file descriptor, to wake up whoever waits for it.
+
+It is read and written as an `Int64`.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
+from rsyscall.near import SYS
+from rsyscall.near import types as near
+
+if TYPE_CHECKING:
+    from rsyscall.near.sysif import SyscallInterface
+
+__all__ = ["EFD", "EventFileDescriptor", "EventfdTask"]
+
+
+class EFD(enum.IntFlag):
+    """`EFD_*`: flags of `eventfd`.
+
+    manpage: eventfd(2)
+    """
+
+    NONE = 0
+    SEMAPHORE = 0x1
+    NONBLOCK = 0x800
+    CLOEXEC = 0x80000
+
+
+class EventFileDescriptor(BaseFileDescriptor):
+    """No calls of its own: `read` takes the counter (with `EFD.SEMAPHORE`, 1 of it), `write` adds to it."""
+
+    __slots__ = ()
+
+
+class EventfdTask(FileDescriptorTask[T_fd]):
+    """Creating eventfds."""
+
+    async def eventfd(self, initval: int, flags: EFD = EFD.NONE) -> T_fd:
+        """`eventfd2(initval, flags | EFD_CLOEXEC)`: make a counter.
+
+        Args:
+            initval: what the counter starts with, below 2**32.
+            flags: `EFD.CLOEXEC` is always added.
+
+        Returns:
+            A new file descriptor, to be read and written with `Int64`.
+
+        Raises:
+            OSError: EMFILE, ENFILE, ENOMEM.
+
+        manpage: eventfd(2)
+        """
+        if not 0 <= initval < 2**32:
+            raise ValueError("an eventfd starts with a number of 32 bits", initval)
+        return self.make_fd_handle(await _eventfd(self.sysif, initval, flags | EFD.CLOEXEC))
+
+
+async def _eventfd(sysif: SyscallInterface, initval: int, flags: EFD) -> near.FileDescriptor:
+    """The raw call; the caller owns the number that comes back."""
+    return near.FileDescriptor(await sysif.syscall(SYS.eventfd2, initval, flags))

@@ -1,0 +1,199 @@
+"""`<sys/signalfd.h>`: taking signals by reading a file descriptor.
+
+The signals have to be blocked, or they are delivered in the ordinary way.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
+from rsyscall.near import SYS
+from rsyscall.near import types as near
+from rsyscall.signal import SIG, Sigset
+from rsyscall.struct import Struct
+from rsyscall.sys._buffers import require_size
+
+if TYPE_CHECKING:
+    from rsyscall.handle.pointer import Pointer
+    from rsyscall.near.sysif import SyscallInterface
+
+__all__ = ["SFD", "SignalFileDescriptor", "SignalfdSiginfo", "SignalfdTask"]
+
+_SIGNALFD_SIGINFO = struct.Struct("=IiiIIiIIIIiiQQQQH2xiQI28x")
+# The size of the kernel's sigset_t, which is not that of the C library.
+_SIGSET_SIZE = 8
+
+
+class SFD(enum.IntFlag):
+    """`SFD_*`: flags of `signalfd`.
+
+    manpage: signalfd(2)
+    """
+
+    NONE = 0
+    NONBLOCK = 0x800
+    CLOEXEC = 0x80000
+
+
+@dataclass
+class SignalfdSiginfo(Struct):
+    """`struct signalfd_siginfo`: a signal as it is read.
+
+    Only the signal counts when two are compared. What the other members mean, and which of them mean
+    something, depends on the signal and on `code`.
+
+    Args:
+        signo: the signal; a plain number for realtime signals.
+        errno: not used by Linux.
+        code: why it was sent: 0 for `kill`, a `CLD` for SIGCHLD.
+        pid: sender; for SIGCHLD, the child.
+        uid: real user of the sender.
+        fd: for SIGIO.
+        tid: id of a timer.
+        band: events, for SIGIO.
+        overrun: how often a timer expired in addition.
+        trapno: of hardware exceptions.
+        status: exit status or signal, for SIGCHLD.
+        int_value: integer given to sigqueue(3).
+        ptr: pointer given to sigqueue(3).
+        utime: user time that a child has used, in clock ticks.
+        stime: system time that a child has used, in clock ticks.
+        addr: address that a hardware exception is about.
+        addr_lsb: least significant bit of that address, for SIGBUS.
+        syscall: number of the call that seccomp refused, for SIGSYS.
+        call_addr: address of the instruction that made it.
+        arch: architecture (`AUDIT_ARCH_*`) of that call.
+
+    manpage: signalfd(2)
+    """
+
+    signo: SIG
+    errno: int = field(default=0, compare=False)
+    code: int = field(default=0, compare=False)
+    pid: int = field(default=0, compare=False)
+    uid: int = field(default=0, compare=False)
+    fd: int = field(default=0, compare=False)
+    tid: int = field(default=0, compare=False)
+    band: int = field(default=0, compare=False)
+    overrun: int = field(default=0, compare=False)
+    trapno: int = field(default=0, compare=False)
+    status: int = field(default=0, compare=False)
+    int_value: int = field(default=0, compare=False)
+    ptr: int = field(default=0, compare=False)
+    utime: int = field(default=0, compare=False)
+    stime: int = field(default=0, compare=False)
+    addr: int = field(default=0, compare=False)
+    addr_lsb: int = field(default=0, compare=False)
+    syscall: int = field(default=0, compare=False)
+    call_addr: int = field(default=0, compare=False)
+    arch: int = field(default=0, compare=False)
+
+    def to_bytes(self) -> bytes:
+        """The 128 bytes of the structure."""
+        return _SIGNALFD_SIGINFO.pack(
+            self.signo,
+            self.errno,
+            self.code,
+            self.pid,
+            self.uid,
+            self.fd,
+            self.tid,
+            self.band,
+            self.overrun,
+            self.trapno,
+            self.status,
+            self.int_value,
+            self.ptr,
+            self.utime,
+            self.stime,
+            self.addr,
+            self.addr_lsb,
+            self.syscall,
+            self.call_addr,
+            self.arch,
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> SignalfdSiginfo:
+        """Parse what the kernel wrote; raises `struct.error` when `data` is shorter than 128 bytes."""
+        signo, *rest = _SIGNALFD_SIGINFO.unpack_from(data)
+        return cls(_signal(signo), *rest)
+
+    @classmethod
+    def sizeof(cls) -> int:
+        """128 bytes."""
+        return _SIGNALFD_SIGINFO.size
+
+
+def _signal(signo: int) -> SIG:
+    try:
+        return SIG(signo)
+    except ValueError:
+        # Realtime signals have no names of their own.
+        return cast(SIG, signo)
+
+
+class SignalFileDescriptor(BaseFileDescriptor):
+    """Calls on a signalfd."""
+
+    __slots__ = ()
+
+    async def signalfd(self, mask: Pointer[Sigset], flags: SFD = SFD.NONE) -> None:
+        """`signalfd4(fd, mask, 8, flags)`: change which signals this file descriptor gives out.
+
+        Args:
+            mask: the signals, instead of those until now.
+            flags: checked by the kernel and otherwise ignored: the flags stay what they were.
+
+        Raises:
+            OSError: EINVAL (not a signalfd).
+
+        manpage: signalfd(2)
+        """
+        self._validate()
+        require_size(mask, _SIGSET_SIZE)
+        with mask.borrow(self.task) as mask_near:
+            try:
+                await _signalfd(self.task.sysif, self.near, mask_near, _SIGSET_SIZE, flags)
+            except OSError as exn:
+                exn.filename = self
+                raise
+
+
+class SignalfdTask(FileDescriptorTask[T_fd]):
+    """Creating signalfds."""
+
+    async def signalfd(self, mask: Pointer[Sigset], flags: SFD = SFD.NONE) -> T_fd:
+        """`signalfd4(-1, mask, 8, flags | SFD_CLOEXEC)`: make a file descriptor to read signals from.
+
+        What is read are the signals of the process that reads, not of the one that made the file descriptor.
+
+        Args:
+            mask: the signals; they should be blocked in the process that reads.
+            flags: `SFD.CLOEXEC` is always added.
+
+        Returns:
+            A new file descriptor, to be read with `SignalfdSiginfo`.
+
+        Raises:
+            OSError: EMFILE, ENFILE, ENOMEM, ENODEV.
+
+        manpage: signalfd(2)
+        """
+        require_size(mask, _SIGSET_SIZE)
+        with mask.borrow(self) as mask_near:
+            fd = await _signalfd(self.sysif, None, mask_near, _SIGSET_SIZE, flags | SFD.CLOEXEC)
+        return self.make_fd_handle(fd)
+
+
+async def _signalfd(
+    sysif: SyscallInterface, fd: near.FileDescriptor | None, mask: near.Address, sizemask: int, flags: SFD
+) -> near.FileDescriptor:
+    """The raw call; without `fd` it makes a new one, which the caller owns."""
+    return near.FileDescriptor(
+        await sysif.syscall(SYS.signalfd4, -1 if fd is None else fd, mask, sizemask, flags)
+    )

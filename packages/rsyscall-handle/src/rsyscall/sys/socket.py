@@ -1,0 +1,801 @@
+"""`<sys/socket.h>`: sockets.
+
+All fds made here are CLOEXEC, whether or not that is asked for: what a program is to inherit is said when it
+is started.
+
+A message with control data is received like this:
+
+    hdr = await thr.ptr(RecvMsghdr(None, iovec, await thr.malloc(CmsgList, CMSG_SPACE(4))))
+    valid, rest, hdr_out = await sock.recvmsg(hdr)
+    control = await (await hdr_out.read()).control.read()
+"""
+
+from __future__ import annotations
+
+import struct
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask
+from rsyscall.near import SYS
+from rsyscall.near import types as near
+from rsyscall.struct import FixedSize, Serializer, Struct
+from rsyscall.sys._buffers import require_size
+from rsyscall.sys._msghdr import (
+    CMSG_ALIGN,
+    CMSG_LEN,
+    CMSG_SPACE,
+    Cmsg,
+    CmsgList,
+    CmsgListSerializer,
+    CmsgPidfd,
+    CmsgRaw,
+    CmsgSCMRights,
+    CmsgSerializer,
+    CmsgUcred,
+    RecvMsghdr,
+    RecvMsghdrOut,
+    RecvMsghdrOutSerializer,
+    SendMsghdr,
+    Ucred,
+    _take_over,
+)
+from rsyscall.sys._sockaddr import (
+    Sockaddr,
+    SockaddrStorage,
+    Sockbuf,
+    SockbufSerializer,
+    T_sockaddr,
+    _address_length,
+    family_to_class,
+)
+from rsyscall.sys._socket_constants import (
+    AF,
+    MSG,
+    SCM,
+    SHUT,
+    SO,
+    SOCK,
+    SOL,
+    MsghdrFlags,
+    RecvmsgFlags,
+    SendmsgFlags,
+)
+from rsyscall.sys.uio import IovecList
+
+if TYPE_CHECKING:
+    from rsyscall.handle import FileDescriptor
+    from rsyscall.handle.pointer import LinearPointer, Pointer, ReadablePointer, WrittenPointer
+    from rsyscall.near.sysif import SyscallInterface
+
+__all__ = [
+    "AF",
+    "CMSG_ALIGN",
+    "CMSG_LEN",
+    "CMSG_SPACE",
+    "MSG",
+    "SCM",
+    "SHUT",
+    "SO",
+    "SOCK",
+    "SOL",
+    "Cmsg",
+    "CmsgList",
+    "CmsgListSerializer",
+    "CmsgPidfd",
+    "CmsgRaw",
+    "CmsgSCMRights",
+    "CmsgSerializer",
+    "CmsgUcred",
+    "Linger",
+    "MsghdrFlags",
+    "RecvMsghdr",
+    "RecvMsghdrOut",
+    "RecvMsghdrOutSerializer",
+    "RecvmsgFlags",
+    "SendMsghdr",
+    "SendmsgFlags",
+    "Sockaddr",
+    "SockaddrStorage",
+    "Sockbuf",
+    "SockbufSerializer",
+    "SocketFileDescriptor",
+    "SocketTask",
+    "Socketpair",
+    "SocketpairSerializer",
+    "T_sockaddr",
+    "Ucred",
+    "family_to_class",
+]
+
+T = TypeVar("T")
+T_fd = TypeVar("T_fd", bound="SocketFileDescriptor")
+T_task_fd = TypeVar("T_task_fd", bound=BaseFileDescriptor)
+T_socketpair = TypeVar("T_socketpair", bound="Socketpair")
+
+_FD_PAIR = struct.Struct("=ii")
+_LINGER = struct.Struct("=ii")
+_SOCKLEN_SIZE = 4
+_IOVEC_SIZE = 16
+_MSGHDR_SIZE = 56
+
+
+@dataclass
+class Socketpair(FixedSize):
+    """The two ends of a pair of connected sockets; in memory, the two numbers.
+
+    manpage: socketpair(2)
+    """
+
+    first: FileDescriptor
+    second: FileDescriptor
+
+    @classmethod
+    def sizeof(cls) -> int:
+        """8 bytes."""
+        return _FD_PAIR.size
+
+    @classmethod
+    def get_serializer(cls: type[T_socketpair], task: FileDescriptorTask[Any]) -> Serializer[T_socketpair]:
+        """The serializer that makes handles of `task`."""
+        return SocketpairSerializer(cls, task)
+
+
+@dataclass
+class SocketpairSerializer(Serializer[T_socketpair]):
+    """Parses the result of `socketpair`, making handles, so it must be done once."""
+
+    cls: type[T_socketpair]
+    task: FileDescriptorTask[Any]
+
+    def to_bytes(self, val: T_socketpair) -> bytes:
+        """The two numbers."""
+        return _FD_PAIR.pack(int(val.first), int(val.second))
+
+    def from_bytes(self, data: bytes) -> T_socketpair:
+        """Take ownership of the two numbers."""
+        first, second = _take_over(self.task, list(_FD_PAIR.unpack_from(data)))
+        return self.cls(first, second)
+
+
+@dataclass(frozen=True)
+class Linger(Struct):
+    """`struct linger`: the value of `SO.LINGER`.
+
+    Args:
+        onoff: whether closing the socket waits for unsent data.
+        linger: for how many seconds.
+
+    manpage: socket(7)
+    """
+
+    onoff: bool
+    linger: int
+
+    def to_bytes(self) -> bytes:
+        """The 8 bytes of the structure."""
+        return _LINGER.pack(self.onoff, self.linger)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Linger:
+        """Parse what the kernel wrote; raises `struct.error` when `data` is shorter than 8 bytes."""
+        onoff, linger = _LINGER.unpack_from(data)
+        return cls(bool(onoff), linger)
+
+    @classmethod
+    def sizeof(cls) -> int:
+        """8 bytes."""
+        return _LINGER.size
+
+
+def _check_sockbuf(sockbuf: WrittenPointer[Sockbuf[Any]]) -> None:
+    """Raise unless the length in memory is that of the buffer."""
+    require_size(sockbuf, _SOCKLEN_SIZE)
+    if sockbuf.value._answered:
+        raise ValueError("this Sockbuf holds the answer to an earlier call; write a new one", sockbuf)
+
+
+def _check_msghdr(msg: WrittenPointer[Any]) -> None:
+    require_size(msg, _MSGHDR_SIZE)
+    iov = msg.value.iov
+    require_size(iov, len(iov.value) * _IOVEC_SIZE)
+
+
+class SocketFileDescriptor(BaseFileDescriptor):
+    """Calls on a socket."""
+
+    __slots__ = ()
+
+    async def bind(self, addr: WrittenPointer[Sockaddr]) -> None:
+        """`bind(sockfd, addr, addrlen)`: give the socket an address.
+
+        Args:
+            addr: the address; its own length is handed over, not that of the memory.
+
+        Raises:
+            OSError: EADDRINUSE; EADDRNOTAVAIL; EACCES and EPERM (a privileged port, an unwritable directory);
+                ENOENT (no such directory); `filename` is the address.
+
+        manpage: bind(2)
+        """
+        self._validate()
+        with addr.borrow(self.task) as addr_near:
+            try:
+                await _bind(self.task.sysif, self.near, addr_near, _address_length(addr))
+            except OSError as exn:
+                exn.filename = addr.value
+                raise
+
+    async def connect(self, addr: WrittenPointer[Sockaddr]) -> None:
+        """`connect(sockfd, addr, addrlen)`: connect the socket to a peer.
+
+        Args:
+            addr: the address; its own length is handed over, not that of the memory.
+
+        Raises:
+            OSError: ECONNREFUSED; EINPROGRESS (a socket that does not block); EAGAIN (the same for AF_UNIX,
+                when the peer's backlog is full); ENOENT; EACCES; `filename` is this handle and `filename2`
+                the address.
+
+        manpage: connect(2)
+        """
+        self._validate()
+        with addr.borrow(self.task) as addr_near:
+            try:
+                await _connect(self.task.sysif, self.near, addr_near, _address_length(addr))
+            except OSError as exn:
+                exn.filename = self
+                exn.filename2 = addr.value
+                raise
+
+    async def listen(self, backlog: int) -> None:
+        """`listen(sockfd, backlog)`: let others connect to the socket.
+
+        Args:
+            backlog: how many connections may wait to be accepted.
+
+        Raises:
+            OSError: EADDRINUSE; EOPNOTSUPP; `filename` is this handle.
+
+        manpage: listen(2)
+        """
+        self._validate()
+        try:
+            await _listen(self.task.sysif, self.near, backlog)
+        except OSError as exn:
+            exn.filename = self
+            raise
+
+    @overload
+    async def accept(self: T_fd, flags: SOCK = SOCK.NONE) -> T_fd: ...
+    @overload
+    async def accept(
+        self: T_fd, flags: SOCK, addr: WrittenPointer[Sockbuf[T_sockaddr]]
+    ) -> tuple[T_fd, WrittenPointer[Sockbuf[T_sockaddr]]]: ...
+
+    async def accept(
+        self: T_fd, flags: SOCK = SOCK.NONE, addr: WrittenPointer[Sockbuf[T_sockaddr]] | None = None
+    ) -> T_fd | tuple[T_fd, WrittenPointer[Sockbuf[T_sockaddr]]]:
+        """`accept4(sockfd, addr, addrlen, flags | SOCK_CLOEXEC)`: take a connection made to this socket.
+
+        Args:
+            flags: `SOCK.NONBLOCK` for the new socket; `SOCK.CLOEXEC` is always added.
+            addr: where to put the address of the peer.
+
+        Returns:
+            The new socket; if `addr` was given, together with it, to be read.
+
+        Raises:
+            OSError: EAGAIN; ECONNABORTED and network errors of the new connection (try again); EMFILE;
+                ENFILE; EINVAL (not listening); `filename` is this handle.
+
+        manpage: accept4(2)
+        """
+        self._validate()
+        if addr is None:
+            try:
+                fd = await _accept(self.task.sysif, self.near, None, None, flags | SOCK.CLOEXEC)
+            except OSError as exn:
+                exn.filename = self
+                raise
+            return self.task.make_fd_handle(fd)
+        _check_sockbuf(addr)
+        with addr.borrow(self.task) as addrlen_near, addr.value.buf.borrow(self.task) as addr_near:
+            try:
+                fd = await _accept(self.task.sysif, self.near, addr_near, addrlen_near, flags | SOCK.CLOEXEC)
+            except OSError as exn:
+                exn.filename = self
+                raise
+        addr.value._answered = True
+        return self.task.make_fd_handle(fd), addr
+
+    async def shutdown(self, how: SHUT) -> None:
+        """`shutdown(sockfd, how)`: end one half of a connection, or both, whoever else has the socket open.
+
+        Raises:
+            OSError: ENOTCONN; `filename` is this handle.
+
+        manpage: shutdown(2)
+        """
+        self._validate()
+        try:
+            await _shutdown(self.task.sysif, self.near, how)
+        except OSError as exn:
+            exn.filename = self
+            raise
+
+    async def getsockopt(
+        self, level: int, optname: int, optval: WrittenPointer[Sockbuf[T]]
+    ) -> Pointer[Sockbuf[T]]:
+        """`getsockopt(sockfd, level, optname, optval, optlen)`: read an option.
+
+        Args:
+            level: a `SOL`.
+            optname: which option of the level, such as a `SO`.
+            optval: where to put the value; most are an `Int32`.
+
+        Returns:
+            `optval`, to be read.
+
+        Raises:
+            OSError: ENOPROTOOPT; EOPNOTSUPP; ERANGE (the buffer is too small, for some); `filename` is (this
+                handle, level, optname).
+
+        manpage: getsockopt(2)
+        """
+        self._validate()
+        _check_sockbuf(optval)
+        with optval.borrow(self.task) as optlen_near, optval.value.buf.borrow(self.task) as optval_near:
+            try:
+                await _getsockopt(self.task.sysif, self.near, level, optname, optval_near, optlen_near)
+            except OSError as exn:
+                exn.filename = (self, level, optname)
+                raise
+        optval.value._answered = True
+        return optval
+
+    async def setsockopt(self, level: int, optname: int, optval: Pointer[Any]) -> None:
+        """`setsockopt(sockfd, level, optname, optval, optlen)`: set an option.
+
+        Args:
+            level: a `SOL`.
+            optname: which option of the level, such as a `SO`.
+            optval: the value, all of the memory of it; most are an `Int32`.
+
+        Raises:
+            OSError: EINVAL (a value of the wrong size or range); ENOPROTOOPT; EPERM; `filename` is (this
+                handle, level, optname).
+
+        manpage: setsockopt(2)
+        """
+        self._validate()
+        with optval.borrow(self.task) as optval_near:
+            try:
+                await _setsockopt(self.task.sysif, self.near, level, optname, optval_near, optval.size())
+            except OSError as exn:
+                exn.filename = (self, level, optname)
+                raise
+
+    async def getsockname(self, addr: WrittenPointer[Sockbuf[T_sockaddr]]) -> Pointer[Sockbuf[T_sockaddr]]:
+        """`getsockname(sockfd, addr, addrlen)`: read the address of this socket.
+
+        Args:
+            addr: where to put it.
+
+        Returns:
+            `addr`, to be read. Whatever was given to `bind` is in it.
+
+        Raises:
+            OSError: ENOTSOCK; `filename` is this handle.
+
+        manpage: getsockname(2)
+        """
+        self._validate()
+        _check_sockbuf(addr)
+        with addr.borrow(self.task) as addrlen_near, addr.value.buf.borrow(self.task) as addr_near:
+            try:
+                await _getsockname(self.task.sysif, self.near, addr_near, addrlen_near)
+            except OSError as exn:
+                exn.filename = self
+                raise
+        addr.value._answered = True
+        return addr
+
+    async def getpeername(self, addr: WrittenPointer[Sockbuf[T_sockaddr]]) -> Pointer[Sockbuf[T_sockaddr]]:
+        """`getpeername(sockfd, addr, addrlen)`: read the address of the peer.
+
+        Args:
+            addr: where to put it.
+
+        Returns:
+            `addr`, to be read. For an AF_UNIX peer that was never bound it is an address without a path.
+
+        Raises:
+            OSError: ENOTCONN; `filename` is this handle.
+
+        manpage: getpeername(2)
+        """
+        self._validate()
+        _check_sockbuf(addr)
+        with addr.borrow(self.task) as addrlen_near, addr.value.buf.borrow(self.task) as addr_near:
+            try:
+                await _getpeername(self.task.sysif, self.near, addr_near, addrlen_near)
+            except OSError as exn:
+                exn.filename = self
+                raise
+        addr.value._answered = True
+        return addr
+
+    async def sendmsg(
+        self, msg: WrittenPointer[SendMsghdr], flags: SendmsgFlags = SendmsgFlags.NONE
+    ) -> tuple[IovecList, IovecList]:
+        """`sendmsg(sockfd, msg, flags)`: send data, to an address, with control messages.
+
+        Args:
+            msg: where everything is. It is not consumed, and can be sent again if all of it was sent.
+
+        Returns:
+            The data that was sent, and the rest. A piece of which only a part was sent is consumed and split.
+
+        Raises:
+            FDTableMismatchError: an fd to be sent belongs to another fd table than this socket.
+            OSError: EAGAIN; EPIPE (with SIGPIPE, unless `SendmsgFlags.NOSIGNAL`); EMSGSIZE; ETOOMANYREFS;
+                `filename` is this handle and `filename2` the address, if there is one.
+
+        manpage: sendmsg(2)
+        """
+        self._validate()
+        _check_msghdr(msg)
+        hdr = msg.value
+        with ExitStack() as stack:
+            msg_near = stack.enter_context(msg.borrow(self.task))
+            if hdr.name is not None:
+                stack.enter_context(hdr.name.borrow(self.task))
+            stack.enter_context(hdr.iov.borrow(self.task))
+            hdr.iov.value.borrow_with(stack, self.task)
+            if hdr.control is not None:
+                stack.enter_context(hdr.control.borrow(self.task))
+                hdr.control.value.borrow_with(stack, self.task)
+            try:
+                ret = await _sendmsg(self.task.sysif, self.near, msg_near, flags)
+            except OSError as exn:
+                exn.filename = self
+                if hdr.name is not None:
+                    exn.filename2 = hdr.name.value
+                raise
+        return hdr.iov.value.split(ret)
+
+    async def recvmsg(
+        self, msg: WrittenPointer[RecvMsghdr], flags: RecvmsgFlags = RecvmsgFlags.NONE
+    ) -> tuple[IovecList, IovecList, Pointer[RecvMsghdrOut]]:
+        """`recvmsg(sockfd, msg, flags | MSG_CMSG_CLOEXEC)`: receive data, an address and control messages.
+
+        Args:
+            msg: where to put everything; consumed, unless the call fails.
+            flags: `RecvmsgFlags.CMSG_CLOEXEC` is always added, and shows up in the flags of the result.
+
+        Returns:
+            The places that were filled, and the rest (with `RecvmsgFlags.TRUNC` there may be no saying how
+            long the message was); and what to read the rest of the results from. Read that, and then
+            `control` in it, which may hold file descriptors.
+
+        Raises:
+            OSError: EAGAIN; ECONNREFUSED; `filename` is this handle.
+
+        manpage: recvmsg(2)
+        """
+        self._validate()
+        _check_msghdr(msg)
+        hdr = msg.value
+        with ExitStack() as stack:
+            msg_near = stack.enter_context(msg.borrow(self.task))
+            if hdr.name is not None:
+                stack.enter_context(hdr.name.borrow(self.task))
+            stack.enter_context(hdr.iov.borrow(self.task))
+            hdr.iov.value.borrow_with(stack, self.task)
+            if hdr.control is not None:
+                stack.enter_context(hdr.control.borrow(self.task))
+            try:
+                ret = await _recvmsg(self.task.sysif, self.near, msg_near, flags | RecvmsgFlags.CMSG_CLOEXEC)
+            except OSError as exn:
+                exn.filename = self
+                raise
+        valid, rest = hdr.iov.value.split(min(ret, hdr.iov.value.size()))
+        out = hdr.to_out(msg)
+        # Handles for what was received belong to the receiving task, whichever task the buffer was allocated
+        # for.
+        serializer = RecvMsghdrOutSerializer(hdr.name, hdr.control, self.task)
+        return valid, rest, out._reinterpret(serializer, RecvMsghdrOut)
+
+    async def recv(self, buf: Pointer[T], flags: MSG) -> tuple[ReadablePointer[T], Pointer[T]]:
+        """`recvfrom(sockfd, buf, len, flags, NULL, NULL)`: receive data.
+
+        Args:
+            buf: where to put it; consumed.
+            flags: with `MSG.TRUNC` there is no saying how long a message was that did not fit.
+
+        Returns:
+            The part that was filled, which is empty at the end of a stream, and the rest.
+
+        Raises:
+            OSError: EAGAIN; ECONNREFUSED; ENOTCONN; ENOTSOCK; `filename` is this handle.
+
+        manpage: recv(2)
+        """
+        self._validate()
+        size = buf.size()
+        with buf.borrow(self.task) as buf_near:
+            try:
+                ret = await _recv(self.task.sysif, self.near, buf_near, size, flags)
+            except OSError as exn:
+                exn.filename = self
+                raise
+        return buf.readable_split(min(ret, size))
+
+    async def send(self, buf: Pointer[T], flags: MSG) -> tuple[Pointer[T], Pointer[T]]:
+        """`sendto(sockfd, buf, len, flags, NULL, 0)`: send data to the peer.
+
+        Args:
+            buf: the data, all of the memory of it; consumed.
+
+        Returns:
+            The part that was sent, and the rest.
+
+        Raises:
+            OSError: EAGAIN; EPIPE (with SIGPIPE, unless `MSG.NOSIGNAL`); EMSGSIZE; ENOTCONN; ENOTSOCK;
+                `filename` is this handle.
+
+        manpage: send(2)
+        """
+        self._validate()
+        with buf.borrow(self.task) as buf_near:
+            try:
+                ret = await _send(self.task.sysif, self.near, buf_near, buf.size(), flags)
+            except OSError as exn:
+                exn.filename = self
+                raise
+        return buf.split(ret)
+
+    async def recvfrom(
+        self, buf: Pointer[T], flags: MSG, addr: WrittenPointer[Sockbuf[T_sockaddr]]
+    ) -> tuple[ReadablePointer[T], Pointer[T], WrittenPointer[Sockbuf[T_sockaddr]]]:
+        """`recvfrom(sockfd, buf, len, flags, addr, addrlen)`: receive data, and from whom.
+
+        Args:
+            buf: where to put the data; consumed.
+            flags: as for `recv`.
+            addr: where to put the address of the sender.
+
+        Returns:
+            The part that was filled, the rest, and `addr`, to be read.
+
+        Raises:
+            OSError: as for `recv`.
+
+        manpage: recvfrom(2)
+        """
+        self._validate()
+        _check_sockbuf(addr)
+        size = buf.size()
+        with (
+            buf.borrow(self.task) as buf_near,
+            addr.borrow(self.task) as addrlen_near,
+            addr.value.buf.borrow(self.task) as addr_near,
+        ):
+            try:
+                ret = await _recv(self.task.sysif, self.near, buf_near, size, flags, addr_near, addrlen_near)
+            except OSError as exn:
+                exn.filename = self
+                raise
+        addr.value._answered = True
+        valid, rest = buf.readable_split(min(ret, size))
+        return valid, rest, addr
+
+    async def sendto(
+        self, buf: Pointer[T], flags: MSG, addr: WrittenPointer[Sockaddr]
+    ) -> tuple[Pointer[T], Pointer[T]]:
+        """`sendto(sockfd, buf, len, flags, addr, addrlen)`: send data to somebody.
+
+        Args:
+            buf: the data, all of the memory of it; consumed.
+            addr: to whom; its own length is handed over, not that of the memory.
+
+        Returns:
+            The part that was sent, and the rest.
+
+        Raises:
+            OSError: as for `send`; `filename2` is the address.
+
+        manpage: sendto(2)
+        """
+        self._validate()
+        with buf.borrow(self.task) as buf_near, addr.borrow(self.task) as addr_near:
+            try:
+                ret = await _send(
+                    self.task.sysif, self.near, buf_near, buf.size(), flags, addr_near, _address_length(addr)
+                )
+            except OSError as exn:
+                exn.filename = self
+                exn.filename2 = addr.value
+                raise
+        return buf.split(ret)
+
+
+class SocketTask(FileDescriptorTask[T_task_fd]):
+    """Creating sockets."""
+
+    async def socket(self, domain: AF, type: SOCK, protocol: int = 0) -> T_task_fd:
+        """`socket(domain, type | SOCK_CLOEXEC, protocol)`: make a socket.
+
+        Args:
+            domain: the family of its addresses.
+            type: the kind of socket, or-ed with `SOCK.NONBLOCK`; `SOCK.CLOEXEC` is always added.
+            protocol: such as an `IPPROTO`; 0 is the usual one of the kind.
+
+        Returns:
+            A new file descriptor.
+
+        Raises:
+            OSError: EAFNOSUPPORT; EPROTONOSUPPORT; EACCES and EPERM (raw sockets); EMFILE; ENFILE; `filename`
+                is (domain, type, protocol).
+
+        manpage: socket(2)
+        """
+        try:
+            fd = await _socket(self.sysif, domain, type | SOCK.CLOEXEC, protocol)
+        except OSError as exn:
+            exn.filename = (domain, type, protocol)
+            raise
+        return self.make_fd_handle(fd)
+
+    async def socketpair(
+        self, domain: AF, type: SOCK, protocol: int, sv: Pointer[Socketpair]
+    ) -> LinearPointer[Socketpair]:
+        """`socketpair(domain, type | SOCK_CLOEXEC, protocol, sv)`: make two sockets, connected to each other.
+
+        Args:
+            domain: `AF.UNIX`; a few others can do it too.
+            type: the kind of socket, or-ed with `SOCK.NONBLOCK`; `SOCK.CLOEXEC` is always added.
+            protocol: mostly 0.
+            sv: room for the two numbers; consumed.
+
+        Returns:
+            The two new file descriptors, which belong to this task once this is read.
+
+        Raises:
+            OSError: EOPNOTSUPP; EMFILE; ENFILE; `filename` is (domain, type, protocol).
+
+        manpage: socketpair(2)
+        """
+        require_size(sv, _FD_PAIR.size)
+        with sv.borrow(self) as sv_near:
+            try:
+                await _socketpair(self.sysif, domain, type | SOCK.CLOEXEC, protocol, sv_near)
+            except OSError as exn:
+                exn.filename = (domain, type, protocol)
+                raise
+        # The handles belong to the task that made the call, whichever task the memory was allocated for.
+        cls = sv.serializer.cls if isinstance(sv.serializer, SocketpairSerializer) else Socketpair
+        return sv._reinterpret(SocketpairSerializer(cls, self), cls)._linearize()
+
+
+async def _socket(sysif: SyscallInterface, domain: AF, type: SOCK, protocol: int) -> near.FileDescriptor:
+    """The raw call; the caller owns the number that comes back."""
+    return near.FileDescriptor(await sysif.syscall(SYS.socket, domain, type, protocol))
+
+
+async def _socketpair(
+    sysif: SyscallInterface, domain: AF, type: SOCK, protocol: int, sv: near.Address
+) -> None:
+    """The raw call; the caller owns the numbers that are written to `sv`."""
+    await sysif.syscall(SYS.socketpair, domain, type, protocol, sv)
+
+
+async def _bind(
+    sysif: SyscallInterface, sockfd: near.FileDescriptor, addr: near.Address, addrlen: int
+) -> None:
+    """The raw call."""
+    await sysif.syscall(SYS.bind, sockfd, addr, addrlen)
+
+
+async def _connect(
+    sysif: SyscallInterface, sockfd: near.FileDescriptor, addr: near.Address, addrlen: int
+) -> None:
+    """The raw call."""
+    await sysif.syscall(SYS.connect, sockfd, addr, addrlen)
+
+
+async def _listen(sysif: SyscallInterface, sockfd: near.FileDescriptor, backlog: int) -> None:
+    """The raw call."""
+    await sysif.syscall(SYS.listen, sockfd, backlog)
+
+
+async def _accept(
+    sysif: SyscallInterface,
+    sockfd: near.FileDescriptor,
+    addr: near.Address | None,
+    addrlen: near.Address | None,
+    flags: SOCK,
+) -> near.FileDescriptor:
+    """The raw call; the caller owns the number that comes back."""
+    return near.FileDescriptor(await sysif.syscall(SYS.accept4, sockfd, addr or 0, addrlen or 0, flags))
+
+
+async def _shutdown(sysif: SyscallInterface, sockfd: near.FileDescriptor, how: SHUT) -> None:
+    """The raw call."""
+    await sysif.syscall(SYS.shutdown, sockfd, how)
+
+
+async def _getsockname(
+    sysif: SyscallInterface, sockfd: near.FileDescriptor, addr: near.Address, addrlen: near.Address
+) -> None:
+    """The raw call."""
+    await sysif.syscall(SYS.getsockname, sockfd, addr, addrlen)
+
+
+async def _getpeername(
+    sysif: SyscallInterface, sockfd: near.FileDescriptor, addr: near.Address, addrlen: near.Address
+) -> None:
+    """The raw call."""
+    await sysif.syscall(SYS.getpeername, sockfd, addr, addrlen)
+
+
+async def _getsockopt(
+    sysif: SyscallInterface,
+    sockfd: near.FileDescriptor,
+    level: int,
+    optname: int,
+    optval: near.Address,
+    optlen: near.Address,
+) -> None:
+    """The raw call."""
+    await sysif.syscall(SYS.getsockopt, sockfd, level, optname, optval, optlen)
+
+
+async def _setsockopt(
+    sysif: SyscallInterface,
+    sockfd: near.FileDescriptor,
+    level: int,
+    optname: int,
+    optval: near.Address,
+    optlen: int,
+) -> None:
+    """The raw call."""
+    await sysif.syscall(SYS.setsockopt, sockfd, level, optname, optval, optlen)
+
+
+async def _recv(
+    sysif: SyscallInterface,
+    fd: near.FileDescriptor,
+    buf: near.Address,
+    count: int,
+    flags: int,
+    addr: near.Address | None = None,
+    addrlen: near.Address | None = None,
+) -> int:
+    """The raw call, recvfrom."""
+    return await sysif.syscall(SYS.recvfrom, fd, buf, count, flags, addr or 0, addrlen or 0)
+
+
+async def _send(
+    sysif: SyscallInterface,
+    fd: near.FileDescriptor,
+    buf: near.Address,
+    count: int,
+    flags: int,
+    addr: near.Address | None = None,
+    addrlen: int = 0,
+) -> int:
+    """The raw call, sendto."""
+    return await sysif.syscall(SYS.sendto, fd, buf, count, flags, addr or 0, addrlen)
+
+
+async def _recvmsg(sysif: SyscallInterface, fd: near.FileDescriptor, msg: near.Address, flags: int) -> int:
+    """The raw call."""
+    return await sysif.syscall(SYS.recvmsg, fd, msg, flags)
+
+
+async def _sendmsg(sysif: SyscallInterface, fd: near.FileDescriptor, msg: near.Address, flags: int) -> int:
+    """The raw call."""
+    return await sysif.syscall(SYS.sendmsg, fd, msg, flags)

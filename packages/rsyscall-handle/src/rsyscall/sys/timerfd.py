@@ -1,0 +1,178 @@
+"""`<sys/timerfd.h>`: timers that expire by making a file descriptor readable.
+
+What is read is an `Int64`: how often the timer has expired since the last read.
+"""
+
+from __future__ import annotations
+
+import enum
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, overload
+
+from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
+from rsyscall.near import SYS
+from rsyscall.near import types as near
+from rsyscall.sys._buffers import require_size
+from rsyscall.time import CLOCK, Itimerspec, Timespec
+
+if TYPE_CHECKING:
+    from rsyscall.handle.pointer import Pointer, WrittenPointer
+    from rsyscall.near.sysif import SyscallInterface
+
+__all__ = [
+    "CLOCK",
+    "TFD",
+    "TFD_IOC_SET_TICKS",
+    "TFD_TIMER",
+    "Itimerspec",
+    "TimerFileDescriptor",
+    "TimerfdTask",
+    "Timespec",
+]
+
+TFD_IOC_SET_TICKS = 0x40085400
+"""`ioctl` request that sets the number of expirations, from an `Int64`; for checkpoint and restore."""
+
+
+class TFD(enum.IntFlag):
+    """`TFD_*`: flags of `timerfd_create`.
+
+    manpage: timerfd_create(2)
+    """
+
+    NONE = 0
+    NONBLOCK = 0x800
+    CLOEXEC = 0x80000
+
+
+class TFD_TIMER(enum.IntFlag):
+    """`TFD_TIMER_*`: flags of `timerfd_settime`.
+
+    manpage: timerfd_settime(2)
+    """
+
+    NONE = 0
+    ABSTIME = 0x1
+    CANCEL_ON_SET = 0x2
+
+
+class TimerFileDescriptor(BaseFileDescriptor):
+    """Calls on a timerfd."""
+
+    __slots__ = ()
+
+    @overload
+    async def timerfd_settime(self, flags: TFD_TIMER, new_value: WrittenPointer[Itimerspec]) -> None: ...
+    @overload
+    async def timerfd_settime(
+        self, flags: TFD_TIMER, new_value: WrittenPointer[Itimerspec], old_value: Pointer[Itimerspec]
+    ) -> Pointer[Itimerspec]: ...
+
+    async def timerfd_settime(
+        self,
+        flags: TFD_TIMER,
+        new_value: WrittenPointer[Itimerspec],
+        old_value: Pointer[Itimerspec] | None = None,
+    ) -> Pointer[Itimerspec] | None:
+        """`timerfd_settime(fd, flags, new_value, old_value)`: set the timer going, or stop it.
+
+        Args:
+            flags: whether `new_value.value` is a point in time of the timer's clock instead of a duration
+                from now.
+            new_value: first expiration, and interval between those after it; a first expiration of 0 stops
+                the timer.
+            old_value: where to put what was set before.
+
+        Returns:
+            `old_value`, if it was given.
+
+        Raises:
+            OSError: EINVAL (not a timerfd, or nanoseconds out of range), ECANCELED (the clock was set).
+
+        manpage: timerfd_settime(2)
+        """
+        self._validate()
+        require_size(new_value, Itimerspec.sizeof())
+        if old_value is not None:
+            require_size(old_value, Itimerspec.sizeof())
+        with ExitStack() as stack:
+            new_near = stack.enter_context(new_value.borrow(self.task))
+            old_near = self.task._borrow_optional(stack, old_value)
+            try:
+                await _timerfd_settime(self.task.sysif, self.near, flags, new_near, old_near)
+            except OSError as exn:
+                exn.filename = self
+                raise
+        return old_value
+
+    async def timerfd_gettime(self, curr_value: Pointer[Itimerspec]) -> Pointer[Itimerspec]:
+        """`timerfd_gettime(fd, curr_value)`: how long until the timer expires next, and its interval.
+
+        Returns:
+            `curr_value`; a `value` of 0 in it means that the timer is stopped.
+
+        Raises:
+            OSError: EINVAL (not a timerfd).
+
+        manpage: timerfd_gettime(2)
+        """
+        self._validate()
+        require_size(curr_value, Itimerspec.sizeof())
+        with curr_value.borrow(self.task) as curr_near:
+            try:
+                await _timerfd_gettime(self.task.sysif, self.near, curr_near)
+            except OSError as exn:
+                exn.filename = self
+                raise
+        return curr_value
+
+
+class TimerfdTask(FileDescriptorTask[T_fd]):
+    """Creating timerfds."""
+
+    async def timerfd_create(self, clockid: CLOCK, flags: TFD = TFD.NONE) -> T_fd:
+        """`timerfd_create(clockid, flags | TFD_CLOEXEC)`: make a timer, stopped.
+
+        Args:
+            clockid: REALTIME, MONOTONIC, BOOTTIME, REALTIME_ALARM or BOOTTIME_ALARM; the last two wake up the
+                machine.
+            flags: `TFD.CLOEXEC` is always added.
+
+        Returns:
+            A new file descriptor, to be read with `Int64`.
+
+        Raises:
+            OSError: EINVAL (another clock), EPERM (an alarm clock without CAP_WAKE_ALARM), EMFILE, ENFILE,
+                ENOMEM; `filename` is the clock.
+
+        manpage: timerfd_create(2)
+        """
+        try:
+            fd = await _timerfd_create(self.sysif, clockid, flags | TFD.CLOEXEC)
+        except OSError as exn:
+            exn.filename = clockid
+            raise
+        return self.make_fd_handle(fd)
+
+
+async def _timerfd_create(sysif: SyscallInterface, clockid: CLOCK, flags: TFD) -> near.FileDescriptor:
+    """The raw call; the caller owns the number that comes back."""
+    return near.FileDescriptor(await sysif.syscall(SYS.timerfd_create, clockid, flags))
+
+
+async def _timerfd_settime(
+    sysif: SyscallInterface,
+    fd: near.FileDescriptor,
+    flags: TFD_TIMER,
+    new_value: near.Address,
+    old_value: near.Address | None,
+) -> None:
+    """The raw call."""
+    await sysif.syscall(SYS.timerfd_settime, fd, flags, new_value, 0 if old_value is None else old_value)
+
+
+async def _timerfd_gettime(
+    sysif: SyscallInterface, fd: near.FileDescriptor, curr_value: near.Address
+) -> None:
+    """The raw call."""
+    await sysif.syscall(SYS.timerfd_gettime, fd, curr_value)
