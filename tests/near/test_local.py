@@ -102,6 +102,12 @@ def test_several_calls_return_raw_results(run: Run, local: LocalSyscall) -> None
     assert run(local.syscalls([])) == []
 
 
+def test_linked_calls_end_at_the_first_error(run: Run, local: LocalSyscall) -> None:
+    calls = [Syscall(SYS.getpid), Syscall(SYS.close, -1), Syscall(SYS.getuid)]
+    assert run(local.syscalls(calls, linked=True)) == [os.getpid(), -errno.EBADF, -errno.ECANCELED]
+    assert run(local.syscalls(calls[::2], linked=True)) == [os.getpid(), os.getuid()]
+
+
 def test_memory_is_our_own(run: Run, local: LocalSyscall) -> None:
     buffer = ctypes.create_string_buffer(b"abcdef")
     address = Address(ctypes.addressof(buffer))

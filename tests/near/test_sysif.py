@@ -128,6 +128,35 @@ def test_default_syscalls_makes_every_call_in_order_and_returns_raw_results(run:
     assert run(sysif.syscalls([])) == []
 
 
+def test_default_syscalls_ends_a_linked_submission_at_the_first_error(run: Run) -> None:
+    sysif = Minimal()
+    calls = [Syscall(SYS.getpid), Syscall(SYS.close, -1), Syscall(SYS.getuid), Syscall(SYS.getgid)]
+    canceled = -errno.ECANCELED
+    assert run(sysif.syscalls(calls, linked=True)) == [os.getpid(), -errno.EBADF, canceled, canceled]
+    assert sysif.made == [SYS.getpid, SYS.close]
+
+
+def test_default_syscalls_keeps_the_results_before_the_loss(run: Run) -> None:
+    class Breaks(Minimal):
+        async def syscall(
+            self,
+            number: SYS,
+            arg1: SupportsInt = 0,
+            arg2: SupportsInt = 0,
+            arg3: SupportsInt = 0,
+            arg4: SupportsInt = 0,
+            arg5: SupportsInt = 0,
+            arg6: SupportsInt = 0,
+        ) -> int:
+            if number == SYS.exit:
+                raise SyscallHangup
+            return await super().syscall(number, arg1, arg2, arg3, arg4, arg5, arg6)
+
+    with pytest.raises(SyscallHangup) as caught:
+        run(Breaks().syscalls([Syscall(SYS.getpid), Syscall(SYS.close, -1), Syscall(SYS.exit)]))
+    assert caught.value.results == [os.getpid(), -errno.EBADF]
+
+
 def test_default_syscalls_stops_when_the_target_is_lost(run: Run) -> None:
     with pytest.raises(SyscallSendError):
         run(UnusableSyscallInterface().syscalls([Syscall(SYS.getpid)]))

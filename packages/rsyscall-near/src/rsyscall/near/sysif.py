@@ -7,6 +7,7 @@ to the process is fine. When the way to the process is broken, that is a `Syscal
 from __future__ import annotations
 
 import abc
+import errno
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple, SupportsInt
@@ -137,17 +138,21 @@ class SyscallInterface(abc.ABC):
         manpage: syscall(2)
         """
 
-    async def syscalls(self, calls: Sequence[Syscall]) -> list[int]:
+    async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
         """Make several system calls, in order, as one submission.
 
-        A call is made whether those before it succeeded or not.
+        Args:
+            calls: the calls.
+            linked: after a call that fails, do not make the others: their result is ECANCELED. Otherwise each
+                is made whether those before it succeeded or not.
 
         Returns:
             For every call what the kernel returned, unchanged: -4095 to -1 is an error number, negated (see
             `raise_if_error`).
 
         Raises:
-            SyscallError: the target was lost; how many of the calls were executed is not known.
+            SyscallSendError: the target was lost before the first call; none was executed.
+            SyscallHangup: the target was lost later; the results that did arrive are in its `results`.
         """
         results: list[int] = []
         for call in calls:
@@ -166,6 +171,9 @@ class SyscallInterface(abc.ABC):
                 hangup.results = results
                 raise hangup from error
             results.append(result)
+            if linked and -MAX_ERRNO <= result < 0:
+                results += [-errno.ECANCELED] * (len(calls) - len(results))
+                break
         return results
 
     @abc.abstractmethod
