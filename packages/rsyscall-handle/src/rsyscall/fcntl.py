@@ -1,0 +1,373 @@
+"""`<fcntl.h>`: flags of files and descriptors, locks, seals.
+
+Almost all values are the same on every architecture. A few `O` flags are not: those of `O` are the values of
+the running architecture, and `encode_open_flags` translates them for a process on another one. The methods
+here and in `rsyscall.unistd` do that themselves.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rsyscall.handle.fd import BaseFileDescriptor
+from rsyscall.handle.pointer import Pointer
+from rsyscall.near import SYS, native_abi
+from rsyscall.struct import Struct
+
+if TYPE_CHECKING:
+    import rsyscall.near.types as near
+    from rsyscall.near.abi import ABI
+    from rsyscall.near.sysif import SyscallInterface
+
+__all__ = [
+    "AT",
+    "DN",
+    "F",
+    "FD",
+    "F_LCK",
+    "F_OWNER",
+    "F_SEAL",
+    "O",
+    "RWH",
+    "FcntlFileDescriptor",
+    "Flock",
+    "OwnerEx",
+    "decode_open_flags",
+    "encode_open_flags",
+]
+
+_NATIVE_ABI = native_abi()
+
+
+class AT(enum.IntFlag):
+    """`AT_*`: flags of the calls that take a directory and a path relative to it.
+
+    Some bits mean different things to different calls. `FDCWD` is not a flag but stands for the working
+    directory where a directory descriptor is expected; methods take None for that.
+
+    manpage: openat(2)
+    """
+
+    NONE = 0
+    FDCWD = -100
+    SYMLINK_NOFOLLOW = 0x100
+    REMOVEDIR = 0x200  # unlinkat
+    EACCESS = 0x200  # faccessat
+    SYMLINK_FOLLOW = 0x400
+    NO_AUTOMOUNT = 0x800
+    EMPTY_PATH = 0x1000
+    STATX_SYNC_AS_STAT = 0
+    STATX_FORCE_SYNC = 0x2000
+    STATX_DONT_SYNC = 0x4000
+    STATX_SYNC_TYPE = 0x6000
+    RECURSIVE = 0x8000
+    EXECVE_CHECK = 0x10000  # execveat, since Linux 6.14
+    RENAME_NOREPLACE = 0x1  # renameat2, like RENAME.NOREPLACE
+    RENAME_EXCHANGE = 0x2
+    RENAME_WHITEOUT = 0x4
+    HANDLE_MNT_ID_UNIQUE = 0x1  # name_to_handle_at, since Linux 6.12
+    HANDLE_CONNECTABLE = 0x2  # name_to_handle_at, since Linux 6.13
+    HANDLE_FID = 0x200  # name_to_handle_at, since Linux 6.5
+
+
+class O(enum.IntFlag):  # noqa: E742 (the prefix in C is O_)
+    """`O_*`: how a file is opened, and flags of an open file.
+
+    There is no `NONE`: opening without any of these is `RDONLY`.
+
+    manpage: open(2)
+    """
+
+    RDONLY = 0
+    WRONLY = 0o1
+    RDWR = 0o2
+    ACCMODE = 0o3  # mask: not a bit field, but one of the three above
+    CREAT = 0o100
+    EXCL = 0o200
+    NOCTTY = 0o400
+    TRUNC = 0o1000
+    APPEND = 0o2000
+    NONBLOCK = 0o4000
+    NDELAY = 0o4000
+    DSYNC = 0o10000
+    ASYNC = 0o20000
+    NOATIME = 0o1000000
+    CLOEXEC = 0o2000000
+    SYNC = 0o4010000
+    PATH = 0o10000000
+    # These differ from one architecture to the next. LARGEFILE is the kernel's, which says that it was given;
+    # C libraries define 0.
+    DIRECT = _NATIVE_ABI.O_DIRECT
+    DIRECTORY = _NATIVE_ABI.O_DIRECTORY
+    LARGEFILE = _NATIVE_ABI.O_LARGEFILE
+    NOFOLLOW = _NATIVE_ABI.O_NOFOLLOW
+    TMPFILE = _NATIVE_ABI.O_TMPFILE
+    # Private to the kernel, but FUSE servers get to see them.
+    FMODE_EXEC = 0x20
+    FMODE_NONOTIFY = 0x4000000
+
+
+class F(enum.IntEnum):
+    """`F_*`: commands of `fcntl`.
+
+    manpage: fcntl(2)
+    """
+
+    DUPFD = 0
+    GETFD = 1
+    SETFD = 2
+    GETFL = 3
+    SETFL = 4
+    GETLK = 5
+    SETLK = 6
+    SETLKW = 7
+    SETOWN = 8
+    GETOWN = 9
+    SETSIG = 10
+    GETSIG = 11
+    SETOWN_EX = 15
+    GETOWN_EX = 16
+    GETOWNER_UIDS = 17
+    OFD_GETLK = 36
+    OFD_SETLK = 37
+    OFD_SETLKW = 38
+    SETLEASE = 1024
+    GETLEASE = 1025
+    NOTIFY = 1026
+    DUPFD_QUERY = 1027  # since Linux 6.10
+    CREATED_QUERY = 1028  # since Linux 6.12
+    CANCELLK = 1029
+    DUPFD_CLOEXEC = 1030
+    SETPIPE_SZ = 1031
+    GETPIPE_SZ = 1032
+    ADD_SEALS = 1033
+    GET_SEALS = 1034
+    GET_RW_HINT = 1035
+    SET_RW_HINT = 1036
+    GET_FILE_RW_HINT = 1037
+    SET_FILE_RW_HINT = 1038
+
+
+class F_SEAL(enum.IntEnum):
+    """`F_SEAL_*`: what can be forbidden for good for a memory file. Bits: or them for `F.ADD_SEALS`.
+
+    manpage: fcntl(2)
+    """
+
+    SEAL = 0x1
+    SHRINK = 0x2
+    GROW = 0x4
+    WRITE = 0x8
+    FUTURE_WRITE = 0x10
+    EXEC = 0x20  # since Linux 6.3
+
+
+class FD(enum.IntFlag):
+    """`FD_*`: flags of a descriptor, as opposed to those of the open file.
+
+    manpage: fcntl(2)
+    """
+
+    CLOEXEC = 1
+
+
+class F_LCK(enum.IntEnum):
+    """`F_RDLCK`, `F_WRLCK`, `F_UNLCK`: kinds of locks and leases.
+
+    manpage: fcntl(2)
+    """
+
+    RD = 0
+    WR = 1
+    UN = 2
+
+
+class F_OWNER(enum.IntEnum):
+    """`F_OWNER_*`: who gets the signals of a file.
+
+    manpage: fcntl(2)
+    """
+
+    TID = 0
+    PID = 1
+    PGRP = 2
+
+
+class DN(enum.IntFlag):
+    """`DN_*`: changes of a directory that `F.NOTIFY` asks for.
+
+    manpage: fcntl(2)
+    """
+
+    ACCESS = 0x1
+    MODIFY = 0x2
+    CREATE = 0x4
+    DELETE = 0x8
+    RENAME = 0x10
+    ATTRIB = 0x20
+    MULTISHOT = 0x80000000
+
+
+class RWH(enum.IntEnum):
+    """`RWH_*`: how long what is written is expected to live, an `Int64` in memory for `F.SET_RW_HINT`.
+
+    manpage: F_GET_RW_HINT(2const)
+    """
+
+    WRITE_LIFE_NOT_SET = 0
+    WRITE_LIFE_NONE = 1
+    WRITE_LIFE_SHORT = 2
+    WRITE_LIFE_MEDIUM = 3
+    WRITE_LIFE_LONG = 4
+    WRITE_LIFE_EXTREME = 5
+
+
+@dataclass
+class Flock(Struct):
+    """`struct flock`: a lock on a range of bytes, for `F.GETLK`, `F.SETLK`, `F.OFD_SETLK`...
+
+    `start` is in bytes, relative to what `whence` (a `SEEK`) says; a `len` of 0 reaches to the end of the
+    file, however it grows. `pid` must be 0 for the `OFD_` commands.
+    """
+
+    type: F_LCK
+    whence: int = 0
+    start: int = 0
+    len: int = 0
+    pid: int = 0
+
+    _FORMAT = struct.Struct("=hh4xqqi4x")
+
+    def to_bytes(self) -> bytes:
+        """As the kernel reads it."""
+        return self._FORMAT.pack(self.type, self.whence, self.start, self.len, self.pid)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Flock:
+        """Parse what the kernel wrote."""
+        kind, whence, start, length, pid = cls._FORMAT.unpack_from(data)
+        return cls(F_LCK(kind), whence, start, length, pid)
+
+    @classmethod
+    def sizeof(cls) -> int:
+        """32 bytes."""
+        return cls._FORMAT.size
+
+
+@dataclass
+class OwnerEx(Struct):
+    """`struct f_owner_ex`: who gets the signals of a file, for `F.SETOWN_EX` and `F.GETOWN_EX`."""
+
+    type: F_OWNER
+    pid: int
+
+    _FORMAT = struct.Struct("=ii")
+
+    def to_bytes(self) -> bytes:
+        """As the kernel reads it."""
+        return self._FORMAT.pack(self.type, self.pid)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> OwnerEx:
+        """Parse what the kernel wrote."""
+        kind, pid = cls._FORMAT.unpack_from(data)
+        return cls(F_OWNER(kind), pid)
+
+    @classmethod
+    def sizeof(cls) -> int:
+        """8 bytes."""
+        return cls._FORMAT.size
+
+
+_COMMON_FLAGS = ~(O.DIRECT.value | O.DIRECTORY.value | O.LARGEFILE.value | O.NOFOLLOW.value | O.TMPFILE.value)
+# TMPFILE is DIRECTORY and a bit of its own.
+_TMPFILE_BIT = O.TMPFILE.value & ~O.DIRECTORY.value
+
+
+def _differing_flags(abi: ABI) -> tuple[tuple[int, int], ...]:
+    """Pairs of a bit here and the same bit of a process of `abi`."""
+    return (
+        (O.DIRECT.value, abi.O_DIRECT),
+        (O.DIRECTORY.value, abi.O_DIRECTORY),
+        (O.LARGEFILE.value, abi.O_LARGEFILE),
+        (O.NOFOLLOW.value, abi.O_NOFOLLOW),
+        (_TMPFILE_BIT, abi.O_TMPFILE & ~abi.O_DIRECTORY),
+    )
+
+
+def encode_open_flags(abi: ABI, flags: int) -> int:
+    """The number that stands for these `O` flags in a process of another architecture."""
+    if abi is _NATIVE_ABI:
+        return int(flags)
+    result = int(flags) & _COMMON_FLAGS
+    for ours, theirs in _differing_flags(abi):
+        if flags & ours:
+            result |= theirs
+    return result
+
+
+def decode_open_flags(abi: ABI, flags: int) -> O:
+    """The `O` flags that a number from a process of another architecture stands for."""
+    if abi is _NATIVE_ABI:
+        return O(flags)
+    pairs = _differing_flags(abi)
+    theirs_all = 0
+    result = 0
+    for ours, theirs in pairs:
+        theirs_all |= theirs
+        if flags & theirs:
+            result |= ours
+    return O(result | (flags & ~theirs_all))
+
+
+class FcntlFileDescriptor(BaseFileDescriptor):
+    """Operations on a descriptor, or on the file that it is open on."""
+
+    __slots__ = ()
+
+    async def fcntl(self, cmd: F, arg: int | Pointer[Any] | None = None) -> int:
+        """`fcntl(fd, cmd, arg)`: do one of many things to this descriptor or its file.
+
+        `F.DUPFD` and `F.DUPFD_CLOEXEC` return a number that no handle owns; `dup` does the same and returns a
+        handle.
+
+        Args:
+            arg: what the man page says for `cmd`: a number, or for those that take a structure a pointer,
+                which is not consumed (read it to see what the kernel wrote).
+
+        Returns:
+            Depends on `cmd`; for `F.GETFL`, the number of an `O`.
+
+        Raises:
+            OSError: EINVAL, EBADF, EAGAIN or EACCES (locked by somebody else), EPERM, EBUSY; `filename` is
+                (fd, cmd, arg).
+
+        manpage: fcntl(2)
+        """
+        self._validate()
+        try:
+            if isinstance(arg, Pointer):
+                with arg.borrow(self.task) as arg_addr:
+                    return await _fcntl(self.task.sysif, self.near, cmd, arg_addr)
+            return await _fcntl(self.task.sysif, self.near, cmd, arg)
+        except OSError as exn:
+            exn.filename = (self, cmd, arg)
+            raise
+
+
+async def _fcntl(
+    sysif: SyscallInterface,
+    fd: near.FileDescriptor,
+    cmd: F,
+    arg: int | near.Address | None = None,
+) -> int:
+    """The raw call; flags of files are those of the running architecture on both sides."""
+    if sysif.abi is not _NATIVE_ABI:
+        if cmd == F.SETFL:
+            arg = encode_open_flags(sysif.abi, int(arg or 0))
+        elif cmd == F.GETFL:
+            return int(decode_open_flags(sysif.abi, await sysif.syscall(SYS.fcntl, fd, cmd)))
+    return await sysif.syscall(SYS.fcntl, fd, cmd, 0 if arg is None else arg)

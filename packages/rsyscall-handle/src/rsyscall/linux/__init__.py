@@ -1,0 +1,1 @@
+"""Header modules of `<linux/…>`: what exists on Linux only."""

@@ -1,0 +1,1 @@
+"""Header modules of `<sys/…>`: constants, structures and the calls declared there."""

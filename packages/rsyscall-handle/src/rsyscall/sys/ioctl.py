@@ -1,0 +1,192 @@
+"""`<sys/ioctl.h>`: calls that only one kind of file understands.
+
+The numbers of requests are in the header modules of what they are about (`rsyscall.net.if_`); here are those
+of terminals and of files in general, and the functions that C headers make numbers with.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any
+
+from rsyscall.handle.fd import BaseFileDescriptor
+from rsyscall.handle.pointer import Pointer
+from rsyscall.near import SYS
+
+if TYPE_CHECKING:
+    from rsyscall.near import SyscallInterface
+    from rsyscall.near import types as near
+
+__all__ = ["FIO", "IO", "IOC", "IOR", "IOW", "IOWR", "TC", "TIOC", "IoctlFileDescriptor"]
+
+
+class IOC(enum.IntFlag):
+    """`_IOC_*`: which way the argument of a request goes, seen from the caller.
+
+    manpage: ioctl(2)
+    """
+
+    NONE = 0
+    WRITE = 1
+    READ = 2
+
+
+def _make_request(direction: int, type: int | str, nr: int, size: int) -> int:
+    if not 0 <= size < 1 << 14:
+        raise ValueError(f"an ioctl request cannot carry {size} bytes")
+    return direction << 30 | size << 16 | (ord(type) if isinstance(type, str) else type) << 8 | nr
+
+
+def IO(type: int | str, nr: int) -> int:
+    """`_IO(type, nr)`: number of a request without an argument; `type` may be a letter, as in C."""
+    return _make_request(IOC.NONE, type, nr, 0)
+
+
+def IOR(type: int | str, nr: int, size: int) -> int:
+    """`_IOR(type, nr, T)`: number of a request that fills in an argument of `size` bytes."""
+    return _make_request(IOC.READ, type, nr, size)
+
+
+def IOW(type: int | str, nr: int, size: int) -> int:
+    """`_IOW(type, nr, T)`: number of a request that reads an argument of `size` bytes."""
+    return _make_request(IOC.WRITE, type, nr, size)
+
+
+def IOWR(type: int | str, nr: int, size: int) -> int:
+    """`_IOWR(type, nr, T)`: number of a request that reads and changes an argument of `size` bytes."""
+    return _make_request(IOC.READ | IOC.WRITE, type, nr, size)
+
+
+class FIO(enum.IntEnum):
+    """`FIO*`: requests for any file.
+
+    manpage: ioctl_tty(2)
+    """
+
+    NREAD = 0x541B
+    NBIO = 0x5421
+    NCLEX = 0x5450
+    CLEX = 0x5451
+    ASYNC = 0x5452
+    QSIZE = 0x5460
+
+
+class TC(enum.IntEnum):
+    """`TC*`: attributes of a terminal.
+
+    manpage: ioctl_tty(2)
+    """
+
+    GETS = 0x5401
+    SETS = 0x5402
+    SETSW = 0x5403
+    SETSF = 0x5404
+    GETA = 0x5405
+    SETA = 0x5406
+    SETAW = 0x5407
+    SETAF = 0x5408
+    SBRK = 0x5409
+    XONC = 0x540A
+    FLSH = 0x540B
+    SBRKP = 0x5425
+    GETX = 0x5432
+    SETX = 0x5433
+    SETXF = 0x5434
+    SETXW = 0x5435
+    GETS2 = 0x802C542A
+    SETS2 = 0x402C542B
+    SETSW2 = 0x402C542C
+    SETSF2 = 0x402C542D
+
+
+class TIOC(enum.IntEnum):
+    """`TIOC*`: requests for terminals and pseudoterminals.
+
+    manpage: ioctl_tty(2)
+    """
+
+    EXCL = 0x540C
+    NXCL = 0x540D
+    SCTTY = 0x540E
+    GPGRP = 0x540F
+    SPGRP = 0x5410
+    OUTQ = 0x5411
+    STI = 0x5412
+    GWINSZ = 0x5413
+    SWINSZ = 0x5414
+    MGET = 0x5415
+    MBIS = 0x5416
+    MBIC = 0x5417
+    MSET = 0x5418
+    GSOFTCAR = 0x5419
+    SSOFTCAR = 0x541A
+    INQ = 0x541B
+    LINUX = 0x541C
+    CONS = 0x541D
+    GSERIAL = 0x541E
+    SSERIAL = 0x541F
+    PKT = 0x5420
+    NOTTY = 0x5422
+    SETD = 0x5423
+    GETD = 0x5424
+    SBRK = 0x5427
+    CBRK = 0x5428
+    GSID = 0x5429
+    GRS485 = 0x542E
+    SRS485 = 0x542F
+    GPTN = 0x80045430
+    SPTLCK = 0x40045431
+    GDEV = 0x80045432
+    SIG = 0x40045436
+    VHANGUP = 0x5437
+    GPKT = 0x80045438
+    GPTLCK = 0x80045439
+    GEXCL = 0x80045440
+    GPTPEER = 0x5441
+    GISO7816 = 0x80285442
+    SISO7816 = 0xC0285443
+    MIWAIT = 0x545C
+    GICOUNT = 0x545D
+
+
+class IoctlFileDescriptor(BaseFileDescriptor):
+    """Requests that depend on what the file is."""
+
+    __slots__ = ()
+
+    async def ioctl(self, request: int, arg: Pointer[Any] | int = 0) -> int:
+        """`ioctl(fd, request, arg)`: ask the driver behind this descriptor to do something.
+
+        A request that makes a descriptor (`TIOC.GPTPEER`) returns a number that no handle owns; wrap it with
+        `task.make_fd_handle`.
+
+        Args:
+            request: what to do; decides what `arg` has to be.
+            arg: memory of the type that the request takes, at least as large as it says, not consumed: read
+                the pointer to see what was written. Or a number.
+
+        Returns:
+            0 for most requests.
+
+        Raises:
+            OSError: ENOTTY (this kind of file does not know the request), EFAULT, EINVAL...; `filename` is
+                the request.
+
+        manpage: ioctl(2)
+        """
+        self._validate()
+        try:
+            if isinstance(arg, Pointer):
+                with arg.borrow(self.task) as arg_addr:
+                    return await _ioctl(self.task.sysif, self.near, request, arg_addr)
+            return await _ioctl(self.task.sysif, self.near, request, arg)
+        except OSError as exn:
+            exn.filename = request
+            raise
+
+
+async def _ioctl(
+    sysif: SyscallInterface, fd: near.FileDescriptor, request: int, arg: int | near.Address | None = None
+) -> int:
+    """The raw call."""
+    return await sysif.syscall(SYS.ioctl, fd, request, 0 if arg is None else arg)

@@ -1,0 +1,175 @@
+"""`<sys/mount.h>`: attaching and detaching file systems."""
+
+from __future__ import annotations
+
+import enum
+import os
+from typing import TYPE_CHECKING
+
+from rsyscall import far
+from rsyscall.near import SYS
+
+if TYPE_CHECKING:
+    import rsyscall.near.types as near
+    from rsyscall.handle.pointer import WrittenPointer
+    from rsyscall.near.sysif import SyscallInterface
+
+__all__ = ["MS", "UMOUNT", "MountTask"]
+
+
+class MS(enum.IntFlag):
+    """`MS_*`: flags of `mount`.
+
+    manpage: mount(2)
+    """
+
+    NONE = 0
+    RDONLY = 1
+    NOSUID = 2
+    NODEV = 4
+    NOEXEC = 8
+    SYNCHRONOUS = 16
+    REMOUNT = 32
+    MANDLOCK = 64
+    DIRSYNC = 128
+    NOSYMFOLLOW = 256
+    NOATIME = 1024
+    NODIRATIME = 2048
+    BIND = 4096
+    MOVE = 8192
+    REC = 16384
+    SILENT = 32768
+    POSIXACL = 1 << 16
+    UNBINDABLE = 1 << 17
+    PRIVATE = 1 << 18
+    SLAVE = 1 << 19
+    SHARED = 1 << 20
+    RELATIME = 1 << 21
+    I_VERSION = 1 << 23
+    STRICTATIME = 1 << 24
+    LAZYTIME = 1 << 25
+
+
+class UMOUNT(enum.IntFlag):
+    """`MNT_*` and `UMOUNT_*`: flags of `umount2`.
+
+    manpage: umount(2)
+    """
+
+    NONE = 0
+    FORCE = 1
+    DETACH = 2
+    EXPIRE = 4
+    NOFOLLOW = 8
+
+
+class MountTask(far.Task):
+    """Changing the mount namespace that this task is in."""
+
+    async def mount(
+        self,
+        source: WrittenPointer[str | os.PathLike[str]],
+        target: WrittenPointer[str | os.PathLike[str]],
+        filesystemtype: WrittenPointer[str | os.PathLike[str]],
+        mountflags: MS,
+        data: WrittenPointer[str | os.PathLike[str]],
+    ) -> None:
+        """`mount(source, target, filesystemtype, mountflags, data)`: attach a file system, or change how one
+        is attached.
+
+        Strings that a kind of mount does not use (all but `target` for `MS.PRIVATE`, say) are given as empty
+        strings.
+
+        Args:
+            source: device, or file or directory for `MS.BIND`; with some kernels it must not be empty even if
+                it means nothing.
+            target: where to attach; must exist.
+            data: options of the file system, separated by commas.
+
+        Raises:
+            OSError: EPERM, EINVAL, ENOENT, ENODEV (no such file system type), EBUSY...; `filename` is the
+                source, `filename2` is (target, filesystemtype, data).
+
+        manpage: mount(2)
+        """
+        with (
+            source.borrow(self) as source_addr,
+            target.borrow(self) as target_addr,
+            filesystemtype.borrow(self) as type_addr,
+            data.borrow(self) as data_addr,
+        ):
+            try:
+                await _mount(self.sysif, source_addr, target_addr, type_addr, mountflags, data_addr)
+            except OSError as exn:
+                exn.filename = source.value
+                exn.filename2 = (target.value, filesystemtype.value, data.value)
+                raise
+
+    async def umount(
+        self, target: WrittenPointer[str | os.PathLike[str]], flags: UMOUNT = UMOUNT.NONE
+    ) -> None:
+        """`umount2(target, flags)`: detach the topmost file system at `target`.
+
+        Raises:
+            OSError: EBUSY (in use; see `UMOUNT.DETACH`), EINVAL (not a mount point), EPERM, ENOENT, EAGAIN
+                (`UMOUNT.EXPIRE` marked it); `filename` is the target.
+
+        manpage: umount(2)
+        """
+        with target.borrow(self) as target_addr:
+            try:
+                await _umount2(self.sysif, target_addr, flags)
+            except OSError as exn:
+                exn.filename = target.value
+                raise
+
+    async def pivot_root(
+        self,
+        new_root: WrittenPointer[str | os.PathLike[str]],
+        put_old: WrittenPointer[str | os.PathLike[str]],
+    ) -> None:
+        """`pivot_root(new_root, put_old)`: make a mount the root of the mount namespace.
+
+        The root and working directories of all tasks in the namespace that were the old root become the new
+        one.
+
+        Args:
+            new_root: a mount point other than the current root, not shared.
+            put_old: where the old root is attached: at or below `new_root`. The same path as `new_root`
+                stacks the old root on top, to be detached at once with `umount(".", UMOUNT.DETACH)`.
+
+        Raises:
+            OSError: EINVAL (not a mount point, `MS.SHARED`, not below), EBUSY (the current root), ENOTDIR,
+                EPERM; `filename` is `new_root`, `filename2` is `put_old`.
+
+        manpage: pivot_root(2)
+        """
+        with new_root.borrow(self) as new_addr, put_old.borrow(self) as old_addr:
+            try:
+                await _pivot_root(self.sysif, new_addr, old_addr)
+            except OSError as exn:
+                exn.filename = new_root.value
+                exn.filename2 = put_old.value
+                raise
+
+
+async def _mount(
+    sysif: SyscallInterface,
+    source: near.Address,
+    target: near.Address,
+    filesystemtype: near.Address,
+    mountflags: MS,
+    data: near.Address,
+) -> None:
+    """The raw call."""
+    await sysif.syscall(SYS.mount, source, target, filesystemtype, mountflags, data)
+
+
+async def _umount2(sysif: SyscallInterface, target: near.Address, flags: UMOUNT) -> None:
+    """The raw call."""
+    await sysif.syscall(SYS.umount2, target, flags)
+
+
+async def _pivot_root(sysif: SyscallInterface, new_root: near.Address, put_old: near.Address) -> None:
+    """The raw call."""
+    await sysif.syscall(SYS.pivot_root, new_root, put_old)

@@ -1,0 +1,382 @@
+"""`<sys/prctl.h>`: attributes of a process that have no call of their own.
+
+What the options act on differs: most on the calling thread, some on the process, some (`SET_DUMPABLE`,
+`SET_MM`, `SET_MDWE`, `SET_THP_DISABLE`, `SET_VMA`, `SET_MEMORY_MERGE`) on the address space, which a task may
+share with the program that drives it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from rsyscall import far
+from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
+from rsyscall.near import SYS
+from rsyscall.struct import Int32
+
+if TYPE_CHECKING:
+    from rsyscall.near import SyscallInterface
+    from rsyscall.near import types as near
+    from rsyscall.signal import SIG
+
+__all__ = ["PR", "PR_CAP_AMBIENT", "PrctlTask"]
+
+
+class PR(enum.IntEnum):
+    """`PR_*`: options of `prctl`.
+
+    manpage: prctl(2)
+    """
+
+    SET_PDEATHSIG = 1
+    GET_PDEATHSIG = 2
+    GET_DUMPABLE = 3
+    SET_DUMPABLE = 4
+    GET_UNALIGN = 5
+    SET_UNALIGN = 6
+    GET_KEEPCAPS = 7
+    SET_KEEPCAPS = 8
+    GET_FPEMU = 9
+    SET_FPEMU = 10
+    GET_FPEXC = 11
+    SET_FPEXC = 12
+    GET_TIMING = 13
+    SET_TIMING = 14
+    SET_NAME = 15
+    GET_NAME = 16
+    GET_ENDIAN = 19
+    SET_ENDIAN = 20
+    GET_SECCOMP = 21
+    SET_SECCOMP = 22
+    CAPBSET_READ = 23
+    CAPBSET_DROP = 24
+    GET_TSC = 25
+    SET_TSC = 26
+    GET_SECUREBITS = 27
+    SET_SECUREBITS = 28
+    SET_TIMERSLACK = 29
+    GET_TIMERSLACK = 30
+    TASK_PERF_EVENTS_DISABLE = 31
+    TASK_PERF_EVENTS_ENABLE = 32
+    MCE_KILL = 33
+    MCE_KILL_GET = 34
+    SET_MM = 35
+    SET_CHILD_SUBREAPER = 36
+    GET_CHILD_SUBREAPER = 37
+    SET_NO_NEW_PRIVS = 38
+    GET_NO_NEW_PRIVS = 39
+    GET_TID_ADDRESS = 40
+    SET_THP_DISABLE = 41
+    GET_THP_DISABLE = 42
+    MPX_ENABLE_MANAGEMENT = 43
+    MPX_DISABLE_MANAGEMENT = 44
+    SET_FP_MODE = 45
+    GET_FP_MODE = 46
+    CAP_AMBIENT = 47
+    SVE_SET_VL = 50
+    SVE_GET_VL = 51
+    GET_SPECULATION_CTRL = 52
+    SET_SPECULATION_CTRL = 53
+    PAC_RESET_KEYS = 54
+    SET_TAGGED_ADDR_CTRL = 55
+    GET_TAGGED_ADDR_CTRL = 56
+    SET_IO_FLUSHER = 57
+    GET_IO_FLUSHER = 58
+    SET_SYSCALL_USER_DISPATCH = 59
+    PAC_SET_ENABLED_KEYS = 60
+    PAC_GET_ENABLED_KEYS = 61
+    SCHED_CORE = 62
+    SME_SET_VL = 63
+    SME_GET_VL = 64
+    SET_MDWE = 65  # since Linux 6.3
+    GET_MDWE = 66
+    SET_MEMORY_MERGE = 67  # since Linux 6.4
+    GET_MEMORY_MERGE = 68
+    RISCV_V_SET_CONTROL = 69  # since Linux 6.5
+    RISCV_V_GET_CONTROL = 70
+    RISCV_SET_ICACHE_FLUSH_CTX = 71  # since Linux 6.10
+    PPC_GET_DEXCR = 72
+    PPC_SET_DEXCR = 73
+    GET_SHADOW_STACK_STATUS = 74  # since Linux 6.13
+    SET_SHADOW_STACK_STATUS = 75
+    LOCK_SHADOW_STACK_STATUS = 76
+    TIMER_CREATE_RESTORE_IDS = 77  # since Linux 6.15
+    FUTEX_HASH = 78  # since Linux 6.16
+    GET_AUXV = 0x41555856  # since Linux 6.4
+    SET_VMA = 0x53564D41
+    SET_PTRACER = 0x59616D61
+
+
+class PR_CAP_AMBIENT(enum.IntEnum):
+    """`PR_CAP_AMBIENT_*`: what to do with the ambient capability set.
+
+    manpage: PR_CAP_AMBIENT(2const)
+    """
+
+    IS_SET = 1
+    RAISE = 2
+    LOWER = 3
+    CLEAR_ALL = 4
+
+
+class PrctlTask(far.Task):
+    """Attributes of the process of this task."""
+
+    pdeathsig: int = 0
+    """The signal that this process gets when its parent dies, as far as we know: what was last set through
+    this task.
+
+    The kernel forgets it when a process changes its credentials; the methods that do so set it again.
+    """
+
+    async def prctl_set_pdeathsig(self, option: Literal[PR.SET_PDEATHSIG], arg2: SIG | Literal[0]) -> None:
+        """Choose the signal that this process gets when the thread that made it ends; 0 for none.
+
+        If that thread has ended already, nothing comes: compare `getppid` afterwards.
+
+        manpage: PR_SET_PDEATHSIG(2const)
+        """
+        await _prctl(self.sysif, option, arg2)
+        self.pdeathsig = arg2
+
+    async def prctl_get_pdeathsig(
+        self, option: Literal[PR.GET_PDEATHSIG], arg2: Pointer[Int32]
+    ) -> Pointer[Int32]:
+        """Have the kernel write the number of that signal; returns the same memory.
+
+        manpage: PR_GET_PDEATHSIG(2const)
+        """
+        with arg2.borrow(self) as buf_addr:
+            await _prctl(self.sysif, option, buf_addr)
+        return arg2
+
+    async def prctl_cap_ambient(
+        self, option: Literal[PR.CAP_AMBIENT], arg2: PR_CAP_AMBIENT, arg3: int = 0
+    ) -> int:
+        """Look at or change the ambient capability set.
+
+        Args:
+            arg3: number of a capability (a `CAP`); 0 for `PR_CAP_AMBIENT.CLEAR_ALL`.
+
+        Returns:
+            For `PR_CAP_AMBIENT.IS_SET`, 1 if the capability is in the set; otherwise 0.
+
+        Raises:
+            OSError: EPERM (to raise one it must be in the permitted and the inheritable set), EINVAL;
+                `filename` is (option, arg2, arg3).
+
+        manpage: PR_CAP_AMBIENT(2const)
+        """
+        try:
+            return await _prctl(self.sysif, option, arg2, arg3)
+        except OSError as exn:
+            exn.filename = (option, arg2, arg3)
+            raise
+
+    async def prctl_get_name(self, option: Literal[PR.GET_NAME], arg2: Pointer[str]) -> ReadablePointer[str]:
+        """Read the name of this thread, as `ps` shows it.
+
+        Args:
+            arg2: at least 16 bytes. Consumed.
+
+        Returns:
+            The first 16 bytes, with a NUL-terminated name in them.
+
+        Raises:
+            ValueError: the memory is smaller than 16 bytes.
+
+        manpage: PR_SET_NAME(2const)
+        """
+        if arg2.size() < 16:
+            raise ValueError(f"the name takes 16 bytes, there is room for {arg2.size()}")
+        with arg2.borrow(self) as buf_addr:
+            await _prctl(self.sysif, option, buf_addr)
+        name, _ = arg2.readable_split(16)
+        return name
+
+    async def prctl_set_name(self, option: Literal[PR.SET_NAME], arg2: WrittenPointer[str]) -> None:
+        """Set the name of this thread; the kernel takes the first 15 bytes.
+
+        manpage: PR_SET_NAME(2const)
+        """
+        with arg2.borrow(self) as name_addr:
+            await _prctl(self.sysif, option, name_addr)
+
+    async def prctl_set_no_new_privs(self) -> None:
+        """Let no later `execve` in this process, or in those it makes, grant any privilege. It cannot be
+        undone.
+
+        manpage: PR_SET_NO_NEW_PRIVS(2const)
+        """
+        await _prctl(self.sysif, PR.SET_NO_NEW_PRIVS, 1)
+
+    async def prctl_get_no_new_privs(self) -> bool:
+        """Has `prctl_set_no_new_privs` been called here or above?
+
+        manpage: PR_GET_NO_NEW_PRIVS(2const)
+        """
+        return await _prctl(self.sysif, PR.GET_NO_NEW_PRIVS, 0) == 1
+
+    async def prctl_set_dumpable(self, dumpable: bool) -> None:
+        """Say whether processes of the same user may trace this one, and whether it may dump core.
+
+        The flag belongs to the address space: set in a process that shares the memory of this program, it is
+        that of the program. See `CredentialsTask` for why it must stay off while such a process runs with
+        other credentials.
+
+        manpage: PR_SET_DUMPABLE(2const)
+        """
+        await _prctl(self.sysif, PR.SET_DUMPABLE, dumpable)
+
+    async def prctl_get_dumpable(self) -> int:
+        """1 if dumpable, 0 if not, 2 if only root may read the dump.
+
+        manpage: PR_GET_DUMPABLE(2const)
+        """
+        return await _prctl(self.sysif, PR.GET_DUMPABLE, 0)
+
+    async def prctl_set_keepcaps(self, keep: bool) -> None:
+        """Say whether the permitted capabilities survive the change from uid 0 to others; off again after
+        `execve`.
+
+        manpage: PR_SET_KEEPCAPS(2const)
+        """
+        await _prctl(self.sysif, PR.SET_KEEPCAPS, keep)
+
+    async def prctl_get_keepcaps(self) -> bool:
+        """Do the permitted capabilities survive the change from uid 0 to others?
+
+        manpage: PR_GET_KEEPCAPS(2const)
+        """
+        return await _prctl(self.sysif, PR.GET_KEEPCAPS, 0) == 1
+
+    async def prctl_set_child_subreaper(self, subreaper: bool) -> None:
+        """Say whether orphaned descendants become children of this process rather than of init.
+
+        manpage: PR_SET_CHILD_SUBREAPER(2const)
+        """
+        await _prctl(self.sysif, PR.SET_CHILD_SUBREAPER, subreaper)
+
+    async def prctl_get_child_subreaper(
+        self, option: Literal[PR.GET_CHILD_SUBREAPER], arg2: Pointer[Int32]
+    ) -> Pointer[Int32]:
+        """Have the kernel write 1 if orphaned descendants become children of this process; returns the same
+        memory.
+
+        manpage: PR_GET_CHILD_SUBREAPER(2const)
+        """
+        with arg2.borrow(self) as buf_addr:
+            await _prctl(self.sysif, option, buf_addr)
+        return arg2
+
+    async def prctl_capbset_read(self, cap: int) -> bool:
+        """Is this capability (a `CAP`) in the bounding set?
+
+        Raises:
+            OSError: EINVAL (the kernel knows no such capability); `filename` is (option, cap).
+
+        manpage: PR_CAPBSET_READ(2const)
+        """
+        return await self._prctl_with_cap(PR.CAPBSET_READ, cap) == 1
+
+    async def prctl_capbset_drop(self, cap: int) -> None:
+        """Take this capability (a `CAP`) out of the bounding set, for good.
+
+        Raises:
+            OSError: EPERM (needs CAP_SETPCAP), EINVAL; `filename` is (option, cap).
+
+        manpage: PR_CAPBSET_DROP(2const)
+        """
+        await self._prctl_with_cap(PR.CAPBSET_DROP, cap)
+
+    async def _prctl_with_cap(self, option: PR, cap: int) -> int:
+        try:
+            return await _prctl(self.sysif, option, cap)
+        except OSError as exn:
+            exn.filename = (option, cap)
+            raise
+
+    @overload
+    async def prctl(  # type: ignore[overload-overlap]  # the last form is for options without one of their own
+        self, option: Literal[PR.SET_PDEATHSIG], arg2: SIG | Literal[0]
+    ) -> None: ...
+    @overload
+    async def prctl(self, option: Literal[PR.GET_PDEATHSIG], arg2: Pointer[Int32]) -> Pointer[Int32]: ...
+    @overload
+    async def prctl(self, option: Literal[PR.CAP_AMBIENT], arg2: PR_CAP_AMBIENT, arg3: int = 0) -> int: ...
+    @overload
+    async def prctl(self, option: Literal[PR.GET_NAME], arg2: Pointer[str]) -> ReadablePointer[str]: ...
+    @overload
+    async def prctl(self, option: Literal[PR.SET_NAME], arg2: WrittenPointer[str]) -> None: ...
+    @overload
+    async def prctl(
+        self, option: Literal[PR.GET_CHILD_SUBREAPER], arg2: Pointer[Int32]
+    ) -> Pointer[Int32]: ...
+    @overload
+    async def prctl(
+        self,
+        option: PR,
+        arg2: int | Pointer[Any] = 0,
+        arg3: int | Pointer[Any] = 0,
+        arg4: int | Pointer[Any] = 0,
+        arg5: int | Pointer[Any] = 0,
+    ) -> int: ...
+
+    async def prctl(
+        self,
+        option: PR,
+        arg2: int | Pointer[Any] = 0,
+        arg3: int | Pointer[Any] = 0,
+        arg4: int | Pointer[Any] = 0,
+        arg5: int | Pointer[Any] = 0,
+    ) -> Any:
+        """`prctl(option, arg2, arg3, arg4, arg5)`: look at or change an attribute of this process.
+
+        For an option that has a method of its own with the same arguments (`prctl_set_name`...) this is that
+        method. For all others pointers are passed by address, not consumed, and the number that the kernel
+        returns is returned.
+
+        Raises:
+            OSError: depends on the option; `filename` is (option, arg2, arg3, arg4, arg5).
+
+        manpage: prctl(2)
+        """
+        method = self._PRCTL_METHODS.get(option)
+        if method is not None:
+            # The man page wants trailing zeroes, which our methods do not take.
+            args = (arg2, arg3) if option == PR.CAP_AMBIENT else (arg2,)
+            return await getattr(self, method)(option, *args)
+        arguments = (arg2, arg3, arg4, arg5)
+        with contextlib.ExitStack() as stack:
+            numbers = [
+                stack.enter_context(arg.borrow(self)) if isinstance(arg, Pointer) else arg
+                for arg in arguments
+            ]
+            try:
+                return await _prctl(self.sysif, option, *numbers)
+            except OSError as exn:
+                exn.filename = (option, *arguments)
+                raise
+
+    _PRCTL_METHODS = {
+        PR.SET_PDEATHSIG: "prctl_set_pdeathsig",
+        PR.GET_PDEATHSIG: "prctl_get_pdeathsig",
+        PR.CAP_AMBIENT: "prctl_cap_ambient",
+        PR.GET_NAME: "prctl_get_name",
+        PR.SET_NAME: "prctl_set_name",
+        PR.GET_CHILD_SUBREAPER: "prctl_get_child_subreaper",
+    }
+
+
+async def _prctl(
+    sysif: SyscallInterface,
+    option: PR,
+    arg2: int | near.Address,
+    arg3: int | near.Address | None = None,
+    arg4: int | near.Address | None = None,
+    arg5: int | near.Address | None = None,
+) -> int:
+    """The raw call; many options insist on zeroes for the arguments they do not use."""
+    return await sysif.syscall(SYS.prctl, option, arg2, arg3 or 0, arg4 or 0, arg5 or 0)

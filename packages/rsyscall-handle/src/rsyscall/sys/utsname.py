@@ -1,0 +1,132 @@
+"""`<sys/utsname.h>`: names of the system, and, from `<unistd.h>`, the calls that set two of them."""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rsyscall import far
+from rsyscall.near import SYS
+from rsyscall.struct import Struct
+
+if TYPE_CHECKING:
+    from rsyscall.handle.pointer import Pointer, WrittenPointer
+    from rsyscall.near import SyscallInterface
+    from rsyscall.near import types as near
+
+__all__ = ["Utsname", "UtsnameTask"]
+
+_FORMAT = struct.Struct("65s" * 6)
+
+
+@dataclass
+class Utsname(Struct):
+    """`struct utsname`: what `uname` says.
+
+    `nodename` and `domainname` belong to the UTS namespace, the others to the kernel (a process's personality
+    may change two of them).
+    """
+
+    sysname: str
+    nodename: str
+    release: str
+    version: str
+    machine: str
+    domainname: str
+
+    def to_bytes(self) -> bytes:
+        """Six strings of 65 bytes, cut to 64 and a NUL."""
+        fields = (
+            self.sysname,
+            self.nodename,
+            self.release,
+            self.version,
+            self.machine,
+            self.domainname,
+        )
+        return _FORMAT.pack(*(os.fsencode(field)[:64] for field in fields))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Utsname:
+        """Parse what the kernel wrote."""
+        return cls(*(os.fsdecode(field.split(b"\0", 1)[0]) for field in _FORMAT.unpack_from(data)))
+
+    @classmethod
+    def sizeof(cls) -> int:
+        """390 bytes."""
+        return _FORMAT.size
+
+
+class UtsnameTask(far.Task):
+    """Names of the system as this task sees them."""
+
+    async def uname(self, buf: Pointer[Utsname]) -> Pointer[Utsname]:
+        """`uname(buf)`: the names of the system, the host and the kernel.
+
+        Args:
+            buf: not consumed; the same memory is returned.
+
+        Raises:
+            ValueError: the memory is too small.
+
+        manpage: uname(2)
+        """
+        with buf.borrow(self) as buf_addr:
+            if buf.size() < _FORMAT.size:
+                raise ValueError(f"struct utsname takes {_FORMAT.size} bytes, there are {buf.size()}")
+            await _uname(self.sysif, buf_addr)
+        return buf
+
+    async def sethostname(self, name: WrittenPointer[str]) -> None:
+        """`sethostname(name, length)`: set the host name of the UTS namespace, at most 64 bytes.
+
+        Raises:
+            OSError: EPERM (needs CAP_SYS_ADMIN in the owner of the namespace), EINVAL (too long); `filename`
+                is the name.
+
+        manpage: sethostname(2)
+        """
+        with name.borrow(self) as name_addr:
+            try:
+                await _sethostname(self.sysif, name_addr, _length(name))
+            except OSError as exn:
+                exn.filename = name.value
+                raise
+
+    async def setdomainname(self, name: WrittenPointer[str]) -> None:
+        """`setdomainname(name, length)`: set the NIS domain name of the UTS namespace, at most 64 bytes.
+
+        Raises:
+            OSError: EPERM (needs CAP_SYS_ADMIN in the owner of the namespace), EINVAL (too long); `filename`
+                is the name.
+
+        manpage: setdomainname(2)
+        """
+        with name.borrow(self) as name_addr:
+            try:
+                await _setdomainname(self.sysif, name_addr, _length(name))
+            except OSError as exn:
+                exn.filename = name.value
+                raise
+
+
+def _length(name: WrittenPointer[str]) -> int:
+    """Bytes of a name without the NUL that strings have in memory, which the kernel would make part of it."""
+    return len(os.fsencode(name.value))
+
+
+async def _uname(sysif: SyscallInterface, buf: near.Address) -> None:
+    """The raw call."""
+    await sysif.syscall(SYS.uname, buf)
+
+
+async def _sethostname(sysif: SyscallInterface, name: near.Address, length: int) -> None:
+    """The raw call."""
+    await sysif.syscall(SYS.sethostname, name, length)
+
+
+async def _setdomainname(sysif: SyscallInterface, name: near.Address, length: int) -> None:
+    """The raw call."""
+    await sysif.syscall(SYS.setdomainname, name, length)

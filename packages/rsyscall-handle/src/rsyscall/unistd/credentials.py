@@ -1,0 +1,403 @@
+"""Who a process is, and what it belongs to, from `<unistd.h>`, `<sys/types.h>` and `<grp.h>`.
+
+Changing credentials has side effects in the kernel that matter for processes made by clone, which share our
+memory:
+
+* The signal that the process gets at the death of its parent is forgotten. The methods here that change
+  credentials set it again in the same submission, if it was set through this task (`PrctlTask.pdeathsig`).
+* The address space becomes undumpable: no longer traceable by processes of the same user, and its files in
+  `/proc` belong to root. It protects all who share the memory from the new user, who may be less trusted, so
+  it must stay that way until the process has left the address space. `CredentialsTask.dumpable_before` says
+  what to restore then.
+* Only the calling OS thread changes. That is what is wanted in a process of its own; in the program itself, C
+  libraries change all threads together, and these methods do not.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, SupportsInt, overload
+
+from rsyscall import far
+from rsyscall.near import SYS, Syscall, raise_if_error
+from rsyscall.near import types as near
+from rsyscall.struct import Serializable, Struct
+from rsyscall.sys.prctl import PR
+
+if TYPE_CHECKING:
+    from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
+    from rsyscall.handle.process import ChildProcess
+    from rsyscall.near import SyscallInterface
+
+__all__ = ["CredentialsTask", "GroupList", "ResIds"]
+
+_RES_IDS = struct.Struct("=III")
+
+
+@dataclass
+class ResIds(Struct):
+    """The three user or group ids that `getresuid` and `getresgid` report."""
+
+    real: int
+    effective: int
+    saved: int
+
+    def to_bytes(self) -> bytes:
+        """Three 32-bit numbers."""
+        return _RES_IDS.pack(self.real, self.effective, self.saved)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> ResIds:
+        """Parse what the kernel wrote."""
+        return cls(*_RES_IDS.unpack_from(data))
+
+    @classmethod
+    def sizeof(cls) -> int:
+        """12 bytes."""
+        return _RES_IDS.size
+
+
+class GroupList(list[int], Serializable):
+    """`gid_t[]`: supplementary groups, 4 bytes each."""
+
+    def to_bytes(self) -> bytes:
+        """The numbers one after the other."""
+        return struct.pack(f"={len(self)}I", *self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> GroupList:
+        """Parse as many numbers as there are."""
+        count = len(data) // 4
+        return cls(struct.unpack_from(f"={count}I", data))
+
+
+class CredentialsTask(far.Task):
+    """Users, groups, and the ids of the process, its group and its session."""
+
+    pdeathsig: int = 0
+    """See `PrctlTask.pdeathsig`."""
+
+    dumpable_before: int | None = None
+    """What `PR.GET_DUMPABLE` was before credentials were first changed through this task; None if they were
+    not.
+    """
+
+    # Ids. These are called often and cannot fail, so they make the call without anything between.
+
+    async def getuid(self) -> int:
+        """`getuid()`: the real user id.
+
+        manpage: getuid(2)
+        """
+        return await self.sysif.syscall(SYS.getuid)
+
+    async def geteuid(self) -> int:
+        """`geteuid()`: the effective user id.
+
+        manpage: getuid(2)
+        """
+        return await self.sysif.syscall(SYS.geteuid)
+
+    async def getgid(self) -> int:
+        """`getgid()`: the real group id.
+
+        manpage: getgid(2)
+        """
+        return await self.sysif.syscall(SYS.getgid)
+
+    async def getegid(self) -> int:
+        """`getegid()`: the effective group id.
+
+        manpage: getgid(2)
+        """
+        return await self.sysif.syscall(SYS.getegid)
+
+    async def getpid(self) -> near.Process:
+        """`getpid()`: the process id, in the process's own pid namespace.
+
+        manpage: getpid(2)
+        """
+        return near.Process(await self.sysif.syscall(SYS.getpid))
+
+    async def gettid(self) -> near.Process:
+        """`gettid()`: the thread id.
+
+        manpage: gettid(2)
+        """
+        return near.Process(await self.sysif.syscall(SYS.gettid))
+
+    async def getppid(self) -> near.Process:
+        """`getppid()`: the parent; 0 if it is outside of the pid namespace.
+
+        manpage: getppid(2)
+        """
+        return near.Process(await self.sysif.syscall(SYS.getppid))
+
+    # Process groups and sessions
+
+    async def getpgid(self) -> near.ProcessGroup:
+        """`getpgid(0)`: the process group that this process is in.
+
+        manpage: getpgid(2)
+        """
+        return await _getpgid(self.sysif, None)
+
+    async def setpgid(self, pgid: ChildProcess | None = None) -> None:
+        """`setpgid(0, pgid)`: move this process into a process group.
+
+        Args:
+            pgid: the child that the group is named after: its leader, which must not have been waited for.
+                None makes a new group with this process in it alone.
+
+        Raises:
+            NamespaceMismatchError: the child is in another pid namespace.
+            Exception: the child is dead, or something else is being done with it.
+            OSError: EPERM (no such group in the session; this process leads a session); `filename` is the
+                child.
+
+        manpage: setpgid(2)
+        """
+        if pgid is None:
+            await _setpgid(self.sysif, None, None)
+            return
+        if pgid.task.pidns is not self.pidns:
+            raise far.NamespaceMismatchError(pgid.task.pidns, self.pidns)
+        with pgid.borrow():
+            try:
+                await _setpgid(self.sysif, None, near.ProcessGroup(pgid.near.id))
+            except OSError as exn:
+                exn.filename = pgid
+                raise
+
+    async def getsid(self, pid: SupportsInt = 0) -> int:
+        """`getsid(pid)`: the session of a process, by default this one.
+
+        Raises:
+            OSError: ESRCH; `filename` is the process.
+
+        manpage: getsid(2)
+        """
+        try:
+            return await _getsid(self.sysif, pid)
+        except OSError as exn:
+            exn.filename = pid
+            raise
+
+    async def setsid(self) -> int:
+        """`setsid()`: start a session, with a process group, that this process leads and that has no
+        terminal.
+
+        Returns:
+            The id of the session, which is that of the process.
+
+        Raises:
+            OSError: EPERM (it leads a process group already).
+
+        manpage: setsid(2)
+        """
+        return await _setsid(self.sysif)
+
+    # Reading credentials into memory
+
+    async def getresuid(self, buf: Pointer[ResIds]) -> Pointer[ResIds]:
+        """`getresuid(&buf.real, &buf.effective, &buf.saved)`: all three user ids.
+
+        Args:
+            buf: not consumed; the same memory is returned.
+
+        manpage: getresuid(2)
+        """
+        return await self._getres(SYS.getresuid, buf)
+
+    async def getresgid(self, buf: Pointer[ResIds]) -> Pointer[ResIds]:
+        """`getresgid(&buf.real, &buf.effective, &buf.saved)`: all three group ids.
+
+        Args:
+            buf: not consumed; the same memory is returned.
+
+        manpage: getresuid(2)
+        """
+        return await self._getres(SYS.getresgid, buf)
+
+    async def _getres(self, call: SYS, buf: Pointer[ResIds]) -> Pointer[ResIds]:
+        with buf.borrow(self) as buf_addr:
+            if buf.size() < _RES_IDS.size:
+                raise ValueError(f"three ids take {_RES_IDS.size} bytes, there are {buf.size()}")
+            await self.sysif.syscall(call, buf_addr, buf_addr + 4, buf_addr + 8)
+        return buf
+
+    @overload
+    async def getgroups(self, buf: None = None) -> int: ...
+    @overload
+    async def getgroups(
+        self, buf: Pointer[GroupList]
+    ) -> tuple[ReadablePointer[GroupList], Pointer[GroupList]]: ...
+
+    async def getgroups(
+        self, buf: Pointer[GroupList] | None = None
+    ) -> int | tuple[ReadablePointer[GroupList], Pointer[GroupList]]:
+        """`getgroups(size, buf)`: the supplementary groups.
+
+        Args:
+            buf: where to put them, 4 bytes each. Consumed. Without it, they are only counted.
+
+        Returns:
+            The part that was filled and the rest; or the number of groups.
+
+        Raises:
+            OSError: EINVAL (there are more than fit). `buf` is still valid then.
+
+        manpage: getgroups(2)
+        """
+        if buf is None:
+            return await _getgroups(self.sysif, 0, None)
+        with buf.borrow(self) as buf_addr:
+            # A size of 0 would ask for the number of groups, which is what a buffer without room must not be
+            # told.
+            room = buf.size() // 4
+            count = await _getgroups(self.sysif, room, buf_addr) if room else 0
+        return buf.readable_split(count * 4)
+
+    # Changing credentials
+
+    async def setuid(self, uid: int) -> None:
+        """`setuid(uid)`: with CAP_SETUID set all three user ids, otherwise only the effective one.
+
+        See the module about what else this does; the same goes for the other methods that change credentials.
+
+        Raises:
+            OSError: EPERM, EINVAL (not mapped in the user namespace); `filename` is the number.
+
+        manpage: setuid(2)
+        """
+        await self._change_credentials(Syscall(SYS.setuid, uid), uid)
+
+    async def setgid(self, gid: int) -> None:
+        """`setgid(gid)`: with CAP_SETGID set all three group ids, otherwise only the effective one.
+
+        Raises:
+            OSError: EPERM, EINVAL; `filename` is the number.
+
+        manpage: setgid(2)
+        """
+        await self._change_credentials(Syscall(SYS.setgid, gid), gid)
+
+    async def setreuid(self, ruid: int, euid: int) -> None:
+        """`setreuid(ruid, euid)`: set the real and effective user id; -1 leaves one as it is.
+
+        Raises:
+            OSError: EPERM, EINVAL, EAGAIN; `filename` is the numbers.
+
+        manpage: setreuid(2)
+        """
+        await self._change_credentials(Syscall(SYS.setreuid, ruid, euid), (ruid, euid))
+
+    async def setregid(self, rgid: int, egid: int) -> None:
+        """`setregid(rgid, egid)`: set the real and effective group id; -1 leaves one as it is.
+
+        Raises:
+            OSError: EPERM, EINVAL; `filename` is the numbers.
+
+        manpage: setreuid(2)
+        """
+        await self._change_credentials(Syscall(SYS.setregid, rgid, egid), (rgid, egid))
+
+    async def setresuid(self, ruid: int, euid: int, suid: int) -> None:
+        """`setresuid(ruid, euid, suid)`: set the three user ids; -1 leaves one as it is.
+
+        Raises:
+            OSError: EPERM, EINVAL, EAGAIN; `filename` is the numbers.
+
+        manpage: setresuid(2)
+        """
+        await self._change_credentials(Syscall(SYS.setresuid, ruid, euid, suid), (ruid, euid, suid))
+
+    async def setresgid(self, rgid: int, egid: int, sgid: int) -> None:
+        """`setresgid(rgid, egid, sgid)`: set the three group ids; -1 leaves one as it is.
+
+        Raises:
+            OSError: EPERM, EINVAL; `filename` is the numbers.
+
+        manpage: setresuid(2)
+        """
+        await self._change_credentials(Syscall(SYS.setresgid, rgid, egid, sgid), (rgid, egid, sgid))
+
+    async def setgroups(self, groups: WrittenPointer[GroupList]) -> None:
+        """`setgroups(size, groups)`: set the supplementary groups.
+
+        Raises:
+            OSError: EPERM (needs CAP_SETGID, or the user namespace forbids it), EINVAL; `filename` is the
+                list.
+
+        manpage: getgroups(2)
+        """
+        with groups.borrow(self) as groups_addr:
+            try:
+                await _setgroups(self.sysif, groups.size() // 4, groups_addr)
+            except OSError as exn:
+                exn.filename = groups.value
+                raise
+
+    async def _change_credentials(self, call: Syscall, arguments: object) -> None:
+        """Make a call that changes users or groups, with what has to be done before and after it, in one
+        submission.
+        """
+        calls = [Syscall(SYS.prctl, PR.GET_DUMPABLE), call]
+        if self.pdeathsig:
+            calls.append(Syscall(SYS.prctl, PR.SET_PDEATHSIG, self.pdeathsig))
+        dumpable, result, *others = await self.sysif.syscalls(calls)
+        if self.dumpable_before is None and result >= 0:
+            self.dumpable_before = dumpable
+        try:
+            raise_if_error(result)
+        except OSError as exn:
+            exn.filename = arguments
+            raise
+        for other in others:
+            raise_if_error(other)
+
+
+async def _getuid(sysif: SyscallInterface) -> int:
+    """The raw call."""
+    return await sysif.syscall(SYS.getuid)
+
+
+async def _getgid(sysif: SyscallInterface) -> int:
+    """The raw call."""
+    return await sysif.syscall(SYS.getgid)
+
+
+async def _getpid(sysif: SyscallInterface) -> near.Process:
+    """The raw call."""
+    return near.Process(await sysif.syscall(SYS.getpid))
+
+
+async def _getpgid(sysif: SyscallInterface, pid: near.Process | None) -> near.ProcessGroup:
+    """The raw call; None is the calling process."""
+    return near.ProcessGroup(await sysif.syscall(SYS.getpgid, 0 if pid is None else pid))
+
+
+async def _setpgid(sysif: SyscallInterface, pid: near.Process | None, pgid: near.ProcessGroup | None) -> None:
+    """The raw call; None is the calling process, and the group named after the process."""
+    await sysif.syscall(SYS.setpgid, 0 if pid is None else pid, 0 if pgid is None else pgid)
+
+
+async def _getsid(sysif: SyscallInterface, pid: SupportsInt) -> int:
+    """The raw call; 0 is the calling process."""
+    return await sysif.syscall(SYS.getsid, pid)
+
+
+async def _setsid(sysif: SyscallInterface) -> int:
+    """The raw call."""
+    return await sysif.syscall(SYS.setsid)
+
+
+async def _getgroups(sysif: SyscallInterface, size: int, groups: near.Address | None) -> int:
+    """The raw call; `size` counts groups, not bytes."""
+    return await sysif.syscall(SYS.getgroups, size, 0 if groups is None else groups)
+
+
+async def _setgroups(sysif: SyscallInterface, size: int, groups: near.Address) -> None:
+    """The raw call; `size` counts groups, not bytes."""
+    await sysif.syscall(SYS.setgroups, size, groups)

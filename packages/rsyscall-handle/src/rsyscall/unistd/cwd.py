@@ -1,0 +1,128 @@
+"""The directories and the mask that paths and modes are understood with, from `<unistd.h>` and
+`<sys/stat.h>`.
+
+Each process has its own, except that processes made with `CLONE.FS` share all of them.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rsyscall.handle.fd import FileDescriptorTask
+from rsyscall.near import SYS
+
+if TYPE_CHECKING:
+    from rsyscall.handle.fd import BaseFileDescriptor
+    from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
+    from rsyscall.near import SyscallInterface
+    from rsyscall.near import types as near
+
+__all__ = ["CWDTask"]
+
+T = TypeVar("T")
+
+
+class CWDTask(FileDescriptorTask[Any]):
+    """Working directory, root directory, file mode creation mask."""
+
+    async def chdir(self, path: WrittenPointer[str | os.PathLike[str]]) -> None:
+        """`chdir(path)`: change the working directory.
+
+        Raises:
+            OSError: ENOENT, ENOTDIR, EACCES...; `filename` is the path.
+
+        manpage: chdir(2)
+        """
+        with path.borrow(self) as path_addr:
+            try:
+                await _chdir(self.sysif, path_addr)
+            except OSError as exn:
+                exn.filename = path.value
+                raise
+
+    async def fchdir(self, fd: BaseFileDescriptor) -> None:
+        """`fchdir(fd)`: change the working directory to an open directory.
+
+        Raises:
+            FDTableMismatchError: the descriptor is in another table.
+            OSError: ENOTDIR, EACCES; `filename` is the descriptor.
+
+        manpage: fchdir(2)
+        """
+        with fd.borrow(self) as fd_near:
+            try:
+                await _fchdir(self.sysif, fd_near)
+            except OSError as exn:
+                exn.filename = fd
+                raise
+
+    async def getcwd(self, buf: Pointer[T]) -> tuple[ReadablePointer[T], Pointer[T]]:
+        """`getcwd(buf, size)`: path of the working directory.
+
+        Args:
+            buf: room for the path and a NUL. Consumed.
+
+        Returns:
+            The part that holds the path and its NUL, and the rest. A path that begins with "(unreachable)" is
+            not below the root directory.
+
+        Raises:
+            OSError: ERANGE (does not fit), ENOENT (the directory was removed). `buf` is still valid then.
+
+        manpage: getcwd(2)
+        """
+        with buf.borrow(self) as buf_addr:
+            count = await _getcwd(self.sysif, buf_addr, buf.size())
+        return buf.readable_split(count)
+
+    async def chroot(self, path: WrittenPointer[str | os.PathLike[str]]) -> None:
+        """`chroot(path)`: change what `/` means. The working directory stays where it is, even if that is
+        outside.
+
+        Raises:
+            OSError: EPERM (needs CAP_SYS_CHROOT), ENOENT, ENOTDIR...; `filename` is the path.
+
+        manpage: chroot(2)
+        """
+        with path.borrow(self) as path_addr:
+            try:
+                await _chroot(self.sysif, path_addr)
+            except OSError as exn:
+                exn.filename = path.value
+                raise
+
+    async def umask(self, mask: int) -> int:
+        """`umask(mask)`: choose permission bits that new files do not get. Never fails.
+
+        Returns:
+            The mask before.
+
+        manpage: umask(2)
+        """
+        return await _umask(self.sysif, mask)
+
+
+async def _chdir(sysif: SyscallInterface, path: near.Address) -> None:
+    """The raw call."""
+    await sysif.syscall(SYS.chdir, path)
+
+
+async def _fchdir(sysif: SyscallInterface, fd: near.FileDescriptor) -> None:
+    """The raw call."""
+    await sysif.syscall(SYS.fchdir, fd)
+
+
+async def _getcwd(sysif: SyscallInterface, buf: near.Address, size: int) -> int:
+    """The raw call, which unlike that of C libraries returns the length, with the NUL."""
+    return await sysif.syscall(SYS.getcwd, buf, size)
+
+
+async def _chroot(sysif: SyscallInterface, path: near.Address) -> None:
+    """The raw call."""
+    await sysif.syscall(SYS.chroot, path)
+
+
+async def _umask(sysif: SyscallInterface, mask: int) -> int:
+    """The raw call."""
+    return await sysif.syscall(SYS.umask, mask)

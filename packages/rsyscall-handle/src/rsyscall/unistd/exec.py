@@ -1,0 +1,87 @@
+"""Replacing and ending the program of a process, from `<unistd.h>`.
+
+The methods are on `rsyscall.handle.Task`, because they change what the task is; here are the argument list
+and the raw calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rsyscall.fcntl import AT
+from rsyscall.handle.pointer import WrittenPointer
+from rsyscall.near import SYS, SyscallHangup
+from rsyscall.struct import FixedSerializer, Serializer
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from rsyscall import far
+    from rsyscall.handle.fd import FileDescriptorTask
+    from rsyscall.near import SyscallInterface
+    from rsyscall.near import types as near
+
+__all__ = ["ArgList", "ArgListSerializer"]
+
+T_arglist = TypeVar("T_arglist", bound="ArgList")
+
+
+class ArgList(list[WrittenPointer["str | os.PathLike[str]"]], FixedSerializer):
+    """A list of strings in memory, as `execve` wants its arguments and its environment: addresses with a NULL
+    after the last.
+
+    The list keeps the strings alive; it can be written to memory, but not read back.
+    """
+
+    @classmethod
+    def get_serializer(cls: type[T_arglist], task: FileDescriptorTask[Any]) -> Serializer[T_arglist]:
+        """A serializer for lists of strings in the memory of `task`."""
+        return ArgListSerializer()
+
+    def borrow_with(self, stack: ExitStack, task: far.Task) -> None:
+        """Borrow every string for `task` until `stack` is left."""
+        for element in self:
+            stack.enter_context(element.borrow(task))
+
+
+class ArgListSerializer(Serializer[T_arglist]):
+    """Writes an `ArgList` as addresses of 8 bytes with a zero after the last."""
+
+    def to_bytes(self, val: T_arglist) -> bytes:
+        """The addresses and the zero; raises UseAfterFreeError when a string has been freed."""
+        addresses = [element.near.address for element in val]
+        return struct.pack(f"={len(addresses) + 1}Q", *addresses, 0)
+
+    def from_bytes(self, data: bytes) -> T_arglist:
+        """Not possible: addresses do not say what they point to, nor how long it is."""
+        raise NotImplementedError("an ArgList cannot be read back from memory")
+
+
+async def _execve(
+    sysif: SyscallInterface, path: near.Address, argv: near.Address, envp: near.Address
+) -> None:
+    """The raw call. Returns when the program has been replaced, which shows as the connection hanging up."""
+    with contextlib.suppress(SyscallHangup):
+        await sysif.syscall(SYS.execve, path, argv, envp)
+
+
+async def _execveat(
+    sysif: SyscallInterface,
+    dirfd: near.FileDescriptor | None,
+    path: near.Address,
+    argv: near.Address,
+    envp: near.Address,
+    flags: int,
+) -> None:
+    """The raw call; None for `dirfd` is the working directory. Returns like `_execve`."""
+    with contextlib.suppress(SyscallHangup):
+        await sysif.syscall(SYS.execveat, AT.FDCWD if dirfd is None else dirfd, path, argv, envp, flags)
+
+
+async def _exit(sysif: SyscallInterface, status: int) -> None:
+    """The raw call, which ends one thread. Returns when the connection hangs up."""
+    with contextlib.suppress(SyscallHangup):
+        await sysif.syscall(SYS.exit, status)

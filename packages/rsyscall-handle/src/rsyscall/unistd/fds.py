@@ -1,0 +1,192 @@
+"""Calls on the descriptor table itself, from `<unistd.h>`: copying descriptors, and closing many."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+from rsyscall.far import FDTableMismatchError
+from rsyscall.fcntl import F, _fcntl, encode_open_flags
+from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, SharedHandleError, T_fd
+from rsyscall.near import SYS
+from rsyscall.near import types as near
+
+if TYPE_CHECKING:
+    from rsyscall.near import SyscallInterface
+
+__all__ = ["CLOSE_RANGE", "CloseRangeTask", "DupFileDescriptor"]
+
+
+class CLOSE_RANGE(enum.IntFlag):
+    """`CLOSE_RANGE_*`: flags of `close_range`.
+
+    manpage: close_range(2)
+    """
+
+    NONE = 0
+    UNSHARE = 2
+    CLOEXEC = 4
+
+
+class DupFileDescriptor(BaseFileDescriptor):
+    """Other numbers for the same open file."""
+
+    __slots__ = ()
+
+    async def dup(self: T_fd, lowest: int = 0) -> T_fd:
+        """`fcntl(fd, F_DUPFD_CLOEXEC, lowest)`: another descriptor of the same open file.
+
+        The two share the position and the file flags, but not the close-on-exec flag, which is set on the new
+        one.
+
+        Args:
+            lowest: the new number is the first free one from here on.
+
+        Returns:
+            A handle for the new descriptor, which is independent of this one.
+
+        Raises:
+            OSError: EMFILE, EINVAL (`lowest` is above the limit); `filename` is this descriptor.
+
+        manpage: dup(2)
+        """
+        self._validate()
+        try:
+            number = await _fcntl(self.task.sysif, self.near, F.DUPFD_CLOEXEC, lowest)
+        except OSError as exn:
+            exn.filename = self
+            raise
+        new: T_fd = self.task.make_fd_handle(near.FileDescriptor(number))
+        return new
+
+    async def dup3(self, newfd: T_fd, flags: int) -> T_fd:
+        """`dup3(fd, newfd, flags)`: make the number of `newfd` refer to this open file; what it referred to
+        is closed.
+
+        Args:
+            newfd: an open descriptor of the same table, which must have no other handle: others would find
+                another file behind their number. (That it is open is what makes sure that nothing else gets
+                the number at the same moment.)
+            flags: `O.CLOEXEC`, or 0: this is the one call that makes a descriptor without the close-on-exec
+                flag, since that is what it is for.
+
+        Returns:
+            `newfd`. When it is this very descriptor, or another handle for its number, no call is made, and
+            the close-on-exec flag stays as it is.
+
+        Raises:
+            SharedHandleError: `newfd` has other handles.
+            InvalidHandleError: one of the two has been closed.
+            FDTableMismatchError: `newfd` is in another table.
+            OSError: EBUSY, EINTR, EIO...; `filename` is this descriptor, `filename2` is `newfd`.
+
+        manpage: dup(2)
+        """
+        self._validate()
+        newfd._validate()
+        if newfd.task.fd_table is not self.task.fd_table:
+            raise FDTableMismatchError(newfd.task.fd_table, self.task.fd_table)
+        if newfd.near == self.near:
+            return newfd
+        if not newfd.is_only_handle():
+            raise SharedHandleError(
+                f"can't replace what {newfd} refers to: there are other handles for it", newfd
+            )
+        # The borrow matters when newfd is of another task: it keeps newfd from being closed meanwhile.
+        with newfd.borrow(self.task) as newfd_near:
+            try:
+                await _dup3(self.task.sysif, self.near, newfd_near, flags)
+            except OSError as exn:
+                exn.filename = self
+                exn.filename2 = newfd
+                raise
+        return newfd
+
+    async def dup2(self, newfd: T_fd) -> T_fd:
+        """`dup3(fd, newfd, 0)`: as `dup3`, and `newfd` stays open over `execve`. This is how a program is
+        given its stdin.
+
+        manpage: dup(2)
+        """
+        return await self.dup3(newfd, 0)
+
+
+class CloseRangeTask(FileDescriptorTask[T_fd]):
+    """Closing descriptors that have no handles."""
+
+    async def close_range(self, first: int, last: int, flags: CLOSE_RANGE = CLOSE_RANGE.NONE) -> None:
+        """`close_range(first, last, flags)`: close what is open from `first` to `last`, both included, or
+        mark it close-on-exec.
+
+        It is meant for descriptors that nobody knows: copies that came with a clone, those of other
+        libraries. Handles come to no harm: without `CLOSE_RANGE.CLOEXEC` the range must contain no number
+        that has a living handle in this table, or nothing is done. Numbers that wait for garbage collection
+        are closed for good. Afterwards nothing more can be inherited from the table that this one was copied
+        from, also outside of the range; so inherit first.
+
+        Descriptors that are being opened by others while this runs may be closed without their owners'
+        knowledge.
+
+        Args:
+            last: may be larger than any descriptor; 0xffffffff closes all from `first` on.
+            flags: `CLOSE_RANGE.CLOEXEC` sets the close-on-exec flag instead of closing; handles do not mind.
+                `CLOSE_RANGE.UNSHARE` first gives this task a table of its own, like `unshare_files`.
+
+        Raises:
+            SharedHandleError: a number in the range has a handle.
+            ManipulatingFDTableError: the table is being changed.
+            OSError: EINVAL (`first` is larger than `last`; unknown flags), EMFILE, ENOMEM; `filename` is
+                (first, last, flags).
+
+        manpage: close_range(2)
+        """
+        closing = not flags & CLOSE_RANGE.CLOEXEC
+        if flags & CLOSE_RANGE.UNSHARE:
+            if closing:
+                self._check_without_handles(first, last, own=True)
+            # The kernel's way saves copying what is closed next, but the handles could not be told apart.
+            await self.unshare_files()
+            flags &= ~CLOSE_RANGE.UNSHARE
+        self._check_not_manipulating()
+        table = self.fd_table
+        garbage: list[int] = []
+        if closing and first <= last:
+            self._check_without_handles(first, last)
+            table.remove_inherited()
+            # As with every close, the table forgets the numbers before somebody else can get them.
+            for number, entry in list(table._entries.items()):
+                if first <= number <= last:
+                    table._forget(entry)
+                    garbage.append(number)
+        try:
+            await _close_range(self.sysif, first, last, flags)
+        except BaseException as exn:
+            for number in garbage:
+                table._abandon(number)
+            if isinstance(exn, OSError):
+                exn.filename = (first, last, flags)
+            raise
+
+    def _check_without_handles(self, first: int, last: int, own: bool = False) -> None:
+        """Raise if a number in the range has a living handle (of this task, if `own`)."""
+        for fd, handles in self.fd_table.near_to_handles.items():
+            if first <= fd.number <= last:
+                for handle in handles:
+                    if handle.task is self or not own:
+                        raise SharedHandleError(
+                            f"can't close {first} to {last}: {handle} is among them", handle
+                        )
+
+
+async def _dup3(
+    sysif: SyscallInterface, oldfd: near.FileDescriptor, newfd: near.FileDescriptor, flags: int
+) -> near.FileDescriptor:
+    """The raw call."""
+    return near.FileDescriptor(
+        await sysif.syscall(SYS.dup3, oldfd, newfd, encode_open_flags(sysif.abi, flags))
+    )
+
+
+async def _close_range(sysif: SyscallInterface, first: int, last: int, flags: int) -> None:
+    """The raw call."""
+    await sysif.syscall(SYS.close_range, first, last, flags)

@@ -1,0 +1,636 @@
+"""Files by name, from `<unistd.h>`, `<fcntl.h>`, `<stdio.h>` and `<sys/stat.h>`.
+
+Methods of a descriptor understand a relative path from the directory that the descriptor is open on; methods
+of a task from its working directory. Each `OSError` has the path as its `filename`, and calls with two paths
+have the second as `filename2`. No method here consumes a path.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from contextlib import AbstractContextManager
+from typing import TypeAlias, TypeVar
+
+from rsyscall.fcntl import AT, O
+from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
+from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
+from rsyscall.near import types as near
+from rsyscall.unistd import _fs_near as raw
+from rsyscall.unistd.fds import CloseRangeTask, DupFileDescriptor
+
+__all__ = ["OK", "RENAME", "FSFileDescriptor", "FSTask"]
+
+T = TypeVar("T")
+PathPointer: TypeAlias = WrittenPointer["str | os.PathLike[str]"]
+
+# Or-ing numbers is an order of magnitude faster than or-ing flags.
+_CLOEXEC = O.CLOEXEC.value
+
+
+class OK(enum.IntFlag):
+    """`R_OK`, `W_OK`, `X_OK`, `F_OK`: what `access` asks for. `F` asks only whether the file exists.
+
+    manpage: access(2)
+    """
+
+    F = 0
+    X = 1
+    W = 2
+    R = 4
+
+
+class RENAME(enum.IntFlag):
+    """`RENAME_*`: flags of `renameat2`.
+
+    manpage: rename(2)
+    """
+
+    NONE = 0
+    NOREPLACE = 1
+    EXCHANGE = 2
+    WHITEOUT = 4
+
+
+class _WorkingDirectory:
+    """Stands for the borrow of a directory descriptor that was not given."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+
+_WORKING_DIRECTORY = _WorkingDirectory()
+
+
+def _get_near(fd: BaseFileDescriptor | None) -> near.FileDescriptor | None:
+    """The number of a descriptor that may be None. Does not check it; see `_borrow_directory`."""
+    return None if fd is None else fd.near
+
+
+def _borrow_directory(
+    fd: BaseFileDescriptor | None, task: FileDescriptorTask[T_fd]
+) -> AbstractContextManager[near.FileDescriptor | None]:
+    """Borrow a directory descriptor that may be None, for the working directory."""
+    return _WORKING_DIRECTORY if fd is None else fd.borrow(task)
+
+
+class FSFileDescriptor(DupFileDescriptor):
+    """Files below a directory that is open, and the file itself that is open."""
+
+    __slots__ = ()
+
+    async def readlinkat(self, path: PathPointer, buf: Pointer[T]) -> tuple[ReadablePointer[T], Pointer[T]]:
+        """`readlinkat(fd, path, buf, size)`: what a symbolic link points to.
+
+        Args:
+            path: an empty one is the link that this descriptor is open on, with `O.PATH | O.NOFOLLOW`.
+            buf: consumed.
+
+        Returns:
+            The part that was filled, which is not NUL-terminated, and the rest. If there is no rest, the
+            target may have been cut.
+
+        Raises:
+            OSError: EINVAL (not a link), ENOENT (also for an empty path, if this is not a link)... `buf` is
+                still valid then.
+
+        manpage: readlink(2)
+        """
+        self._validate()
+        with path.borrow(self.task) as path_addr, buf.borrow(self.task) as buf_addr:
+            try:
+                count = await raw._readlinkat(self.task.sysif, self.near, path_addr, buf_addr, buf.size())
+            except OSError as exn:
+                exn.filename = path.value
+                raise
+        return buf.readable_split(count)
+
+    async def faccessat(self, ptr: PathPointer, mode: OK, flags: AT = AT.NONE) -> None:
+        """`faccessat(fd, ptr, mode)`, or `faccessat2` when there are flags: may this process use the file in
+        that way?
+
+        It asks for the real user and group, unless told `AT.EACCESS`. Directories that may be searched count
+        as executable.
+
+        Args:
+            ptr: the path.
+
+        Raises:
+            OSError: EACCES, ENOENT, ENOSYS (flags need Linux 5.8)...
+
+        manpage: access(2)
+        """
+        self._validate()
+        with ptr.borrow(self.task) as path_addr:
+            try:
+                await raw._faccessat(self.task.sysif, self.near, path_addr, flags, mode)
+            except OSError as exn:
+                exn.filename = ptr.value
+                raise
+
+    async def openat(self: T_fd, path: PathPointer, flags: O, mode: int = 0o644) -> T_fd:
+        """`openat(fd, path, flags | O_CLOEXEC, mode)`: open a file below this directory.
+
+        Args:
+            mode: permissions of a file that is created, less the umask.
+
+        Returns:
+            A new descriptor.
+
+        Raises:
+            OSError: ENOENT, EACCES, ENOTDIR, EEXIST, EMFILE...
+
+        manpage: open(2)
+        """
+        self._validate()
+        with path.borrow(self.task) as path_addr:
+            try:
+                fd = await raw._openat(self.task.sysif, self.near, path_addr, int(flags) | _CLOEXEC, mode)
+            except OSError as exn:
+                exn.filename = path.value
+                raise
+        new: T_fd = self.task.make_fd_handle(fd)
+        return new
+
+    async def mkdirat(self, path: PathPointer, mode: int = 0o755) -> None:
+        """`mkdirat(fd, path, mode)`: make a directory; its permissions are `mode` less the umask.
+
+        manpage: mkdir(2)
+        """
+        self._validate()
+        with path.borrow(self.task) as path_addr:
+            try:
+                await raw._mkdirat(self.task.sysif, self.near, path_addr, mode)
+            except OSError as exn:
+                exn.filename = path.value
+                raise
+
+    async def unlinkat(self, path: PathPointer, flags: AT = AT.NONE) -> None:
+        """`unlinkat(fd, path, flags)`: remove a name; with `AT.REMOVEDIR`, an empty directory.
+
+        manpage: unlink(2)
+        """
+        self._validate()
+        with path.borrow(self.task) as path_addr:
+            try:
+                await raw._unlinkat(self.task.sysif, self.near, path_addr, flags)
+            except OSError as exn:
+                exn.filename = path.value
+                raise
+
+    async def rmdirat(self, path: PathPointer) -> None:
+        """`unlinkat(fd, path, AT_REMOVEDIR)`: remove an empty directory.
+
+        manpage: unlink(2)
+        """
+        await self.unlinkat(path, AT.REMOVEDIR)
+
+    async def linkat(
+        self,
+        oldpath: PathPointer,
+        newdirfd: FSFileDescriptor | None,
+        newpath: PathPointer,
+        flags: AT = AT.NONE,
+    ) -> None:
+        """`linkat(fd, oldpath, newdirfd, newpath, flags)`: give a file another name.
+
+        Args:
+            oldpath: relative to this directory; with `AT.EMPTY_PATH` and an empty path, the file that this
+                descriptor is open on.
+            newdirfd: what `newpath` is relative to; None for the working directory.
+            flags: `AT.SYMLINK_FOLLOW`: if `oldpath` is a symbolic link, link what it points to.
+
+        Raises:
+            FDTableMismatchError: `newdirfd` is in another table.
+            OSError: EEXIST, EXDEV, EPERM (hard links to directories), ENOENT...
+
+        manpage: link(2)
+        """
+        self._validate()
+        task = self.task
+        with (
+            oldpath.borrow(task) as old_addr,
+            _borrow_directory(newdirfd, task) as newdir,
+            newpath.borrow(task) as new_addr,
+        ):
+            try:
+                await raw._linkat(task.sysif, self.near, old_addr, newdir, new_addr, flags)
+            except OSError as exn:
+                exn.filename = oldpath.value
+                exn.filename2 = newpath.value
+                raise
+
+    async def renameat(
+        self,
+        oldpath: PathPointer,
+        newdirfd: FSFileDescriptor | None,
+        newpath: PathPointer,
+        flags: RENAME = RENAME.NONE,
+    ) -> None:
+        """`renameat2(fd, oldpath, newdirfd, newpath, flags)`: move a file; what was at `newpath` is replaced
+        in one step.
+
+        Args:
+            oldpath: relative to this directory.
+            newdirfd: what `newpath` is relative to; None for the working directory.
+
+        Raises:
+            FDTableMismatchError: `newdirfd` is in another table.
+            OSError: ENOENT, EXDEV, EEXIST (`RENAME.NOREPLACE`), ENOTEMPTY, EINVAL (into itself; flags unknown
+                to the file system)...
+
+        manpage: rename(2)
+        """
+        self._validate()
+        task = self.task
+        with (
+            oldpath.borrow(task) as old_addr,
+            _borrow_directory(newdirfd, task) as newdir,
+            newpath.borrow(task) as new_addr,
+        ):
+            try:
+                await raw._renameat2(task.sysif, self.near, old_addr, newdir, new_addr, flags)
+            except OSError as exn:
+                exn.filename = oldpath.value
+                exn.filename2 = newpath.value
+                raise
+
+    async def symlinkat(self, target: PathPointer, linkpath: PathPointer) -> None:
+        """`symlinkat(target, fd, linkpath)`: make a symbolic link at `linkpath`, relative to this directory.
+
+        Args:
+            target: what the link says; any string, which is looked up from where the link is each time it is
+                followed.
+
+        manpage: symlink(2)
+        """
+        self._validate()
+        with target.borrow(self.task) as target_addr, linkpath.borrow(self.task) as link_addr:
+            try:
+                await raw._symlinkat(self.task.sysif, target_addr, self.near, link_addr)
+            except OSError as exn:
+                exn.filename = target.value
+                exn.filename2 = linkpath.value
+                raise
+
+    async def fchmodat(self, path: PathPointer, mode: int, flags: AT = AT.NONE) -> None:
+        """`fchmodat(fd, path, mode)`, or `fchmodat2` (Linux 6.6) when there are flags: change the permissions
+        of a file.
+
+        manpage: chmod(2)
+        """
+        self._validate()
+        with path.borrow(self.task) as path_addr:
+            try:
+                await raw._fchmodat(self.task.sysif, self.near, path_addr, mode, flags)
+            except OSError as exn:
+                exn.filename = path.value
+                raise
+
+    async def fchownat(self, path: PathPointer, owner: int, group: int, flags: AT = AT.NONE) -> None:
+        """`fchownat(fd, path, owner, group, flags)`: change owner and group of a file; -1 leaves one as it
+        is.
+
+        manpage: chown(2)
+        """
+        self._validate()
+        with path.borrow(self.task) as path_addr:
+            try:
+                await raw._fchownat(self.task.sysif, self.near, path_addr, owner, group, flags)
+            except OSError as exn:
+                exn.filename = path.value
+                raise
+
+    async def fchmod(self, mode: int) -> None:
+        """`fchmod(fd, mode)`: change the permissions of this file.
+
+        manpage: chmod(2)
+        """
+        self._validate()
+        try:
+            await raw._fchmod(self.task.sysif, self.near, mode)
+        except OSError as exn:
+            exn.filename = self
+            raise
+
+    async def fchown(self, owner: int, group: int) -> None:
+        """`fchown(fd, owner, group)`: change owner and group of this file; -1 leaves one as it is.
+
+        manpage: chown(2)
+        """
+        self._validate()
+        try:
+            await raw._fchown(self.task.sysif, self.near, owner, group)
+        except OSError as exn:
+            exn.filename = self
+            raise
+
+    async def ftruncate(self, length: int) -> None:
+        """`ftruncate(fd, length)`: cut this file to `length` bytes, or make it longer with zeroes.
+
+        manpage: truncate(2)
+        """
+        self._validate()
+        try:
+            await raw._ftruncate(self.task.sysif, self.near, length)
+        except OSError as exn:
+            exn.filename = self
+            raise
+
+    async def fsync(self) -> None:
+        """`fsync(fd)`: wait until what was written to this file, and what is known about it, is on the disk.
+
+        An error is reported once; what could not be written may be lost.
+
+        manpage: fsync(2)
+        """
+        self._validate()
+        try:
+            await raw._fsync(self.task.sysif, self.near)
+        except OSError as exn:
+            exn.filename = self
+            raise
+
+    async def fdatasync(self) -> None:
+        """`fdatasync(fd)`: as `fsync`, without what is not needed to read the contents again (times).
+
+        manpage: fsync(2)
+        """
+        self._validate()
+        try:
+            await raw._fdatasync(self.task.sysif, self.near)
+        except OSError as exn:
+            exn.filename = self
+            raise
+
+    async def syncfs(self) -> None:
+        """`syncfs(fd)`: write everything of the file system that this file is in to the disk.
+
+        manpage: sync(2)
+        """
+        self._validate()
+        try:
+            await raw._syncfs(self.task.sysif, self.near)
+        except OSError as exn:
+            exn.filename = self
+            raise
+
+
+class FSTask(CloseRangeTask[T_fd]):
+    """Files by path, relative to the working directory."""
+
+    async def readlink(self, path: PathPointer, buf: Pointer[T]) -> tuple[ReadablePointer[T], Pointer[T]]:
+        """`readlinkat(AT_FDCWD, path, buf, size)`: what a symbolic link points to.
+
+        Args:
+            buf: consumed.
+
+        Returns:
+            The part that was filled, which is not NUL-terminated, and the rest. If there is no rest, the
+            target may have been cut.
+
+        Raises:
+            OSError: EINVAL (not a link), ENOENT... `buf` is still valid then.
+
+        manpage: readlink(2)
+        """
+        with path.borrow(self) as path_addr, buf.borrow(self) as buf_addr:
+            try:
+                count = await raw._readlinkat(self.sysif, None, path_addr, buf_addr, buf.size())
+            except OSError as exn:
+                exn.filename = path.value
+                raise
+        return buf.readable_split(count)
+
+    async def access(self, path: PathPointer, mode: int, flags: int = 0) -> None:
+        """`faccessat(AT_FDCWD, path, mode)`, or `faccessat2` when there are flags: may this process use the
+        file in that way?
+
+        It asks for the real user and group, unless told `AT.EACCESS`. Directories that may be searched count
+        as executable.
+
+        Args:
+            mode: an `OK`.
+            flags: an `AT`.
+
+        Raises:
+            OSError: EACCES, ENOENT, ENOSYS (flags need Linux 5.8)...
+
+        manpage: access(2)
+        """
+        with path.borrow(self) as path_addr:
+            try:
+                await raw._faccessat(self.sysif, None, path_addr, flags, mode)
+            except OSError as exn:
+                exn.filename = path.value
+                raise
+
+    async def open(self, path: PathPointer, flags: O, mode: int = 0o644) -> T_fd:
+        """`openat(AT_FDCWD, path, flags | O_CLOEXEC, mode)`: open a file.
+
+        Args:
+            mode: permissions of a file that is created, less the umask.
+
+        Returns:
+            A new descriptor.
+
+        Raises:
+            OSError: ENOENT, EACCES, EISDIR, EEXIST, EMFILE...
+
+        manpage: open(2)
+        """
+        with path.borrow(self) as path_addr:
+            try:
+                fd = await raw._openat(self.sysif, None, path_addr, int(flags) | _CLOEXEC, mode)
+            except OSError as exn:
+                exn.filename = path.value
+                raise
+        return self.make_fd_handle(fd)
+
+    async def mkdir(self, path: PathPointer, mode: int = 0o755) -> None:
+        """`mkdirat(AT_FDCWD, path, mode)`: make a directory; its permissions are `mode` less the umask.
+
+        manpage: mkdir(2)
+        """
+        with path.borrow(self) as path_addr:
+            try:
+                await raw._mkdirat(self.sysif, None, path_addr, mode)
+            except OSError as exn:
+                exn.filename = path.value
+                raise
+
+    async def unlink(self, path: PathPointer) -> None:
+        """`unlinkat(AT_FDCWD, path, 0)`: remove a name of a file that is not a directory.
+
+        manpage: unlink(2)
+        """
+        await self._unlink(path, AT.NONE)
+
+    async def rmdir(self, path: PathPointer) -> None:
+        """`unlinkat(AT_FDCWD, path, AT_REMOVEDIR)`: remove an empty directory.
+
+        manpage: rmdir(2)
+        """
+        await self._unlink(path, AT.REMOVEDIR)
+
+    async def _unlink(self, path: PathPointer, flags: AT) -> None:
+        with path.borrow(self) as path_addr:
+            try:
+                await raw._unlinkat(self.sysif, None, path_addr, flags)
+            except OSError as exn:
+                exn.filename = path.value
+                raise
+
+    async def link(self, oldpath: PathPointer, newpath: PathPointer) -> None:
+        """`linkat(AT_FDCWD, oldpath, AT_FDCWD, newpath, 0)`: give a file another name.
+
+        manpage: link(2)
+        """
+        await self.linkat(None, oldpath, None, newpath)
+
+    async def linkat(
+        self,
+        olddirfd: FSFileDescriptor | None,
+        oldpath: PathPointer,
+        newdirfd: FSFileDescriptor | None,
+        newpath: PathPointer,
+        flags: AT = AT.NONE,
+    ) -> None:
+        """`linkat(olddirfd, oldpath, newdirfd, newpath, flags)`: give a file another name.
+
+        Args:
+            olddirfd, newdirfd: what the paths are relative to; None for the working directory.
+
+        Raises:
+            FDTableMismatchError: one of the descriptors is in another table.
+            OSError: see `FSFileDescriptor.linkat`.
+
+        manpage: link(2)
+        """
+        with (
+            _borrow_directory(olddirfd, self) as olddir,
+            oldpath.borrow(self) as old_addr,
+            _borrow_directory(newdirfd, self) as newdir,
+            newpath.borrow(self) as new_addr,
+        ):
+            try:
+                await raw._linkat(self.sysif, olddir, old_addr, newdir, new_addr, flags)
+            except OSError as exn:
+                exn.filename = oldpath.value
+                exn.filename2 = newpath.value
+                raise
+
+    async def rename(self, oldpath: PathPointer, newpath: PathPointer) -> None:
+        """`renameat2(AT_FDCWD, oldpath, AT_FDCWD, newpath, 0)`: move a file; what was at `newpath` is
+        replaced in one step.
+
+        manpage: rename(2)
+        """
+        await self.renameat(None, oldpath, None, newpath)
+
+    async def renameat(
+        self,
+        olddirfd: FSFileDescriptor | None,
+        oldpath: PathPointer,
+        newdirfd: FSFileDescriptor | None,
+        newpath: PathPointer,
+        flags: RENAME = RENAME.NONE,
+    ) -> None:
+        """`renameat2(olddirfd, oldpath, newdirfd, newpath, flags)`: move a file.
+
+        Args:
+            olddirfd, newdirfd: what the paths are relative to; None for the working directory.
+
+        Raises:
+            FDTableMismatchError: one of the descriptors is in another table.
+            OSError: see `FSFileDescriptor.renameat`.
+
+        manpage: rename(2)
+        """
+        with (
+            _borrow_directory(olddirfd, self) as olddir,
+            oldpath.borrow(self) as old_addr,
+            _borrow_directory(newdirfd, self) as newdir,
+            newpath.borrow(self) as new_addr,
+        ):
+            try:
+                await raw._renameat2(self.sysif, olddir, old_addr, newdir, new_addr, flags)
+            except OSError as exn:
+                exn.filename = oldpath.value
+                exn.filename2 = newpath.value
+                raise
+
+    async def symlink(self, target: PathPointer, linkpath: PathPointer) -> None:
+        """`symlinkat(target, AT_FDCWD, linkpath)`: make a symbolic link at `linkpath` that says `target`.
+
+        manpage: symlink(2)
+        """
+        with target.borrow(self) as target_addr, linkpath.borrow(self) as link_addr:
+            try:
+                await raw._symlinkat(self.sysif, target_addr, None, link_addr)
+            except OSError as exn:
+                exn.filename = target.value
+                exn.filename2 = linkpath.value
+                raise
+
+    async def chmod(self, path: PathPointer, mode: int, flags: AT = AT.NONE) -> None:
+        """`fchmodat(AT_FDCWD, path, mode)`, or `fchmodat2` (Linux 6.6) when there are flags: change
+        permissions.
+
+        manpage: chmod(2)
+        """
+        with path.borrow(self) as path_addr:
+            try:
+                await raw._fchmodat(self.sysif, None, path_addr, mode, flags)
+            except OSError as exn:
+                exn.filename = path.value
+                raise
+
+    async def chown(self, path: PathPointer, owner: int, group: int) -> None:
+        """`fchownat(AT_FDCWD, path, owner, group, 0)`: change owner and group of a file; -1 leaves one as it
+        is.
+
+        manpage: chown(2)
+        """
+        await self._chown(path, owner, group, AT.NONE)
+
+    async def lchown(self, path: PathPointer, owner: int, group: int) -> None:
+        """`fchownat(AT_FDCWD, path, owner, group, AT_SYMLINK_NOFOLLOW)`: as `chown`, of a symbolic link
+        itself.
+
+        manpage: chown(2)
+        """
+        await self._chown(path, owner, group, AT.SYMLINK_NOFOLLOW)
+
+    async def _chown(self, path: PathPointer, owner: int, group: int, flags: AT) -> None:
+        with path.borrow(self) as path_addr:
+            try:
+                await raw._fchownat(self.sysif, None, path_addr, owner, group, flags)
+            except OSError as exn:
+                exn.filename = path.value
+                raise
+
+    async def truncate(self, path: PathPointer, length: int) -> None:
+        """`truncate(path, length)`: cut a file to `length` bytes, or make it longer with zeroes.
+
+        manpage: truncate(2)
+        """
+        with path.borrow(self) as path_addr:
+            try:
+                await raw._truncate(self.sysif, path_addr, length)
+            except OSError as exn:
+                exn.filename = path.value
+                raise
+
+    async def sync(self) -> None:
+        """`sync()`: write everything that is in memory only to the disks. Waits for it, and reports no
+        errors.
+
+        manpage: sync(2)
+        """
+        await raw._sync(self.sysif)

@@ -1,0 +1,186 @@
+"""Reading and writing, from `<unistd.h>`.
+
+These are the calls that programs make most often, so the methods make the system call themselves, without the
+raw functions between.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, TypeVar
+
+from rsyscall.handle.fd import BaseFileDescriptor
+from rsyscall.near import SYS
+
+if TYPE_CHECKING:
+    from rsyscall.handle.pointer import Pointer, ReadablePointer
+    from rsyscall.near import SyscallInterface
+    from rsyscall.near import types as near
+
+__all__ = ["SEEK", "IOFileDescriptor", "SeekableFileDescriptor"]
+
+T = TypeVar("T")
+
+
+class SEEK(enum.IntEnum):
+    """`SEEK_*`: what an offset is relative to.
+
+    manpage: lseek(2)
+    """
+
+    SET = 0
+    CUR = 1
+    END = 2
+    DATA = 3
+    HOLE = 4
+
+
+class IOFileDescriptor(BaseFileDescriptor):
+    """Reading and writing at the current position, or without one."""
+
+    __slots__ = ()
+
+    async def read(self, buf: Pointer[T]) -> tuple[ReadablePointer[T], Pointer[T]]:
+        """`read(fd, buf, size)`: read what is there, at most as much as fits.
+
+        Args:
+            buf: where to put it; to read less, split it first. Consumed.
+
+        Returns:
+            The part that was filled and the rest, which together are `buf`. Nothing filled means the end of
+            the file.
+
+        Raises:
+            OSError: EAGAIN, EINTR, EISDIR, EIO...; `filename` is this descriptor. `buf` is still valid then.
+
+        manpage: read(2)
+        """
+        self._validate()
+        task = self.task
+        with buf.borrow(task) as buf_addr:
+            try:
+                count = await task.sysif.syscall(SYS.read, self.near, buf_addr, buf.size())
+            except OSError as exn:
+                exn.filename = self
+                raise
+        return buf.readable_split(count)
+
+    async def write(self, buf: Pointer[T]) -> tuple[Pointer[T], Pointer[T]]:
+        """`write(fd, buf, size)`: write what there is room for.
+
+        Args:
+            buf: what to write, all of it; to write less, split it first. Consumed.
+
+        Returns:
+            The part that was written and the rest, which together are `buf`.
+
+        Raises:
+            OSError: EAGAIN, EPIPE (the process gets a SIGPIPE as well), EINTR, ENOSPC...; `filename` is this
+                descriptor. `buf` is still valid then.
+
+        manpage: write(2)
+        """
+        self._validate()
+        task = self.task
+        with buf.borrow(task) as buf_addr:
+            try:
+                count = await task.sysif.syscall(SYS.write, self.near, buf_addr, buf.size())
+            except OSError as exn:
+                exn.filename = self
+                raise
+        return buf.split(count)
+
+
+class SeekableFileDescriptor(IOFileDescriptor):
+    """Reading and writing at given positions."""
+
+    __slots__ = ()
+
+    async def pread(self, buf: Pointer[T], offset: int) -> tuple[ReadablePointer[T], Pointer[T]]:
+        """`pread64(fd, buf, size, offset)`: like `read`, at an offset, without moving the position.
+
+        Args:
+            offset: bytes from the start of the file.
+
+        Raises:
+            OSError: ESPIPE (there are no positions in it), EINVAL (a negative offset), and those of `read`.
+
+        manpage: pread(2)
+        """
+        self._validate()
+        task = self.task
+        with buf.borrow(task) as buf_addr:
+            try:
+                count = await task.sysif.syscall(SYS.pread64, self.near, buf_addr, buf.size(), offset)
+            except OSError as exn:
+                exn.filename = self
+                raise
+        return buf.readable_split(count)
+
+    async def pwrite(self, buf: Pointer[T], offset: int) -> tuple[Pointer[T], Pointer[T]]:
+        """`pwrite64(fd, buf, size, offset)`: like `write`, at an offset, without moving the position.
+
+        Args:
+            offset: bytes from the start of the file; with `O.APPEND` it is ignored.
+
+        Raises:
+            OSError: ESPIPE (there are no positions in it), EINVAL (a negative offset), and those of `write`.
+
+        manpage: pwrite(2)
+        """
+        self._validate()
+        task = self.task
+        with buf.borrow(task) as buf_addr:
+            try:
+                count = await task.sysif.syscall(SYS.pwrite64, self.near, buf_addr, buf.size(), offset)
+            except OSError as exn:
+                exn.filename = self
+                raise
+        return buf.split(count)
+
+    async def lseek(self, offset: int, whence: SEEK) -> int:
+        """`lseek(fd, offset, whence)`: move the position, for all descriptors of the open file.
+
+        Returns:
+            The new position, in bytes from the start of the file.
+
+        Raises:
+            OSError: ESPIPE, EINVAL, ENXIO (no data or no hole there); `filename` is this descriptor.
+
+        manpage: lseek(2)
+        """
+        self._validate()
+        try:
+            return await _lseek(self.task.sysif, self.near, offset, whence)
+        except OSError as exn:
+            exn.filename = self
+            raise
+
+
+async def _read(sysif: SyscallInterface, fd: near.FileDescriptor, buf: near.Address, count: int) -> int:
+    """The raw call."""
+    return await sysif.syscall(SYS.read, fd, buf, count)
+
+
+async def _write(sysif: SyscallInterface, fd: near.FileDescriptor, buf: near.Address, count: int) -> int:
+    """The raw call."""
+    return await sysif.syscall(SYS.write, fd, buf, count)
+
+
+async def _pread(
+    sysif: SyscallInterface, fd: near.FileDescriptor, buf: near.Address, count: int, offset: int
+) -> int:
+    """The raw call."""
+    return await sysif.syscall(SYS.pread64, fd, buf, count, offset)
+
+
+async def _pwrite(
+    sysif: SyscallInterface, fd: near.FileDescriptor, buf: near.Address, count: int, offset: int
+) -> int:
+    """The raw call."""
+    return await sysif.syscall(SYS.pwrite64, fd, buf, count, offset)
+
+
+async def _lseek(sysif: SyscallInterface, fd: near.FileDescriptor, offset: int, whence: SEEK) -> int:
+    """The raw call."""
+    return await sysif.syscall(SYS.lseek, fd, offset, whence)

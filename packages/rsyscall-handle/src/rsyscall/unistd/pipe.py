@@ -1,0 +1,105 @@
+"""`pipe`, from `<unistd.h>`."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rsyscall import far
+from rsyscall.fcntl import O, encode_open_flags
+from rsyscall.handle.fd import FileDescriptorTask
+from rsyscall.near import SYS
+from rsyscall.near import types as near
+from rsyscall.struct import FixedSize, Serializer
+
+if TYPE_CHECKING:
+    from rsyscall.handle.pointer import LinearPointer, Pointer
+    from rsyscall.handle.task import FileDescriptor
+    from rsyscall.near import SyscallInterface
+
+__all__ = ["Pipe", "PipeSerializer", "PipeTask"]
+
+_FORMAT = struct.Struct("=ii")
+
+T_pipe = TypeVar("T_pipe", bound="Pipe")
+
+
+@dataclass
+class Pipe(FixedSize):
+    """`int pipefd[2]`: the two ends of a pipe. What is written to `write` can be read from `read`."""
+
+    read: FileDescriptor
+    write: FileDescriptor
+
+    def __getitem__(self, idx: int) -> FileDescriptor:
+        return (self.read, self.write)[idx]
+
+    def __iter__(self) -> Iterator[FileDescriptor]:
+        return iter((self.read, self.write))
+
+    @classmethod
+    def get_serializer(cls: type[T_pipe], task: FileDescriptorTask[Any]) -> Serializer[T_pipe]:
+        """A serializer that makes handles of `task` out of the numbers that it reads."""
+        return PipeSerializer(cls, task)
+
+    @classmethod
+    def sizeof(cls) -> int:
+        """8 bytes."""
+        return _FORMAT.size
+
+
+@dataclass
+class PipeSerializer(Serializer[T_pipe]):
+    """Reads two numbers and makes handles for them, which must be done once: see `LinearPointer`."""
+
+    cls: type[T_pipe]
+    task: FileDescriptorTask[FileDescriptor]
+
+    def to_bytes(self, val: T_pipe) -> bytes:
+        """The two numbers."""
+        return _FORMAT.pack(val.read.near.number, val.write.near.number)
+
+    def from_bytes(self, data: bytes) -> T_pipe:
+        """Take ownership of the two numbers."""
+        read, write = (self.task.make_fd_handle(near.FileDescriptor(n)) for n in _FORMAT.unpack_from(data))
+        return self.cls(read, write)
+
+
+class PipeTask(FileDescriptorTask[Any]):
+    """Making pipes."""
+
+    async def pipe(self, buf: Pointer[Pipe], flags: O = O(0)) -> LinearPointer[Pipe]:  # noqa: B008 (an immutable number)
+        """`pipe2(buf, flags | O_CLOEXEC)`: make a pipe.
+
+        Args:
+            buf: room for the two numbers. Consumed.
+            flags: `O.NONBLOCK`, `O.DIRECT` (packets); `O.CLOEXEC` is always added.
+
+        Returns:
+            The memory, to be read exactly once: reading it makes the two handles. They are for the task that
+                `buf` was allocated
+            with.
+
+        Raises:
+            FDTableMismatchError: `buf` was allocated with a task that has another descriptor table, so that
+                the handles would be for other files.
+            ValueError: the memory is too small.
+            OSError: EMFILE, ENFILE.
+
+        manpage: pipe(2)
+        """
+        if buf.size() < _FORMAT.size:
+            raise ValueError(f"two descriptors take {_FORMAT.size} bytes, there are {buf.size()}")
+        serializer = buf.serializer
+        if isinstance(serializer, PipeSerializer) and serializer.task.fd_table is not self.fd_table:
+            raise far.FDTableMismatchError(serializer.task.fd_table, self.fd_table)
+        with buf.borrow(self) as buf_addr:
+            await _pipe(self.sysif, buf_addr, flags | O.CLOEXEC)
+        return buf._linearize()
+
+
+async def _pipe(sysif: SyscallInterface, pipefd: near.Address, flags: O) -> None:
+    """The raw call; whoever reads the two numbers owns them."""
+    await sysif.syscall(SYS.pipe2, pipefd, encode_open_flags(sysif.abi, flags))
