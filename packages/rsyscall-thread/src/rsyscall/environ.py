@@ -1,0 +1,267 @@
+"""The environment of a process: its variables, and the programs that its PATH leads to."""
+
+from __future__ import annotations
+
+import os
+import stat
+import typing as t
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+
+from rsyscall.command import Command
+from rsyscall.fcntl import AT, O
+from rsyscall.near.sysif import Syscall
+from rsyscall.path import Path
+from rsyscall.struct import strpath_to_null_terminated_bytes
+from rsyscall.sys.stat import Stat
+from rsyscall.sys.syscall import SYS
+from rsyscall.unistd import OK, ArgList
+
+if t.TYPE_CHECKING:
+    from rsyscall.handle import Task, WrittenPointer
+    from rsyscall.memory.ram import RAM
+
+__all__ = ["Environment", "ExecutableNotFound", "ExecutablePathCache"]
+
+T = t.TypeVar("T")
+StrPath: t.TypeAlias = "str | os.PathLike[str]"
+
+PROBES_AT_ONCE = 64
+"""How many directories are looked into with one submission."""
+
+
+def chunks(lst: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Yield the elements in pieces of `size`; the last one may be shorter."""
+    for start in range(0, len(lst), size):
+        yield lst[start : start + size]
+
+
+class ExecutableNotFound(Exception):
+    """No directory of the PATH has a program of this name.
+
+    Args:
+        name: what was looked for.
+        directories: where.
+    """
+
+    def __init__(self, name: str, directories: Sequence[StrPath] = ()) -> None:
+        super().__init__(name, directories)
+        self.name = name
+        self.directories = directories
+
+    def __str__(self) -> str:
+        if not self.directories:
+            return f"{self.name}: no such program"
+        return f"{self.name}: no such program in {':'.join(map(str, self.directories))}"
+
+
+class ExecutablePathCache:
+    """Finds programs in a list of directories, and remembers what it found (not what it did not find).
+
+    It looks in the mount namespace of its task; see `for_task`.
+
+    Args:
+        task: makes the system calls.
+        ram: memory of `task`.
+        paths: directories, the first that has the program wins. An empty string is the working directory, as
+            it is in PATH.
+    """
+
+    def __init__(self, task: Task, ram: RAM, paths: Sequence[StrPath]) -> None:
+        self.task = task
+        self.ram = ram
+        self.paths = [Path(path) for path in paths]
+        self._found: dict[str, Command] = {}
+
+    def for_task(self, task: Task, ram: RAM) -> ExecutablePathCache:
+        """Return this cache if `task` sees the same files, else a new one for the same directories that looks
+        through `task`.
+        """
+        if task.mountns is self.task.mountns:
+            return self
+        return ExecutablePathCache(task, ram, self.paths)
+
+    async def which(self, name: str) -> Command:
+        """Find a program.
+
+        Args:
+            name: of the program. One that contains a slash is a path, and is not looked for in the
+                directories.
+
+        Returns:
+            A command without arguments (other than its own name).
+
+        Raises:
+            ExecutableNotFound: there is no regular file of this name that we may execute.
+            SyscallError: the process of `task` is gone.
+
+        manpage: faccessat(2)
+        """
+        command = self._found.get(name)
+        if command is None:
+            command = self._found[name] = Command(await self._find(name), [name], {})
+        return command
+
+    async def _find(self, name: str) -> Path:
+        if not name:
+            raise ExecutableNotFound(name, self.paths)
+        candidates = [Path(name)] if "/" in name else [path / name for path in self.paths]
+        for some in chunks(candidates, PROBES_AT_ONCE):
+            for candidate in await self._accessible(some):
+                # Whoever may enter a directory may "execute" it.
+                if await self._is_regular(candidate):
+                    return candidate
+        raise ExecutableNotFound(name, [] if "/" in name else self.paths)
+
+    async def _accessible(self, paths: Sequence[Path]) -> list[Path]:
+        """Those of the paths that access(2) says we may execute: one transfer of memory, one submission."""
+        strings = [strpath_to_null_terminated_bytes(path) for path in paths]
+        memory = await self.ram.ptr(b"".join(strings))
+        with memory.borrow(self.task) as address:
+            calls = []
+            for string in strings:
+                calls.append(Syscall(SYS.faccessat, AT.FDCWD, address, OK.X))
+                address += len(string)
+            results = await self.task.sysif.syscalls(calls)
+        return [path for path, result in zip(paths, results, strict=True) if result == 0]
+
+    async def _is_regular(self, path: Path) -> bool:
+        try:
+            fd = await self.task.open(await self.ram.ptr(path), O.PATH)
+        except OSError:
+            return False
+        try:
+            status = await (await fd.fstat(await self.ram.malloc(Stat))).read()
+        finally:
+            await fd.invalidate()
+        return stat.S_ISREG(int(status.mode))
+
+    def __repr__(self) -> str:
+        return f"ExecutablePathCache({self.task}, {':'.join(map(str, self.paths))})"
+
+
+class Environment(MutableMapping[str, str]):
+    """The environment variables of a process, as a mapping, and what depends on them.
+
+    Changing it changes what programs that are executed later get; nothing is changed in the process itself.
+
+    Args:
+        environment: variables and their values; copied.
+        path: where `which` looks.
+        arglist_ptr: the same environment as it is in memory.
+
+    Attributes:
+        data: the variables.
+        sh: the shell that every system has.
+        tmpdir: where temporary files go: TMPDIR, or else /tmp.
+        path: where `which` looks.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        path: ExecutablePathCache,
+        arglist_ptr: WrittenPointer[ArgList] | None = None,
+    ) -> None:
+        self.data: dict[str, str] = dict(environment)
+        self.path = path
+        self.sh = Command("/bin/sh", ["sh"], {})
+        self.tmpdir = Path(self.data.get("TMPDIR") or "/tmp")
+        # The variables as they are in memory, and the memory. Kept as a copy, so that every change is
+        # noticed.
+        self._in_memory: tuple[dict[str, str], WrittenPointer[ArgList]] | None = (
+            None if arglist_ptr is None else (dict(self.data), arglist_ptr)
+        )
+
+    @staticmethod
+    def make_from_environ(task: Task, ram: RAM, environment: Mapping[str, str]) -> Environment:
+        """Make an environment whose programs are found by its PATH.
+
+        Args:
+            task: used to look for programs.
+            ram: memory of `task`.
+            environment: variables and their values, such as `os.environ`.
+        """
+        path = environment.get("PATH", os.defpath)
+        return Environment(environment, ExecutablePathCache(task, ram, path.split(":")))
+
+    def __getitem__(self, key: str) -> str:
+        return self.data[key]
+
+    def __setitem__(self, key: str, val: str) -> None:
+        self.data[key] = val
+        self._in_memory = None
+
+    def __delitem__(self, key: str) -> None:
+        del self.data[key]
+        self._in_memory = None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.data)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.data
+
+    async def which(self, name: str) -> Command:
+        """Find a program in the directories of PATH, as they were when this object was made.
+
+        Raises:
+            ExecutableNotFound: there is none.
+        """
+        return await self.path.which(name)
+
+    def inherit(self, task: Task, ram: RAM) -> Environment:
+        """Return a copy for a child: changes of either do not show in the other.
+
+        Args:
+            task: the child. If it has the same mount namespace, programs that were found are known to it too.
+            ram: memory of `task`.
+        """
+        path = self.path.for_task(task, ram)
+        if self._in_memory is None:
+            return Environment(self.data, path)
+        data, arglist = self._in_memory
+        if data != self.data or arglist.mapping.task.address_space is not task.address_space:
+            return Environment(self.data, path)
+        return Environment(self.data, path, arglist)
+
+    async def as_arglist(self, ram: RAM) -> WrittenPointer[ArgList]:
+        """Return the environment as execve(2) takes it. It is kept, and used again until the environment
+        changes.
+
+        Args:
+            ram: memory of the process that will call execve.
+
+        Raises:
+            ValueError: a name contains "=", or something contains a NUL character.
+        """
+        if self._in_memory is not None:
+            data, arglist = self._in_memory
+            if data == self.data and arglist.mapping.task.address_space is ram.task.address_space:
+                return arglist
+        data = dict(self.data)
+        strings = environment_strings(data)
+
+        async def make(ram: RAM) -> WrittenPointer[ArgList]:
+            return await ram.ptr(ArgList([await ram.ptr(string) for string in strings]))
+
+        arglist = await ram.perform_batch(make)
+        self._in_memory = data, arglist
+        return arglist
+
+    def __repr__(self) -> str:
+        return f"Environment({len(self.data)} variables, {self.path})"
+
+
+def environment_strings(variables: Mapping[str, StrPath]) -> list[str]:
+    """Return the variables as strings of the form NAME=VALUE.
+
+    Raises:
+        ValueError: a name contains "=", so that the program would see something else.
+    """
+    for name in variables:
+        if "=" in name:
+            raise ValueError(f"not the name of an environment variable: {name!r}")
+    return [f"{name}={os.fspath(value)}" for name, value in variables.items()]

@@ -1,0 +1,499 @@
+"""Waiting for file descriptors, in any process, from trio.
+
+One epoll instance has one `EpollWaiter`, the only one that calls `epoll_wait` on it. An `Epoller` registers
+file descriptors with the instance from one task; tasks that share the instance have an `Epoller` each and one
+waiter together.
+
+**Root and subsidiary.** Only one loop in a process may block. In our own process that is trio's, so our
+waiter is *subsidiary*: it asks trio to wait until the epoll file descriptor itself is readable, and then
+collects events without waiting. In every other process the waiter is the *root*: it lets the process block in
+`epoll_wait`. Such a process cannot do anything else meanwhile, so the root also watches the process's
+*activity fd*, which is readable when another call is waiting to be executed. That registration is
+level-triggered, since it must never be missed, and without OUT, since one can always write to a socket. A
+root waits only as long as somebody waits for an event: otherwise every call to that process would have to
+wake it up first.
+
+**Runs of trio.** The loops belong to the current run of trio, registrations do not: they stay, with what is
+known about them, until the next run, and the loop starts again when somebody waits. A root can be abandoned
+by the end of a run in the middle of `epoll_wait`. The kernel then puts events into our buffer that nobody
+reads, and since they are edges, nobody would hear of them again. There are three ways out: to have the result
+of the abandoned call delivered to the next run, which every kind of connection would have to support; to
+register everything anew with EPOLL_CTL_MOD, which reports current readiness, but has to go through the task
+that registered each fd, which may be blocked for as long as it likes; or to look at the buffer. We look at
+the buffer: it is kept and is all zeros before each call, an event is never all zeros, and a process executes
+its calls in order. So after any later call has been answered, the abandoned one is finished, and what is not
+zero in the buffer are its events. The same is done after a lost connection of a process that gets a new one.
+
+What is believed about a file descriptor, and why, is in `rsyscall.epoller_state`.
+"""
+
+from __future__ import annotations
+
+import errno
+import typing as t
+import weakref
+
+import outcome
+import trio
+
+from rsyscall.async_fd import AsyncFileDescriptor
+from rsyscall.background import RunLoop, wait_cancellable
+from rsyscall.epoller_state import FDStatus, RemovedFromEpollError
+from rsyscall.near.sysif import SyscallError, SyscallHangup
+from rsyscall.read_buffer import AsyncReadBuffer
+from rsyscall.sys.epoll import EPOLL, EPOLL_CTL, EpollEvent, EpollEventList, EpollFlag
+from rsyscall.sys.syscall import SYS
+
+if t.TYPE_CHECKING:
+    from rsyscall.handle import FileDescriptor, Pointer, Task
+    from rsyscall.memory.ram import RAM
+
+__all__ = [
+    "AsyncFileDescriptor",
+    "AsyncReadBuffer",
+    "EpollWaiter",
+    "EpolledFileDescriptor",
+    "Epoller",
+    "FDStatus",
+    "RemovedFromEpollError",
+]
+
+Resume: t.TypeAlias = "t.Callable[[outcome.Outcome[None]], None]"
+
+MAX_EVENTS = 32
+"""How many events one `epoll_wait` collects; what is left over is collected by the next one."""
+
+_ACTIVITY_EVENTS = EPOLL.IN | EPOLL.RDHUP | EPOLL.PRI | EPOLL.ERR | EPOLL.HUP
+
+# Buffers of roots that were dropped while the kernel could still write to them: never to be used for anything
+# else.
+_leaked_buffers: list[object] = []
+
+
+class EpollWaiter:
+    """The one who calls `epoll_wait` on one epoll instance, and gives out the events.
+
+    Args:
+        ram: memory that `epfd.task` can use.
+        epfd: the epoll instance; `epoll_wait` is called through its task.
+        wait_readable: for a subsidiary: returns when the epoll file descriptor is readable. None for a root.
+        timeout: milliseconds that `epoll_wait` may block: 0 for a subsidiary, -1 (for ever) for a root.
+    """
+
+    def __init__(
+        self,
+        ram: RAM,
+        epfd: FileDescriptor,
+        wait_readable: t.Callable[[], t.Awaitable[None]] | None,
+        timeout: int,
+    ) -> None:
+        self.ram = ram
+        self.epfd = epfd
+        self.wait_readable = wait_readable
+        self.timeout = timeout
+        # Who gets the events with a number. A number that is taken but has no receiver (None, or a receiver
+        # that was dropped without being removed) may still be reported, so nobody else gets it.
+        self._receivers: dict[int, weakref.ref[EpolledFileDescriptor] | None] = {}
+        self._removed: list[int] = []
+        self._sleepers = 0
+        self._failure: SyscallError | OSError | None = None
+        self._loop = RunLoop(self._run, f"epoll of {epfd}")
+        self._layout = epfd.task.sysif.abi.epoll_event
+        self._buffer: Pointer[EpollEventList] | None = None
+        # Whether there may be events in the buffer which have not been given out.
+        self._unsettled = False
+        self._activity_fd: FileDescriptor | None = None
+        self._activity_number: int | None = None
+
+    def allocate_number(self, request: int) -> int:
+        """Take a number to register a file descriptor with.
+
+        Args:
+            request: the number to take if it is free; by custom that of the file descriptor, for who reads
+                traces.
+        """
+        number = request
+        while number in self._receivers:
+            number += 1000
+        self._receivers[number] = None
+        return number
+
+    def remove_number_after_next_epoll_wait(self, number: int) -> None:
+        """Free a number whose registration has been deleted.
+
+        A call of `epoll_wait` that is under way may still report it, so it is free when that one has
+        returned.
+        """
+        if self._unsettled:
+            self._receivers[number] = None
+            self._removed.append(number)
+        else:
+            self._receivers.pop(number, None)
+
+    def _receive(self, number: int, receiver: EpolledFileDescriptor) -> None:
+        self._receivers[number] = weakref.ref(receiver)
+
+    def _begin_wait(self) -> None:
+        """Somebody is about to sleep until an event comes."""
+        if self._failure is not None:
+            raise _another(self._failure)
+        self._loop.ensure_running()
+        self._sleepers += 1
+
+    def _end_wait(self) -> None:
+        self._sleepers -= 1
+
+    async def _run(self) -> None:
+        """The loop: one run of trio long for a subsidiary, as long as somebody sleeps for a root."""
+        while self.wait_readable is not None or self._sleepers:
+            try:
+                if self.wait_readable is not None:
+                    await self.wait_readable()
+                await self._watch_activity_fd()
+                await self._collect()
+            except InterruptedError:
+                pass
+            except SyscallHangup:
+                # If this process gets a new connection, the next call waits for it; if not, the next call
+                # says so.
+                pass
+            except (SyscallError, OSError) as exn:
+                self._fail(exn)
+                return
+            if self.wait_readable is None:
+                # So that those who have been woken can send their calls before the process blocks again.
+                await trio.lowlevel.checkpoint()
+
+    async def _watch_activity_fd(self) -> None:
+        """Watch the activity fd that the process has now; it changes with its connection."""
+        activity_fd: FileDescriptor | None = self.epfd.task.sysif.get_activity_fd()
+        if activity_fd is self._activity_fd:
+            return
+        old_fd, old_number = self._activity_fd, self._activity_number
+        self._activity_fd = self._activity_number = None
+        if old_fd is not None and old_number is not None and old_fd.valid:
+            try:
+                await self.epfd.epoll_ctl(EPOLL_CTL.DEL, old_fd)
+            except OSError:
+                pass  # closed already: then the registration is gone, or of a file that nobody here can name
+            else:
+                self.remove_number_after_next_epoll_wait(old_number)
+        if activity_fd is None:
+            return
+        number = self.allocate_number(int(activity_fd.near))
+        event = EpollEvent(number, _ACTIVITY_EVENTS)
+        try:
+            await self.epfd.epoll_ctl(EPOLL_CTL.ADD, activity_fd, await self.ram.ptr(event))
+        except FileExistsError:
+            # The end of a run of trio took away the answer to an ADD.
+            await self.epfd.epoll_ctl(EPOLL_CTL.MOD, activity_fd, await self.ram.ptr(event))
+        self._activity_fd, self._activity_number = activity_fd, number
+
+    async def _collect(self) -> None:
+        """Call `epoll_wait` once and give out the events."""
+        if self._buffer is None:
+            buffer = await self.ram.malloc(EpollEventList, MAX_EVENTS * self._layout.size)
+            await self._clear(buffer)
+            self._buffer = buffer
+        if self._unsettled:
+            await self._settle(self._buffer)
+        self._unsettled = True
+        try:
+            filled, rest = await self.epfd.epoll_wait(self._buffer, self.timeout)
+        except OSError:
+            self._unsettled = False
+            raise
+        try:
+            if filled.size():
+                await self._take(filled)
+        finally:
+            self._buffer = filled + rest
+        self._settled()
+
+    async def _settle(self, buffer: Pointer[EpollEventList]) -> None:
+        """Give out the events of a call that was abandoned."""
+        # An answer to any later call says that the abandoned one is over.
+        await self.epfd.task.sysif.syscall(SYS.getpid)
+        await self._take(buffer)
+        self._settled()
+
+    async def _take(self, filled: Pointer[EpollEventList]) -> None:
+        """Give out the events in a part of the buffer, and clear it."""
+        data = await self.ram.transport.read(filled)
+        for events, number in self._layout.codec.iter_unpack(data):
+            receiver = self._receivers.get(number) if events else None
+            epolled = receiver() if receiver is not None else None
+            if epolled is not None:
+                # Writes down the event at once; a task that this wakes runs only later.
+                epolled._told(events)
+        await self._clear(filled)
+
+    async def _clear(self, part: Pointer[EpollEventList]) -> None:
+        # A subsidiary's epoll_wait does not block and therefore cannot be abandoned.
+        if self.wait_readable is None:
+            await self.ram.transport.write(part, bytes(part.size()))
+
+    def _settled(self) -> None:
+        self._unsettled = False
+        for number in self._removed:
+            self._receivers.pop(number, None)
+        self._removed.clear()
+
+    def _fail(self, failure: SyscallError | OSError) -> None:
+        """Nobody will be told of events any more: whoever waits now or later is told why."""
+        self._failure = failure
+        for receiver in list(self._receivers.values()):
+            epolled = receiver() if receiver is not None else None
+            if epolled is not None:
+                epolled._wake_all(failure)
+
+    def __del__(self) -> None:
+        if getattr(self, "_unsettled", False):
+            # The kernel may still write to it, when the process notices that we are gone.
+            _leaked_buffers.append(self._buffer)
+
+    def __repr__(self) -> str:
+        return f"EpollWaiter({self.epfd}, {'root' if self.wait_readable is None else 'subsidiary'})"
+
+
+class Epoller:
+    """Registers file descriptors with an epoll instance, through one task.
+
+    Args:
+        epoll_waiter: collects the events.
+        ram: memory that the task of `epfd` can use.
+        epfd: the epoll instance, as a file descriptor of the task whose file descriptors are to be
+            registered.
+    """
+
+    __slots__ = ("epfd", "epoll_waiter", "ram")
+
+    def __init__(self, epoll_waiter: EpollWaiter, ram: RAM, epfd: FileDescriptor) -> None:
+        self.epoll_waiter = epoll_waiter
+        self.ram = ram
+        self.epfd = epfd
+
+    @staticmethod
+    def make_subsidiary(
+        ram: RAM, epfd: FileDescriptor, wait_readable: t.Callable[[], t.Awaitable[None]]
+    ) -> Epoller:
+        """Make an epoller for a process in which another loop does the waiting.
+
+        Args:
+            ram: memory of that process.
+            epfd: an epoll instance; becomes the epoller's.
+            wait_readable: returns when `epfd` is readable; called in a task of its own, again and again.
+        """
+        return Epoller(EpollWaiter(ram, epfd, wait_readable, 0), ram, epfd)
+
+    @staticmethod
+    async def make_root(ram: RAM, task: Task) -> Epoller:
+        """Make an epoller for which `task` itself blocks, while anybody waits.
+
+        Args:
+            ram: memory that `task` can use.
+            task: any but the local one, which must not block.
+
+        Raises:
+            OSError: EMFILE, ENFILE, ENOMEM.
+
+        manpage: epoll_create1(2)
+        """
+        epfd = await task.epoll_create(EpollFlag.CLOEXEC)
+        return Epoller(EpollWaiter(ram, epfd, None, -1), ram, epfd)
+
+    def inherit(self, ram: RAM) -> Epoller:
+        """Return an epoller on the same instance for the file descriptors of `ram.task`, a child that
+        inherited the instance.
+        """
+        return Epoller(self.epoll_waiter, ram, ram.task.inherit_fd(self.epfd))
+
+    async def register(self, fd: FileDescriptor, events: EPOLL) -> EpolledFileDescriptor:
+        """Start to watch a file descriptor.
+
+        Args:
+            fd: of the same file descriptor table as our task.
+            events: what to watch for. With ET each change is told once, which is what `EpolledFileDescriptor`
+                is made for; without it every `epoll_wait` reports again whatever is ready.
+
+        Returns:
+            The registration. It is to be deleted before `fd` is closed.
+
+        Raises:
+            OSError: EPERM if this kind of file cannot be watched (regular files, directories), EEXIST if the
+                number is registered already, ENOSPC, ENOMEM.
+
+        manpage: epoll_ctl(2)
+        """
+        waiter = self.epoll_waiter
+        epolled = EpolledFileDescriptor(self, fd, waiter.allocate_number(int(fd.near)))
+        # The first event may come before the answer to the registration.
+        waiter._receive(epolled.number, epolled)
+        try:
+            event = await self.ram.ptr(EpollEvent(epolled.number, events))
+            await self.epfd.epoll_ctl(EPOLL_CTL.ADD, fd, event)
+        except BaseException as exn:
+            epolled._remove(reported=isinstance(exn, SyscallHangup))
+            raise
+        return epolled
+
+
+class _Wait:
+    """Somebody who sleeps until one of `flags` is told."""
+
+    __slots__ = ("flags", "resume")
+
+    def __init__(self, flags: int, resume: Resume) -> None:
+        self.flags = flags
+        self.resume = resume
+
+
+class EpolledFileDescriptor:
+    """One registration: what is believed about the file, and who waits for it.
+
+    Args:
+        epoller: registered `fd`.
+        fd: what is watched; the registration does not own it.
+        number: what the events of this registration are marked with.
+    """
+
+    __slots__ = ("__weakref__", "_removed", "_waits", "epoller", "fd", "number", "status")
+
+    def __init__(self, epoller: Epoller, fd: FileDescriptor, number: int) -> None:
+        self.epoller = epoller
+        self.fd = fd
+        self.number = number
+        self.status = FDStatus()
+        self._waits: dict[_Wait, None] = {}
+        self._removed = False
+
+    async def modify(self, events: EPOLL) -> None:
+        """Watch for other events; whatever is ready now is reported again.
+
+        Raises:
+            OSError: ENOENT if the file descriptor is not registered any more.
+
+        manpage: epoll_ctl(2)
+        """
+        self._check_not_removed()
+        event = await self.epoller.ram.ptr(EpollEvent(self.number, events))
+        await self.epoller.epfd.epoll_ctl(EPOLL_CTL.MOD, self.fd, event)
+
+    async def delete(self) -> None:
+        """Stop watching; whoever waits gets a `RemovedFromEpollError`. Does nothing if that has been done.
+
+        The file descriptor must still be open: when it is closed first while another one refers to the same
+        file, the registration cannot be deleted any more.
+
+        manpage: epoll_ctl(2)
+        """
+        if self._removed:
+            return
+        gone = False
+        try:
+            if self.fd.valid:
+                await self.epoller.epfd.epoll_ctl(EPOLL_CTL.DEL, self.fd)
+                gone = True
+        except OSError as exn:
+            # Somebody closed the number behind our back. ENOENT says that there is no registration.
+            gone = exn.errno == errno.ENOENT
+        except SyscallError:
+            # The process is gone, and its file descriptors with it; but another process may still have the
+            # file open.
+            pass
+        self._remove(reported=not gone)
+
+    async def wait_for(self, flags: int) -> None:
+        """Sleep until one of `flags` is ready, or not at all if it is believed to be.
+
+        That it returns says only that it is time to try: the operation may find that somebody else was
+        faster. Not a checkpoint if it does not sleep. A waiter that is cancelled loses nothing: events are
+        remembered by the registration.
+
+        Raises:
+            RemovedFromEpollError: the registration is or was deleted.
+            SyscallError: the process that waits for events is gone.
+        """
+        if self.status.ready(flags):
+            return
+        self._check_not_removed()
+        waiter = self.epoller.epoll_waiter
+        waiter._begin_wait()
+        waits = self._waits
+        wait: _Wait | None = None
+
+        def start(resume: Resume) -> None:
+            nonlocal wait
+            wait = _Wait(flags, resume)
+            waits[wait] = None
+
+        try:
+            await wait_cancellable(start)
+        except BaseException:
+            if wait is None or waits.pop(wait, False) is None:
+                waiter._end_wait()
+            raise
+
+    def get_current_events(self, flags: int) -> dict[EPOLL, int]:
+        """What has been told of `flags` so far; give it to `consume` after the operation that acted on it."""
+        return self.status.current_events(flags)
+
+    def consume(self, events: t.Mapping[EPOLL, int]) -> None:
+        """What `get_current_events` returned has been acted on. What was told since stays."""
+        self.status.consume(events)
+
+    def _told(self, events: int) -> None:
+        """An event came: write it down, and wake who waits for it."""
+        self.status.told(events)
+        if self._waits:
+            self._wake(events)
+
+    def _wake(self, events: int) -> None:
+        for wait in [wait for wait in self._waits if wait.flags & events]:
+            del self._waits[wait]
+            self.epoller.epoll_waiter._end_wait()
+            wait.resume(outcome.Value(None))
+
+    def _wake_all(self, failure: Exception) -> None:
+        waits = list(self._waits)
+        self._waits.clear()
+        for wait in waits:
+            self.epoller.epoll_waiter._end_wait()
+            wait.resume(outcome.Error(_another(failure)))
+
+    def _check_not_removed(self) -> None:
+        if self._removed:
+            raise RemovedFromEpollError(f"{self.fd} is not registered with {self.epoller.epfd} any more")
+
+    def _remove(self, reported: bool) -> None:
+        """The registration is deleted, or cannot be; `reported` says whether the kernel may still report
+        it.
+        """
+        if self._removed:
+            return
+        self._removed = True
+        self.status.clear()
+        waiter = self.epoller.epoll_waiter
+        if reported:
+            # Keeps the number: an event that belongs to nobody is no harm, one that goes to somebody else is.
+            waiter._receivers[self.number] = None
+        else:
+            waiter.remove_number_after_next_epoll_wait(self.number)
+        self._wake_all(
+            RemovedFromEpollError(f"{self.fd} was removed from {self.epoller.epfd} while being waited for")
+        )
+
+    def __repr__(self) -> str:
+        return f"EpolledFileDescriptor({self.fd}, {self.number}, {self.status!r})"
+
+
+T_exn = t.TypeVar("T_exn", bound=Exception)
+
+
+def _another(failure: T_exn) -> T_exn:
+    """A fresh exception like `failure`: one that is raised in several tasks would collect all their
+    tracebacks.
+    """
+    exn = type(failure)(*failure.args)
+    exn.__cause__ = failure
+    return exn
