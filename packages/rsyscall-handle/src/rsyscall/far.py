@@ -1,8 +1,9 @@
 """Namespaces: what gives meaning to the numbers that the kernel deals in.
 
-File descriptor 3, address 0x1000 and process 42 mean something only in some file descriptor table, some address space,
-some process id namespace. The objects here stand for those namespaces. They are compared by identity and carry no
-kernel resource; when two `Task`s hold the same `FDTable` object, their processes really share that table.
+File descriptor 3, address 0x1000 and process 42 mean something only in some file descriptor table, some
+address space, some process id namespace. The objects here stand for those namespaces. They are compared by
+identity and carry no kernel resource; when two `Task`s hold the same `FDTable` object, their processes really
+share that table.
 
 Each operation in which something of one namespace could be used in another is checked, and raises one of the
 `NamespaceMismatchError`s here before any system call is made.
@@ -102,8 +103,8 @@ class MountNamespace:
 class Task:
     """A process, the way to make system calls in it, and the namespaces it is in.
 
-    This is the base of `rsyscall.handle.Task`. One process id namespace is tracked, although a process has two (its own
-    and that of its future children); they differ only after `unshare(CLONE.NEWPID)`.
+    This is the base of `rsyscall.handle.Task`. One process id namespace is tracked, although a process has
+    two (its own and that of its future children); they differ only after `unshare(CLONE.NEWPID)`.
 
     Args:
         sysif: makes system calls in the process. May be replaced at any time, so nothing keeps a copy of it.

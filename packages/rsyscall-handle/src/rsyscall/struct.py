@@ -4,13 +4,14 @@ There are two ways to find out how a value is laid out in memory:
 
 * `HasSerializer`: given a *value*, `get_self_serializer` returns something that can serialise that value. The
   serializer may be good for this one value only, which is what types that contain pointers need.
-* `FixedSerializer`: given only the *class*, `get_serializer` returns a serializer good for every value. Memory for
-  the result of a system call can be allocated for these without having a value yet.
+* `FixedSerializer`: given only the *class*, `get_serializer` returns a serializer good for every value.
+  Memory for the result of a system call can be allocated for these without having a value yet.
 
 `Serializable` is the common case, where the class is its own serializer; `Struct` adds a size that is known
 beforehand, as ordinary C structures have.
 
-Serializers are asked for with a task, because some values contain resources: what the kernel writes for `pipe` is
+Serializers are asked for with a task, because some values contain resources: what the kernel writes for
+    `pipe` is
 two numbers, which become two owned handles *of some task* when they are read back.
 """
 
@@ -59,8 +60,8 @@ T_pathlike = TypeVar("T_pathlike", bound="os.PathLike[str]")
 class Serializer(Generic[T]):
     """Something that turns a `T` into bytes, and bytes into a `T`.
 
-    Either direction may be missing (then it raises `NotImplementedError`), and an instance may be valid for one
-    particular value only.
+    Either direction may be missing (then it raises `NotImplementedError`), and an instance may be valid for
+    one particular value only.
     """
 
     __slots__ = ()
@@ -229,7 +230,7 @@ class StructList(HasSerializer, Generic[T_fixed_size]):
     cls: type[T_fixed_size]
     elems: list[T_fixed_size]
 
-    def get_self_serializer(self, task: FileDescriptorTask[Any]) -> StructListSerializer[T_fixed_size]:  # type: ignore[override]  # Serializer is invariant in the type of self
+    def get_self_serializer(self, task: FileDescriptorTask[Any]) -> StructListSerializer[T_fixed_size]:
         """Return a serializer for arrays of this element type."""
         return StructListSerializer(self.cls, self.cls.get_serializer(task))
 
@@ -251,7 +252,7 @@ class StructListSerializer(Serializer["StructList[T_fixed_size]"], Generic[T_fix
         return b"".join([self.ser.to_bytes(elem) for elem in val.elems])
 
     def from_bytes(self, data: bytes) -> StructList[T_fixed_size]:
-        """Read as many whole elements as there are; trailing bytes too few for another one are not looked at."""
+        """Read as many whole elements as there are; a rest too short for another is not looked at."""
         size = self.cls.sizeof()
         count = len(data) // size
         return StructList(

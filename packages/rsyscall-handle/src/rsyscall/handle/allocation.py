@@ -35,14 +35,15 @@ class OutOfSpaceError(Exception):
 class AllocationInterface(abc.ABC):
     """A range of bytes inside a memory mapping that nobody else has.
 
-    `free` must never wait and must work from a destructor: in any thread, and while the interpreter shuts down.
+    `free` must never wait and must work from a destructor: in any thread, and while the interpreter shuts
+    down.
     """
 
     __slots__ = ()
 
     @abc.abstractmethod
     def offset(self) -> int:
-        """Return the distance in bytes from the start of the mapping; UseAfterFreeError once freed or consumed."""
+        """Return the distance in bytes from the start of the mapping; UseAfterFreeError once invalid."""
 
     @abc.abstractmethod
     def size(self) -> int:
@@ -82,7 +83,8 @@ class AllocatorInterface(abc.ABC):
             alignment: a power of two that the absolute address is to be a multiple of.
 
         Returns:
-            The mapping which the memory is in, seen from the task the allocator belongs to, and the range in it.
+            The mapping which the memory is in, seen from the task the allocator belongs to, and the range in
+            it.
         """
 
     async def bulk_malloc(
@@ -99,9 +101,9 @@ class AllocatorInterface(abc.ABC):
 class MemoryGateway(abc.ABC):
     """Moves bytes between our own memory and the memory that a pointer points to.
 
-    An implementation takes the address with `pointer.borrow(task)` or `pointer.near`, which raise if the pointer is not
-    usable. Transfers of zero bytes do nothing. Once a transfer has been sent it is waited for even when the caller is
-    cancelled.
+    An implementation takes the address with `pointer.borrow(task)` or `pointer.near`, which raise if the
+    pointer is not usable. Transfers of zero bytes do nothing. Once a transfer has been sent it is waited for
+    even when the caller is cancelled.
     """
 
     __slots__ = ()
@@ -112,7 +114,7 @@ class MemoryGateway(abc.ABC):
 
     @abc.abstractmethod
     async def write(self, dest: Pointer[Any], data: bytes) -> None:
-        """Put `data` at the start of `dest`; it is no longer than `dest`, and what is behind it stays as it was."""
+        """Put `data`, which is no longer than `dest`, at its start; what is behind stays as it was."""
 
 
 class MemoryTransport(MemoryGateway):

@@ -1,22 +1,26 @@
 """File descriptor handles: who owns which number, and when it is closed.
 
-A *handle* is one Python object for one file descriptor number, used through one task. Several tasks may share a file
-descriptor table, so several handles may exist for one open number. The number is closed when its last handle goes:
-explicitly with `close` or `invalidate`, or because the handle was dropped and the garbage was collected.
+A *handle* is one Python object for one file descriptor number, used through one task. Several tasks may share
+a file descriptor table, so several handles may exist for one open number. The number is closed when its last
+handle goes: explicitly with `close` or `invalidate`, or because the handle was dropped and the garbage was
+    collected.
 
-The table keeps one `_Entry` per open number which it knows, holding weak references to the handles. Rules that keep
-us from ever closing a number that has become somebody else's:
+The table keeps one `_Entry` per open number which it knows, holding weak references to the handles. Rules
+that keep us from ever closing a number that has become somebody else's:
 
-* An entry is removed from its table *before* the close is submitted. A call that opens something while the close is
-  on its way may be given the same number, and makes a fresh entry for it.
-* A handle that is dropped without being closed leaves an empty entry, which is appended to the table's garbage. System
-  calls cannot be made from a destructor; whoever can await closes the garbage with `gc_using_task`.
-* While a task changes its table (unshare, exec, exit) it makes no new handles: they would belong to either table.
+* An entry is removed from its table *before* the close is submitted. A call that opens something while the
+  close is on its way may be given the same number, and makes a fresh entry for it.
+* A handle that is dropped without being closed leaves an empty entry, which is appended to the table's
+  garbage. System calls cannot be made from a destructor; whoever can await closes the garbage with
+  `gc_using_task`.
+* While a task changes its table (unshare, exec, exit) it makes no new handles: they would belong to either
+  table.
 
-Inheritance. A table made by copying another (clone without CLONE.FILES) starts empty, because what was copied is known
-but not yet used; `inherit_fd` makes handles for copied numbers. Which numbers were copied is not recorded one by one,
-so that making a child does not take longer the more files are open. Instead events are numbered by one counter: opening
-a number, closing it, copying a table. A handle can be inherited if its entry is older than the copy, and the number
+Inheritance. A table made by copying another (clone without CLONE.FILES) starts empty, because what was copied
+is known but not yet used; `inherit_fd` makes handles for copied numbers. Which numbers were copied is not
+recorded one by one, so that making a child does not take longer the more files are open. Instead events are
+numbered by one counter: opening a number, closing it, copying a table. A handle can be inherited if its entry
+    is older than the copy, and the number
 was not closed in the copy since.
 """
 
@@ -30,7 +34,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import rsyscall.far
 import rsyscall.near
@@ -178,7 +182,7 @@ class FDTable(rsyscall.far.FDTable):
             self._first_closed.setdefault(entry.number, _next_serial())
 
     def _abandon(self, number: int) -> None:
-        """Make `number` garbage: it is open without a handle. Not if it has been opened again in the meantime."""
+        """Make `number` garbage: open without a handle. Not if it has been opened again meanwhile."""
         if number not in self._entries:
             entry = self._entries[number] = _Entry(self, number)
             self._garbage.append(entry)
@@ -218,9 +222,10 @@ class FDTable(rsyscall.far.FDTable):
     async def _close_fd(self, task: FileDescriptorTask[Any], fd: rsyscall.near.FileDescriptor) -> None:
         """Close a number whose entry has been removed; if the call was not made it becomes garbage again.
 
-        A hang-up leaves open whether the call was made. Then the process behind `task` is dead; if nobody shares the
-        table, nothing can be closed wrongly any more, and if somebody does, a descriptor that stays open for ever would
-        do more harm (a pipe never reaching its end) than one close too many, which normally is an EBADF.
+        A hang-up leaves open whether the call was made. Then the process behind `task` is dead; if nobody
+        shares the table, nothing can be closed wrongly any more, and if somebody does, a descriptor that
+        stays open for ever would do more harm (a pipe never reaching its end) than one close too many, which
+        normally is an EBADF.
         """
         try:
             await _close(task.sysif, fd)
@@ -248,8 +253,8 @@ class FDTable(rsyscall.far.FDTable):
     async def gc_using_task(self, task: FileDescriptorTask[Any], collect: bool = True) -> None:
         """Close every number of this table whose handles are all gone, through `task`.
 
-        If the process behind `task` turns out to be dead, what is left stays garbage for another task of the table; the
-        same happens when the caller is cancelled. A close that fails is logged.
+        If the process behind `task` turns out to be dead, what is left stays garbage for another task of the
+        table; the same happens when the caller is cancelled. A close that fails is logged.
 
         Args:
             task: a task in this table.
@@ -265,7 +270,8 @@ class FDTable(rsyscall.far.FDTable):
         done = 0
         try:
             if len(numbers) > 1 and not any(other is not task for other in self._usable_tasks()):
-                # In one submission; safe because a half-executed batch means that the table died with its only task.
+                # In one submission; safe because a half-executed batch means that the table died with its
+                # only task.
                 results = await task.sysif.syscalls([Syscall(SYS.close, number) for number in numbers])
                 done = len(numbers)
                 for number, result in zip(numbers, results, strict=True):
@@ -310,7 +316,7 @@ class _Borrow:
 
     __slots__ = ("_fd", "_task", "_temporary")
 
-    def __init__(self, fd: BaseFileDescriptor, task: FileDescriptorTask[Any]) -> None:
+    def __init__(self, fd: BaseFileDescriptor, task: rsyscall.far.Task) -> None:
         self._fd = fd
         self._task = task
         self._temporary: BaseFileDescriptor | None = None
@@ -320,7 +326,8 @@ class _Borrow:
         if fd.task is self._task:
             fd._validate()
         else:
-            self._temporary = fd.for_task(self._task)
+            # every task that shares a table of ours is one of ours; any other is rejected for its table
+            self._temporary = fd.for_task(cast("FileDescriptorTask[Any]", self._task))
         return fd.near
 
     def __exit__(
@@ -383,6 +390,17 @@ class BaseFileDescriptor:
         """Return whether no other handle exists for this number in this table."""
         return len(self._entry()) == 1
 
+    def _require_only_handle(self, action: str) -> _Entry:
+        """Raise SharedHandleError if another handle exists; `action` says what is not done then."""
+        entry = self._entry()
+        if len(entry) != 1:
+            raise SharedHandleError(
+                f"can't {action} {self}: {len(entry) - 1} other handles exist for it; "
+                "invalidate() drops just this one",
+                self,
+            )
+        return entry
+
     def _invalidate(self) -> bool:
         """Drop this handle without closing; return whether it was the last one.
 
@@ -432,17 +450,12 @@ class BaseFileDescriptor:
         If cancelled, the handle is invalid and the number is left as garbage.
         manpage: close(2)
         """
-        entry = self._entry()
-        if len(entry) != 1:
-            raise SharedHandleError(
-                f"can't close {self}: {len(entry) - 1} other handles exist for it; invalidate() drops just this one",
-                self,
-            )
+        entry = self._require_only_handle("close")
         self._invalidate()
         await entry.table._close_fd(self.task, self.near)
 
     def inherit(self, task: FileDescriptorTask[T_fd]) -> T_fd:
-        """Return a handle for the copy of this file descriptor in `task`; see `FileDescriptorTask.inherit_fd`."""
+        """Return a handle in `task` for what this one refers to; see `FileDescriptorTask.inherit_fd`."""
         return task.inherit_fd(self)
 
     def for_task(self, task: FileDescriptorTask[T_fd]) -> T_fd:
@@ -467,7 +480,7 @@ class BaseFileDescriptor:
             raise AssertionError(f"{moved} was just made, but {self} was the last handle")
         return moved
 
-    def borrow(self, task: FileDescriptorTask[Any]) -> _Borrow:
+    def borrow(self, task: rsyscall.far.Task) -> _Borrow:
         """Context manager giving the number for use in a system call of `task`.
 
         If `task` is another task than that of the handle, a second handle exists for the duration.
@@ -494,8 +507,8 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
     """The part of a task that owns file descriptor handles.
 
     Attributes:
-        manipulating_fd_table: the task is changing its table (unshare, exec, exit), so it can make no handles and is not
-            chosen to collect garbage.
+        manipulating_fd_table: the task is changing its table (unshare, exec, exit), so it can make no handles
+            and is not chosen to collect garbage.
     """
 
     fd_table: FDTable
@@ -510,7 +523,7 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
 
     @abc.abstractmethod
     def _file_descriptor_constructor(self, fd: rsyscall.near.FileDescriptor) -> T_fd:
-        """Return a new, untracked handle for the number; to be overridden to have handles of another class."""
+        """Return a new, untracked handle; to be overridden to have handles of another class."""
         raise NotImplementedError
 
     def _add_to_active_fd_table_tasks(self) -> None:
@@ -544,16 +557,18 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
     def make_fd_handle(self, fd: rsyscall.near.FileDescriptor) -> T_fd:
         """Take ownership of a number that was not known so far, and return a handle for it.
 
-        This is how the result of a system call becomes a handle. Nothing checks that the number is open or that nobody
-        else uses it. For a number which came from elsewhere, `enable_cloexec` is usually wanted too.
+        This is how the result of a system call becomes a handle. Nothing checks that the number is open or
+        that nobody else uses it. For a number which came from elsewhere, `enable_cloexec` is usually wanted
+        too.
 
         Raises:
             SharedHandleError: there are handles for this number.
             ManipulatingFDTableError: the task is changing its table.
         """
         entry = self.fd_table._entries.get(fd.number)
-        # An empty entry is garbage not collected yet. If the number comes from the kernel it was closed elsewhere and
-        # opened again, if from the user it is to be kept: either way it is owned by the new handle now.
+        # An empty entry is garbage not collected yet. If the number comes from the kernel it was closed
+        # elsewhere and opened again, if from the user it is to be kept: either way it is owned by the new
+        # handle now.
         if entry:
             raise SharedHandleError(f"{fd} of {self} is already tracked, by {len(entry)} handles", fd)
         return self._make_fd_handle_from_near(fd)
@@ -561,12 +576,14 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
     def inherit_fd(self, fd: BaseFileDescriptor) -> T_fd:
         """Return a handle, in this task, for what `fd` refers to.
 
-        That is possible if the two tasks share a table, or if this task's table is a copy of the one of `fd` made
-        when `fd` was open already. Inherit before closing the original: its validity is what says the number is right.
+        That is possible if the two tasks share a table, or if this task's table is a copy of the one of `fd`
+        made when `fd` was open already. Inherit before closing the original: its validity is what says the
+        number is right.
 
         Raises:
             InvalidHandleError: `fd` has been closed, invalidated or moved away.
-            FDTableMismatchError: `fd` was not there when this task's table was copied, or is closed here by now.
+            FDTableMismatchError: `fd` was not there when this task's table was copied, or is closed here by
+                now.
         """
         fd._validate()
         if fd.task.fd_table is not self.fd_table and not self.fd_table._can_inherit(fd):
@@ -591,7 +608,8 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
             await self.fd_table.run_gc()
 
     def _make_fresh_fd_table(self) -> FDTable:
-        """Move all handles of this task to a table of its own, after an exec or exit made it leave the old one.
+        """Move all handles of this task to a table of its own, after an exec or exit made it leave the old
+        one.
 
         The process makes no more calls, so the table has no task to collect garbage with.
 
@@ -611,9 +629,10 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
     async def unshare_files(self) -> None:
         """Give this task its own copy of the file descriptor table.
 
-        The handles of this task stay valid and keep their numbers. Numbers of the old table for which only this task had
-        handles are closed there, through another task which shares it. Everything else that was open in the old table
-        is copied by the kernel without anybody owning the copy; see `do_cloexec_except` of the thread layer.
+        The handles of this task stay valid and keep their numbers. Numbers of the old table for which only
+        this task had handles are closed there, through another task which shares it. Everything else that was
+        open in the old table is copied by the kernel without anybody owning the copy; see `do_cloexec_except`
+        of the thread layer.
 
         If the call fails, everything is as before.
 
@@ -630,8 +649,9 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         self._check_not_manipulating()
         old = self.fd_table
         fresh = FDTable(self.near_process.id, parent=old)
-        # The old references stay in the old table until the kernel has copied it: without them another task could
-        # collect and close a number before the copy is made. So every handle is in both tables during the call.
+        # The old references stay in the old table until the kernel has copied it: without them another task
+        # could collect and close a number before the copy is made. So every handle is in both tables during
+        # the call.
         refs = self._copy_handles(old, fresh)
         self.manipulating_fd_table = True
         self.fd_table = fresh
@@ -667,7 +687,7 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
 
 
 def _leave(table: FDTable, refs: Iterable[_HandleRef]) -> None:
-    """Remove references from a table that their handles are no longer in; numbers left without any become garbage."""
+    """Remove references from a table that their handles left; numbers without any become garbage."""
     for ref in refs:
         entry = ref.entry
         entry.discard(ref)
@@ -676,7 +696,7 @@ def _leave(table: FDTable, refs: Iterable[_HandleRef]) -> None:
 
 
 def _take_back(table: FDTable, refs: Iterable[_HandleRef]) -> None:
-    """Make the references in `table` those of their handles again, after they had been copied to another table."""
+    """Undo `_copy_handles`: make the references in `table` those of their handles again."""
     for ref in refs:
         entry = ref.entry
         handle = ref()

@@ -1,8 +1,9 @@
 """Typed, owned pointers to memory in some address space.
 
-A pointer owns an allocation. Operations that change what is known about the memory *consume* the pointer: it becomes
-invalid, and new pointers are returned which own the allocation (or the parts of it) instead. So a buffer given to
-`read` comes back as the part that was filled and the part that was not, and there is never doubt about which is which.
+A pointer owns an allocation. Operations that change what is known about the memory *consume* the pointer: it
+becomes invalid, and new pointers are returned which own the allocation (or the parts of it) instead. So a
+buffer given to `read` comes back as the part that was filled and the part that was not, and there is never
+doubt about which is which.
 
 Subclasses say what is in the memory:
 
@@ -11,15 +12,16 @@ Subclasses say what is in the memory:
 * `LinearPointer`: the same, where reading the value creates resources, so it must be read exactly once;
 * `WrittenPointer`: a value that we know.
 
-A system call takes the address with `borrow`, which pins the memory: when a pointer is freed while a call uses it (by
-another coroutine, say), the pointer becomes invalid at once, but the memory is given back only after the call.
+A system call takes the address with `borrow`, which pins the memory: when a pointer is freed while a call
+uses it (by another coroutine, say), the pointer becomes invalid at once, but the memory is given back only
+after the call.
 """
 
 from __future__ import annotations
 
 import logging
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import rsyscall.near
 from rsyscall.far import AddressSpaceMismatchError
@@ -152,7 +154,7 @@ class Pointer(Generic[T]):
 
     @property
     def near(self) -> rsyscall.near.Address:
-        """The address, good in the address space of the mapping's task; UseAfterFreeError if freed or consumed."""
+        """The address, in the address space of the mapping's task; UseAfterFreeError if invalid."""
         if not self.valid:
             self._validate()
         # asked for each time, because it says whether the allocation is still there
@@ -167,13 +169,14 @@ class Pointer(Generic[T]):
         return self.allocation.size()
 
     def check_address_space(self, task: rsyscall.far.Task) -> None:
-        """Raise AddressSpaceMismatchError(task's, ours) unless `task` has the address space that the memory is in."""
+        """Raise AddressSpaceMismatchError(task's, ours) unless `task` has our address space."""
         ours = self.mapping.task.address_space
         if task.address_space is not ours:
             raise AddressSpaceMismatchError(task.address_space, ours)
 
     def borrow(self, task: rsyscall.far.Task) -> _Borrow:
-        """Context manager giving the address for use in a system call of `task`; the memory stays until it is left.
+        """Context manager giving the address for use in a system call of `task`; the memory stays until it is
+        left.
 
         Raises (on entry):
             UseAfterFreeError: this pointer was freed or consumed.
@@ -270,12 +273,13 @@ class Pointer(Generic[T]):
         return self._make(left, pinned_by), self._make(right, pinned_by)
 
     def readable_split(self, size: int) -> tuple[ReadablePointer[T], Pointer[T]]:
-        """Return pointers to the first `size` bytes, which the kernel has filled, and to the rest. Consumes this pointer."""
+        """Split, where the kernel has filled the first `size` bytes. Consumes this pointer."""
         left, right = self.split(size)
         return left._readable(), right
 
     def merge(self, ptr: Pointer[T]) -> Pointer[T]:
-        """Join with `ptr`, which must begin where this pointer ends, in the same piece of memory. Consumes both.
+        """Join with `ptr`, which must begin where this pointer ends, in the same piece of memory. Consumes
+        both.
 
         Raises:
             PointerMergeError: they are not neighbours in this order; both stay valid.
@@ -306,7 +310,8 @@ class Pointer(Generic[T]):
         return NotImplemented
 
     def split_from_end(self, size: int, alignment: int) -> tuple[Pointer[T], Pointer[T]]:
-        """Split so that the second part begins at an aligned address and holds at least `size` bytes. Consumes this pointer.
+        """Split so that the second part begins at an aligned address and holds at least `size` bytes.
+        Consumes this pointer.
 
         Args:
             size: bytes; as few more as the alignment demands are split off.
@@ -379,14 +384,13 @@ class Pointer(Generic[T]):
     def _with_mapping(self: T_pointer, mapping: MemoryMapping) -> T_pointer:
         """Look at the same memory through another mapping of the same file. Consumes this pointer.
 
-        Every subclass overrides this, to return its own kind. (The allocation is an offset into the file's mapping, so
-        the two mappings may be at different addresses, or the same one seen from different tasks.)
+        Every subclass overrides this, to return its own kind. (The allocation is an offset into the
+        mapping; so the two may be at different addresses, or the same one seen from different tasks.)
         """
         if type(self) is not Pointer:
             raise NotImplementedError(f"{type(self).__name__} does not override _with_mapping")
         self._check_same_file(mapping)
-        new: T_pointer = self._make(self.allocation, self._consume(), mapping)
-        return new
+        return cast(T_pointer, self._make(self.allocation, self._consume(), mapping))
 
     def _check_same_file(self, mapping: MemoryMapping) -> None:
         self._validate()
@@ -428,7 +432,8 @@ class ReadablePointer(Pointer[T]):
 class LinearPointer(ReadablePointer[T]):
     """Memory that the kernel has put a `T` into, where `T` contains resources such as file descriptors.
 
-    It must be read exactly once: reading twice would make two owners for the resources, and never reading it leaks them,
+    It must be read exactly once: reading twice would make two owners for the resources, and never reading it
+        leaks them,
     which is logged as an error.
 
     Attributes:
@@ -494,8 +499,8 @@ class LinearPointer(ReadablePointer[T]):
 class WrittenPointer(Pointer[T_co]):  # type: ignore[type-var]  # see below
     """Memory that holds a value which we know. Also given as an argument where a system call reads memory.
 
-    It is covariant although `Pointer` is not: the value is there and does not change. Writing another value consumes
-    the object and gives a new one of the type of what was written.
+    It is covariant although `Pointer` is not: the value is there and does not change. Writing another value
+    consumes the object and gives a new one of the type of what was written.
 
     Args:
         mapping, transport, serializer, allocation, typ: as for `Pointer`.
@@ -510,7 +515,7 @@ class WrittenPointer(Pointer[T_co]):  # type: ignore[type-var]  # see below
         self,
         mapping: MemoryMapping,
         transport: MemoryGateway,
-        value: T_co,  # type: ignore[misc]  # constructors may take covariant arguments
+        value: T_co,
         serializer: Serializer[T_co],
         allocation: AllocationInterface,
         typ: type[T_co],
@@ -533,7 +538,7 @@ class WrittenPointer(Pointer[T_co]):  # type: ignore[type-var]  # see below
 
 
 class _Pin:
-    """Keeps memory from being given back while bytes are moved; unlike a borrow, for no task in particular."""
+    """Keeps memory from being given back while bytes are moved; a borrow for no particular task."""
 
     __slots__ = ("_pointer",)
 

@@ -1,78 +1,356 @@
-"""The assembled `FileDescriptor` and `Task`. (Provisional: takes the mixins of whatever header modules exist so far.)"""
-# ruff: noqa
-# mypy: ignore-errors
+"""The assembled `FileDescriptor` and `Task`: every call that the header modules define, and those that change
+what
+a task is: unshare, exec and exit.
+
+Nothing that this module imports may import it, except while type checking.
+"""
 
 from __future__ import annotations
 
-import importlib
+import os
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
 
 import rsyscall.far
 import rsyscall.near
+from rsyscall.fcntl import AT, FD, F, FcntlFileDescriptor
 from rsyscall.handle.fd import BaseFileDescriptor, FDTable, FileDescriptorTask
+from rsyscall.handle.pointer import WrittenPointer
+from rsyscall.handle.process import ChildProcess, Process, ProcessTask
+from rsyscall.linux.dirent import GetdentsFileDescriptor
+from rsyscall.linux.futex import FutexTask
+from rsyscall.linux.memfd import MemfdTask
+from rsyscall.near import UnusableSyscallInterface
+from rsyscall.path import Path
+from rsyscall.sched import CLONE, SchedTask, _unshare
+from rsyscall.signal import SignalTask
+from rsyscall.sys.epoll import EpollFileDescriptor, EpollTask
+from rsyscall.sys.eventfd import EventfdTask, EventFileDescriptor
+from rsyscall.sys.ioctl import IoctlFileDescriptor
+from rsyscall.sys.mman import MappableFileDescriptor, MemoryMappingTask
+from rsyscall.sys.mount import MountTask
+from rsyscall.sys.prctl import PrctlTask
+from rsyscall.sys.signalfd import SignalfdTask, SignalFileDescriptor
+from rsyscall.sys.socket import SocketFileDescriptor, SocketTask
+from rsyscall.sys.stat import StatFileDescriptor
+from rsyscall.sys.timerfd import TimerfdTask, TimerFileDescriptor
+from rsyscall.sys.uio import UioFileDescriptor
+from rsyscall.sys.utsname import UtsnameTask
+from rsyscall.unistd import FSFileDescriptor, FSTask
+from rsyscall.unistd.credentials import CredentialsTask
+from rsyscall.unistd.cwd import CWDTask
+from rsyscall.unistd.exec import ArgList, _execve, _execveat, _exit
+from rsyscall.unistd.io import IOFileDescriptor, SeekableFileDescriptor
+from rsyscall.unistd.pipe import PipeTask
 
-_PARTS = [
-    ("rsyscall.sys.eventfd", "EventFileDescriptor", "EventfdTask"),
-    ("rsyscall.sys.timerfd", "TimerFileDescriptor", "TimerfdTask"),
-    ("rsyscall.sys.epoll", "EpollFileDescriptor", "EpollTask"),
-    ("rsyscall.sys.signalfd", "SignalFileDescriptor", "SignalfdTask"),
-    ("rsyscall.linux.memfd", None, "MemfdTask"),
-    ("rsyscall.sys.ioctl", "IoctlFileDescriptor", None),
-    ("rsyscall.linux.dirent", "GetdentsFileDescriptor", None),
-    ("rsyscall.sys.uio", "UioFileDescriptor", None),
-    ("rsyscall.unistd.io", "SeekableFileDescriptor", None),
-    ("rsyscall.unistd", "SeekableFileDescriptor", None),
-    ("rsyscall.unistd.io", "IOFileDescriptor", None),
-    ("rsyscall.unistd", "FSFileDescriptor", "FSTask"),
-    ("rsyscall.sys.socket", "SocketFileDescriptor", "SocketTask"),
-    ("rsyscall.unistd.pipe", None, "PipeTask"),
-    ("rsyscall.sys.mman", "MappableFileDescriptor", "MemoryMappingTask"),
-    ("rsyscall.sys.stat", "StatFileDescriptor", None),
-    ("rsyscall.fcntl", "FcntlFileDescriptor", None),
-    ("rsyscall.unistd.cwd", None, "CWDTask"),
-    ("rsyscall.handle.fd", "BaseFileDescriptor", "FileDescriptorTask"),
-    ("rsyscall.sys.prctl", None, "PrctlTask"),
-    ("rsyscall.sys.mount", None, "MountTask"),
-    ("rsyscall.unistd.credentials", None, "CredentialsTask"),
-    ("rsyscall.handle.process", None, "ProcessTask"),
-    ("rsyscall.sched", None, "SchedTask"),
-    ("rsyscall.linux.futex", None, "FutexTask"),
-    ("rsyscall.signal", None, "SignalTask"),
-]
-_fd_bases = []
-_task_bases = []
-for _module, _fd, _task in _PARTS:
-    try:
-        _m = importlib.import_module(_module)
-    except ModuleNotFoundError:
-        continue
-    for _name, _bases in ((_fd, _fd_bases), (_task, _task_bases)):
-        if _name and hasattr(_m, _name) and getattr(_m, _name) not in _bases:
-            _bases.append(getattr(_m, _name))
+if TYPE_CHECKING:
+    from rsyscall.command import Command
+
+__all__ = ["FileDescriptor", "Task"]
+
+T_self = TypeVar("T_self", bound="FileDescriptor")
+
+_Path = WrittenPointer[str | os.PathLike[str]]
 
 
-class FileDescriptor(*_fd_bases):
+class FileDescriptor(
+    EventFileDescriptor,
+    TimerFileDescriptor,
+    EpollFileDescriptor,
+    # inotify goes here
+    SignalFileDescriptor,
+    IoctlFileDescriptor,
+    GetdentsFileDescriptor,
+    UioFileDescriptor,
+    SeekableFileDescriptor,
+    IOFileDescriptor,
+    FSFileDescriptor,
+    SocketFileDescriptor,
+    MappableFileDescriptor,
+    StatFileDescriptor,
+    FcntlFileDescriptor,
+    BaseFileDescriptor,
+):
+    """A file descriptor, with all the calls that take one. Which of them work depends on what it is open for.
+
+    As an asynchronous context manager it is closed on exit (if it is still valid, and unless there are other
+    handles).
+
+    Args:
+        task: the task that calls are made in.
+        near: the number, in the file descriptor table of the task.
+        valid: whether the handle still owns the number.
+    """
+
     __slots__ = ()
 
-    async def __aenter__(self):
+    task: Task
+
+    def as_proc_path(self) -> Path:
+        """Return `/proc/<pid>/fd/<number>`, by which others can open the same file.
+
+        It means this file only in a proc file system of the process id namespace which the id of our task is
+        from.
+        """
+        return self.task.process.as_proc_path() / "fd" / str(self.near.number)
+
+    async def disable_cloexec(self) -> None:
+        """Let programs that this process executes have the file descriptor.
+
+        This must be the only handle. If other tasks share the table, what they execute gets it too.
+
+        manpage: fcntl(2)
+        """
+        self._require_only_handle("disable close-on-exec of")
+        await self.fcntl(F.SETFD, 0)
+
+    async def enable_cloexec(self) -> None:
+        """Close the file descriptor when a program is executed. Files that we open are like this from the
+        start.
+
+        manpage: fcntl(2)
+        """
+        await self.fcntl(F.SETFD, FD.CLOEXEC)
+
+    async def as_argument(self) -> int:
+        """Do `disable_cloexec` and return the number, to be told to the program that gets it."""
+        await self.disable_cloexec()
+        return int(self.near)
+
+    async def __aenter__(self: T_self) -> T_self:
         return self
 
-    async def __aexit__(self, *args):
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         await self.invalidate()
 
 
-class Task(*_task_bases):
-    def __init__(self, process, fd_table, address_space, pidns, mountns=None):
-        self.process = process
-        self.parent_task = None
-        rsyscall.far.Task.__init__(
-            self,
-            rsyscall.near.UnusableSyscallInterface(),
-            getattr(process, "near", process),
-            fd_table,
-            address_space,
-            pidns,
-            mountns,
+class Task(
+    EventfdTask[FileDescriptor],
+    TimerfdTask[FileDescriptor],
+    EpollTask[FileDescriptor],
+    # inotify goes here
+    SignalfdTask[FileDescriptor],
+    MemfdTask[FileDescriptor],
+    FSTask[FileDescriptor],
+    SocketTask[FileDescriptor],
+    PipeTask,
+    MemoryMappingTask,
+    CWDTask,
+    FileDescriptorTask[FileDescriptor],
+    # capability goes here
+    PrctlTask,
+    MountTask,
+    CredentialsTask,
+    UtsnameTask,
+    ProcessTask,
+    SchedTask,
+    # resource goes here
+    FutexTask,
+    SignalTask,
+    rsyscall.far.Task,
+):
+    """A process as a place to make system calls: all the calls that are not about a particular file
+    descriptor.
+
+    It starts unusable: whoever constructs it assigns `sysif` afterwards.
+
+    Args:
+        process: the process: its id, or, if it is a child of another task of ours, the handle for that.
+        fd_table: its file descriptor table.
+        address_space: its memory.
+        pidns: the process id namespace of its id.
+        mountns: its mount namespace; a fresh one if not given.
+    """
+
+    def __init__(
+        self,
+        process: rsyscall.near.Process | Process,
+        fd_table: FDTable,
+        address_space: rsyscall.far.AddressSpace,
+        pidns: rsyscall.far.PidNamespace,
+        mountns: rsyscall.far.MountNamespace | None = None,
+    ) -> None:
+        ProcessTask.__init__(
+            self, UnusableSyscallInterface(), process, fd_table, address_space, pidns, mountns
         )
 
-    def _file_descriptor_constructor(self, fd):
+    def _file_descriptor_constructor(self, fd: rsyscall.near.FileDescriptor) -> FileDescriptor:
         return FileDescriptor(self, fd, True)
+
+    def _make_fresh_address_space(self) -> None:
+        """Record that the process has memory of its own now."""
+        self.address_space = rsyscall.far.AddressSpace(self.near_process.id)
+
+    def _make_fresh_mount_namespace(self) -> None:
+        """Record that the process has a mount namespace of its own now."""
+        self.mountns = rsyscall.far.MountNamespace(self.near_process.id)
+
+    async def unshare(self, flags: CLONE) -> None:
+        """Stop sharing things with other processes, or make new namespaces and enter them.
+
+        `CLONE.FILES` is what `unshare_files` does, and is done first. After `CLONE.NEWNS` paths may mean
+        something else than for other tasks. `CLONE.NEWPID` is discouraged: the namespace is one for future
+        children, and which of the two namespaces an id belongs to is not tracked; make a child with
+        `CLONE.NEWPID` instead.
+
+        If the call fails, everything is as before, except that the files may be unshared.
+
+        Raises:
+            OSError: EPERM, EINVAL and others.
+
+        manpage: unshare(2)
+        """
+        if flags & CLONE.FILES:
+            await self.unshare_files()
+            flags &= ~CLONE.FILES
+        if not flags:
+            return
+        before = self.mountns
+        if flags & CLONE.NEWNS:
+            # Before the call: what runs at the same time must not take the old namespace for ours once it is
+            # done.
+            self._make_fresh_mount_namespace()
+        try:
+            await _unshare(self.sysif, flags)
+        except BaseException:
+            self.mountns = before
+            raise
+
+    async def setns_user(self, fd: FileDescriptor) -> None:
+        """Enter a user namespace: `unshare(CLONE.FS)`, which the kernel demands, then `setns(fd,
+        CLONE.NEWUSER)`.
+
+        manpage: setns(2)
+        """
+        await self.unshare(CLONE.FS)
+        await self.setns(fd, CLONE.NEWUSER)
+
+    async def execve(
+        self,
+        filename: _Path,
+        argv: WrittenPointer[ArgList],
+        envp: WrittenPointer[ArgList],
+        command: Command | None = None,
+    ) -> None:
+        """Execute a program. When it succeeds, this task and its handles cannot be used any more.
+
+        The file descriptor table and the address space of the task are its own from then on, and its
+        interface is closed. If it fails, the task stays as usable as it was.
+
+        Args:
+            filename: file to execute.
+            argv: arguments, the first of which is the name the program is called by.
+            envp: environment, as strings `NAME=value`.
+            command: the same for people to read; recorded in our `ChildProcess`.
+
+        Raises:
+            OSError: the program could not be executed; `filename` is the path.
+            SyscallSendError: the process was dead already.
+
+        manpage: execve(2)
+        """
+        self._check_not_manipulating()
+        with ExitStack() as stack:
+            filename_address = stack.enter_context(filename.borrow(self))
+            argv_address, envp_address = self._borrow_arguments(stack, argv, envp)
+            self.manipulating_fd_table = True
+            try:
+                await _execve(self.sysif, filename_address, argv_address, envp_address)
+            except OSError as exn:
+                exn.filename = filename.value
+                raise
+            finally:
+                self.manipulating_fd_table = False
+        self._did_exec(command)
+        await self.sysif.close_interface()
+
+    async def execveat(
+        self,
+        fd: FileDescriptor | None,
+        pathname: _Path,
+        argv: WrittenPointer[ArgList],
+        envp: WrittenPointer[ArgList],
+        flags: AT = AT.NONE,
+        command: Command | None = None,
+    ) -> None:
+        """Execute a program, as `execve` does, that is found by way of a file descriptor.
+
+        Args:
+            fd: the directory that `pathname` is relative to, or, with `AT.EMPTY_PATH` and an empty path, the
+                file itself; None for the current directory.
+            pathname: file to execute.
+            argv, envp, command: as for `execve`.
+            flags: `AT.EMPTY_PATH`, `AT.SYMLINK_NOFOLLOW`.
+
+        Raises:
+            OSError: the program could not be executed; `filename` is (fd, path).
+            SyscallSendError: the process was dead already.
+
+        manpage: execveat(2)
+        """
+        self._check_not_manipulating()
+        with ExitStack() as stack:
+            near_fd = None if fd is None else stack.enter_context(fd.borrow(self))
+            pathname_address = stack.enter_context(pathname.borrow(self))
+            argv_address, envp_address = self._borrow_arguments(stack, argv, envp)
+            self.manipulating_fd_table = True
+            try:
+                await _execveat(self.sysif, near_fd, pathname_address, argv_address, envp_address, flags)
+            except OSError as exn:
+                exn.filename = (fd, pathname.value)
+                raise
+            finally:
+                self.manipulating_fd_table = False
+        self._did_exec(command)
+        await self.sysif.close_interface()
+
+    def _borrow_arguments(
+        self, stack: ExitStack, argv: WrittenPointer[ArgList], envp: WrittenPointer[ArgList]
+    ) -> tuple[rsyscall.near.Address, rsyscall.near.Address]:
+        """Borrow the lists and every string in them; return the addresses of the lists."""
+        addresses = stack.enter_context(argv.borrow(self)), stack.enter_context(envp.borrow(self))
+        for strings in (argv.value, envp.value):
+            for string in strings:
+                stack.enter_context(string.borrow(self))
+        return addresses
+
+    def _did_exec(self, command: Command | None) -> None:
+        """Record that the process has executed a program: nothing is shared with it any more.
+
+        For whoever learns of a successful exec in another way than by making the call.
+        """
+        self._make_fresh_fd_table()
+        self._make_fresh_address_space()
+        if isinstance(self.process, ChildProcess):
+            self.process.did_exec(command)
+
+    async def exit(self, status: int) -> None:
+        """End the process. When it succeeds, this task and its handles cannot be used any more.
+
+        Args:
+            status: exit status, 0 to 255.
+
+        Raises:
+            SyscallSendError: the process was dead already.
+
+        manpage: _exit(2)
+        """
+        self._check_not_manipulating()
+        self.manipulating_fd_table = True
+        try:
+            await _exit(self.sysif, status)
+        finally:
+            self.manipulating_fd_table = False
+        self._did_exit()
+        await self.sysif.close_interface()
+
+    def _did_exit(self) -> None:
+        """Record that the process is gone; what it shared is left to the other tasks."""
+        self._make_fresh_fd_table()
+        self._make_fresh_address_space()

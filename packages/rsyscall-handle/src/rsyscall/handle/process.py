@@ -1,0 +1,533 @@
+"""Handles for processes.
+
+A process id can be given to another process as soon as the first one is gone. For a child of ours it cannot:
+a dead child keeps its id until we *reap* it, by waiting for it. So everything that is done to a child by its
+id must be kept apart from reaping it, which is what `ChildProcess.borrow` is for; and once it has been
+reaped, nothing is ever done with the id again.
+
+Reaping takes two steps, since the kernel writes what it found to memory: the call itself, after which the
+    child may be
+gone, and reading the memory, which may take its time or be cancelled. In between the child has an unread
+siginfo, and is not touched.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import rsyscall.far
+import rsyscall.near
+from rsyscall.far import NamespaceMismatchError
+from rsyscall.handle.pointer import Pointer, WrittenPointer
+from rsyscall.linux.futex import FutexNode
+from rsyscall.near import SYS
+from rsyscall.path import Path
+from rsyscall.sched import CLONE, Stack, _clone
+from rsyscall.signal import SIG, Siginfo, _kill, _pidfd_send_signal
+from rsyscall.sys.wait import ChildState, W, _waitid
+
+if TYPE_CHECKING:
+    from rsyscall.command import Command
+    from rsyscall.handle.fd import BaseFileDescriptor
+    from rsyscall.near import SyscallInterface
+
+__all__ = ["ChildProcess", "DeadProcessError", "Process", "ProcessInUseError", "ProcessTask", "ThreadProcess"]
+
+# <linux/resource.h>
+_PRIO_PROCESS = 0
+
+
+class DeadProcessError(Exception):
+    """A child was used after it had been reaped; its id may belong to somebody else now."""
+
+
+class ProcessInUseError(Exception):
+    """A child cannot be used because something else is being done to it, or its siginfo has not been read."""
+
+
+class Process:
+    """Some process, which need not be ours: its id may be given to another process at any time.
+
+    Compares equal to another `Process` with the same task and id.
+
+    Args:
+        task: the task that calls are made in.
+        near: the id, in the process id namespace of the task.
+    """
+
+    task: rsyscall.far.Task
+    near: rsyscall.near.Process
+
+    def __init__(self, task: rsyscall.far.Task, near: rsyscall.near.Process) -> None:
+        self.task = task
+        self.near = near
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not Process or type(other) is not Process:
+            return self is other
+        return self.task is other.task and self.near == other.near
+
+    def __hash__(self) -> int:
+        return hash(self.near)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({getattr(self, 'task', None)}, {getattr(self, 'near', None)})"
+
+    def as_proc_path(self) -> Path:
+        """Return the directory of this process, in a proc file system of the task's pid namespace."""
+        return Path(f"/proc/{self.near.id}")
+
+    def _as_process_group(self) -> rsyscall.near.ProcessGroup:
+        """The group that this process leads, if it leads one."""
+        return rsyscall.near.ProcessGroup(self.near.id)
+
+    async def kill(self, sig: SIG | int) -> None:
+        """Send a signal to whatever process has the id.
+
+        manpage: kill(2)
+        """
+        await _kill(self.task.sysif, self.near, sig)
+
+    async def killpg(self, sig: SIG | int) -> None:
+        """Send a signal to all processes of the process group with the same number.
+
+        manpage: kill(2)
+        """
+        await _kill(self.task.sysif, self._as_process_group(), sig)
+
+    async def getpgid(self) -> rsyscall.near.ProcessGroup:
+        """Return the process group which the process is in.
+
+        manpage: getpgid(2)
+        """
+        return await _getpgid(self.task.sysif, self.near)
+
+    async def setpriority(self, prio: int) -> None:
+        """Set the nice value.
+
+        Args:
+            prio: -20 (gets most of the CPU) to 19; lowering it needs privileges.
+
+        manpage: setpriority(2)
+        """
+        try:
+            await self.task.sysif.syscall(SYS.setpriority, _PRIO_PROCESS, self.near, prio)
+        except OSError as exn:
+            exn.filename = self.near
+            raise
+
+    async def getpriority(self) -> int:
+        """Return the priority as the kernel reports it, which is 20 minus the nice value: 1 to 40.
+
+        manpage: getpriority(2)
+        """
+        try:
+            return await self.task.sysif.syscall(SYS.getpriority, _PRIO_PROCESS, self.near)
+        except OSError as exn:
+            exn.filename = self.near
+            raise
+
+
+class _ChildBorrow:
+    """Context manager of `ChildProcess.borrow`."""
+
+    __slots__ = ("_child",)
+
+    def __init__(self, child: ChildProcess) -> None:
+        self._child = child
+
+    def __enter__(self) -> None:
+        child = self._child
+        child._check_usable()
+        if child.in_use:
+            raise ProcessInUseError(f"{child} is in use by another call")
+        child.in_use = True
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._child.in_use = False
+
+
+class ChildProcess(Process):
+    """A child of the process behind `task`, which nobody else reaps. Compared by identity.
+
+    With a pidfd, signals and waits go through that, so that they could not hit another process even if
+    somebody else did reap the child; and `kill` can be used while a wait is going on.
+
+    Args:
+        task: the task that calls are made in; the parent of the child.
+        near: the id, in the process id namespace of the task.
+        alive: False for a child that has been reaped.
+        pidfd: a handle of `task` for a pidfd of the child; owned by whoever passes it.
+
+    Attributes:
+        death_state: how it died, once that is known.
+        unread_siginfo: where `waitid` has stored what it found, until that is read.
+        in_use: whether a call about the child is going on.
+        command: what it has executed, if we know.
+    """
+
+    def __init__(
+        self,
+        task: rsyscall.far.Task,
+        near: rsyscall.near.Process,
+        alive: bool = True,
+        pidfd: BaseFileDescriptor | None = None,
+    ) -> None:
+        super().__init__(task, near)
+        self.pidfd = pidfd
+        self.death_state: ChildState | None = None
+        self.unread_siginfo: Pointer[Siginfo] | None = None
+        self.in_use = False
+        self.command: Command | None = None
+        self._reaped = not alive
+        # whether the child stays a zombie although its death will be found in unread_siginfo
+        self._unread_left_waitable = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether the child has not been reaped, as far as we know; it may have died."""
+        return not self._reaped
+
+    def mark_dead(self, state: ChildState) -> None:
+        """Record that the child has been reaped. Nothing is done with its id from now on."""
+        self._reaped = True
+        self.death_state = state
+
+    def did_exec(self, command: Command | None) -> ChildProcess:
+        """Record that the child has executed another program; return the child."""
+        self.command = command
+        return self
+
+    def _check_usable(self) -> None:
+        if self._reaped:
+            how = "has been reaped" if self.death_state is None else self.death_state.describe()
+            raise DeadProcessError(f"{self} is dead: it {how}")
+        if self.unread_siginfo is not None:
+            raise ProcessInUseError(f"{self} has an unread siginfo buffer, which may say that it is dead")
+
+    def borrow(self) -> _ChildBorrow:
+        """Context manager to use the id of the child: it is not reaped, and nothing else is done to it,
+        meanwhile.
+
+        Raises (on entry):
+            DeadProcessError: the child has been reaped.
+            ProcessInUseError: another borrow is going on, or there is an unread siginfo.
+        """
+        return _ChildBorrow(self)
+
+    async def kill(self, sig: SIG | int) -> None:
+        """Send a signal to the child.
+
+        Raises:
+            DeadProcessError, ProcessInUseError: see `borrow`; with a pidfd the child may be in use.
+
+        manpage: kill(2), pidfd_send_signal(2)
+        """
+        if self.pidfd is not None:
+            self._check_usable()
+            with self.pidfd.borrow(self.task) as pidfd:
+                try:
+                    await _pidfd_send_signal(self.task.sysif, pidfd, sig)
+                except OSError as exn:
+                    exn.filename = self.near
+                    raise
+            return
+        with self.borrow():
+            await super().kill(sig)
+
+    async def killpg(self, sig: SIG | int) -> None:
+        """Send a signal to the process group that the child leads.
+
+        The child itself must be in that group: otherwise the number could belong to a group of strangers, and
+            nothing
+        here finds that out.
+
+        Raises:
+            DeadProcessError, ProcessInUseError: see `borrow`.
+
+        manpage: kill(2)
+        """
+        with self.borrow():
+            await super().killpg(sig)
+
+    async def getpgid(self) -> rsyscall.near.ProcessGroup:
+        """Return the process group which the child is in. Raises like `borrow`.
+
+        manpage: getpgid(2)
+        """
+        with self.borrow():
+            return await super().getpgid()
+
+    async def setpgid(self, pgid: ChildProcess | None) -> None:
+        """Move the child into another process group. Possible until it executes a program.
+
+        Args:
+            pgid: the leader of the group; None, or the child itself, to make it the leader of a new one.
+
+        Raises:
+            NamespaceMismatchError: the leader's id is from another process id namespace.
+            DeadProcessError, ProcessInUseError: see `borrow`; for the leader, too.
+
+        manpage: setpgid(2)
+        """
+        with self.borrow():
+            if pgid is None or pgid is self:
+                await _setpgid(self.task.sysif, self.near, None)
+                return
+            if pgid.task.pidns is not self.task.pidns:
+                raise NamespaceMismatchError(pgid.task.pidns, self.task.pidns)
+            with pgid.borrow():
+                await _setpgid(self.task.sysif, self.near, pgid._as_process_group())
+
+    async def waitid(
+        self, options: W, infop: Pointer[Siginfo], *, rusage: Pointer[Siginfo] | None = None
+    ) -> None:
+        """Wait until something happens to the child. What it is must be read with `read_siginfo`.
+
+        Args:
+            options: which kinds of events to wait for. With `W.NOHANG` the call returns at once; otherwise it
+                blocks the process behind the task, so that nothing else can be done in it.
+            infop: where to store what happened. It is kept as `unread_siginfo` and must stay valid until it
+                is read.
+            rusage: where to store the resource usage (a `struct rusage`).
+
+        Raises:
+            ChildProcessError: somebody else has reaped the child.
+            DeadProcessError, ProcessInUseError: see `borrow`.
+
+        manpage: waitid(2)
+        """
+        pidfd = self.pidfd
+        with ExitStack() as stack:
+            stack.enter_context(self.borrow())
+            infop_address = stack.enter_context(infop.borrow(self.task))
+            rusage_address = self.task._borrow_optional(stack, rusage)
+            try:
+                await _waitid(
+                    self.task.sysif,
+                    self.near if pidfd is None else stack.enter_context(pidfd.borrow(self.task)),
+                    infop_address,
+                    options,
+                    rusage_address,
+                )
+            except ChildProcessError as exn:
+                exn.filename = self.near
+                raise
+            # Nothing may come between the call and this: the child may have been reaped.
+            self.unread_siginfo = infop
+            self._unread_left_waitable = bool(options & W.NOWAIT)
+
+    def parse_waitid_siginfo(self, siginfo: Siginfo) -> ChildState | None:
+        """Return what `waitid` has reported, recording it if the child died; None if nothing happened."""
+        # With NOHANG and nothing to report the kernel stores zeros.
+        if siginfo.pid == 0:
+            return None
+        state = ChildState.make_from_siginfo(siginfo)
+        if state.died() and not self._unread_left_waitable:
+            self.mark_dead(state)
+        return state
+
+    async def read_siginfo(self) -> ChildState | None:
+        """Return what the last `waitid` found, or None if it found nothing. To be called once after each
+        `waitid`.
+
+        If cancelled, the siginfo stays unread.
+        """
+        infop = self.unread_siginfo
+        if infop is None:
+            raise ValueError(f"{self} has no siginfo to read; waitid comes first")
+        siginfo = await infop.read()
+        if self.unread_siginfo is not infop:
+            raise ProcessInUseError(f"the siginfo of {self} was read twice at the same time")
+        self.unread_siginfo = None
+        return self.parse_waitid_siginfo(siginfo)
+
+    async def read_state_change(self) -> ChildState:
+        """Return what the last `waitid`, one without `W.NOHANG`, found."""
+        state = await self.read_siginfo()
+        if state is None:
+            raise ValueError(f"the siginfo of {self} says that nothing happened")
+        return state
+
+
+class ThreadProcess(ChildProcess):
+    """A child that was made by `clone` and shares our memory. It owns the memory that it runs in.
+
+    Args:
+        task, near, pidfd: as for `ChildProcess`.
+        used_stack: its stack.
+        stack_data: what was on the stack at the beginning.
+        ctid: the futex that the kernel clears when the child leaves our memory.
+        tls: its thread-local storage.
+    """
+
+    def __init__(
+        self,
+        task: rsyscall.far.Task,
+        near: rsyscall.near.Process,
+        used_stack: Pointer[Stack[Any]],
+        stack_data: Stack[Any],
+        ctid: Pointer[FutexNode] | None,
+        tls: Pointer[Any] | None,
+        pidfd: BaseFileDescriptor | None = None,
+    ) -> None:
+        super().__init__(task, near, pidfd=pidfd)
+        self.used_stack = used_stack
+        self.stack_data: Stack[Any] | None = stack_data
+        self.ctid = ctid
+        self.tls = tls
+
+    def free_everything(self) -> None:
+        """Give back the memory of the child, which must have left our address space by exec or exit."""
+        if self.used_stack.valid:
+            self.used_stack.free()
+        self.stack_data = None
+        if self.ctid is not None and self.ctid.valid:
+            self.ctid.free()
+        if self.tls is not None and self.tls.valid:
+            self.tls.free()
+
+    def mark_dead(self, state: ChildState) -> None:
+        """Record that the child has been reaped, and give back its memory."""
+        super().mark_dead(state)
+        self.free_everything()
+
+    def did_exec(self, command: Command | None) -> ChildProcess:
+        """Record that the child has executed another program, and give back its memory; return the child."""
+        self.free_everything()
+        return super().did_exec(command)
+
+    def __repr__(self) -> str:
+        # without memory of ours it is a child like any other
+        name = "ThreadProcess" if getattr(self, "stack_data", None) is not None else "ChildProcess"
+        return f"{name}({getattr(self, 'task', None)}, {getattr(self, 'near', None)})"
+
+
+class ProcessTask(rsyscall.far.Task):
+    """The part of a task that is about processes.
+
+    Args:
+        sysif, fd_table, address_space, pidns, mountns: as for `rsyscall.far.Task`.
+        process: the process behind the task: its id, or, if it is a child of another task, the handle for
+            that.
+
+    Attributes:
+        process: a handle for the process itself.
+        parent_task: the task of the parent, if that is known.
+    """
+
+    process: Process
+    parent_task: rsyscall.far.Task | None
+
+    def __init__(
+        self,
+        sysif: SyscallInterface,
+        process: rsyscall.near.Process | Process,
+        fd_table: rsyscall.far.FDTable,
+        address_space: rsyscall.far.AddressSpace,
+        pidns: rsyscall.far.PidNamespace,
+        mountns: rsyscall.far.MountNamespace | None = None,
+    ) -> None:
+        if isinstance(process, Process):
+            near_process = process.near
+            self.process = process
+            self.parent_task = process.task
+        else:
+            near_process = process
+            self.process = Process(self, process)
+            self.parent_task = None
+        super().__init__(sysif, near_process, fd_table, address_space, pidns, mountns)
+
+    @property
+    def pid(self) -> Process:
+        """Another name of `process`."""
+        return self.process
+
+    def _make_process(self, pid: int) -> Process:
+        """Return a handle for any process of our process id namespace."""
+        return Process(self, rsyscall.near.Process(pid))
+
+    async def clone(
+        self,
+        flags: CLONE,
+        child_stack: tuple[Pointer[Stack[Any]], WrittenPointer[Stack[Any]]],
+        ptid: Pointer[Any] | None,
+        ctid: Pointer[FutexNode] | None,
+        newtls: Pointer[Any] | None,
+    ) -> ThreadProcess:
+        """Make a child process which starts on the given stack.
+
+        Args:
+            flags: what to share, what to make new; or-ed with the exit signal, normally `SIG.CHLD`.
+            child_stack: free memory for the stack to grow into, and directly behind it, at a multiple of 16,
+                what is on the stack at the beginning. Consumed.
+            ptid: where the kernel stores the id of the child, with `CLONE.PARENT_SETTID`.
+            ctid: whose futex word the kernel clears when the child leaves our memory, with
+                `CLONE.CHILD_CLEARTID`. Owned by the child from now on.
+            newtls: thread-local storage, with `CLONE.SETTLS`. Owned by the child from now on.
+
+        Returns:
+            The child; with `CLONE.PARENT` it is a child of our parent.
+
+        Raises:
+            ValueError: the two parts of the stack are not adjacent, or not aligned; or our parent, which is
+                to get the child, is not known.
+
+        manpage: clone(2)
+        """
+        free_stack, used_stack = child_stack
+        owner: rsyscall.far.Task = self
+        if flags & CLONE.PARENT:
+            if self.parent_task is None:
+                raise ValueError(
+                    f"the parent of {self} is not known, so it cannot be given a child with CLONE.PARENT"
+                )
+            owner = self.parent_task
+        with ExitStack() as stack:
+            free_address = stack.enter_context(free_stack.borrow(self))
+            stack_address = stack.enter_context(used_stack.borrow(self))
+            if int(free_address) + free_stack.size() != int(stack_address):
+                raise ValueError(f"the parts of the stack are not adjacent: {free_stack}, {used_stack}")
+            if int(stack_address) % 16:
+                raise ValueError(f"the contents of the stack are not at a multiple of 16 bytes: {used_stack}")
+            stack_data = used_stack.value
+            stack_data.borrow_with(stack, self)
+            ctid_address = self._borrow_optional(stack, ctid)
+            process = await _clone(
+                self.sysif,
+                flags,
+                stack_address,
+                self._borrow_optional(stack, ptid),
+                None if ctid_address is None else ctid_address + FutexNode.FUTEX_OFFSET,
+                self._borrow_optional(stack, newtls),
+            )
+            # before the borrows end, so that nobody can have freed what the child runs on
+            return ThreadProcess(owner, process, free_stack.merge(used_stack), stack_data, ctid, newtls)
+
+
+async def _getpgid(sysif: SyscallInterface, pid: rsyscall.near.Process | None) -> rsyscall.near.ProcessGroup:
+    """`getpgid`; None is the caller."""
+    try:
+        return rsyscall.near.ProcessGroup(await sysif.syscall(SYS.getpgid, 0 if pid is None else pid))
+    except OSError as exn:
+        exn.filename = pid
+        raise
+
+
+async def _setpgid(
+    sysif: SyscallInterface, pid: rsyscall.near.Process | None, pgid: rsyscall.near.ProcessGroup | None
+) -> None:
+    """`setpgid`; None for `pid` is the caller, None for `pgid` the group which that process leads."""
+    try:
+        await sysif.syscall(SYS.setpgid, 0 if pid is None else pid, 0 if pgid is None else pgid)
+    except OSError as exn:
+        exn.filename = pid
+        exn.filename2 = pgid
+        raise

@@ -1,0 +1,132 @@
+"""`<linux/futex.h>`: words in memory that processes wait for, and how they survive their owner."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import rsyscall.far
+from rsyscall.near import SYS
+from rsyscall.near import types as near
+from rsyscall.struct import Struct
+
+if TYPE_CHECKING:
+    from rsyscall.handle.pointer import Pointer, WrittenPointer
+    from rsyscall.near import SyscallInterface
+
+__all__ = [
+    "FUTEX_OWNER_DIED",
+    "FUTEX_TID_MASK",
+    "FUTEX_WAITERS",
+    "FutexNode",
+    "FutexTask",
+    "RobustListHead",
+]
+
+FUTEX_WAITERS = 0x80000000
+"""Bit of a futex word: somebody waits for it."""
+FUTEX_OWNER_DIED = 0x40000000
+"""Bit of a futex word: the kernel sets it when the owner dies while holding the lock."""
+FUTEX_TID_MASK = 0x3FFFFFFF
+"""Bits of a futex word: the thread id of the owner."""
+
+# next, futex
+_NODE = struct.Struct("=QI4x")
+_FUTEX_OFFSET = 8
+
+
+@dataclass
+class FutexNode(Struct):
+    """A futex word as an element of a list of robust futexes.
+
+    Also used where just a futex word is wanted; that is at `FUTEX_OFFSET` bytes from the start.
+
+    Args:
+        next: the next node of the list; None at its end. When read from memory it is a bare address.
+        futex: the 32-bit word.
+
+    manpage: get_robust_list(2)
+    """
+
+    next: Pointer[FutexNode] | near.Address | None
+    futex: int
+
+    FUTEX_OFFSET = _FUTEX_OFFSET
+
+    def to_bytes(self) -> bytes:
+        """Return 16 bytes."""
+        following = self.next
+        if following is None:
+            address = 0
+        elif isinstance(following, near.Address):
+            address = int(following)
+        else:
+            address = int(following.near)
+        return _NODE.pack(address, self.futex & 0xFFFFFFFF)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> FutexNode:
+        """Read a node from the first 16 bytes."""
+        if len(data) < _NODE.size:
+            raise ValueError(f"a futex node takes {_NODE.size} bytes, there are {len(data)}")
+        address, futex = _NODE.unpack_from(data)
+        return cls(near.Address(address) if address else None, futex)
+
+    @classmethod
+    def sizeof(cls) -> int:
+        """Return 16."""
+        return _NODE.size
+
+
+# list.next, futex_offset, list_op_pending
+_HEAD = struct.Struct("=QqQ")
+
+
+@dataclass
+class RobustListHead(Struct):
+    """The head of a list of robust futexes: the kernel marks and wakes them when the process exits or execs.
+
+    The list ends with a null pointer instead of leading back to the head. The kernel stops there, since it
+    cannot read at address 0; so nothing may be mapped there.
+
+    Args:
+        first: the first node.
+
+    manpage: get_robust_list(2)
+    """
+
+    first: WrittenPointer[FutexNode]
+
+    def to_bytes(self) -> bytes:
+        """Return 24 bytes."""
+        return _HEAD.pack(int(self.first.near), _FUTEX_OFFSET, 0)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> RobustListHead:
+        """Raise: the node cannot be found from its address."""
+        raise NotImplementedError("the head of a robust list cannot be read back: it consists of addresses")
+
+    @classmethod
+    def sizeof(cls) -> int:
+        """Return 24."""
+        return _HEAD.size
+
+
+class FutexTask(rsyscall.far.Task):
+    """Calls about futexes."""
+
+    async def set_robust_list(self, head: WrittenPointer[RobustListHead]) -> None:
+        """Tell the kernel which futexes to mark and wake when this process exits or execs.
+
+        The kernel keeps the address: the head and all nodes must stay allocated until then.
+
+        manpage: set_robust_list(2)
+        """
+        with head.borrow(self) as address, head.value.first.borrow(self):
+            await _set_robust_list(self.sysif, address, head.size())
+
+
+async def _set_robust_list(sysif: SyscallInterface, head: near.Address, len: int) -> None:
+    """`set_robust_list`; `len` is the size of the head in bytes."""
+    await sysif.syscall(SYS.set_robust_list, head, len)

@@ -1,0 +1,535 @@
+"""`<signal.h>`: signals, sets of signals, dispositions, and the signal mask.
+
+Signal numbers which have no name here (the realtime signals, 34 to 64, and the two that C libraries keep for
+themselves, 32 and 33) appear as plain integers wherever a `SIG` is otherwise returned.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, overload
+
+import rsyscall.far
+from rsyscall.near import SYS
+from rsyscall.near import types as near
+from rsyscall.struct import Serializer, Struct, bits
+
+if TYPE_CHECKING:
+    from rsyscall.handle.fd import FileDescriptorTask
+    from rsyscall.handle.pointer import Pointer, WrittenPointer
+    from rsyscall.near import SyscallInterface
+
+__all__ = [
+    "SA",
+    "SIG",
+    "HowSIG",
+    "SigmaskError",
+    "Sigaction",
+    "Sighandler",
+    "Siginfo",
+    "SignalBlock",
+    "SignalTask",
+    "Sigset",
+    "signal_number",
+]
+
+
+class SIG(enum.IntEnum):
+    """Signal numbers.
+
+    manpage: signal(7)
+    """
+
+    NONE = 0
+    HUP = 1
+    INT = 2
+    QUIT = 3
+    ILL = 4
+    TRAP = 5
+    ABRT = 6
+    IOT = 6
+    BUS = 7
+    FPE = 8
+    KILL = 9
+    USR1 = 10
+    SEGV = 11
+    USR2 = 12
+    PIPE = 13
+    ALRM = 14
+    TERM = 15
+    STKFLT = 16
+    CHLD = 17
+    CONT = 18
+    STOP = 19
+    TSTP = 20
+    TTIN = 21
+    TTOU = 22
+    URG = 23
+    XCPU = 24
+    XFSZ = 25
+    VTALRM = 26
+    PROF = 27
+    WINCH = 28
+    IO = 29
+    PWR = 30
+    SYS = 31
+
+
+class SA(enum.IntFlag):
+    """Flags of a signal action.
+
+    manpage: sigaction(2)
+    """
+
+    NOCLDSTOP = 0x1
+    NOCLDWAIT = 0x2
+    SIGINFO = 0x4
+    UNSUPPORTED = 0x400
+    EXPOSE_TAGBITS = 0x800
+    RESTORER = 0x04000000
+    ONSTACK = 0x08000000
+    RESTART = 0x10000000
+    NODEFER = 0x40000000
+    RESETHAND = 0x80000000
+
+
+class HowSIG(enum.IntEnum):
+    """How a set of signals changes the signal mask.
+
+    manpage: sigprocmask(2)
+    """
+
+    BLOCK = 0
+    UNBLOCK = 1
+    SETMASK = 2
+
+
+class Sighandler(enum.IntEnum):
+    """The dispositions of a signal that are not a function.
+
+    manpage: signal(7)
+    """
+
+    DFL = 0
+    IGN = 1
+
+
+_LAST_SIGNAL = 64
+
+
+def signal_number(number: int) -> SIG | int:
+    """Return the `SIG` for a number, or the number if there is none."""
+    try:
+        return SIG(number)
+    except ValueError:
+        return number
+
+
+# si_signo, si_errno, si_code, and in the part for SIGCHLD: si_pid, si_uid, si_status
+_SIGINFO = struct.Struct("=iii4xiIi100x")
+
+
+@dataclass
+class Siginfo(Struct):
+    """The members of `siginfo_t` that matter for children: what `waitid` tells.
+
+    Args:
+        code: why the signal was sent (a `CLD` for `waitid`).
+        pid: the child; 0 if `waitid` with `W.NOHANG` found nothing.
+        uid: real user id of the child.
+        status: exit status, or the signal.
+
+    manpage: sigaction(2)
+    """
+
+    code: int
+    pid: int
+    uid: int
+    status: int
+
+    def to_bytes(self) -> bytes:
+        """Return 128 bytes; the signal number in them is SIGCHLD, or 0 when there is no pid."""
+        return _SIGINFO.pack(SIG.CHLD if self.pid else 0, 0, self.code, self.pid, self.uid, self.status)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Siginfo:
+        """Read the members from the start of a `siginfo_t`."""
+        if len(data) < _SIGINFO.size:
+            raise ValueError(f"a siginfo takes {_SIGINFO.size} bytes, there are {len(data)}")
+        _signo, _errno, code, pid, uid, status = _SIGINFO.unpack_from(data)
+        return cls(code, pid, uid, status)
+
+    @classmethod
+    def sizeof(cls) -> int:
+        """Return 128."""
+        return _SIGINFO.size
+
+
+_SIGSET = struct.Struct("=Q")
+
+
+class Sigset(set[SIG | int], Struct):
+    """A set of signals.
+
+    Args:
+        signals: `SIG` members, or numbers from 1 to 64.
+
+    manpage: sigsetops(3)
+    """
+
+    __slots__ = ()
+
+    def __init__(self, signals: Iterable[SIG | int] = ()) -> None:
+        super().__init__(signals)
+
+    def to_int(self) -> int:
+        """Return a number in which bit n-1 stands for signal n; ValueError for what is not a signal."""
+        mask = 0
+        for signal in self:
+            if not 1 <= signal <= _LAST_SIGNAL:
+                raise ValueError(
+                    f"{signal!r} cannot be in a set of signals; they are numbered 1 to {_LAST_SIGNAL}"
+                )
+            mask |= 1 << (signal - 1)
+        return mask
+
+    @classmethod
+    def from_int(cls, mask: int) -> Sigset:
+        """Return the set for a number in which bit n-1 stands for signal n."""
+        return cls(map(signal_number, bits(mask)))
+
+    def to_bytes(self) -> bytes:
+        """Return 8 bytes."""
+        return _SIGSET.pack(self.to_int())
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Sigset:
+        """Read a set from the first 8 bytes."""
+        if len(data) < _SIGSET.size:
+            raise ValueError(f"a sigset takes {_SIGSET.size} bytes, there are {len(data)}")
+        return cls.from_int(_SIGSET.unpack_from(data)[0])
+
+    @classmethod
+    def sizeof(cls) -> int:
+        """Return 8."""
+        return _SIGSET.size
+
+    def __repr__(self) -> str:
+        signals = ", ".join(getattr(signal_number(signal), "name", str(signal)) for signal in sorted(self))
+        return f"Sigset({{{signals}}})"
+
+
+_NO_FLAGS = SA(0)
+
+# handler, flags, restorer, mask; RISC-V has no restorer
+_SIGACTION = struct.Struct("=QQQQ")
+_SIGACTION_NO_RESTORER = struct.Struct("=QQQ8x")
+
+
+@dataclass
+class Sigaction(Struct):
+    """What to do when a signal arrives: the kernel's `struct sigaction`, not that of the C library.
+
+    Args:
+        handler: a disposition, or the address of a function in the address space of the process. A function
+            in a process made by clone needs much care: it runs without thread-local storage.
+        flags: see `SA`. On x86_64 a function needs `SA.RESTORER`.
+        mask: signals blocked while the function runs.
+        restorer: address of what the function returns to, which calls `rt_sigreturn`.
+
+    manpage: sigaction(2)
+    """
+
+    handler: Sighandler | near.Address
+    flags: SA = _NO_FLAGS
+    mask: Sigset = field(default_factory=Sigset)
+    restorer: near.Address | None = None
+
+    def to_bytes(self) -> bytes:
+        """Return the 32 bytes of an architecture with a restorer; `get_serializer` knows others."""
+        return _SIGACTION.pack(
+            int(self.handler),
+            self.flags,
+            0 if self.restorer is None else int(self.restorer),
+            self.mask.to_int(),
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Sigaction:
+        """Read the 32 bytes of an architecture with a restorer member."""
+        if len(data) < _SIGACTION.size:
+            raise ValueError(f"a sigaction takes {_SIGACTION.size} bytes, there are {len(data)}")
+        handler, flags, restorer, mask = _SIGACTION.unpack_from(data)
+        return cls._make(handler, flags, restorer, mask)
+
+    @classmethod
+    def _make(cls, handler: int, flags: int, restorer: int, mask: int) -> Sigaction:
+        return cls(
+            Sighandler(handler) if handler in (Sighandler.DFL, Sighandler.IGN) else near.Address(handler),
+            SA(flags),
+            Sigset.from_int(mask),
+            near.Address(restorer) if restorer else None,
+        )
+
+    @classmethod
+    def sizeof(cls) -> int:
+        """Return 32."""
+        return _SIGACTION.size
+
+    @classmethod
+    def get_serializer(cls, task: FileDescriptorTask[Any]) -> Serializer[Sigaction]:
+        """Return a serializer for the architecture of the task."""
+        if task.sysif.abi.sigaction.size != _SIGACTION.size:
+            return _SigactionWithoutRestorer()
+        # the class, as for other structures
+        serializer: Serializer[Sigaction] = super().get_serializer(task)
+        return serializer
+
+
+class _SigactionWithoutRestorer(Serializer[Sigaction]):
+    """`struct sigaction` of architectures without SA_RESTORER, in a buffer of the usual size."""
+
+    def to_bytes(self, val: Sigaction) -> bytes:
+        return _SIGACTION_NO_RESTORER.pack(int(val.handler), val.flags, val.mask.to_int())
+
+    def from_bytes(self, data: bytes) -> Sigaction:
+        handler, flags, mask = _SIGACTION_NO_RESTORER.unpack_from(data)
+        return Sigaction._make(handler, flags, 0, mask)
+
+
+class SigmaskError(Exception):
+    """The signal mask was used in a way that would make what we know about it wrong."""
+
+
+class SignalTask(rsyscall.far.Task):
+    """Calls about signals of the task itself.
+
+    Attributes:
+        sigmask: the signals that we have blocked, as far as we know. Others may be blocked too, by whoever
+            made the process.
+        old_sigmask: `sigmask` as it was before the last `sigprocmask` that was given a buffer for the old
+            mask.
+        sigmask_oldset_ptr: that buffer; see `read_oldset_and_check`.
+        sigprocmask_running: whether a `sigprocmask` is going on.
+    """
+
+    sigmask: Sigset
+    old_sigmask: Sigset
+    sigmask_oldset_ptr: Pointer[Sigset] | None
+    sigprocmask_running: bool
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.sigmask = Sigset()
+        self.old_sigmask = Sigset()
+        self.sigmask_oldset_ptr = None
+        self.sigprocmask_running = False
+
+    async def sigaction(
+        self, signum: SIG | int, act: Pointer[Sigaction] | None, oldact: Pointer[Sigaction] | None
+    ) -> None:
+        """Set what happens when a signal arrives.
+
+        Args:
+            signum: the signal.
+            act: the new action; None to leave it as it is.
+            oldact: where to store the old action, to be read from there afterwards; None to not store it.
+
+        Raises:
+            OSError: EINVAL for a signal whose action cannot be changed.
+
+        manpage: sigaction(2)
+        """
+        with ExitStack() as stack:
+            await _rt_sigaction(
+                self.sysif,
+                signum,
+                self._borrow_optional(stack, act),
+                self._borrow_optional(stack, oldact),
+                Sigset.sizeof(),
+            )
+
+    async def _sigprocmask(
+        self, newset: tuple[HowSIG, WrittenPointer[Sigset]] | None, oldset: Pointer[Sigset] | None = None
+    ) -> Pointer[Sigset] | None:
+        if self.sigprocmask_running:
+            raise SigmaskError(
+                f"{self} is changing its signal mask already; the order of two changes would not be known"
+            )
+        self.sigprocmask_running = True
+        try:
+            with ExitStack() as stack:
+                how = None
+                if newset is not None:
+                    how = (newset[0], stack.enter_context(newset[1].borrow(self)))
+                oldset_address = self._borrow_optional(stack, oldset)
+                await _rt_sigprocmask(self.sysif, how, oldset_address, Sigset.sizeof())
+            believed = self.sigmask
+            if newset is not None:
+                change = newset[1].value
+                if newset[0] == HowSIG.BLOCK:
+                    self.sigmask = Sigset(believed | change)
+                elif newset[0] == HowSIG.UNBLOCK:
+                    self.sigmask = Sigset(believed - change)
+                else:
+                    self.sigmask = Sigset(change)
+            if oldset is not None:
+                self.old_sigmask = believed
+                self.sigmask_oldset_ptr = oldset
+        finally:
+            self.sigprocmask_running = False
+        return oldset
+
+    @overload
+    async def sigprocmask(self, newset: tuple[HowSIG, WrittenPointer[Sigset]]) -> None: ...
+
+    @overload
+    async def sigprocmask(
+        self, newset: tuple[HowSIG, WrittenPointer[Sigset]] | None, oldset: Pointer[Sigset]
+    ) -> Pointer[Sigset]: ...
+
+    async def sigprocmask(
+        self, newset: tuple[HowSIG, WrittenPointer[Sigset]] | None, oldset: Pointer[Sigset] | None = None
+    ) -> Pointer[Sigset] | None:
+        """Change which signals are blocked, or find out, or both.
+
+        Args:
+            newset: how to change the mask, and the signals; None to leave it as it is.
+            oldset: where to store the mask as it was before.
+
+        Returns:
+            `oldset`, which stays valid.
+
+        Raises:
+            SigmaskError: another change is going on.
+
+        manpage: sigprocmask(2)
+        """
+        return await self._sigprocmask(newset, oldset)
+
+    async def sigmask_block(
+        self, newset: WrittenPointer[Sigset], oldset: Pointer[Sigset] | None = None
+    ) -> SignalBlock:
+        """Block signals which are not blocked yet, and return an object that stands for that.
+
+        A signal is blocked by one owner, so that unblocking it surprises nobody else.
+
+        Raises:
+            SigmaskError: we have blocked one of the signals already.
+
+        manpage: sigprocmask(2)
+        """
+        already = self.sigmask & newset.value
+        if already:
+            raise SigmaskError(
+                f"{self} has blocked {Sigset(already)} already; a blocked signal has one owner"
+            )
+        await self._sigprocmask((HowSIG.BLOCK, newset), oldset)
+        return SignalBlock(self, newset)
+
+    async def read_oldset_and_check(self) -> None:
+        """Read the old mask that the last `sigprocmask` stored, and compare it with what we believed it was.
+
+        More signals may have been blocked than we know of: parents and libraries block some without telling
+            us.
+
+        Raises:
+            SigmaskError: no old mask was stored, or a signal that we had blocked was not blocked.
+        """
+        pointer, believed = self.sigmask_oldset_ptr, self.old_sigmask
+        if pointer is None:
+            raise SigmaskError(f"no old signal mask of {self} has been stored")
+        actual = await pointer.read()
+        if not believed <= actual:
+            raise SigmaskError(
+                f"our idea of the signal mask of {self} is out of sync: "
+                f"we believed that {believed} was blocked, but it was {actual}"
+            )
+
+
+@dataclass(eq=False)
+class SignalBlock:
+    """Signals which are blocked in a task until `unblock` is called.
+
+    Args:
+        task: where they are blocked.
+        newset: the signals, in memory of the task.
+    """
+
+    task: SignalTask
+    newset: WrittenPointer[Sigset]
+
+    @property
+    def mask(self) -> Sigset:
+        """The signals."""
+        return self.newset.value
+
+    async def unblock(self, oldset: Pointer[Sigset] | None = None) -> None:
+        """Unblock the signals.
+
+        Args:
+            oldset: where to store the mask as it was before; see `SignalTask.read_oldset_and_check`.
+
+        manpage: sigprocmask(2)
+        """
+        await self.task._sigprocmask((HowSIG.UNBLOCK, self.newset), oldset)
+
+
+async def _rt_sigaction(
+    sysif: SyscallInterface,
+    signum: SIG | int,
+    act: near.Address | None,
+    oldact: near.Address | None,
+    size: int,
+) -> None:
+    """`rt_sigaction`; `size` is that of a set of signals."""
+    try:
+        await sysif.syscall(SYS.rt_sigaction, signum, act or 0, oldact or 0, size)
+    except OSError as exn:
+        exn.filename = signal_number(signum)
+        raise
+
+
+async def _rt_sigprocmask(
+    sysif: SyscallInterface,
+    newset: tuple[HowSIG, near.Address] | None,
+    oldset: near.Address | None,
+    sigsetsize: int,
+) -> None:
+    """`rt_sigprocmask`."""
+    how, address = (0, near.Address(0)) if newset is None else newset
+    await sysif.syscall(SYS.rt_sigprocmask, how, address, oldset or 0, sigsetsize)
+
+
+async def _kill(sysif: SyscallInterface, pid: near.Process | near.ProcessGroup, sig: SIG | int) -> None:
+    """`kill`, of one process or one group.
+
+    Raises:
+        ValueError: an id for which the kernel would signal something else: our own group, or all processes.
+    """
+    if isinstance(pid, near.ProcessGroup):
+        if pid.id <= 1:
+            raise ValueError(f"refusing to signal {pid}: kill(-{pid.id}) is not about a process group")
+        target = -pid.id
+    else:
+        if pid.id <= 0:
+            raise ValueError(f"refusing to signal {pid}: it is not the id of one process")
+        target = pid.id
+    try:
+        await sysif.syscall(SYS.kill, target, sig)
+    except OSError as exn:
+        exn.filename = pid
+        raise
+
+
+async def _pidfd_send_signal(sysif: SyscallInterface, pidfd: near.FileDescriptor, sig: SIG | int) -> None:
+    """`pidfd_send_signal`, with the information that kill would give."""
+    try:
+        await sysif.syscall(SYS.pidfd_send_signal, pidfd, sig, 0, 0)
+    except OSError as exn:
+        exn.filename = pidfd
+        raise
