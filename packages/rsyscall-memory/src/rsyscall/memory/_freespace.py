@@ -11,9 +11,10 @@ so no operation ever walks over them.
 * All holes, of all arenas, are filed in bins by size. Below 512 bytes there is a bin for every multiple of
   16, above it eight bins to every power of two. A bit set in one integer says which bins have something in
   them, so a hole that certainly fits is found with a shift and a mask.
-* Blocks of small round sizes that come back are kept aside, uncoalesced, in a list for exactly that size
-  (`quick`). Most requests are for a size that was given back a moment ago, and are served by one `list.pop`.
-  The lists are emptied into the holes when nothing else fits, and from time to time when they hold too much.
+* A few blocks of each small size that come back are kept aside, uncoalesced, in a list for exactly that
+  size (`quick`). Most requests are for a size that was given back a moment ago, and are served by one
+  `list.pop`. The lists are emptied into the holes when nothing else fits, and from time to time when they
+  hold too much.
 
 Blocks come back through `list.append` alone (onto a quick list, or onto `returned`): that is one atomic
 operation, so an allocation may be freed by the garbage collector in the middle of any statement here, or in
@@ -34,10 +35,12 @@ GRANULE = 16
 """Blocks start at a multiple of this many bytes: enough for structs, futex words, iovecs and stacks alike."""
 QUICK_LIMIT = 8192
 """Blocks of more bytes than this are never kept aside."""
+QUICK_COUNT = 32
+"""How many blocks of one size are kept aside; the garbage collector of another thread may add a few more."""
 QUICK_TOTAL = 256 * 1024
 """The number of bytes on quick lists above which they are emptied."""
 TIDY_INTERVAL = 64
-"""How many requests are served between two looks at how much the quick lists hold."""
+"""How many blocks come back or are taken from quick lists between two looks at how much these hold."""
 SCAN_LIMIT = 16
 """How many holes that perhaps fit are looked at before giving up."""
 
@@ -88,14 +91,18 @@ class FreeSpace:
         quick: for each block size in use, blocks of that size that came back and were not coalesced.
         returned: all other blocks that came back and were not coalesced yet.
         empty: the arenas that have no live block, oldest first.
-        countdown: how many blocks may be taken from `quick` before `collect` is due; who takes one counts.
+        countdown: how many blocks may come back, or be taken from `quick`, until the latter is looked after.
     """
 
-    __slots__ = ("_bins", "_bits", "countdown", "empty", "quick", "returned")
+    __slots__ = ("_arenas", "_bins", "_bits", "_free", "_size", "countdown", "empty", "quick", "returned")
 
     def __init__(self) -> None:
         self._bins: dict[int, dict[Hole, None]] = {}
         self._bits = 0
+        # How many arenas there are, how many bytes they have, and how many of these are in holes.
+        self._arenas = 0
+        self._size = 0
+        self._free = 0
         self.countdown = TIDY_INTERVAL
         self.quick: dict[int, list[Block]] = {}
         self.returned: list[Block] = []
@@ -105,11 +112,16 @@ class FreeSpace:
 
     def add(self, arena: Arena) -> None:
         """Take charge of an arena all of whose bytes are free."""
+        self._arenas += 1
+        self._size += arena.size
         self.give(arena, 0, arena.size)
 
     def remove(self, arena: Arena) -> None:
         """Forget an arena, which must be empty."""
         del self.empty[arena]
+        self._arenas -= 1
+        self._size -= arena.size
+        self._free -= arena.size
         hole = arena.hole_at.pop(0)
         del arena.hole_before[arena.size]
         if hole.index >= 0:
@@ -121,6 +133,7 @@ class FreeSpace:
         """Make the bytes `[start, limit)` of the arena free, joining them with what is free around them."""
         if start == limit:
             return
+        self._free += limit - start
         hole_at = arena.hole_at
         hole_before = arena.hole_before
         hole = hole_before.pop(start, None)
@@ -194,12 +207,13 @@ class FreeSpace:
     def collect(self) -> None:
         """Make holes of the blocks on `returned`; from time to time also of those on the quick lists."""
         returned = self.returned
+        self.countdown -= len(returned)
         while returned:
             arena, start, limit = returned.pop()
             self.give(arena, start, limit)
         if self.countdown <= 0:
             self.countdown = TIDY_INTERVAL
-            if sum(size * len(blocks) for size, blocks in self.quick.items()) > QUICK_TOTAL:
+            if self._keeps_too_much():
                 self.consolidate()
 
     def consolidate(self) -> None:
@@ -228,6 +242,12 @@ class FreeSpace:
 
     # Inside.
 
+    def _keeps_too_much(self) -> bool:
+        """Whether to empty the quick lists: they hold much, or perhaps keep arenas from being empty."""
+        if self._arenas - len(self.empty) > 1 and 2 * self._free > self._size:
+            return True
+        return sum(size * len(blocks) for size, blocks in self.quick.items()) > QUICK_TOTAL
+
     def _cut(self, hole: Hole, size: int, alignment: int) -> Block:
         """Take `size` bytes out of an unfiled hole in which they are known to fit; file what is left of it.
 
@@ -239,6 +259,7 @@ class FreeSpace:
             del self.empty[arena]
         start = (hole_start + alignment - 1) & -alignment
         limit = start + size
+        self._free -= size
         if limit == hole_end:
             del arena.hole_before[limit]
             if start == hole_start:

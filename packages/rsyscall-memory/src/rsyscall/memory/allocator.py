@@ -37,7 +37,7 @@ from rsyscall.handle.allocation import (
     OutOfSpaceError,
     UseAfterFreeError,
 )
-from rsyscall.memory._freespace import GRANULE, QUICK_LIMIT, FreeSpace, Hole, round_up
+from rsyscall.memory._freespace import GRANULE, QUICK_COUNT, QUICK_LIMIT, FreeSpace, Hole, round_up
 from rsyscall.near.sysif import SyscallError, SyscallSendError
 from rsyscall.sys.mman import MAP, PROT, MemoryMapping
 
@@ -98,7 +98,7 @@ class Allocation(AllocationInterface):
     """
 
     # _block is what goes back to the arena: from start to a limit that is at least end. _home is the list it
-    # is appended to then; that append is all that free does (see _freespace).
+    # is appended to then, unless that is long; the append is all that free does (see _freespace).
     __slots__ = ("_block", "_home", "arena", "end", "start", "valid")
 
     def __init__(
@@ -182,12 +182,12 @@ class Allocation(AllocationInterface):
         """Give the bytes back. Does nothing if this allocation is not valid any more."""
         if self.valid:
             self.valid = False
-            self._home.append(self._block)
+            home = self._home
+            (home if len(home) < QUICK_COUNT else self.arena.space.returned).append(self._block)
 
     def __del__(self) -> None:
         if self.valid:
-            self.valid = False
-            self._home.append(self._block)
+            self.free()
 
     def __repr__(self) -> str:
         return f"Allocation({self.start}, {self.end}{'' if self.valid else ', valid=False'})"

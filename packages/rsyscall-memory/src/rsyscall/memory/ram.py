@@ -18,6 +18,7 @@ from rsyscall.struct import (
     FixedSize,
     HasSerializer,
     PathLikeSerializer,
+    Serializable,
     Serializer,
     StrSerializer,
     T_fixed_serializer,
@@ -49,6 +50,7 @@ ALIGNMENT = 8
 
 _BYTES = BytesSerializer()
 _STR = StrSerializer()
+_GET_SERIALIZER = getattr(Serializable.get_serializer, "__func__", object())
 
 
 class RAM:
@@ -64,6 +66,8 @@ class RAM:
         self.task = task
         self.transport = transport
         self.allocator = allocator
+        # Types that are their own serializers for any task, and the size of their values if it is fixed.
+        self._plain: dict[type[Any], int | None] = {}
 
     @property
     def allocator(self) -> AllocatorInterface:
@@ -73,7 +77,7 @@ class RAM:
     @allocator.setter
     def allocator(self, allocator: AllocatorInterface) -> None:
         self._allocator = allocator
-        # Our own allocators can say at once where there is room, without a coroutine.
+        # Our own allocators say at once where there is room, without a coroutine.
         self._allocate_now = getattr(allocator, "allocate_now", _never)
 
     # Set in subclasses that override _write_to_pointer; the short way through ptr() does not call it.
@@ -113,20 +117,34 @@ class RAM:
             OSError: ENOMEM.
             SyscallError: the process was lost while memory was being mapped in it.
         """
-        serializer: Serializer[Any]
+        serializer: Any
         if size is None:
-            if not issubclass(cls, FixedSize):
-                raise TypeError(
-                    f"values of type {cls.__name__} vary in size: malloc needs the number of bytes"
-                )
-            size = cls.sizeof()
-            serializer = cls.get_serializer(self.task)
+            size = self._plain.get(cls)
+            if size is not None:
+                serializer = cls
+            else:
+                if not issubclass(cls, FixedSize):
+                    raise TypeError(
+                        f"values of type {cls.__name__} vary in size: malloc needs the number of bytes"
+                    )
+                size = cls.sizeof()
+                serializer = cls.get_serializer(self.task)
+                self._remember(cls)
         else:
             serializer = self._serializer_for(cls)
         mapping, allocation = self._allocate_now(size, ALIGNMENT) or await self._allocator.malloc(
             size, ALIGNMENT
         )
         return Pointer(mapping, self.transport, serializer, allocation, cls)
+
+    def _remember(self, cls: type[HasSerializer]) -> None:
+        """Remember the type if it is its own serializer; those that need a task to make handles are not."""
+        if (
+            issubclass(cls, Serializable)
+            and cls.get_self_serializer is Serializable.get_self_serializer
+            and getattr(cls.get_serializer, "__func__", None) is _GET_SERIALIZER
+        ):
+            self._plain[cls] = cls.sizeof() if issubclass(cls, FixedSize) else None
 
     def _serializer_for(self, cls: type[Any]) -> Serializer[Any]:
         """A serializer for a type whose values vary in size."""
@@ -173,13 +191,16 @@ class RAM:
         If it fails or is cancelled, the memory has been given back.
         """
         cls = type(data)
-        serializer: Serializer[Any]
+        serializer: Any
         if cls is bytes:
             serializer = _BYTES
             encoded = data
         elif cls is str:
             serializer = _STR
             encoded = strpath_to_null_terminated_bytes(data)
+        elif cls in self._plain:
+            serializer = cls
+            encoded = data.to_bytes()
         else:
             serializer = self._serializer_of(data)
             encoded = serializer.to_bytes(data)
@@ -203,6 +224,7 @@ class RAM:
     def _serializer_of(self, data: Any) -> Serializer[Any]:
         """A serializer for this very value."""
         if isinstance(data, HasSerializer):
+            self._remember(type(data))
             return data.get_self_serializer(self.task)
         if isinstance(data, os.PathLike):
             return PathLikeSerializer(type(data))
@@ -263,16 +285,17 @@ def _never(size: int, alignment: int) -> None:
 
 
 class NullAllocation(AllocationInterface):
-    """Stands for memory that does not exist: at offset 0, of any size, and indifferent to being freed."""
+    """Stands for memory that does not exist: of any size, and indifferent to being freed."""
 
-    __slots__ = ("_size",)
+    __slots__ = ("_offset", "_size")
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, _offset: int = 0) -> None:
         self._size = n
+        self._offset = _offset
 
     def offset(self) -> int:
-        """0."""
-        return 0
+        """0, or where in the allocation that was split this part begins."""
+        return self._offset
 
     def size(self) -> int:
         """The number of bytes this stands for."""
@@ -282,16 +305,19 @@ class NullAllocation(AllocationInterface):
         """One for the first `size` bytes and one for the rest; ValueError if there are not as many."""
         if not 0 <= size <= self._size:
             raise ValueError(f"cannot split {size} bytes off an allocation of {self._size}")
-        return NullAllocation(size), NullAllocation(self._size - size)
+        return NullAllocation(size, self._offset), NullAllocation(self._size - size, self._offset + size)
 
     def merge(self, other: AllocationInterface) -> NullAllocation:
-        """One for both; ValueError if `other` is not a null allocation."""
-        if not isinstance(other, NullAllocation):
-            raise ValueError(f"cannot merge a null allocation with {other}")
-        return NullAllocation(self._size + other._size)
+        """One for both; ValueError if `other` does not begin where this one ends."""
+        if not isinstance(other, NullAllocation) or other._offset != self._offset + self._size:
+            raise ValueError(f"cannot merge {self} with {other}")
+        return NullAllocation(self._size + other._size, self._offset)
 
     def free(self) -> None:
         """Do nothing."""
+
+    def __repr__(self) -> str:
+        return f"NullAllocation({self._size}, {self._offset})"
 
 
 class LaterAllocator(AllocatorInterface):

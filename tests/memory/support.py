@@ -1,0 +1,131 @@
+"""A task for this very process, running coroutines without an event loop, and looking into allocators."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Coroutine, Generator, Iterable
+from types import coroutine
+from typing import Any, SupportsInt, TypeVar
+
+from rsyscall import far
+from rsyscall.handle.fd import FDTable
+from rsyscall.handle.task import Task
+from rsyscall.memory._freespace import FreeSpace, bin_of
+from rsyscall.memory.allocator import Allocation, Arena
+from rsyscall.near import SYS, LocalSyscall, SyscallInterface
+from rsyscall.near import types as near
+
+T = TypeVar("T")
+
+
+def run(coro: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends, and return its result."""
+    try:
+        coro.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    coro.close()
+    raise AssertionError("the coroutine suspended, which it must not do without an event loop")
+
+
+def make_task(parent: Task | None = None, sysif: SyscallInterface | None = None) -> Task:
+    """A task that makes its calls in this process, or through `sysif`.
+
+    Args:
+        parent: share the namespaces of this task.
+        sysif: instead of `LocalSyscall`.
+    """
+    pid = os.getpid()
+    if parent is None:
+        task = Task(near.Process(pid), FDTable(pid), far.AddressSpace(pid), far.PidNamespace(pid))
+    else:
+        task = Task(near.Process(pid), parent.fd_table, parent.address_space, parent.pidns)
+    task.sysif = LocalSyscall() if sysif is None else sysif
+    return task
+
+
+@coroutine
+def suspend() -> Generator[None, None, None]:
+    """Give control back to whoever drives the coroutine."""
+    yield
+
+
+class SuspendingSyscall(LocalSyscall):
+    """Makes calls in this process, but suspends once before each, as a connection does."""
+
+    __slots__ = ("numbers",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers: list[SYS] = []
+
+    async def syscall(
+        self,
+        number: SYS,
+        arg1: SupportsInt = 0,
+        arg2: SupportsInt = 0,
+        arg3: SupportsInt = 0,
+        arg4: SupportsInt = 0,
+        arg5: SupportsInt = 0,
+        arg6: SupportsInt = 0,
+    ) -> int:
+        await suspend()
+        self.numbers.append(number)
+        return await super().syscall(number, arg1, arg2, arg3, arg4, arg5, arg6)
+
+
+class Cancelled(BaseException):
+    """What an event loop throws into a coroutine to cancel it."""
+
+
+def mapped(start: int, length: int = 1) -> bool:
+    """Whether something is mapped in this process at one of the addresses."""
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            first, _, end = line.split(None, 1)[0].partition("-")
+            if int(first, 16) < start + length and start < int(end, 16):
+                return True
+    return False
+
+
+def check(space: FreeSpace, arenas: Collection[Arena], live: Iterable[Allocation]) -> None:
+    """Check that every byte of all arenas belongs to one owner, and that the indices agree."""
+    holes = 0
+    for arena in arenas:
+        ranges = []
+        for start, hole in arena.hole_at.items():
+            assert (hole.arena, hole.start) == (arena, start)
+            assert hole.start < hole.end
+            assert arena.hole_before[hole.end] is hole
+            usable = hole.end - (hole.start + 15) // 16 * 16
+            assert hole.index == (bin_of(usable) if usable >= 16 else -1)
+            if hole.index >= 0:
+                assert hole in space._bins[hole.index]
+                holes += 1
+            ranges.append((hole.start, hole.end, "hole"))
+        assert len(arena.hole_at) == len(arena.hole_before)
+        blocks = [*space.returned, *(block for blocks in space.quick.values() for block in blocks)]
+        ranges += [(start, limit, "returned") for owner, start, limit in blocks if owner is arena]
+        for allocation in live:
+            if allocation.arena is arena:
+                owner, start, limit = allocation._block
+                assert owner is arena
+                assert start == allocation.start <= allocation.end <= limit
+                ranges.append((start, limit, "live"))
+        position = 0
+        previous = ""
+        for start, end, what in sorted(one for one in ranges if one[0] < one[1]):
+            assert start == position, f"{ranges} of {arena.size}"
+            assert not previous == what == "hole", "neighbouring holes were not joined"
+            position, previous = end, what
+        assert position == arena.size
+        assert (arena in space.empty) == (len(ranges) == 1 and previous == "hole")
+    assert sum(len(found) for found in space._bins.values()) == holes
+    in_holes = [hole.end - hole.start for arena in arenas for hole in arena.hole_at.values()]
+    assert space._free == sum(in_holes)
+    assert space._size == sum(arena.size for arena in arenas)
+    assert space._arenas == len(arenas)
+    assert space._bits == sum(1 << index for index, found in space._bins.items() if found)
+    for size, blocks in space.quick.items():
+        assert all(limit - start == size and start % 16 == 0 for _, start, limit in blocks)
