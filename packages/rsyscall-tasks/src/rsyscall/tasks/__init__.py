@@ -1,0 +1,1 @@
+"""Ways to obtain a thread, and the interfaces that drive one."""

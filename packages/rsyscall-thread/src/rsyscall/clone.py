@@ -1,0 +1,251 @@
+"""Making a process that is inert until it is told what to do.
+
+The new process shares our memory (CLONE.VM is what makes exec noticeable, and what makes clone cheap), is killed when we
+die, has none of our signal handlers, and waits for calls: in a ring of shared memory, or on a byte stream.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, SupportsInt
+
+from rsyscall.far import PidNamespace
+from rsyscall.handle import FDTable, Task
+from rsyscall.handle.process import ChildProcess
+from rsyscall.hub import ProgramHub, clone_block, hub_of, run_now
+from rsyscall.loader import Trampoline
+from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
+from rsyscall.native import Ring, symbols
+from rsyscall.near import SYS
+from rsyscall.near import types as near
+from rsyscall.ring import RingConnection
+from rsyscall.sched import CLONE
+from rsyscall.signal import SIG
+from rsyscall.stream import SyscallConnection
+
+if TYPE_CHECKING:
+    from rsyscall.epoller import AsyncFileDescriptor
+    from rsyscall.handle import FileDescriptor
+    from rsyscall.loader import NativeLoader
+    from rsyscall.memory.ram import RAM
+    from rsyscall.network.connection import Connection
+
+__all__ = ["clone_child_task", "clone_ring_task"]
+
+logger = logging.getLogger(__name__)
+
+_LEAVING = frozenset({SYS.execve, SYS.execveat, SYS.exit, SYS.exit_group})
+
+
+class _ChildStream(SyscallConnection):
+    """The stream to a process that shares our memory: exec and exit are noticed by the word that the kernel clears.
+
+    The end of the stream is no sign of them: copies of its other end may be open in other processes.
+    """
+
+    def __init__(
+        self, hub: ProgramHub, ring: Ring, afd: AsyncFileDescriptor, server_fd: FileDescriptor
+    ) -> None:
+        super().__init__(logger, afd, afd, server_fd, server_fd)
+        self._hub = hub
+        self._ring = ring
+
+    async def syscall(
+        self,
+        number: SYS,
+        arg1: SupportsInt = 0,
+        arg2: SupportsInt = 0,
+        arg3: SupportsInt = 0,
+        arg4: SupportsInt = 0,
+        arg5: SupportsInt = 0,
+        arg6: SupportsInt = 0,
+    ) -> int:
+        if number not in _LEAVING or self._ring.left:
+            return await super().syscall(number, arg1, arg2, arg3, arg4, arg5, arg6)
+        self._hub.watch_leave(self._ring, self._left)
+        try:
+            return await super().syscall(number, arg1, arg2, arg3, arg4, arg5, arg6)
+        finally:
+            self._hub.unwatch_leave(self._ring)
+
+    def _left(self) -> None:
+        self.process_left()
+        self._hub.ring_left(self._ring)
+
+
+async def _clone(
+    task: Task,
+    hub: ProgramHub,
+    monitor: ChildProcessMonitor,
+    flags: CLONE,
+    ring: Ring,
+    function: int,
+    args: tuple[int, ...],
+) -> tuple[ChildProcess, Task]:
+    """Make the process and what describes it; nothing can be sent to it yet."""
+    parent = monitor.task
+    exit_signal = SIG.CHLD
+    if monitor.use_clone_parent:
+        flags |= CLONE.PARENT
+        exit_signal = SIG.NONE  # it is that of the caller; clone3 insists that we do not name it
+    completion, owner = hub.descriptors.get(task, (None, None))
+    same_pidns = task.pidns is hub.task.pidns
+    if flags & CLONE.NEWPID:
+        parent_pid = 0  # outside of what it can see
+    elif same_pidns:
+        parent_pid = hub.pid if parent is hub.task else int(parent.near_process)
+    else:
+        parent_pid = -1
+    try:
+        pid = await clone_block(
+            task,
+            ring,
+            flags,
+            exit_signal,
+            function,
+            args,
+            owner=int(owner) if owner is not None and owner.valid else -1,
+            parent_pid=parent_pid,
+            completion=int(completion) if completion is not None and completion.valid else -1,
+        )
+    except OSError as error:
+        error.filename = flags
+        raise
+    hub.ring_started(ring)
+    local = hub.task
+    if task.fd_table is local.fd_table:
+        pidfd_number = ring.pidfd
+    else:
+        # The kernel made the pidfd in the table of the process that called clone.
+        if same_pidns:
+            pidfd_number = run_now(local.sysif.syscall(SYS.pidfd_open, pid, 0))
+        else:
+            pidfd_number = run_now(local.sysif.syscall(SYS.pidfd_getfd, task.process.pidfd, ring.pidfd, 0))
+        await task.sysif.syscall(SYS.close, ring.pidfd)
+    if not same_pidns:
+        ring.started(0)  # its number here is not known
+    pidfd = local.make_fd_handle(near.FileDescriptor(pidfd_number))
+    process = ChildProcess(parent, near.Process(pid), pidfd=pidfd)
+    child_task = Task(
+        process,
+        task.fd_table if flags & CLONE.FILES else FDTable(pid, task.fd_table),
+        task.address_space,
+        PidNamespace(pid) if flags & CLONE.NEWPID else task.pidns,
+        None if flags & CLONE.NEWNS else task.mountns,
+    )
+    child_task.sigmask = type(task.sigmask)(task.sigmask)
+    if completion is not None and owner is not None and completion.valid and owner.valid:
+        hub.descriptors[child_task] = (child_task.inherit_fd(completion), child_task.inherit_fd(owner))
+    return process, child_task
+
+
+def _watch(
+    monitor: ChildProcessMonitor,
+    hub: ProgramHub,
+    ring: Ring,
+    process: ChildProcess,
+    left: Callable[[], None],
+) -> AsyncChildProcess:
+    """Watch for the exit; `left` must not keep the connection alive."""
+
+    def exited() -> None:
+        left()
+        hub.ring_left(ring)
+
+    return monitor.add_child_process(process, exited)
+
+
+async def clone_ring_task(
+    task: Task, loader: NativeLoader, monitor: ChildProcessMonitor, flags: CLONE
+) -> tuple[AsyncChildProcess, Task]:
+    """Make a child of `task` that is driven through shared memory.
+
+    Args:
+        task: who clones.
+        loader: of our address space.
+        monitor: that clones from `task`, or from which it is a child's.
+        flags: namespaces, FILES, FS, ...; VM and what goes with it is added.
+
+    Raises:
+        OSError: as clone(2); filename is the flags.
+
+    manpage: clone3(2)
+    """
+    hub = loader.hub
+    if hub is None:
+        raise ValueError(f"{task} does not share the memory of this program")
+    ring = hub.native.ring()
+    process, child_task = await _clone(
+        task, hub, monitor, flags, ring, symbols.rsyscall_ring_server, (ring.address,)
+    )
+    connection = RingConnection(hub, ring, f"process {process.near.id}")
+    connection.attach(child_task)
+    reference = weakref.ref(connection)
+
+    def left() -> None:
+        alive = reference()
+        if alive is not None:
+            alive.process_left()
+
+    child_task.sysif = task.sysif.wrap_child(connection, connection.name)
+    return _watch(monitor, hub, ring, process, left), child_task
+
+
+async def clone_child_task(
+    task: Task,
+    ram: RAM,
+    connection: Connection,
+    loader: NativeLoader,
+    monitor: ChildProcessMonitor,
+    flags: CLONE,
+    trampoline_func: Callable[[FileDescriptor], Trampoline],
+) -> tuple[AsyncChildProcess, Task]:
+    """Make a child of `task` that is driven over a byte stream.
+
+    Args:
+        task: who clones.
+        ram: memory of `task`.
+        connection: makes the stream between us and `task`.
+        loader: of the address space of `task`, which must be ours.
+        monitor: that clones from `task`.
+        flags: namespaces, FILES, FS, ...; VM and what goes with it is added.
+        trampoline_func: called with the process' end of the stream; returns the function that is to serve it.
+
+    Raises:
+        OSError: as clone(2); filename is the flags.
+
+    manpage: clone3(2)
+    """
+    hub = hub_of(task)
+    ring = hub.native.ring()
+    [(access, remote)] = await connection.open_async_channels(1)
+    try:
+        trampoline = trampoline_func(remote)
+        with ExitStack() as stack:
+            trampoline.borrow_with(stack, task)
+            words = trampoline.words()
+            if len(words) == 2:
+                # The third argument of a server: what it checks about its owner.
+                words.append(ring.origin_address)
+            process, child_task = await _clone(
+                task, hub, monitor, flags, ring, int(trampoline.function.near), tuple(words)
+            )
+    except BaseException:
+        await access.close()
+        await remote.invalidate()
+        raise
+    server_fd = child_task.inherit_fd(remote)
+    await remote.invalidate()
+    sysif = _ChildStream(hub, ring, access, server_fd)
+    reference = weakref.ref(sysif)
+
+    def left() -> None:
+        alive = reference()
+        if alive is not None:
+            alive.process_left()
+
+    child_task.sysif = task.sysif.wrap_child(sysif, f"process {process.near.id}")
+    return _watch(monitor, hub, ring, process, left), child_task

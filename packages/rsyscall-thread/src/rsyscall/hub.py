@@ -1,0 +1,386 @@
+"""What a program needs once to drive processes that share its memory.
+
+`ProgramHub` watches, with one epoll instance and one background task for any number of processes:
+
+* the eventfd by which servers announce answers that somebody waits for;
+* a pidfd per process, for its exit;
+* futex words, through the monitor process, for processes that leave our memory by exec.
+
+It also owns the pool of rings and stacks (`rsyscall.native.Hub`), and gives our memory its dumpable flag back
+once every child that had changed its credentials has left it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import struct
+import weakref
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import trio
+
+from rsyscall.background import RunLoop
+from rsyscall.far import AddressSpace
+from rsyscall.native import Hub, Ring, read_memory, symbols
+from rsyscall.near import SYS
+from rsyscall.near import types as near
+from rsyscall.sched import CLONE
+from rsyscall.sys.eventfd import EFD
+from rsyscall.sys.prctl import PR
+from rsyscall.sys.wait import W
+
+if TYPE_CHECKING:
+    from rsyscall.handle import FileDescriptor, Task
+    from rsyscall.handle.process import ChildProcess
+    from rsyscall.ring import RingConnection
+
+__all__ = ["ProgramHub", "clone_block", "hub_of", "run_now", "spin_budgets", "transport_name"]
+
+T = TypeVar("T")
+
+SPIN_US = 100.0
+"""Default spin budget of either side, in microseconds: what waking a sleeping process and being woken costs."""
+
+
+def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends, as those of a `LocalSyscall` do, and return its result."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    coroutine.close()
+    raise RuntimeError(f"{coroutine!r} was expected to finish at once, but it waits for something")
+
+
+def spin_budgets() -> tuple[float, float]:
+    """How long client and server spin before they sleep, in microseconds.
+
+    From the environment variable RSYSCALL_SPIN_US, one number or two separated by a comma (client, server). Zero
+    where only one processor is available: what we would wait for could not happen meanwhile.
+
+    Raises:
+        ValueError: the variable is not understood.
+    """
+    setting = os.environ.get("RSYSCALL_SPIN_US")
+    if setting is None:
+        client = server = SPIN_US if len(os.sched_getaffinity(0)) > 1 else 0.0
+        return client, server
+    try:
+        numbers = [float(number) for number in setting.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (1, 2) or not all(0 <= number < 1e6 for number in numbers):
+        raise ValueError(f"RSYSCALL_SPIN_US is {setting!r}; expected one or two numbers of microseconds below 1e6")
+    return numbers[0], numbers[-1]
+
+
+def transport_name() -> str:
+    """How processes that share our memory are driven: "ring", or "stream" if RSYSCALL_TRANSPORT says so.
+
+    Raises:
+        ValueError: the variable is not understood.
+    """
+    name = os.environ.get("RSYSCALL_TRANSPORT", "ring")
+    if name not in ("ring", "stream"):
+        raise ValueError(f"RSYSCALL_TRANSPORT is {name!r}; expected 'ring' or 'stream'")
+    return name
+
+
+_hubs: weakref.WeakKeyDictionary[AddressSpace, ProgramHub] = weakref.WeakKeyDictionary()
+
+
+def hub_of(task: Task) -> ProgramHub:
+    """The hub of the program whose memory `task` shares.
+
+    Raises:
+        ValueError: `task` has memory of its own.
+    """
+    try:
+        return _hubs[task.address_space]
+    except KeyError:
+        raise ValueError(f"{task} does not share the memory of this program") from None
+
+
+class ProgramHub:
+    """See the module; made once per program by the local thread.
+
+    Args:
+        task: the local task; the hub's descriptors are in its table.
+    """
+
+    def __init__(self, task: Task) -> None:
+        client, server = spin_budgets()
+        self.task = task
+        self.pid = os.getpid()
+        self.eventfd: FileDescriptor = run_now(task.eventfd(0, EFD.NONBLOCK))
+        # Children look at it to see whether we died before they could ask to be told.
+        self.owner: FileDescriptor = task.make_fd_handle(
+            near.FileDescriptor(run_now(task.sysif.syscall(SYS.pidfd_open, self.pid, 0)))
+        )
+        self.native = Hub(self.eventfd.near.number, client, server)
+        self.native.configure_monitor(self.owner.near.number, self.pid)
+        self._epoll = select.epoll()
+        self._epoll.register(self.eventfd.near.number, select.EPOLLIN)
+        self._exits: dict[int, tuple[FileDescriptor, Callable[[], None]]] = {}
+        self._leaving: dict[Ring, tuple[int, Callable[[], None]]] = {}
+        self._connections: dict[Ring, RingConnection] = {}
+        self._rings: set[Ring] = set()
+        # Our two descriptors in the tables of the processes that share our memory.
+        self.descriptors: weakref.WeakKeyDictionary[Task, tuple[FileDescriptor, FileDescriptor]] = (
+            weakref.WeakKeyDictionary({task: (self.eventfd, self.owner)})
+        )
+        _hubs[task.address_space] = self
+        self._dumpable: int | None = None
+        self._monitor: Ring | None = None
+        self._loop = RunLoop(self._run, "rsyscall hub")
+        self._poller = RunLoop(self._poll_leaving, "rsyscall hub: more exec calls than the monitor takes")
+
+    def ensure_running(self) -> None:
+        """See that events are dispatched in the current trio run."""
+        self._loop.ensure_running()
+
+    # ---- rings ----
+
+    def ring_started(self, ring: Ring) -> None:
+        """Remember a process that shares our memory until it leaves."""
+        self._rings.add(ring)
+
+    def ring_left(self, ring: Ring) -> None:
+        """A process has left our memory, by exec or exit; may be told more than once.
+
+        One that had changed its credentials made our memory undumpable, which protected us from others with
+        those credentials; with the last such process gone the flag goes back to what it was.
+
+        manpage: prctl(2) (PR_SET_DUMPABLE)
+        """
+        if ring not in self._rings:
+            return
+        self._rings.discard(ring)
+        dumpable = ring.dumpable_before
+        if dumpable is None:
+            return
+        if self._dumpable is None or dumpable > self._dumpable:
+            self._dumpable = dumpable
+        if self._dumpable <= 1 and all(other.dumpable_before is None for other in self._rings):
+            run_now(self.task.sysif.syscall(SYS.prctl, PR.SET_DUMPABLE, self._dumpable))
+            self._dumpable = None
+
+    def waiting(self, ring: Ring, connection: RingConnection) -> None:
+        """Deliver answers that arrive on this ring to `connection`, until `not_waiting`."""
+        self._connections[ring] = connection
+        self._loop.ensure_running()
+
+    def not_waiting(self, ring: Ring) -> None:
+        """Nothing is outstanding on this ring any more."""
+        self._connections.pop(ring, None)
+
+    # ---- exits ----
+
+    def watch_exit(self, pidfd: FileDescriptor, callback: Callable[[], None]) -> None:
+        """Call `callback` once, when the process of `pidfd` (a handle in the local task) has exited."""
+        number = pidfd.near.number
+        self._exits[number] = (pidfd, callback)
+        self._epoll.register(number, select.EPOLLIN)
+        self._loop.ensure_running()
+
+    def unwatch_exit(self, pidfd: FileDescriptor) -> None:
+        """Forget `watch_exit`, before the descriptor is closed."""
+        if self._exits.pop(pidfd.near.number, None) is not None:
+            self._epoll.unregister(pidfd.near.number)
+
+    def reap_orphan(self, process: ChildProcess) -> None:
+        """Reap an exited child that nobody can wait for any more; may be called from a destructor.
+
+        Only our own children: those of an init are reaped with it.
+        """
+        pidfd, process.pidfd = process.pidfd, None
+        if pidfd is None or process.task is not self.task or os.getpid() != self.pid:
+            return
+        try:
+            os.waitid(os.P_PIDFD, pidfd.near.number, os.WEXITED | os.WNOHANG | W.ALL)
+        except ChildProcessError:
+            pass
+
+    # ---- exec ----
+
+    def watch_leave(self, ring: Ring, callback: Callable[[], None]) -> None:
+        """Call `callback` once, as soon as the process of `ring` has left our memory."""
+        if ring in self._leaving:
+            return
+        index = self.native.watch_word(ring.ctid_address)
+        self._leaving[ring] = (index, callback)
+        self._loop.ensure_running()
+        if index < 0:
+            self._poller.ensure_running()
+        self.ensure_monitor()
+
+    def unwatch_leave(self, ring: Ring) -> None:
+        """Forget `watch_leave`: the call that might have made it leave has been answered."""
+        entry = self._leaving.pop(ring, None)
+        if entry is not None:
+            self.native.unwatch_word(entry[0], ring.ctid_address)
+
+    def ensure_monitor(self) -> None:
+        """Start the monitor process unless it runs.
+
+        It shares our memory and nothing else, so that no descriptor stays open because of it; it is killed with
+        us; and it does not announce its exit by a signal, so that a `wait` for any child does not see it.
+        """
+        if self._monitor is not None and not self._monitor.left:
+            return
+        ring = self.native.ring()
+        pid = run_now(
+            clone_block(
+                self.task,
+                ring,
+                CLONE.NONE,
+                0,
+                symbols.rsyscall_futex_helper,
+                (self.native.address,),
+                owner=self.owner.near.number,
+                parent_pid=self.pid,
+                completion=-1,
+            )
+        )
+        pidfd = self.task.make_fd_handle(near.FileDescriptor(ring.pidfd))
+        self._monitor = ring
+
+        def exited() -> None:
+            # Somebody killed it: have it replaced when there is something to watch.
+            os.waitid(os.P_PID, pid, os.WEXITED | W.ALL)
+            run_now(pidfd.close())
+            self._monitor = None
+            if self._leaving:
+                self.ensure_monitor()
+
+        self.watch_exit(pidfd, exited)
+
+    # ---- dispatching ----
+
+    async def _run(self) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(self._epoll.fileno())
+            self.dispatch()
+
+    async def _poll_leaving(self) -> None:
+        while any(index < 0 for index, _ in self._leaving.values()):
+            await trio.sleep(0.001)
+            self._dispatch_leaving()
+
+    def dispatch(self) -> None:
+        """Hand out everything that has happened."""
+        exited = []
+        for number, _ in self._epoll.poll(0, 256):
+            if number in self._exits:
+                exited.append(number)
+            else:
+                try:
+                    os.eventfd_read(number)
+                except BlockingIOError:
+                    pass
+        for ring in self.native.drain():
+            connection = self._connections.get(ring)
+            if connection is not None:
+                connection.deliver()
+        if self._leaving:
+            self._dispatch_leaving()
+        # Last: answers that were given before the exit go to their callers.
+        for number in exited:
+            self._epoll.unregister(number)
+            _, callback = self._exits.pop(number)
+            callback()
+
+    def _dispatch_leaving(self) -> None:
+        for ring in [ring for ring in self._leaving if ring.left]:
+            index, callback = self._leaving.pop(ring)
+            self.native.unwatch_word(index, ring.ctid_address)
+            callback()
+
+
+_CLONE_ARGS = struct.Struct("11Q")
+_CLONE_ARGS_SIZE = _CLONE_ARGS.size
+_RESET_SIGNALS = 1  # RSYS_ORIGIN_RESET_SIGNALS
+_clone3_missing = False
+
+
+async def clone_block(
+    task: Task,
+    ring: Ring,
+    flags: CLONE,
+    exit_signal: int,
+    function: int,
+    args: tuple[int, ...],
+    *,
+    owner: int,
+    parent_pid: int,
+    completion: int,
+) -> int:
+    """Clone, from `task`, a process that shares our memory and calls a native function on the stack of `ring`.
+
+    Its pidfd, in the table of `task`, is `ring.pidfd` afterwards (unless CLONE.PARENT is used from a process whose
+    table differs: see the caller).
+
+    Args:
+        flags: in addition to VM, CHILD_CLEARTID, PIDFD and CLEAR_SIGHAND.
+        exit_signal: 0 or a signal number.
+        function: the address of a native function.
+        args: up to six register arguments.
+        owner: pidfd of our program in the new process' table, or -1.
+        parent_pid: what getppid(2) will return there; -1 if unknown.
+        completion: the hub's eventfd in the new process' table, or -1.
+
+    Returns:
+        The process id in the pid namespace of `task`.
+
+    manpage: clone3(2)
+    """
+    global _clone3_missing
+    flags |= CLONE.VM | CLONE.CHILD_CLEARTID | CLONE.PIDFD
+    ring.configure(owner, parent_pid, completion, 0, 0)
+    if not _clone3_missing:
+        # Handlers that Python installed must not run in the child, not even for an instant.
+        clear = CLONE.NONE if flags & CLONE.SIGHAND else CLONE.CLEAR_SIGHAND
+        address = ring.prepare(flags | clear, exit_signal, symbols.rsyscall_trampoline, function, *args)
+        try:
+            pid = await task.sysif.syscall(SYS.clone3, address, _CLONE_ARGS_SIZE)
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
+                raise
+            # Before Linux 5.3, or a seccomp filter that cannot look into the structure.
+            _clone3_missing = True
+        else:
+            ring.started(pid)
+            return pid
+    return await _clone_without_clone3(task, ring, flags, exit_signal, function, args, owner, parent_pid, completion)
+
+
+async def _clone_without_clone3(
+    task: Task,
+    ring: Ring,
+    flags: CLONE,
+    exit_signal: int,
+    function: int,
+    args: tuple[int, ...],
+    owner: int,
+    parent_pid: int,
+    completion: int,
+) -> int:
+    """Block all signals until the child has reset the handlers itself."""
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, range(1, signal.NSIG))
+    try:
+        mask = sum(1 << (number - 1) for number in before)
+        ring.configure(owner, parent_pid, completion, _RESET_SIGNALS, mask)
+        address = ring.prepare(flags, exit_signal, symbols.rsyscall_trampoline, function, *args)
+        fields = _CLONE_ARGS.unpack(read_memory(address, _CLONE_ARGS_SIZE))
+        _, pidfd, child_tid, _, _, stack, stack_size, *_ = fields
+        # PIDFD goes where clone(2) has PARENT_SETTID
+        pid = await task.sysif.syscall(SYS.clone, flags | exit_signal, stack + stack_size, pidfd, child_tid, 0)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    ring.started(pid)
+    return pid

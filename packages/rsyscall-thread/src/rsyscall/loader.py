@@ -1,0 +1,150 @@
+"""Native functions of one address space, and starting a new process on one of them."""
+
+from __future__ import annotations
+
+import struct
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Union
+
+from rsyscall.far import File
+from rsyscall.handle.allocation import AllocationInterface, MemoryGateway
+from rsyscall.handle.fd import BaseFileDescriptor
+from rsyscall.handle.pointer import Pointer, WrittenPointer
+from rsyscall.hub import ProgramHub
+from rsyscall.near import types as near
+from rsyscall.sched import Borrowable, Stack
+from rsyscall.struct import Serializer
+from rsyscall.sys.mman import MemoryMapping
+
+if TYPE_CHECKING:
+    from rsyscall.handle import Task
+
+__all__ = [
+    "NativeFunction",
+    "NativeFunctionSerializer",
+    "NativeLoader",
+    "NullGateway",
+    "StaticAllocation",
+    "Trampoline",
+    "TrampolineSerializer",
+]
+
+TrampolineArgument = Union[BaseFileDescriptor, "WrittenPointer[Any]", "Pointer[Any]", int]
+
+
+class NativeFunction:
+    """What a pointer to a native function points to; it is never read or written."""
+
+
+@dataclass
+class Trampoline(Borrowable):
+    """A function to call in a new process, and up to six arguments for its registers."""
+
+    function: Pointer[NativeFunction]
+    args: list[TrampolineArgument]
+
+    def __post_init__(self) -> None:
+        if len(self.args) > 6:
+            raise ValueError(f"a native function takes at most 6 arguments in registers, got {len(self.args)}")
+
+    def borrow_with(self, stack: ExitStack, task: Task) -> None:  # type: ignore[override] # narrower task
+        """Borrow the function and all arguments for `task`."""
+        stack.enter_context(self.function.borrow(task))
+        for arg in self.args:
+            if isinstance(arg, (Pointer, BaseFileDescriptor)):
+                stack.enter_context(arg.borrow(task))
+
+    def words(self) -> list[int]:
+        """The arguments as the registers will hold them."""
+        return [int(arg.near) if isinstance(arg, Pointer) else int(arg) for arg in self.args]
+
+
+class TrampolineSerializer(Serializer[Trampoline]):
+    """The layout that `rsyscall_trampoline` expects on its stack: six registers, then the function."""
+
+    _layout = struct.Struct("7Q")
+
+    def to_bytes(self, val: Trampoline) -> bytes:
+        """The 56 bytes for the stack."""
+        words = [word & (2**64 - 1) for word in val.words()]
+        words += [0] * (6 - len(words))
+        return self._layout.pack(*words, int(val.function.near))
+
+
+class StaticAllocation(AllocationInterface):
+    """Memory that nobody allocated and nobody can free: that of a loaded function."""
+
+    def offset(self) -> int:
+        """Return 0."""
+        return 0
+
+    def size(self) -> int:
+        """Raise: the length of a function is not known."""
+        raise TypeError("the size of a native function is not known")
+
+    def split(self, size: int) -> tuple[AllocationInterface, AllocationInterface]:
+        """Raise: a function is not divided."""
+        raise TypeError("a native function cannot be split")
+
+    def merge(self, other: AllocationInterface) -> AllocationInterface:
+        """Raise: a function is not joined with anything."""
+        raise TypeError("a native function cannot be merged")
+
+    def free(self) -> None:
+        """Do nothing."""
+
+
+class NullGateway(MemoryGateway):
+    """For pointers whose memory is not ours to read or write."""
+
+    async def read(self, src: Pointer[Any]) -> bytes:
+        """Raise."""
+        raise TypeError(f"the code of a native function is not data to read: {src}")
+
+    async def write(self, dest: Pointer[Any], data: bytes) -> None:
+        """Raise."""
+        raise TypeError(f"the code of a native function is not data to write: {dest}")
+
+
+class NativeFunctionSerializer(Serializer[NativeFunction]):
+    """Functions are neither written nor read."""
+
+
+@dataclass
+class NativeLoader:
+    """Where the native functions are in one address space; shared by all its processes.
+
+    `hub` is there for our own address space: its processes can be driven through shared memory.
+    """
+
+    server_func: Pointer[NativeFunction]
+    persistent_server_func: Pointer[NativeFunction]
+    trampoline_func: Pointer[NativeFunction]
+    futex_helper_func: Pointer[NativeFunction]
+    hub: ProgramHub | None = field(default=None, repr=False)
+
+    @staticmethod
+    def make_from_symbols(task: Task, symbols: Any) -> NativeLoader:
+        """Wrap the addresses of native functions.
+
+        Args:
+            task: any task of the address space.
+            symbols: an object with the attributes of `rsyscall.native.Symbols`.
+        """
+
+        def pointer(address: object) -> Pointer[NativeFunction]:
+            # Code has no length that we know and no alignment: an invented mapping of no bytes.
+            mapping = MemoryMapping(task, near.MemoryMapping(int(address), 0, 1), File())  # type: ignore[call-overload] # int()-able
+            return Pointer(mapping, NullGateway(), NativeFunctionSerializer(), StaticAllocation(), NativeFunction)
+
+        return NativeLoader(
+            server_func=pointer(symbols.rsyscall_server),
+            persistent_server_func=pointer(symbols.rsyscall_persistent_server),
+            trampoline_func=pointer(symbols.rsyscall_trampoline),
+            futex_helper_func=pointer(symbols.rsyscall_futex_helper),
+        )
+
+    def make_trampoline_stack(self, trampoline: Trampoline) -> Stack[Trampoline]:
+        """The start of the stack of a process that is to call the trampoline's function."""
+        return Stack(self.trampoline_func, trampoline, TrampolineSerializer())

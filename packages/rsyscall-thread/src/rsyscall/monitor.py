@@ -1,0 +1,499 @@
+"""Children: noticing that they exit, stop or continue, and reaping them.
+
+A pidfd per child, watched by the hub, tells of exits. That needs no signal, so the program's signal mask and its
+SIGCHLD disposition stay as they were. Stops and continues are announced by SIGCHLD only: the first wait for one sets up
+a signalfd, with SIGCHLD blocked, and the last such wait to end takes it down again.
+
+What must hold:
+
+* A child is waited for by its own pid, never as "any child": that would reap children of others, and children that were
+  cloned and have not been recorded yet.
+* After a child has been reaped its pid means somebody else; `ChildProcess` remembers the death and refuses.
+* SIGCHLD says only that something may have changed: signals coalesce, and one may have been used up on behalf of another
+  child. So `waitid` with NOHANG is asked before every sleep, and the event to sleep for is taken before it is asked.
+"""
+
+from __future__ import annotations
+
+import errno
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import trio
+
+from rsyscall.background import RunLoop, Waiter
+from rsyscall.handle.process import ChildProcess
+from rsyscall.hub import ProgramHub, hub_of, run_now
+from rsyscall.near import SYS, SyscallError
+from rsyscall.near import types as near
+from rsyscall.sched import CLONE
+from rsyscall.signal import SIG, Siginfo, Sigset
+from rsyscall.sys.epoll import EPOLL
+from rsyscall.sys.signalfd import SFD, SignalfdSiginfo
+from rsyscall.sys.wait import CalledProcessError, ChildState, W
+
+if TYPE_CHECKING:
+    from rsyscall.epoller import AsyncFileDescriptor, Epoller
+    from rsyscall.handle import FileDescriptor, Pointer, Task, WrittenPointer
+    from rsyscall.linux.futex import FutexNode
+    from rsyscall.memory.ram import RAM
+    from rsyscall.sched import Stack
+    from rsyscall.signal import SignalBlock
+
+__all__ = ["AsyncChildProcess", "AsyncSignalfd", "ChildProcessMonitor"]
+
+_STOPS = W.STOPPED | W.CONTINUED
+
+
+class SignalEvent:
+    """Something that happens once; whoever waits is woken, or gets the error that ended the waiting."""
+
+    __slots__ = ("_error", "_set", "_waiters")
+
+    def __init__(self) -> None:
+        self._waiters: list[Waiter[None]] = []
+        self._set = False
+        self._error: BaseException | None = None
+
+    def set(self) -> None:
+        """Wake everybody, now and later."""
+        self._set = True
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.send(None)
+
+    def close(self, error: BaseException) -> None:
+        """Fail everybody, now and later."""
+        self._error = error
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.throw(error)
+
+    def is_set(self) -> bool:
+        """Return whether it has happened."""
+        return self._set
+
+    async def wait(self) -> None:
+        """Wait until it happens; a checkpoint."""
+        if self._error is not None:
+            raise self._error
+        if self._set:
+            await trio.lowlevel.checkpoint()
+            return
+        waiter: Waiter[None] = Waiter()
+        self._waiters.append(waiter)
+        try:
+            await waiter.wait(cancellable=True)
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+
+class AsyncSignalfd:
+    """Signals of one process as events. See `make`."""
+
+    def __init__(
+        self, afd: AsyncFileDescriptor, signal_block: SignalBlock, buf: Pointer[SignalfdSiginfo]
+    ) -> None:
+        self.afd = afd
+        self.signal_block = signal_block
+        self.next_signal = SignalEvent()
+        self._buf = buf
+        self._loop = RunLoop(self._run, f"rsyscall signalfd {afd.handle.near}")
+        self._loop.ensure_running()
+
+    @classmethod
+    async def make(
+        cls, ram: RAM, task: Task, epoller: Epoller, mask: Sigset, *, signal_block: SignalBlock | None = None
+    ) -> AsyncSignalfd:
+        """Receive these signals of `task` through a descriptor; they are blocked meanwhile.
+
+        Args:
+            ram: memory of `task`.
+            task: the process that the signals are sent to.
+            epoller: the epoll loop that runs in this very process. Linux looks at the signals of the process that
+                calls epoll_wait, and wakes the one that registered: across processes events are lost.
+            mask: which signals.
+            signal_block: what blocks the signals already; otherwise they are blocked here.
+
+        Raises:
+            ValueError: the epoller belongs to another process.
+
+        manpage: signalfd(2)
+        """
+        owner = epoller.epoll_waiter.epfd.task
+        if task is not owner:
+            raise ValueError(
+                f"a signalfd must be watched by the process that it is for, {task}; this epoller runs in {owner}"
+            )
+        if signal_block is None:
+            newset = await ram.ptr(mask)
+            signal_block = await task.sigmask_block(newset, await ram.malloc(Sigset))
+            await task.read_oldset_and_check()
+        fd = await task.signalfd(await ram.ptr(mask), SFD.NONBLOCK)
+        from rsyscall.epoller import AsyncFileDescriptor
+
+        afd = await AsyncFileDescriptor.make(epoller, ram, fd)
+        return cls(afd, signal_block, await ram.malloc(SignalfdSiginfo))
+
+    def ensure_running(self) -> None:
+        """Read signals in the current trio run too."""
+        self._loop.ensure_running()
+
+    async def _run(self) -> None:
+        buf = self._buf
+        try:
+            while True:
+                valid, rest = await self.afd.read(buf)
+                buf = valid + rest
+                # A new event before the old one fires: whoever is woken takes the new one at once.
+                event, self.next_signal = self.next_signal, SignalEvent()
+                event.set()
+        except (SyscallError, OSError) as error:
+            self.next_signal.close(error)
+
+    async def close(self) -> None:
+        """Close the descriptor and unblock the signals."""
+        self.next_signal.close(RuntimeError("the signalfd was closed"))
+        await self.afd.close()
+        await self.signal_block.unblock()
+
+
+class AsyncChildProcess:
+    """A child that can be waited for, by any number of tasks at once.
+
+    As an async context manager it kills the child, if it is still alive, and reaps it.
+
+    Args:
+        process: the handle of the child.
+        ram: memory of the process that waits for it.
+        monitor: of that process.
+    """
+
+    def __init__(self, process: ChildProcess, ram: RAM, monitor: ChildProcessMonitor) -> None:
+        self.process = process
+        self.ram = ram
+        self.monitor = monitor
+        self._exited = SignalEvent()
+        self._lock = trio.Lock()
+
+    def __repr__(self) -> str:
+        return f"AsyncChildProcess({self.process})"
+
+    def __del__(self) -> None:
+        if self._exited.is_set() and self.process.death_state is None:
+            self.monitor.hub.reap_orphan(self.process)
+
+    def _exit_noticed(self) -> None:
+        self._exited.set()
+
+    async def _waitid_nohang(self, options: W) -> ChildState | None:
+        """What has happened to the child, if anything; several callers take turns."""
+        async with self._lock:
+            process = self.process
+            if process.death_state is not None:
+                return process.death_state
+            if process.unread_siginfo is not None:
+                # Left by somebody who was cancelled in between. Trusted only if it says something.
+                state = await process.read_siginfo()
+                if state is not None:
+                    return state
+            infop = await self.ram.ptr(Siginfo(0, 0, 0, 0))
+            try:
+                await process.waitid(options | W.NOHANG | W.ALL, infop)
+            except ChildProcessError as error:
+                raise ChildProcessError(
+                    errno.ECHILD,
+                    f"{process} is gone and its state lost: somebody else in this program reaped it, "
+                    "or SIGCHLD is ignored",
+                    error.filename,
+                ) from error
+            state = await process.read_siginfo()
+            if state is not None and state.died():
+                await self.monitor.reaped(process)
+            return state
+
+    async def waitpid(self, options: W) -> ChildState:
+        """Wait until one of the given things happens to the child.
+
+        Args:
+            options: any of W.EXITED, W.STOPPED, W.CONTINUED.
+
+        Returns:
+            The state. That of a dead child is remembered: with EXITED this returns it as often as it is called.
+
+        Raises:
+            ChildProcessError: somebody else reaped the child.
+            SyscallError: the process whose child it is has gone.
+
+        Cancellation: nothing is lost; wait again.
+
+        manpage: waitid(2)
+        """
+        process = self.process
+        if options & W.EXITED and process.death_state is not None:
+            return process.death_state
+        self.monitor.hub.ensure_running()
+        if options & _STOPS:
+            return await self._wait_for_stops(options)
+        while True:
+            await self._exited.wait()
+            state = await self._waitid_nohang(options)
+            if state is not None and state.state(options):
+                return state
+
+    async def _wait_for_stops(self, options: W) -> ChildState:
+        async with self.monitor.sigchld() as sigfd:
+            while True:
+                # Before waitid is asked: a signal that arrives while it is asked must not be missed.
+                signal = sigfd.next_signal
+                state = await self._waitid_nohang(options | W.EXITED)
+                if state is not None and (state.state(options) or state.died()):
+                    return state
+                async with trio.open_nursery() as nursery:
+
+                    async def either(event: SignalEvent, nursery: trio.Nursery = nursery) -> None:
+                        await event.wait()
+                        nursery.cancel_scope.cancel()
+
+                    nursery.start_soon(either, signal)
+                    if not self._exited.is_set():
+                        nursery.start_soon(either, self._exited)
+
+    async def wait(self, options: W = W.EXITED | W.STOPPED | W.CONTINUED) -> ChildState:
+        """As `waitpid`, by default for anything that can happen."""
+        return await self.waitpid(options)
+
+    async def check(self) -> ChildState:
+        """Wait until the child has died, and see that it died well.
+
+        Raises:
+            CalledProcessError: it was killed, or exited with a status other than 0.
+
+        Cancellation: sends SIGTERM to the child.
+        """
+        try:
+            death = await self.waitpid(W.EXITED)
+        except trio.Cancelled:
+            with trio.CancelScope(shield=True):
+                try:
+                    await self.kill(SIG.TERM)
+                except (ProcessLookupError, SyscallError):
+                    pass
+            raise
+        if not death.clean():
+            raise CalledProcessError(death, self.process.command)
+        return death
+
+    async def kill(self, sig: SIG = SIG.KILL) -> None:
+        """Send a signal to the child; does nothing if it is dead already.
+
+        manpage: pidfd_send_signal(2)
+        """
+        if self.process.death_state is not None:
+            return
+        async with self._lock:
+            if self.process.unread_siginfo is not None:
+                await self.process.read_siginfo()
+            if self.process.death_state is None:
+                try:
+                    await self.process.kill(sig)
+                except ProcessLookupError:
+                    # Dead and not reaped, and known by its pidfd: as good as delivered.
+                    pass
+
+    async def killpg(self, sig: SIG = SIG.KILL) -> None:
+        """Send a signal to the process group that the child leads.
+
+        manpage: kill(2)
+        """
+        async with self._lock:
+            if self.process.unread_siginfo is not None:
+                await self.process.read_siginfo()
+            if self.process.death_state is None:
+                await self.process.killpg(sig)
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        if self.process.death_state is None:
+            with trio.CancelScope(shield=True):
+                try:
+                    await self.kill()
+                    await self.waitpid(W.EXITED)
+                except (SyscallError, ChildProcessError):
+                    # Its parent has gone, and with it the duty and the possibility to reap it.
+                    pass
+
+
+class _Sigchld:
+    """Use of the monitor's signalfd for the time of one wait."""
+
+    def __init__(self, monitor: ChildProcessMonitor) -> None:
+        self._monitor = monitor
+
+    async def __aenter__(self) -> AsyncSignalfd:
+        monitor = self._monitor
+        async with monitor._sigchld_lock:
+            if monitor.sigfd is None:
+                monitor.sigfd = await monitor._make_sigchld()
+            monitor._sigchld_users += 1
+        monitor.sigfd.ensure_running()
+        return monitor.sigfd
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        monitor = self._monitor
+        with trio.CancelScope(shield=True):
+            async with monitor._sigchld_lock:
+                monitor._sigchld_users -= 1
+                if monitor._sigchld_users == 0 and monitor.sigfd is not None:
+                    sigfd, monitor.sigfd = monitor.sigfd, None
+                    try:
+                        await sigfd.close()
+                    except SyscallError:
+                        pass
+
+
+class ChildProcessMonitor:
+    """Makes children from one process, and watches and reaps them in a process that is their parent.
+
+    Usually the two are not the same: what a child of ours clones becomes, by CLONE.PARENT, a child of ours too, so
+    that it can be waited for whatever happens to the process in between.
+
+    Args:
+        ram: memory of the parent.
+        task: the parent, who reaps.
+        cloning_task: who clones.
+        use_clone_parent: whether these are different processes.
+        epoller: the epoll loop that belongs to the parent, if there is one already; for the signalfd.
+        hub: watches the exits.
+    """
+
+    def __init__(
+        self,
+        ram: RAM,
+        task: Task,
+        cloning_task: Task,
+        use_clone_parent: bool,
+        epoller: Epoller | None,
+        hub: ProgramHub,
+    ) -> None:
+        self.ram = ram
+        self.task = task
+        self.cloning_task = cloning_task
+        self.use_clone_parent = use_clone_parent
+        self.hub = hub
+        self.sigfd: AsyncSignalfd | None = None
+        self._epoller = epoller
+        self._sigchld_lock = trio.Lock()
+        self._sigchld_users = 0
+        self._root: ChildProcessMonitor = self
+        self._signal_block: SignalBlock | None = None
+
+    @staticmethod
+    async def make(
+        ram: RAM, task: Task, epoller: Epoller, *, signal_block: SignalBlock | None = None
+    ) -> ChildProcessMonitor:
+        """Make a monitor for children that `task` makes and reaps itself.
+
+        Args:
+            ram: memory of `task`.
+            task: the parent of the children to come.
+            epoller: watches a signalfd, should one be needed.
+            signal_block: what blocks SIGCHLD in `task`, if that is blocked already.
+        """
+        monitor = ChildProcessMonitor(ram, task, task, False, epoller, hub_of(task))
+        monitor._signal_block = signal_block
+        return monitor
+
+    @staticmethod
+    def make_own(ram: RAM, task: Task, hub: ProgramHub) -> ChildProcessMonitor:
+        """Make a monitor for children that `task` makes and reaps itself, without an epoll loop as yet."""
+        return ChildProcessMonitor(ram, task, task, False, None, hub)
+
+    def inherit_to_child(self, child_task: Task) -> ChildProcessMonitor:
+        """Make a monitor that clones from `child_task`; what it clones are children of this monitor's parent.
+
+        Raises:
+            ValueError: `child_task` is not a child of this monitor's parent.
+        """
+        if child_task.parent_task is not self.task:
+            raise ValueError(f"{child_task} is not a child of {self.task}, so CLONE.PARENT leads elsewhere")
+        child = ChildProcessMonitor(self.ram, self.task, child_task, True, self._epoller, self.hub)
+        child._root = self._root
+        return child
+
+    def sigchld(self) -> _Sigchld:
+        """The signalfd for SIGCHLD of the parent, for the time of an `async with`."""
+        return _Sigchld(self._root)
+
+    async def _make_sigchld(self) -> AsyncSignalfd:
+        epoller = self._epoller
+        if epoller is None or epoller.epoll_waiter.epfd.task is not self.task:
+            from rsyscall.epoller import Epoller
+
+            # The loop blocks in the parent itself; work for the parent interrupts it.
+            epoller = self._epoller = await Epoller.make_root(self.ram, self.task)
+        return await AsyncSignalfd.make(
+            self.ram, self.task, epoller, Sigset({SIG.CHLD}), signal_block=self._signal_block
+        )
+
+    def add_child_process(
+        self, process: ChildProcess, on_exit: Callable[[], None] | None = None
+    ) -> AsyncChildProcess:
+        """Watch a child of this monitor's parent, which must be in the pid namespace of our program.
+
+        Args:
+            process: the child.
+            on_exit: called once when it has exited, before those who wait for it are woken; must not keep the
+                returned object alive.
+
+        Raises:
+            ValueError: it is the child of another process.
+        """
+        if process.task is not self.task:
+            raise ValueError(f"{process} is a child of {process.task}, not of {self.task}")
+        local = self.hub.task
+        if process.pidfd is None:
+            process.pidfd = local.make_fd_handle(
+                near.FileDescriptor(run_now(local.sysif.syscall(SYS.pidfd_open, process.near, 0)))
+            )
+        child = AsyncChildProcess(process, self.ram, self)
+        reference = weakref.ref(child)
+        hub = self.hub
+
+        def exited() -> None:
+            if on_exit is not None:
+                on_exit()
+            alive = reference()
+            if alive is None:
+                hub.reap_orphan(process)
+            else:
+                alive._exit_noticed()
+
+        hub.watch_exit(process.pidfd, exited)
+        return child
+
+    async def reaped(self, process: ChildProcess) -> None:
+        """Give up what was kept to watch a child."""
+        pidfd, process.pidfd = process.pidfd, None
+        if pidfd is not None:
+            self.hub.unwatch_exit(pidfd)
+            await pidfd.close()
+
+    async def clone(
+        self,
+        flags: CLONE,
+        child_stack: tuple[Pointer[Stack], WrittenPointer[Stack]],
+        ctid: Pointer[FutexNode] | None = None,
+    ) -> AsyncChildProcess:
+        """Make a child with a stack of one's own, and watch it.
+
+        manpage: clone(2)
+        """
+        if self.use_clone_parent:
+            flags |= CLONE.PARENT
+        process = await self.cloning_task.clone(flags | SIG.CHLD, child_stack, None, ctid, None)
+        return self.add_child_process(process)

@@ -1,0 +1,328 @@
+"""Driving a process that shares our memory, through a ring in that memory.
+
+The fast path is one C function: it puts the call into a slot, spins for the answer and takes it. Only when the
+answer does not come within the budget does the caller go to sleep in trio, to be woken by the hub. Answers come
+in the order of the calls, so the callers that sleep are a queue.
+
+A process leaves our memory by exec or exit, and then the kernel clears a word that we can see: that is how calls
+that will never be answered are told from calls that take long.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, SupportsInt
+
+import trio
+
+from rsyscall.background import Waiter
+from rsyscall.hub import run_now
+from rsyscall.native import Ring, _fast
+from rsyscall.near import SYS, Syscall, SyscallHangup, SyscallInterface, SyscallSendError, raise_if_error
+from rsyscall.near import types as near
+from rsyscall.sys.eventfd import EFD
+
+if TYPE_CHECKING:
+    from rsyscall.handle import FileDescriptor, Task
+    from rsyscall.hub import ProgramHub
+
+__all__ = ["RingConnection"]
+
+_PENDING, _UNSENT, _HANGUP, _FULL = _fast.PENDING, _fast.UNSENT, _fast.HANGUP, _fast.FULL
+_MAX_ERRNO = 4095
+
+# Calls that answer at once. For all others a pending cancellation is delivered before the call is sent; the check
+# would cost these a third of their time.
+_QUICK = frozenset(
+    {
+        SYS.getpid, SYS.getppid, SYS.gettid, SYS.getuid, SYS.geteuid, SYS.getgid, SYS.getegid, SYS.getpgid,
+        SYS.getsid, SYS.umask, SYS.prctl, SYS.close, SYS.dup3, SYS.fcntl, SYS.pipe2, SYS.socket, SYS.socketpair,
+        SYS.epoll_create1, SYS.epoll_ctl, SYS.eventfd2, SYS.rt_sigprocmask, SYS.rt_sigaction, SYS.mmap, SYS.munmap,
+        SYS.lseek, SYS.setpgid, SYS.setsid, SYS.chdir, SYS.fchdir, SYS.getsockname, SYS.getpeername,
+        SYS.getsockopt, SYS.setsockopt, SYS.bind, SYS.listen, SYS.kill, SYS.unshare, SYS.clone, SYS.clone3,
+        SYS.execve, SYS.execveat, SYS.exit, SYS.exit_group,
+    }
+)  # fmt: skip
+# Success is not answered.
+_LEAVING = frozenset({SYS.execve, SYS.execveat, SYS.exit, SYS.exit_group})
+# May close the descriptor that answers are announced by; then the monitor has to speak for the server.
+_CLOSING = frozenset({SYS.close_range, SYS.close, SYS.dup3})
+
+
+class _Sleeper(Protocol):
+    """Who waits for one answer."""
+
+    def send(self, value: int, /) -> None: ...
+    def throw(self, error: BaseException, /) -> None: ...
+
+
+class _Collector:
+    """Waits for the answers of several calls."""
+
+    __slots__ = ("missing", "results", "waiter")
+
+    def __init__(self, results: list[int], missing: int) -> None:
+        self.results = results
+        self.missing = missing
+        self.waiter: Waiter[None] = Waiter()
+
+    def send(self, value: int) -> None:
+        self.results.append(value)
+        self.missing -= 1
+        if not self.missing:
+            self.waiter.send(None)
+
+    def throw(self, error: BaseException) -> None:
+        self.waiter.throw(error)
+
+
+class RingConnection(SyscallInterface):
+    """The way to one process that shares our memory.
+
+    A call that answers within the spin budget is not a checkpoint. A call that may block is a cancellation point
+    before it is sent, and then it is waited for whatever happens.
+
+    Args:
+        hub: what all rings of the program share.
+        ring: of the process, which has been started.
+        name: for messages, such as `process 1234`.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_activity_fd",
+        "_backlog",
+        "_call",
+        "_call_many",
+        "_closed",
+        "_doorbell",
+        "_hub",
+        "_next_result",
+        "_task",
+        "_waiters",
+        "name",
+        "ring",
+    )
+
+    def __init__(self, hub: ProgramHub, ring: Ring, name: str) -> None:
+        self.ring = ring
+        self.name = name
+        self._hub = hub
+        self._call = ring.call
+        self._call_many = ring.call_many
+        self._next_result = ring.next_result
+        self._waiters: deque[_Sleeper] = deque()
+        # Calls for which there was no free slot.
+        self._backlog: deque[tuple[tuple[SupportsInt, ...], _Sleeper]] = deque()
+        self._closed = False
+        self._task: weakref.ref[Task] | None = None
+        self._activity_fd: FileDescriptor | None = None
+        self._doorbell: FileDescriptor | None = None
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "left" if self.ring.left else "running"
+        return f"RingConnection({self.name}, {state})"
+
+    def __del__(self) -> None:
+        # Nobody can reach the process any more: it goes.
+        if not self._closed:
+            self.ring.shutdown()
+
+    def attach(self, task: Task) -> None:
+        """Say which task is driven."""
+        self._task = weakref.ref(task)
+
+    # ---- calls ----
+
+    async def syscall(
+        self,
+        number: SYS,
+        arg1: SupportsInt = 0,
+        arg2: SupportsInt = 0,
+        arg3: SupportsInt = 0,
+        arg4: SupportsInt = 0,
+        arg5: SupportsInt = 0,
+        arg6: SupportsInt = 0,
+    ) -> int:
+        """Make a call in the process; see `SyscallInterface.syscall`."""
+        if number not in _QUICK:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        result = self._call(number, arg1, arg2, arg3, arg4, arg5, arg6)
+        if result >= 0:
+            return result
+        if result >= -_MAX_ERRNO:
+            raise OSError(-result, os.strerror(-result))
+        if result == _PENDING:
+            waiter: Waiter[int] = Waiter()
+            self._sleep(waiter, 1, number in _LEAVING, number in _CLOSING)
+            result = await waiter.wait(cancellable=False)
+        elif result == _FULL:
+            result = await self._queue((number, arg1, arg2, arg3, arg4, arg5, arg6))
+        elif result == _UNSENT:
+            raise self._send_error()
+        elif result == _HANGUP:
+            self.process_left()
+            raise self._hangup()
+        raise_if_error(result)
+        return result if result >= 0 else result + 2**64
+
+    async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
+        """Make several calls in one go; see `SyscallInterface.syscalls`."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        todo: list[tuple[SupportsInt, ...]] = [tuple(call) for call in calls]
+        results: list[int] = []
+        numbers = {call[0] for call in todo}
+        leaving, closing = bool(numbers & _LEAVING), bool(numbers & _CLOSING)
+        while len(results) < len(todo):
+            answer = self._call_many(todo, len(results), linked)
+            if isinstance(answer, list):
+                results += answer
+            elif answer == _PENDING:
+                count = self.ring.outstanding
+                collector = _Collector(results, count)
+                self._sleep(collector, count, leaving, closing)
+                await collector.waiter.wait(cancellable=False)
+            elif answer == _FULL:
+                # Behind calls of others: one after another, so that they all keep their order.
+                results.append(await self._queue(todo[len(results)]))
+            elif answer == _HANGUP:
+                error = self._hangup()
+                error.results = results + self._answered()
+                self.process_left()
+                raise error
+            else:
+                raise self._send_error()
+            if linked and -_MAX_ERRNO <= results[-1] < 0:
+                results += [-errno.ECANCELED] * (len(todo) - len(results))
+        return results
+
+    def _answered(self) -> list[int]:
+        """The answers of a batch in whose course the process left."""
+        answers = []
+        while (result := self._next_result()) not in (_PENDING, _HANGUP):
+            answers.append(result)
+        return answers
+
+    def _sleep(self, sleeper: _Sleeper, count: int, leaving: bool, closing: bool) -> None:
+        """`count` calls have been sent and not been answered in time: their caller goes to sleep."""
+        for _ in range(count):
+            self._waiters.append(sleeper)
+        self._hub.waiting(self.ring, self)
+        if leaving:
+            self._hub.watch_leave(self.ring, self.process_left)
+        elif closing or self.ring.deaf:
+            self._hub.ensure_monitor()
+
+    async def _queue(self, call: tuple[SupportsInt, ...]) -> int:
+        waiter: Waiter[int] = Waiter()
+        self._backlog.append((call, waiter))
+        return await waiter.wait(cancellable=False)
+
+    def deliver(self) -> None:
+        """Hand the answers that have arrived to their callers."""
+        while self._waiters:
+            result = self._next_result()
+            if result == _PENDING:
+                return
+            if result == _HANGUP:
+                self._fail()
+                return
+            self._waiters.popleft().send(result)
+            while self._backlog:
+                call, sleeper = self._backlog[0]
+                if self.ring.put(*call) in (_FULL, _UNSENT):
+                    break
+                self._backlog.popleft()
+                self._waiters.append(sleeper)
+                self.ring.kick()
+        self._hub.not_waiting(self.ring)
+        self._hub.unwatch_leave(self.ring)
+
+    def process_left(self) -> None:
+        """The process has left our memory: what is not answered will never be."""
+        self.deliver()
+        if self._waiters or self._backlog:
+            self._fail()
+        self._hub.ring_left(self.ring)
+
+    def _fail(self) -> None:
+        waiters, self._waiters = self._waiters, deque()
+        backlog, self._backlog = self._backlog, deque()
+        self._hub.not_waiting(self.ring)
+        self._hub.unwatch_leave(self.ring)
+        for sleeper in waiters:
+            sleeper.throw(self._hangup())
+        for _, sleeper in backlog:
+            sleeper.throw(self._send_error())
+
+    def _hangup(self) -> SyscallHangup:
+        return SyscallHangup(f"{self.name} left before it answered: it has exited, been killed, or executed a program")
+
+    def _send_error(self) -> SyscallSendError:
+        return SyscallSendError(f"{self.name} cannot be reached: it has exited, been killed, or executed a program")
+
+    # ---- the rest of the interface ----
+
+    async def read_memory(self, address: SupportsInt, length: int) -> bytes:
+        """Copy out of the memory that we share. The range has to be readable: nothing checks it."""
+        return _fast.read_memory(address, length)
+
+    async def write_memory(self, address: SupportsInt, data: bytes) -> None:
+        """Copy into the memory that we share. The range has to be writable: nothing checks it."""
+        _fast.write_memory(address, data)
+
+    async def close_interface(self) -> None:
+        """Let the process go: after what it was sent it exits, unless it has left already."""
+        if self._closed:
+            return
+        self._closed = True
+        self.ring.shutdown()
+        self._call = self._closed_call
+        if self.ring.left:
+            self.process_left()
+        else:
+            self._fail()
+
+    def _closed_call(self, *_args: SupportsInt) -> int:
+        return _UNSENT
+
+    def get_activity_fd(self) -> Any:
+        """An eventfd in the process that becomes readable when we have work for it.
+
+        Made when first asked for, since most processes never block on behalf of others.
+
+        Raises:
+            RuntimeError: the process is in a call at the moment.
+            OSError: no descriptor is left, or the process has become somebody whose descriptors we may not
+                take (pidfd_getfd(2)).
+        """
+        if self._activity_fd is None:
+            if self.ring.outstanding:
+                raise RuntimeError(f"{self.name} is in a call: ask for its activity fd before it blocks")
+            self._activity_fd = self._make_activity_fd()
+        return self._activity_fd
+
+    def _make_activity_fd(self) -> FileDescriptor:
+        task = self._task() if self._task is not None else None
+        if task is None:
+            raise RuntimeError(f"{self.name} is not attached to a task")
+        result = self._call(SYS.eventfd2, 0, EFD.NONBLOCK | EFD.CLOEXEC)
+        while result == _PENDING:
+            result = self._next_result()
+        if result == _UNSENT or result == _HANGUP:
+            raise self._send_error()
+        raise_if_error(result)
+        theirs: FileDescriptor = task.make_fd_handle(near.FileDescriptor(result))
+        local = self._hub.task
+        if task.fd_table is local.fd_table:
+            ours = theirs.for_task(local)
+        else:
+            number = run_now(local.sysif.syscall(SYS.pidfd_getfd, task.process.pidfd, result, 0))
+            ours = local.make_fd_handle(near.FileDescriptor(number))
+        self._doorbell = ours
+        self.ring.watch_activity(ours.near.number, result)
+        return theirs

@@ -1,0 +1,575 @@
+"""`Thread`: a process with what a process ordinarily has; `ChildThread`: one that we made, and can exec in.
+
+A thread is a `Task`, which is where system calls are made, together with memory, an epoll loop, a monitor for children,
+an environment, standard input and output, and a connection to the local thread. In Linux's words it may be a process or
+a thread; the name says that it runs under the control of this one program.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Union, overload
+
+import trio
+
+from rsyscall.clone import clone_child_task, clone_ring_task
+from rsyscall.command import Command
+from rsyscall.epoller import AsyncFileDescriptor, Epoller
+from rsyscall.fcntl import FD, F, O
+from rsyscall.handle import FileDescriptor, Pointer, Task, WrittenPointer
+from rsyscall.hub import transport_name
+from rsyscall.linux.dirent import DirentList
+from rsyscall.loader import NativeLoader, Trampoline
+from rsyscall.memory.ram import RAM
+from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
+from rsyscall.near import SYS, Syscall
+from rsyscall.near import types as near
+from rsyscall.path import Path
+from rsyscall.sched import CLONE
+from rsyscall.signal import SIG, HowSIG, Sigaction, Sighandler, Sigset
+from rsyscall.struct import T_fixed_serializer, T_fixed_size, T_has_serializer, T_pathlike
+from rsyscall.sys.mount import MS
+from rsyscall.sys.socket import AF, SOCK, Sockbuf, Socketpair, T_sockaddr
+from rsyscall.sys.wait import ChildState, W
+from rsyscall.unistd import ArgList, Pipe
+
+if TYPE_CHECKING:
+    from rsyscall.environ import Environment
+    from rsyscall.network.connection import Connection
+    from rsyscall.signal import SignalBlock
+
+__all__ = ["ChildThread", "Thread", "do_cloexec_except", "write_user_mappings"]
+
+StrPath = Union[str, "os.PathLike[str]"]
+# Inherited over exec, a write to a closed pipe would not end the program that makes it.
+_IGNORED_BY_PYTHON = (SIG.PIPE, SIG.XFSZ)
+
+
+async def write_user_mappings(
+    thr: Thread,
+    uid: int,
+    gid: int,
+    in_namespace_uid: int | None = None,
+    in_namespace_gid: int | None = None,
+) -> None:
+    """Map one user and one group of the parent user namespace into the namespace of `thr`.
+
+    Args:
+        thr: a process that has just got a user namespace of its own.
+        uid: the user outside; read before the namespace was made, since inside it reads as the overflow id.
+        gid: the group outside.
+        in_namespace_uid: the user inside; the same number by default.
+        in_namespace_gid: the group inside.
+
+    manpage: user_namespaces(7)
+    """
+    if in_namespace_uid is None:
+        in_namespace_uid = uid
+    if in_namespace_gid is None:
+        in_namespace_gid = gid
+    # An unprivileged process may map groups only once it has given up setgroups.
+    for name, text in (
+        ("uid_map", f"{in_namespace_uid} {uid} 1\n"),
+        ("setgroups", "deny"),
+        ("gid_map", f"{in_namespace_gid} {gid} 1\n"),
+    ):
+        path = Path("/proc/self") / name
+        fd = await thr.task.open(await thr.ram.ptr(path), O.WRONLY)
+        async with fd:
+            try:
+                # In one write: the kernel takes nothing less.
+                await fd.write(await thr.ram.ptr(text.encode()))
+            except OSError as error:
+                error.filename = path
+                raise
+
+
+async def do_cloexec_except(thr: Thread, excluded_fds: set[near.FileDescriptor]) -> None:
+    """Close every descriptor of `thr` that exec would close, except those given.
+
+    For a process with a table of its own that lives on without exec: what it has copied keeps pipes open that everybody
+    else has closed. Needs /proc.
+
+    Args:
+        thr: the process.
+        excluded_fds: numbers to keep. The set is changed.
+
+    manpage: proc(5)
+    """
+    task = thr.task
+    # What is closed here behind the table's back cannot be inherited any more.
+    task.fd_table.remove_inherited()
+    directory = await task.open(await thr.ram.ptr(Path("/proc/self/fd")), O.RDONLY | O.DIRECTORY)
+    async with directory:
+        excluded_fds.add(directory.near)
+        numbers: list[int] = []
+        buf = await thr.ram.malloc(DirentList, 4096)
+        while True:
+            valid, rest = await directory.getdents(buf)
+            if valid.size() == 0:
+                break
+            numbers += [int(entry.name) for entry in await valid.read() if entry.name.isdigit()]
+            buf = valid + rest
+        numbers = [number for number in numbers if near.FileDescriptor(number) not in excluded_fds]
+        flags = await task.sysif.syscalls([Syscall(SYS.fcntl, number, F.GETFD) for number in numbers])
+        doomed = [n for n, flag in zip(numbers, flags, strict=True) if flag >= 0 and flag & FD.CLOEXEC]
+        await task.sysif.syscalls([Syscall(SYS.close, number) for number in doomed])
+
+
+class Thread:
+    """A process, and the conventional things that belong to one.
+
+    Attributes:
+        task: where system calls are made.
+        ram: its memory.
+        connection: makes channels between it and the local thread.
+        loader: native functions in its memory.
+        epoller: waits for its descriptors.
+        monitor: makes and waits for its children.
+        environ: its environment, and where its programs are found.
+        stdin, stdout, stderr: its descriptors 0, 1 and 2.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        ram: RAM,
+        connection: Connection,
+        loader: NativeLoader,
+        epoller: Epoller,
+        child_monitor: ChildProcessMonitor,
+        environ: Environment,
+        stdin: FileDescriptor,
+        stdout: FileDescriptor,
+        stderr: FileDescriptor,
+    ) -> None:
+        self.task = task
+        self.ram = ram
+        self.connection = connection
+        self.loader = loader
+        self.epoller = epoller
+        self.monitor = child_monitor
+        self.environ = environ
+        self.stdin = stdin
+        self.stdout = stdout
+        self.stderr = stderr
+
+    def _init_from(self, thr: Thread) -> None:
+        """Become another view of the same process."""
+        Thread.__init__(
+            self,
+            thr.task,
+            thr.ram,
+            thr.connection,
+            thr.loader,
+            thr.epoller,
+            thr.monitor,
+            thr.environ,
+            thr.stdin,
+            thr.stdout,
+            thr.stderr,
+        )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.task.process})"
+
+    # ---- memory ----
+
+    @overload
+    async def malloc(self, cls: type[T_fixed_size]) -> Pointer[T_fixed_size]: ...
+    @overload
+    async def malloc(self, cls: type[T_fixed_serializer], size: int) -> Pointer[T_fixed_serializer]: ...
+    @overload
+    async def malloc(self, cls: type[T_pathlike], size: int) -> Pointer[T_pathlike]: ...
+    @overload
+    async def malloc(self, cls: type[str], size: int) -> Pointer[str]: ...
+    @overload
+    async def malloc(self, cls: type[bytes], size: int) -> Pointer[bytes]: ...
+    async def malloc(self, cls: type[Any], size: int | None = None) -> Pointer[Any]:
+        """Allocate memory in this process; see `RAM.malloc`."""
+        if size is None:
+            return await self.ram.malloc(cls)
+        return await self.ram.malloc(cls, size)
+
+    @overload
+    async def ptr(self, data: T_has_serializer) -> WrittenPointer[T_has_serializer]: ...
+    @overload
+    async def ptr(self, data: T_pathlike) -> WrittenPointer[T_pathlike]: ...
+    @overload
+    async def ptr(self, data: str) -> WrittenPointer[str]: ...
+    @overload
+    async def ptr(self, data: bytes) -> WrittenPointer[bytes]: ...
+    async def ptr(self, data: Any) -> WrittenPointer[Any]:
+        """Put a value into the memory of this process; see `RAM.ptr`."""
+        return await self.ram.ptr(data)
+
+    # ---- descriptors ----
+
+    async def make_afd(self, fd: FileDescriptor, set_nonblock: bool = False) -> AsyncFileDescriptor:
+        """Make a descriptor usable without blocking the process.
+
+        Args:
+            fd: a descriptor of this process, which must be non-blocking.
+            set_nonblock: set O_NONBLOCK first. It is a property of the open file, so everybody else who has it open
+                sees it too; other status flags are kept.
+        """
+        if set_nonblock:
+            flags = O(await fd.fcntl(F.GETFL))
+            await fd.fcntl(F.SETFL, flags | O.NONBLOCK)
+        return await AsyncFileDescriptor.make(self.epoller, self.ram, fd)
+
+    async def open_async_channels(self, count: int) -> list[tuple[AsyncFileDescriptor, FileDescriptor]]:
+        """Make connected stream sockets: (our end, non-blocking; this process' end, blocking)."""
+        return await self.connection.open_async_channels(count)
+
+    async def open_channels(self, count: int) -> list[tuple[FileDescriptor, FileDescriptor]]:
+        """Make connected stream sockets: (our end, this process' end), both blocking."""
+        return await self.connection.open_channels(count)
+
+    @overload
+    async def spit(self, path: FileDescriptor, text: str | bytes) -> None: ...
+    @overload
+    async def spit(self, path: Path, text: str | bytes, mode: int = 0o644) -> Path: ...
+    async def spit(self, path: Path | FileDescriptor, text: str | bytes, mode: int = 0o644) -> Path | None:
+        """Write a whole file: open, truncate, write all, close.
+
+        Args:
+            path: where, or an open descriptor, which is closed.
+            text: what.
+            mode: permissions, if the file is created.
+
+        Returns:
+            The path, or None for a descriptor.
+        """
+        if isinstance(path, FileDescriptor):
+            fd, result = path, None
+        else:
+            fd = await self.task.open(await self.ram.ptr(path), O.WRONLY | O.TRUNC | O.CREAT, mode)
+            result = path
+        async with fd:
+            rest: Pointer[Any] = await self.ram.ptr(os.fsencode(text))
+            while rest.size() > 0:
+                _, rest = await fd.write(rest)
+        return result
+
+    async def bind_getsockname(self, sock: FileDescriptor, addr: T_sockaddr) -> T_sockaddr:
+        """Bind a socket and return the address that it really got."""
+        written = await self.ram.ptr(addr)
+        await sock.bind(written)
+        sockbuf = await sock.getsockname(await self.ram.ptr(Sockbuf(written)))
+        return await (await sockbuf.read()).buf.read()
+
+    async def mkdir(self, path: Path, mode: int = 0o755) -> Path:
+        """Make a directory and return its path."""
+        await self.task.mkdir(await self.ram.ptr(path), mode)
+        return path
+
+    async def read_to_eof(self, fd: FileDescriptor) -> bytes:
+        """Read all there is, blocking the process."""
+        data = b""
+        buf: Pointer[bytes] = await self.ram.malloc(bytes, 4096)
+        while True:
+            valid, rest = await fd.read(buf)
+            if valid.size() == 0:
+                return data
+            data += await valid.read()
+            buf = valid + rest
+
+    async def mount(
+        self, source: StrPath, target: StrPath, filesystemtype: str, mountflags: MS, data: str
+    ) -> None:
+        """Mount a file system.
+
+        Raises:
+            OSError: filename is the source, filename2 the rest.
+
+        manpage: mount(2)
+        """
+        ptr = self.ram.ptr
+        await self.task.mount(
+            await ptr(os.fspath(source)),
+            await ptr(os.fspath(target)),
+            await ptr(filesystemtype),
+            mountflags,
+            await ptr(data),
+        )
+
+    async def socket(self, domain: AF, type: SOCK, protocol: int = 0) -> FileDescriptor:
+        """Make a socket. manpage: socket(2)."""
+        return await self.task.socket(domain, type, protocol)
+
+    async def pipe(self, flags: O = O(0)) -> Pipe:
+        """Make a pipe. manpage: pipe2(2)."""
+        return await (await self.task.pipe(await self.ram.malloc(Pipe), flags)).read()
+
+    async def socketpair(self, domain: AF, type: SOCK, protocol: int = 0) -> Socketpair:
+        """Make a pair of connected sockets. manpage: socketpair(2)."""
+        return await (
+            await self.task.socketpair(domain, type, protocol, await self.ram.malloc(Socketpair))
+        ).read()
+
+    async def chroot(self, path: StrPath) -> None:
+        """Change the root directory. manpage: chroot(2)."""
+        await self.task.chroot(await self.ram.ptr(os.fspath(path)))
+
+    def inherit_fd(self, fd: FileDescriptor) -> FileDescriptor:
+        """The handle, for this process, of a descriptor that it has from its parent."""
+        return self.task.inherit_fd(fd)
+
+    # ---- namespaces ----
+
+    async def unshare(self, flags: CLONE) -> None:
+        """Stop sharing things, or move to new namespaces.
+
+        FILES is `unshare_files`, NEWUSER is `unshare_user`. NEWPID concerns only children to come, which then cannot be
+        waited for when their init dies: clone with NEWPID instead.
+
+        manpage: unshare(2)
+        """
+        if flags & CLONE.FILES:
+            await self.unshare_files()
+            flags &= ~CLONE.FILES
+        if flags & CLONE.NEWUSER:
+            await self.unshare_user()
+            flags &= ~(CLONE.NEWUSER | CLONE.FS)
+        if flags:
+            await self.task.unshare(flags)
+
+    async def unshare_files(self, going_to_exec: bool = True) -> None:
+        """Get a descriptor table of our own.
+
+        Args:
+            going_to_exec: leave what others had open to exec to close; otherwise close it now.
+        """
+        await self.task.unshare_files()
+        if not going_to_exec:
+            await do_cloexec_except(self, {fd.near for fd in self.task.fd_handles if fd.valid})
+
+    async def unshare_user(
+        self, in_namespace_uid: int | None = None, in_namespace_gid: int | None = None
+    ) -> None:
+        """Move to a new user namespace, with one user and one group mapped.
+
+        Args:
+            in_namespace_uid: who we are inside; the same user by default.
+            in_namespace_gid: likewise.
+
+        manpage: user_namespaces(7)
+        """
+        uid = await self.task.getuid()
+        gid = await self.task.getgid()
+        await self.task.unshare(CLONE.FS | CLONE.NEWUSER)
+        await write_user_mappings(self, uid, gid, in_namespace_uid, in_namespace_gid)
+
+    # ---- children ----
+
+    async def clone(
+        self, flags: CLONE = CLONE.NONE, automatically_write_user_mappings: bool = True
+    ) -> ChildThread:
+        """Make a child, inert and under our control.
+
+        It shares our memory until it execs, and copies everything else that `flags` does not say to share. It dies with
+        us, and when nothing refers to it any more.
+
+        Args:
+            flags: FILES and FS to share, NEW... for new namespaces.
+            automatically_write_user_mappings: with NEWUSER, map our user and group to themselves.
+
+        Raises:
+            OSError: filename is the flags; no process is left behind.
+
+        manpage: clone3(2)
+        """
+        mapping = None
+        if flags & CLONE.NEWUSER and automatically_write_user_mappings:
+            mapping = (await self.task.getuid(), await self.task.getgid())
+        if transport_name() == "ring":
+            process, task = await clone_ring_task(self.task, self.loader, self.monitor, flags)
+        else:
+            process, task = await clone_child_task(
+                self.task,
+                self.ram,
+                self.connection,
+                self.loader,
+                self.monitor,
+                flags,
+                lambda sock: Trampoline(self.loader.server_func, [sock, sock]),
+            )
+        try:
+            # Children use their parent's way to memory: it is the same memory.
+            ram = RAM(task, self.ram.transport, self.ram.allocator.inherit(task))
+            epoller = self.epoller.inherit(ram)
+            if flags & CLONE.NEWPID:
+                # The kernel does not let an init give its children away: it reaps them itself.
+                monitor = ChildProcessMonitor.make_own(ram, task, self.monitor.hub)
+            else:
+                monitor = self.monitor.inherit_to_child(task)
+            child = ChildThread(
+                Thread(
+                    task,
+                    ram,
+                    self.connection.inherit(task, ram),
+                    self.loader,
+                    epoller,
+                    monitor,
+                    self.environ.inherit(task, ram),
+                    task.inherit_fd(self.stdin),
+                    task.inherit_fd(self.stdout),
+                    task.inherit_fd(self.stderr),
+                ),
+                process,
+            )
+            if mapping is not None:
+                await write_user_mappings(child, *mapping)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                async with process:
+                    pass
+            raise
+        return child
+
+    async def fork(self) -> ChildThread:
+        """`clone()` with the default flags."""
+        return await self.clone()
+
+    async def run(
+        self,
+        command: Command,
+        check: bool = True,
+        *,
+        task_status: trio.TaskStatus[AsyncChildProcess] = trio.TASK_STATUS_IGNORED,
+    ) -> ChildState:
+        """Run a command and wait for it.
+
+        Args:
+            command: what to run.
+            check: raise CalledProcessError if it does not exit with status 0.
+            task_status: gets the child once it runs, for `nursery.start`.
+
+        Returns:
+            How it ended.
+
+        Raises:
+            OSError: it could not be executed; filename is its path.
+            CalledProcessError: with `check`.
+
+        Cancellation: the child is sent SIGTERM if `check`; otherwise it goes on.
+        """
+        thread = await self.clone()
+        child = await thread.exec(command)
+        task_status.started(child)
+        if check:
+            return await child.check()
+        return await child.waitpid(W.EXITED)
+
+    async def exit(self, status: int = 0) -> None:
+        """End the process.
+
+        Args:
+            status: 0 to 255, for who waits for it.
+
+        manpage: exit(2)
+        """
+        await self.task.exit(status)
+
+
+class ChildThread(Thread):
+    """A thread that is a child of ours: it can exec, and it can be waited for.
+
+    Attributes:
+        process: the child, to wait for and to signal.
+    """
+
+    def __init__(self, thr: Thread, process: AsyncChildProcess) -> None:
+        super()._init_from(thr)
+        self.process = process
+
+    async def _prepare_signals(
+        self, inherited: list[SignalBlock], restore: bool
+    ) -> Callable[[], Awaitable[None]]:
+        """Make mask and dispositions what a program expects; returns what undoes it."""
+        mask = Sigset().union(*(block.mask for block in inherited))
+        newset = await self.ram.ptr(Sigset(mask))
+        oldset = await self.ram.malloc(Sigset)
+        default = await self.ram.ptr(Sigaction(Sighandler.DFL))
+        changed = [(sig, await self.ram.malloc(Sigaction)) for sig in _IGNORED_BY_PYTHON if restore]
+        size = Sigset.sizeof()
+        sysif = self.task.sysif
+        calls = [Syscall(SYS.rt_sigaction, sig, default.near, old.near, size) for sig, old in changed]
+        calls.append(Syscall(SYS.rt_sigprocmask, HowSIG.SETMASK, newset.near, oldset.near, size))
+        await sysif.syscalls(calls)
+
+        async def undo() -> None:
+            calls = [Syscall(SYS.rt_sigaction, sig, old.near, 0, size) for sig, old in changed]
+            calls.append(Syscall(SYS.rt_sigprocmask, HowSIG.SETMASK, oldset.near, 0, size))
+            await sysif.syscalls(calls)
+
+        return undo
+
+    async def execv(
+        self, path: StrPath, argv: Sequence[StrPath], command: Command | None = None
+    ) -> AsyncChildProcess:
+        """Execute a program with the environment of this thread; see `execve`."""
+        return await self.execve(path, argv, command=command)
+
+    async def execve(
+        self,
+        path: StrPath,
+        argv: Sequence[StrPath],
+        env_updates: Mapping[str, StrPath] = {},
+        inherited_signal_blocks: list[SignalBlock] = [],
+        command: Command | None = None,
+        *,
+        restore_signals: bool = True,
+    ) -> AsyncChildProcess:
+        """Execute a program in this process.
+
+        Its signal mask is empty, apart from what `inherited_signal_blocks` say; signals that Python ignores have their
+        default effect again. When it cannot be executed, the process is as it was before, mask included.
+
+        Args:
+            path: the program.
+            argv: its arguments, beginning with its name.
+            env_updates: changes to the environment of this thread.
+            inherited_signal_blocks: signals that stay blocked in the program.
+            command: for messages about how it ends.
+            restore_signals: give SIGPIPE and SIGXFSZ, which Python ignores, their default effect.
+
+        Returns:
+            The child, which runs the program now.
+
+        Raises:
+            OSError: filename is the path.
+            SyscallError: the process has gone.
+
+        manpage: execve(2)
+        """
+        if env_updates:
+            environ = {**self.environ.data, **{key: os.fspath(value) for key, value in env_updates.items()}}
+            envp = await self.ram.ptr(
+                ArgList([await self.ram.ptr(f"{key}={value}") for key, value in environ.items()])
+            )
+        else:
+            envp = await self.environ.as_arglist(self.ram)
+        filename = await self.ram.ptr(os.fspath(path))
+        args = await self.ram.ptr(ArgList([await self.ram.ptr(os.fspath(arg)) for arg in argv]))
+        undo = await self._prepare_signals(inherited_signal_blocks, restore_signals)
+        try:
+            await self.task.execve(filename, args, envp, command)
+        except OSError:
+            await undo()
+            raise
+        return self.process
+
+    async def exec(
+        self, command: Command, inherited_signal_blocks: list[SignalBlock] = []
+    ) -> AsyncChildProcess:
+        """Execute a command in this process; see `execve`."""
+        return await self.execve(
+            command.executable_path,
+            command.arguments,
+            command.env_updates,
+            inherited_signal_blocks=inherited_signal_blocks,
+            command=command,
+        )
