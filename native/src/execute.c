@@ -2,15 +2,10 @@
 
 RSYS_ARCH_ASM;
 
-struct pollfd_ {
-	int32_t fd;
-	int16_t events, revents;
-};
-
 /* A pidfd is readable once its process has exited. */
 int rsys_owner_gone(const struct rsys_origin *origin)
 {
-	struct pollfd_ owner = { .fd = origin->owner_fd, .events = RSYS_POLLIN };
+	struct rsys_pollfd owner = { .fd = origin->owner_fd, .events = RSYS_POLLIN };
 	struct rsys_timespec now = { 0, 0 };
 
 	if (origin->parent_pid >= 0 && rsys_call0(__NR_getppid) != origin->parent_pid)

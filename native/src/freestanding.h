@@ -43,6 +43,11 @@ struct rsys_timespec {
 	int64_t sec, nsec;
 };
 
+struct rsys_pollfd {
+	int32_t fd;
+	int16_t events, revents;
+};
+
 /* The kernel's numbers that we need; its headers that define them drag in libc's. */
 enum {
 	RSYS_SIGKILL = 9,
@@ -50,6 +55,7 @@ enum {
 	RSYS_PR_GET_PDEATHSIG = 2,
 	RSYS_PR_GET_DUMPABLE = 3,
 	RSYS_POLLIN = 1,
+	RSYS_POLLOUT = 4,
 	RSYS_POLLNVAL = 0x20,
 	RSYS_FUTEX_WAIT = 0,
 	RSYS_FUTEX_WAKE = 1,

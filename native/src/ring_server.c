@@ -11,11 +11,6 @@
  */
 #include "execute.h"
 
-struct pollfd_ {
-	int32_t fd;
-	int16_t events, revents;
-};
-
 #define PAUSES_BEFORE_YIELD 64
 
 static int has_request(struct rsys_slot *slot, uint32_t seq)
@@ -36,7 +31,7 @@ static int park(struct rsys_ring *ring, struct rsys_slot *slot, uint32_t seq)
 		if (mode == RSYS_PARKED_FUTEX) {
 			rsys_call4(__NR_futex, &ring->state, RSYS_FUTEX_WAIT | RSYS_FUTEX_PRIVATE, mode, 0);
 		} else {
-			struct pollfd_ fds[2] = {
+			struct rsys_pollfd fds[2] = {
 				{ .fd = doorbell, .events = RSYS_POLLIN },
 				{ .fd = ring->origin.owner_fd, .events = RSYS_POLLIN },
 			};

@@ -132,6 +132,8 @@ struct rsys_ring {
 
 /* ---- Entry points --------------------------------------------------------------------- */
 
+/* Hidden also where they are used: the static program has nobody who would fill in a table of addresses. */
+#pragma GCC visibility push(hidden)
 long rsyscall_raw_syscall(long a1, long a2, long a3, long a4, long a5, long a6, long nr);
 void rsyscall_trampoline(void);
 int rsyscall_server(int infd, int outfd, struct rsys_origin *origin);
@@ -139,5 +141,6 @@ int rsyscall_greeting_server(int infd, int outfd, char **envp);
 int rsyscall_persistent_server(int infd, int outfd, int listenfd);
 int rsyscall_ring_server(struct rsys_ring *ring);
 int rsyscall_futex_helper(struct rsys_hub *hub);
+#pragma GCC visibility pop
 
 #endif

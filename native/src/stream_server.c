@@ -6,6 +6,14 @@
 
 #define CHUNK 2048	/* of a memory transfer; it is on a stack of a few kilobytes */
 
+/* After EAGAIN: whoever gave us the descriptor, or shares it, has made it non-blocking. */
+static void wait_until(int fd, int events)
+{
+	struct rsys_pollfd pollfd = { .fd = fd, .events = events };
+
+	rsys_call5(__NR_ppoll, &pollfd, 1, 0, 0, 8);
+}
+
 static int read_all(int fd, void *buf, size_t len)
 {
 	char *p = buf;
@@ -15,6 +23,10 @@ static int read_all(int fd, void *buf, size_t len)
 
 		if (n == -EINTR)
 			continue;	/* a signal that was not meant for the connection */
+		if (n == -EAGAIN) {
+			wait_until(fd, RSYS_POLLIN);
+			continue;
+		}
 		if (n <= 0)
 			return -1;
 		p += n;
@@ -35,6 +47,10 @@ static int write_all(int fd, const void *buf, size_t len)
 			n = rsys_call3(__NR_write, fd, p, len);
 		if (n == -EINTR)
 			continue;
+		if (n == -EAGAIN) {
+			wait_until(fd, RSYS_POLLOUT);
+			continue;
+		}
 		if (n <= 0)
 			return -1;
 		p += n;

@@ -1,0 +1,256 @@
+/* The monitor: words that become 0 are told through an eventfd. */
+#define _GNU_SOURCE
+#include "driven.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+struct monitored {
+	struct rsys_hub *hub;
+	struct child helper;
+	uint32_t helper_ctid;
+	int eventfd;
+};
+
+static void start_monitor(struct monitored *monitored)
+{
+	struct rsys_monitor *monitor;
+
+	monitored->hub = pages(sizeof(struct rsys_hub));
+	monitored->eventfd = CHECK_CALL(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	monitor = &monitored->hub->monitor;
+	monitor->eventfd = monitored->eventfd;
+	monitor->origin.owner_fd = -1;
+	monitor->origin.parent_pid = getpid();
+	monitored->helper = start_child(0, &monitored->helper_ctid, (void *)(uintptr_t)rsyscall_futex_helper,
+					(int64_t[6]){ as_arg(monitored->hub) });
+}
+
+static void changed(struct monitored *monitored)
+{
+	uint32_t *control = &monitored->hub->monitor.control;
+
+	__atomic_fetch_add(control, 1, __ATOMIC_SEQ_CST);
+	CHECK_CALL(syscall(SYS_futex, control, FUTEX_WAKE, 1, NULL, NULL, 0));
+}
+
+static void watch(struct monitored *monitored, uint32_t index, uint32_t *word)
+{
+	struct rsys_monitor *monitor = &monitored->hub->monitor;
+
+	__atomic_store_n(&monitor->words[index], (uint64_t)as_arg(word), __ATOMIC_SEQ_CST);
+	if (index >= monitor->count)
+		__atomic_store_n(&monitor->count, index + 1, __ATOMIC_RELEASE);
+	changed(monitored);
+}
+
+static void set_zero(uint32_t *word)
+{
+	__atomic_store_n(word, 0, __ATOMIC_SEQ_CST);
+	CHECK_CALL(syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0));
+}
+
+static uint64_t entry(struct monitored *monitored, uint32_t index)
+{
+	return __atomic_load_n(&monitored->hub->monitor.words[index], __ATOMIC_SEQ_CST);
+}
+
+/* Waits for news and takes them. */
+static void expect_event(struct monitored *monitored)
+{
+	struct pollfd pollfd = { .fd = monitored->eventfd, .events = POLLIN };
+	eventfd_t count;
+
+	CHECK_EQUAL(CHECK_CALL(poll(&pollfd, 1, 20000)), 1);
+	CHECK_CALL(eventfd_read(monitored->eventfd, &count));
+}
+
+static void expect_silence(struct monitored *monitored)
+{
+	struct pollfd pollfd = { .fd = monitored->eventfd, .events = POLLIN };
+
+	CHECK_EQUAL(CHECK_CALL(poll(&pollfd, 1, 30)), 0);
+}
+
+static void words_are_announced(void)
+{
+	struct monitored monitored;
+	uint32_t *words = pages(4096);
+	int i;
+
+	start_monitor(&monitored);
+	for (i = 0; i < 3; i++) {
+		words[i] = 1000 + i;
+		watch(&monitored, i, &words[i]);
+	}
+	expect_silence(&monitored);
+	set_zero(&words[1]);
+	expect_event(&monitored);
+	CHECK_EQUAL(entry(&monitored, 0), as_arg(&words[0]));
+	CHECK_EQUAL(entry(&monitored, 1), 0);
+	CHECK_EQUAL(entry(&monitored, 2), as_arg(&words[2]));
+	/* A free entry is used again; a word that is 0 already is told at once. */
+	watch(&monitored, 1, &words[1]);
+	expect_event(&monitored);
+	CHECK_EQUAL(entry(&monitored, 1), 0);
+	/* One that is not watched any more is not told. */
+	__atomic_store_n(&monitored.hub->monitor.words[0], 0, __ATOMIC_SEQ_CST);
+	changed(&monitored);
+	set_zero(&words[0]);
+	expect_silence(&monitored);
+	set_zero(&words[2]);
+	expect_event(&monitored);
+	CHECK_CALL(kill(monitored.helper.pid, SIGKILL));
+	CHECK_EQUAL(wait_for_exit(monitored.helper.pid), 128 + SIGKILL);
+}
+
+static int do_nothing(void)
+{
+	return 0;
+}
+
+static void sleep_for_ever(void)
+{
+	for (;;)
+		rsyscall_raw_syscall(0, 0, 0, 0, 0, 0, SYS_pause);
+}
+
+/* The word that the kernel clears when a process leaves our memory. */
+static void processes_are_announced(void)
+{
+	struct monitored monitored;
+	uint32_t *ctid = pages(4096);
+	struct child child;
+	int i;
+
+	start_monitor(&monitored);
+	for (i = 0; i < 100; i++) {
+		child = start_child(0, ctid, (void *)(uintptr_t)do_nothing, (int64_t[6]){ 0 });
+		watch(&monitored, 0, ctid);
+		expect_event(&monitored);
+		CHECK_EQUAL(*ctid, 0);
+		CHECK_EQUAL(wait_for_exit(child.pid), 0);
+	}
+	child = start_child(0, ctid, (void *)(uintptr_t)sleep_for_ever, (int64_t[6]){ 0 });
+	watch(&monitored, 0, ctid);
+	expect_silence(&monitored);
+	CHECK_CALL(kill(child.pid, SIGKILL));
+	expect_event(&monitored);
+	CHECK_EQUAL(wait_for_exit(child.pid), 128 + SIGKILL);
+}
+
+/* More than one futex_waitv takes, and as many as there are entries. */
+static void more_words_than_one_wait_takes(void)
+{
+	struct monitored monitored;
+	uint32_t *words = pages(RSYS_MONITOR_WORDS * 4);
+	uint32_t i;
+
+	start_monitor(&monitored);
+	for (i = 0; i < RSYS_MONITOR_WORDS; i++) {
+		words[i] = 1;
+		__atomic_store_n(&monitored.hub->monitor.words[i], (uint64_t)as_arg(&words[i]), __ATOMIC_SEQ_CST);
+	}
+	__atomic_store_n(&monitored.hub->monitor.count, RSYS_MONITOR_WORDS, __ATOMIC_RELEASE);
+	changed(&monitored);
+	expect_silence(&monitored);
+	for (i = 0; i < RSYS_MONITOR_WORDS; i += 93) {
+		set_zero(&words[i]);
+		expect_event(&monitored);
+		CHECK_EQUAL(entry(&monitored, i), 0);
+	}
+	for (i = 0; i < RSYS_MONITOR_WORDS; i++)
+		set_zero(&words[i]);
+	for (i = 0; i < RSYS_MONITOR_WORDS; i++)
+		CHECK_COMES_TRUE(entry(&monitored, i) == 0);
+}
+
+/* It speaks for servers that have lost their descriptor, whatever the order of events. */
+static void ready_rings_are_announced(void)
+{
+	struct monitored monitored;
+
+	start_monitor(&monitored);
+	expect_silence(&monitored);
+	__atomic_store_n(&monitored.hub->ready, 4096, __ATOMIC_SEQ_CST);
+	changed(&monitored);
+	expect_event(&monitored);
+}
+
+static int count_descriptors(pid_t pid)
+{
+	char path[64];
+	DIR *directory;
+	int count = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	directory = opendir(path);
+	CHECK(directory != NULL);
+	for (struct dirent *found; (found = readdir(directory));)
+		count += found->d_name[0] != '.';
+	closedir(directory);
+	return count;
+}
+
+static void it_holds_no_other_descriptor(void)
+{
+	int pipe_fds[2];
+	struct monitored monitored;
+	struct pollfd end;
+
+	CHECK_CALL(pipe2(pipe_fds, O_CLOEXEC));
+	start_monitor(&monitored);
+	close(pipe_fds[1]);
+	end = (struct pollfd){ .fd = pipe_fds[0] };
+	CHECK_EQUAL(CHECK_CALL(poll(&end, 1, 20000)), 1);
+	CHECK_COMES_TRUE(count_descriptors(monitored.helper.pid) == 1);
+}
+
+static void it_ignores_signals(void)
+{
+	struct monitored monitored;
+	uint32_t *word = pages(4096);
+
+	start_monitor(&monitored);
+	/* It blocks them when it has given up its descriptors. */
+	CHECK_COMES_TRUE(count_descriptors(monitored.helper.pid) == 1);
+	usleep(10000);
+	CHECK_CALL(kill(monitored.helper.pid, SIGTERM));
+	CHECK_CALL(kill(monitored.helper.pid, SIGINT));
+	*word = 1;
+	watch(&monitored, 0, word);
+	set_zero(word);
+	expect_event(&monitored);
+}
+
+static void owner_that_is_gone(void)
+{
+	struct rsys_hub *hub = pages(sizeof(*hub));
+	uint32_t ctid;
+	struct child helper;
+
+	hub->monitor.eventfd = CHECK_CALL(eventfd(0, EFD_CLOEXEC));
+	hub->monitor.origin.owner_fd = pidfd_of_dead();
+	hub->monitor.origin.parent_pid = -1;
+	helper = start_child(0, &ctid, (void *)(uintptr_t)rsyscall_futex_helper, (int64_t[6]){ as_arg(hub) });
+	CHECK_EQUAL(wait_for_exit(helper.pid), 0);
+}
+
+const struct test monitor_tests[] = {
+	{ "words_are_announced", words_are_announced },
+	{ "processes_are_announced", processes_are_announced },
+	{ "more_words_than_one_wait_takes", more_words_than_one_wait_takes },
+	{ "ready_rings_are_announced", ready_rings_are_announced },
+	{ "it_holds_no_other_descriptor", it_holds_no_other_descriptor },
+	{ "it_ignores_signals", it_ignores_signals },
+	{ "owner_that_is_gone", owner_that_is_gone },
+	{ NULL, NULL },
+};
