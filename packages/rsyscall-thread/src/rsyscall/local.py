@@ -1,0 +1,92 @@
+"""A thread object for the OS thread that runs this program.
+
+It belongs to the OS thread that first uses it: signal mask, credentials and the duty to reap children are all things of
+one thread in Linux, and children die with the thread that made them. It outlives a `trio.run` and serves the next one.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import trio
+
+from rsyscall.environ import Environment
+from rsyscall.epoller import Epoller
+from rsyscall.far import AddressSpace, PidNamespace
+from rsyscall.handle import FDTable, Task
+from rsyscall.hub import ProgramHub, run_now
+from rsyscall.loader import NativeLoader
+from rsyscall.memory.allocator import AllocatorClient
+from rsyscall.memory.local import LocalMemoryTransport
+from rsyscall.memory.ram import RAM
+from rsyscall.monitor import ChildProcessMonitor
+from rsyscall.native import symbols
+from rsyscall.near import LocalSyscall
+from rsyscall.near import types as near
+from rsyscall.network.connection import FDPassConnection
+from rsyscall.thread import Thread
+
+__all__ = ["LocalThread"]
+
+
+class LocalThread(Thread):
+    """The running program's own thread; a program needs one, which `rsyscall.tasks.local` has as `local_thread`.
+
+    Making it opens nothing and changes nothing in the program; what is needed is made when it is first used.
+    """
+
+    def __init__(self) -> None:
+        # Not Thread.__init__: epoller, monitor, connection and loader.hub are made when first asked for.
+        pid = os.getpid()
+        self.task = Task(near.Process(pid), FDTable(pid), AddressSpace(pid), PidNamespace(pid))
+        self.task.sysif = LocalSyscall()
+        self.ram = RAM(
+            self.task, LocalMemoryTransport(self.task), AllocatorClient.make_allocator(self.task)
+        )
+        self.environ = Environment.make_from_environ(self.task, self.ram, dict(os.environ))
+        self.stdin, self.stdout, self.stderr = (
+            self.task.make_fd_handle(near.FileDescriptor(number)) for number in range(3)
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        make = _MADE_ON_DEMAND.get(name)
+        if make is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        value = make(self)
+        setattr(self, name, value)
+        return value
+
+
+def _make_epoller(thread: LocalThread) -> Epoller:
+    epfd = run_now(thread.task.epoll_create())
+    number = int(epfd)
+
+    async def wait_readable() -> None:
+        await trio.lowlevel.wait_readable(number)
+
+    return Epoller.make_subsidiary(thread.ram, epfd, wait_readable)
+
+
+def _make_loader(thread: LocalThread) -> NativeLoader:
+    loader = NativeLoader.make_from_symbols(thread.task, symbols)
+    loader.hub = ProgramHub(thread.task)
+    return loader
+
+
+def _make_monitor(thread: LocalThread) -> ChildProcessMonitor:
+    hub = thread.loader.hub
+    assert hub is not None
+    return ChildProcessMonitor(thread.ram, thread.task, thread.task, False, thread.epoller, hub)
+
+
+def _make_connection(thread: LocalThread) -> FDPassConnection:
+    return run_now(FDPassConnection.make(thread.task, thread.ram, thread.epoller))
+
+
+_MADE_ON_DEMAND = {
+    "epoller": _make_epoller,
+    "loader": _make_loader,
+    "monitor": _make_monitor,
+    "connection": _make_connection,
+}
