@@ -13,6 +13,7 @@ the last message short, and `MsghdrFlags.CTRUNC` says so.
 from __future__ import annotations
 
 import abc
+import builtins
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,7 +27,7 @@ from rsyscall.sys._socket_constants import SCM, SOL, MsghdrFlags
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
-    from rsyscall.handle import FileDescriptor, Task
+    from rsyscall.handle import FileDescriptor
     from rsyscall.handle.fd import FileDescriptorTask
     from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
     from rsyscall.sys.uio import IovecList
@@ -102,7 +103,7 @@ class Cmsg(FixedSerializer):
 
     @classmethod
     @abc.abstractmethod
-    def from_data(cls: type[T], task: Task, data: bytes) -> T:
+    def from_data(cls: builtins.type[T], task: FileDescriptorTask[Any], data: bytes) -> T:
         """Take over what was received: fds in it become handles of `task`."""
 
     @classmethod
@@ -119,7 +120,7 @@ class Cmsg(FixedSerializer):
         return self.level(), self.type()
 
     @classmethod
-    def get_serializer(cls: type[T_cmsg], task: Task) -> CmsgSerializer[T_cmsg]:
+    def get_serializer(cls: builtins.type[T_cmsg], task: FileDescriptorTask[Any]) -> CmsgSerializer[T_cmsg]:
         """The serializer for one message with its header."""
         return CmsgSerializer(cls, task)
 
@@ -146,7 +147,7 @@ def _split_cmsgs(data: bytes) -> list[tuple[int, int, bytes]]:
 class CmsgSerializer(Serializer[T_cmsg]):
     """Writes and parses one control message of a known class, header included."""
 
-    def __init__(self, cls: type[T_cmsg], task: Task) -> None:
+    def __init__(self, cls: type[T_cmsg], task: FileDescriptorTask[Any]) -> None:
         self.cls = cls
         self.task = task
 
@@ -200,7 +201,7 @@ class CmsgSCMRights(Cmsg, list["FileDescriptor"]):
             stack.enter_context(fd.borrow(task))
 
     @classmethod
-    def from_data(cls, task: Task, data: bytes) -> CmsgSCMRights:
+    def from_data(cls, task: FileDescriptorTask[Any], data: bytes) -> CmsgSCMRights:
         """Make handles for the fds that were received; a part of a number at the end is ignored."""
         whole = len(data) - len(data) % _INT.size
         return cls(_take_over(task, [number for (number,) in _INT.iter_unpack(data[:whole])]))
@@ -266,7 +267,7 @@ class CmsgUcred(Cmsg):
         """Nothing to borrow: the numbers are plain."""
 
     @classmethod
-    def from_data(cls, task: Task, data: bytes) -> CmsgUcred:
+    def from_data(cls, task: FileDescriptorTask[Any], data: bytes) -> CmsgUcred:
         """Parse a `struct ucred`. Raises ValueError if it was cut off."""
         if len(data) < _UCRED.size:
             raise _CutOffError("credentials were cut off", len(data))
@@ -307,7 +308,7 @@ class CmsgPidfd(Cmsg):
             stack.enter_context(self.fd.borrow(task))
 
     @classmethod
-    def from_data(cls, task: Task, data: bytes) -> CmsgPidfd:
+    def from_data(cls, task: FileDescriptorTask[Any], data: bytes) -> CmsgPidfd:
         """Make a handle for the pidfd. Raises ValueError if there is none in it."""
         if len(data) < _INT.size:
             raise _CutOffError("pidfd was cut off", len(data))
@@ -349,7 +350,7 @@ class CmsgRaw(Cmsg):
         """Nothing that is known about can be borrowed."""
 
     @classmethod
-    def from_data(cls, task: Task, data: bytes) -> CmsgRaw:
+    def from_data(cls, task: FileDescriptorTask[Any], data: bytes) -> CmsgRaw:
         """Raises TypeError: the data does not say what it is."""
         raise TypeError("a raw control message has no fixed level and type")
 
@@ -379,7 +380,9 @@ class CmsgList(list[Cmsg], FixedSerializer):
     """
 
     @classmethod
-    def get_serializer(cls: type[T_cmsglist], task: Task) -> CmsgListSerializer[T_cmsglist]:
+    def get_serializer(
+        cls: type[T_cmsglist], task: FileDescriptorTask[Any]
+    ) -> CmsgListSerializer[T_cmsglist]:
         """The serializer whose received fds become handles of `task`."""
         return CmsgListSerializer(cls, task)
 
@@ -392,7 +395,7 @@ class CmsgList(list[Cmsg], FixedSerializer):
 class CmsgListSerializer(Serializer[T_cmsglist]):
     """Writes and parses control data. Parsing makes handles for the fds in it, so it must be done once."""
 
-    def __init__(self, cls: type[T_cmsglist], task: Task) -> None:
+    def __init__(self, cls: type[T_cmsglist], task: FileDescriptorTask[Any]) -> None:
         self.cls = cls
         self.task = task
 
@@ -525,7 +528,7 @@ class RecvMsghdrOutSerializer(Serializer[RecvMsghdrOut]):
 
     name: Pointer[Any] | None
     control: Pointer[CmsgList] | None
-    task: Task | None = None
+    task: FileDescriptorTask[Any] | None = None
 
     def to_bytes(self, val: RecvMsghdrOut) -> bytes:
         """Raises NotImplementedError: only the kernel writes this."""
@@ -547,7 +550,7 @@ class RecvMsghdrOutSerializer(Serializer[RecvMsghdrOut]):
         return RecvMsghdrOut(name, control, MsghdrFlags(flags), name_rest, control_rest)
 
 
-def _control_serializer(control: Pointer[CmsgList], task: Task) -> Serializer[CmsgList]:
+def _control_serializer(control: Pointer[CmsgList], task: FileDescriptorTask[Any]) -> Serializer[CmsgList]:
     """The same serializer for another task: the fds are in the table of the task that received them."""
     serializer = control.serializer
     cls = serializer.cls if isinstance(serializer, CmsgListSerializer) else CmsgList

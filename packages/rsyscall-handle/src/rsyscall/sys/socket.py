@@ -50,6 +50,9 @@ from rsyscall.sys._sockaddr import (
     _address_length,
     family_to_class,
 )
+from rsyscall.sys._sockaddr import (
+    _register_sockaddr as _register_sockaddr,
+)
 from rsyscall.sys._socket_constants import (
     AF,
     MSG,
@@ -293,22 +296,23 @@ class SocketFileDescriptor(BaseFileDescriptor):
         manpage: accept4(2)
         """
         self._validate()
+        task: FileDescriptorTask[T_fd] = self.task
         if addr is None:
             try:
-                fd = await _accept(self.task.sysif, self.near, None, None, flags | SOCK.CLOEXEC)
+                fd = await _accept(task.sysif, self.near, None, None, flags | SOCK.CLOEXEC)
             except OSError as exn:
                 exn.filename = self
                 raise
-            return self.task.make_fd_handle(fd)
+            return task.make_fd_handle(fd)
         _check_sockbuf(addr)
-        with addr.borrow(self.task) as addrlen_near, addr.value.buf.borrow(self.task) as addr_near:
+        with addr.borrow(task) as addrlen_near, addr.value.buf.borrow(task) as addr_near:
             try:
-                fd = await _accept(self.task.sysif, self.near, addr_near, addrlen_near, flags | SOCK.CLOEXEC)
+                fd = await _accept(task.sysif, self.near, addr_near, addrlen_near, flags | SOCK.CLOEXEC)
             except OSError as exn:
                 exn.filename = self
                 raise
         addr.value._answered = True
-        return self.task.make_fd_handle(fd), addr
+        return task.make_fd_handle(fd), addr
 
     async def shutdown(self, how: SHUT) -> None:
         """`shutdown(sockfd, how)`: end one half of a connection, or both, whoever else has the socket open.
