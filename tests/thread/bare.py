@@ -73,6 +73,8 @@ async def local_epoller() -> t.AsyncIterator[Epoller]:
     try:
         yield epoller
     finally:
+        # The loop goes on until the end of the run.
+        trio.lowlevel.notify_closing(int(epoller.epfd.near))
         await epoller.epfd.invalidate()
 
 

@@ -96,7 +96,7 @@ class EpollWaiter:
         self._receivers: dict[int, weakref.ref[EpolledFileDescriptor] | None] = {}
         self._removed: list[int] = []
         self._sleepers = 0
-        self._failure: SyscallError | OSError | None = None
+        self._failure: Exception | None = None
         self._loop = RunLoop(self._run, f"epoll of {epfd}")
         self._layout = epfd.task.sysif.abi.epoll_event
         self._buffer: Pointer[EpollEventList] | None = None
@@ -157,7 +157,8 @@ class EpollWaiter:
                 # If this process gets a new connection, the next call waits for it; if not, the next call
                 # says so.
                 pass
-            except (SyscallError, OSError) as exn:
+            except Exception as exn:
+                # Whatever it is, those who wait must hear of it; left to itself it would end the whole run.
                 self._fail(exn)
                 return
             if self.wait_readable is None:
@@ -239,7 +240,7 @@ class EpollWaiter:
             self._receivers.pop(number, None)
         self._removed.clear()
 
-    def _fail(self, failure: SyscallError | OSError) -> None:
+    def _fail(self, failure: Exception) -> None:
         """Nobody will be told of events any more: whoever waits now or later is told why."""
         self._failure = failure
         for receiver in list(self._receivers.values()):
@@ -487,13 +488,11 @@ class EpolledFileDescriptor:
         return f"EpolledFileDescriptor({self.fd}, {self.number}, {self.status!r})"
 
 
-T_exn = t.TypeVar("T_exn", bound=Exception)
-
-
-def _another(failure: T_exn) -> T_exn:
-    """A fresh exception like `failure`: one that is raised in several tasks would collect all their
-    tracebacks.
-    """
-    exn = type(failure)(*failure.args)
+def _another(failure: Exception) -> Exception:
+    """A fresh exception like `failure`: one raised in several tasks would collect all their tracebacks."""
+    try:
+        exn = type(failure)(*failure.args)
+    except TypeError:
+        return failure
     exn.__cause__ = failure
     return exn
