@@ -22,7 +22,9 @@ class StubSyscall(SyscallInterface):
         self.socket, theirs = socket.socketpair()
         self.socket.settimeout(30)
         with theirs:
-            self.process = subprocess.Popen([stub_path(), "stdio"], stdin=theirs, stdout=theirs)
+            self.process = subprocess.Popen(
+                [stub_path(), "stdio"], stdin=theirs.fileno(), stdout=theirs.fileno()
+            )
         parser = HelloParser()
         hello = None
         while hello is None:

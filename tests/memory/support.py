@@ -115,7 +115,8 @@ def check(space: FreeSpace, arenas: Collection[Arena], live: Iterable[Allocation
                 ranges.append((start, limit, "live"))
         position = 0
         previous = ""
-        for start, end, what in sorted(one for one in ranges if one[0] < one[1]):
+        ranges = sorted(one for one in ranges if one[0] < one[1])  # what is empty may be anywhere
+        for start, end, what in ranges:
             assert start == position, f"{ranges} of {arena.size}"
             assert not previous == what == "hole", "neighbouring holes were not joined"
             position, previous = end, what

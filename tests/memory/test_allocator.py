@@ -84,6 +84,18 @@ async def test_split_at_the_ends_gives_empty_parts(task: Task) -> None:
     await arena.close()
 
 
+async def test_empty_parts_merge_in_their_order_only(task: Task) -> None:
+    arena = await make_arena(task)
+    _, whole = await arena.malloc(0, 8)
+    left, right = whole.split(0)
+    with pytest.raises(ValueError):
+        right.merge(left)
+    merged = left.merge(right)
+    check(arena.space, [arena], [merged])
+    merged.free()
+    await arena.close()
+
+
 @pytest.mark.parametrize("size", [-1, 49])
 async def test_split_outside_is_refused_and_changes_nothing(task: Task, size: int) -> None:
     arena = await make_arena(task)

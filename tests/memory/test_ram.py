@@ -76,7 +76,7 @@ class Owned(Struct):
         return 1
 
     @classmethod
-    def get_serializer(cls, task: Any) -> Serializer[Owned]:  # type: ignore[override]  # T_self is not Owned
+    def get_serializer(cls, task: Any) -> Serializer[Owned]:
         return OwnedSerializer(task)
 
 
@@ -271,7 +271,7 @@ def test_a_failed_write_gives_the_memory_back(
     caught = []
     for value in (b"x" * 60000, "text", Pair(1, 2)):
         with pytest.raises(type(error)) as info:
-            run(ram.ptr(value))  # type: ignore[call-overload]  # a join of the types
+            run(ram.ptr(value))
         caught.append(info)  # the frames are alive, and the memory is free all the same
     run(allocator.close())
 

@@ -164,7 +164,8 @@ class Allocation(AllocationInterface):
         start = self.offset()
         if not isinstance(other, Allocation) or other.arena is not self.arena:
             raise ValueError(f"allocations are not of the same arena: {self} and {other}")
-        if other is self or other.offset() != self.end:
+        # The second condition tells empty parts in the right order from those in the wrong one.
+        if other is self or other.offset() != self.end or self.slack():
             raise ValueError(
                 f"the second allocation does not begin where the first one ends: {self} and {other}"
             )

@@ -154,7 +154,7 @@ class RAM:
             raise TypeError(f"the size of {cls.__name__} is fixed: malloc takes no number of bytes for it")
         if issubclass(cls, FixedSerializer):
             return cls.get_serializer(self.task)
-        if issubclass(cls, os.PathLike):
+        if hasattr(cls, "__fspath__"):
             return PathLikeSerializer(cls)
         if issubclass(cls, str):
             return _STR
