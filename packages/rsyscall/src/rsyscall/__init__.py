@@ -80,14 +80,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Import a documented name from the layer that owns it (PEP 562)."""
-    owner = _OWNERS.get(name)
-    if owner is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(owner), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker that saw this would take any name for one of ours
+
+    def __getattr__(name: str) -> object:
+        """Import a documented name from the layer that owns it (PEP 562)."""
+        owner = _OWNERS.get(name)
+        if owner is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(owner), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
