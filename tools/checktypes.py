@@ -57,7 +57,7 @@ def run_pyright(packages: Path) -> int:
         "pythonVersion": "3.10",
         "pythonPlatform": "Linux",
         "typeCheckingMode": "standard",
-        # A handle of a certain kind says of which kind its task is, in a field that its base has with a wider type.
+        # A handle narrows the type of its task, a field that its base has with a wider one.
         "reportIncompatibleVariableOverride": False,
         "reportMissingModuleSource": False,
     }
