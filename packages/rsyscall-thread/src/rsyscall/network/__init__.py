@@ -1,0 +1,1 @@
+"""Channels between the program and the processes it drives: see `rsyscall.network.connection`."""

@@ -1,0 +1,577 @@
+"""Opening channels to a process: pairs of connected file descriptors, one end here and the other end there.
+
+The end here is on the *access side*: usually in our own process, and used by Python. The end there is in the
+table of the process that the `Connection` belongs to.
+
+`FDPassConnection` makes the pair here and passes one end over a Unix socket whose other end the process
+has. `ListeningConnection` is for processes that no file descriptor can be passed to, on another host: they
+listen.
+
+**Nothing may be mixed up.** A child inherits its parent's receiving socket, so several processes receive from
+the same one, and one that is slow must not be given, or lose, what was sent for another:
+
+* There is one lock per pair of sockets, held from before the sending until after the receiving.
+* Before the lock is taken, the receiving process has answered a call. A process that is blocked is thus
+  waited for without the lock, and keeps nobody else from opening channels.
+* Every message carries a number. If a transfer fails after the sending, since the receiver was killed, its
+  message is taken out of the socket again; should that not be possible, the next receiver sees that the
+  number is not its own, closes what came with it, and receives again.
+* After the sending, the receiving is done even if the caller is cancelled: otherwise the file descriptors
+  would arrive and belong to nobody.
+"""
+
+from __future__ import annotations
+
+import abc
+import errno
+import itertools
+import logging
+import os
+import struct
+import typing as t
+
+import trio
+
+from rsyscall.async_fd import AsyncFileDescriptor, finish
+from rsyscall.fcntl import F, O
+from rsyscall.near.sysif import SyscallError
+from rsyscall.sys.socket import (
+    AF,
+    CMSG_SPACE,
+    MSG,
+    SOCK,
+    CmsgList,
+    CmsgSCMRights,
+    RecvmsgFlags,
+    RecvMsghdr,
+    SendmsgFlags,
+    SendMsghdr,
+    Sockaddr,
+    Socketpair,
+)
+from rsyscall.sys.syscall import SYS
+from rsyscall.sys.uio import IovecList
+
+if t.TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from rsyscall.epoller import Epoller
+    from rsyscall.handle import FileDescriptor, Task, WrittenPointer
+    from rsyscall.memory.ram import RAM
+
+__all__ = ["Connection", "FDPassConnection", "ListeningConnection"]
+
+logger = logging.getLogger(__name__)
+
+MAX_FDS = 253
+"""As many file descriptors as fit into one message (the kernel's SCM_MAX_FD)."""
+
+_NUMBER = struct.Struct("=Q")
+
+
+class Connection(abc.ABC):
+    """A way to open channels to one process."""
+
+    @abc.abstractmethod
+    async def open_channels(self, count: int) -> list[tuple[FileDescriptor, FileDescriptor]]:
+        """Open channels; if one cannot be opened, none is.
+
+        Args:
+            count: how many.
+
+        Returns:
+            For each, a connected pair of stream sockets: ours, and the one in the process. Both block.
+
+        Raises:
+            OSError: EMFILE, ENFILE; ETOOMANYREFS.
+            SyscallError: one of the processes is gone.
+        """
+
+    async def open_channel(self) -> tuple[FileDescriptor, FileDescriptor]:
+        """Open one channel; see `open_channels`."""
+        [channel] = await self.open_channels(1)
+        return channel
+
+    @abc.abstractmethod
+    async def open_async_channels(self, count: int) -> list[tuple[AsyncFileDescriptor, FileDescriptor]]:
+        """Like `open_channels`, but our ends are asynchronous. Those in the process block all the same."""
+
+    async def open_async_channel(self) -> tuple[AsyncFileDescriptor, FileDescriptor]:
+        """Open one channel whose end here is asynchronous; see `open_async_channels`."""
+        [channel] = await self.open_async_channels(1)
+        return channel
+
+    @abc.abstractmethod
+    async def prep_fd_transfer(
+        self,
+    ) -> tuple[FileDescriptor, Callable[[Task, RAM, FileDescriptor], Connection]]:
+        """Prepare for a process that is going to be given a file descriptor by some other way than
+        inheritance.
+
+        Returns:
+            The file descriptor it needs, and what to call with its task, its memory and the file descriptor
+            it got, to make its connection.
+        """
+
+    @abc.abstractmethod
+    def inherit(self, task: Task, ram: RAM) -> Connection:
+        """Return a connection to a child of our process.
+
+        Args:
+            task: the child, whose file descriptor table is ours or a copy of it.
+            ram: memory of `task`.
+        """
+
+
+async def _close_all(things: Iterable[FileDescriptor | AsyncFileDescriptor]) -> None:
+    """Close whatever is left after a failure, even when cancelled; keeps quiet about further failures."""
+    with trio.CancelScope(shield=True):
+        for thing in things:
+            try:
+                if isinstance(thing, AsyncFileDescriptor):
+                    await thing.close()
+                else:
+                    await thing.invalidate()
+            except (OSError, SyscallError):
+                pass
+
+
+class _Passage:
+    """A pair of sockets over which file descriptors are passed, with everybody who receives from it.
+
+    Args:
+        end: who can take messages out that their receiver has left in.
+    """
+
+    __slots__ = ("_numbers", "end", "lock")
+
+    def __init__(self, end: tuple[Task, RAM, FileDescriptor]) -> None:
+        self.end = end
+        self.lock = trio.Lock()
+        self._numbers = itertools.count(1)
+
+    def next_number(self) -> bytes:
+        return _NUMBER.pack(next(self._numbers))
+
+
+async def _lock_when_responsive(lock: trio.Lock, task: Task) -> None:
+    """Acquire a lock without keeping others waiting for a process that is blocked."""
+    while True:
+        # A process executes its calls in order, so it is at our disposal when this one has been answered.
+        await task.sysif.syscall(SYS.getpid)
+        try:
+            lock.acquire_nowait()
+            return
+        except trio.WouldBlock:
+            # It may be blocked again by the time that the lock is free.
+            async with lock:
+                pass
+
+
+class FDPassConnection(Connection):
+    """Passes one end of each channel to the process, over a Unix socket.
+
+    Nothing needs to be passed to a process that shares the file descriptor table of the access side.
+
+    Args:
+        access_task: where our ends are made.
+        access_ram: memory of `access_task`.
+        access_epoller: for our ends.
+        access_fd: Unix socket of `access_task` that the other ends are sent over.
+        task: the process that the channels lead to.
+        ram: memory of `task`.
+        fd: the peer of `access_fd`, in `task`; blocking.
+    """
+
+    def __init__(
+        self,
+        access_task: Task,
+        access_ram: RAM,
+        access_epoller: Epoller,
+        access_fd: FileDescriptor,
+        task: Task,
+        ram: RAM,
+        fd: FileDescriptor,
+    ) -> None:
+        self.access_task = access_task
+        self.access_ram = access_ram
+        self.access_epoller = access_epoller
+        self.access_fd = access_fd
+        self.task = task
+        self.ram = ram
+        self.fd = fd
+        # Shared by all connections that receive from the same socket.
+        self._passage = _Passage((task, ram, fd))
+
+    @staticmethod
+    async def make(task: Task, ram: RAM, epoller: Epoller) -> FDPassConnection:
+        """Make the connection of a process to itself, from which those of its children are made.
+
+        Args:
+            task: the process.
+            ram: its memory.
+            epoller: for the ends of the channels in it.
+
+        manpage: socketpair(2)
+        """
+        # Packets, so that one message is never received together with the next.
+        pair = await _make_pair(task, ram, SOCK.SEQPACKET)
+        return FDPassConnection(task, ram, epoller, pair.first, task, ram, pair.second)
+
+    async def move_fds(self, fds: list[FileDescriptor]) -> list[FileDescriptor]:
+        """Move file descriptors from the access side to the process.
+
+        Args:
+            fds: of the access side; closed, unless this fails.
+
+        Returns:
+            The same files as file descriptors of the process, in the same order.
+
+        Raises:
+            OSError: EMFILE if the process cannot have that many; ETOOMANYREFS.
+            SyscallError: the process is gone.
+
+        manpage: unix(7)
+        """
+        if self.access_task.fd_table is self.task.fd_table:
+            return [fd.move(self.task) for fd in fds]
+        moved: list[FileDescriptor] = []
+        try:
+            for start in range(0, len(fds), MAX_FDS):
+                moved += await self._pass_fds(fds[start : start + MAX_FDS])
+        except BaseException:
+            await _close_all(moved)
+            raise
+        await _close_all(fds)
+        return moved
+
+    async def _pass_fds(self, fds: Sequence[FileDescriptor]) -> list[FileDescriptor]:
+        """Send copies of up to MAX_FDS file descriptors and receive them in the process."""
+        passage = self._passage
+        await _lock_when_responsive(passage.lock, self.task)
+        try:
+            with trio.CancelScope(shield=True):
+                number = passage.next_number()
+                message = await _make_message(self.access_ram, number, fds)
+                receiver = _Receiver(self.task, self.ram, self.fd, len(fds))
+                # So that nothing but the call itself can fail once the message is under way.
+                await receiver.prepare()
+                await self.access_fd.sendmsg(message, SendmsgFlags.NOSIGNAL)
+                try:
+                    while True:
+                        received = await receiver.receive()
+                        if received is None:
+                            raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET), self.fd)
+                        if received[0] == number:
+                            break
+                        await _close_all(received[1])
+                except BaseException:
+                    await self._discard()
+                    raise
+        finally:
+            passage.lock.release()
+        if len(received[1]) != len(fds):
+            # The kernel leaves out what does not fit into the table.
+            await _close_all(received[1])
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), self.task)
+        return received[1]
+
+    async def _discard(self) -> None:
+        """Take messages out of the socket that were not received, and close what came with them."""
+        task, ram, fd = self._passage.end
+        receiver = _Receiver(task, ram, fd, MAX_FDS)
+        try:
+            while (received := await receiver.receive(RecvmsgFlags.DONTWAIT)) is not None:
+                await _close_all(received[1])
+        except BlockingIOError:
+            pass  # it is empty
+        except Exception:
+            logger.debug("%s could not empty %s", task, fd, exc_info=True)
+
+    async def open_channels(self, count: int) -> list[tuple[FileDescriptor, FileDescriptor]]:
+        """Open channels: see `Connection.open_channels`.
+
+        manpage: socketpair(2)
+        """
+        pairs = await self._make_pairs(count)
+        try:
+            remote = await self.move_fds([pair.second for pair in pairs])
+        except BaseException:
+            await _close_all(fd for pair in pairs for fd in (pair.first, pair.second))
+            raise
+        return [(pair.first, end) for pair, end in zip(pairs, remote, strict=True)]
+
+    async def open_async_channels(self, count: int) -> list[tuple[AsyncFileDescriptor, FileDescriptor]]:
+        """Open channels whose ends here are asynchronous: see `Connection.open_async_channels`.
+
+        manpage: socketpair(2)
+        """
+        pairs = await self._make_pairs(count)
+        local: list[AsyncFileDescriptor] = []
+        try:
+            for pair in pairs:
+                await pair.first.fcntl(F.SETFL, O.NONBLOCK)
+                local.append(await AsyncFileDescriptor.make(self.access_epoller, self.access_ram, pair.first))
+            remote = await self.move_fds([pair.second for pair in pairs])
+        except BaseException:
+            await _close_all(local)
+            await _close_all(fd for pair in pairs for fd in (pair.first, pair.second))
+            raise
+        return list(zip(local, remote, strict=True))
+
+    async def _make_pairs(self, count: int) -> list[Socketpair]:
+        pairs: list[Socketpair] = []
+        try:
+            for _ in range(count):
+                pairs.append(await _make_pair(self.access_task, self.access_ram, SOCK.STREAM))
+        except BaseException:
+            await _close_all(fd for pair in pairs for fd in (pair.first, pair.second))
+            raise
+        return pairs
+
+    async def prep_fd_transfer(
+        self,
+    ) -> tuple[FileDescriptor, Callable[[Task, RAM, FileDescriptor], FDPassConnection]]:
+        """Return our receiving socket, of which the new process needs a copy, and `for_task_with_fd`."""
+        return self.fd, self.for_task_with_fd
+
+    def for_task_with_fd(self, task: Task, ram: RAM, fd: FileDescriptor) -> FDPassConnection:
+        """Return a connection to another process, which receives from the same socket.
+
+        Args:
+            task: the other process.
+            ram: its memory.
+            fd: a copy, in `task`, of our receiving socket.
+        """
+        connection = FDPassConnection(
+            self.access_task, self.access_ram, self.access_epoller, self.access_fd, task, ram, fd
+        )
+        connection._passage = self._passage
+        return connection
+
+    def inherit(self, task: Task, ram: RAM) -> FDPassConnection:
+        """Return a connection to a child: see `Connection.inherit`."""
+        return self.for_task_with_fd(task, ram, task.inherit_fd(self.fd))
+
+
+async def _make_pair(task: Task, ram: RAM, type: SOCK) -> Socketpair:
+    written = await task.socketpair(AF.UNIX, type, 0, await ram.malloc(Socketpair))
+    return await finish(written.read)
+
+
+async def _make_message(ram: RAM, number: bytes, fds: Sequence[FileDescriptor]) -> WrittenPointer[SendMsghdr]:
+    async def make(ram: RAM) -> WrittenPointer[SendMsghdr]:
+        return await ram.ptr(
+            SendMsghdr(
+                None,
+                await ram.ptr(IovecList([await ram.ptr(number)])),
+                await ram.ptr(CmsgList([CmsgSCMRights(fds)])),
+            )
+        )
+
+    return await ram.perform_batch(make)
+
+
+class _Receiver:
+    """Receives messages with file descriptors.
+
+    Args:
+        task: the receiving process.
+        ram: its memory.
+        fd: the socket.
+        count: how many file descriptors a message may carry.
+    """
+
+    __slots__ = ("_count", "_fd", "_prepared", "_ram", "_task")
+
+    def __init__(self, task: Task, ram: RAM, fd: FileDescriptor, count: int) -> None:
+        self._task = task
+        self._ram = ram
+        self._fd = fd
+        self._count = count
+        self._prepared: WrittenPointer[RecvMsghdr] | None = None
+
+    async def prepare(self) -> WrittenPointer[RecvMsghdr]:
+        """Set up the memory for one message."""
+
+        async def make(ram: RAM) -> WrittenPointer[RecvMsghdr]:
+            return await ram.ptr(
+                RecvMsghdr(
+                    None,
+                    await ram.ptr(IovecList([await ram.malloc(bytes, _NUMBER.size)])),
+                    await ram.malloc(CmsgList, CMSG_SPACE(4 * self._count)),
+                )
+            )
+
+        self._prepared = await self._ram.perform_batch(make)
+        return self._prepared
+
+    async def receive(
+        self, flags: RecvmsgFlags = RecvmsgFlags.NONE
+    ) -> tuple[bytes, list[FileDescriptor]] | None:
+        """Receive one message; returns its number and its file descriptors, or None at the end of the
+        stream.
+        """
+        header = self._prepared or await self.prepare()
+        self._prepared = None
+        data, _, result = await self._fd.recvmsg(header, flags)
+        if not data.size():
+            return None
+        number = b"".join([await pointer.read() for pointer in data])
+        fds: list[FileDescriptor] = []
+        control = (await result.read()).control
+        if control is not None:
+            for message in await control.read():
+                if isinstance(message, CmsgSCMRights):
+                    fds += message
+        return number, fds
+
+
+class ListeningConnection(Connection):
+    """Connects to a socket that the process listens on, and lets the process accept.
+
+    Connections wait in the queue of the socket in an order that says nothing about who made them, since one
+    may be given up, or come from somebody else. So each begins with a secret, which the process reads and
+    compares.
+
+    Args:
+        access_task: where our ends are made.
+        access_ram: memory of `access_task`.
+        access_epoller: for our ends.
+        access_address: what to connect to.
+        task: the process that the channels lead to.
+        ram: memory of `task`.
+        listening_fd: the socket that it listens on, non-blocking.
+    """
+
+    def __init__(
+        self,
+        access_task: Task,
+        access_ram: RAM,
+        access_epoller: Epoller,
+        access_address: WrittenPointer[Sockaddr],
+        task: Task,
+        ram: RAM,
+        listening_fd: AsyncFileDescriptor,
+    ) -> None:
+        self.access_task = access_task
+        self.access_ram = access_ram
+        self.access_epoller = access_epoller
+        self.access_address = access_address
+        self.task = task
+        self.ram = ram
+        self.listening_fd = listening_fd
+        # Shared by all connections with the same listening socket.
+        self._lock = trio.Lock()
+
+    async def open_async_channels(self, count: int) -> list[tuple[AsyncFileDescriptor, FileDescriptor]]:
+        """Open channels whose ends here are asynchronous: see `Connection.open_async_channels`."""
+        channels: list[tuple[AsyncFileDescriptor, FileDescriptor]] = []
+        try:
+            for _ in range(count):
+                channels.append(await self.open_async_channel())
+        except BaseException:
+            await _close_all(end for channel in channels for end in channel)
+            raise
+        return channels
+
+    async def open_async_channel(self) -> tuple[AsyncFileDescriptor, FileDescriptor]:
+        """Open one channel.
+
+        Raises:
+            OSError: whatever `connect` and `accept` raise; EAGAIN from a Unix socket with a full queue.
+            SyscallError: one of the processes is gone.
+
+        manpage: connect(2), accept4(2)
+        """
+        local = await self._make_socket()
+        try:
+            await _lock_when_responsive(self._lock, self.task)
+            try:
+                await local.connect(self.access_address)
+                secret = os.urandom(16)
+                await local.send_all_bytes(secret, MSG.NOSIGNAL)
+                return local, await self._accept(secret)
+            finally:
+                self._lock.release()
+        except BaseException:
+            await _close_all([local])
+            raise
+
+    async def _make_socket(self) -> AsyncFileDescriptor:
+        fd = await self.access_task.socket(
+            self.access_address.value.family, SOCK.STREAM | SOCK.NONBLOCK | SOCK.CLOEXEC
+        )
+        try:
+            return await AsyncFileDescriptor.make(self.access_epoller, self.access_ram, fd)
+        except BaseException:
+            await _close_all([fd])
+            raise
+
+    async def _accept(self, secret: bytes) -> FileDescriptor:
+        """Accept connections in the process until one begins with the secret."""
+        while True:
+            buffer = await self.ram.malloc(bytes, len(secret))
+            remote = await self.listening_fd.accept(SOCK.CLOEXEC)
+            try:
+                valid, _ = await remote.recv(buffer, MSG.WAITALL)
+                if await valid.read() == secret:
+                    return remote
+            except OSError:
+                pass  # reset: given up by who made it
+            except BaseException:
+                await _close_all([remote])
+                raise
+            await _close_all([remote])
+
+    async def open_channels(self, count: int) -> list[tuple[FileDescriptor, FileDescriptor]]:
+        """Open channels: see `Connection.open_channels`."""
+        channels: list[tuple[FileDescriptor, FileDescriptor]] = []
+        try:
+            for _ in range(count):
+                channels.append(await self.open_channel())
+        except BaseException:
+            await _close_all(end for channel in channels for end in channel)
+            raise
+        return channels
+
+    async def open_channel(self) -> tuple[FileDescriptor, FileDescriptor]:
+        """Open one channel; see `open_async_channel`. Both ends block, but connecting did not block us."""
+        local, remote = await self.open_async_channel()
+        try:
+            await local.epolled.delete()
+            await local.handle.fcntl(F.SETFL, 0)
+        except BaseException:
+            await _close_all([local, remote])
+            raise
+        return local.handle, remote
+
+    async def prep_fd_transfer(
+        self,
+    ) -> tuple[FileDescriptor, Callable[[Task, RAM, FileDescriptor], ListeningConnection]]:
+        """Return our listening socket, of which the new process needs a copy, and `for_task_with_fd`."""
+        return self.listening_fd.handle, self.for_task_with_fd
+
+    def for_task_with_fd(self, task: Task, ram: RAM, fd: FileDescriptor) -> ListeningConnection:
+        """Return a connection to another process, which accepts from the same socket.
+
+        Args:
+            task: the other process.
+            ram: its memory.
+            fd: a copy, in `task`, of our listening socket.
+        """
+        connection = ListeningConnection(
+            self.access_task,
+            self.access_ram,
+            self.access_epoller,
+            self.access_address,
+            task,
+            ram,
+            self.listening_fd.with_handle(fd),
+        )
+        connection._lock = self._lock
+        return connection
+
+    def inherit(self, task: Task, ram: RAM) -> ListeningConnection:
+        """Return a connection to a child: see `Connection.inherit`."""
+        return self.for_task_with_fd(task, ram, task.inherit_fd(self.listening_fd.handle))
