@@ -1,0 +1,92 @@
+"""What the tests of the header modules share."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rsyscall.handle.task import Task
+from rsyscall.near import SyscallInterface, UnusableSyscallInterface
+
+from .support import Local, make_task, run
+
+_SKIPPED = 77
+
+
+def forked(test: Callable[[Local, Path], Coroutine[Any, Any, None]]) -> Callable[[Path], None]:
+    """Make a test run in a child made by os.fork, for what must not be done to the process of the tests.
+
+    The test gets a `Local` of its own, since one from before the fork refuses to work in the child, and a
+    temporary directory. Failures and skips are reported by the parent.
+    """
+
+    def wrapper(tmp_path: Path) -> None:
+        receiver, sender = os.pipe()
+        child = os.fork()
+        if not child:
+            _run_child(test, tmp_path, sender)
+        os.close(sender)
+        with open(receiver, encoding="utf-8", errors="replace") as report:
+            text = report.read()
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if code == _SKIPPED:
+            pytest.skip(text)
+        assert code == 0, f"the child ended with {code}:\n{text}"
+
+    wrapper.__name__ = test.__name__
+    wrapper.__qualname__ = test.__qualname__
+    wrapper.__doc__ = test.__doc__
+    wrapper.__module__ = test.__module__
+    return wrapper
+
+
+def _run_child(test: Callable[[Local, Path], Coroutine[Any, Any, None]], tmp_path: Path, sender: int) -> None:
+    code, report = 1, ""
+    try:
+        run(test(Local.make(), tmp_path))
+        code = 0
+    except pytest.skip.Exception as exn:
+        code, report = _SKIPPED, str(exn)
+    except BaseException:
+        report = traceback.format_exc()
+    finally:
+        try:
+            os.write(sender, report.encode(errors="replace")[:60000])
+        finally:
+            os._exit(code)
+
+
+@contextmanager
+def no_calls(*tasks: Task) -> Iterator[None]:
+    """Within this, a system call in one of the tasks raises SyscallSendError."""
+    before: list[tuple[Task, SyscallInterface]] = [(task, task.sysif) for task in tasks]
+    for task in tasks:
+        task.sysif = UnusableSyscallInterface()
+    try:
+        yield
+    finally:
+        for task, sysif in before:
+            task.sysif = sysif
+
+
+def stranger() -> Local:
+    """A task with another descriptor table and another address space, with memory of its own."""
+    return Local.make()
+
+
+def sharer(local: Local, *, fds: bool) -> Task:
+    """A task that shares the address space of `local`, and its descriptor table if told so."""
+    return make_task(local.task, share_fd_table=fds)
+
+
+def need_root() -> None:
+    """Skip the test unless it runs as root."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")

@@ -1,0 +1,103 @@
+"""`rsyscall.sys.ioctl`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import termios
+from pathlib import Path
+
+import pytest
+
+from rsyscall.far import AddressSpaceMismatchError
+from rsyscall.fcntl import F, O
+from rsyscall.handle.allocation import UseAfterFreeError
+from rsyscall.handle.fd import InvalidHandleError
+from rsyscall.near import types as near
+from rsyscall.struct import Int32
+from rsyscall.sys.ioctl import FIO, IO, IOR, IOW, IOWR, TC, TIOC
+from rsyscall.unistd import Pipe
+
+from .helpers import no_calls, stranger
+from .support import Local
+
+
+def test_numbers_agree_with_the_c_library() -> None:
+    for prefix, numbers in (("FIO", FIO), ("TC", TC), ("TIOC", TIOC)):
+        for name, number in numbers.__members__.items():
+            assert getattr(termios, prefix + name, number) == number, prefix + name
+
+
+def test_numbers_are_made_as_in_c() -> None:
+    assert IOR("T", 0x30, 4) == TIOC.GPTN
+    assert IOW("T", 0x31, 4) == TIOC.SPTLCK
+    assert IO("T", 0x41) == TIOC.GPTPEER
+    assert IOWR("T", 0x43, 40) == TIOC.SISO7816
+    assert IO(0x12, 96) == 0x1260  # BLKGETSIZE
+    with pytest.raises(ValueError, match="16384"):
+        IOR("T", 1, 1 << 14)
+
+
+async def test_kernel_fills_in_the_argument(local: Local) -> None:
+    pipe = await (await local.task.pipe(await local.malloc(Pipe))).read()
+    await pipe.write.write(await local.ptr(b"seven b"))
+    count = await local.malloc(Int32)
+    assert await pipe.read.ioctl(FIO.NREAD, count) == 0
+    assert count.valid
+    assert await count.read() == 7
+
+
+async def test_kernel_reads_the_argument(local: Local) -> None:
+    pipe = await (await local.task.pipe(await local.malloc(Pipe))).read()
+    await pipe.read.ioctl(FIO.NBIO, await local.ptr(Int32(1)))
+    assert O(await pipe.read.fcntl(F.GETFL)) & O.NONBLOCK
+
+
+async def test_argument_may_be_a_number_or_nothing(local: Local) -> None:
+    pipe = await (await local.task.pipe(await local.malloc(Pipe))).read()
+    await pipe.read.ioctl(FIO.NCLEX)
+    assert os.get_inheritable(int(pipe.read))
+    await pipe.read.ioctl(FIO.CLEX, 0)
+    assert not os.get_inheritable(int(pipe.read))
+
+
+async def test_pseudoterminal(local: Local) -> None:
+    if not Path("/dev/ptmx").exists():
+        pytest.skip("no /dev/ptmx")
+    leader = await local.task.open(await local.ptr("/dev/ptmx"), O.RDWR | O.NOCTTY)
+    await leader.ioctl(TIOC.SPTLCK, await local.ptr(Int32(0)))
+    number = await leader.ioctl(TIOC.GPTPEER, O.RDWR | O.NOCTTY | O.CLOEXEC)
+    follower = local.task.make_fd_handle(near.FileDescriptor(number))
+    await leader.ioctl(TIOC.SWINSZ, await local.ptr(struct.pack("HHHH", 24, 80, 0, 0)))
+    size = await local.malloc(bytes, 8)
+    await follower.ioctl(TIOC.GWINSZ, size)
+    assert struct.unpack("HHHH", await size.read()) == (24, 80, 0, 0)
+
+
+async def test_error_names_the_request_whatever_the_errno(local: Local) -> None:
+    pipe = await (await local.task.pipe(await local.malloc(Pipe))).read()
+    with pytest.raises(OSError, match="Inappropriate ioctl") as info:
+        await pipe.read.ioctl(TIOC.GWINSZ, await local.malloc(bytes, 8))
+    assert info.value.errno == errno.ENOTTY
+    assert info.value.filename == TIOC.GWINSZ
+    with pytest.raises(OSError, match="Bad address") as info:
+        await pipe.read.ioctl(FIO.NREAD, 0)
+    assert info.value.errno == errno.EFAULT
+    assert info.value.filename == FIO.NREAD
+
+
+async def test_misuse_raises_before_any_call(local: Local) -> None:
+    """The address space of the memory is checked: the kernel would write to that address of ours."""
+    pipe = await (await local.task.pipe(await local.malloc(Pipe))).read()
+    foreign = await stranger().malloc(Int32)
+    freed = await local.malloc(Int32)
+    freed.free()
+    with no_calls(local.task):
+        with pytest.raises(AddressSpaceMismatchError):
+            await pipe.read.ioctl(FIO.NREAD, foreign)
+        with pytest.raises(UseAfterFreeError):
+            await pipe.read.ioctl(FIO.NREAD, freed)
+    await pipe.read.close()
+    with no_calls(local.task), pytest.raises(InvalidHandleError):
+        await pipe.read.ioctl(FIO.NREAD, await local.malloc(Int32))

@@ -1,0 +1,201 @@
+"""`rsyscall.sys.stat`."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rsyscall.far import AddressSpaceMismatchError
+from rsyscall.fcntl import O
+from rsyscall.handle.allocation import UseAfterFreeError
+from rsyscall.handle.fd import InvalidHandleError
+from rsyscall.near import ABI, SYS, SyscallInterface
+from rsyscall.near.abi import ABIS
+from rsyscall.sys.stat import S_I, S_IF, Mode, Stat, TypeMode
+from rsyscall.time import Timespec
+
+from .helpers import no_calls, stranger
+from .support import Local
+
+u32 = st.integers(0, 2**32 - 1)
+u64 = st.integers(0, 2**64 - 1)
+size = st.integers(0, 2**63 - 1)
+times = st.builds(Timespec, st.integers(-(2**40), 2**40), st.integers(0, 999_999_999))
+stats = st.builds(
+    Stat,
+    dev=u64,
+    ino=u64,
+    mode=st.integers(0, 0o177777).map(TypeMode.from_int),
+    nlink=u32,
+    uid=u32,
+    gid=u32,
+    rdev=u64,
+    size=size,
+    blksize=st.integers(0, 2**31 - 1),
+    blocks=size,
+    atime=times,
+    mtime=times,
+    ctime=times,
+)
+
+
+async def fstat(local: Local, path: Any, flags: O = O.PATH) -> Stat:
+    fd = await local.task.open(await local.ptr(path), flags)
+    try:
+        return await (await fd.fstat(await local.malloc(Stat))).read()
+    finally:
+        await fd.close()
+
+
+def assert_same(ours: Stat, theirs: os.stat_result) -> None:
+    for name in ("dev", "ino", "mode", "nlink", "uid", "gid", "rdev", "size", "blksize", "blocks"):
+        assert getattr(ours, name) == getattr(theirs, f"st_{name}"), name
+    for name in ("atime", "mtime", "ctime"):
+        assert getattr(ours, name).to_nanos() == getattr(theirs, f"st_{name}_ns"), name
+
+
+async def test_agrees_with_python(local: Local, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    path.chmod(0o4751)
+    assert_same(await fstat(local, path), path.stat())
+    assert_same(await fstat(local, "/dev/null"), os.stat("/dev/null"))
+
+
+async def test_times_before_1970(local: Local, tmp_path: Path) -> None:
+    path = tmp_path / "old"
+    path.touch()
+    os.utime(path, ns=(-1_500_000_000, -1))
+    found = await fstat(local, path)
+    assert found.atime == Timespec(-2, 500_000_000)
+    assert found.mtime == Timespec(-1, 999_999_999)
+    assert (found.atim, found.mtim, found.ctim) == (found.atime, found.mtime, found.ctime)
+
+
+async def test_mode_is_a_kind_and_permissions(local: Local, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "fifo", 0o600)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(tmp_path / "socket"))
+    tmp_path.chmod(0o1750)
+    assert (await fstat(local, tmp_path)).mode == TypeMode(S_IF.DIR, Mode(0o1750))
+    assert (await fstat(local, tmp_path / "link", O.PATH | O.NOFOLLOW)).mode.type is S_IF.LNK
+    assert (await fstat(local, tmp_path / "fifo")).mode == TypeMode(S_IF.FIFO, Mode(0o600))
+    assert (await fstat(local, tmp_path / "socket")).mode.type is S_IF.SOCK
+    assert (await fstat(local, "/dev/null")).mode.type is S_IF.CHR
+    tmp_path.chmod(0o700)
+
+
+async def test_file_without_a_kind(local: Local) -> None:
+    fd = await local.task.memfd_create(await local.ptr("x"))
+    number = await local.task.sysif.syscall(SYS.epoll_create1, os.O_CLOEXEC)
+    epoll = local.task.make_fd_handle(type(fd.near)(number))
+    found = await (await epoll.fstat(await local.malloc(Stat))).read()
+    assert found.mode == 0o600
+    assert found.mode.type == 0
+
+
+@given(st.integers(0, 0o177777))
+def test_type_mode_is_the_number(number: int) -> None:
+    mode = TypeMode.from_int(number)
+    assert int(mode) == number
+    assert mode == number
+    assert mode == TypeMode(mode.type, mode.mode)
+    assert mode != number + 1
+    assert isinstance(mode.type, S_IF)
+
+
+def test_mode_is_shown_in_octal() -> None:
+    assert repr(Mode(0o755)) == str(Mode(0o755)) == "0o755"
+    assert repr(Mode(0o4)) == "0o004"
+    assert "0o644" in repr(TypeMode.from_int(0o100644))
+    assert TypeMode(S_IF.REG, Mode(0)) != "REG"
+
+
+def test_fifo_has_two_names() -> None:
+    assert S_IF.FIFO is S_IF.IFO
+    assert S_I.RWXU == S_I.RUSR | S_I.WUSR | S_I.XUSR
+    assert S_IF(0).name == "0o0"
+    with pytest.raises(ValueError, match="text"):
+        S_IF("text")
+
+
+@given(stats)
+def test_survives_serialisation(stat: Stat) -> None:
+    assert len(stat.to_bytes()) == Stat.sizeof() == 144
+    assert Stat.from_bytes(stat.to_bytes()) == stat
+    assert isinstance(Stat.from_bytes(stat.to_bytes()).mode, TypeMode)
+
+
+def test_mode_may_be_given_as_a_number() -> None:
+    zero = Timespec(0, 0)
+    stat = Stat(0, 0, 0o40755, 0, 0, 0, 0, 0, 0, 0, zero, zero, zero)  # type: ignore[arg-type]  # converted
+    assert stat.mode == TypeMode(S_IF.DIR, Mode(0o755))
+
+
+class OtherArchitecture(SyscallInterface):
+    def __init__(self, abi: ABI) -> None:
+        self.abi = abi
+
+    async def syscall(self, number: SYS, *args: Any) -> int:
+        raise AssertionError
+
+    async def close_interface(self) -> None: ...
+
+    def get_activity_fd(self) -> None: ...
+
+
+@pytest.mark.parametrize("name", list(ABIS))
+@given(stat=stats)
+def test_survives_serialisation_for_every_architecture(name: str, stat: Stat) -> None:
+    local = Local.make()
+    local.task.sysif = OtherArchitecture(ABIS[name])
+    serializer = Stat.get_serializer(local.task)
+    assert len(serializer.to_bytes(stat)) == 144 >= ABIS[name].stat.size
+    assert serializer.from_bytes(serializer.to_bytes(stat)) == stat
+
+
+def test_layouts_differ_where_the_kernel_says_so() -> None:
+    local = Local.make()
+    zero = Timespec(0, 0)
+    stat = Stat(1, 2, TypeMode.from_int(3), 4, 5, 6, 7, 8, 9, 10, zero, zero, zero)
+    images = {}
+    for name in ABIS:
+        local.task.sysif = OtherArchitecture(ABIS[name])
+        images[name] = Stat.get_serializer(local.task).to_bytes(stat)
+    assert images["x86_64"][16:28] == (4).to_bytes(8, "little") + (3).to_bytes(4, "little")
+    assert images["aarch64"][16:24] == (3).to_bytes(4, "little") + (4).to_bytes(4, "little")
+    assert images["aarch64"] == images["riscv64"]
+
+
+async def test_misuse_raises_before_any_call(local: Local) -> None:
+    fd = await local.task.open(await local.ptr("/"), O.PATH)
+    foreign = await stranger().malloc(Stat)
+    freed = await local.malloc(Stat)
+    freed.free()
+    small, _ = (await local.malloc(Stat)).split(143)
+    with no_calls(local.task):
+        with pytest.raises(AddressSpaceMismatchError):
+            await fd.fstat(foreign)
+        with pytest.raises(UseAfterFreeError):
+            await fd.fstat(freed)
+        with pytest.raises(ValueError, match="144 bytes"):
+            await fd.fstat(small)
+    await fd.close()
+    with no_calls(local.task), pytest.raises(InvalidHandleError):
+        await fd.fstat(await local.malloc(Stat))
+
+
+async def test_error_names_the_descriptor(local: Local) -> None:
+    fd = await local.task.open(await local.ptr("/"), O.PATH)
+    os.close(int(fd))  # behind the back of the handle
+    with pytest.raises(OSError, match="Bad file descriptor") as info:
+        await fd.fstat(await local.malloc(Stat))
+    assert info.value.filename is fd
+    fd._invalidate()
