@@ -1,6 +1,7 @@
 """What tests of the handle layer need from the layers above, in its smallest form.
 
-Everything runs in this very process, through `LocalSyscall`, whose coroutines never suspend; so tests need no event loop.
+Everything runs in this very process, through `LocalSyscall`, whose coroutines never suspend; so tests need no
+event loop.
 
     local = Local.make()
     path = run(local.ptr("/etc"))
@@ -9,6 +10,8 @@ Everything runs in this very process, through `LocalSyscall`, whose coroutines n
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import mmap
 import os
 from collections.abc import Coroutine, Sequence
@@ -21,7 +24,8 @@ from rsyscall.handle.fd import FDTable
 from rsyscall.handle.pointer import Pointer, WrittenPointer
 from rsyscall.handle.task import Task
 from rsyscall.native import _fast
-from rsyscall.near import LocalSyscall, types as near
+from rsyscall.near import LocalSyscall
+from rsyscall.near import types as near
 from rsyscall.struct import (
     BytesSerializer,
     FixedSerializer,
@@ -94,7 +98,7 @@ class BumpAllocation(AllocationInterface):
 
 
 class Arena:
-    """Anonymous shared memory from which allocations are cut; never reuses anything, so that stale addresses show."""
+    """Anonymous shared memory to cut allocations from; nothing is reused, so that stale addresses show."""
 
     def __init__(self, task: Task, size: int = 1 << 24) -> None:
         self.memory = mmap.mmap(-1, size, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
@@ -117,8 +121,6 @@ class Arena:
 
 
 def _address_of(memory: mmap.mmap) -> int:
-    import ctypes
-
     view = ctypes.c_char.from_buffer(memory)
     address = ctypes.addressof(view)
     del view
@@ -217,7 +219,7 @@ def make_task(
     Args:
         parent: share the address space, and as told the table, of this task.
         share_fd_table: use the very table of the parent, as with CLONE.FILES.
-        copy_fd_table: pretend that the parent's table was copied. (The numbers are in truth those of this process.)
+        copy_fd_table: pretend that the parent's table was copied. (In truth the numbers are those of this process.)
     """
     pid = os.getpid()
     if parent is None:
@@ -234,10 +236,9 @@ def open_fds() -> dict[int, str]:
     """What file descriptors this process has open."""
     found = {}
     for name in os.listdir("/proc/self/fd"):
-        try:
+        # the one used for listing is gone
+        with contextlib.suppress(FileNotFoundError):
             found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
-        except FileNotFoundError:
-            pass  # the one used for listing
     return found
 
 

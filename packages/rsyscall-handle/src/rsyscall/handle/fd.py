@@ -32,7 +32,7 @@ import itertools
 import logging
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -118,6 +118,8 @@ def _handle_dropped(ref: weakref.ref[Any]) -> None:
         table = entry.table
         if table._entries.get(entry.number) is entry:
             table._garbage.append(entry)
+            if table.garbage_hook is not None:
+                table.garbage_hook()
 
 
 class FDTable(rsyscall.far.FDTable):
@@ -133,6 +135,9 @@ class FDTable(rsyscall.far.FDTable):
         self.tasks: weakref.WeakSet[FileDescriptorTask[Any]] = weakref.WeakSet()
         self._entries: dict[int, _Entry] = {}
         self._garbage: deque[_Entry] = deque()
+        # Called after a number has become garbage, maybe from a destructor and in any thread: it may only arrange for
+        # `gc_using_task` to be called soon.
+        self.garbage_hook: Callable[[], None] | None = None
         self._parent = parent
         self._copied_at = _next_serial()
         # number -> when it was first closed here; only kept to tell which copied numbers are gone
@@ -228,8 +233,9 @@ class FDTable(rsyscall.far.FDTable):
         normally is an EBADF.
         """
         try:
-            await _close(task.sysif, fd)
-        except OSError:
+            await task.sysif.syscall(SYS.close, fd)
+        except OSError as exn:
+            exn.filename = fd
             raise
         except BaseException:
             self._abandon(fd.number)
@@ -380,9 +386,9 @@ class BaseFileDescriptor:
             raise InvalidHandleError(f"handle is no longer valid: {self}", self)
 
     def _entry(self) -> _Entry:
-        self._validate()
         ref = self._ref
-        if ref is None:
+        if not self.valid or ref is None:
+            self._validate()
             raise InvalidHandleError(f"handle is not tracked by a table: {self}", self)
         return ref.entry
 
@@ -406,9 +412,11 @@ class BaseFileDescriptor:
 
         If it was, the number is no longer known to the table, and the caller must close it.
         """
-        entry = self._entry()
         ref = self._ref
-        assert ref is not None
+        if not self.valid or ref is None:
+            self._validate()
+            raise InvalidHandleError(f"handle is not tracked by a table: {self}", self)
+        entry = ref.entry
         self.valid = False
         self._ref = None
         entry.discard(ref)

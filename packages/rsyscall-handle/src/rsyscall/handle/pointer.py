@@ -288,14 +288,17 @@ class Pointer(Generic[T]):
         ptr._validate()
         if self is ptr:
             raise PointerMergeError(f"can't merge {self!r} with itself")
-        if self.mapping.file is not ptr.mapping.file or self.mapping.near != ptr.mapping.near:
+        ours, theirs = self.mapping, ptr.mapping
+        if ours is not theirs and (ours.file is not theirs.file or ours.near != theirs.near):
             raise PointerMergeError(f"{self!r} and {ptr!r} are not in the same mapping")
         if int(self.near) + self.size() != int(ptr.near):
             raise PointerMergeError(f"{ptr!r} does not begin where {self!r} ends")
         allocation = self.allocation.merge(ptr.allocation)
-        ours = self._consume()
-        theirs = ptr._consume()
-        return self._make(allocation, (*ours, *(pin for pin in theirs if pin not in ours)))
+        pinned_by = self._consume()
+        also = ptr._consume()
+        if also:
+            pinned_by = (*pinned_by, *(pin for pin in also if pin not in pinned_by))
+        return self._make(allocation, pinned_by)
 
     def __add__(self, right: Pointer[T]) -> Pointer[T]:
         """`left + right` is `left.merge(right)`."""

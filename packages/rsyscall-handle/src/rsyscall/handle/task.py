@@ -123,9 +123,9 @@ class FileDescriptor(
 
     async def __aexit__(
         self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
+        exc_type: type[BaseException] | None = None,
+        exc: BaseException | None = None,
+        traceback: TracebackType | None = None,
     ) -> None:
         await self.invalidate()
 
@@ -166,7 +166,12 @@ class Task(
         address_space: its memory.
         pidns: the process id namespace of its id.
         mountns: its mount namespace; a fresh one if not given.
+
+    Attributes:
+        infrastructure_fds: descriptors in its table that the way to it needs, kept so that they count as used.
     """
+
+    infrastructure_fds: tuple[FileDescriptor, ...] = ()
 
     def __init__(
         self,
