@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, SupportsInt
 from rsyscall.far import PidNamespace
 from rsyscall.handle import FDTable, Task
 from rsyscall.handle.process import ChildProcess
+from rsyscall.fd_collector import close_dropped
 from rsyscall.hub import ProgramHub, clone_block, hub_of, run_now
 from rsyscall.loader import Trampoline
 from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
@@ -91,7 +92,8 @@ async def _clone(
     if monitor.use_clone_parent:
         flags |= CLONE.PARENT
         exit_signal = SIG.NONE  # it is that of the caller; clone3 insists that we do not name it
-    completion, owner = hub.descriptors.get(task, (None, None))
+    # The hub's eventfd and our pidfd, unless the process that clones has lost them.
+    completion, owner = task.infrastructure_fds or (None, None)
     same_pidns = task.pidns is hub.task.pidns
     if flags & CLONE.NEWPID:
         parent_pid = 0  # outside of what it can see
@@ -123,22 +125,27 @@ async def _clone(
         if same_pidns:
             pidfd_number = run_now(local.sysif.syscall(SYS.pidfd_open, pid, 0))
         else:
-            pidfd_number = run_now(local.sysif.syscall(SYS.pidfd_getfd, task.process.pidfd, ring.pidfd, 0))
+            pidfd_number = run_now(local.sysif.syscall(SYS.pidfd_getfd, hub.pidfds[task], ring.pidfd, 0))
         await task.sysif.syscall(SYS.close, ring.pidfd)
     if not same_pidns:
         ring.started(0)  # its number here is not known
     pidfd = local.make_fd_handle(near.FileDescriptor(pidfd_number))
-    process = ChildProcess(parent, near.Process(pid), pidfd=pidfd)
+    process = ChildProcess(parent, near.Process(pid))
+    table = task.fd_table
+    if not flags & CLONE.FILES:
+        table = FDTable(pid, task.fd_table)
+        close_dropped(table)
     child_task = Task(
         process,
-        task.fd_table if flags & CLONE.FILES else FDTable(pid, task.fd_table),
+        table,
         task.address_space,
         PidNamespace(pid) if flags & CLONE.NEWPID else task.pidns,
         None if flags & CLONE.NEWNS else task.mountns,
     )
     child_task.sigmask = type(task.sigmask)(task.sigmask)
     if completion is not None and owner is not None and completion.valid and owner.valid:
-        hub.descriptors[child_task] = (child_task.inherit_fd(completion), child_task.inherit_fd(owner))
+        child_task.infrastructure_fds = (child_task.inherit_fd(completion), child_task.inherit_fd(owner))
+    hub.pidfds[child_task] = pidfd
     return process, child_task
 
 
@@ -147,6 +154,7 @@ def _watch(
     hub: ProgramHub,
     ring: Ring,
     process: ChildProcess,
+    child_task: Task,
     left: Callable[[], None],
 ) -> AsyncChildProcess:
     """Watch for the exit; `left` must not keep the connection alive."""
@@ -155,7 +163,7 @@ def _watch(
         left()
         hub.ring_left(ring)
 
-    return monitor.add_child_process(process, exited)
+    return monitor.add_child_process(process, hub.pidfds[child_task], exited)
 
 
 async def clone_ring_task(
@@ -191,7 +199,7 @@ async def clone_ring_task(
             alive.process_left()
 
     child_task.sysif = task.sysif.wrap_child(connection, connection.name)
-    return _watch(monitor, hub, ring, process, left), child_task
+    return _watch(monitor, hub, ring, process, child_task, left), child_task
 
 
 async def clone_child_task(
@@ -248,4 +256,4 @@ async def clone_child_task(
             alive.process_left()
 
     child_task.sysif = task.sysif.wrap_child(sysif, f"process {process.near.id}")
-    return _watch(monitor, hub, ring, process, left), child_task
+    return _watch(monitor, hub, ring, process, child_task, left), child_task

@@ -130,10 +130,9 @@ class ProgramHub:
         self._leaving: dict[Ring, tuple[int, Callable[[], None]]] = {}
         self._connections: dict[Ring, RingConnection] = {}
         self._rings: set[Ring] = set()
-        # Our two descriptors in the tables of the processes that share our memory.
-        self.descriptors: weakref.WeakKeyDictionary[Task, tuple[FileDescriptor, FileDescriptor]] = (
-            weakref.WeakKeyDictionary({task: (self.eventfd, self.owner)})
-        )
+        task.infrastructure_fds = (self.eventfd, self.owner)
+        # A pidfd in our own table for every process that we drive.
+        self.pidfds: weakref.WeakKeyDictionary[Task, FileDescriptor] = weakref.WeakKeyDictionary()
         _hubs[task.address_space] = self
         self._dumpable: int | None = None
         self._monitor: Ring | None = None

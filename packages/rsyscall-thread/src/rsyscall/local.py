@@ -14,6 +14,7 @@ import trio
 from rsyscall.environ import Environment
 from rsyscall.epoller import Epoller
 from rsyscall.far import AddressSpace, PidNamespace
+from rsyscall.fd_collector import close_dropped
 from rsyscall.handle import FDTable, Task
 from rsyscall.hub import ProgramHub, run_now
 from rsyscall.loader import NativeLoader
@@ -41,6 +42,7 @@ class LocalThread(Thread):
         pid = os.getpid()
         self.task = Task(near.Process(pid), FDTable(pid), AddressSpace(pid), PidNamespace(pid))
         self.task.sysif = LocalSyscall()
+        close_dropped(self.task.fd_table)
         self.ram = RAM(
             self.task, LocalMemoryTransport(self.task), AllocatorClient.make_allocator(self.task)
         )

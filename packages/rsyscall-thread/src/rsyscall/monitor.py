@@ -23,18 +23,17 @@ from typing import TYPE_CHECKING
 import trio
 
 from rsyscall.background import RunLoop, Waiter
+from rsyscall.epoller import AsyncFileDescriptor, Epoller, RemovedFromEpollError
 from rsyscall.handle.process import ChildProcess
 from rsyscall.hub import ProgramHub, hub_of, run_now
 from rsyscall.near import SYS, SyscallError
 from rsyscall.near import types as near
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, Siginfo, Sigset
-from rsyscall.sys.epoll import EPOLL
 from rsyscall.sys.signalfd import SFD, SignalfdSiginfo
 from rsyscall.sys.wait import CalledProcessError, ChildState, W
 
 if TYPE_CHECKING:
-    from rsyscall.epoller import AsyncFileDescriptor, Epoller
     from rsyscall.handle import FileDescriptor, Pointer, Task, WrittenPointer
     from rsyscall.linux.futex import FutexNode
     from rsyscall.memory.ram import RAM
@@ -132,8 +131,6 @@ class AsyncSignalfd:
             signal_block = await task.sigmask_block(newset, await ram.malloc(Sigset))
             await task.read_oldset_and_check()
         fd = await task.signalfd(await ram.ptr(mask), SFD.NONBLOCK)
-        from rsyscall.epoller import AsyncFileDescriptor
-
         afd = await AsyncFileDescriptor.make(epoller, ram, fd)
         return cls(afd, signal_block, await ram.malloc(SignalfdSiginfo))
 
@@ -150,7 +147,7 @@ class AsyncSignalfd:
                 # A new event before the old one fires: whoever is woken takes the new one at once.
                 event, self.next_signal = self.next_signal, SignalEvent()
                 event.set()
-        except (SyscallError, OSError) as error:
+        except (SyscallError, OSError, RemovedFromEpollError) as error:
             self.next_signal.close(error)
 
     async def close(self) -> None:
@@ -175,6 +172,7 @@ class AsyncChildProcess:
         self.process = process
         self.ram = ram
         self.monitor = monitor
+        self.pidfd: FileDescriptor | None = None
         self._exited = SignalEvent()
         self._lock = trio.Lock()
 
@@ -211,8 +209,15 @@ class AsyncChildProcess:
                 ) from error
             state = await process.read_siginfo()
             if state is not None and state.died():
-                await self.monitor.reaped(process)
+                self._give_up_pidfd()
             return state
+
+    def _give_up_pidfd(self) -> None:
+        pidfd, self.pidfd = self.pidfd, None
+        if pidfd is not None:
+            self.process.pidfd = None
+            self.monitor.hub.unwatch_exit(pidfd)
+            run_now(pidfd.close())
 
     async def waitpid(self, options: W) -> ChildState:
         """Wait until one of the given things happens to the child.
@@ -432,8 +437,6 @@ class ChildProcessMonitor:
     async def _make_sigchld(self) -> AsyncSignalfd:
         epoller = self._epoller
         if epoller is None or epoller.epoll_waiter.epfd.task is not self.task:
-            from rsyscall.epoller import Epoller
-
             # The loop blocks in the parent itself; work for the parent interrupts it.
             epoller = self._epoller = await Epoller.make_root(self.ram, self.task)
         return await AsyncSignalfd.make(
@@ -441,12 +444,17 @@ class ChildProcessMonitor:
         )
 
     def add_child_process(
-        self, process: ChildProcess, on_exit: Callable[[], None] | None = None
+        self,
+        process: ChildProcess,
+        pidfd: FileDescriptor | None = None,
+        on_exit: Callable[[], None] | None = None,
     ) -> AsyncChildProcess:
-        """Watch a child of this monitor's parent, which must be in the pid namespace of our program.
+        """Watch a child of this monitor's parent.
 
         Args:
             process: the child.
+            pidfd: of the child, in our own table; opened here by default, by a process id that must be one of our
+                own pid namespace.
             on_exit: called once when it has exited, before those who wait for it are woken; must not keep the
                 returned object alive.
 
@@ -456,11 +464,15 @@ class ChildProcessMonitor:
         if process.task is not self.task:
             raise ValueError(f"{process} is a child of {process.task}, not of {self.task}")
         local = self.hub.task
-        if process.pidfd is None:
-            process.pidfd = local.make_fd_handle(
+        if pidfd is None:
+            pidfd = local.make_fd_handle(
                 near.FileDescriptor(run_now(local.sysif.syscall(SYS.pidfd_open, process.near, 0)))
             )
+        if process.task is local:
+            # Then it also serves to wait and to signal.
+            process.pidfd = pidfd
         child = AsyncChildProcess(process, self.ram, self)
+        child.pidfd = pidfd
         reference = weakref.ref(child)
         hub = self.hub
 
@@ -473,15 +485,8 @@ class ChildProcessMonitor:
             else:
                 alive._exit_noticed()
 
-        hub.watch_exit(process.pidfd, exited)
+        hub.watch_exit(pidfd, exited)
         return child
-
-    async def reaped(self, process: ChildProcess) -> None:
-        """Give up what was kept to watch a child."""
-        pidfd, process.pidfd = process.pidfd, None
-        if pidfd is not None:
-            self.hub.unwatch_exit(pidfd)
-            await pidfd.close()
 
     async def clone(
         self,

@@ -384,13 +384,15 @@ class Thread:
         mapping = None
         if flags & CLONE.NEWUSER and automatically_write_user_mappings:
             mapping = (await self.task.getuid(), await self.task.getgid())
+        # Made on demand in the local thread: early enough for the child to inherit their descriptors.
+        connection, parent_epoller = self.connection, self.epoller
         if transport_name() == "ring":
             process, task = await clone_ring_task(self.task, self.loader, self.monitor, flags)
         else:
             process, task = await clone_child_task(
                 self.task,
                 self.ram,
-                self.connection,
+                connection,
                 self.loader,
                 self.monitor,
                 flags,
@@ -399,7 +401,7 @@ class Thread:
         try:
             # Children use their parent's way to memory: it is the same memory.
             ram = RAM(task, self.ram.transport, self.ram.allocator.inherit(task))
-            epoller = self.epoller.inherit(ram)
+            epoller = parent_epoller.inherit(ram)
             if flags & CLONE.NEWPID:
                 # The kernel does not let an init give its children away: it reaps them itself.
                 monitor = ChildProcessMonitor.make_own(ram, task, self.monitor.hub)
@@ -409,7 +411,7 @@ class Thread:
                 Thread(
                     task,
                     ram,
-                    self.connection.inherit(task, ram),
+                    connection.inherit(task, ram),
                     self.loader,
                     epoller,
                     monitor,

@@ -1,0 +1,63 @@
+"""Closing descriptors whose handles have been dropped, soon after that."""
+
+from __future__ import annotations
+
+import weakref
+
+import trio
+
+from rsyscall.handle import FDTable
+from rsyscall.hub import run_now
+from rsyscall.near import LocalSyscall, SyscallError
+
+__all__ = ["close_dropped"]
+
+
+def close_dropped(table: FDTable) -> None:
+    """From now on close the descriptors of `table` that nobody has a handle of any more.
+
+    Those of our own table are closed at once. For others a destructor cannot wait; they are closed when the event loop
+    gets to it.
+    """
+    reference = weakref.ref(table)
+
+    def dropped() -> None:
+        if _collect_own(reference):
+            return
+        try:
+            token = trio.lowlevel.current_trio_token()
+        except RuntimeError:
+            return  # the next drop within a run takes this one along
+        token.run_sync_soon(_collect, reference, idempotent=True)
+
+    table.garbage_hook = dropped
+
+
+def _collect_own(reference: weakref.ref[FDTable]) -> bool:
+    """Close what is garbage if that can be done by local calls."""
+    table = reference()
+    if table is None or not table.garbage_pending:
+        return True
+    for task in list(table.tasks):
+        if isinstance(task.sysif, LocalSyscall) and not task.manipulating_fd_table:
+            try:
+                run_now(table.gc_using_task(task, collect=False))
+            except (RuntimeError, SyscallError):
+                # Another OS thread than the one it belongs to; the next drop over there takes this one along.
+                return False
+            return True
+    return False
+
+
+def _collect(reference: weakref.ref[FDTable]) -> None:
+    table = reference()
+    if table is not None:
+        trio.lowlevel.spawn_system_task(_collect_remote, table)
+
+
+async def _collect_remote(table: FDTable) -> None:
+    try:
+        await table.run_gc(collect=False)
+    except (SyscallError, RuntimeError):
+        # The processes of this table are gone, and it with them.
+        pass

@@ -1,0 +1,37 @@
+"""The fixtures of this layer's tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from support import local_thread, sh
+
+
+@pytest.fixture(scope="session")
+def warm_up() -> None:
+    """Make what is made once per program: epoll instance, connection, monitor, pools."""
+
+    async def main() -> None:
+        assert local_thread.monitor.hub is not None
+        local_thread.monitor.hub.ensure_monitor()
+        await local_thread.open_channels(1)
+        for _ in range(3):
+            await local_thread.run(sh("true"))
+
+    trio.run(main)
+
+
+@pytest.fixture(params=["ring", "stream"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Run a test over both ways to drive a process that shares our memory."""
+    monkeypatch.setenv("RSYSCALL_TRANSPORT", request.param)
+    assert os.environ["RSYSCALL_TRANSPORT"] == request.param
+    yield request.param
