@@ -6,7 +6,8 @@ import gc
 import random
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -572,8 +573,9 @@ def test_an_arena_of_unknown_state_is_never_used_again(
 # ---- Freeing at any moment
 
 
-def trace_opcodes(before_each: Callable[[], None]) -> Callable[[FrameType, str, Any], Any]:
-    """A trace function that calls something before each instruction of the allocator."""
+@contextmanager
+def each_instruction(before_each: Callable[[], None]) -> Iterator[None]:
+    """Call something before each instruction of the allocator."""
     files = (_freespace.__file__, allocator_module.__file__)
 
     def trace(frame: FrameType, event: str, argument: Any) -> Any:
@@ -584,7 +586,14 @@ def trace_opcodes(before_each: Callable[[], None]) -> Callable[[FrameType, str, 
             before_each()
         return trace
 
-    return trace
+    before = sys.gettrace()
+    # Python 3.12 traces instructions only if a frame wanted that when tracing was switched on.
+    sys._getframe().f_trace_opcodes = True
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
 
 
 @pytest.mark.parametrize("size", [16, 48, 5000, 9000, 60000])
@@ -611,14 +620,10 @@ def test_freeing_between_any_two_instructions(allocator: UnlimitedAllocator, siz
                 done = False
 
         done = True
-        before = sys.gettrace()
-        sys.settrace(trace_opcodes(before_each))
-        try:
+        with each_instruction(before_each):
             _, allocation = run(client.malloc(size, 8))
             left, right = allocation.split(size // 3)
             allocation = left.merge(right)
-        finally:
-            sys.settrace(before)
         check(allocator._space, allocator.arenas, [allocation, *victims])
         victims.clear()
         at += 7
@@ -670,12 +675,8 @@ def count_instructions(body: Callable[[], None]) -> int:
         nonlocal count
         count += 1
 
-    before = sys.gettrace()
-    sys.settrace(trace_opcodes(before_each))
-    try:
+    with each_instruction(before_each):
         body()
-    finally:
-        sys.settrace(before)
     return count
 
 
