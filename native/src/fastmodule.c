@@ -615,7 +615,7 @@ static int likely_blocks(int64_t nr)
 /* Ask to be woken when something is done; 1 when `seq` is done already. */
 static int ring_arm(struct rsys_ring *ring, uint32_t seq)
 {
-	__atomic_store_n(&ring->client_waits, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&ring->client_waits, seq ? seq : 1, __ATOMIC_SEQ_CST);
 	if (!slot_done(ring, seq))
 		return 0;
 	__atomic_store_n(&ring->client_waits, 0, __ATOMIC_SEQ_CST);
@@ -683,8 +683,9 @@ static PyObject *ring_call(PyObject *op, PyObject *const *args, Py_ssize_t n)
 			ring->consumed = ring->submitted;
 		} else {
 			result = done < 0 ? RESULT_HANGUP : RESULT_PENDING;
-			if (outstanding)
-				__atomic_store_n(&ring->client_waits, 1, __ATOMIC_SEQ_CST);
+			/* Those who wait for the calls before this one are announced to first. */
+			if (outstanding && !ring->client_waits)
+				ring_arm(ring, ring->consumed + 1);
 		}
 	}
 	return PyLong_FromLongLong(result);
@@ -823,6 +824,18 @@ static PyObject *ring_wait_method(PyObject *op, PyObject *arg)
 	done = ring_spin(self->block, self->block->ring.submitted,
 			 us * (self->hub->hold_gil / HOLD_GIL_US), 0);
 	return PyBool_FromLong(done);
+}
+
+/* announce(): have the answer to the last call that was put announced, and those before it with it */
+static PyObject *ring_announce_method(PyObject *op, PyObject *unused)
+{
+	Ring *self = (Ring *)op;
+
+	(void)unused;
+	if (ring_check(self) < 0)
+		return NULL;
+	ring_arm(&self->block->ring, self->block->ring.submitted);
+	Py_RETURN_NONE;
 }
 
 static PyObject *ring_kick_method(PyObject *op, PyObject *unused)
@@ -1022,6 +1035,7 @@ static PyMethodDef ring_methods[] = {
 	{ "call_many", (PyCFunction)(void (*)(void))ring_call_many, METH_FASTCALL, NULL },
 	{ "next_result", ring_next_result, METH_NOARGS, NULL },
 	{ "wait", ring_wait_method, METH_O, NULL },
+	{ "announce", ring_announce_method, METH_NOARGS, NULL },
 	{ "kick", ring_kick_method, METH_NOARGS, NULL },
 	{ "shutdown", ring_shutdown, METH_NOARGS, NULL },
 	{ "prepare", ring_prepare, METH_VARARGS, NULL },
@@ -1209,7 +1223,8 @@ PyMODINIT_FUNC PyInit__fast(void)
 	    PyModule_AddObjectRef(module, "Ring", (PyObject *)ring_type) < 0 ||
 	    add_code(module, "PENDING", RESULT_PENDING) < 0 || add_code(module, "UNSENT", RESULT_UNSENT) < 0 ||
 	    add_code(module, "HANGUP", RESULT_HANGUP) < 0 || add_code(module, "FULL", RESULT_FULL) < 0 ||
-	    add_code(module, "RING_SLOTS", RSYS_RING_SLOTS) < 0)
+	    add_code(module, "RING_SLOTS", RSYS_RING_SLOTS) < 0 ||
+	    add_code(module, "LINKED", RSYS_NR_LINKED) < 0)
 		return NULL;
 	return module;
 }

@@ -151,7 +151,7 @@ int rsyscall_ring_server(struct rsys_ring *ring)
 		return 0;
 	for (;; seq++) {
 		struct rsys_slot *slot = &ring->slots[seq % RSYS_RING_SLOTS];
-		uint32_t nr;
+		uint32_t nr, waits;
 		uint64_t count;
 
 		if (!has_request(slot, seq) && !wait_for_request(ring, slot, seq, &spin))
@@ -170,7 +170,8 @@ int rsyscall_ring_server(struct rsys_ring *ring)
 		failed = nr & RSYS_NR_LINKED && rsys_is_error(slot->result);
 		ring->executed = seq;
 		__atomic_store_n(&slot->word, (uint64_t)seq << 32 | RSYS_SLOT_DONE, __ATOMIC_SEQ_CST);
-		if (__atomic_load_n(&ring->client_waits, __ATOMIC_SEQ_CST)) {
+		waits = __atomic_load_n(&ring->client_waits, __ATOMIC_SEQ_CST);
+		if (waits && (int32_t)(seq - waits) >= 0) {
 			__atomic_store_n(&ring->client_waits, 0, __ATOMIC_SEQ_CST);
 			announce(ring);
 		}

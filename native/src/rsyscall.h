@@ -105,7 +105,7 @@ struct rsys_hub {
 struct rsys_ring {
 	/* written by the server when it goes to sleep, by the client when it waits */
 	_Alignas(64) uint32_t state;	/* RSYS_RUNNING or how the server sleeps */
-	uint32_t client_waits;
+	uint32_t client_waits;		/* the call whose answer is to be announced; 0: none */
 	uint32_t queued;		/* 1 while this ring is in the hub's ready stack */
 	uint32_t doorbell_rung;
 	/* written by the server only */
