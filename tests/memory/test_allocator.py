@@ -498,6 +498,19 @@ def test_concurrent_requests_each_map_and_nothing_is_lost(task: Task) -> None:
     run(allocator.close())
 
 
+@pytest.mark.parametrize("bulk", [False, True])
+def test_the_task_leaves_while_it_maps(task: Task, allocator: UnlimitedAllocator, bulk: bool) -> None:
+    child = make_task(task, SuspendingSyscall())
+    client = allocator.inherit(child)
+    started = suspended(lambda: client.bulk_malloc([(10, 8)] * 3) if bulk else client.malloc(10, 8))
+    other = run(allocator.malloc(10, 8))[1]
+    child.address_space = far.AddressSpace(0)
+    with pytest.raises(AddressSpaceMismatchError):
+        finish(started)
+    # What was mapped in the new address space is none of ours.
+    check(allocator._space, allocator.arenas, [other])
+
+
 def empty_arenas(allocator: UnlimitedAllocator) -> list[int]:
     """Three arenas that are empty: the next request uses one of them, and one may be kept."""
     held = [run(allocator.malloc(60000, 8)) for _ in range(2)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from rsyscall import far
@@ -16,7 +18,7 @@ from rsyscall.near import types as near
 from rsyscall.struct import BytesSerializer
 from rsyscall.sys.mman import MemoryMapping
 
-from .support import make_task
+from .support import make_task, run
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 4096, 100_000, 3_000_000])
@@ -83,6 +85,23 @@ async def test_memory_of_a_task_that_shares_the_address_space(task: Task, ram: R
     child.address_space = far.AddressSpace(0)
     with pytest.raises(AddressSpaceMismatchError):
         await ram.transport.read(pointer)
+
+
+def test_a_fork_of_the_program_has_memory_of_its_own(ram: RAM) -> None:
+    pointer = run(ram.ptr(b"before"))
+    transport = ram.transport
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            if run(transport.read(pointer)) == b"before":
+                run(transport.write(pointer, b"after!"))
+                status = 0
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(pid, 0)
+    assert status == 0
+    assert run(pointer.read()) == b"before"
 
 
 def test_inherit(task: Task) -> None:

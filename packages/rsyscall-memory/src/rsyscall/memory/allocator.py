@@ -202,7 +202,7 @@ class Arena(AllocatorInterface):
         size: its length in bytes.
     """
 
-    __slots__ = ("hole_at", "hole_before", "mapping", "size", "space")
+    __slots__ = ("_alone", "hole_at", "hole_before", "mapping", "size", "space")
 
     def __init__(self, mapping: MemoryMapping, _space: FreeSpace | None = None) -> None:
         """Hand out pieces of `mapping`; the mapping stays the caller's to unmap, or `close` does it."""
@@ -211,6 +211,8 @@ class Arena(AllocatorInterface):
         # Bookkeeping of the free space: the hole that starts, and the one that ends, at an offset.
         self.hole_at: dict[int, Hole] = {}
         self.hole_before: dict[int, Hole] = {}
+        # Whether no other arena has its holes in the same space.
+        self._alone = _space is None
         self.space = FreeSpace() if _space is None else _space
         self.space.add(self)
 
@@ -234,13 +236,19 @@ class Arena(AllocatorInterface):
             ValueError: the size is negative, or the alignment not a power of two up to 4096.
         """
         _check_request(size, alignment)
-        space = self.space
-        space.consolidate()
         taken = round_up(size)
+        block = self.space.reserve(taken, alignment) if self._alone else None
+        if block is None:
+            block = self._search(taken, alignment)
+        return Allocation(self, block[1], block[1] + size, True, block)
+
+    def _search(self, size: int, alignment: int) -> Block:
+        """Look at every hole of this arena, until one fits."""
+        self.space.consolidate()
         for offset in sorted(self.hole_at):
-            block = space.take_from(self.hole_at[offset], taken, alignment)
+            block = self.space.take_from(self.hole_at[offset], size, alignment)
             if block is not None:
-                return Allocation(self, block[1], block[1] + size, True, block)
+                return block
         raise OutOfSpaceError(f"no room for {size} bytes aligned to {alignment} in {self}")
 
     async def malloc(self, size: int, alignment: int) -> tuple[MemoryMapping, Allocation]:
@@ -443,7 +451,8 @@ class AllocatorClient(AllocatorInterface):
         if space.surplus(LARGEST_ARENA):
             space.returned.append(found)
             return None
-        return self._mapping(found[0]), self._make(found, size)
+        allocation = self._make(found, size)
+        return self._mapping(found[0]), allocation
 
     async def malloc(self, size: int, alignment: int) -> tuple[MemoryMapping, Allocation]:
         """Allocate memory. Suspends only if memory has to be mapped, or is unmapped on this occasion.
@@ -470,7 +479,9 @@ class AllocatorClient(AllocatorInterface):
         if done is not None:
             return done
         block = await self._shared._obtain(self.task, round_up(size), alignment)
-        return self._mapping(block[0]), self._make(block, size)
+        # First the allocation, which owns the block: making a mapping can fail.
+        allocation = self._make(block, size)
+        return self._mapping(allocation.arena), allocation
 
     async def bulk_malloc(self, sizes: Sequence[tuple[int, int]]) -> list[tuple[MemoryMapping, Allocation]]:
         """Allocate memory for several (size, alignment) at once, with at most one mmap.
@@ -493,12 +504,13 @@ class AllocatorClient(AllocatorInterface):
         if not starts:
             return []
         arena, base, limit = await self._shared._obtain(self.task, total, largest_alignment)
-        mapping = self._mapping(arena)
         limits = [*(base + start for start in starts[1:]), limit]
-        return [
-            (mapping, self._make((arena, base + start, limit), size))
+        allocations = [
+            self._make((arena, base + start, limit), size)
             for start, limit, (size, _) in zip(starts, limits, sizes, strict=True)
         ]
+        mapping = self._mapping(arena)
+        return [(mapping, allocation) for allocation in allocations]
 
     def _make(self, block: Block, size: int) -> Allocation:
         """An allocation of the first `size` bytes of a block."""
