@@ -291,29 +291,48 @@ static void parks_on_the_doorbell(void)
 	finish(&driven);
 }
 
-/* With the budget of the server about as long as the pauses of the client, they meet at every step. */
+/* Requests that come just when the server goes to sleep, at every step of that. */
 static void no_wake_up_is_lost(void)
 {
-	struct driven driven = make(3000);
-	unsigned int i, j, seed = 1;
+	static const uint64_t budgets[] = { 0, 3000 };
+	unsigned int i, round, seed = 1;
 
-	for (j = 0; j < 2; j++) {
-		if (j) {
-			driven = make(3000);
+	for (round = 0; round < 4; round++) {
+		struct driven driven = make(budgets[round / 2]);
+
+		if (round % 2) {
 			driven.doorbell = CHECK_CALL(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 			driven.ring->doorbell = driven.doorbell;
 		}
 		launch(&driven);
-		for (i = 0; i < 10000; i++) {
+		for (i = 0; i < 20000; i++) {
 			volatile unsigned int pause;
+			uint32_t seq;
 
 			seed = seed * 1103515245 + 12345;
-			for (pause = (seed >> 16) % 3000; pause; pause--)
+			for (pause = (seed >> 16) % (i % 2 ? 3000 : 60); pause; pause--)
 				;
-			CHECK_EQUAL(CALL(&driven, SYS_getpid), driven.child.pid);
+			seq = put(&driven, SYS_getpid, ARGS(0));
+			kick(&driven);
+			/* Not through the scheduler: the next one is to follow at once. */
+			for (pause = 0; pause < 20000 && !is_done(&driven, seq); pause++)
+				;
+			CHECK_EQUAL(result_of(&driven, seq), driven.child.pid);
 		}
 		finish(&driven);
 	}
+}
+
+/* Closed by somebody who shares its table, say. */
+static void doorbell_that_does_not_exist(void)
+{
+	struct driven driven = make(0);
+
+	driven.ring->doorbell = 999;
+	launch(&driven);
+	CHECK_COMES_TRUE(state_of(&driven) == RSYS_PARKED_FUTEX);
+	CHECK_EQUAL(driven.ring->doorbell, -1);
+	finish(&driven);
 }
 
 /* Whoever blocks in a call can watch the doorbell; a ring for that very call must not end it. */
@@ -422,6 +441,14 @@ static void announces_to_who_waits(void)
 		CHECK(is_done(&driven, seq));
 		CHECK_EQUAL(driven.ring->client_waits, 0);
 		CHECK_EQUAL(driven.ring->queued, 1);
+		if (i % 2) {
+			/* It is on the stack already, and not a second time. */
+			__atomic_store_n(&driven.ring->client_waits, 1, __ATOMIC_SEQ_CST);
+			CHECK_EQUAL(CALL(&driven, SYS_getpid), driven.child.pid);
+			CHECK_COMES_TRUE(__atomic_load_n(&driven.ring->client_waits, __ATOMIC_SEQ_CST) == 0);
+			usleep(1000);
+			CHECK(!is_readable(completion));
+		}
 		CHECK_EQUAL(__atomic_exchange_n(&driven.hub->ready, 0, __ATOMIC_SEQ_CST), as_arg(driven.ring));
 		CHECK_EQUAL(driven.ring->ready_next, 0);
 		__atomic_store_n(&driven.ring->queued, 0, __ATOMIC_SEQ_CST);
@@ -666,6 +693,7 @@ const struct test ring_tests[] = {
 	{ "parks_on_a_futex", parks_on_a_futex },
 	{ "parks_on_the_doorbell", parks_on_the_doorbell },
 	{ "no_wake_up_is_lost", no_wake_up_is_lost },
+	{ "doorbell_that_does_not_exist", doorbell_that_does_not_exist },
 	{ "doorbell_is_quiet_during_its_own_call", doorbell_is_quiet_during_its_own_call },
 	{ "closes_its_own_descriptors", closes_its_own_descriptors },
 	{ "replaces_its_own_descriptors", replaces_its_own_descriptors },
