@@ -1,10 +1,9 @@
-"""`rsyscall.unistd.fs`, `.fds` and `.exec`: names, the descriptor table, argument lists."""
+"""`rsyscall.unistd.fs`: files by name."""
 
 from __future__ import annotations
 
 import errno
 import os
-import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -13,18 +12,17 @@ import pytest
 
 import rsyscall.path
 from rsyscall.far import AddressSpaceMismatchError, FDTableMismatchError
-from rsyscall.fcntl import AT, F, O
+from rsyscall.fcntl import AT, O
 from rsyscall.handle.allocation import UseAfterFreeError
-from rsyscall.handle.fd import InvalidHandleError, ManipulatingFDTableError, SharedHandleError
+from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.handle.pointer import ReadablePointer
-from rsyscall.near import SYS, SyscallHangup, SyscallInterface
+from rsyscall.near import SYS, SyscallInterface
 from rsyscall.near import types as near
 from rsyscall.near.abi import ABIS
-from rsyscall.unistd import CLOSE_RANGE, OK, RENAME, ArgList, ArgListSerializer, Pipe, _get_near, _openat
-from rsyscall.unistd.exec import _execve, _execveat, _exit
+from rsyscall.unistd import OK, RENAME, Pipe, _get_near, _openat
 
 from .helpers import forked, need_root, no_calls, sharer, stranger
-from .support import Local, is_open, null_fds, open_fds
+from .support import Local, null_fds, open_fds
 
 
 async def open_directory(local: Local, path: Any, flags: O = O.PATH | O.DIRECTORY) -> Any:
@@ -402,271 +400,10 @@ async def test_syncing(local: Local, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Bad file descriptor") as info:
         await nowhere.syncfs()
     assert info.value.filename is nowhere
-    shm = await local.task.open(await local.ptr("/dev/shm"), O.DIRECTORY)
-    await shm.syncfs()
-
-
-# The descriptor table
-
-
-async def test_dup(local: Local) -> None:
-    pipe = await (await local.task.pipe(await local.malloc(Pipe))).read()
-    copy = await pipe.write.dup()
-    assert copy.near != pipe.write.near
-    assert not os.get_inheritable(int(copy))
-    assert os.path.sameopenfile(int(copy), int(pipe.write))
-    await pipe.write.close()
-    await copy.write(await local.ptr(b"still open"))
-    high = await copy.dup(200)
-    assert int(high) >= 200
-    with pytest.raises(OSError, match="Invalid argument") as info:
-        await copy.dup(-1)
-    assert info.value.filename is copy
-
-
-async def test_dup2_replaces_what_a_descriptor_refers_to(local: Local) -> None:
-    pipe = await (await local.task.pipe(await local.malloc(Pipe))).read()
-    (target,) = null_fds(local.task, 1)
-    number = target.near
-    assert await pipe.write.dup2(target) is target
-    assert target.near == number
-    assert target.valid
-    assert os.path.sameopenfile(int(target), int(pipe.write))
-    assert os.get_inheritable(int(target))
-    await target.write(await local.ptr(b"x"))
-    valid, _ = await pipe.read.read(await local.malloc(bytes, 10))
-    assert await valid.read() == b"x"
-
-
-async def test_dup3_with_close_on_exec(local: Local) -> None:
-    first, second = null_fds(local.task, 2)
-    assert await first.dup3(second, O.CLOEXEC) is second
-    assert not os.get_inheritable(int(second))
-    with pytest.raises(OSError, match="Invalid argument") as info:
-        await first.dup3(second, O.APPEND)
-    assert (info.value.filename, info.value.filename2) == (first, second)
-
-
-async def test_dup2_onto_itself_does_nothing(local: Local) -> None:
-    (fd,) = null_fds(local.task, 1)
-    twin = fd.for_task(local.task)
-    with no_calls(local.task):
-        assert await fd.dup2(fd) is fd
-        assert await fd.dup2(twin) is twin
-    assert not os.get_inheritable(int(fd))
-    await twin.invalidate()
-
-
-async def test_dup2_onto_a_shared_descriptor_is_refused(local: Local) -> None:
-    fd, target = null_fds(local.task, 2)
-    other = target.for_task(local.task)
-    with no_calls(local.task):
-        with pytest.raises(SharedHandleError):
-            await fd.dup2(target)
-        with pytest.raises(SharedHandleError):
-            await fd.dup3(other, O.CLOEXEC)
-    await other.invalidate()
-    await fd.dup2(target)
-
-
-async def test_dup2_onto_a_descriptor_of_another_task_of_the_table(local: Local) -> None:
-    (target,) = null_fds(local.task, 1)
-    other = sharer(local, fds=True)
-    target = target.move(other)
-    pipe = await (await local.task.pipe(await local.malloc(Pipe))).read()
-    assert await pipe.read.dup2(target) is target
-    assert target.task is other
-    assert target.is_only_handle()
-    assert os.path.sameopenfile(int(target), int(pipe.read))
-
-
-async def test_dup2_onto_a_number_of_another_table_is_refused(local: Local) -> None:
-    other = sharer(local, fds=False)
-    fd, target = null_fds(local.task, 2)
-    theirs = other.make_fd_handle(target.near)
-    with no_calls(local.task, other):
-        with pytest.raises(FDTableMismatchError):
-            await fd.dup2(theirs)
-        with pytest.raises(FDTableMismatchError):
-            await target.dup2(theirs)  # although the numbers are the same
-    theirs._invalidate()
-
-
-async def test_dup2_of_closed_handles_is_refused(local: Local) -> None:
-    fd, closed = null_fds(local.task, 2)
-    await closed.close()
-    with no_calls(local.task):
-        with pytest.raises(InvalidHandleError):
-            await fd.dup2(closed)
-        with pytest.raises(InvalidHandleError):
-            await closed.dup2(fd)
-        with pytest.raises(InvalidHandleError):
-            await closed.dup()
-
-
-@forked
-async def test_close_range_closes_what_nobody_owns(local: Local, tmp_path: Path) -> None:
-    (fd,) = null_fds(local.task, 1)
-    strays = [os.dup(int(fd)) for _ in range(3)]
-    high = int(await (await fd.dup(100)).fcntl(F.DUPFD_CLOEXEC, 150))
-    await local.task.close_range(strays[0], strays[-1])
-    assert not any(is_open(number) for number in strays)
-    assert is_open(high)
-    assert is_open(int(fd))
-
-
-@forked
-async def test_close_range_spares_handles(local: Local, tmp_path: Path) -> None:
-    (fd,) = null_fds(local.task, 1)
-    stray = os.dup(int(fd))
-    with no_calls(local.task), pytest.raises(SharedHandleError, match=str(int(fd))):
-        await local.task.close_range(int(fd), 2**32 - 1)
-    assert is_open(stray)
-    await local.task.close_range(stray, 2**32 - 1)
-    assert not is_open(stray)
-    assert is_open(int(fd))
-
-
-@forked
-async def test_close_range_takes_garbage_with_it(local: Local, tmp_path: Path) -> None:
-    """Otherwise collecting it later would close whatever has the number by then."""
-    (fd,) = null_fds(local.task, 1)
-    number = int(fd)
-    del fd
-    await local.task.close_range(number, number)
-    assert not is_open(number)
-    (again,) = null_fds(local.task, 1)
-    assert int(again) == number
-    await local.task.run_fd_table_gc()
-    assert is_open(number)
-
-
-async def test_failed_close_range_keeps_garbage(local: Local) -> None:
-    (fd,) = null_fds(local.task, 1)
-    number = int(fd)
-    del fd
-    with pytest.raises(OSError, match="Invalid argument") as info:
-        await local.task.close_range(number, number, CLOSE_RANGE(1 << 20))
-    assert info.value.filename == (number, number, 1 << 20)
-    with pytest.raises(OSError, match="Invalid argument"):
-        await local.task.close_range(number + 1, number)
-    assert is_open(number)
-    await local.task.run_fd_table_gc()
-    assert not is_open(number)
-
-
-@forked
-async def test_close_range_marks_close_on_exec(local: Local, tmp_path: Path) -> None:
-    (fd,) = null_fds(local.task, 1)
-    stray = os.dup(int(fd))
-    for number in (stray, int(fd)):
-        os.set_inheritable(number, True)
-    await local.task.close_range(int(fd), 2**32 - 1, CLOSE_RANGE.CLOEXEC)
-    assert not os.get_inheritable(stray)
-    assert not os.get_inheritable(int(fd))
-    assert fd.valid
-
-
-@forked
-async def test_close_range_with_a_table_of_its_own(local: Local, tmp_path: Path) -> None:
-    other = sharer(local, fds=True)
-    (theirs,) = null_fds(other, 1)
-    (ours,) = null_fds(local.task, 1)
-    # In truth the two tasks are one process; this keeps it from being closed in what is to be the old table.
-    also_theirs = ours.for_task(other)
-    with pytest.raises(SharedHandleError):
-        await local.task.close_range(int(ours), int(ours), CLOSE_RANGE.UNSHARE)
-    assert local.task.fd_table is other.fd_table
-    # The other task's handle is in the range, but not in our own table.
-    await local.task.close_range(int(theirs), int(theirs), CLOSE_RANGE.UNSHARE)
-    assert local.task.fd_table is not other.fd_table
-    assert theirs.valid
-    assert not is_open(int(theirs))
-    assert is_open(int(ours))
-    assert also_theirs.valid
-
-
-async def test_close_range_while_the_table_is_changed_is_refused(local: Local) -> None:
-    local.task.manipulating_fd_table = True
-    try:
-        with no_calls(local.task), pytest.raises(ManipulatingFDTableError):
-            await local.task.close_range(1000, 2000)
-    finally:
-        local.task.manipulating_fd_table = False
-
-
-# Argument lists and the raw calls of exec
-
-
-async def test_argument_list_is_addresses_and_a_zero(local: Local) -> None:
-    strings = ArgList([await local.ptr("echo"), await local.ptr(rsyscall.path.Path("/x"))])
-    ptr = await local.ptr(strings)
-    assert ptr.size() == 24
-    data = strings.get_self_serializer(local.task).to_bytes(strings)
-    assert struct.unpack("QQQ", data) == (int(strings[0].near), int(strings[1].near), 0)
-    assert (await local.ptr(ArgList())).size() == 8
-
-
-async def test_argument_list_cannot_be_read_back(local: Local) -> None:
-    ptr = await local.ptr(ArgList())
-    with pytest.raises(NotImplementedError):
-        await ptr.read()
-
-
-async def test_argument_list_with_a_freed_string_is_refused(local: Local) -> None:
-    string = await local.ptr("gone")
-    string.free()
-    serializer: ArgListSerializer[ArgList] = ArgListSerializer()
-    with pytest.raises(UseAfterFreeError):
-        serializer.to_bytes(ArgList([string]))
-
-
-@forked
-async def test_raw_exec_without_a_directory(local: Local, tmp_path: Path) -> None:
-    receiver, sender = os.pipe()
-    child = os.fork()
-    if not child:
-        os.dup2(sender, 1)
-        mine = Local.make()
-        argv = await mine.ptr(ArgList([await mine.ptr("echo"), await mine.ptr("ran")]))
-        envp = await mine.ptr(ArgList())
-        path = await mine.ptr("/bin/echo")
-        await _execveat(mine.task.sysif, None, path.near, argv.near, envp.near, AT.NONE)
-    os.close(sender)
-    assert os.read(receiver, 100) == b"ran\n"
-    assert os.waitpid(child, 0)[1] == 0
-
-
-async def test_raw_exec_raises_what_the_kernel_says(local: Local) -> None:
-    empty = await local.ptr(ArgList())
-    path = await local.ptr("/nonexistent")
-    with pytest.raises(FileNotFoundError):
-        await _execve(local.task.sysif, path.near, empty.near, empty.near)
-    with pytest.raises(FileNotFoundError):
-        await _execveat(local.task.sysif, None, path.near, empty.near, empty.near, 0)
-
-
-async def test_hang_up_is_what_success_looks_like(local: Local) -> None:
-    class HangsUp(SyscallInterface):
-        async def syscall(self, *args: Any) -> int:
-            raise SyscallHangup
-
-        async def close_interface(self) -> None: ...
-
-        def get_activity_fd(self) -> None: ...
-
-    address = near.Address(0)
-    await _execve(HangsUp(), address, address, address)
-    await _execveat(HangsUp(), None, address, address, address, 0)
-    await _exit(HangsUp(), 0)
-
-
-def test_raw_exit() -> None:
-    child = os.fork()
-    if not child:
-        local = Local.make()
-        _exit(local.task.sysif, 23).send(None)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 23
+    # Nothing has to be written there, so it does not take long.
+    proc = await local.task.open(await local.ptr("/proc"), O.DIRECTORY)
+    await proc.syncfs()
+    await local.task.sync()
 
 
 # Misuse

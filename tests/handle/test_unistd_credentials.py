@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from hypothesis import strategies as st
 
 from rsyscall.far import AddressSpaceMismatchError, NamespaceMismatchError, PidNamespace
 from rsyscall.handle.allocation import UseAfterFreeError
+from rsyscall.handle.process import ChildProcess
 from rsyscall.near import types as near
 from rsyscall.signal import SIG
 from rsyscall.struct import Int32
@@ -62,20 +61,6 @@ async def test_own_process_group(local: Local, tmp_path: Path) -> None:
     assert os.getpgid(0) == os.getpid()
 
 
-class FakeChild:
-    """What `setpgid` needs of a `ChildProcess`."""
-
-    def __init__(self, task: Any, pid: int) -> None:
-        self.task = task
-        self.near = near.Process(pid)
-        self.borrowed = 0
-
-    @contextmanager
-    def borrow(self) -> Iterator[None]:
-        self.borrowed += 1
-        yield
-
-
 @forked
 async def test_process_group_of_a_child(local: Local, tmp_path: Path) -> None:
     """The group that is joined is the child's, not our own."""
@@ -86,16 +71,15 @@ async def test_process_group_of_a_child(local: Local, tmp_path: Path) -> None:
         os.write(sender, b"x")
         signal.pause()
     os.read(receiver, 1)
-    child: Any = FakeChild(local.task, pid)
+    child = ChildProcess(local.task, near.Process(pid))
     await local.task.setpgid(child)
     assert os.getpgid(0) == pid
-    assert child.borrowed == 1
     os.kill(pid, signal.SIGKILL)
 
 
 @forked
 async def test_process_group_errors(local: Local, tmp_path: Path) -> None:
-    child: Any = FakeChild(local.task, 1)
+    child = ChildProcess(local.task, near.Process(1))
     with pytest.raises(PermissionError) as info:
         await local.task.setpgid(child)
     assert info.value.filename is child
@@ -107,10 +91,16 @@ async def test_process_group_errors(local: Local, tmp_path: Path) -> None:
 async def test_process_group_of_another_pid_namespace_is_refused(local: Local) -> None:
     other = Local.make()
     other.task.pidns = PidNamespace(0)
-    child: Any = FakeChild(other.task, 1)
+    child = ChildProcess(other.task, near.Process(1))
     with no_calls(local.task), pytest.raises(NamespaceMismatchError):
         await local.task.setpgid(child)
-    assert not child.borrowed
+
+
+async def test_process_group_of_a_dead_child_is_refused(local: Local) -> None:
+    """Its number may be somebody else's by now."""
+    child = ChildProcess(local.task, near.Process(1), alive=False)
+    with no_calls(local.task), pytest.raises(Exception, match="dead"):
+        await local.task.setpgid(child)
 
 
 @forked
