@@ -24,7 +24,7 @@ from rsyscall.near import SYS
 from rsyscall.near import types as near
 from rsyscall.ring import RingConnection
 from rsyscall.sched import CLONE
-from rsyscall.signal import SIG
+from rsyscall.signal import SIG, Sigset
 from rsyscall.stream import SyscallConnection
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from rsyscall.memory.ram import RAM
     from rsyscall.network.connection import Connection
 
-__all__ = ["clone_child_task", "clone_ring_task"]
+__all__ = ["clone_child_task", "clone_process", "clone_ring_task"]
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class _ChildStream(SyscallConnection):
         self._hub.ring_left(self._ring)
 
 
-async def _clone(
+async def clone_process(
     task: Task,
     hub: ProgramHub,
     monitor: ChildProcessMonitor,
@@ -85,8 +85,27 @@ async def _clone(
     ring: Ring,
     function: int,
     args: tuple[int, ...],
-) -> tuple[ChildProcess, Task]:
-    """Make the process and what describes it; nothing can be sent to it yet."""
+) -> tuple[ChildProcess, FileDescriptor]:
+    """Clone a process that calls a native function on the stack of `ring`.
+
+    Args:
+        task: who clones.
+        hub: of our program.
+        monitor: that clones from `task`; says who becomes the parent.
+        flags: namespaces, FILES, FS, ...; what sharing our memory needs is added.
+        ring: a fresh one.
+        function: address of a native function.
+        args: up to six register arguments.
+
+    Returns:
+        The child, and its pidfd in our own table.
+
+    Raises:
+        OSError: filename is the flags.
+
+    manpage: clone3(2)
+    """
+    asked = flags
     parent = monitor.task
     exit_signal = SIG.CHLD
     if monitor.use_clone_parent:
@@ -109,42 +128,55 @@ async def _clone(
             exit_signal,
             function,
             args,
-            owner=int(owner) if owner is not None and owner.valid else -1,
+            owner=owner.near.number if owner is not None and owner.valid else -1,
             parent_pid=parent_pid,
-            completion=int(completion) if completion is not None and completion.valid else -1,
+            completion=completion.near.number if completion is not None and completion.valid else -1,
         )
     except OSError as error:
-        error.filename = flags
+        error.filename = asked
         raise
     hub.ring_started(ring)
     local = hub.task
     if task.fd_table is local.fd_table:
-        pidfd_number = ring.pidfd
+        number = ring.pidfd
     else:
         # The kernel made the pidfd in the table of the process that called clone.
         if same_pidns:
-            pidfd_number = run_now(local.sysif.syscall(SYS.pidfd_open, pid, 0))
+            number = run_now(local.sysif.syscall(SYS.pidfd_open, pid, 0))
         else:
-            pidfd_number = run_now(local.sysif.syscall(SYS.pidfd_getfd, hub.pidfds[task], ring.pidfd, 0))
+            number = run_now(local.sysif.syscall(SYS.pidfd_getfd, hub.pidfds[task], ring.pidfd, 0))
         await task.sysif.syscall(SYS.close, ring.pidfd)
     if not same_pidns:
-        ring.started(0)  # its number here is not known
-    pidfd = local.make_fd_handle(near.FileDescriptor(pidfd_number))
-    process = ChildProcess(parent, near.Process(pid))
+        ring.started(0)  # its number in our own namespace is not known
+    return ChildProcess(parent, near.Process(pid)), local.make_fd_handle(near.FileDescriptor(number))
+
+
+async def _clone(
+    task: Task,
+    hub: ProgramHub,
+    monitor: ChildProcessMonitor,
+    flags: CLONE,
+    ring: Ring,
+    function: int,
+    args: tuple[int, ...],
+) -> tuple[ChildProcess, Task]:
+    """Make the process and what describes it; nothing can be sent to it yet."""
+    process, pidfd = await clone_process(task, hub, monitor, flags, ring, function, args)
     table = task.fd_table
     if not flags & CLONE.FILES:
-        table = FDTable(pid, task.fd_table)
+        table = FDTable(process.near.id, task.fd_table)
         close_dropped(table)
     child_task = Task(
         process,
         table,
         task.address_space,
-        PidNamespace(pid) if flags & CLONE.NEWPID else task.pidns,
+        PidNamespace(process.near.id) if flags & CLONE.NEWPID else task.pidns,
         None if flags & CLONE.NEWNS else task.mountns,
     )
-    child_task.sigmask = type(task.sigmask)(task.sigmask)
-    if completion is not None and owner is not None and completion.valid and owner.valid:
-        child_task.infrastructure_fds = (child_task.inherit_fd(completion), child_task.inherit_fd(owner))
+    child_task.sigmask = Sigset(task.sigmask)
+    kept = task.infrastructure_fds
+    if kept and all(fd.valid for fd in kept):
+        child_task.infrastructure_fds = tuple(child_task.inherit_fd(fd) for fd in kept)
     hub.pidfds[child_task] = pidfd
     return process, child_task
 

@@ -29,14 +29,21 @@ from rsyscall.native import Hub, Ring, read_memory, symbols
 from rsyscall.near import SYS
 from rsyscall.near import types as near
 from rsyscall.sched import CLONE
+from rsyscall.signal import Siginfo
 from rsyscall.sys.eventfd import EFD
+from rsyscall.sys.mman import MAP, PROT
 from rsyscall.sys.prctl import PR
-from rsyscall.sys.wait import W
+from rsyscall.sys.wait import ChildState, IdType, W
 
 if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor, Task
     from rsyscall.handle.process import ChildProcess
-    from rsyscall.ring import RingConnection
+    from typing import Protocol
+
+    class RingClient(Protocol):
+        """Who takes the answers of one ring."""
+
+        def deliver(self) -> None: ...
 
 __all__ = ["ProgramHub", "clone_block", "hub_of", "run_now", "spin_budgets", "transport_name"]
 
@@ -124,11 +131,15 @@ class ProgramHub:
         )
         self.native = Hub(self.eventfd.near.number, client, server)
         self.native.configure_monitor(self.owner.near.number, self.pid)
+        # For signal masks and actions that are all zero, and for what a waitid of ours reports.
+        self._constants = run_now(task.mmap(4096, PROT.READ | PROT.WRITE, MAP.PRIVATE))
+        self.zeros_address: int = self._constants.near.address
+        self._siginfo_address = self.zeros_address + 256
         self._epoll = select.epoll()
         self._epoll.register(self.eventfd.near.number, select.EPOLLIN)
         self._exits: dict[int, tuple[FileDescriptor, Callable[[], None]]] = {}
         self._leaving: dict[Ring, tuple[int, Callable[[], None]]] = {}
-        self._connections: dict[Ring, RingConnection] = {}
+        self._connections: dict[Ring, RingClient] = {}
         self._rings: set[Ring] = set()
         task.infrastructure_fds = (self.eventfd, self.owner)
         # A pidfd in our own table for every process that we drive.
@@ -169,7 +180,7 @@ class ProgramHub:
             run_now(self.task.sysif.syscall(SYS.prctl, PR.SET_DUMPABLE, self._dumpable))
             self._dumpable = None
 
-    def waiting(self, ring: Ring, connection: RingConnection) -> None:
+    def waiting(self, ring: Ring, connection: RingClient) -> None:
         """Deliver answers that arrive on this ring to `connection`, until `not_waiting`."""
         self._connections[ring] = connection
         self._loop.ensure_running()
@@ -191,6 +202,17 @@ class ProgramHub:
         """Forget `watch_exit`, before the descriptor is closed."""
         if self._exits.pop(pidfd.near.number, None) is not None:
             self._epoll.unregister(pidfd.near.number)
+
+    async def waitid(self, pidfd: FileDescriptor, options: W) -> ChildState | None:
+        """What has happened to a child of our own, if anything; never waits.
+
+        manpage: waitid(2)
+        """
+        address = self._siginfo_address
+        await self.task.sysif.syscall(SYS.waitid, IdType.PIDFD, pidfd.near.number, address, options | W.NOHANG, 0)
+        # Between the call and this nothing else can run: a local call does not suspend.
+        siginfo = Siginfo.from_bytes(read_memory(address, Siginfo.sizeof()))
+        return ChildState.make_from_siginfo(siginfo) if siginfo.pid else None
 
     def reap_orphan(self, process: ChildProcess) -> None:
         """Reap an exited child that nobody can wait for any more; may be called from a destructor.

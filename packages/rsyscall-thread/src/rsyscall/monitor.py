@@ -188,8 +188,19 @@ class AsyncChildProcess:
 
     async def _waitid_nohang(self, options: W) -> ChildState | None:
         """What has happened to the child, if anything; several callers take turns."""
+        process = self.process
+        pidfd = process.pidfd
+        if pidfd is not None and self._lock.locked() is False and process.unread_siginfo is None:
+            # A child of our own: one local call, which nothing can come in between.
+            try:
+                state = await self.monitor.hub.waitid(pidfd, options | W.ALL)
+            except ChildProcessError as error:
+                raise self._lost() from error
+            if state is not None and state.died():
+                process.mark_dead(state)
+                self._give_up_pidfd()
+            return state
         async with self._lock:
-            process = self.process
             if process.death_state is not None:
                 return process.death_state
             if process.unread_siginfo is not None:
@@ -201,16 +212,19 @@ class AsyncChildProcess:
             try:
                 await process.waitid(options | W.NOHANG | W.ALL, infop)
             except ChildProcessError as error:
-                raise ChildProcessError(
-                    errno.ECHILD,
-                    f"{process} is gone and its state lost: somebody else in this program reaped it, "
-                    "or SIGCHLD is ignored",
-                    error.filename,
-                ) from error
+                raise self._lost() from error
             state = await process.read_siginfo()
             if state is not None and state.died():
                 self._give_up_pidfd()
             return state
+
+    def _lost(self) -> ChildProcessError:
+        return ChildProcessError(
+            errno.ECHILD,
+            f"{self.process} is gone and its state lost: somebody else in this program reaped it, "
+            "or SIGCHLD is ignored",
+            self.process.near,
+        )
 
     def _give_up_pidfd(self) -> None:
         pidfd, self.pidfd = self.pidfd, None

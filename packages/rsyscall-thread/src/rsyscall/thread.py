@@ -28,6 +28,7 @@ from rsyscall.near import types as near
 from rsyscall.path import Path
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, HowSIG, Sigaction, Sighandler, Sigset
+from rsyscall.spawn import PreparedThread, make_image, start_spawn
 from rsyscall.struct import T_fixed_serializer, T_fixed_size, T_has_serializer, T_pathlike
 from rsyscall.sys.mount import MS
 from rsyscall.sys.socket import AF, SOCK, Sockbuf, Socketpair, T_sockaddr
@@ -458,12 +459,31 @@ class Thread:
 
         Cancellation: the child is sent SIGTERM if `check`; otherwise it goes on.
         """
-        thread = await self.clone()
-        child = await thread.exec(command)
-        task_status.started(child)
-        if check:
-            return await child.check()
-        return await child.waitpid(W.EXITED)
+        if transport_name() != "ring" or self.loader.hub is None:
+            child = await (await self.clone()).exec(command)
+            task_status.started(child)
+            return await (child.check() if check else child.waitpid(W.EXITED))
+        image = await make_image(self, command)
+        spawning = await start_spawn(self, CLONE.NONE, (), image, command)
+        child = spawning.process
+        if task_status is not trio.TASK_STATUS_IGNORED:
+            await spawning.wait()
+            task_status.started(child)
+        try:
+            state = await (child.check() if check else child.waitpid(W.EXITED))
+        finally:
+            # A process that could not exec exits; that is not news about the command.
+            if spawning.error is not None:
+                raise spawning.error
+        return state
+
+    def prepare(self, flags: CLONE = CLONE.NONE) -> PreparedThread:
+        """Begin to describe a child that is to be made, set up and executed in one go.
+
+        Args:
+            flags: as for `clone`; NEWUSER is not possible.
+        """
+        return PreparedThread(self, flags)
 
     async def exit(self, status: int = 0) -> None:
         """End the process.

@@ -1,0 +1,387 @@
+"""Spawning: a process made, set up and executed in one go.
+
+The calls of a process can be put into its ring before it exists. It then makes them as soon as it runs, one after
+another, the last of them exec; if one fails, the rest is not made. Nothing is waited for in between, so that a spawn
+costs what the kernel takes for clone, exec and exit.
+
+`PreparedThread` is how to say which calls: it has a `task` like any thread, whose calls are noted down instead of made.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, SupportsInt, Union
+
+import trio
+
+from rsyscall.background import Waiter
+from rsyscall.clone import clone_process
+from rsyscall.handle import FDTable, FileDescriptor, Pointer, Task, WrittenPointer
+from rsyscall.handle.allocation import AllocationInterface, AllocatorInterface
+from rsyscall.memory.ram import RAM
+from rsyscall.memory.span import SpanAllocation
+from rsyscall.native import Ring, symbols
+from rsyscall.native._fast import FULL, HANGUP, LINKED, PENDING, RING_SLOTS
+from rsyscall.near import SYS, Syscall, SyscallInterface
+from rsyscall.near import types as near
+from rsyscall.sched import CLONE
+from rsyscall.signal import SIG, HowSIG, Sigset
+from rsyscall.sys.wait import W
+
+if TYPE_CHECKING:
+    from rsyscall.command import Command
+    from rsyscall.hub import ProgramHub
+    from rsyscall.monitor import AsyncChildProcess
+    from rsyscall.signal import SignalBlock
+    from rsyscall.sys.mman import MemoryMapping
+    from rsyscall.thread import Thread
+
+__all__ = ["ExecImage", "PreparedThread", "Spawning", "start_spawn"]
+
+StrPath = Union[str, "os.PathLike[str]"]
+
+# How long to look for the outcome of an exec before sleeping: what the kernel takes for one, and some.
+_EXEC_SPIN_US = 150.0
+# Calls whose result nobody needs if they succeed.
+_PREPARABLE = frozenset(
+    {
+        SYS.chdir, SYS.fchdir, SYS.chroot, SYS.pivot_root, SYS.umask, SYS.setsid, SYS.setpgid, SYS.setuid, SYS.setgid,
+        SYS.setreuid, SYS.setregid, SYS.setresuid, SYS.setresgid, SYS.setgroups, SYS.setfsuid, SYS.setfsgid, SYS.capset,
+        SYS.prctl, SYS.prlimit64, SYS.setpriority, SYS.sched_setaffinity, SYS.sched_setscheduler, SYS.ioprio_set,
+        SYS.rt_sigprocmask, SYS.rt_sigaction, SYS.dup3, SYS.close, SYS.close_range, SYS.fcntl, SYS.unshare, SYS.setns,
+        SYS.mount, SYS.umount2, SYS.mkdirat, SYS.unlinkat, SYS.symlinkat, SYS.linkat, SYS.renameat2, SYS.fchmod,
+        SYS.ftruncate, SYS.sethostname, SYS.setdomainname, SYS.ioctl, SYS.setsockopt, SYS.bind, SYS.listen, SYS.kill,
+        SYS.seccomp, SYS.landlock_restrict_self, SYS.personality, SYS.write,
+    }
+)  # fmt: skip
+
+
+class ExecImage:
+    """What execve is told, in memory: path, arguments and environment, in one allocation.
+
+    Use `make`.
+    """
+
+    __slots__ = ("argv", "envp", "keep", "path", "path_text")
+
+    def __init__(self, path_text: str, path: int, argv: int, envp: int, keep: tuple[object, ...]) -> None:
+        self.path_text = path_text
+        self.path = path
+        self.argv = argv
+        self.envp = envp
+        self.keep = keep
+
+    @staticmethod
+    async def make(
+        ram: RAM,
+        path: StrPath,
+        argv: Sequence[StrPath],
+        envp: WrittenPointer[Any] | Sequence[str],
+    ) -> ExecImage:
+        """Write it.
+
+        Args:
+            ram: memory of the process that is to exec.
+            path: of the program.
+            argv: its arguments, beginning with its name.
+            envp: its environment: strings of the form NAME=VALUE, or something that has been written before.
+
+        Raises:
+            ValueError: a string contains a NUL character.
+        """
+        path_text = os.fspath(path)
+        strings = [os.fsencode(path_text), *(os.fsencode(arg) for arg in argv)]
+        written = isinstance(envp, Pointer)
+        if not isinstance(envp, Pointer):
+            strings += [os.fsencode(entry) for entry in envp]
+        for string in strings:
+            if b"\0" in string:
+                raise ValueError(f"a string for a program cannot contain a NUL character: {string!r}")
+        count = len(argv)
+        words = count + 1 + (0 if written else len(strings) - count)
+        blob = b"\0".join(strings) + b"\0"
+        pointer = await ram.malloc(bytes, 8 * words + len(blob))
+        base = pointer.near.address
+        addresses = []
+        address = base + 8 * words
+        for string in strings:
+            addresses.append(address)
+            address += len(string) + 1
+        table = [*addresses[1 : count + 1], 0]
+        if not written:
+            table += [*addresses[count + 1 :], 0]
+        pointer = await pointer.write(struct.pack(f"{words}Q", *table) + blob)
+        environ = int(envp.near) if isinstance(envp, Pointer) else base + 8 * (count + 1)
+        return ExecImage(path_text, addresses[0], base, environ, (pointer, envp))
+
+
+class Spawning:
+    """Waits for the outcome of the calls that a process was prepared with."""
+
+    __slots__ = ("_calls", "_image", "_ring", "_waiters", "error", "finished", "hub", "process")
+
+    def __init__(self, hub: ProgramHub, ring: Ring, calls: list[Syscall], image: ExecImage) -> None:
+        self.hub = hub
+        self.process: AsyncChildProcess
+        self.error: OSError | None = None
+        self.finished = False
+        self._ring = ring
+        self._calls = calls
+        # Its memory must stay as it is until exec has read it.
+        self._image: ExecImage | None = image
+        self._waiters: list[Waiter[None]] = []
+
+    def deliver(self) -> None:
+        """Answers have come: success has none, so a call has failed."""
+        if self.finished:
+            return
+        results = []
+        while (result := self._ring.next_result()) not in (PENDING, HANGUP):
+            results.append(result)
+        if len(results) < len(self._calls):
+            if result == HANGUP:
+                self.left()
+            return
+        index = next(i for i, result in enumerate(results) if result < 0)
+        call = self._calls[index]
+        number = -results[index]
+        if index == len(self._calls) - 1 and self._image is not None:
+            self.error = OSError(number, os.strerror(number), self._image.path_text)
+        else:
+            self.error = OSError(number, f"{os.strerror(number)} (in {call}, step {index + 1} of {len(results)})")
+        self._ring.shutdown()
+        self._finish()
+
+    def left(self) -> None:
+        """The process has left our memory: it runs the program, or has died in the attempt."""
+        if not self.finished:
+            self._finish()
+        self.hub.ring_left(self._ring)
+
+    def _finish(self) -> None:
+        self.finished = True
+        self._image = None
+        self.hub.not_waiting(self._ring)
+        self.hub.unwatch_leave(self._ring)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.send(None)
+
+    async def wait(self) -> None:
+        """Wait until the program runs.
+
+        Raises:
+            OSError: a call failed; for exec, filename is the path. The process is gone.
+        """
+        if not self.finished and self._ring.wait(_EXEC_SPIN_US):
+            self.deliver()
+        if not self.finished:
+            self.hub.watch_leave(self._ring, self.left)
+            waiter: Waiter[None] = Waiter()
+            self._waiters.append(waiter)
+            await waiter.wait(cancellable=False)
+        if self.error is not None:
+            with trio.CancelScope(shield=True):
+                await self.process.waitpid(W.EXITED)
+            raise self.error
+
+
+async def start_spawn(
+    parent: Thread,
+    flags: CLONE,
+    calls: Sequence[Syscall],
+    image: ExecImage,
+    command: Command | None,
+    keep_blocked: WrittenPointer[Sigset] | None = None,
+) -> Spawning:
+    """Make a process that makes `calls` and then executes `image`; see `PreparedThread`.
+
+    The calls that give the program the signal mask and dispositions that it expects are added.
+    """
+    hub = parent.loader.hub
+    if hub is None:
+        raise ValueError(f"{parent} does not share the memory of this program")
+    zeros = hub.zeros_address
+    mask = zeros if keep_blocked is None else int(keep_blocked.near)
+    every = [
+        Syscall(SYS.rt_sigaction, SIG.PIPE, zeros, 0, 8),
+        Syscall(SYS.rt_sigaction, SIG.XFSZ, zeros, 0, 8),
+        Syscall(SYS.rt_sigprocmask, HowSIG.SETMASK, mask, 0, 8),
+        *calls,
+        Syscall(SYS.execve, image.path, image.argv, image.envp),
+    ]
+    if len(every) >= RING_SLOTS:
+        raise ValueError(f"{len(calls)} calls are more than a process can be prepared with; clone it instead")
+    ring = hub.native.ring()
+    put = ring.put
+    for call in every[:-1]:
+        if put(call[0] | LINKED, *call[1:]) == FULL:
+            raise AssertionError("a fresh ring has room")
+    put(*every[-1])
+    ring.announce()
+    spawning = Spawning(hub, ring, every, image)
+    # Before the process can fail: what it announces must find us.
+    hub.waiting(ring, spawning)
+    try:
+        process, pidfd = await clone_process(
+            parent.task, hub, parent.monitor, flags, ring, symbols.rsyscall_ring_server, (ring.address,)
+        )
+    except BaseException:
+        hub.not_waiting(ring)
+        raise
+    process.did_exec(command)
+    spawning.process = parent.monitor.add_child_process(process, pidfd, spawning.left)
+    return spawning
+
+
+# ---- preparing with typed calls ----
+
+
+class _NotingInterface(SyscallInterface):
+    """Notes calls down; all seem to succeed."""
+
+    def __init__(self) -> None:
+        self.calls: list[Syscall] = []
+
+    async def syscall(
+        self,
+        number: SYS,
+        arg1: SupportsInt = 0,
+        arg2: SupportsInt = 0,
+        arg3: SupportsInt = 0,
+        arg4: SupportsInt = 0,
+        arg5: SupportsInt = 0,
+        arg6: SupportsInt = 0,
+    ) -> int:
+        if number not in _PREPARABLE:
+            raise ValueError(
+                f"{SYS(number).name} cannot be prepared: its result would be needed before there is one; "
+                "clone the process and make the call there"
+            )
+        args = (int(arg1), int(arg2), int(arg3), int(arg4), int(arg5), int(arg6))
+        self.calls.append(Syscall(number, *args))
+        return 0
+
+    async def close_interface(self) -> None:
+        pass
+
+    def get_activity_fd(self) -> None:
+        raise ValueError("a process that does not exist yet cannot block")
+
+
+class _KeepingAllocator(AllocatorInterface):
+    """Gives nothing back before it is gone itself: noted calls refer to memory by bare addresses."""
+
+    def __init__(self, inner: AllocatorInterface) -> None:
+        self._inner = inner
+        self._kept: list[AllocationInterface] = []
+
+    async def malloc(self, size: int, alignment: int) -> tuple[MemoryMapping, AllocationInterface]:
+        mapping, allocation = await self._inner.malloc(size, alignment)
+        self._kept.append(allocation)
+        return mapping, SpanAllocation(allocation, 0, size)
+
+    def __del__(self) -> None:
+        for allocation in self._kept:
+            allocation.free()
+
+
+class PreparedThread:
+    """A child that does not exist yet. Calls in it are noted down, and made when it comes into being, by `exec`.
+
+    Only calls whose result is not needed can be made: chdir, dup2 onto existing descriptors, setsid, credentials, mounts
+    and the like, but not open. Memory for them must come from this object, which keeps it long enough.
+
+    Made by `Thread.prepare`.
+
+    Attributes:
+        task: where calls are noted down.
+        ram: memory for them.
+        stdin, stdout, stderr: the child's descriptors 0, 1 and 2.
+    """
+
+    def __init__(self, parent: Thread, flags: CLONE) -> None:
+        if flags & CLONE.NEWUSER:
+            raise ValueError("the user mappings of a new user namespace must be written: clone with NEWUSER instead")
+        self._parent = parent
+        self._flags = flags
+        self._sysif = _NotingInterface()
+        self._used = False
+        task = parent.task
+        table = task.fd_table if flags & CLONE.FILES else FDTable(0, task.fd_table)
+        self.task = Task(near.Process(0), table, task.address_space, task.pidns)
+        self.task.sysif = self._sysif
+        self._allocator = _KeepingAllocator(parent.ram.allocator.inherit(self.task))
+        self.ram = RAM(self.task, parent.ram.transport, self._allocator)
+        self.stdin = self.task.inherit_fd(parent.stdin)
+        self.stdout = self.task.inherit_fd(parent.stdout)
+        self.stderr = self.task.inherit_fd(parent.stderr)
+
+    async def ptr(self, data: Any) -> WrittenPointer[Any]:
+        """Put a value into memory, for a call."""
+        return await self.ram.ptr(data)
+
+    async def malloc(self, cls: type[Any], size: int | None = None) -> Pointer[Any]:
+        """Allocate memory for a call."""
+        return await (self.ram.malloc(cls) if size is None else self.ram.malloc(cls, size))
+
+    def inherit_fd(self, fd: FileDescriptor) -> FileDescriptor:
+        """The handle, for the child to come, of a descriptor of its parent."""
+        return self.task.inherit_fd(fd)
+
+    async def exec(
+        self, command: Command, inherited_signal_blocks: Sequence[SignalBlock] = ()
+    ) -> AsyncChildProcess:
+        """Make the process, have it make the calls, and execute the command.
+
+        Args:
+            command: what to execute.
+            inherited_signal_blocks: signals that are to be blocked in the program.
+
+        Returns:
+            The child, which runs the program.
+
+        Raises:
+            OSError: the process could not be made (filename is the flags), a call failed (the message names it and
+                its place), or the program could not be executed (filename is its path). No process is left.
+
+        Cancellation: not while the process is being made; that takes a fraction of a millisecond.
+
+        manpage: clone3(2), execve(2)
+        """
+        spawning = await self.start(command, inherited_signal_blocks)
+        await spawning.wait()
+        return spawning.process
+
+    async def start(
+        self, command: Command, inherited_signal_blocks: Sequence[SignalBlock] = ()
+    ) -> Spawning:
+        """As `exec`, without waiting for the outcome: see `Spawning.wait`."""
+        if self._used:
+            raise ValueError("this prepared thread has become a process already; prepare another")
+        self._used = True
+        parent = self._parent
+        mask: WrittenPointer[Sigset] | None = None
+        if inherited_signal_blocks:
+            signals = Sigset().union(*(block.mask for block in inherited_signal_blocks))
+            mask = await self.ram.ptr(Sigset(signals))
+        image = await make_image(parent, command)
+        image.keep += (self._allocator, mask)
+        return await start_spawn(parent, self._flags, self._sysif.calls, image, command, mask)
+
+
+async def make_image(parent: Thread, command: Command) -> ExecImage:
+    """Put what executes `command`, with the environment of `parent` and its own updates, into memory."""
+    envp: WrittenPointer[Any] | list[str]
+    if command.env_updates:
+        envp = merged_environment(parent.environ.data, command.env_updates)
+    else:
+        envp = await parent.environ.as_arglist(parent.ram)
+    return await ExecImage.make(parent.ram, command.executable_path, command.arguments, envp)
+
+
+def merged_environment(data: Mapping[str, str], updates: Mapping[str, StrPath]) -> list[str]:
+    """Strings of the form NAME=VALUE."""
+    return [f"{key}={os.fspath(value)}" for key, value in {**data, **updates}.items()]
