@@ -1,0 +1,5 @@
+"""What other languages have in their standard libraries, done in any process."""
+
+from rsyscall.stdlib.mktemp import TemporaryDirectory, mkdtemp, random_string, update_symlink
+
+__all__ = ["TemporaryDirectory", "mkdtemp", "random_string", "update_symlink"]

@@ -1,0 +1,368 @@
+"""Channels to other processes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import os
+import resource
+import socket
+import typing as t
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+from rsyscall.epoller import AsyncFileDescriptor, Epoller
+from rsyscall.handle import FileDescriptor
+from rsyscall.near import SYS
+from rsyscall.near.sysif import SyscallError
+from rsyscall.network.connection import Connection, FDPassConnection, ListeningConnection
+from rsyscall.sys.socket import AF, SOCK
+from rsyscall.sys.un import SockaddrUn
+
+from . import bare
+from .other import Other, other
+
+
+@contextlib.asynccontextmanager
+async def connection_to_ourselves() -> t.AsyncIterator[FDPassConnection]:
+    async with bare.local_epoller() as epoller:
+        connection = await FDPassConnection.make(bare.task, bare.ram, epoller)
+        async with bare.closing(connection.access_fd, connection.fd):
+            yield connection
+
+
+async def talk(local: FileDescriptor, process: Other | None, remote: FileDescriptor) -> None:
+    """Send something from the process to us."""
+    ram = bare.ram if process is None else process.ram
+    message = f"from {remote}".encode()
+    await remote.write(await ram.ptr(message))
+    valid, _ = await local.read(await bare.ram.malloc(bytes, 1000))
+    assert await valid.read() == message
+
+
+async def test_within_one_table() -> None:
+    async with connection_to_ourselves() as connection:
+        assert await connection.open_channels(0) == []
+        channels = [*await connection.open_channels(2), await connection.open_channel()]
+        for local, remote in channels:
+            async with bare.closing(local, remote):
+                await talk(local, None, remote)
+                assert os.get_blocking(int(local.near))
+                assert os.get_blocking(int(remote.near))
+                assert not os.get_inheritable(int(local.near))
+                assert not os.get_inheritable(int(remote.near))
+
+
+async def test_async_channels() -> None:
+    async with connection_to_ourselves() as connection:
+        [first] = await connection.open_async_channels(1)
+        for local, remote in (first, await connection.open_async_channel()):
+            async with bare.closing(local, remote):
+                assert not os.get_blocking(int(local.handle.near))
+                assert os.get_blocking(int(remote.near))
+                os.write(int(remote.near), b"hello")
+                with trio.fail_after(5):
+                    assert await local.read_some_bytes() == b"hello"
+
+
+async def test_a_process_that_shares_our_table() -> None:
+    async with connection_to_ourselves() as connection, other() as process:
+        child = connection.inherit(process.task, process.ram)
+        local, remote = await child.open_channel()
+        assert remote.task is process.task
+        assert SYS.recvmsg not in process.sysif.calls
+        async with bare.closing(local, remote):
+            await talk(local, process, remote)
+        await child.fd.invalidate()
+
+
+async def test_a_process_with_a_table_of_its_own() -> None:
+    async with connection_to_ourselves() as connection, other(share_files=False) as process:
+        child = connection.inherit(process.task, process.ram)
+        before = os.listdir("/proc/self/fd")
+        channels = await child.open_channels(3)
+        for local, remote in channels:
+            assert remote.task is process.task
+            await talk(local, process, remote)
+        # The copies that were sent are closed here: the end there is the only one left.
+        assert len(os.listdir("/proc/self/fd")) == len(before) + 3
+        for local, remote in channels:
+            await remote.close()
+            valid, _ = await local.read(await bare.ram.malloc(bytes, 1))
+            assert valid.size() == 0
+            await local.close()
+
+
+async def test_more_than_fit_into_one_message() -> None:
+    async with connection_to_ourselves() as connection, other(share_files=False) as process:
+        child = connection.inherit(process.task, process.ram)
+        fds = [bare.adopt(os.open("/dev/null", os.O_RDONLY)) for _ in range(300)]
+        moved = await child.move_fds(fds)
+        assert len({int(fd.near) for fd in moved}) == 300
+        assert process.sysif.calls.count(SYS.recvmsg) == 2
+        assert not any(fd.valid for fd in fds)
+
+
+async def test_grandchildren() -> None:
+    async with connection_to_ourselves() as connection, other(share_files=False) as child:
+        first = connection.inherit(child.task, child.ram)
+        async with other(share_files=False, parent=child) as grandchild:
+            second = first.inherit(grandchild.task, grandchild.ram)
+            for process, to in ((child, first), (grandchild, second)):
+                local, remote = await to.open_channel()
+                async with bare.closing(local):
+                    await talk(local, process, remote)
+
+
+async def test_prep_fd_transfer() -> None:
+    async with connection_to_ourselves() as connection, other(share_files=False) as process:
+        fd, make = await connection.prep_fd_transfer()
+        made = make(process.task, process.ram, process.task.inherit_fd(fd))
+        assert isinstance(made, FDPassConnection)
+        local, remote = await made.open_channel()
+        async with bare.closing(local):
+            await talk(local, process, remote)
+
+
+async def test_channels_are_not_crossed() -> None:
+    """Many at once to several processes which all receive from one socket."""
+    async with connection_to_ourselves() as connection, contextlib.AsyncExitStack() as stack:
+        processes = [await stack.enter_async_context(other(share_files=False)) for _ in range(3)]
+
+        async def open_and_talk(process: Other, child: Connection) -> None:
+            local, remote = await child.open_channel()
+            assert remote.task is process.task
+            await talk(local, process, remote)
+            await remote.invalidate()
+            await local.invalidate()
+
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                for process in processes:
+                    child = connection.inherit(process.task, process.ram)
+                    for _ in range(10):
+                        nursery.start_soon(open_and_talk, process, child)
+
+
+async def test_a_blocked_process_gets_its_own_and_delays_nobody() -> None:
+    async with connection_to_ourselves() as connection:
+        async with other(share_files=False) as blocked, other(share_files=False) as free:
+            to_blocked = connection.inherit(blocked.task, blocked.ram)
+            to_free = connection.inherit(free.task, free.ram)
+            pipe = await (await blocked.task.pipe(await blocked.ram.malloc(bare.Pipe))).read()
+            opened = []
+
+            async def open_blocked() -> None:
+                opened.append(await to_blocked.open_channel())
+
+            async def block() -> None:
+                await pipe.read.read(await blocked.ram.malloc(bytes, 1))
+
+            with trio.fail_after(10):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(block)
+                    await trio.sleep(0.01)
+                    nursery.start_soon(open_blocked)
+                    await trio.sleep(0.01)
+                    for _ in range(3):
+                        local, remote = await to_free.open_channel()
+                        assert remote.task is free.task
+                        await talk(local, free, remote)
+                        await local.invalidate()
+                    assert not opened
+                    # (The pipe is in the table of the blocked process, which is a thread of this one.)
+                    with open(
+                        f"/proc/self/task/{blocked.sysif._thread.native_id}/fd/{int(pipe.write.near)}", "wb"
+                    ) as f:
+                        f.write(b"x")
+                [(local, remote)] = opened
+                await talk(local, blocked, remote)
+                await local.invalidate()
+
+
+async def test_cancelled_while_under_way() -> None:
+    """What was sent is received, and closed if nobody wants it; the next transfer is not disturbed."""
+    async with connection_to_ourselves() as connection, other(share_files=False) as process:
+        child = connection.inherit(process.task, process.ram)
+        before = os.listdir("/proc/self/fd")
+        there = f"/proc/self/task/{process.sysif._thread.native_id}/fd"
+        before_there = len(os.listdir(there))
+        with trio.fail_after(20):
+            for step in range(40):
+                with trio.CancelScope() as scope:
+                    sysif = process.sysif
+                    count = len(sysif.calls)
+
+                    async def cancel(scope: trio.CancelScope = scope, at: int = count + step % 8) -> None:
+                        while len(process.sysif.calls) < at:
+                            await trio.lowlevel.checkpoint()
+                        scope.cancel()
+
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(cancel)
+                        local, remote = await child.open_channel()
+                        await talk(local, process, remote)
+                        await remote.invalidate()
+                        await local.invalidate()
+                        nursery.cancel_scope.cancel()
+                gc.collect()
+                await bare.task.run_fd_table_gc()
+                await process.task.run_fd_table_gc()
+        assert len(os.listdir("/proc/self/fd")) == len(before)
+        assert len(os.listdir(there)) == before_there
+
+
+async def test_a_receiver_that_is_lost_leaves_nothing_to_the_next() -> None:
+    """What was sent to it is closed: its other end sees that, and the next receiver does not get it."""
+    async with connection_to_ourselves() as connection:
+        async with other(share_files=False) as lost, other(share_files=False) as next_one:
+            to_lost = connection.inherit(lost.task, lost.ram)
+            to_next = connection.inherit(next_one.task, next_one.ram)
+            before = os.listdir("/proc/self/fd")
+            original = lost.sysif.syscall
+
+            async def syscall(number: SYS, *args: t.Any) -> int:
+                if number is SYS.recvmsg:
+                    lost.sysif.closed = True
+                return await original(number, *args)
+
+            lost.sysif.syscall = syscall  # type: ignore[method-assign]  # dies at the worst moment
+            with trio.fail_after(10):
+                with pytest.raises(SyscallError):
+                    await to_lost.open_channel()
+                assert len(os.listdir("/proc/self/fd")) == len(before)
+                watched, sent = socket.socketpair()
+                with watched:
+                    with pytest.raises(SyscallError):
+                        await to_lost.move_fds([fd := bare.adopt(sent.detach())])
+                    # A failed move leaves what it was given.
+                    await fd.close()
+                    watched.setblocking(False)
+                    assert watched.recv(1) == b""
+                local, remote = await to_next.open_channel()
+                await talk(local, next_one, remote)
+                await local.invalidate()
+
+
+async def test_a_message_nobody_could_take_out_is_recognised() -> None:
+    async with connection_to_ourselves() as connection, other(share_files=False) as process:
+        child = connection.inherit(process.task, process.ram)
+        watched, stale = socket.socketpair()
+        with watched:
+            sender = socket.socket(fileno=os.dup(int(connection.access_fd.near)))
+            with sender, stale:
+                socket.send_fds(sender, [b"\0" * 8], [stale.fileno()])
+            with trio.fail_after(5):
+                local, remote = await child.open_channel()
+                await talk(local, process, remote)
+            watched.setblocking(False)
+            assert watched.recv(1) == b""
+            await local.invalidate()
+
+
+async def test_no_room_in_the_table() -> None:
+    """The kernel leaves out what does not fit; then all of it is given up."""
+    async with connection_to_ourselves() as connection, other(share_files=False) as process:
+        child = connection.inherit(process.task, process.ram)
+        fds = [bare.adopt(os.open("/dev/null", os.O_RDONLY)) for _ in range(20)]
+        there = f"/proc/self/task/{process.sysif._thread.native_id}/fd"
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        before = sorted(map(int, os.listdir(there)))
+        # Numbers below the limit can be given out, and five of those below this one are free.
+        limit = next(n for n in range(soft) if n - sum(fd < n for fd in before) == 5)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        try:
+            with pytest.raises(OSError) as caught:
+                await child.move_fds(fds)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert caught.value.errno == errno.EMFILE
+        assert sorted(map(int, os.listdir(there))) == before
+        assert all(fd.valid for fd in fds)
+        for fd in fds:
+            await fd.close()
+
+
+async def test_a_listening_socket(tmp_path: Path) -> None:
+    """Connections that were given up, or come from strangers, are not taken for ours."""
+    address = SockaddrUn(os.fsencode(tmp_path / "sock"))
+    async with bare.local_epoller() as epoller, other() as process:
+        listening = await make_listening(epoller, process, address)
+        connection = ListeningConnection(
+            bare.task, bare.ram, epoller, await bare.ram.ptr(address), process.task, process.ram, listening
+        )
+        with trio.fail_after(10):
+            async with bare.closing(listening):
+                for _ in range(2):
+                    with socket.socket(socket.AF_UNIX) as gone:
+                        gone.connect(os.fspath(tmp_path / "sock"))
+                with socket.socket(socket.AF_UNIX) as stranger:
+                    stranger.connect(os.fspath(tmp_path / "sock"))
+                    stranger.sendall(b"x" * 100)
+                    channels = await connection.open_channels(3)
+                    with pytest.raises(ConnectionResetError):
+                        stranger.recv(1)
+                for local, remote in channels:
+                    async with bare.closing(local, remote):
+                        assert remote.task is process.task
+                        assert os.get_blocking(int(local.near))
+                        assert os.get_blocking(int(remote.near))
+                        await talk(local, process, remote)
+
+                async def open_and_talk() -> None:
+                    [(async_local, remote)] = await connection.open_async_channels(1)
+                    async with bare.closing(async_local, remote):
+                        await remote.write(await process.ram.ptr(str(remote.near).encode()))
+                        assert await async_local.read_some_bytes() == str(remote.near).encode()
+
+                async with trio.open_nursery() as nursery:
+                    for _ in range(5):
+                        nursery.start_soon(open_and_talk)
+
+
+async def test_inheriting_a_listening_socket(tmp_path: Path) -> None:
+    address = SockaddrUn(os.fsencode(tmp_path / "sock"))
+    async with bare.local_epoller() as epoller, other() as process:
+        listening = await make_listening(epoller, process, address)
+        connection = ListeningConnection(
+            bare.task, bare.ram, epoller, await bare.ram.ptr(address), process.task, process.ram, listening
+        )
+        with trio.fail_after(10):
+            async with bare.closing(listening), other() as child:
+                inherited = connection.inherit(child.task, child.ram)
+                local, remote = await inherited.open_async_channel()
+                async with bare.closing(local, remote):
+                    assert remote.task is child.task
+                fd, make = await connection.prep_fd_transfer()
+                assert fd is listening.handle
+                made = make(child.task, child.ram, fd.for_task(child.task))
+                local, remote = await made.open_async_channel()
+                async with bare.closing(local, remote):
+                    assert remote.task is child.task
+                await inherited.listening_fd.handle.invalidate()
+                await made.listening_fd.handle.invalidate()
+
+
+async def make_listening(epoller: Epoller, process: Other, address: SockaddrUn) -> AsyncFileDescriptor:
+    fd = await process.task.socket(AF.UNIX, SOCK.STREAM | SOCK.NONBLOCK)
+    await fd.bind(await process.ram.ptr(address))
+    await fd.listen(10)
+    return await AsyncFileDescriptor.make(epoller.inherit(process.ram), process.ram, fd)
+
+
+async def test_nobody_listens(tmp_path: Path) -> None:
+    address = SockaddrUn(os.fsencode(tmp_path / "sock"))
+    async with bare.local_epoller() as epoller, other() as process:
+        listening = await make_listening(epoller, process, address)
+        connection = ListeningConnection(
+            bare.task, bare.ram, epoller, await bare.ram.ptr(address), process.task, process.ram, listening
+        )
+        os.unlink(tmp_path / "sock")
+        async with bare.closing(listening):
+            with pytest.raises(FileNotFoundError):
+                await connection.open_async_channels(2)
+            assert not connection._lock.locked()

@@ -1,0 +1,217 @@
+"""The environment, and finding programs."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from rsyscall import far
+from rsyscall.environ import Environment, ExecutableNotFound, ExecutablePathCache, chunks, environment_strings
+from rsyscall.memory.ram import RAM
+from rsyscall.near import SYS
+from rsyscall.near.sysif import Syscall
+from rsyscall.unistd import ArgList
+
+from . import bare
+
+
+def make_executable(path: Path, mode: int = 0o755) -> Path:
+    path.write_text("#!/bin/sh\n")
+    path.chmod(mode)
+    return path
+
+
+def make_directories(where: Path, count: int) -> list[Path]:
+    directories = [where / f"{i:03}" for i in range(count)]
+    for directory in directories:
+        directory.mkdir()
+    return directories
+
+
+def cache_of(directories: t.Sequence[Path]) -> ExecutablePathCache:
+    return ExecutablePathCache(bare.task, bare.ram, list(map(str, directories)))
+
+
+async def test_what_is_not_found_is_not_remembered(tmp_path: Path) -> None:
+    directories = make_directories(tmp_path, 5)
+    cache = cache_of(directories)
+    for _ in range(2):
+        with pytest.raises(ExecutableNotFound) as caught:
+            await cache.which("foo")
+        assert caught.value.name == "foo"
+        assert str(directories[3]) in str(caught.value)
+    path = make_executable(directories[2] / "foo")
+    command = await cache.which("foo")
+    assert os.fspath(command.executable_path) == str(path)
+    assert command.arguments == ["foo"]
+    path.unlink()
+    assert await cache.which("foo") is command
+
+
+async def test_a_directory_that_comes_later(tmp_path: Path) -> None:
+    cache = cache_of([tmp_path / "bin"])
+    with pytest.raises(ExecutableNotFound):
+        await cache.which("foo")
+    (tmp_path / "bin").mkdir()
+    make_executable(tmp_path / "bin/foo")
+    await cache.which("foo")
+
+
+async def test_first_in_order_wins(tmp_path: Path) -> None:
+    directories = make_directories(tmp_path, 200)
+    for i in (180, 70, 65, 199):
+        make_executable(directories[i] / "foo")
+        command = await cache_of(directories).which("foo")
+        assert os.fspath(command.executable_path) == str(
+            directories[min(i, *([65] if i == 199 else [i]))] / "foo"
+        )
+
+
+async def test_what_cannot_be_executed_does_not_count(tmp_path: Path) -> None:
+    directories = make_directories(tmp_path, 5)
+    (directories[0] / "foo").mkdir()
+    make_executable(directories[1] / "foo", 0o644)
+    (directories[2] / "foo").symlink_to("nowhere")
+    os.mkfifo(directories[3] / "foo", 0o755)
+    cache = cache_of(directories)
+    with pytest.raises(ExecutableNotFound):
+        await cache.which("foo")
+    (directories[4] / "foo").symlink_to(make_executable(tmp_path / "real"))
+    command = await cache.which("foo")
+    assert os.fspath(command.executable_path) == str(directories[4] / "foo")
+
+
+async def test_names_with_slashes_are_paths(tmp_path: Path) -> None:
+    cache = cache_of([])
+    path = make_executable(tmp_path / "foo")
+    assert os.fspath((await cache.which(str(path))).executable_path) == str(path)
+    with pytest.raises(ExecutableNotFound, match="no such program"):
+        await cache.which(str(tmp_path / "bar"))
+    with pytest.raises(ExecutableNotFound):
+        await cache.which("")
+    with pytest.raises(ExecutableNotFound):
+        await cache.which("foo")
+
+
+async def test_one_submission_for_all_directories(tmp_path: Path) -> None:
+    directories = make_directories(tmp_path, 40)
+    make_executable(directories[30] / "foo")
+    submissions: list[int] = []
+
+    class Counting(type(bare.task.sysif)):  # type: ignore[misc]  # whatever class it is
+        async def syscalls(self, calls: t.Sequence[Syscall]) -> list[int]:
+            assert {call.number for call in calls} == {SYS.faccessat}
+            submissions.append(len(calls))
+            return await super().syscalls(calls)  # type: ignore[no-any-return]
+
+    task = bare.make_local_task()
+    task.address_space = bare.task.address_space
+    task.fd_table = bare.task.fd_table
+    task.sysif = Counting()
+    await ExecutablePathCache(task, RAM(task, bare.ram.transport, bare.ram.allocator), directories).which(
+        "foo"
+    )
+    assert submissions == [40]
+
+
+async def test_another_mount_namespace_has_a_cache_of_its_own(tmp_path: Path) -> None:
+    environ = Environment.make_from_environ(bare.task, bare.ram, {"PATH": str(tmp_path)})
+    path = make_executable(tmp_path / "foo")
+    await environ.which("foo")
+    path.unlink()
+    task = bare.make_local_task()
+    task.address_space = bare.task.address_space
+    ram = RAM(task, bare.ram.transport, bare.ram.allocator)
+    child = environ.inherit(task, ram)
+    assert child.path is not environ.path
+    assert child.path.paths == environ.path.paths
+    with pytest.raises(ExecutableNotFound):
+        await child.which("foo")
+    task.mountns = bare.task.mountns
+    sibling = environ.inherit(task, ram)
+    assert sibling.path is environ.path
+    await sibling.which("foo")
+
+
+async def strings_of(arglist: bare.t.Any) -> list[str]:
+    assert isinstance(arglist.value, ArgList)
+    return [await string.read() for string in arglist.value]
+
+
+async def test_arglist_is_kept_until_the_environment_changes() -> None:
+    environ = Environment.make_from_environ(bare.task, bare.ram, {"A": "1", "B": "2=3"})
+    first = await environ.as_arglist(bare.ram)
+    assert await strings_of(first) == ["A=1", "B=2=3"]
+    assert await environ.as_arglist(bare.ram) is first
+    environ["A"] = "one"
+    second = await environ.as_arglist(bare.ram)
+    assert await strings_of(second) == ["A=one", "B=2=3"]
+    del environ["B"]
+    assert await strings_of(await environ.as_arglist(bare.ram)) == ["A=one"]
+    # Behind its back, too.
+    environ.data["C"] = "3"
+    assert await strings_of(await environ.as_arglist(bare.ram)) == ["A=one", "C=3"]
+
+
+async def test_children_share_the_arglist_and_nothing_else() -> None:
+    environ = Environment.make_from_environ(bare.task, bare.ram, {"A": "1"})
+    assert "A" in environ.inherit(bare.task, bare.ram)
+    arglist = await environ.as_arglist(bare.ram)
+    child = environ.inherit(bare.task, bare.ram)
+    assert await child.as_arglist(bare.ram) is arglist
+    child["A"] = "2"
+    assert environ["A"] == "1"
+    assert await environ.as_arglist(bare.ram) is arglist
+    assert await strings_of(await child.as_arglist(bare.ram)) == ["A=2"]
+    # Memory of another address space is of no use.
+    task = bare.make_local_task()
+    stranger = environ.inherit(task, RAM(task, bare.ram.transport, bare.ram.allocator))
+    assert stranger._in_memory is None
+    environ.data["B"] = "2"
+    assert environ.inherit(bare.task, bare.ram)._in_memory is None
+
+
+def test_mapping() -> None:
+    environ = Environment.make_from_environ(bare.task, bare.ram, {"A": "1"})
+    assert environ["A"] == "1"
+    assert environ.get("B", "default") == "default"
+    assert "A" in environ
+    assert "B" not in environ
+    assert len(environ) == 1
+    assert dict(environ) == {"A": "1"}
+    environ.update({"C": "3"})
+    assert list(environ) == ["A", "C"]
+    with pytest.raises(KeyError):
+        del environ["B"]
+    assert "2 variables" in repr(environ)
+
+
+def test_well_known_places() -> None:
+    environ = Environment.make_from_environ(bare.task, bare.ram, {"TMPDIR": "/elsewhere", "PATH": "/a::/b"})
+    assert os.fspath(environ.tmpdir) == "/elsewhere"
+    assert environ.sh.arguments == ["sh"]
+    # As everywhere, an empty entry is the working directory.
+    assert [os.fspath(path) for path in environ.path.paths] == ["/a", ".", "/b"]
+    empty = Environment({}, ExecutablePathCache(bare.task, bare.ram, []), None)
+    assert os.fspath(empty.tmpdir) == "/tmp"
+    assert Environment.make_from_environ(bare.task, bare.ram, {}).path.paths
+
+
+async def test_names_that_would_mean_something_else() -> None:
+    with pytest.raises(ValueError, match="not the name"):
+        environment_strings({"A=B": "C"})
+    environ = Environment.make_from_environ(bare.task, bare.ram, {"A": "nul\0"})
+    with pytest.raises(ValueError, match="null"):
+        await environ.as_arglist(bare.ram)
+
+
+def test_chunks() -> None:
+    assert [list(chunk) for chunk in chunks([1, 2, 3, 4, 5], 2)] == [[1, 2], [3, 4], [5]]
+    assert list(chunks([], 2)) == []
+
+
+def test_far_is_what_tells_namespaces_apart() -> None:
+    assert far.MountNamespace(1) != far.MountNamespace(1)

@@ -1,0 +1,265 @@
+"""An epoll loop in a process other than ours, which blocks in epoll_wait."""
+
+from __future__ import annotations
+
+import gc
+import os
+
+import pytest
+import trio
+import trio.testing
+
+from rsyscall import epoller as epoller_module
+from rsyscall.epoller import AsyncFileDescriptor, Epoller, RemovedFromEpollError
+from rsyscall.near import SYS, SyscallError, SyscallHangup, SyscallSendError
+from rsyscall.sys.epoll import EPOLL
+
+from . import bare
+from .other import Other, other
+
+
+async def make_afd(epoller: Epoller, process: Other, number: int) -> AsyncFileDescriptor:
+    return await AsyncFileDescriptor.make(
+        epoller, process.ram, process.task.make_fd_handle(bare.near.FileDescriptor(number))
+    )
+
+
+async def do_async_things(epoller: Epoller, process: Other, i: int = 0) -> None:
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    reader, writer = await make_afd(epoller, process, read), await make_afd(epoller, process, write)
+    data = f"hello, {i}".encode()
+    received = []
+
+    async def read_it() -> None:
+        received.append(await reader.read_some_bytes())
+
+    async with bare.closing(reader, writer), trio.open_nursery() as nursery:
+        nursery.start_soon(read_it)
+        await trio.sleep(0.001)
+        await writer.write_all_bytes(data)
+    assert received == [data]
+
+
+async def test_one_and_several() -> None:
+    """Calls are made while the process waits for events: the activity fd gets it out of there."""
+    async with other() as process:
+        epoller = await process.make_root()
+        with trio.fail_after(10):
+            await do_async_things(epoller, process)
+            async with trio.open_nursery() as nursery:
+                for i in range(5):
+                    nursery.start_soon(do_async_things, epoller, process, i)
+        assert "root" in repr(epoller.epoll_waiter)
+        await epoller.epfd.invalidate()
+
+
+async def test_blocks_only_while_somebody_waits() -> None:
+    """A process in epoll_wait has to be woken for each call; so it is not there for nobody."""
+    async with other() as process:
+        epoller = await process.make_root()
+        with trio.fail_after(10):
+            await do_async_things(epoller, process)
+            await trio.sleep(0.01)
+            process.sysif.calls.clear()
+            for _ in range(10):
+                await process.task.getpid()
+        assert process.sysif.calls == [SYS.getpid] * 10
+        await epoller.epfd.invalidate()
+
+
+async def test_activity_does_not_spin() -> None:
+    """The loop wakes up for a call, and goes on waiting."""
+    async with other() as process:
+        epoller = await process.make_root()
+        read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        reader = await make_afd(epoller, process, read)
+        with trio.fail_after(10):
+            async with bare.closing(reader), trio.open_nursery() as nursery:
+                nursery.start_soon(reader.epolled.wait_for, EPOLL.HUP)
+                await trio.sleep(0.02)
+                process.sysif.calls.clear()
+                for _ in range(10):
+                    await process.task.getpid()
+                await trio.sleep(0.02)
+                assert len(process.sysif.calls) < 40
+                os.close(write)
+        await epoller.epfd.invalidate()
+
+
+def test_events_of_an_abandoned_wait_are_not_lost() -> None:
+    """A run ends while the process waits; the event comes; the next run hears of it."""
+    process = Other()
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    epoller: Epoller
+    reader: AsyncFileDescriptor
+
+    async def begin() -> None:
+        nonlocal epoller, reader
+        epoller = await process.make_root()
+        reader = await make_afd(epoller, process, read)
+        with trio.move_on_after(0.05):
+            await reader.read_some_bytes()
+        # The loop does not know yet that nobody waits any more.
+        assert process.sysif.calls[-1] in (SYS.epoll_wait, SYS.epoll_pwait)
+
+    async def wait(expected: bytes) -> None:
+        with trio.fail_after(5):
+            assert await reader.read_some_bytes() == expected
+
+    try:
+        trio.run(begin)
+        assert epoller.epoll_waiter._unsettled
+        # The abandoned call reports this edge to nobody.
+        os.write(write, b"one")
+        while process.sysif._queue.qsize():
+            pass
+
+        async def wait_for_edge() -> None:
+            with trio.fail_after(5):
+                await reader.epolled.wait_for(EPOLL.IN)
+
+        reader.epolled.status.clear()
+        trio.run(wait_for_edge)
+        trio.run(wait, b"one")
+
+        # And once more, across runs that do nothing about it.
+        async def abandon() -> None:
+            with trio.move_on_after(0.02):
+                await reader.read_some_bytes()
+
+        for _ in range(3):
+            trio.run(abandon)
+        os.write(write, b"two")
+        trio.run(wait, b"two")
+
+        async def close() -> None:
+            await reader.close()
+            await epoller.epfd.invalidate()
+
+        trio.run(close)
+    finally:
+        os.close(write)
+        process.close()
+
+
+def test_a_buffer_the_kernel_may_write_to_is_not_given_back() -> None:
+    process = Other()
+    read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    async def abandon() -> None:
+        epoller = await process.make_root()
+        reader = await make_afd(epoller, process, read)
+        with trio.move_on_after(0.02):
+            await reader.read_some_bytes()
+        reader.handle._invalidate()
+
+    before = len(epoller_module._leaked_buffers)
+    trio.run(abandon)
+    gc.collect()
+    assert len(epoller_module._leaked_buffers) == before + 1
+    # (Both ends, so that the process leaves epoll_wait.)
+    os.close(write)
+    process.close()
+    os.close(read)
+    bare.run_now(bare.task.run_fd_table_gc())
+
+
+async def test_lost_process_is_told_to_all_who_wait() -> None:
+    async with other() as process:
+        epoller = await process.make_root()
+        read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        reader = await make_afd(epoller, process, read)
+        errors: list[BaseException] = []
+
+        async def wait() -> None:
+            try:
+                await reader.epolled.wait_for(EPOLL.HUP)
+            except SyscallError as exn:
+                errors.append(exn)
+
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait)
+                nursery.start_soon(wait)
+                await trio.sleep(0.01)
+                process.sysif.broken = process.sysif.calls[-1]
+                os.close(write)
+            assert [type(exn) for exn in errors] == [SyscallSendError] * 2
+            assert errors[0] is not errors[1]
+            with pytest.raises(SyscallSendError):
+                await reader.epolled.wait_for(EPOLL.HUP)
+            # Deregistering is impossible and unnecessary; closing is left to those who share the table.
+            await reader.close()
+            await reader.close()
+            with pytest.raises(RemovedFromEpollError):
+                await reader.epolled.wait_for(EPOLL.HUP)
+            # The file may be open elsewhere, so its number is not used again.
+            assert epoller.epoll_waiter.allocate_number(read) == read + 1000
+        epoller.epfd.move(bare.task)._invalidate()
+        bare.task.fd_table._garbage.clear()
+        os.close(epoller.epfd.near.number)
+        await bare.task.run_fd_table_gc()
+
+
+async def test_a_process_that_gets_a_new_connection_goes_on() -> None:
+    """The events of the call that was lost with the old connection are not."""
+    async with other() as process:
+        epoller = await process.make_root()
+        read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        reader = await make_afd(epoller, process, read)
+        received = []
+
+        async def read_it() -> None:
+            received.append(await reader.read_some_bytes())
+
+        sysif = process.sysif
+
+        class Reconnected:
+            """Passes on everything; a lost connection is made anew at once."""
+
+            abi = sysif.abi
+            get_activity_fd = staticmethod(sysif.get_activity_fd)
+
+            async def syscall(self, *args: object) -> int:
+                try:
+                    return await sysif.syscall(*args)  # type: ignore[arg-type]  # passes on what it gets
+                except SyscallHangup:
+                    sysif.closed, sysif.broken = False, None
+                    raise
+
+        process.task.sysif = Reconnected()  # type: ignore[assignment]  # only the calls are made
+        with trio.fail_after(5):
+            async with bare.closing(reader):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(read_it)
+                    await trio.sleep(0.01)
+                    sysif.broken = sysif.calls[-1]
+                    os.write(write, b"data")
+                assert received == [b"data"]
+            await epoller.epfd.invalidate()
+        os.close(write)
+        process.task.sysif = sysif
+
+
+async def test_inherited_epoller() -> None:
+    """A process with a copy of our table registers its own files with our instance."""
+    async with bare.local_epoller() as epoller, other(share_files=False) as process:
+        inherited = epoller.inherit(process.ram)
+        assert inherited.epoll_waiter is epoller.epoll_waiter
+        with trio.fail_after(5):
+            reading, writing = await process_pipe(process)
+            reader = await AsyncFileDescriptor.make(inherited, process.ram, reading)
+            writer = await AsyncFileDescriptor.make(inherited, process.ram, writing)
+            async with bare.closing(reader, writer), trio.open_nursery() as nursery:
+
+                async def read_it() -> None:
+                    assert await reader.read_some_bytes() == b"data"
+
+                nursery.start_soon(read_it)
+                await trio.sleep(0.01)
+                await writer.write_all_bytes(b"data")
+
+
+async def process_pipe(process: Other) -> tuple[bare.FileDescriptor, bare.FileDescriptor]:
+    pipe = await (await process.task.pipe(await process.ram.malloc(bare.Pipe), bare.O.NONBLOCK)).read()
+    return pipe.read, pipe.write
