@@ -28,7 +28,8 @@ events = st.builds(EpollEvent, st.integers(0, 2**64 - 1), st.integers(0, 2**32 -
 async def wait(local: Local, epfd: Any, room: int = 16) -> EpollEventList:
     valid, rest = await epfd.epoll_wait(await local.malloc(EpollEventList, room * SIZE), 0)
     assert valid.size() + rest.size() == room * SIZE
-    return await valid.read()
+    found: EpollEventList = await valid.read()
+    return found
 
 
 async def test_events_are_reported_with_their_number(local: Local, task: Task) -> None:
@@ -172,4 +173,5 @@ def test_layout_is_that_of_the_target(event: EpollEvent) -> None:
     list_serializer = EpollEventList.get_serializer(task)
     assert list_serializer.to_bytes(EpollEventList([event, event])) == data + data
     assert list_serializer.from_bytes(data + data) == [event, event]
-    assert EpollEvent.get_serializer(make_task()) is EpollEvent
+    own: object = EpollEvent.get_serializer(make_task())
+    assert own is EpollEvent

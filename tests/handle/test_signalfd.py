@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -40,10 +41,11 @@ def send(sig: int) -> None:
     signal.pthread_kill(threading.get_ident(), sig)
 
 
-async def read(local: Local, fd: object) -> SignalfdSiginfo:
-    valid, rest = await fd.read(await local.malloc(SignalfdSiginfo))  # type: ignore[attr-defined]  # any fd
+async def read(local: Local, fd: Any) -> SignalfdSiginfo:
+    valid, rest = await fd.read(await local.malloc(SignalfdSiginfo))
     assert rest.size() == 0
-    return await valid.read()
+    info: SignalfdSiginfo = await valid.read()
+    return info
 
 
 @pytest.mark.usefixtures("blocked")

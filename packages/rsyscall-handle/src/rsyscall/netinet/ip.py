@@ -48,7 +48,7 @@ class IPPROTO(enum.IntEnum):
     UDPLITE = 136
     MPLS = 137
     ETHERNET = 143
-    AGGFRAG = 144  # Linux 6.7
+    AGGFRAG = 144  # Linux 6.14
     RAW = 255
     SMC = 256  # Linux 6.11
     MPTCP = 262
@@ -175,7 +175,6 @@ class IPV6(enum.IntEnum):
     RECVPATHMTU = 60
     PATHMTU = 61
     DONTFRAG = 62
-    USE_MIN_MTU = 63
     RECVTCLASS = 66
     TCLASS = 67
     AUTOFLOWLABEL = 70

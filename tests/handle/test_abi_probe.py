@@ -1,0 +1,231 @@
+"""Every constant and every structure of the header modules, compared with what a C compiler says.
+
+The tables in `abi_probe` say what is called what in C. Whatever they do not cover fails here, so a new
+constant or structure comes with its line there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import importlib
+from typing import Any, cast
+
+import pytest
+
+from rsyscall.near.abi import ABIS, native_abi
+from rsyscall.struct import FixedSize
+from rsyscall.sys import socket
+
+from .abi_probe import compiler, constants, discover, layouts
+from .abi_probe.compiler import evaluate
+from .abi_probe.constants import Constants
+from .abi_probe.layouts import Field, Layout
+from .support import make_task
+
+architectures = pytest.mark.parametrize("architecture", compiler.ARCHITECTURES)
+
+
+def need_compiler(architecture: str) -> None:
+    if compiler.compiler(architecture) is None:
+        pytest.skip(f"no C compiler for {architecture} is installed")
+
+
+@functools.cache
+def linux_version(architecture: str) -> tuple[int, int]:
+    """The version of the kernel headers."""
+    code, _ = evaluate(architecture, ("linux/version.h",), ("LINUX_VERSION_CODE",))["LINUX_VERSION_CODE"]
+    return code >> 16, code >> 8 & 0xFF
+
+
+# the tables are complete
+
+
+def test_every_enumeration_is_in_the_table() -> None:
+    assert {cls.__qualname__ for cls in discover.enums() if cls not in constants.ENUMS} == set()
+
+
+def test_every_number_is_in_the_table() -> None:
+    assert {
+        name for name in discover.constants() if name.rpartition(".")[0] not in constants.NUMBERS
+    } == set()
+
+
+def test_every_structure_is_in_the_table() -> None:
+    missing = set(discover.structures()) - set(layouts.LAYOUTS) - set(layouts.NOT_ONE_STRUCTURE)
+    assert {cls.__qualname__ for cls in missing} == set()
+
+
+def test_the_tables_have_nothing_else() -> None:
+    assert set(constants.ENUMS) <= set(discover.enums())
+    assert set(constants.NUMBERS) <= {name.rpartition(".")[0] for name in discover.constants()}
+    assert (set(layouts.LAYOUTS) | set(layouts.NOT_ONE_STRUCTURE)) <= set(discover.structures())
+    for cls, table in constants.ENUMS.items():
+        named = {*table.names, *table.no_header, *table.newer, *table.only_on}
+        assert named <= set(cls.__members__), cls
+
+
+@pytest.mark.parametrize("cls", layouts.LAYOUTS, ids=lambda cls: cls.__name__)
+def test_every_field_is_in_the_table(cls: type) -> None:
+    if dataclasses.is_dataclass(cls) and cls not in (socket.SendMsghdr, socket.RecvMsghdr):
+        layout = layouts.LAYOUTS[cls]
+        covered = {field.name for field in layout.fields} | set(layout.derived)
+        assert {field.name for field in dataclasses.fields(cls)} == covered
+
+
+# constants
+
+
+def compare(architecture: str, table: Constants, members: dict[str, int]) -> list[str]:
+    """What is wrong with the members, in words."""
+    need_compiler(architecture)
+    abi = ABIS[architecture]
+    known = evaluate(architecture, table.headers, tuple(map(table.expression, members)))
+    problems = []
+    for name, value in members.items():
+        expression = table.expression(name)
+        if expression in known:
+            actual, size = known[expression]
+            # An int with the highest bit set is negative in C and not here, or the other way round.
+            if (actual - table.encode(abi, value)) % (1 << 8 * size):
+                problems.append(f"{name} = {value:#x}, but {expression} is {actual:#x}")
+        elif not is_excused(architecture, table, name, value):
+            problems.append(f"{name}: {expression} is not in {', '.join(table.headers)}")
+    return problems
+
+
+def is_excused(architecture: str, table: Constants, name: str, value: int) -> bool:
+    """Whether there is a reason for a constant not to be in the headers."""
+    if name == "NONE" and value == 0:
+        return True  # no flag at all
+    if architecture not in table.only_on.get(name, (architecture,)):
+        return True
+    return linux_version(architecture) < table.newer.get(name, (0, 0)) or name in table.no_header
+
+
+@architectures
+@pytest.mark.parametrize("cls", constants.ENUMS, ids=lambda cls: cls.__name__)
+def test_enumeration(cls: type[enum.Enum], architecture: str) -> None:
+    members = {name: int(member.value) for name, member in cls.__members__.items()}
+    assert compare(architecture, constants.ENUMS[cls], members) == []
+
+
+@architectures
+@pytest.mark.parametrize("module", constants.NUMBERS)
+def test_numbers(module: str, architecture: str) -> None:
+    names = [name.rpartition(".")[2] for name in discover.constants() if name.rpartition(".")[0] == module]
+    members = {name: getattr(importlib.import_module(module), name) for name in names}
+    assert compare(architecture, constants.NUMBERS[module], members) == []
+
+
+# structures
+
+
+def fields_of(layout: Layout, architecture: str) -> list[Field]:
+    return [f for f in layout.fields if f.only_on is None or architecture in f.only_on]
+
+
+@architectures
+@pytest.mark.parametrize("cls", layouts.LAYOUTS, ids=lambda cls: cls.__name__)
+def test_structure(cls: type, architecture: str) -> None:
+    need_compiler(architecture)
+    layout = layouts.LAYOUTS[cls]
+    fields = fields_of(layout, architecture)
+    size_of = {f: f"sizeof((({layout.c_type} *)0)->{f.member})" for f in fields}
+    offset_of = {f: f"__builtin_offsetof({layout.c_type}, {f.member})" for f in fields}
+    whole = f"sizeof({layout.c_type})"
+    known = evaluate(architecture, layout.headers, (whole, *size_of.values(), *offset_of.values()))
+
+    task = make_task()
+    task.sysif = type("Foreign", (type(task.sysif),), {"abi": ABIS[architecture]})()
+    native = native_abi().name == architecture
+    # A few are not FixedSerializers but write themselves.
+    serializer: Any = cast(Any, cls).get_serializer(task) if hasattr(cls, "get_serializer") else cls
+    build = layout.build or cls
+
+    base: bytes = serializer.to_bytes(build(**layout.base))
+    c_size = known[whole][0]
+    if layout.variable:
+        assert len(base) <= c_size
+    elif layout.room:
+        assert len(base) >= c_size
+    else:
+        assert len(base) == c_size
+    if issubclass(cls, FixedSize) and native:
+        assert cls.sizeof() >= c_size if layout.room else cls.sizeof() == c_size
+
+    for field in fields:
+        size, offset = known[size_of[field]][0], known[offset_of[field]][0]
+        exact = field.value is None
+        value = field.convert(int.from_bytes(b"\1" * size, "little")) if exact else field.value
+        data: bytes = serializer.to_bytes(build(**{**layout.base, field.name: value}))
+        length = max(len(data), len(base))
+        changed = [
+            i for i, (a, b) in enumerate(zip(base.ljust(length), data.ljust(length), strict=True)) if a != b
+        ]
+        assert changed[0] == offset, field
+        if exact:
+            assert changed == list(range(offset, offset + size)), field
+        else:
+            assert changed[-1] < offset + size, field
+        if field.reads_back:
+            assert getattr(serializer.from_bytes(data), field.name) == value, field
+
+
+# the probe itself
+
+
+NATIVE = native_abi().name
+EVENTFD = Constants(("sys/eventfd.h",), "EFD_")
+
+
+def test_a_wrong_value_is_noticed() -> None:
+    assert compare(NATIVE, EVENTFD, {"SEMAPHORE": 1, "CLOEXEC": 0x80000}) == []
+    [problem] = compare(NATIVE, EVENTFD, {"SEMAPHORE": 1, "CLOEXEC": 0x80001})
+    assert "EFD_CLOEXEC is 0x80000" in problem
+
+
+def test_a_name_that_no_header_has_is_noticed() -> None:
+    [problem] = compare(NATIVE, EVENTFD, {"SEMAPHORE": 1, "NO_SUCH_FLAG": 2, "NONE": 0})
+    assert "EFD_NO_SUCH_FLAG" in problem
+
+
+@pytest.mark.parametrize(
+    ("excuse", "holds"),
+    [
+        ({"no_header": {"X": "a reason"}}, True),
+        ({"newer": {"X": (99, 0)}}, True),
+        ({"newer": {"X": (2, 6)}}, False),
+        ({"only_on": {"X": ("vax",)}}, True),
+        ({"only_on": {"X": (NATIVE,)}}, False),
+    ],
+)
+def test_excuses(excuse: dict[str, Any], holds: bool) -> None:
+    table = dataclasses.replace(EVENTFD, **excuse)
+    assert (compare(NATIVE, table, {"X": 5}) == []) is holds
+
+
+def test_an_excuse_does_not_cover_a_wrong_value() -> None:
+    table = dataclasses.replace(EVENTFD, no_header={"CLOEXEC": "it is there"}, newer={"CLOEXEC": (99, 0)})
+    assert compare(NATIVE, table, {"CLOEXEC": 5}) != []
+
+
+@dataclasses.dataclass(frozen=True)
+class WrongOrder(socket.Ucred):
+    """The right size, but two members the wrong way round."""
+
+    def to_bytes(self) -> bytes:
+        data = super().to_bytes()
+        return data[4:8] + data[:4] + data[8:]
+
+
+def test_a_wrong_offset_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(layouts.LAYOUTS, WrongOrder, layouts.LAYOUTS[socket.Ucred])
+    with pytest.raises(AssertionError):
+        test_structure(WrongOrder, NATIVE)
+
+
+def test_a_program_that_does_not_compile_is_an_error() -> None:
+    with pytest.raises(compiler.ProbeError):
+        evaluate(NATIVE, ("no/such/header.h",), ("1",))
