@@ -51,7 +51,7 @@ static int as_word(PyObject *obj, int64_t *ret)
 	PyObject *number = NULL;
 
 	if (!PyLong_Check(obj)) {
-		if (PyFloat_Check(obj) || PyUnicode_Check(obj) || PyBytes_Check(obj)) {
+		if (PyFloat_Check(obj) || PyUnicode_Check(obj) || PyBytes_Check(obj) || PyByteArray_Check(obj)) {
 			PyErr_Format(PyExc_TypeError, "an argument of a system call is an integer or "
 				     "convertible by int(), not %R", obj);
 			return -1;
@@ -196,15 +196,33 @@ static uint64_t now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + t.tv_nsec;
 }
 
+/* Both clocks at one moment: the best of some tries, for we may lose the processor in between. */
+static void read_clocks(uint64_t *ret_cycles, uint64_t *ret_ns)
+{
+	uint64_t best = UINT64_MAX;
+	int i;
+
+	for (i = 0; i < 8; i++) {
+		uint32_t cpu;
+		uint64_t before = rsys_cycles(&cpu), ns = now_ns(), took = rsys_cycles(&cpu) - before;
+
+		if (took < best) {
+			best = took;
+			*ret_cycles = before;
+			*ret_ns = ns;
+		}
+	}
+}
+
 /* From the time since the import, or a fraction of a millisecond when that was just now. */
 static uint64_t cycles_per_us(void)
 {
-	uint32_t cpu;
-	uint64_t ns;
+	uint64_t cycles, ns;
 
-	while ((ns = now_ns() - calibration_ns) < 200000)
+	while (now_ns() - calibration_ns < 200000)
 		;
-	return (rsys_cycles(&cpu) - calibration_cycles) * 1000 / ns;
+	read_clocks(&cycles, &ns);
+	return (cycles - calibration_cycles) * 1000 / (ns - calibration_ns);
 }
 
 /* ---- Hub: what the rings of one program share ------------------------------------------- */
@@ -501,17 +519,20 @@ static void ring_kick(Ring *self)
 	case RSYS_PARKED_FUTEX:
 		__atomic_store_n(&ring->state, RSYS_RUNNING, __ATOMIC_SEQ_CST);
 		rsys_call3(__NR_futex, &ring->state, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
-		break;
+		return;
 	case RSYS_PARKED_DOORBELL:
-		rsys_call3(__NR_write, self->doorbell, &one, 8);
 		break;
 	default:
 		/* It may be in a call that waits for nothing but us. */
-		if (ring->activity_watched) {
-			__atomic_store_n(&ring->doorbell_rung, 1, __ATOMIC_SEQ_CST);
-			rsys_call3(__NR_write, self->doorbell, &one, 8);
-		}
+		if (!ring->activity_watched)
+			return;
 	}
+	/*
+	 * In this order: a ring that the server has not heard, because it saw the request first, is
+	 * one that it will be told of. Told too late, it finds the (non-blocking) doorbell silent.
+	 */
+	rsys_call3(__NR_write, self->doorbell, &one, 8);
+	__atomic_store_n(&ring->doorbell_rung, 1, __ATOMIC_SEQ_CST);
 }
 
 static int slot_done(struct rsys_ring *ring, uint32_t seq)
@@ -615,7 +636,8 @@ static int likely_blocks(int64_t nr)
 /* Ask to be woken when something is done; 1 when `seq` is done already. */
 static int ring_arm(struct rsys_ring *ring, uint32_t seq)
 {
-	__atomic_store_n(&ring->client_waits, seq ? seq : 1, __ATOMIC_SEQ_CST);
+	/* 0 stands for nobody; the number before it is announced when this one is done. */
+	__atomic_store_n(&ring->client_waits, seq ? seq : UINT32_MAX, __ATOMIC_SEQ_CST);
 	if (!slot_done(ring, seq))
 		return 0;
 	__atomic_store_n(&ring->client_waits, 0, __ATOMIC_SEQ_CST);
@@ -656,6 +678,16 @@ static int ring_check(Ring *self)
 	return hub_check(self->hub);
 }
 
+/* A number that the word of a slot cannot hold is not that of a call: let the kernel say so. */
+static int parse_ring_call(PyObject *const *args, Py_ssize_t n, int64_t v[7])
+{
+	if (parse_call(args, n, v) < 0)
+		return -1;
+	if (v[0] < 0 || (v[0] & ~(int64_t)RSYS_NR_LINKED) >= RSYS_NR_UNKNOWN)
+		v[0] = RSYS_NR_UNKNOWN;
+	return 0;
+}
+
 /* The whole life of most calls: put, wait, take. */
 static PyObject *ring_call(PyObject *op, PyObject *const *args, Py_ssize_t n)
 {
@@ -664,7 +696,7 @@ static PyObject *ring_call(PyObject *op, PyObject *const *args, Py_ssize_t n)
 	int64_t v[7], result;
 	uint32_t outstanding;
 
-	if (ring_check(self) < 0 || parse_call(args, n, v) < 0)
+	if (ring_check(self) < 0 || parse_ring_call(args, n, v) < 0)
 		return NULL;
 	outstanding = ring->submitted - ring->consumed;
 	if (has_left(self->block)) {
@@ -698,7 +730,7 @@ static PyObject *ring_put_method(PyObject *op, PyObject *const *args, Py_ssize_t
 	struct rsys_ring *ring = &self->block->ring;
 	int64_t v[7];
 
-	if (ring_check(self) < 0 || parse_call(args, n, v) < 0)
+	if (ring_check(self) < 0 || parse_ring_call(args, n, v) < 0)
 		return NULL;
 	if (has_left(self->block))
 		return PyLong_FromLongLong(RESULT_UNSENT);
@@ -733,8 +765,12 @@ static PyObject *ring_call_many(PyObject *op, PyObject *const *args, Py_ssize_t 
 	start = PyLong_AsSsize_t(args[1]);
 	count = PyList_Size(args[0]);
 	linked = PyObject_IsTrue(args[2]);
-	if ((start == -1 || count == -1) && PyErr_Occurred())
+	if ((start == -1 || count == -1 || linked == -1) && PyErr_Occurred())
 		return NULL;
+	if (start < 0) {
+		PyErr_Format(PyExc_ValueError, "the first call to make is number %zd", start);
+		return NULL;
+	}
 	if (has_left(self->block))
 		return PyLong_FromLongLong(RESULT_UNSENT);
 	if (ring->submitted != ring->consumed)
@@ -745,18 +781,22 @@ static PyObject *ring_call_many(PyObject *op, PyObject *const *args, Py_ssize_t 
 	/* A batch is sent whole or not at all: see first that all of it can be understood. */
 	for (i = start; i < count; i++) {
 		PyObject *call = PyList_GetItem(args[0], i), *items[7];
-		Py_ssize_t size = PyTuple_Size(call), j;
+		Py_ssize_t size = call ? PyTuple_Size(call) : -1, j;
 		struct rsys_slot *slot = &ring->slots[(first + i - start) % RSYS_RING_SLOTS];
 
 		if (size < 0)
 			return NULL;
 		for (j = 0; j < size && j < 7; j++)
 			items[j] = PyTuple_GetItem(call, j);
-		if (parse_call(items, size, v) < 0)
+		if (parse_ring_call(items, size, v) < 0)
 			return NULL;
 		memcpy(slot->args, v + 1, sizeof(slot->args));
 		slot->result = v[0] | (linked && i < count - 1 ? RSYS_NR_LINKED : 0);
 		blocks |= likely_blocks(v[0]);
+	}
+	if (ring->submitted + 1 != first) {
+		PyErr_SetString(PyExc_RuntimeError, "converting the arguments of these calls made another call");
+		return NULL;
 	}
 	for (i = start; i < count; i++, sent++) {
 		uint32_t seq = first + sent;
@@ -1090,6 +1130,10 @@ static PyObject *hub_watch_word(PyObject *op, PyObject *arg)
 
 	if (address == (uint64_t)-1 && PyErr_Occurred())
 		return NULL;
+	if (!address || address % 4) {
+		PyErr_Format(PyExc_ValueError, "no futex word can be at address %llu", (unsigned long long)address);
+		return NULL;
+	}
 	for (i = 0; i < RSYS_MONITOR_WORDS; i++) {
 		if (__atomic_load_n(&m->words[i], __ATOMIC_ACQUIRE))
 			continue;
@@ -1209,10 +1253,8 @@ static int add_code(PyObject *module, const char *name, int64_t value)
 PyMODINIT_FUNC PyInit__fast(void)
 {
 	PyObject *module;
-	uint32_t cpu;
 
-	calibration_ns = now_ns();
-	calibration_cycles = rsys_cycles(&cpu);
+	read_clocks(&calibration_cycles, &calibration_ns);
 	pthread_atfork(NULL, NULL, after_fork_in_child);
 	module = PyModule_Create(&module_def);
 	if (!module)

@@ -141,6 +141,43 @@ static long execute(struct rsys_ring *ring, uint32_t nr, const int64_t *args)
 	return rsys_execute(&ring->origin, nr, args);
 }
 
+static int waits_for_descriptors(uint32_t nr)
+{
+	switch (nr) {
+#ifdef __NR_epoll_wait
+	case __NR_epoll_wait:
+	case __NR_poll:
+	case __NR_select:
+#endif
+	case __NR_epoll_pwait:
+	case __NR_epoll_pwait2:
+	case __NR_ppoll:
+	case __NR_pselect6:
+		return 1;
+	}
+	return 0;
+}
+
+/*
+ * The call that comes may wait for other things and for the doorbell. It is not to return because
+ * of what rang for itself, and it has to return if another request waits behind it, even if we
+ * have heard that ring already. Silence first, then look: who comes later rings anew.
+ */
+static void tune_doorbell(struct rsys_ring *ring, uint32_t next)
+{
+	uint64_t count = 1;
+
+	if (ring->doorbell < 0)
+		return;
+	if (ring->doorbell_rung && __atomic_exchange_n(&ring->doorbell_rung, 0, __ATOMIC_SEQ_CST))
+		rsys_call3(__NR_read, ring->doorbell, &count, 8);
+	if (has_request(&ring->slots[next % RSYS_RING_SLOTS], next)) {
+		count = 1;
+		rsys_call3(__NR_write, ring->doorbell, &count, 8);
+		__atomic_store_n(&ring->doorbell_rung, 1, __ATOMIC_SEQ_CST);
+	}
+}
+
 int rsyscall_ring_server(struct rsys_ring *ring)
 {
 	uint64_t spin = ring->hub->server_spin;
@@ -152,17 +189,14 @@ int rsyscall_ring_server(struct rsys_ring *ring)
 	for (;; seq++) {
 		struct rsys_slot *slot = &ring->slots[seq % RSYS_RING_SLOTS];
 		uint32_t nr, waits;
-		uint64_t count;
 
 		if (!has_request(slot, seq) && !wait_for_request(ring, slot, seq, &spin))
 			return 0;
 		nr = (uint32_t)slot->word;
 		if (nr == RSYS_NR_SHUTDOWN)
 			return 0;
-		/* A doorbell that rang for this request must not interrupt the call that it asks for. */
-		if (ring->doorbell_rung && __atomic_exchange_n(&ring->doorbell_rung, 0, __ATOMIC_SEQ_CST) &&
-		    ring->doorbell >= 0)
-			rsys_call3(__NR_read, ring->doorbell, &count, 8);
+		if (waits_for_descriptors(nr & ~RSYS_NR_LINKED))
+			tune_doorbell(ring, seq + 1);
 		if (failed)
 			slot->result = -ECANCELED;
 		else

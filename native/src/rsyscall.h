@@ -74,6 +74,7 @@ struct rsys_slot {
 #define RSYS_SLOT_DONE 0x80000000u
 #define RSYS_RING_SLOTS 128u
 #define RSYS_NR_SHUTDOWN 0x3fffffffu	/* not a call: the server returns */
+#define RSYS_NR_UNKNOWN 0x3ffffffeu	/* the kernel has no such call, and never will */
 #define RSYS_NR_LINKED 0x40000000u	/* if this call fails, the next one is not made but gets -ECANCELED */
 
 enum { RSYS_RUNNING = 0, RSYS_PARKED_DOORBELL = 1, RSYS_PARKED_FUTEX = 2 };
@@ -122,7 +123,7 @@ struct rsys_ring {
 	/* set before the process starts */
 	_Alignas(64) struct rsys_hub *hub;
 	uint64_t ready_next;
-	int32_t doorbell;		/* eventfd in the server's table that also wakes it; -1: only the futex */
+	int32_t doorbell;		/* non-blocking eventfd in the server's table that also wakes it; -1: only the futex */
 	int32_t completion;		/* the hub's eventfd in the server's table; -1: lost */
 	uint32_t ctid;			/* CLONE_CHILD_CLEARTID: 0 once the process left our memory */
 	int32_t pid;			/* in the client's pid namespace; 0: unknown */

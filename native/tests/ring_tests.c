@@ -255,6 +255,16 @@ static void linked_calls(void)
 	finish(&driven);
 }
 
+static struct driven with_descriptors(uint64_t spin)
+{
+	struct driven driven = make(spin);
+
+	driven.doorbell = driven.ring->doorbell = CHECK_CALL(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	driven.ring->completion = driven.hub->monitor.eventfd = CHECK_CALL(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+	driven.ring->origin.owner_fd = CHECK_CALL(syscall(SYS_pidfd_open, getppid(), 0));
+	return driven;
+}
+
 /* ---- Sleeping and waking -------------------------------------------------------------------------- */
 
 static void parks_on_a_futex(void)
@@ -358,17 +368,51 @@ static void doorbell_is_quiet_during_its_own_call(void)
 	finish(&driven);
 }
 
-/* ---- Descriptors that the client rearranges ------------------------------------------------------- */
-
-static struct driven with_descriptors(uint64_t spin)
+/* A request behind a call that watches the doorbell ends that call, even if its ring has been heard already. */
+static void doorbell_rings_for_who_waits_behind(void)
 {
-	struct driven driven = make(spin);
+	struct driven driven = make(0);
+	struct pollfd *pollfd = pages(4096);
+	uint32_t first;
+	int i;
 
 	driven.doorbell = driven.ring->doorbell = CHECK_CALL(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	driven.ring->completion = driven.hub->monitor.eventfd = CHECK_CALL(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	driven.ring->origin.owner_fd = CHECK_CALL(syscall(SYS_pidfd_open, getppid(), 0));
-	return driven;
+	driven.ring->activity_watched = 1;
+	launch(&driven);
+	for (i = 0; i < 100; i++) {
+		*pollfd = (struct pollfd){ .fd = driven.doorbell, .events = POLLIN };
+		/* All that rings is heard when the server wakes up, before it looks at the first request. */
+		CHECK_COMES_TRUE(state_of(&driven) == RSYS_PARKED_DOORBELL);
+		first = put(&driven, SYS_poll, ARGS(as_arg(pollfd), 1, 10000));
+		put(&driven, SYS_getpid, ARGS(0));
+		kick(&driven);
+		CHECK_EQUAL(result_of(&driven, first), 1);
+		CHECK_EQUAL(result_of(&driven, first + 1), driven.child.pid);
+		/* And then it is silent again. */
+		CHECK_EQUAL(CALL(&driven, SYS_poll, as_arg(pollfd), 1, 0), 0);
+	}
+	finish(&driven);
 }
+
+/* Only the answer that somebody waits for is told. */
+static void announces_the_one_that_is_waited_for(void)
+{
+	struct driven driven = with_descriptors(SPIN);
+	struct pollfd pollfd = { .fd = driven.ring->completion, .events = POLLIN };
+	struct { int64_t sec, nsec; } pause = { 0, 1000000 };
+	uint32_t last;
+
+	put(&driven, SYS_getpid, ARGS(0));
+	put(&driven, SYS_nanosleep, ARGS(as_arg(&pause), 0));
+	last = put(&driven, SYS_nanosleep, ARGS(as_arg(&pause), 0));
+	driven.ring->client_waits = last;
+	launch(&driven);
+	CHECK_EQUAL(CHECK_CALL(poll(&pollfd, 1, 20000)), 1);
+	CHECK(is_done(&driven, last));
+	finish(&driven);
+}
+
+/* ---- Descriptors that the client rearranges ------------------------------------------------------- */
 
 static void closes_its_own_descriptors(void)
 {
@@ -695,9 +739,11 @@ const struct test ring_tests[] = {
 	{ "no_wake_up_is_lost", no_wake_up_is_lost },
 	{ "doorbell_that_does_not_exist", doorbell_that_does_not_exist },
 	{ "doorbell_is_quiet_during_its_own_call", doorbell_is_quiet_during_its_own_call },
+	{ "doorbell_rings_for_who_waits_behind", doorbell_rings_for_who_waits_behind },
 	{ "closes_its_own_descriptors", closes_its_own_descriptors },
 	{ "replaces_its_own_descriptors", replaces_its_own_descriptors },
 	{ "announces_to_who_waits", announces_to_who_waits },
+	{ "announces_the_one_that_is_waited_for", announces_the_one_that_is_waited_for },
 	{ "announces_through_the_monitor", announces_through_the_monitor },
 	{ "many_announce_at_once", many_announce_at_once },
 	{ "leaving_clears_the_word", leaving_clears_the_word },
