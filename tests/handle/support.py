@@ -219,7 +219,7 @@ def make_task(
     Args:
         parent: share the address space, and as told the table, of this task.
         share_fd_table: use the very table of the parent, as with CLONE.FILES.
-        copy_fd_table: pretend that the parent's table was copied. (In truth the numbers are those of this process.)
+        copy_fd_table: pretend that the parent's table was copied. (The numbers are those of this process.)
     """
     pid = os.getpid()
     if parent is None:

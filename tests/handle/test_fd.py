@@ -59,7 +59,7 @@ class Watching(LocalSyscall):
         self.before: Any = None
         self.failure: BaseException | None = None
 
-    async def syscall(self, number: SYS, arg1: SupportsInt = 0, *args: SupportsInt) -> int:  # type: ignore[override]  # passes on what it gets
+    async def syscall(self, number: SYS, arg1: SupportsInt = 0, *args: SupportsInt) -> int:
         self.calls.append((number.name, int(arg1)))
         if self.before is not None:
             before, self.before = self.before, None
@@ -69,12 +69,12 @@ class Watching(LocalSyscall):
             raise type(self.failure)(*self.failure.args)
         return await super().syscall(number, arg1, *args)
 
-    async def syscalls(self, calls: Sequence[Syscall]) -> list[int]:
+    async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
         self.batches += 1
         if self.failure is not None:
             # a new one each time: the traceback of an exception keeps everything in its frames alive
             raise type(self.failure)(*self.failure.args)
-        return await super().syscalls(calls)
+        return await super().syscalls(calls, linked)
 
 
 # One task
@@ -603,8 +603,9 @@ def test_grandchildren_inherit_from_grandparents(local: Local) -> None:
 def pretend_closed(task: Task, fd: BaseFileDescriptor) -> None:
     """Inherit and close, without a process: the numbers of a pretended copy are our own."""
     copy = task.inherit_fd(fd)
-    before, task.sysif = task.sysif, Watching()
-    task.sysif.failure = OSError(5, "not really")  # type: ignore[attr-defined]  # it is the one above
+    before, watching = task.sysif, Watching()
+    task.sysif = watching
+    watching.failure = OSError(5, "not really")
     with pytest.raises(OSError, match="not really"):
         run(copy.close())
     task.sysif = before

@@ -137,12 +137,13 @@ async def test_every_consuming_operation_consumes(local: Local) -> None:
         lambda ptr: ptr._reinterpret(StrSerializer(), str),
         lambda ptr: ptr._with_mapping(ptr.mapping),
     ]
+    makers: list[Any] = [
+        lambda ptr: ptr,
+        lambda ptr: ptr._readable(),
+        lambda ptr: ptr._wrote(b"abc"),
+    ]
     for operation in operations:
-        for make in (
-            lambda ptr: ptr,
-            lambda ptr: ptr._readable(),
-            lambda ptr: ptr._wrote(b"abc"),
-        ):
+        for make in makers:
             pointer = make(await local.malloc(bytes, 3))
             result = operation(pointer)
             assert not pointer.valid

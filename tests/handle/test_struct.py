@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -107,7 +108,7 @@ def test_embedded_nul_is_refused() -> None:
 
 @pytest.mark.parametrize("cls", [Path, pathlib.PurePosixPath])
 def test_paths_are_rebuilt_as_their_class(cls: type) -> None:
-    serializer = PathLikeSerializer(cls)
+    serializer: PathLikeSerializer[Any] = PathLikeSerializer(cls)
     back = serializer.from_bytes(serializer.to_bytes(cls("/a/b")))
     assert type(back) is cls
     assert back == cls("/a/b")
@@ -123,7 +124,7 @@ def test_base_methods_are_not_implemented(local: Local) -> None:
         pass
 
     for call in (
-        lambda: Serializer().to_bytes(1),
+        lambda: Serializer[int]().to_bytes(1),
         lambda: Serializer().from_bytes(b""),
         lambda: HasSerializer().get_self_serializer(local.task),
         lambda: FixedSerializer.get_serializer(local.task),
