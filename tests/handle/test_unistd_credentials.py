@@ -16,9 +16,6 @@ from rsyscall.far import AddressSpaceMismatchError, NamespaceMismatchError, PidN
 from rsyscall.handle.allocation import UseAfterFreeError
 from rsyscall.handle.process import ChildProcess
 from rsyscall.near import types as near
-from rsyscall.signal import SIG
-from rsyscall.struct import Int32
-from rsyscall.sys.prctl import PR
 from rsyscall.unistd import GroupList, ResIds
 
 from .helpers import forked, need_root, no_calls, stranger
@@ -164,53 +161,11 @@ async def test_refusals_name_the_numbers(local: Local, tmp_path: Path) -> None:
 
 
 @forked
-async def test_signal_at_death_of_the_parent_survives_a_change_of_credentials(
-    local: Local, tmp_path: Path
-) -> None:
-    """The kernel forgets it: a child that dropped its privileges would outlive its owner."""
-    need_root()
-    task = local.task
-
-    async def pdeathsig() -> int:
-        return await (await task.prctl(PR.GET_PDEATHSIG, await local.malloc(Int32))).read()
-
-    await task.prctl(PR.SET_PDEATHSIG, SIG.TERM)
-    for change in (
-        task.setresgid(1, 1, 1),
-        task.setregid(2, 2),
-        task.setgid(3),
-        task.setresuid(1, 0, 0),
-        task.setreuid(2, 0),
-        task.setuid(4),
-    ):
-        await change
-        assert await pdeathsig() == signal.SIGTERM
-    with pytest.raises(PermissionError):
-        await task.setuid(0)
-    assert await pdeathsig() == signal.SIGTERM
-    os.kill(os.getpid(), 0)
-
-
-@forked
-async def test_dumpable_flag_before_the_first_change_is_remembered(local: Local, tmp_path: Path) -> None:
-    need_root()
-    task = local.task
-    assert task.dumpable_before is None
-    assert await task.prctl_get_dumpable() == 1
-    await task.setresuid(NOBODY, NOBODY, 0)
-    assert await task.prctl_get_dumpable() != 1
-    assert task.dumpable_before == 1
-    await task.setresuid(0, 0, 0)
-    assert task.dumpable_before == 1
-
-
-@forked
 async def test_refused_change_is_no_change(local: Local, tmp_path: Path) -> None:
     need_root()
     os.setresuid(NOBODY, NOBODY, NOBODY)
     with pytest.raises(PermissionError):
         await local.task.setuid(0)
-    assert local.task.dumpable_before is None
 
 
 @given(st.lists(st.integers(0, 2**32 - 1)))

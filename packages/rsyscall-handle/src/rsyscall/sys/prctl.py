@@ -124,13 +124,6 @@ class PR_CAP_AMBIENT(enum.IntEnum):
 class PrctlTask(far.Task):
     """Attributes of the process of this task."""
 
-    pdeathsig: int = 0
-    """The signal that this process gets when its parent dies, as far as we know: what was last set through
-    this task.
-
-    The kernel forgets it when a process changes its credentials; the methods that do so set it again.
-    """
-
     async def prctl_set_pdeathsig(self, option: Literal[PR.SET_PDEATHSIG], arg2: SIG | Literal[0]) -> None:
         """Choose the signal that this process gets when the thread that made it ends; 0 for none.
 
@@ -139,7 +132,6 @@ class PrctlTask(far.Task):
         manpage: PR_SET_PDEATHSIG(2const)
         """
         await _prctl(self.sysif, option, arg2)
-        self.pdeathsig = arg2
 
     async def prctl_get_pdeathsig(
         self, option: Literal[PR.GET_PDEATHSIG], arg2: Pointer[Int32]

@@ -3,12 +3,11 @@
 Changing credentials has side effects in the kernel that matter for processes made by clone, which share our
 memory:
 
-* The signal that the process gets at the death of its parent is forgotten. The methods here that change
-  credentials set it again in the same submission, if it was set through this task (`PrctlTask.pdeathsig`).
+* The signal that the process gets at the death of its parent is forgotten. The native server that makes the
+  calls of such a process sets it again at once, before anything else can happen.
 * The address space becomes undumpable: no longer traceable by processes of the same user, and its files in
   `/proc` belong to root. It protects all who share the memory from the new user, who may be less trusted, so
-  it must stay that way until the process has left the address space. `CredentialsTask.dumpable_before` says
-  what to restore then.
+  it stays that way until the process has left the address space; then the program gets its flag back.
 * Only the calling OS thread changes. That is what is wanted in a process of its own; in the program itself, C
   libraries change all threads together, and these methods do not.
 """
@@ -20,10 +19,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, SupportsInt, overload
 
 from rsyscall import far
-from rsyscall.near import SYS, Syscall, raise_if_error
+from rsyscall.near import SYS, Syscall
 from rsyscall.near import types as near
 from rsyscall.struct import Serializable, Struct
-from rsyscall.sys.prctl import PR
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
@@ -74,14 +72,6 @@ class GroupList(list[int], Serializable):
 
 class CredentialsTask(far.Task):
     """Users, groups, and the ids of the process, its group and its session."""
-
-    pdeathsig: int = 0
-    """See `PrctlTask.pdeathsig`."""
-
-    dumpable_before: int | None = None
-    """What `PR.GET_DUMPABLE` was before credentials were first changed through this task; None if they were
-    not.
-    """
 
     # Ids. These are called often and cannot fail, so they make the call without anything between.
 
@@ -340,22 +330,12 @@ class CredentialsTask(far.Task):
                 raise
 
     async def _change_credentials(self, call: Syscall, arguments: object) -> None:
-        """Make a call that changes users or groups, with what has to be done before and after it, in one
-        submission.
-        """
-        calls = [Syscall(SYS.prctl, PR.GET_DUMPABLE), call]
-        if self.pdeathsig:
-            calls.append(Syscall(SYS.prctl, PR.SET_PDEATHSIG, self.pdeathsig))
-        dumpable, result, *others = await self.sysif.syscalls(calls)
-        if self.dumpable_before is None and result >= 0:
-            self.dumpable_before = dumpable
+        """Make a call that changes users or groups."""
         try:
-            raise_if_error(result)
+            await self.sysif.syscall(*call)
         except OSError as exn:
             exn.filename = arguments
             raise
-        for other in others:
-            raise_if_error(other)
 
 
 async def _getuid(sysif: SyscallInterface) -> int:
