@@ -44,6 +44,11 @@ async def talk(local: FileDescriptor, process: Other | None, remote: FileDescrip
     assert await valid.read() == message
 
 
+def table_of(process: Other) -> str:
+    """Where the kernel shows the file descriptors of a process that has a table of its own."""
+    return f"/proc/self/task/{process.sysif._thread.native_id}/fd"
+
+
 async def test_within_one_table() -> None:
     async with connection_to_ourselves() as connection:
         assert await connection.open_channels(0) == []
@@ -175,10 +180,8 @@ async def test_a_blocked_process_gets_its_own_and_delays_nobody() -> None:
                         await local.invalidate()
                     assert not opened
                     # (The pipe is in the table of the blocked process, which is a thread of this one.)
-                    with open(
-                        f"/proc/self/task/{blocked.sysif._thread.native_id}/fd/{int(pipe.write.near)}", "wb"
-                    ) as f:
-                        f.write(b"x")
+                    with open(f"{table_of(blocked)}/{int(pipe.write.near)}", "wb") as write:
+                        write.write(b"x")
                 [(local, remote)] = opened
                 await talk(local, blocked, remote)
                 await local.invalidate()
@@ -189,7 +192,7 @@ async def test_cancelled_while_under_way() -> None:
     async with connection_to_ourselves() as connection, other(share_files=False) as process:
         child = connection.inherit(process.task, process.ram)
         before = os.listdir("/proc/self/fd")
-        there = f"/proc/self/task/{process.sysif._thread.native_id}/fd"
+        there = table_of(process)
         before_there = len(os.listdir(there))
         with trio.fail_after(20):
             for step in range(40):
@@ -269,7 +272,7 @@ async def test_no_room_in_the_table() -> None:
     async with connection_to_ourselves() as connection, other(share_files=False) as process:
         child = connection.inherit(process.task, process.ram)
         fds = [bare.adopt(os.open("/dev/null", os.O_RDONLY)) for _ in range(20)]
-        there = f"/proc/self/task/{process.sysif._thread.native_id}/fd"
+        there = table_of(process)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         before = sorted(map(int, os.listdir(there)))
         # Numbers below the limit can be given out, and five of those below this one are free.

@@ -12,6 +12,7 @@ import trio.testing
 from rsyscall import epoller as epoller_module
 from rsyscall.epoller import AsyncFileDescriptor, Epoller, RemovedFromEpollError
 from rsyscall.near import SYS, SyscallError, SyscallHangup, SyscallSendError
+from rsyscall.near import types as near
 from rsyscall.sys.epoll import EPOLL
 
 from . import bare
@@ -19,9 +20,8 @@ from .other import Other, other
 
 
 async def make_afd(epoller: Epoller, process: Other, number: int) -> AsyncFileDescriptor:
-    return await AsyncFileDescriptor.make(
-        epoller, process.ram, process.task.make_fd_handle(bare.near.FileDescriptor(number))
-    )
+    fd = process.task.make_fd_handle(near.FileDescriptor(number))
+    return await AsyncFileDescriptor.make(epoller, process.ram, fd)
 
 
 async def do_async_things(epoller: Epoller, process: Other, i: int = 0) -> None:

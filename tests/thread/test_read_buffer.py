@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import struct
 import typing as t
@@ -203,7 +204,7 @@ def test_lines_survive_any_cuts(lines: list[bytes], cuts: list[int]) -> None:
 
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(read)
-                for start, end in zip(places, places[1:], strict=False):
+                for start, end in itertools.pairwise(places):
                     os.write(int(writer.handle.near), data[start:end])
                     await trio.testing.wait_all_tasks_blocked()
                 await writer.close()

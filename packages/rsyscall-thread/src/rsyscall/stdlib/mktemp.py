@@ -172,7 +172,7 @@ async def _remove_directory(ram: RAM, parent: FileDescriptor, name: str, path: P
 async def _list(ram: RAM, directory: FileDescriptor) -> list[tuple[str, DT]]:
     """Everything in a directory: name and type."""
     await directory.lseek(0, SEEK.SET)
-    found = []
+    found: list[tuple[str, DT]] = []
     memory = await ram.malloc(DirentList, _LIST_SIZE)
     while True:
         valid, rest = await directory.getdents(memory)
