@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -243,18 +242,20 @@ class EpollFileDescriptor(BaseFileDescriptor):
         manpage: epoll_ctl(2)
         """
         self._validate()
-        if event is not None:
-            require_size(event, self.task.sysif.abi.epoll_event.size)
-        elif op != EPOLL_CTL.DEL:
-            raise ValueError("this operation takes an event", op)
-        with ExitStack() as stack:
-            fd_near = stack.enter_context(fd.borrow(self.task))
-            event_near = self.task._borrow_optional(stack, event)
-            try:
-                await _epoll_ctl(self.task.sysif, self.near, op, fd_near, event_near)
-            except OSError as exn:
-                exn.filename = fd
-                raise
+        task = self.task
+        try:
+            if event is None:
+                if op != EPOLL_CTL.DEL:
+                    raise ValueError("this operation takes an event", op)
+                with fd.borrow(task) as fd_near:
+                    await _epoll_ctl(task.sysif, self.near, op, fd_near)
+            else:
+                require_size(event, task.sysif.abi.epoll_event.size)
+                with fd.borrow(task) as fd_near, event.borrow(task) as event_near:
+                    await _epoll_ctl(task.sysif, self.near, op, fd_near, event_near)
+        except OSError as exn:
+            exn.filename = fd
+            raise
 
 
 class EpollTask(FileDescriptorTask[T_fd]):

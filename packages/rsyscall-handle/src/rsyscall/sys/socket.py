@@ -120,6 +120,9 @@ T_socketpair = TypeVar("T_socketpair", bound="Socketpair")
 _FD_PAIR = struct.Struct("=ii")
 _LINGER = struct.Struct("=ii")
 _SOCKLEN_SIZE = 4
+# Or-ing numbers is several times faster than or-ing flags.
+_SOCK_CLOEXEC = SOCK.CLOEXEC.value
+_CMSG_CLOEXEC = RecvmsgFlags.CMSG_CLOEXEC.value
 _IOVEC_SIZE = 16
 _MSGHDR_SIZE = 56
 
@@ -299,7 +302,7 @@ class SocketFileDescriptor(BaseFileDescriptor):
         task: FileDescriptorTask[T_fd] = self.task
         if addr is None:
             try:
-                fd = await _accept(task.sysif, self.near, None, None, flags | SOCK.CLOEXEC)
+                fd = await _accept(task.sysif, self.near, None, None, int(flags) | _SOCK_CLOEXEC)
             except OSError as exn:
                 exn.filename = self
                 raise
@@ -307,7 +310,7 @@ class SocketFileDescriptor(BaseFileDescriptor):
         _check_sockbuf(addr)
         with addr.borrow(task) as addrlen_near, addr.value.buf.borrow(task) as addr_near:
             try:
-                fd = await _accept(task.sysif, self.near, addr_near, addrlen_near, flags | SOCK.CLOEXEC)
+                fd = await _accept(task.sysif, self.near, addr_near, addrlen_near, int(flags) | _SOCK_CLOEXEC)
             except OSError as exn:
                 exn.filename = self
                 raise
@@ -501,7 +504,7 @@ class SocketFileDescriptor(BaseFileDescriptor):
             if hdr.control is not None:
                 stack.enter_context(hdr.control.borrow(self.task))
             try:
-                ret = await _recvmsg(self.task.sysif, self.near, msg_near, flags | RecvmsgFlags.CMSG_CLOEXEC)
+                ret = await _recvmsg(self.task.sysif, self.near, msg_near, int(flags) | _CMSG_CLOEXEC)
             except OSError as exn:
                 exn.filename = self
                 raise
@@ -720,7 +723,7 @@ async def _accept(
     sockfd: near.FileDescriptor,
     addr: near.Address | None,
     addrlen: near.Address | None,
-    flags: SOCK,
+    flags: int,
 ) -> near.FileDescriptor:
     """The raw call; the caller owns the number that comes back."""
     return near.FileDescriptor(await sysif.syscall(SYS.accept4, sockfd, addr or 0, addrlen or 0, flags))

@@ -6,7 +6,6 @@ What is read is an `Int64`: how often the timer has expired since the last read.
 from __future__ import annotations
 
 import enum
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, overload
 
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
@@ -95,14 +94,17 @@ class TimerFileDescriptor(BaseFileDescriptor):
         require_size(new_value, Itimerspec.sizeof())
         if old_value is not None:
             require_size(old_value, Itimerspec.sizeof())
-        with ExitStack() as stack:
-            new_near = stack.enter_context(new_value.borrow(self.task))
-            old_near = self.task._borrow_optional(stack, old_value)
-            try:
-                await _timerfd_settime(self.task.sysif, self.near, flags, new_near, old_near)
-            except OSError as exn:
-                exn.filename = self
-                raise
+        task = self.task
+        try:
+            if old_value is None:
+                with new_value.borrow(task) as new_near:
+                    await _timerfd_settime(task.sysif, self.near, flags, new_near, None)
+            else:
+                with new_value.borrow(task) as new_near, old_value.borrow(task) as old_near:
+                    await _timerfd_settime(task.sysif, self.near, flags, new_near, old_near)
+        except OSError as exn:
+            exn.filename = self
+            raise
         return old_value
 
     async def timerfd_gettime(self, curr_value: Pointer[Itimerspec]) -> Pointer[Itimerspec]:
