@@ -215,7 +215,8 @@ def _pytest(session: nox.Session, *arguments: str, layer: str | None = None) -> 
     if layer is not None:
         env["RSYSCALL_LAYER"] = layer
     session.chdir(ROOT)
-    session.run("python", "-m", "pytest", *arguments, *session.posargs, env=env)
+    slow = ["--durations=5", "--durations-min=1"]
+    session.run("python", "-m", "pytest", *slow, *arguments, *session.posargs, env=env)
 
 
 def _test_layer(session: nox.Session, layer: str) -> None:

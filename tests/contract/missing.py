@@ -12,4 +12,64 @@ INTERNAL = "internal"  # a detail of an earlier implementation that no caller ne
 DIFFERENT = "different"  # exists with another signature, on purpose, said beside the entry
 
 # Each entry is "module", "module:name" or "module:Class.name": (category, note).
-MISSING: dict[str, tuple[str, str]] = {}
+MISSING: dict[str, tuple[str, str]] = {
+    # Modules that are still to come.
+    "rsyscall.inotify_watch": (LATER, "watching files, on top of sys.inotify"),
+    "rsyscall.nix": (LATER, "deployment with Nix"),
+    "rsyscall.wish": (LATER, "asking a person for a value"),
+    "rsyscall.linux.fuse": (LATER, "header module"),
+    "rsyscall.linux.netlink": (LATER, "header module"),
+    "rsyscall.linux.rtnetlink": (LATER, "header module"),
+    "rsyscall.netinet.tcp": (LATER, "header module"),
+    "rsyscall.sys.capability": (LATER, "header module"),
+    "rsyscall.sys.inotify": (LATER, "header module"),
+    "rsyscall.sys.resource": (LATER, "header module"),
+    "rsyscall.handle:FileDescriptor(InotifyFileDescriptor)": (LATER, "with sys.inotify"),
+    "rsyscall.handle:Task(InotifyTask)": (LATER, "with sys.inotify"),
+    "rsyscall.handle:Task(CapabilityTask)": (LATER, "with sys.capability"),
+    "rsyscall.handle:Task(ResourceTask)": (LATER, "with sys.resource"),
+    "rsyscall.scripts.local_repl": (LATER, "example program"),
+    "rsyscall.scripts.symsh": (LATER, "example program, needs linux.fuse"),
+    "rsyscall.tasks.persistent": (LATER, "a process that outlives its creator"),
+    "rsyscall.tasks.ssh": (LATER, "a thread on another host"),
+    "rsyscall.tasks.stdin_bootstrap": (LATER, "a thread at the other end of sudo and the like"),
+    "rsyscall.tasks.stub": (LATER, "a thread where somebody else runs a program"),
+    "arepl.acompile": (LATER, "comes with rsyscall.wish"),
+    "arepl.aeval": (LATER, "comes with rsyscall.wish"),
+    "arepl.astcodeop": (LATER, "comes with rsyscall.wish"),
+    "arepl.help": (LATER, "comes with rsyscall.wish"),
+    "arepl.repl": (LATER, "comes with rsyscall.wish"),
+    "wish": (LATER, "comes with rsyscall.wish"),
+    # What the design does in another way.
+    "dneio.core": (REPLACED, "trio's own task primitives, see rsyscall.background"),
+    "dneio.concur": (REPLACED, "trio's own events and nurseries, see rsyscall.background"),
+    "rsyscall.memory.socket_transport:SocketMemoryTransport.__init__": (
+        REPLACED,
+        "memory travels in the stream of the calls: it takes the task, there is no second socket",
+    ),
+    "rsyscall.memory.socket_transport:SocketMemoryTransport.do_read": (REPLACED, "see above"),
+    "rsyscall.memory.socket_transport:SocketMemoryTransport.do_write": (REPLACED, "see above"),
+    "rsyscall.monitor:AsyncChildProcess.__init__": (REPLACED, "exits are seen by pidfd: takes the monitor"),
+    "rsyscall.monitor:ChildProcessMonitor.__init__": (REPLACED, "exits are seen by pidfd, not by a signalfd"),
+    "rsyscall.tasks.clone:launch_futex_monitor": (
+        REPLACED,
+        "one monitor per address space instead of a process per child, see rsyscall.hub",
+    ),
+    # What exists with another signature.
+    "rsyscall.handle.process:ThreadProcess.mark_dead": (
+        DIFFERENT,
+        "the parameter is called as in the method of ChildProcess that it overrides",
+    ),
+    # Details of an earlier implementation.
+    "rsyscall.environ:ExecutablePathCache._check": (INTERNAL, "`which` looks in many directories at once"),
+    "rsyscall.environ:ExecutablePathCache._get_fd_for_path": (INTERNAL, "see above"),
+    "rsyscall.epoller:AsyncReadBuffer._read": (INTERNAL, "the buffer reads in another way"),
+    "rsyscall.handle.fd:BaseFileDescriptor._get_global_handles": (INTERNAL, "the table keeps the handles"),
+    "rsyscall.handle.fd:BaseFileDescriptor._remove_from_tracking": (INTERNAL, "see above"),
+    "rsyscall.memory.allocator:UnlimitedAllocator._bulk_malloc": (INTERNAL, "bulk_malloc does it itself"),
+    "rsyscall.monitor:AsyncChildProcess._waitid_nohang": (INTERNAL, "takes the options to wait for"),
+    "rsyscall.tasks.local:_direct_syscall": (INTERNAL, "LocalSyscall.syscall does it itself"),
+    "rsyscall.tasks.local:_initialize": (INTERNAL, "the local thread is made when it is first used"),
+    "rsyscall.tasks.local:_make_local_thread": (INTERNAL, "see above"),
+    "rsyscall.thread:ChildThread._execve": (INTERNAL, "mask, signals and exec go in one batch"),
+}
