@@ -18,7 +18,7 @@ from rsyscall.monitor import AsyncSignalfd
 from rsyscall.near import SYS, Syscall, SyscallError, SyscallHangup, SyscallSendError
 from rsyscall.path import Path
 from rsyscall.sched import CLONE
-from rsyscall.signal import SIG, HowSIG, Sigset
+from rsyscall.signal import SIG, Sigset
 from rsyscall.sys.wait import CLD, CalledProcessError, W
 from rsyscall.thread import ChildThread, do_cloexec_except
 
@@ -389,7 +389,7 @@ async def test_dropped_child_goes() -> None:
     del child
     gc.collect()
     with trio.fail_after(5):
-        while pid in children():
+        while pid in children():  # noqa: ASYNC110 # the kernel tells nobody
             await trio.sleep(0.002)
     assert children() == before
 

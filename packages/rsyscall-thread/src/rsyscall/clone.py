@@ -1,6 +1,7 @@
 """Making a process that is inert until it is told what to do.
 
-The new process shares our memory (CLONE.VM is what makes exec noticeable, and what makes clone cheap), is killed when we
+The new process shares our memory (CLONE.VM is what makes exec noticeable, and what makes clone cheap), is
+killed when we
 die, has none of our signal handlers, and waits for calls: in a ring of shared memory, or on a byte stream.
 """
 
@@ -13,9 +14,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, SupportsInt
 
 from rsyscall.far import PidNamespace
+from rsyscall.fd_collector import close_dropped
 from rsyscall.handle import FDTable, Task
 from rsyscall.handle.process import ChildProcess
-from rsyscall.fd_collector import close_dropped
 from rsyscall.hub import ProgramHub, clone_block, hub_of, run_now
 from rsyscall.loader import Trampoline
 from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
@@ -42,7 +43,9 @@ _LEAVING = frozenset({SYS.execve, SYS.execveat, SYS.exit, SYS.exit_group})
 
 
 class _ChildStream(SyscallConnection):
-    """The stream to a process that shares our memory: exec and exit are noticed by the word that the kernel clears.
+    """The stream to a process that shares our memory.
+
+    Exec and exit are noticed by the word that the kernel clears.
 
     The end of the stream is no sign of them: copies of its other end may be open in other processes.
     """

@@ -16,8 +16,8 @@ __all__ = ["close_dropped"]
 def close_dropped(table: FDTable) -> None:
     """From now on close the descriptors of `table` that nobody has a handle of any more.
 
-    Those of our own table are closed at once. For others a destructor cannot wait; they are closed when the event loop
-    gets to it.
+    Those of our own table are closed at once. For others a destructor cannot wait; they are closed when the
+    event loop gets to it.
     """
     reference = weakref.ref(table)
 

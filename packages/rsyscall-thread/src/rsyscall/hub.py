@@ -36,21 +36,23 @@ from rsyscall.sys.prctl import PR
 from rsyscall.sys.wait import ChildState, IdType, W
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from rsyscall.handle import FileDescriptor, Task
     from rsyscall.handle.process import ChildProcess
-    from typing import Protocol
 
     class RingClient(Protocol):
         """Who takes the answers of one ring."""
 
         def deliver(self) -> None: ...
 
+
 __all__ = ["ProgramHub", "clone_block", "hub_of", "run_now", "spin_budgets", "transport_name"]
 
 T = TypeVar("T")
 
 SPIN_US = 100.0
-"""Default spin budget of either side, in microseconds: what waking a sleeping process and being woken costs."""
+"""Default spin budget of either side, in microseconds: what waking a sleeping process costs."""
 
 
 def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -67,7 +69,8 @@ def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
 def spin_budgets() -> tuple[float, float]:
     """How long client and server spin before they sleep, in microseconds.
 
-    From the environment variable RSYSCALL_SPIN_US, one number or two separated by a comma (client, server). Zero
+    From the environment variable RSYSCALL_SPIN_US, one number or two separated by a comma (client, server).
+    Zero
     where only one processor is available: what we would wait for could not happen meanwhile.
 
     Raises:
@@ -82,7 +85,9 @@ def spin_budgets() -> tuple[float, float]:
     except ValueError:
         numbers = []
     if len(numbers) not in (1, 2) or not all(0 <= number < 1e6 for number in numbers):
-        raise ValueError(f"RSYSCALL_SPIN_US is {setting!r}; expected one or two numbers of microseconds below 1e6")
+        raise ValueError(
+            f"RSYSCALL_SPIN_US is {setting!r}; expected one or two numbers of microseconds below 1e6"
+        )
     return numbers[0], numbers[-1]
 
 
@@ -209,7 +214,9 @@ class ProgramHub:
         manpage: waitid(2)
         """
         address = self._siginfo_address
-        await self.task.sysif.syscall(SYS.waitid, IdType.PIDFD, pidfd.near.number, address, options | W.NOHANG, 0)
+        await self.task.sysif.syscall(
+            SYS.waitid, IdType.PIDFD, pidfd.near.number, address, options | W.NOHANG, 0
+        )
         # Between the call and this nothing else can run: a local call does not suspend.
         siginfo = Siginfo.from_bytes(read_memory(address, Siginfo.sizeof()))
         return ChildState.make_from_siginfo(siginfo) if siginfo.pid else None
@@ -249,8 +256,9 @@ class ProgramHub:
     def ensure_monitor(self) -> None:
         """Start the monitor process unless it runs.
 
-        It shares our memory and nothing else, so that no descriptor stays open because of it; it is killed with
-        us; and it does not announce its exit by a signal, so that a `wait` for any child does not see it.
+        It shares our memory and nothing else, so that no descriptor stays open because of it; it is killed
+        with us; and it does not announce its exit by a signal, so that a `wait` for any child does not see
+        it.
         """
         if self._monitor is not None and not self._monitor.left:
             return
@@ -341,9 +349,10 @@ async def clone_block(
     parent_pid: int,
     completion: int,
 ) -> int:
-    """Clone, from `task`, a process that shares our memory and calls a native function on the stack of `ring`.
+    """Clone, from `task`, a process that calls a native function on the stack of `ring`.
 
-    Its pidfd, in the table of `task`, is `ring.pidfd` afterwards (unless CLONE.PARENT is used from a process whose
+    Its pidfd, in the table of `task`, is `ring.pidfd` afterwards (unless CLONE.PARENT is used from a process
+    whose
     table differs: see the caller).
 
     Args:
@@ -377,7 +386,9 @@ async def clone_block(
         else:
             ring.started(pid)
             return pid
-    return await _clone_without_clone3(task, ring, flags, exit_signal, function, args, owner, parent_pid, completion)
+    return await _clone_without_clone3(
+        task, ring, flags, exit_signal, function, args, owner, parent_pid, completion
+    )
 
 
 async def _clone_without_clone3(
@@ -400,7 +411,9 @@ async def _clone_without_clone3(
         fields = _CLONE_ARGS.unpack(read_memory(address, _CLONE_ARGS_SIZE))
         _, pidfd, child_tid, _, _, stack, stack_size, *_ = fields
         # PIDFD goes where clone(2) has PARENT_SETTID
-        pid = await task.sysif.syscall(SYS.clone, flags | exit_signal, stack + stack_size, pidfd, child_tid, 0)
+        pid = await task.sysif.syscall(
+            SYS.clone, flags | exit_signal, stack + stack_size, pidfd, child_tid, 0
+        )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     ring.started(pid)

@@ -46,7 +46,9 @@ class Trampoline(Borrowable):
 
     def __post_init__(self) -> None:
         if len(self.args) > 6:
-            raise ValueError(f"a native function takes at most 6 arguments in registers, got {len(self.args)}")
+            raise ValueError(
+                f"a native function takes at most 6 arguments in registers, got {len(self.args)}"
+            )
 
     def borrow_with(self, stack: ExitStack, task: Task) -> None:  # type: ignore[override] # narrower task
         """Borrow the function and all arguments for `task`."""
@@ -136,7 +138,9 @@ class NativeLoader:
         def pointer(address: object) -> Pointer[NativeFunction]:
             # Code has no length that we know and no alignment: an invented mapping of no bytes.
             mapping = MemoryMapping(task, near.MemoryMapping(int(address), 0, 1), File())  # type: ignore[call-overload] # int()-able
-            return Pointer(mapping, NullGateway(), NativeFunctionSerializer(), StaticAllocation(), NativeFunction)
+            return Pointer(
+                mapping, NullGateway(), NativeFunctionSerializer(), StaticAllocation(), NativeFunction
+            )
 
         return NativeLoader(
             server_func=pointer(symbols.rsyscall_server),

@@ -1,7 +1,8 @@
 """A thread object for the OS thread that runs this program.
 
-It belongs to the OS thread that first uses it: signal mask, credentials and the duty to reap children are all things of
-one thread in Linux, and children die with the thread that made them. It outlives a `trio.run` and serves the next one.
+It belongs to the OS thread that first uses it: signal mask, credentials and the duty to reap children are all
+    things of one thread in Linux, and children die with the thread that made them. It outlives a `trio.run`
+    and serves the next one.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ __all__ = ["LocalThread"]
 
 
 class LocalThread(Thread):
-    """The running program's own thread; a program needs one, which `rsyscall.tasks.local` has as `local_thread`.
+    """The running program's own thread. A program needs one; `rsyscall.tasks.local` has it.
 
     Making it opens nothing and changes nothing in the program; what is needed is made when it is first used.
     """
@@ -43,9 +44,7 @@ class LocalThread(Thread):
         self.task = Task(near.Process(pid), FDTable(pid), AddressSpace(pid), PidNamespace(pid))
         self.task.sysif = LocalSyscall()
         close_dropped(self.task.fd_table)
-        self.ram = RAM(
-            self.task, LocalMemoryTransport(self.task), AllocatorClient.make_allocator(self.task)
-        )
+        self.ram = RAM(self.task, LocalMemoryTransport(self.task), AllocatorClient.make_allocator(self.task))
         self.environ = Environment.make_from_environ(self.task, self.ram, dict(os.environ))
         self.stdin, self.stdout, self.stderr = (
             self.task.make_fd_handle(near.FileDescriptor(number)) for number in range(3)

@@ -1,16 +1,17 @@
 """Children: noticing that they exit, stop or continue, and reaping them.
 
-A pidfd per child, watched by the hub, tells of exits. That needs no signal, so the program's signal mask and its
-SIGCHLD disposition stay as they were. Stops and continues are announced by SIGCHLD only: the first wait for one sets up
-a signalfd, with SIGCHLD blocked, and the last such wait to end takes it down again.
+A pidfd per child, watched by the hub, tells of exits. That needs no signal, so the program's signal mask and
+its SIGCHLD disposition stay as they were. Stops and continues are announced by SIGCHLD only: the first wait
+for one sets up a signalfd, with SIGCHLD blocked, and the last such wait to end takes it down again.
 
 What must hold:
 
-* A child is waited for by its own pid, never as "any child": that would reap children of others, and children that were
-  cloned and have not been recorded yet.
+* A child is waited for by its own pid, never as "any child": that would reap children of others, and children
+  that were cloned and have not been recorded yet.
 * After a child has been reaped its pid means somebody else; `ChildProcess` remembers the death and refuses.
-* SIGCHLD says only that something may have changed: signals coalesce, and one may have been used up on behalf of another
-  child. So `waitid` with NOHANG is asked before every sleep, and the event to sleep for is taken before it is asked.
+* SIGCHLD says only that something may have changed: signals coalesce, and one may have been used up on behalf
+  of another child. So `waitid` with NOHANG is asked before every sleep, and the event to sleep for is taken
+  before it is asked.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 import errno
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -111,8 +112,8 @@ class AsyncSignalfd:
         Args:
             ram: memory of `task`.
             task: the process that the signals are sent to.
-            epoller: the epoll loop that runs in this very process. Linux looks at the signals of the process that
-                calls epoll_wait, and wakes the one that registered: across processes events are lost.
+            epoller: the epoll loop that runs in this very process. Linux looks at the signals of the process
+                that calls epoll_wait, and wakes the one that registered: across processes events are lost.
             mask: which signals.
             signal_block: what blocks the signals already; otherwise they are blocked here.
 
@@ -124,7 +125,7 @@ class AsyncSignalfd:
         owner = epoller.epoll_waiter.epfd.task
         if task is not owner:
             raise ValueError(
-                f"a signalfd must be watched by the process that it is for, {task}; this epoller runs in {owner}"
+                f"a signalfd for {task} must be watched by that process, but this epoller runs in {owner}"
             )
         if signal_block is None:
             newset = await ram.ptr(mask)
@@ -189,8 +190,8 @@ class AsyncChildProcess:
     async def _waitid_nohang(self, options: W) -> ChildState | None:
         """What has happened to the child, if anything; several callers take turns."""
         process = self.process
-        pidfd = process.pidfd
-        if pidfd is not None and self._lock.locked() is False and process.unread_siginfo is None:
+        pidfd = self.pidfd
+        if pidfd is not None and process.pidfd is pidfd and process.unread_siginfo is None:
             # A child of our own: one local call, which nothing can come in between.
             try:
                 state = await self.monitor.hub.waitid(pidfd, options | W.ALL)
@@ -240,7 +241,8 @@ class AsyncChildProcess:
             options: any of W.EXITED, W.STOPPED, W.CONTINUED.
 
         Returns:
-            The state. That of a dead child is remembered: with EXITED this returns it as often as it is called.
+            The state. That of a dead child is remembered: with EXITED this returns it as often as it is
+            called.
 
         Raises:
             ChildProcessError: somebody else reaped the child.
@@ -378,8 +380,8 @@ class _Sigchld:
 class ChildProcessMonitor:
     """Makes children from one process, and watches and reaps them in a process that is their parent.
 
-    Usually the two are not the same: what a child of ours clones becomes, by CLONE.PARENT, a child of ours too, so
-    that it can be waited for whatever happens to the process in between.
+    Usually the two are not the same: what a child of ours clones becomes, by CLONE.PARENT, a child of ours
+        too, so that it can be waited for whatever happens to the process in between.
 
     Args:
         ram: memory of the parent.
@@ -467,8 +469,8 @@ class ChildProcessMonitor:
 
         Args:
             process: the child.
-            pidfd: of the child, in our own table; opened here by default, by a process id that must be one of our
-                own pid namespace.
+            pidfd: of the child, in our own table; opened here by default, by a process id that must be one of
+                our own pid namespace.
             on_exit: called once when it has exited, before those who wait for it are woken; must not keep the
                 returned object alive.
 
@@ -505,7 +507,7 @@ class ChildProcessMonitor:
     async def clone(
         self,
         flags: CLONE,
-        child_stack: tuple[Pointer[Stack], WrittenPointer[Stack]],
+        child_stack: tuple[Pointer[Stack[Any]], WrittenPointer[Stack[Any]]],
         ctid: Pointer[FutexNode] | None = None,
     ) -> AsyncChildProcess:
         """Make a child with a stack of one's own, and watch it.

@@ -1,11 +1,11 @@
 """Driving a process that shares our memory, through a ring in that memory.
 
-The fast path is one C function: it puts the call into a slot, spins for the answer and takes it. Only when the
-answer does not come within the budget does the caller go to sleep in trio, to be woken by the hub. Answers come
-in the order of the calls, so the callers that sleep are a queue.
+The fast path is one C function: it puts the call into a slot, spins for the answer and takes it. Only when
+    the answer does not come within the budget does the caller go to sleep in trio, to be woken by the hub.
+    Answers come in the order of the calls, so the callers that sleep are a queue.
 
-A process leaves our memory by exec or exit, and then the kernel clears a word that we can see: that is how calls
-that will never be answered are told from calls that take long.
+A process leaves our memory by exec or exit, and then the kernel clears a word that we can see: that is how
+    calls that will never be answered are told from calls that take long.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ __all__ = ["RingConnection"]
 _PENDING, _UNSENT, _HANGUP, _FULL = _fast.PENDING, _fast.UNSENT, _fast.HANGUP, _fast.FULL
 _MAX_ERRNO = 4095
 
-# Calls that answer at once. For all others a pending cancellation is delivered before the call is sent; the check
-# would cost these a third of their time.
+# Calls that answer at once. For all others a pending cancellation is delivered before the call is sent; the
+# check would cost these a third of their time.
 _QUICK = frozenset(
     {
         SYS.getpid, SYS.getppid, SYS.gettid, SYS.getuid, SYS.geteuid, SYS.getgid, SYS.getegid, SYS.getpgid,
-        SYS.getsid, SYS.umask, SYS.prctl, SYS.close, SYS.dup3, SYS.fcntl, SYS.pipe2, SYS.socket, SYS.socketpair,
-        SYS.epoll_create1, SYS.epoll_ctl, SYS.eventfd2, SYS.rt_sigprocmask, SYS.rt_sigaction, SYS.mmap, SYS.munmap,
-        SYS.lseek, SYS.setpgid, SYS.setsid, SYS.chdir, SYS.fchdir, SYS.getsockname, SYS.getpeername,
-        SYS.getsockopt, SYS.setsockopt, SYS.bind, SYS.listen, SYS.kill, SYS.unshare, SYS.clone, SYS.clone3,
-        SYS.execve, SYS.execveat, SYS.exit, SYS.exit_group,
+        SYS.getsid, SYS.umask, SYS.prctl, SYS.close, SYS.dup3, SYS.fcntl, SYS.pipe2, SYS.socket,
+        SYS.socketpair, SYS.epoll_create1, SYS.epoll_ctl, SYS.eventfd2, SYS.rt_sigprocmask,
+        SYS.rt_sigaction, SYS.mmap, SYS.munmap, SYS.lseek, SYS.setpgid, SYS.setsid, SYS.chdir, SYS.fchdir,
+        SYS.getsockname, SYS.getpeername, SYS.getsockopt, SYS.setsockopt, SYS.bind, SYS.listen, SYS.kill,
+        SYS.unshare, SYS.clone, SYS.clone3, SYS.execve, SYS.execveat, SYS.exit, SYS.exit_group,
     }
 )  # fmt: skip
 # Success is not answered.
@@ -83,8 +83,8 @@ class _Collector:
 class RingConnection(SyscallInterface):
     """The way to one process that shares our memory.
 
-    A call that answers within the spin budget is not a checkpoint. A call that may block is a cancellation point
-    before it is sent, and then it is waited for whatever happens.
+    A call that answers within the spin budget is not a checkpoint. A call that may block is a cancellation
+    point before it is sent, and then it is waited for whatever happens.
 
     Args:
         hub: what all rings of the program share.
@@ -260,10 +260,14 @@ class RingConnection(SyscallInterface):
             sleeper.throw(self._send_error())
 
     def _hangup(self) -> SyscallHangup:
-        return SyscallHangup(f"{self.name} left before it answered: it has exited, been killed, or executed a program")
+        return SyscallHangup(
+            f"{self.name} left before it answered: it has exited, been killed, or executed a program"
+        )
 
     def _send_error(self) -> SyscallSendError:
-        return SyscallSendError(f"{self.name} cannot be reached: it has exited, been killed, or executed a program")
+        return SyscallSendError(
+            f"{self.name} cannot be reached: it has exited, been killed, or executed a program"
+        )
 
     # ---- the rest of the interface ----
 
@@ -313,7 +317,7 @@ class RingConnection(SyscallInterface):
         result = self._call(SYS.eventfd2, 0, EFD.NONBLOCK | EFD.CLOEXEC)
         while result == _PENDING:
             result = self._next_result()
-        if result == _UNSENT or result == _HANGUP:
+        if result in (_UNSENT, _HANGUP):
             raise self._send_error()
         raise_if_error(result)
         theirs: FileDescriptor = task.make_fd_handle(near.FileDescriptor(result))

@@ -1,10 +1,11 @@
 """Spawning: a process made, set up and executed in one go.
 
-The calls of a process can be put into its ring before it exists. It then makes them as soon as it runs, one after
-another, the last of them exec; if one fails, the rest is not made. Nothing is waited for in between, so that a spawn
-costs what the kernel takes for clone, exec and exit.
+The calls of a process can be put into its ring before it exists. It then makes them as soon as it runs, one
+after another, the last of them exec; if one fails, the rest is not made. Nothing is waited for in between, so
+that a spawn costs what the kernel takes for clone, exec and exit.
 
-`PreparedThread` is how to say which calls: it has a `task` like any thread, whose calls are noted down instead of made.
+`PreparedThread` is how to say which calls: it has a `task` like any thread, whose calls are noted down
+instead of made.
 """
 
 from __future__ import annotations
@@ -47,13 +48,14 @@ _EXEC_SPIN_US = 150.0
 # Calls whose result nobody needs if they succeed.
 _PREPARABLE = frozenset(
     {
-        SYS.chdir, SYS.fchdir, SYS.chroot, SYS.pivot_root, SYS.umask, SYS.setsid, SYS.setpgid, SYS.setuid, SYS.setgid,
-        SYS.setreuid, SYS.setregid, SYS.setresuid, SYS.setresgid, SYS.setgroups, SYS.setfsuid, SYS.setfsgid, SYS.capset,
-        SYS.prctl, SYS.prlimit64, SYS.setpriority, SYS.sched_setaffinity, SYS.sched_setscheduler, SYS.ioprio_set,
-        SYS.rt_sigprocmask, SYS.rt_sigaction, SYS.dup3, SYS.close, SYS.close_range, SYS.fcntl, SYS.unshare, SYS.setns,
-        SYS.mount, SYS.umount2, SYS.mkdirat, SYS.unlinkat, SYS.symlinkat, SYS.linkat, SYS.renameat2, SYS.fchmod,
-        SYS.ftruncate, SYS.sethostname, SYS.setdomainname, SYS.ioctl, SYS.setsockopt, SYS.bind, SYS.listen, SYS.kill,
-        SYS.seccomp, SYS.landlock_restrict_self, SYS.personality, SYS.write,
+        SYS.chdir, SYS.fchdir, SYS.chroot, SYS.pivot_root, SYS.umask, SYS.setsid, SYS.setpgid, SYS.setuid,
+        SYS.setgid, SYS.setreuid, SYS.setregid, SYS.setresuid, SYS.setresgid, SYS.setgroups, SYS.setfsuid,
+        SYS.setfsgid, SYS.capset, SYS.prctl, SYS.prlimit64, SYS.setpriority, SYS.sched_setaffinity,
+        SYS.sched_setscheduler, SYS.ioprio_set, SYS.rt_sigprocmask, SYS.rt_sigaction, SYS.dup3, SYS.close,
+        SYS.close_range, SYS.fcntl, SYS.unshare, SYS.setns, SYS.mount, SYS.umount2, SYS.mkdirat,
+        SYS.unlinkat, SYS.symlinkat, SYS.linkat, SYS.renameat2, SYS.fchmod, SYS.ftruncate, SYS.sethostname,
+        SYS.setdomainname, SYS.ioctl, SYS.setsockopt, SYS.bind, SYS.listen, SYS.kill, SYS.seccomp,
+        SYS.landlock_restrict_self, SYS.personality, SYS.write,
     }
 )  # fmt: skip
 
@@ -150,7 +152,9 @@ class Spawning:
         if index == len(self._calls) - 1 and self._image is not None:
             self.error = OSError(number, os.strerror(number), self._image.path_text)
         else:
-            self.error = OSError(number, f"{os.strerror(number)} (in {call}, step {index + 1} of {len(results)})")
+            self.error = OSError(
+                number, f"{os.strerror(number)} (in {call}, step {index + 1} of {len(results)})"
+            )
         self._ring.shutdown()
         self._finish()
 
@@ -289,10 +293,11 @@ class _KeepingAllocator(AllocatorInterface):
 
 
 class PreparedThread:
-    """A child that does not exist yet. Calls in it are noted down, and made when it comes into being, by `exec`.
+    """A child that does not exist yet. Calls in it are noted down, and made when `exec` brings it about.
 
-    Only calls whose result is not needed can be made: chdir, dup2 onto existing descriptors, setsid, credentials, mounts
-    and the like, but not open. Memory for them must come from this object, which keeps it long enough.
+    Only calls whose result is not needed can be made: chdir, dup2 onto existing descriptors, setsid,
+        credentials, mounts and the like, but not open. Memory for them must come from this object, which
+        keeps it long enough.
 
     Made by `Thread.prepare`.
 
@@ -304,7 +309,9 @@ class PreparedThread:
 
     def __init__(self, parent: Thread, flags: CLONE) -> None:
         if flags & CLONE.NEWUSER:
-            raise ValueError("the user mappings of a new user namespace must be written: clone with NEWUSER instead")
+            raise ValueError(
+                "the user mappings of a new user namespace must be written: clone with NEWUSER instead"
+            )
         self._parent = parent
         self._flags = flags
         self._sysif = _NotingInterface()
@@ -321,11 +328,13 @@ class PreparedThread:
 
     async def ptr(self, data: Any) -> WrittenPointer[Any]:
         """Put a value into memory, for a call."""
-        return await self.ram.ptr(data)
+        pointer: WrittenPointer[Any] = await self.ram.ptr(data)
+        return pointer
 
     async def malloc(self, cls: type[Any], size: int | None = None) -> Pointer[Any]:
         """Allocate memory for a call."""
-        return await (self.ram.malloc(cls) if size is None else self.ram.malloc(cls, size))
+        pointer: Pointer[Any] = await (self.ram.malloc(cls) if size is None else self.ram.malloc(cls, size))
+        return pointer
 
     def inherit_fd(self, fd: FileDescriptor) -> FileDescriptor:
         """The handle, for the child to come, of a descriptor of its parent."""
@@ -344,8 +353,9 @@ class PreparedThread:
             The child, which runs the program.
 
         Raises:
-            OSError: the process could not be made (filename is the flags), a call failed (the message names it and
-                its place), or the program could not be executed (filename is its path). No process is left.
+            OSError: the process could not be made (filename is the flags), a call failed (the message names
+                it and its place), or the program could not be executed (filename is its path). No process is
+                left.
 
         Cancellation: not while the process is being made; that takes a fraction of a millisecond.
 
@@ -355,9 +365,7 @@ class PreparedThread:
         await spawning.wait()
         return spawning.process
 
-    async def start(
-        self, command: Command, inherited_signal_blocks: Sequence[SignalBlock] = ()
-    ) -> Spawning:
+    async def start(self, command: Command, inherited_signal_blocks: Sequence[SignalBlock] = ()) -> Spawning:
         """As `exec`, without waiting for the outcome: see `Spawning.wait`."""
         if self._used:
             raise ValueError("this prepared thread has become a process already; prepare another")

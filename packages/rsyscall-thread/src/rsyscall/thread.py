@@ -1,8 +1,8 @@
 """`Thread`: a process with what a process ordinarily has; `ChildThread`: one that we made, and can exec in.
 
-A thread is a `Task`, which is where system calls are made, together with memory, an epoll loop, a monitor for children,
-an environment, standard input and output, and a connection to the local thread. In Linux's words it may be a process or
-a thread; the name says that it runs under the control of this one program.
+A thread is a `Task`, which is where system calls are made, together with memory, an epoll loop, a monitor for
+children, an environment, standard input and output, and a connection to the local thread. In Linux's words it
+may be a process or a thread; the name says that it runs under the control of this one program.
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ async def write_user_mappings(
 async def do_cloexec_except(thr: Thread, excluded_fds: set[near.FileDescriptor]) -> None:
     """Close every descriptor of `thr` that exec would close, except those given.
 
-    For a process with a table of its own that lives on without exec: what it has copied keeps pipes open that everybody
-    else has closed. Needs /proc.
+    For a process with a table of its own that lives on without exec: what it has copied keeps pipes open that
+        everybody else has closed. Needs /proc.
 
     Args:
         thr: the process.
@@ -189,9 +189,8 @@ class Thread:
     async def malloc(self, cls: type[bytes], size: int) -> Pointer[bytes]: ...
     async def malloc(self, cls: type[Any], size: int | None = None) -> Pointer[Any]:
         """Allocate memory in this process; see `RAM.malloc`."""
-        if size is None:
-            return await self.ram.malloc(cls)
-        return await self.ram.malloc(cls, size)
+        pointer: Pointer[Any] = await (self.ram.malloc(cls) if size is None else self.ram.malloc(cls, size))
+        return pointer
 
     @overload
     async def ptr(self, data: T_has_serializer) -> WrittenPointer[T_has_serializer]: ...
@@ -203,7 +202,8 @@ class Thread:
     async def ptr(self, data: bytes) -> WrittenPointer[bytes]: ...
     async def ptr(self, data: Any) -> WrittenPointer[Any]:
         """Put a value into the memory of this process; see `RAM.ptr`."""
-        return await self.ram.ptr(data)
+        pointer: WrittenPointer[Any] = await self.ram.ptr(data)
+        return pointer
 
     # ---- descriptors ----
 
@@ -212,8 +212,8 @@ class Thread:
 
         Args:
             fd: a descriptor of this process, which must be non-blocking.
-            set_nonblock: set O_NONBLOCK first. It is a property of the open file, so everybody else who has it open
-                sees it too; other status flags are kept.
+            set_nonblock: set O_NONBLOCK first. It is a property of the open file, so everybody else who has
+                it open sees it too; other status flags are kept.
         """
         if set_nonblock:
             flags = O(await fd.fcntl(F.GETFL))
@@ -323,7 +323,8 @@ class Thread:
     async def unshare(self, flags: CLONE) -> None:
         """Stop sharing things, or move to new namespaces.
 
-        FILES is `unshare_files`, NEWUSER is `unshare_user`. NEWPID concerns only children to come, which then cannot be
+        FILES is `unshare_files`, NEWUSER is `unshare_user`. NEWPID concerns only children to come, which then
+        cannot be
         waited for when their init dies: clone with NEWPID instead.
 
         manpage: unshare(2)
@@ -370,8 +371,8 @@ class Thread:
     ) -> ChildThread:
         """Make a child, inert and under our control.
 
-        It shares our memory until it execs, and copies everything else that `flags` does not say to share. It dies with
-        us, and when nothing refers to it any more.
+        It shares our memory until it execs, and copies everything else that `flags` does not say to share. It
+        dies with us, and when nothing refers to it any more.
 
         Args:
             flags: FILES and FS to share, NEW... for new namespaces.
@@ -547,8 +548,9 @@ class ChildThread(Thread):
     ) -> AsyncChildProcess:
         """Execute a program in this process.
 
-        Its signal mask is empty, apart from what `inherited_signal_blocks` say; signals that Python ignores have their
-        default effect again. When it cannot be executed, the process is as it was before, mask included.
+        Its signal mask is empty, apart from what `inherited_signal_blocks` say; signals that Python ignores
+        have their default effect again. When it cannot be executed, the process is as it was before, mask
+        included.
 
         Args:
             path: the program.

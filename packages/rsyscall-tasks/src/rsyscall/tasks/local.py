@@ -1,7 +1,7 @@
 """The local thread: the OS thread that runs this program.
 
-`local_thread` can be used from the first line of a program; see `rsyscall.local.LocalThread`. Importing this module opens
-nothing and changes nothing in the program.
+`local_thread` can be used from the first line of a program; see `rsyscall.local.LocalThread`. Importing this
+module opens nothing and changes nothing in the program.
 """
 
 from rsyscall.local import LocalThread
