@@ -260,14 +260,12 @@ class SchedTask(rsyscall.far.Task):
         """Move this task into a namespace.
 
         The namespaces recorded in the task are not changed: nothing tells which one the file stands for. A
-            task that
-        shares memory with others cannot enter a time namespace (EUSERS), and one that shares file system
-        information cannot enter a user namespace (EINVAL; see `Task.setns_user`).
+        task that shares memory with others cannot enter a time namespace (EUSERS), and one that shares file
+        system information cannot enter a user namespace (EINVAL; see `Task.setns_user`).
 
         Args:
             fd: a file of /proc/<pid>/ns, or a pidfd.
-            nstype: which kind of namespace it must be, `CLONE.NONE` for any; for a pidfd, which ones to
-                enter.
+            nstype: which kind of namespace it must be, `CLONE.NONE` for any; for a pidfd, which to enter.
 
         manpage: setns(2)
         """

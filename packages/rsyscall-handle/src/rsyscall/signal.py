@@ -311,8 +311,7 @@ class SignalTask(rsyscall.far.Task):
     Attributes:
         sigmask: the signals that we have blocked, as far as we know. Others may be blocked too, by whoever
             made the process.
-        old_sigmask: `sigmask` as it was before the last `sigprocmask` that was given a buffer for the old
-            mask.
+        old_sigmask: `sigmask` as it was before the last `sigprocmask` that stored the old mask.
         sigmask_oldset_ptr: that buffer; see `read_oldset_and_check`.
         sigprocmask_running: whether a `sigprocmask` is going on.
     """
@@ -434,8 +433,7 @@ class SignalTask(rsyscall.far.Task):
     async def read_oldset_and_check(self) -> None:
         """Read the old mask that the last `sigprocmask` stored, and compare it with what we believed it was.
 
-        More signals may have been blocked than we know of: parents and libraries block some without telling
-            us.
+        More signals may have been blocked than we know of: parents and libraries block some too.
 
         Raises:
             SigmaskError: no old mask was stored, or a signal that we had blocked was not blocked.

@@ -11,8 +11,7 @@ There are two ways to find out how a value is laid out in memory:
 beforehand, as ordinary C structures have.
 
 Serializers are asked for with a task, because some values contain resources: what the kernel writes for
-    `pipe` is
-two numbers, which become two owned handles *of some task* when they are read back.
+`pipe` is two numbers, which become two owned handles *of some task* when they are read back.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Handles: owning objects for file descriptors, memory and processes, and the tasks they are used through.
 
 This package is a facade: each name is imported when it is first asked for. Header modules such as
-    `rsyscall.sys.socket`
-need the base classes in `rsyscall.handle.fd`, while `rsyscall.handle.task` needs all header modules to
-assemble `FileDescriptor` and `Task`; loading everything here at once would make that a cycle.
+`rsyscall.sys.socket` need the base classes in `rsyscall.handle.fd`, while `rsyscall.handle.task` needs all
+header modules to assemble `FileDescriptor` and `Task`; loading everything here at once would make that a
+cycle.
 """
 
 from __future__ import annotations

@@ -35,8 +35,7 @@ class OutOfSpaceError(Exception):
 class AllocationInterface(abc.ABC):
     """A range of bytes inside a memory mapping that nobody else has.
 
-    `free` must never wait and must work from a destructor: in any thread, and while the interpreter shuts
-    down.
+    `free` must never wait and must work from a destructor: in any thread, and at interpreter exit.
     """
 
     __slots__ = ()
@@ -83,8 +82,7 @@ class AllocatorInterface(abc.ABC):
             alignment: a power of two that the absolute address is to be a multiple of.
 
         Returns:
-            The mapping which the memory is in, seen from the task the allocator belongs to, and the range in
-            it.
+            The mapping which the memory is in, seen from the allocator's task, and the range in it.
         """
 
     async def bulk_malloc(

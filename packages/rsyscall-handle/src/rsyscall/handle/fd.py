@@ -3,7 +3,7 @@
 A *handle* is one Python object for one file descriptor number, used through one task. Several tasks may share
 a file descriptor table, so several handles may exist for one open number. The number is closed when its last
 handle goes: explicitly with `close` or `invalidate`, or because the handle was dropped and the garbage was
-    collected.
+collected.
 
 The table keeps one `_Entry` per open number which it knows, holding weak references to the handles. Rules
 that keep us from ever closing a number that has become somebody else's:
@@ -20,8 +20,7 @@ Inheritance. A table made by copying another (clone without CLONE.FILES) starts 
 is known but not yet used; `inherit_fd` makes handles for copied numbers. Which numbers were copied is not
 recorded one by one, so that making a child does not take longer the more files are open. Instead events are
 numbered by one counter: opening a number, closing it, copying a table. A handle can be inherited if its entry
-    is older than the copy, and the number
-was not closed in the copy since.
+is older than the copy, and the number was not closed in the copy since.
 """
 
 from __future__ import annotations
@@ -115,11 +114,7 @@ def _handle_dropped(ref: weakref.ref[Any]) -> None:
     entry = ref.entry
     entry.discard(ref)
     if not entry:
-        table = entry.table
-        if table._entries.get(entry.number) is entry:
-            table._garbage.append(entry)
-            if table.garbage_hook is not None:
-                table.garbage_hook()
+        entry.table._became_garbage(entry)
 
 
 class FDTable(rsyscall.far.FDTable):
@@ -128,16 +123,21 @@ class FDTable(rsyscall.far.FDTable):
     Args:
         creator_pid: id of the process that the table was made for; for people reading logs only.
         parent: the table which this one has just been copied from. Its handles can be inherited.
+
+    Attributes:
+        tasks: the tasks that are in this table, possibly with some that have left it.
+        garbage_hook: called after a number has become garbage, maybe from a destructor and in any thread. It
+            arranges for `gc_using_task` to be called, soon or, if that cannot suspend, at once.
     """
+
+    garbage_hook: Callable[[], None] | None
 
     def __init__(self, creator_pid: int, parent: FDTable | None = None) -> None:
         super().__init__(creator_pid)
         self.tasks: weakref.WeakSet[FileDescriptorTask[Any]] = weakref.WeakSet()
         self._entries: dict[int, _Entry] = {}
         self._garbage: deque[_Entry] = deque()
-        # Called after a number has become garbage, maybe from a destructor and in any thread: it may only arrange for
-        # `gc_using_task` to be called soon.
-        self.garbage_hook: Callable[[], None] | None = None
+        self.garbage_hook = None
         self._parent = parent
         self._copied_at = _next_serial()
         # number -> when it was first closed here; only kept to tell which copied numbers are gone
@@ -169,15 +169,13 @@ class FDTable(rsyscall.far.FDTable):
     def _track(self, handle: BaseFileDescriptor) -> None:
         """List a new handle under its number."""
         number = handle.near.number
+        # First, because making an object may run destructors: with a hook, those close what is empty.
+        ref = _HandleRef(handle, _handle_dropped)
         entry = self._entries.get(number)
         if entry is None:
             entry = self._entries[number] = _Entry(self, number)
-        self._track_in(handle, entry)
-
-    def _track_in(self, handle: BaseFileDescriptor, entry: _Entry) -> None:
-        ref = _HandleRef(handle, _handle_dropped)
-        ref.entry = entry
         entry.add(ref)
+        ref.entry = entry
         handle._ref = ref
 
     def _forget(self, entry: _Entry) -> None:
@@ -186,11 +184,18 @@ class FDTable(rsyscall.far.FDTable):
         if self._parent is not None:
             self._first_closed.setdefault(entry.number, _next_serial())
 
+    def _became_garbage(self, entry: _Entry) -> None:
+        """Have the number of an entry without handles closed, unless that has been arranged already."""
+        if self._entries.get(entry.number) is entry:
+            self._garbage.append(entry)
+            if self.garbage_hook is not None:
+                self.garbage_hook()
+
     def _abandon(self, number: int) -> None:
         """Make `number` garbage: open without a handle. Not if it has been opened again meanwhile."""
         if number not in self._entries:
             entry = self._entries[number] = _Entry(self, number)
-            self._garbage.append(entry)
+            self._became_garbage(entry)
 
     def _can_inherit(self, fd: BaseFileDescriptor) -> bool:
         """Whether `fd`, a valid handle of another table, was copied into this one and is still open here."""
@@ -294,7 +299,10 @@ class FDTable(rsyscall.far.FDTable):
             logger.debug("%s: %s cannot collect garbage: %s", self, task, exn)
         finally:
             for number in numbers[done:]:
-                self._abandon(number)
+                # without the hook, which would only make the same attempt again
+                if number not in self._entries:
+                    entry = self._entries[number] = _Entry(self, number)
+                    self._garbage.append(entry)
 
     def _log_failed_close(self, number: int, exn: OSError) -> None:
         logger.warning("%s: collecting the garbage descriptor %d: %s", self, number, exn)
@@ -590,8 +598,7 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
 
         Raises:
             InvalidHandleError: `fd` has been closed, invalidated or moved away.
-            FDTableMismatchError: `fd` was not there when this task's table was copied, or is closed here by
-                now.
+            FDTableMismatchError: `fd` was not there when this task's table was copied, or is closed here.
         """
         fd._validate()
         if fd.task.fd_table is not self.fd_table and not self.fd_table._can_inherit(fd):
@@ -616,8 +623,7 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
             await self.fd_table.run_gc()
 
     def _make_fresh_fd_table(self) -> FDTable:
-        """Move all handles of this task to a table of its own, after an exec or exit made it leave the old
-        one.
+        """Move all handles to a table of the task's own, because an exec or exit made it leave the old one.
 
         The process makes no more calls, so the table has no task to collect garbage with.
 
@@ -629,9 +635,9 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         owned = self._own_refs()
         for _, handle in owned:
             fresh._track(handle)
-        _leave(old, [ref for ref, _ in owned])
-        old.tasks.discard(self)
         self.fd_table = fresh
+        old.tasks.discard(self)
+        _leave(old, [ref for ref, _ in owned])
         return old
 
     async def unshare_files(self) -> None:
@@ -672,6 +678,7 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         finally:
             self.manipulating_fd_table = False
             self._add_to_active_fd_table_tasks()
+        old.tasks.discard(self)
         _leave(old, refs)
         await old.run_gc(collect=False)
         await fresh.gc_using_task(self, collect=False)
@@ -681,11 +688,10 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         refs = []
         for ref, handle in self._own_refs():
             number = ref.entry.number
-            entry = fresh._entries.get(number)
-            if entry is None:
+            if number not in fresh._entries:
                 origin = (old, ref.entry.serial, fresh._copied_at)
-                entry = fresh._entries[number] = _Entry(fresh, number, (origin, *ref.entry.origins))
-            fresh._track_in(handle, entry)
+                fresh._entries[number] = _Entry(fresh, number, (origin, *ref.entry.origins))
+            fresh._track(handle)
             refs.append(ref)
         return refs
 
@@ -699,8 +705,8 @@ def _leave(table: FDTable, refs: Iterable[_HandleRef]) -> None:
     for ref in refs:
         entry = ref.entry
         entry.discard(ref)
-        if not entry and table._entries.get(entry.number) is entry:
-            table._garbage.append(entry)
+        if not entry:
+            table._became_garbage(entry)
 
 
 def _take_back(table: FDTable, refs: Iterable[_HandleRef]) -> None:

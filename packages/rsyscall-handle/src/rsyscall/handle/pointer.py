@@ -436,8 +436,7 @@ class LinearPointer(ReadablePointer[T]):
     """Memory that the kernel has put a `T` into, where `T` contains resources such as file descriptors.
 
     It must be read exactly once: reading twice would make two owners for the resources, and never reading it
-        leaks them,
-    which is logged as an error.
+    leaks them, which is logged as an error.
 
     Attributes:
         been_read: whether the value has been read.

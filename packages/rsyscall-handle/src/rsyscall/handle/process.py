@@ -6,9 +6,8 @@ id must be kept apart from reaping it, which is what `ChildProcess.borrow` is fo
 reaped, nothing is ever done with the id again.
 
 Reaping takes two steps, since the kernel writes what it found to memory: the call itself, after which the
-    child may be
-gone, and reading the memory, which may take its time or be cancelled. In between the child has an unread
-siginfo, and is not touched.
+child may be gone, and reading the memory, which may take its time or be cancelled. In between the child has
+an unread siginfo, and is not touched.
 """
 
 from __future__ import annotations
@@ -246,8 +245,7 @@ class ChildProcess(Process):
         """Send a signal to the process group that the child leads.
 
         The child itself must be in that group: otherwise the number could belong to a group of strangers, and
-            nothing
-        here finds that out.
+        nothing here finds that out.
 
         Raises:
             DeadProcessError, ProcessInUseError: see `borrow`.
@@ -415,8 +413,7 @@ class ProcessTask(rsyscall.far.Task):
 
     Args:
         sysif, fd_table, address_space, pidns, mountns: as for `rsyscall.far.Task`.
-        process: the process behind the task: its id, or, if it is a child of another task, the handle for
-            that.
+        process: the process behind the task: its id, or, if it is a child of another task, a handle for it.
 
     Attributes:
         process: a handle for the process itself.

@@ -74,8 +74,7 @@ class FileDescriptor(
 ):
     """A file descriptor, with all the calls that take one. Which of them work depends on what it is open for.
 
-    As an asynchronous context manager it is closed on exit (if it is still valid, and unless there are other
-    handles).
+    As an asynchronous context manager it is invalidated on exit, so closed unless there are other handles.
 
     Args:
         task: the task that calls are made in.
@@ -90,8 +89,7 @@ class FileDescriptor(
     def as_proc_path(self) -> Path:
         """Return `/proc/<pid>/fd/<number>`, by which others can open the same file.
 
-        It means this file only in a proc file system of the process id namespace which the id of our task is
-        from.
+        It means this file only in a proc file system of the process id namespace of our task's id.
         """
         return self.task.process.as_proc_path() / "fd" / str(self.near.number)
 
@@ -168,7 +166,7 @@ class Task(
         mountns: its mount namespace; a fresh one if not given.
 
     Attributes:
-        infrastructure_fds: descriptors in its table that the way to it needs, kept so that they count as used.
+        infrastructure_fds: descriptors in its table that the way to it needs; kept here while it lives.
     """
 
     infrastructure_fds: tuple[FileDescriptor, ...] = ()
