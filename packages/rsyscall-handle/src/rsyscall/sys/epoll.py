@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.near import SYS, native_abi
@@ -119,7 +119,9 @@ class EpollEvent(Struct):
     def get_serializer(cls, task: FileDescriptorTask[Any]) -> Serializer[EpollEvent]:
         """The serializer for the architecture of the task."""
         layout = task.sysif.abi.epoll_event
-        return super().get_serializer(task) if layout == _NATIVE_LAYOUT else EpollEventSerializer(layout)
+        if layout == _NATIVE_LAYOUT:
+            return cast("Serializer[EpollEvent]", cls)
+        return EpollEventSerializer(layout)
 
 
 class EpollEventList(list[EpollEvent], Serializable):
@@ -141,7 +143,9 @@ class EpollEventList(list[EpollEvent], Serializable):
     def get_serializer(cls, task: FileDescriptorTask[Any]) -> Serializer[EpollEventList]:
         """The serializer for the architecture of the task."""
         layout = task.sysif.abi.epoll_event
-        return super().get_serializer(task) if layout == _NATIVE_LAYOUT else EpollEventListSerializer(layout)
+        if layout == _NATIVE_LAYOUT:
+            return cast("Serializer[EpollEventList]", cls)
+        return EpollEventListSerializer(layout)
 
 
 def _events_from_bytes(layout: StructLayout, data: bytes) -> EpollEventList:
