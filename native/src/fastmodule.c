@@ -32,7 +32,8 @@
 #define RESULT_FULL (INT64_MIN + 4)	/* not sent: no free slot */
 
 #define HOLD_GIL_US 5
-#define YIELD_AFTER 64
+#define LOOKS_BEFORE_PAUSE 64
+#define YIELD_EVERY 64
 
 /* The forked copy of a program has the memory of our rings but not the processes behind. */
 static unsigned int fork_generation;
@@ -577,13 +578,15 @@ static void nudge(struct rsys_ring *ring, uint32_t cpu)
 static int ring_spin(struct block *block, uint32_t seq, uint64_t budget, int may_nudge)
 {
 	struct rsys_ring *ring = &block->ring;
-	uint32_t cpu, pauses = 0, executed = ring->executed;
+	uint32_t cpu, looks = 0, executed = ring->executed;
 	uint64_t start, now;
 
-	if (slot_done(ring, seq))
-		return 1;
 	if (!budget)
-		return 0;
+		return slot_done(ring, seq);
+	/* Most answers come before a look at the clock would have been worth its time. */
+	for (; looks < LOOKS_BEFORE_PAUSE; looks++)
+		if (slot_done(ring, seq))
+			return 1;
 	start = rsys_cycles(&cpu);
 	if (ring->client_cpu != cpu)
 		ring->client_cpu = cpu;
@@ -600,11 +603,11 @@ static int ring_spin(struct block *block, uint32_t seq, uint64_t budget, int may
 	}
 	while (!slot_done(ring, seq)) {
 		rsys_pause();
-		if (++pauses % 16)
+		if (++looks % 16)
 			continue;
 		if (has_left(block))
 			return slot_done(ring, seq) ? 1 : -1;
-		if (ring->server_cpu == cpu || pauses % YIELD_AFTER == 0)
+		if (ring->server_cpu == cpu || looks % YIELD_EVERY == 0)
 			rsys_call0(__NR_sched_yield);
 		now = rsys_cycles(&cpu);
 		if (__atomic_load_n(&ring->executed, __ATOMIC_RELAXED) != executed) {

@@ -11,7 +11,9 @@
  */
 #include "execute.h"
 
-#define PAUSES_BEFORE_YIELD 64
+/* Of a spin: a pause takes as long as a short call, so the first looks go without. */
+#define LOOKS_BEFORE_PAUSE 64
+#define LOOKS_BEFORE_YIELD 128
 
 static int has_request(struct rsys_slot *slot, uint32_t seq)
 {
@@ -55,25 +57,30 @@ static int park(struct rsys_ring *ring, struct rsys_slot *slot, uint32_t seq)
 static int wait_for_request(struct rsys_ring *ring, struct rsys_slot *slot, uint32_t seq, uint64_t *spin)
 {
 	uint64_t budget = ring->hub->server_spin;
+	int look;
 
+	/* Where calls follow each other closely, not even a look at the clock is worth it. */
+	for (look = 0; budget && look < LOOKS_BEFORE_PAUSE; look++)
+		if (has_request(slot, seq))
+			return 1;
 	for (;;) {
-		uint32_t cpu, pauses = 0;
+		uint32_t cpu, looks = 0;
 		uint64_t start = rsys_cycles(&cpu), now = start;
 
 		if (ring->server_cpu != cpu)
 			ring->server_cpu = cpu;
 		while (now - start < *spin) {
 			/* On the client's processor it cannot run while we spin. */
-			if (ring->client_cpu == cpu || (pauses >= PAUSES_BEFORE_YIELD && pauses % 8 == 0))
+			if (ring->client_cpu == cpu || (looks >= LOOKS_BEFORE_YIELD && looks % 8 == 0))
 				rsys_call0(__NR_sched_yield);
 			rsys_pause();
-			pauses++;
+			looks++;
 			if (has_request(slot, seq)) {
 				if (*spin < budget)
 					*spin *= 2;
 				return 1;
 			}
-			if (pauses % 16 == 0 || ring->client_cpu == cpu) {
+			if (looks % 16 == 0 || ring->client_cpu == cpu) {
 				now = rsys_cycles(&cpu);
 				if (ring->server_cpu != cpu)
 					ring->server_cpu = cpu;

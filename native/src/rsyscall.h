@@ -103,19 +103,23 @@ struct rsys_hub {
 	struct rsys_monitor monitor;
 };
 
+/*
+ * Who writes what decides on which cache line it is: a line that one side writes at every
+ * call must not be one that the other side looks at while it spins.
+ */
 struct rsys_ring {
-	/* written by the server when it goes to sleep, by the client when it waits */
+	/* how the two sides sleep and wake: written seldom */
 	_Alignas(64) uint32_t state;	/* RSYS_RUNNING or how the server sleeps */
 	uint32_t client_waits;		/* the call whose answer is to be announced; 0: none */
 	uint32_t queued;		/* 1 while this ring is in the hub's ready stack */
 	uint32_t doorbell_rung;
-	/* written by the server only */
-	_Alignas(64) uint32_t server_cpu;
-	uint32_t executed;		/* sequence number of the last finished call */
+	uint32_t server_cpu;
+	uint32_t client_cpu;
+	/* written by the server at every call */
+	_Alignas(64) uint32_t executed;	/* sequence number of the last finished call */
 	uint64_t parks;
-	/* written by the client only */
-	_Alignas(64) uint32_t client_cpu;
-	uint32_t submitted;		/* sequence number of the last request */
+	/* written by the client at every call */
+	_Alignas(64) uint32_t submitted;	/* sequence number of the last request */
 	uint32_t consumed;		/* sequence number of the last result taken */
 	uint32_t same_cpu, other_cpu, nudge_after;
 	uint32_t activity_watched;	/* somebody blocks in this process and watches the doorbell */
