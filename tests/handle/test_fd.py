@@ -283,6 +283,57 @@ async def test_handles_are_cheap(local: Local) -> None:
     assert min(times) < 50e-6
 
 
+async def test_hook_is_told_about_garbage(local: Local) -> None:
+    task, table = local.task, local.task.fd_table
+    told: list[bool] = []
+    table.garbage_hook = lambda: told.append(table.garbage_pending)
+    [fd] = null_fds(task, 1)
+    other = fd.for_task(task)
+    del fd
+    assert told == []
+    del other
+    assert told == [True]
+    await task.run_fd_table_gc()
+    # explicit closes are nobody else's business, unless they fail
+    [fd] = null_fds(task, 1)
+    await fd.close()
+    assert told == [True]
+    dead = make_task(task)
+    watching = dead.sysif = Watching()
+    watching.failure = SyscallHangup("dead")
+    [fd] = null_fds(dead, 1)
+    with pytest.raises(SyscallHangup):
+        await fd.close()
+    assert told == [True, True]
+    # a failed collection would only be tried again
+    await table.gc_using_task(dead)
+    assert told == [True, True]
+    assert table.garbage_pending
+    # what an exec leaves behind
+    [fd] = null_fds(dead, 1)
+    dead._did_exec(None)
+    assert told == [True, True, True]
+    table.garbage_hook = None
+    await task.run_fd_table_gc()
+    assert not is_open(int(fd))
+
+
+async def test_hook_that_closes_at_once(local: Local) -> None:
+    """As the local thread's does: from within the destructor."""
+    task, table = local.task, local.task.fd_table
+    table.garbage_hook = lambda: run(table.gc_using_task(task, collect=False))
+    numbers = [int(fd) for fd in null_fds(task, 3)]
+    assert not any(map(is_open, numbers))
+    assert table.near_to_handles == {}
+    with thread_task(local) as other:
+        [fd] = null_fds(other, 1)
+        run(other.unshare_files())
+        assert not is_open(int(fd))
+        assert has_open(other, int(fd))
+        run(fd.close())
+    table.garbage_hook = None
+
+
 # Dead tasks and cancellation
 
 

@@ -25,6 +25,7 @@ from rsyscall.handle.task import Task
 from rsyscall.near import types as near
 from rsyscall.struct import BytesSerializer, Int32, StrSerializer
 from rsyscall.sys.mman import MemoryMapping
+from rsyscall.unistd.pipe import Pipe
 
 from .support import Local, make_task
 
@@ -403,6 +404,24 @@ async def test_linear_read_gives_the_memory_back(local: Local) -> None:
     assert type(memory) is Pointer
     assert not linear.valid
     assert await (await memory.write(b"xyz")).read() == b"xyz"
+
+
+async def test_descriptors_of_a_pipe_have_one_owner(local: Local) -> None:
+    """Scenario 15."""
+    result = await local.task.pipe(await local.malloc(Pipe))
+    pipe = await result.read()
+    with pytest.raises(LinearReadError):
+        await result.read()
+    # scenario 13
+    buffer = await local.malloc(bytes, 6)
+    await pipe.write.write(await local.ptr(b"abc"))
+    valid, rest = await pipe.read.read(buffer)
+    assert not buffer.valid
+    assert type(valid) is ReadablePointer
+    assert await valid.read() == b"abc"
+    assert (valid + rest).size() == 6
+    await pipe.read.close()
+    await pipe.write.close()
 
 
 async def test_failed_read_can_be_repeated(local: Local) -> None:
