@@ -91,6 +91,7 @@ static void kick(struct driven *driven)
 		break;
 	case RSYS_PARKED_DOORBELL:
 		CHECK_CALL(eventfd_write(driven->doorbell, 1));
+		__atomic_store_n(&ring->doorbell_rung, 1, __ATOMIC_SEQ_CST);
 		break;
 	}
 }
@@ -348,10 +349,11 @@ static void doorbell_that_does_not_exist(void)
 /* Whoever blocks in a call can watch the doorbell; a ring for that very call must not end it. */
 static void doorbell_is_quiet_during_its_own_call(void)
 {
-	struct driven driven = start();
+	struct driven driven = make(~0ull / 4);	/* never asleep, so that nothing rings but what is to */
 	struct pollfd *pollfd = pages(4096);
 	int64_t theirs;
 
+	launch(&driven);
 	driven.doorbell = CHECK_CALL(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	theirs = CALL(&driven, SYS_pidfd_open, getpid(), 0);
 	theirs = CALL(&driven, SYS_pidfd_getfd, theirs, driven.doorbell, 0);
@@ -388,8 +390,8 @@ static void doorbell_rings_for_who_waits_behind(void)
 		kick(&driven);
 		CHECK_EQUAL(result_of(&driven, first), 1);
 		CHECK_EQUAL(result_of(&driven, first + 1), driven.child.pid);
-		/* And then it is silent again. */
-		CHECK_EQUAL(CALL(&driven, SYS_poll, as_arg(pollfd), 1, 0), 0);
+		/* And then it is silent again; this call's own ring may still be on its way when it is made. */
+		CHECK_COMES_TRUE(CALL(&driven, SYS_poll, as_arg(pollfd), 1, 0) == 0);
 	}
 	finish(&driven);
 }

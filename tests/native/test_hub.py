@@ -1,0 +1,239 @@
+"""What the rings of a program share: the pool of their memory, and the monitor."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from rsyscall.native import Hub, Ring, _fast, symbols, syscall, write_memory
+
+from .driven import CLONE_ARGS_SIZE, FLAGS, NR, Buffer, Driven, driven, timespec, wait_readable
+
+BLOCKS_PER_ARENA = 64
+
+
+def test_arguments() -> None:
+    with pytest.raises(TypeError):
+        Hub()  # type: ignore[call-arg]  # on purpose
+    with pytest.raises(TypeError):
+        Hub("x", 1.0, 1.0)  # type: ignore[arg-type]  # on purpose
+    for budgets in ((-1.0, 1.0), (1.0, -1.0)):
+        with pytest.raises(ValueError, match="microseconds"):
+            Hub(-1, *budgets)
+    assert Hub(eventfd=-1, client_spin_us=0, server_spin_us=0.5).blocks == 0
+
+
+@pytest.mark.parametrize(("client", "server"), [(0.0, 0.0), (0.0, 100.0), (100.0, 0.0), (10.0, 10.0)])
+def test_every_budget_works(client: float, server: float) -> None:
+    eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    hub = Hub(eventfd, client, server)
+    with driven(hub, eventfd) as child:
+        for _ in range(200):
+            result = child.ring.call(NR["getpid"])
+            while result == _fast.PENDING:
+                wait_readable(eventfd)
+                os.eventfd_read(eventfd)
+                assert hub.drain() in ([child.ring], [])
+                result = child.ring.next_result()
+            assert result == child.pid
+    os.close(eventfd)
+
+
+# ---- The pool
+
+
+def test_memory_is_used_again() -> None:
+    hub = Hub(-1, 0.0, 0.0)
+    for _ in range(500):
+        with driven(hub) as child:
+            assert child.call("getpid") == child.pid
+        del child
+    assert hub.blocks <= BLOCKS_PER_ARENA
+
+
+def test_memory_of_a_living_process_is_not_used_again() -> None:
+    hub = Hub(-1, 0.0, 0.0)
+    child = Driven(hub)
+    address = child.ring.address
+    pid, pidfd, owner = child.pid, child.ring.pidfd, child.owner
+    del child
+    gc.collect()
+    # The Ring is gone, and what runs on its memory is not.
+    rings = [hub.ring() for _ in range(BLOCKS_PER_ARENA)]
+    assert address not in [ring.address for ring in rings]
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    rings.append(hub.ring())
+    assert rings[-1].address != address  # the new arena is used first
+    before = hub.blocks
+    while hub.blocks == before and rings[-1].address != address:
+        rings.append(hub.ring())
+    assert rings[-1].address == address
+    os.close(pidfd)
+    os.close(owner)
+
+
+def test_a_ring_that_was_never_started_is_free_at_once() -> None:
+    hub = Hub(-1, 0.0, 0.0)
+    for _ in range(1000):
+        ring = hub.ring()
+        assert ring.put(NR["getpid"]) == 1
+        assert not ring.left
+    assert hub.blocks == BLOCKS_PER_ARENA
+
+
+def test_many_at_once() -> None:
+    eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    hub = Hub(eventfd, 0.0, 0.0)
+    pause = timespec(0.01)
+    children = [Driven(hub, eventfd) for _ in range(100)]
+    for child in children:
+        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        assert child.ring.call(NR["getpid"]) == _fast.PENDING
+    waiting = {child.ring: child for child in children}
+    while waiting:
+        wait_readable(eventfd)
+        os.eventfd_read(eventfd)
+        for ring in hub.drain():
+            while ring.outstanding and (result := ring.next_result()) != _fast.PENDING:
+                assert result == (waiting[ring].pid if ring.outstanding == 0 else 0)
+            if not ring.outstanding:
+                del waiting[ring]
+    for child in children:
+        child.ring.shutdown()
+    for child in children:
+        assert child.wait() == 0
+        child.close()
+    assert hub.blocks <= 2 * BLOCKS_PER_ARENA
+    os.close(eventfd)
+
+
+def test_a_ring_that_is_gone_is_not_drained() -> None:
+    eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    hub = Hub(eventfd, 0.0, 0.0)
+    child = Driven(hub, eventfd)
+    pause = timespec(0.001)
+    assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+    wait_readable(eventfd)
+    pid, pidfd, owner = child.pid, child.ring.pidfd, child.owner
+    del child
+    gc.collect()
+    assert hub.drain() == []
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert hub.drain() == []
+    for fd in (pidfd, owner, eventfd):
+        os.close(fd)
+
+
+# ---- The monitor
+
+
+@contextmanager
+def monitor(hub: Hub) -> Iterator[int]:
+    """Start the monitor of a hub; its pid."""
+    ring: Ring = hub.ring()
+    hub.configure_monitor(-1, os.getpid())
+    args = ring.prepare(
+        FLAGS, signal.SIGCHLD, symbols.rsyscall_trampoline, symbols.rsyscall_futex_helper, hub.address
+    )
+    pid = syscall(NR["clone3"], args, CLONE_ARGS_SIZE)
+    assert pid > 0
+    ring.started(pid)
+    try:
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(ring.pidfd)
+
+
+@contextmanager
+def monitored_hub() -> Iterator[tuple[Hub, int]]:
+    """A hub with a monitor; the hub and its eventfd."""
+    eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    try:
+        hub = Hub(eventfd, 100.0, 100.0)
+        with monitor(hub):
+            yield hub, eventfd
+    finally:
+        os.close(eventfd)
+
+
+def test_processes_that_leave_are_announced() -> None:
+    with monitored_hub() as (hub, eventfd):
+        for _ in range(20):
+            with driven(hub) as child:
+                index = hub.watch_word(child.ring.ctid_address)
+                assert index == 0
+                assert child.ring.call(NR["exit"], 0) in (_fast.PENDING, _fast.HANGUP)
+                wait_readable(eventfd)
+                os.eventfd_read(eventfd)
+                assert child.ring.left
+                assert child.wait() == 0
+
+
+def test_words_that_are_not_watched_any_more_are_quiet() -> None:
+    with monitored_hub() as (hub, eventfd), driven(hub) as child, driven(hub) as other:
+        index = hub.watch_word(child.ring.ctid_address)
+        assert hub.watch_word(other.ring.ctid_address) == index + 1
+        # Of somebody else: nothing happens.
+        hub.unwatch_word(index, other.ring.ctid_address)
+        hub.unwatch_word(-1, 0)
+        hub.unwatch_word(10**6, 0)
+        hub.unwatch_word(index, child.ring.ctid_address)
+        child.kill()
+        time.sleep(0.02)
+        with pytest.raises(BlockingIOError):
+            os.eventfd_read(eventfd)
+        # The entry is free again.
+        assert hub.watch_word(child.ring.ctid_address) == index
+        wait_readable(eventfd)
+        os.eventfd_read(eventfd)
+        other.kill()
+        wait_readable(eventfd)
+
+
+def test_a_deaf_process_is_spoken_for() -> None:
+    with monitored_hub() as (hub, eventfd), driven(hub, eventfd) as child:
+        assert child.call("close_range", 0, 2**32 - 1, 0) == 0
+        for _ in range(20):
+            pause = timespec(0.001)
+            result = child.ring.call(NR["nanosleep"], pause.address)
+            assert result == _fast.PENDING
+            # More than once, if the answer to the call before was told when it had been taken already.
+            while result == _fast.PENDING:
+                wait_readable(eventfd)
+                os.eventfd_read(eventfd)
+                hub.drain()
+                result = child.ring.next_result()
+            assert result == 0
+
+
+def test_all_entries_taken() -> None:
+    word = Buffer(8)
+    address = word.address + -word.address % 4
+    write_memory(address, b"\1\0\0\0")
+    hub = Hub(-1, 0.0, 0.0)
+    indices = [hub.watch_word(address) for _ in range(1024)]
+    assert indices == list(range(1024))
+    assert hub.watch_word(address) == -1
+    hub.unwatch_word(77, address)
+    assert hub.watch_word(address) == 77
+
+
+def test_addresses_that_cannot_be_waited_for() -> None:
+    hub = Hub(-1, 0.0, 0.0)
+    for address in (0, 4097, 4098):
+        with pytest.raises(ValueError, match="no futex word"):
+            hub.watch_word(address)
+    with pytest.raises((OverflowError, TypeError)):
+        hub.watch_word(2**64)
+    with pytest.raises(TypeError):
+        hub.watch_word("x")  # type: ignore[arg-type]  # on purpose

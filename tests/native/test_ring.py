@@ -1,0 +1,464 @@
+"""The ring, from the client's side: a process made by hand and driven through shared memory."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import signal
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from rsyscall.native import Hub, Ring, _fast
+
+from .driven import CLONE_FILES, NR, Buffer, driven, timespec, wait_readable
+
+SLOTS = _fast.RING_SLOTS
+
+
+def test_calls() -> None:
+    with driven() as child:
+        assert child.call("getpid") == child.pid != os.getpid()
+        assert child.call("getppid") == os.getpid()
+        assert child.call("close", -1) == -errno.EBADF
+        for mask in range(1000):
+            child.call("umask", mask % 0o777)
+        assert child.call("umask", 0) == 999 % 0o777
+        assert child.ring.outstanding == 0
+        assert child.ring.submitted == 1004
+        assert not child.ring.left
+
+
+def test_memory_is_shared() -> None:
+    ours = Buffer(3)
+    reading, writing = os.pipe()
+    with driven() as child:
+        os.write(writing, b"abc")
+        assert child.call("read", reading, ours.address, 3) == 3
+        assert bytes(ours) == b"abc"
+    os.close(reading)
+    os.close(writing)
+
+
+@pytest.mark.parametrize(
+    "number", [-1, -(2**63), 2**31, 2**31 - 1, 2**30 - 1, 2**30 - 2, 2**32 + NR["getpid"], 2**63]
+)
+def test_numbers_that_no_call_has(number: int) -> None:
+    with driven() as child:
+        assert child.call("getpid") == child.pid
+        result = child.ring.call(number)
+        assert (child.result() if result == _fast.PENDING else result) == -errno.ENOSYS
+        results = child.ring.call_many([(number,), (NR["getpid"],)], 0, False)
+        assert results == [-errno.ENOSYS, child.pid] or (
+            [child.result(), child.result()] == [-errno.ENOSYS, child.pid]
+        )
+        assert child.call("getpid") == child.pid
+
+
+def test_arguments_are_converted_as_for_a_call_of_our_own() -> None:
+    wrong: Any
+    with driven() as child:
+        for wrong in (1.0, "1", None):
+            with pytest.raises(TypeError):
+                child.ring.call(NR["close"], wrong)
+            with pytest.raises(TypeError):
+                child.ring.put(NR["close"], wrong)
+        with pytest.raises(OverflowError):
+            child.ring.call(NR["close"], 2**64)
+        with pytest.raises(TypeError):
+            child.ring.call()  # type: ignore[call-arg]  # on purpose
+        with pytest.raises(TypeError):
+            child.ring.call(*range(8))
+        assert child.ring.submitted == 0
+        assert child.call("close", 2**64 - 1) == -errno.EBADF
+
+
+# ---- Calls that take their time
+
+
+def test_a_call_that_blocks_is_pending_and_the_hub_tells() -> None:
+    eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    hub = Hub(eventfd, 100.0, 100.0)
+    pause = timespec(0.02)
+    with driven(hub, eventfd) as child:
+        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        assert child.ring.outstanding == 1
+        assert child.ring.next_result() == _fast.PENDING
+        wait_readable(eventfd)
+        assert os.eventfd_read(eventfd) == 1
+        assert hub.drain() == [child.ring]
+        assert hub.drain() == []
+        assert child.ring.next_result() == 0
+        assert child.ring.next_result() == _fast.PENDING
+        assert child.ring.outstanding == 0
+    os.close(eventfd)
+
+
+def test_calls_behind_one_that_blocks_are_answered_in_order() -> None:
+    eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    hub = Hub(eventfd, 100.0, 100.0)
+    pause = timespec(0.02)
+    with driven(hub, eventfd) as child:
+        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        for _ in range(10):
+            assert child.ring.call(NR["getpid"]) == _fast.PENDING
+        results: list[int] = []
+        while len(results) < 11:
+            wait_readable(eventfd)
+            os.eventfd_read(eventfd)
+            for ring in hub.drain():
+                assert ring is child.ring
+                while (result := ring.next_result()) != _fast.PENDING:
+                    results.append(result)
+        assert results == [0] + 10 * [child.pid]
+    os.close(eventfd)
+
+
+def test_full() -> None:
+    pause = timespec(0.05)
+    with driven() as child:
+        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        for _ in range(SLOTS - 2):
+            assert child.ring.call(NR["getpid"]) == _fast.PENDING
+        assert child.ring.call(NR["getpid"]) == _fast.FULL
+        assert child.ring.put(NR["getpid"]) == _fast.FULL
+        assert child.ring.call_many([(NR["getpid"],)], 0, False) == _fast.FULL
+        assert child.ring.outstanding == SLOTS - 1
+        assert child.result() == 0
+        assert child.ring.call(NR["getppid"]) == _fast.PENDING
+        assert [child.result() for _ in range(SLOTS - 1)] == (SLOTS - 2) * [child.pid] + [os.getpid()]
+        assert child.call("getpid") == child.pid
+
+
+def test_prepared_calls_are_made_by_the_new_process() -> None:
+    def prepare(ring: Ring) -> None:
+        for mask in range(10):
+            assert ring.put(NR["umask"], mask) == mask + 1
+
+    with driven(prepare=prepare) as child:
+        assert [child.result() for _ in range(10)][1:] == list(range(9))
+        assert child.ring.put(NR["getpid"]) == 11
+        child.ring.kick()
+        assert child.result() == child.pid
+
+
+def test_wait() -> None:
+    pause = timespec(0.01)
+    with driven() as child:
+        child.ring.put(NR["nanosleep"], pause.address)
+        child.ring.kick()
+        assert child.ring.wait(100.0) is False
+        assert child.ring.wait(5e6) is True
+        assert child.ring.next_result() == 0
+        with pytest.raises(TypeError):
+            child.ring.wait("long")  # type: ignore[arg-type]  # on purpose
+
+
+# ---- Batches
+
+
+def finish_batch(child: Any, calls: list[Any], linked: bool = False) -> list[int]:
+    results: list[int] = []
+    while len(results) < len(calls):
+        part = child.ring.call_many(calls, len(results), linked)
+        if isinstance(part, list):
+            assert len(part) == min(len(calls) - len(results), SLOTS - 1)
+            results += part
+        else:
+            assert part == _fast.PENDING
+            results += [child.result() for _ in range(child.ring.outstanding)]
+    return results
+
+
+def test_batches() -> None:
+    with driven() as child:
+        assert child.ring.call_many([], 0, False) == []
+        assert child.ring.call_many([(NR["getpid"],)], 1, False) == []
+        calls = [(NR["umask"], mask % 0o777) for mask in range(5 * SLOTS + 3)]
+        results = finish_batch(child, calls)
+        assert results[1:] == [mask for _, mask in calls[:-1]]
+        assert finish_batch(child, [(NR["close"], -1), (NR["getpid"],)]) == [-errno.EBADF, child.pid]
+
+
+def test_a_batch_with_a_call_that_blocks() -> None:
+    pause = timespec(0.005)
+    with driven() as child:
+        calls: list[tuple[Any, ...]] = [(NR["getpid"],), (NR["nanosleep"], pause.address), (NR["getppid"],)]
+        assert child.ring.call_many(calls, 0, False) == _fast.PENDING
+        assert child.ring.outstanding == 3
+        assert [child.result() for _ in range(3)] == [child.pid, 0, os.getpid()]
+
+
+def test_linked_batches_stop_at_a_failure() -> None:
+    with driven() as child:
+        before = child.call("umask", 0o22)
+        calls = [(NR["umask"], 1), (NR["close"], -1), (NR["umask"], 2), (NR["umask"], 3)]
+        expected = [0o22, -errno.EBADF, -errno.ECANCELED, -errno.ECANCELED]
+        assert finish_batch(child, calls, linked=True) == expected
+        # The chain ends with its batch.
+        assert child.call("umask", before) == 1
+        assert finish_batch(child, calls[:2], linked=True) == [before, -errno.EBADF]
+        assert child.call("umask", before) == 1
+
+
+def test_a_batch_is_sent_whole_or_not_at_all() -> None:
+    good = (NR["umask"], 0o123)
+    wrong: Any
+    with driven() as child:
+        before = child.call("umask", 0o22)
+        for wrong in ((), ("x",), (1.0,), (0,) * 8, [NR["getpid"]], None, (2**64,)):
+            with pytest.raises((TypeError, OverflowError, SystemError)):
+                child.ring.call_many([good, wrong], 0, False)
+        with pytest.raises((TypeError, SystemError)):
+            child.ring.call_many((good,), 0, False)  # type: ignore[arg-type]  # on purpose
+        with pytest.raises(ValueError, match="-1"):
+            child.ring.call_many([good], -1, False)
+        with pytest.raises(TypeError):
+            child.ring.call_many([good], 0)  # type: ignore[call-arg]  # on purpose
+        assert child.ring.outstanding == 0
+        assert child.call("umask", before) == 0o22
+
+
+def test_arguments_that_make_calls_while_they_are_converted() -> None:
+    with driven() as child:
+
+        class Reentrant:
+            def __int__(self) -> int:
+                return child.call("getpid")
+
+        class Shrinking:
+            def __int__(self) -> int:
+                calls.clear()
+                return 0
+
+        assert child.call("close", Reentrant()) == -errno.EBADF  # type: ignore[arg-type]  # helper takes ints
+        with pytest.raises(RuntimeError, match="made another call"):
+            child.ring.call_many([(NR["getppid"],), (NR["close"], Reentrant())], 0, False)
+        calls: list[Any] = [(NR["close"], Shrinking()), (NR["getpid"],)]
+        with pytest.raises(IndexError):
+            child.ring.call_many(calls, 0, False)
+        assert child.call("getpid") == child.pid
+        assert child.ring.outstanding == 0
+
+
+# ---- The end of the process
+
+
+def test_exit_hangs_up_and_then_nothing_is_sent() -> None:
+    with driven() as child:
+        result = child.ring.call(NR["exit"], 3)
+        assert (child.result() if result == _fast.PENDING else result) == _fast.HANGUP
+        assert child.wait() == 3
+        assert child.ring.left
+        submitted = child.ring.submitted
+        assert child.ring.call(NR["getpid"]) == _fast.UNSENT
+        assert child.ring.put(NR["getpid"]) == _fast.UNSENT
+        assert child.ring.call_many([(NR["getpid"],)], 0, False) == _fast.UNSENT
+        assert child.ring.submitted == submitted
+        child.ring.kick()
+        child.ring.shutdown()
+
+
+def test_exec_hangs_up_and_a_failed_one_does_not() -> None:
+    def word(*values: int) -> Buffer:
+        buffer = Buffer(8 * len(values))
+        _fast.write_memory(buffer.address, b"".join(value.to_bytes(8, "little") for value in values))
+        return buffer
+
+    path, missing, empty = Buffer(20), Buffer(20), word(0)
+    _fast.write_memory(path.address, b"/bin/true")
+    _fast.write_memory(missing.address, b"/nonexistent")
+    argv = word(path.address, 0)
+    with driven() as child:
+        assert child.call("execve", missing.address, argv.address, empty.address) == -errno.ENOENT
+        assert not child.ring.left
+        assert child.call("getpid") == child.pid
+        assert child.call("execve", path.address, argv.address, empty.address) == _fast.HANGUP
+        assert child.ring.left
+        assert child.wait() == 0
+
+
+def test_killed_in_the_middle() -> None:
+    pause = timespec(100)
+    with driven() as child:
+        child.ring.put(NR["getppid"])
+        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        assert child.ring.call(NR["getpid"]) == _fast.PENDING
+        child.wait_until_in("nanosleep")
+        child.kill()
+        # What was answered is still delivered.
+        assert child.ring.next_result() == os.getpid()
+        assert child.ring.next_result() == _fast.HANGUP
+        assert child.ring.next_result() == _fast.HANGUP
+        assert child.ring.outstanding == 2
+        assert child.ring.call(NR["getpid"]) == _fast.UNSENT
+
+
+def test_killed_at_any_moment_nothing_hangs() -> None:
+    hub = Hub(-1, 100.0, 100.0)
+    for delay in range(30):
+        with driven(hub) as child:
+            timer = threading.Timer(delay / 10_000, os.kill, (child.pid, signal.SIGKILL))
+            timer.start()
+            while True:
+                result = child.ring.call(NR["getpid"])
+                if result == _fast.PENDING:
+                    result = child.result()
+                if result in (_fast.HANGUP, _fast.UNSENT):
+                    break
+                assert result == child.pid
+            timer.join()
+            assert child.wait() == -signal.SIGKILL
+
+
+def test_shutdown_comes_after_what_was_sent() -> None:
+    pause = timespec(0.01)
+    with driven() as child:
+        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        assert child.ring.call(NR["getpid"]) == _fast.PENDING
+        child.ring.shutdown()
+        assert child.wait() == 0
+        assert child.ring.next_result() == 0
+        assert child.ring.next_result() == child.pid
+        assert child.ring.next_result() == _fast.HANGUP
+
+
+def test_an_idle_process_sleeps() -> None:
+    with driven() as child:
+        assert child.call("getpid") == child.pid
+        deadline = time.monotonic() + 20
+        while child.ring.parks == 0 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        parks = child.ring.parks
+        assert parks > 0
+        ticks = [open_ticks(child.pid)]
+        time.sleep(0.2)
+        ticks.append(open_ticks(child.pid))
+        assert ticks[1] - ticks[0] <= 1
+        assert child.ring.parks == parks
+        assert child.call("getpid") == child.pid
+
+
+def open_ticks(pid: int) -> int:
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+# ---- The doorbell
+
+
+def test_activity_doorbell() -> None:
+    with driven(flags=CLONE_FILES) as child:
+        doorbell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        child.ring.watch_activity(doorbell, doorbell)
+        assert child.call("getpid") == child.pid
+        # A process that waits for the doorbell is free for the next call as soon as there is one.
+        pollfd = Buffer(8)
+        for _ in range(50):
+            _fast.write_memory(pollfd.address, doorbell.to_bytes(4, "little") + b"\1\0\0\0")
+            assert child.ring.call(NR["poll"], pollfd.address, 1, 20_000) == _fast.PENDING
+            started = time.monotonic()
+            assert child.ring.call(NR["getpid"]) == _fast.PENDING
+            assert child.result() == 1
+            assert child.result() == child.pid
+            assert time.monotonic() - started < 10
+        # The child closes it: now it sleeps on a futex.
+        assert child.call("close", doorbell) == 0
+        assert child.call("getpid") == child.pid
+        time.sleep(0.01)
+        assert child.call("getpid") == child.pid
+
+
+def test_a_process_that_closed_everything_is_deaf_but_answers() -> None:
+    eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    hub = Hub(eventfd, 100.0, 100.0)
+    with driven(hub, eventfd) as child:
+        assert not child.ring.deaf
+        assert child.call("close_range", 0, 2**32 - 1, 0) == 0
+        assert child.ring.deaf
+        for _ in range(5):
+            time.sleep(0.002)
+            assert child.call("getpid") == child.pid
+    os.close(eventfd)
+
+
+def test_changed_credentials_are_recorded() -> None:
+    with driven() as child:
+        assert child.ring.dumpable_before is None
+        uid = os.getuid()
+        assert child.call("setresuid", uid, uid, uid) == 0
+        assert child.ring.dumpable_before == 1
+
+
+# ---- Misuse
+
+
+def test_cannot_be_made_directly() -> None:
+    with pytest.raises(TypeError):
+        Ring()
+
+
+def test_a_second_process_on_one_ring_is_refused() -> None:
+    with driven() as child, pytest.raises(RuntimeError, match="started"):
+        child.ring.prepare(0, 0, 0, 0)
+
+
+def test_another_thread_is_refused() -> None:
+    errors: list[Exception] = []
+    hub = Hub(-1, 100.0, 100.0)
+
+    def use(child: Any) -> None:
+        for use in (
+            lambda: child.ring.call(NR["getpid"]),
+            lambda: child.ring.put(NR["getpid"]),
+            lambda: child.ring.call_many([(NR["getpid"],)], 0, False),
+            child.ring.next_result,
+            child.ring.kick,
+            lambda: child.ring.wait(1.0),
+            hub.ring,
+            hub.drain,
+        ):
+            try:
+                use()
+            except RuntimeError as error:
+                errors.append(error)
+
+    with driven(hub) as child:
+        thread = threading.Thread(target=use, args=(child,))
+        thread.start()
+        thread.join()
+        assert len(errors) == 8
+        assert all("thread" in str(error) for error in errors)
+        assert child.ring.submitted == 0
+        assert child.call("getpid") == child.pid
+
+
+def test_the_forked_copy_is_refused_and_harmless() -> None:
+    hub = Hub(-1, 100.0, 100.0)
+    with driven(hub) as child:
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                for use in (lambda: child.ring.call(NR["getpid"]), hub.ring, hub.drain):
+                    try:
+                        use()
+                    except RuntimeError as error:
+                        if "forked copy" not in str(error):
+                            code = 2
+                    else:
+                        code = 3
+                # Neither does it end the process of the original.
+                child.ring.shutdown()
+                del child
+                gc.collect()
+                if code == 1:
+                    code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert child.call("getpid") == child.pid

@@ -1,0 +1,267 @@
+"""The program `rsyscall-stub`: what it is made of, and the protocol as a stranger would speak it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from rsyscall.native import stub_path
+
+from .driven import NR
+
+HELLO = struct.Struct("=8sIIIIiIIIQ8Q")
+REQUEST = struct.Struct("=IIQ6Q")
+RESPONSE = struct.Struct("=qQ")
+CALL, WRITE, READ = 1, 2, 3
+MAX_TRANSFER = 1 << 20
+EM = {"x86_64": 62, "aarch64": 183, "riscv64": 243}
+
+
+class Client:
+    """A client that knows nothing but the description of the protocol.
+
+    Args:
+        arguments: of the program.
+        pipes: two pipes instead of one socket.
+        environment: of the program.
+    """
+
+    def __init__(
+        self, *arguments: str, pipes: bool = False, environment: dict[str, str] | None = None
+    ) -> None:
+        if pipes:
+            theirs_in, self.to = os.pipe()
+            self.source, theirs_out = os.pipe()
+        else:
+            ours, theirs = (end.detach() for end in socket.socketpair())
+            self.to, self.source = ours, os.dup(ours)
+            theirs_in, theirs_out = theirs, os.dup(theirs)
+        self.pipes = pipes
+        self.process = subprocess.Popen(
+            [stub_path(), *arguments],
+            stdin=theirs_in,
+            stdout=theirs_out,
+            stderr=subprocess.DEVNULL,
+            env=environment or {},
+        )
+        os.close(theirs_in)
+        os.close(theirs_out)
+
+    def read(self, length: int) -> bytes:
+        """Exactly this many bytes, or what comes before the end."""
+        data = b""
+        while len(data) < length:
+            try:
+                part = os.read(self.source, length - len(data))
+            except ConnectionResetError:
+                break
+            if not part:
+                break
+            data += part
+        return data
+
+    def write(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self.to, data) :]
+
+    def hello(self) -> tuple[tuple[int, ...], list[bytes]]:
+        """The numbers of the greeting, and the environment."""
+        magic, version, length, *numbers = HELLO.unpack(self.read(HELLO.size))
+        assert (magic, version) == (b"RSYSCALL", 1)
+        strings = []
+        for _ in range(numbers[5]):
+            (size,) = struct.unpack("=I", self.read(4))
+            strings.append(self.read(size))
+        assert length == HELLO.size + sum(4 + len(string) for string in strings)
+        return tuple(numbers), strings
+
+    def answer(self) -> tuple[int, bytes]:
+        result, length = RESPONSE.unpack(self.read(RESPONSE.size))
+        return result, self.read(length)
+
+    def ask(
+        self, op: int, number: int, *args: int, payload: bytes = b"", flags: int = 0
+    ) -> tuple[int, bytes]:
+        self.write(request(op, number, *args, flags=flags) + payload)
+        return self.answer()
+
+    def end(self) -> None:
+        """Say that there will be no more requests."""
+        if self.to < 0:
+            return
+        if not self.pipes:
+            with socket.socket(fileno=os.dup(self.to)) as shared:
+                try:
+                    shared.shutdown(socket.SHUT_WR)
+                except OSError:  # the program has gone already
+                    pass
+        os.close(self.to)
+        self.to = -1
+
+    def close(self) -> None:
+        self.end()
+        os.close(self.source)
+        self.process.wait(20)
+
+
+def request(op: int, number: int, *args: int, flags: int = 0) -> bytes:
+    """One request without its payload."""
+    padded = [arg % 2**64 for arg in args] + [0] * (6 - len(args))
+    return REQUEST.pack(op, flags, number, *padded)
+
+
+@pytest.fixture(params=["socket", "pipes"])
+def client(request: pytest.FixtureRequest) -> Iterator[Client]:
+    """A client that has been greeted."""
+    client = Client("stdio", pipes=request.param == "pipes", environment={"LANG": "C", "X": "y=z"})
+    client.hello()
+    yield client
+    client.close()
+
+
+# ---- The program
+
+
+def readelf(*options: str) -> str:
+    program = shutil.which("readelf")
+    if program is None:
+        pytest.skip("readelf is not installed (binutils)")
+    return subprocess.run(
+        [program, "-W", *options, stub_path()], check=True, capture_output=True, text=True
+    ).stdout
+
+
+def test_it_is_small_and_executable() -> None:
+    assert stub_path().stat().st_size < 64 * 1024
+    assert os.access(stub_path(), os.X_OK)
+
+
+def test_it_needs_nothing_of_the_system_it_runs_on() -> None:
+    assert "INTERP" not in readelf("-l")
+    assert "(NEEDED)" not in readelf("-d")
+    # Nobody would apply them.
+    assert "R_" not in readelf("-r")
+    # Nothing is left to be found elsewhere, and no page is both writable and executable.
+    assert "RWE" not in readelf("-l")
+
+
+def test_it_runs_where_there_is_nothing_else(tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("needs root, to change the root directory")
+    shutil.copy(stub_path(), tmp_path / "stub")
+    process = subprocess.run(
+        ["./stub", "stdio"],
+        preexec_fn=lambda: os.chroot(tmp_path),
+        cwd=tmp_path,
+        input=request(CALL, NR["getpid"]),
+        capture_output=True,
+        env={},
+        check=True,
+    )
+    assert process.stdout.startswith(b"RSYSCALL")
+    assert len(process.stdout) == HELLO.size + RESPONSE.size
+
+
+def test_usage() -> None:
+    for arguments, status in ((["--help"], 0), ([], 2), (["nonsense"], 2), (["stdio", "extra"], 2)):
+        process = subprocess.run([stub_path(), *arguments], capture_output=True, text=True)
+        assert process.returncode == status
+        assert process.stdout == ""
+        assert process.stderr.startswith("usage: rsyscall-stub")
+
+
+# ---- The protocol
+
+
+@pytest.mark.parametrize("pipes", [False, True])
+def test_greeting(pipes: bool) -> None:
+    client = Client("stdio", pipes=pipes, environment={"LANG": "C", "EMPTY": "", "X": "y=z\n"})
+    (machine, page_size, pid, uid, gid, count, sigmask, *symbols), environment = client.hello()
+    assert machine == EM[os.uname().machine]
+    assert page_size == os.sysconf("SC_PAGESIZE")
+    assert (pid, uid, gid) == (client.process.pid, os.getuid(), os.getgid())
+    assert count == 3
+    assert sorted(environment) == [b"EMPTY=", b"LANG=C", b"X=y=z\n"]
+    assert sigmask == sum(1 << (number - 1) for number in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    # Where the functions are: in what can be executed.
+    executable = []
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        if line.split()[1].startswith("r-x"):
+            executable.append([int(end, 16) for end in line.split()[0].split("-")])
+    for symbol in symbols[:5]:
+        assert any(start <= symbol < end for start, end in executable)
+    assert len(set(symbols[:5])) == 5
+    assert symbols[5:] == [0, 0, 0]
+    client.close()
+    assert client.process.returncode == 0
+
+
+def test_calls(client: Client) -> None:
+    assert client.ask(CALL, NR["getpid"]) == (client.process.pid, b"")
+    assert client.ask(CALL, NR["close"], -1) == (-errno.EBADF, b"")
+    assert client.ask(CALL, 2**64 - 1) == (-errno.ENOSYS, b"")
+
+
+def test_pipelining(client: Client) -> None:
+    count = 300
+    client.write(b"".join(request(CALL, NR["umask"], mask) for mask in range(count)))
+    results = [client.answer()[0] for _ in range(count)]
+    assert results[1:] == list(range(count - 1))
+
+
+def test_memory(client: Client) -> None:
+    address, _ = client.ask(CALL, NR["mmap"], 0, MAX_TRANSFER + 4096, 3, 0x22, -1, 0)
+    assert address > 0
+    for length in (0, 1, 2048, 2049, MAX_TRANSFER):
+        data = os.urandom(length)
+        assert client.ask(WRITE, address + 3, length, payload=data) == (length, b"")
+        assert client.ask(READ, address + 3, length) == (length, data)
+    assert client.ask(READ, 0, 100) == (-errno.EFAULT, b"")
+    assert client.ask(WRITE, 0, 5000, payload=bytes(5000)) == (-errno.EFAULT, b"")
+    assert client.ask(CALL, NR["getpid"]) == (client.process.pid, b"")
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        request(0, 0),
+        request(4, 0),
+        request(CALL, NR["getpid"], flags=2),
+        request(READ, 0, 0, flags=1),
+        request(READ, 0, MAX_TRANSFER + 1),
+        request(WRITE, 0, MAX_TRANSFER + 1),
+        b"GET / HTTP/1.0\r\n\r\n".ljust(64, b" "),
+    ],
+)
+def test_garbage_is_refused(client: Client, garbage: bytes) -> None:
+    assert client.ask(CALL, NR["getpid"]) == (client.process.pid, b"")
+    client.write(garbage)
+    assert client.answer() == (-errno.EPROTO, b"")
+    assert client.read(1) == b""
+    client.process.wait(20)
+
+
+def test_the_end_of_the_stream(client: Client) -> None:
+    client.write(request(CALL, NR["getpid"])[:50])
+    client.end()
+    assert client.read(1) == b""
+    assert client.process.wait(20) == 0
+
+
+@pytest.mark.parametrize("pipes", [False, True])
+def test_a_client_that_goes_away_without_reading(pipes: bool) -> None:
+    client = Client("stdio", pipes=pipes)
+    client.hello()
+    client.write(100 * request(CALL, NR["getpid"]))
+    client.close()
+    # A pipe has no way to ask for an error instead of the signal.
+    assert client.process.returncode in ((0, -signal.SIGPIPE) if pipes else (0,))
