@@ -59,6 +59,7 @@ class OtherSyscall(SyscallInterface):
             done(_fast.syscall(*args))
 
     async def syscall(self, number: SYS, *args: t.Any) -> int:  # type: ignore[override]  # passes on what it gets
+        await trio.lowlevel.checkpoint_if_cancelled()
         if self.closed:
             raise SyscallSendError("closed")
         self.calls.append(number)

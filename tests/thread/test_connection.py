@@ -240,6 +240,7 @@ async def test_a_receiver_that_is_lost_leaves_nothing_to_the_next() -> None:
                 assert len(os.listdir("/proc/self/fd")) == len(before)
                 watched, sent = socket.socketpair()
                 with watched:
+                    lost.sysif.closed = False
                     with pytest.raises(SyscallError):
                         await to_lost.move_fds([fd := bare.adopt(sent.detach())])
                     # A failed move leaves what it was given.

@@ -33,11 +33,10 @@ import errno
 import typing as t
 import weakref
 
-import outcome
 import trio
 
 from rsyscall.async_fd import AsyncFileDescriptor
-from rsyscall.background import RunLoop, wait_cancellable
+from rsyscall.background import RunLoop, Waiter
 from rsyscall.epoller_state import FDStatus, RemovedFromEpollError
 from rsyscall.near.sysif import SyscallError, SyscallHangup
 from rsyscall.read_buffer import AsyncReadBuffer
@@ -57,8 +56,6 @@ __all__ = [
     "FDStatus",
     "RemovedFromEpollError",
 ]
-
-Resume: t.TypeAlias = "t.Callable[[outcome.Outcome[None]], None]"
 
 MAX_EVENTS = 32
 """How many events one `epoll_wait` collects; what is left over is collected by the next one."""
@@ -145,11 +142,14 @@ class EpollWaiter:
 
     async def _run(self) -> None:
         """The loop: one run of trio long for a subsidiary, as long as somebody sleeps for a root."""
-        while self.wait_readable is not None or self._sleepers:
+        wait_readable = self.wait_readable
+        while wait_readable is not None or self._sleepers:
             try:
-                if self.wait_readable is not None:
-                    await self.wait_readable()
-                await self._watch_activity_fd()
+                if wait_readable is not None:
+                    await wait_readable()
+                activity_fd = self.epfd.task.sysif.get_activity_fd()
+                if activity_fd is not self._activity_fd:
+                    await self._watch_activity_fd(activity_fd)
                 await self._collect()
             except InterruptedError:
                 pass
@@ -161,15 +161,12 @@ class EpollWaiter:
                 # Whatever it is, those who wait must hear of it; left to itself it would end the whole run.
                 self._fail(exn)
                 return
-            if self.wait_readable is None:
+            if wait_readable is None:
                 # So that those who have been woken can send their calls before the process blocks again.
                 await trio.lowlevel.checkpoint()
 
-    async def _watch_activity_fd(self) -> None:
+    async def _watch_activity_fd(self, activity_fd: FileDescriptor | None) -> None:
         """Watch the activity fd that the process has now; it changes with its connection."""
-        activity_fd: FileDescriptor | None = self.epfd.task.sysif.get_activity_fd()
-        if activity_fd is self._activity_fd:
-            return
         old_fd, old_number = self._activity_fd, self._activity_number
         self._activity_fd = self._activity_number = None
         if old_fd is not None and old_number is not None and old_fd.valid:
@@ -192,47 +189,46 @@ class EpollWaiter:
 
     async def _collect(self) -> None:
         """Call `epoll_wait` once and give out the events."""
-        if self._buffer is None:
+        buffer = self._buffer
+        if buffer is None:
             buffer = await self.ram.malloc(EpollEventList, MAX_EVENTS * self._layout.size)
-            await self._clear(buffer)
+            await self._clear(buffer, MAX_EVENTS)
             self._buffer = buffer
+        task = self.epfd.task
         if self._unsettled:
-            await self._settle(self._buffer)
+            # A call was abandoned. An answer to any later call says that it is over.
+            await task.sysif.syscall(SYS.getpid)
+            await self._take(buffer, MAX_EVENTS)
         self._unsettled = True
-        try:
-            filled, rest = await self.epfd.epoll_wait(self._buffer, self.timeout)
-        except OSError:
-            self._unsettled = False
-            raise
-        try:
-            if filled.size():
-                await self._take(filled)
-        finally:
-            self._buffer = filled + rest
-        self._settled()
+        # Not the method of the handle, which consumes the pointer: the buffer is ours whatever happens.
+        with self.epfd.borrow(task) as epfd, buffer.borrow(task) as events:
+            try:
+                count = await task.sysif.syscall(SYS.epoll_pwait, epfd, events, MAX_EVENTS, self.timeout)
+            except OSError:
+                self._settled()
+                raise
+        if count:
+            await self._take(buffer, count)
+        else:
+            self._settled()
 
-    async def _settle(self, buffer: Pointer[EpollEventList]) -> None:
-        """Give out the events of a call that was abandoned."""
-        # An answer to any later call says that the abandoned one is over.
-        await self.epfd.task.sysif.syscall(SYS.getpid)
-        await self._take(buffer)
-        self._settled()
-
-    async def _take(self, filled: Pointer[EpollEventList]) -> None:
-        """Give out the events in a part of the buffer, and clear it."""
-        data = await self.ram.transport.read(filled)
+    async def _take(self, buffer: Pointer[EpollEventList], count: int) -> None:
+        """Give out the first `count` events in the buffer, and clear it."""
+        data = memoryview(await self.ram.transport.read(buffer))[: count * self._layout.size]
+        receivers = self._receivers
         for events, number in self._layout.codec.iter_unpack(data):
-            receiver = self._receivers.get(number) if events else None
+            receiver = receivers.get(number) if events else None
             epolled = receiver() if receiver is not None else None
             if epolled is not None:
                 # Writes down the event at once; a task that this wakes runs only later.
                 epolled._told(events)
-        await self._clear(filled)
+        await self._clear(buffer, count)
+        self._settled()
 
-    async def _clear(self, part: Pointer[EpollEventList]) -> None:
+    async def _clear(self, buffer: Pointer[EpollEventList], count: int) -> None:
         # A subsidiary's epoll_wait does not block and therefore cannot be abandoned.
         if self.wait_readable is None:
-            await self.ram.transport.write(part, bytes(part.size()))
+            await self.ram.transport.write(buffer, bytes(count * self._layout.size))
 
     def _settled(self) -> None:
         self._unsettled = False
@@ -339,16 +335,6 @@ class Epoller:
         return epolled
 
 
-class _Wait:
-    """Somebody who sleeps until one of `flags` is told."""
-
-    __slots__ = ("flags", "resume")
-
-    def __init__(self, flags: int, resume: Resume) -> None:
-        self.flags = flags
-        self.resume = resume
-
-
 class EpolledFileDescriptor:
     """One registration: what is believed about the file, and who waits for it.
 
@@ -365,7 +351,8 @@ class EpolledFileDescriptor:
         self.fd = fd
         self.number = number
         self.status = FDStatus()
-        self._waits: dict[_Wait, None] = {}
+        # Who sleeps, and for which flags.
+        self._waits: dict[Waiter[None], int] = {}
         self._removed = False
 
     async def modify(self, events: EPOLL) -> None:
@@ -418,21 +405,15 @@ class EpolledFileDescriptor:
         if self.status.ready(flags):
             return
         self._check_not_removed()
-        waiter = self.epoller.epoll_waiter
-        waiter._begin_wait()
-        waits = self._waits
-        wait: _Wait | None = None
-
-        def start(resume: Resume) -> None:
-            nonlocal wait
-            wait = _Wait(flags, resume)
-            waits[wait] = None
-
+        self.epoller.epoll_waiter._begin_wait()
+        waiter: Waiter[None] = Waiter()
+        self._waits[waiter] = flags
         try:
-            await wait_cancellable(start)
+            await waiter.wait(cancellable=True)
         except BaseException:
-            if wait is None or waits.pop(wait, False) is None:
-                waiter._end_wait()
+            # Cancelled; or told of a failure, and then it has been removed.
+            if self._waits.pop(waiter, None) is not None:
+                self.epoller.epoll_waiter._end_wait()
             raise
 
     def get_current_events(self, flags: int) -> dict[EPOLL, int]:
@@ -450,17 +431,17 @@ class EpolledFileDescriptor:
             self._wake(events)
 
     def _wake(self, events: int) -> None:
-        for wait in [wait for wait in self._waits if wait.flags & events]:
-            del self._waits[wait]
+        for waiter in [waiter for waiter, flags in self._waits.items() if flags & events]:
+            del self._waits[waiter]
             self.epoller.epoll_waiter._end_wait()
-            wait.resume(outcome.Value(None))
+            waiter.send(None)
 
     def _wake_all(self, failure: Exception) -> None:
         waits = list(self._waits)
         self._waits.clear()
-        for wait in waits:
+        for waiter in waits:
             self.epoller.epoll_waiter._end_wait()
-            wait.resume(outcome.Error(_another(failure)))
+            waiter.throw(_another(failure))
 
     def _check_not_removed(self) -> None:
         if self._removed:
