@@ -45,12 +45,19 @@ static void after_fork_in_child(void)
 
 /* ---- Arguments ------------------------------------------------------------------------ */
 
+/* The one object that 0 is: most arguments are. */
+static PyObject *zero;
+
 static int as_word(PyObject *obj, int64_t *ret)
 {
 	int overflow;
 	long long value;
 	PyObject *number = NULL;
 
+	if (obj == zero) {
+		*ret = 0;
+		return 0;
+	}
 	if (!PyLong_Check(obj)) {
 		if (PyFloat_Check(obj) || PyUnicode_Check(obj) || PyBytes_Check(obj) || PyByteArray_Check(obj)) {
 			PyErr_Format(PyExc_TypeError, "an argument of a system call is an integer or "
@@ -1260,7 +1267,8 @@ PyMODINIT_FUNC PyInit__fast(void)
 	read_clocks(&calibration_cycles, &calibration_ns);
 	pthread_atfork(NULL, NULL, after_fork_in_child);
 	module = PyModule_Create(&module_def);
-	if (!module)
+	zero = PyLong_FromLong(0);
+	if (!module || !zero)
 		return NULL;
 	hub_type = (PyTypeObject *)PyType_FromSpec(&hub_spec);
 	ring_type = (PyTypeObject *)PyType_FromSpec(&ring_spec);

@@ -12,6 +12,7 @@ import pytest
 
 from rsyscall import far
 from rsyscall.far import AddressSpaceMismatchError
+from rsyscall.handle.allocation import MemoryGateway
 from rsyscall.handle.pointer import (
     LinearPointer,
     LinearReadError,
@@ -353,7 +354,7 @@ async def test_invalid_pointers_cannot_be_borrowed(local: Local) -> None:
         raise AssertionError("borrowed")
 
 
-class FreeingGateway:
+class FreeingGateway(MemoryGateway):
     """Frees the pointer while its bytes are on the way, as another coroutine could."""
 
     def __init__(self, local: Local) -> None:

@@ -173,10 +173,8 @@ class RingConnection(SyscallInterface):
     async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
         """Make several calls in one go; see `SyscallInterface.syscalls`."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        todo: list[tuple[SupportsInt, ...]] = [tuple(call) for call in calls]
+        todo: list[Any] = calls if isinstance(calls, list) else list(calls)
         results: list[int] = []
-        numbers = {call[0] for call in todo}
-        leaving, closing = bool(numbers & _LEAVING), bool(numbers & _CLOSING)
         while len(results) < len(todo):
             answer = self._call_many(todo, len(results), linked)
             if isinstance(answer, list):
@@ -184,6 +182,8 @@ class RingConnection(SyscallInterface):
             elif answer == _PENDING:
                 count = self.ring.outstanding
                 collector = _Collector(results, count)
+                numbers = {call[0] for call in todo[len(results) : len(results) + count]}
+                leaving, closing = bool(numbers & _LEAVING), bool(numbers & _CLOSING)
                 self._sleep(collector, count, leaving, closing)
                 await collector.waiter.wait(cancellable=False)
             elif answer == _FULL:

@@ -6,7 +6,7 @@ These are interfaces only; implementations are in `rsyscall.memory`, which re-ex
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -102,9 +102,17 @@ class MemoryGateway(abc.ABC):
     An implementation takes the address with `pointer.borrow(task)` or `pointer.near`, which raise if the
     pointer is not usable. Transfers of zero bytes do nothing. Once a transfer has been sent it is waited for
     even when the caller is cancelled.
+
+    Attributes:
+        read_now, write_now: the same for a gateway that never waits, as plain functions; None for others.
+            Pointers use them when they are there: most transfers are so short that a coroutine would take
+            most of the time.
     """
 
     __slots__ = ()
+
+    read_now: Callable[[Pointer[Any]], bytes] | None = None
+    write_now: Callable[[Pointer[Any], bytes], None] | None = None
 
     @abc.abstractmethod
     async def read(self, src: Pointer[Any]) -> bytes:

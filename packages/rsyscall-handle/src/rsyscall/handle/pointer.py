@@ -196,9 +196,11 @@ class Pointer(Generic[T]):
                 self.allocation.free()
 
     def __del__(self) -> None:
-        # not there if the constructor was called with wrong arguments
-        if getattr(self, "valid", False):
-            self.free()
+        try:
+            if self.valid:
+                self.free()
+        except AttributeError:
+            pass  # the constructor was called with wrong arguments
 
     def _free_waiting(self) -> None:
         waiting, self._waiting = self._waiting, None
@@ -244,17 +246,25 @@ class Pointer(Generic[T]):
 
         If cancelled, the contents are undefined and the pointer stays valid.
         """
+        transport = self.transport
+        if transport.write_now is not None:
+            # Nothing else runs meanwhile, so nothing needs to be pinned; the transport checks all there is.
+            transport.write_now(self, self.serializer.to_bytes(value))
+            return self._wrote(value)
         self._validate()
         data = self._to_bytes(value)
         with _Pin(self):
-            await self.transport.write(self, data)
+            await transport.write(self, data)
         return self._wrote(value)
 
     async def read(self) -> T:
         """Return the value in the memory, all `size()` bytes of it. Does not consume the pointer."""
+        transport = self.transport
+        if transport.read_now is not None:
+            return self.serializer.from_bytes(transport.read_now(self))
         self._validate()
         with _Pin(self):
-            data = await self.transport.read(self)
+            data = await transport.read(self)
         return self.serializer.from_bytes(data)
 
     # Taking apart and putting together
@@ -265,17 +275,24 @@ class Pointer(Generic[T]):
         Raises:
             ValueError: `size` is negative or more than there is; the pointer stays valid.
         """
-        self._validate()
-        if not 0 <= size <= self.size():
-            raise ValueError(f"can't split {size} bytes off the {self.size()} bytes of {self!r}")
-        left, right = self.allocation.split(size)
-        pinned_by = self._consume()
+        left, right, pinned_by = self._split(size)
         return self._make(left, pinned_by), self._make(right, pinned_by)
+
+    def _split(self, size: int) -> tuple[AllocationInterface, AllocationInterface, tuple[Pointer[Any], ...]]:
+        """Consume this pointer; return the two parts of the allocation, and what pins them."""
+        self._validate()
+        allocation = self.allocation
+        if not 0 <= size <= allocation.size():
+            raise ValueError(f"can't split {size} bytes off the {self.size()} bytes of {self!r}")
+        left, right = allocation.split(size)
+        return left, right, self._consume()
 
     def readable_split(self, size: int) -> tuple[ReadablePointer[T], Pointer[T]]:
         """Split, where the kernel has filled the first `size` bytes. Consumes this pointer."""
-        left, right = self.split(size)
-        return left._readable(), right
+        left, right, pinned_by = self._split(size)
+        filled = ReadablePointer(self.mapping, self.transport, self.serializer, left, self.typ)
+        filled._pinned_by = pinned_by
+        return filled, self._make(right, pinned_by)
 
     def merge(self, ptr: Pointer[T]) -> Pointer[T]:
         """Join with `ptr`, which must begin where this pointer ends, in the same piece of memory. Consumes
@@ -288,12 +305,13 @@ class Pointer(Generic[T]):
         ptr._validate()
         if self is ptr:
             raise PointerMergeError(f"can't merge {self!r} with itself")
-        ours, theirs = self.mapping, ptr.mapping
-        if ours is not theirs and (ours.file is not theirs.file or ours.near != theirs.near):
+        mapping, other = self.mapping, ptr.mapping
+        if mapping is not other and (mapping.file is not other.file or mapping.near != other.near):
             raise PointerMergeError(f"{self!r} and {ptr!r} are not in the same mapping")
-        if int(self.near) + self.size() != int(ptr.near):
+        ours, theirs = self.allocation, ptr.allocation
+        if ours.offset() + ours.size() != theirs.offset():
             raise PointerMergeError(f"{ptr!r} does not begin where {self!r} ends")
-        allocation = self.allocation.merge(ptr.allocation)
+        allocation = ours.merge(theirs)
         pinned_by = self._consume()
         also = ptr._consume()
         if also:
@@ -372,9 +390,11 @@ class Pointer(Generic[T]):
 
     def _wrote(self, value: T) -> WrittenPointer[T]:
         """Claim that the memory holds `value`. Consumes this pointer."""
-        pinned_by = self._consume()
+        pinned_by = self._consume() if self._pins or self._pinned_by or not self.valid else ()
+        self.valid = False
         new = WrittenPointer(self.mapping, self.transport, value, self.serializer, self.allocation, self.typ)
-        new._pinned_by = pinned_by
+        if pinned_by:
+            new._pinned_by = pinned_by
         return new
 
     def _reinterpret(self, serializer: Serializer[U], typ: type[U]) -> Pointer[U]:
@@ -522,8 +542,18 @@ class WrittenPointer(Pointer[T_co]):  # type: ignore[type-var]  # see below
         allocation: AllocationInterface,
         typ: type[T_co],
     ) -> None:
+        # What Pointer.__init__ does, without the time of another call: most pointers are of this kind.
         self.value = value
-        super().__init__(mapping, transport, serializer, allocation, typ)
+        self.mapping = mapping
+        self.transport = transport
+        self.serializer = serializer
+        self.allocation = allocation
+        self.typ = typ
+        self._address = None
+        self._pins = 0
+        self._pinned_by = ()
+        self._waiting = None
+        self.valid = True
 
     def _with_mapping(self, mapping: MemoryMapping) -> WrittenPointer[T_co]:
         self._check_same_file(mapping)

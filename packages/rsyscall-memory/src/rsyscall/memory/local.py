@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsyscall.far import AddressSpaceMismatchError
 from rsyscall.handle.allocation import MemoryTransport, UseAfterFreeError
+from rsyscall.memory.allocator import Allocation
 from rsyscall.native import _fast
 
 if TYPE_CHECKING:
@@ -50,8 +51,7 @@ class LocalMemoryTransport(MemoryTransport):
             UseAfterFreeError: `src` was freed or consumed.
             AddressSpaceMismatchError: `src` points into another address space.
         """
-        size = src.allocation.size()
-        return _read_memory(self._locate(src, size), size)
+        return self.read_now(src)
 
     async def write(self, dest: Pointer[Any], data: bytes) -> None:
         """Copy `data` to the start of what `dest` points to.
@@ -61,6 +61,36 @@ class LocalMemoryTransport(MemoryTransport):
             UseAfterFreeError: `dest` was freed or consumed.
             AddressSpaceMismatchError: `dest` points into another address space.
         """
+        self.write_now(dest, data)
+
+    # The two below repeat what _locate checks, for the allocations that nearly all pointers have.
+
+    def read_now(self, src: Pointer[Any]) -> bytes:
+        """As `read`."""
+        allocation = src.allocation
+        if type(allocation) is Allocation and allocation.valid and src.valid:
+            mapping = src.mapping
+            if mapping.task.address_space is self._address_space:
+                start = allocation.start
+                end = allocation.end
+                pages = mapping.near
+                if 0 <= start <= end <= pages.length:
+                    return _read_memory(pages.address + start, end - start)
+        size = allocation.size()
+        return _read_memory(self._locate(src, size), size)
+
+    def write_now(self, dest: Pointer[Any], data: bytes) -> None:
+        """As `write`."""
+        allocation = dest.allocation
+        if type(allocation) is Allocation and allocation.valid and dest.valid:
+            mapping = dest.mapping
+            if mapping.task.address_space is self._address_space:
+                start = allocation.start
+                end = allocation.end
+                pages = mapping.near
+                if 0 <= start <= end <= pages.length and len(data) <= end - start:
+                    _write_memory(pages.address + start, data)
+                    return
         _write_memory(self._locate(dest, len(data)), data)
 
     def _locate(self, pointer: Pointer[Any], length: int) -> int:
