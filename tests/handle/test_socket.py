@@ -272,6 +272,8 @@ async def test_a_sockbuf_takes_one_answer(local: Local) -> None:
         await listener.getsockname(sockbuf)
     assert await guard.read() == b"untouchd"
     again = await sockbuf.write(Sockbuf(small))
+    with pytest.raises(OSError):
+        await listener.getpeername(again)
     await listener.getsockname(again)
     assert await guard.read() == b"untouchd"
 
@@ -310,6 +312,12 @@ def test_families_without_a_class_stay_as_they_are() -> None:
     ):
         assert addr.parse() is addr
     assert SockaddrStorage.from_bytes(b"\xff\x7fz").family == 0x7FFF
+
+
+@pytest.mark.parametrize("family", list(AF))
+def test_every_family_can_be_parsed_somehow(family: AF) -> None:
+    addr = SockaddrStorage(family, bytes(126)).parse()
+    assert addr.family == family
 
 
 @pytest.mark.parametrize("data", [b"", b"\x01"])

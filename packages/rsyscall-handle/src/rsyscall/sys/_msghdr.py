@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsyscall.handle.pointer import LinearPointer
-from rsyscall.near.types import FileDescriptor as NearFileDescriptor
-from rsyscall.struct import FixedSerializer, Serializable, Serializer, Struct
+from rsyscall.struct import FixedSerializer, Serializable, Serializer
 from rsyscall.sys._sockaddr import Sockaddr, _address_length
 from rsyscall.sys._socket_constants import SCM, SOL, MsghdrFlags
+from rsyscall.sys._socket_structs import _UCRED, _take_over
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -48,7 +48,6 @@ __all__ = [
     "RecvMsghdrOut",
     "RecvMsghdrOutSerializer",
     "SendMsghdr",
-    "Ucred",
 ]
 
 T = TypeVar("T")
@@ -58,7 +57,6 @@ T_cmsglist = TypeVar("T_cmsglist", bound="CmsgList")
 _CMSGHDR = struct.Struct("=Qii")
 _MSGHDR = struct.Struct("=QI4xQQQQi4x")
 _INT = struct.Struct("=i")
-_UCRED = struct.Struct("=iII")
 _WORD = 8
 
 
@@ -167,24 +165,6 @@ class CmsgSerializer(Serializer[T_cmsg]):
         raise ValueError("no control message", len(data))
 
 
-def _take_over(task: FileDescriptorTask[Any], numbers: list[int]) -> list[Any]:
-    """Handles for fds that the kernel has just opened in the table of `task`.
-
-    If one of them cannot be made, the others still are, so that they get closed when dropped instead of being
-    forgotten.
-    """
-    handles = []
-    failure: Exception | None = None
-    for number in numbers:
-        try:
-            handles.append(task.make_fd_handle(NearFileDescriptor(number)))
-        except Exception as exn:
-            failure = failure or exn
-    if failure is not None:
-        raise failure
-    return handles
-
-
 class CmsgSCMRights(Cmsg, list["FileDescriptor"]):
     """`SCM_RIGHTS`: a list of file descriptors. What arrives are new fds for the same open files.
 
@@ -215,35 +195,6 @@ class CmsgSCMRights(Cmsg, list["FileDescriptor"]):
     def type(cls) -> int:
         """`SCM.RIGHTS`."""
         return SCM.RIGHTS
-
-
-@dataclass(frozen=True)
-class Ucred(Struct):
-    """`struct ucred`: who somebody is, as the kernel vouches for; what `SO.PEERCRED` reads.
-
-    The numbers are those of the reader's namespaces: pid 0 and the overflow ids (65534) stand for what has no
-    number there.
-
-    manpage: unix(7)
-    """
-
-    pid: int
-    uid: int
-    gid: int
-
-    def to_bytes(self) -> bytes:
-        """The 12 bytes of the structure."""
-        return _UCRED.pack(self.pid, self.uid, self.gid)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Ucred:
-        """Parse what the kernel wrote; raises `struct.error` when `data` is shorter than 12 bytes."""
-        return cls(*_UCRED.unpack_from(data))
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """12 bytes."""
-        return _UCRED.size
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,13 @@ def _register_sockaddr(sockaddr: type[Sockaddr]) -> None:
 
 
 def _class_of_family(family: AF) -> type[Sockaddr] | None:
-    if family not in family_to_class and family in _FAMILY_MODULES:
-        importlib.import_module(_FAMILY_MODULES[family])
+    module = _FAMILY_MODULES.get(family)
+    if module is not None and family not in family_to_class:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as exn:
+            if exn.name != module:
+                raise
     return family_to_class.get(family)
 
 

@@ -12,15 +12,11 @@ A message with control data is received like this:
 
 from __future__ import annotations
 
-import struct
 from contextlib import ExitStack
-from dataclasses import dataclass
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask
-from rsyscall.near import SYS
-from rsyscall.near import types as near
-from rsyscall.struct import FixedSize, Serializer, Struct
 from rsyscall.sys._buffers import require_size
 from rsyscall.sys._msghdr import (
     CMSG_ALIGN,
@@ -38,8 +34,6 @@ from rsyscall.sys._msghdr import (
     RecvMsghdrOut,
     RecvMsghdrOutSerializer,
     SendMsghdr,
-    Ucred,
-    _take_over,
 )
 from rsyscall.sys._sockaddr import (
     Sockaddr,
@@ -65,12 +59,29 @@ from rsyscall.sys._socket_constants import (
     RecvmsgFlags,
     SendmsgFlags,
 )
+from rsyscall.sys._socket_near import (
+    _accept,
+    _bind,
+    _connect,
+    _getpeername,
+    _getsockname,
+    _getsockopt,
+    _listen,
+    _recv,
+    _recvmsg,
+    _send,
+    _sendmsg,
+    _setsockopt,
+    _shutdown,
+    _socket,
+    _socketpair,
+)
+from rsyscall.sys._socket_structs import Linger, Socketpair, SocketpairSerializer, Ucred
 from rsyscall.sys.uio import IovecList
 
 if TYPE_CHECKING:
-    from rsyscall.handle import FileDescriptor
     from rsyscall.handle.pointer import LinearPointer, Pointer, ReadablePointer, WrittenPointer
-    from rsyscall.near.sysif import SyscallInterface
+    from rsyscall.near import types as near
 
 __all__ = [
     "AF",
@@ -115,10 +126,7 @@ __all__ = [
 T = TypeVar("T")
 T_fd = TypeVar("T_fd", bound="SocketFileDescriptor")
 T_task_fd = TypeVar("T_task_fd", bound=BaseFileDescriptor)
-T_socketpair = TypeVar("T_socketpair", bound="Socketpair")
 
-_FD_PAIR = struct.Struct("=ii")
-_LINGER = struct.Struct("=ii")
 _SOCKLEN_SIZE = 4
 # Or-ing numbers is several times faster than or-ing flags.
 _SOCK_CLOEXEC = SOCK.CLOEXEC.value
@@ -127,79 +135,44 @@ _IOVEC_SIZE = 16
 _MSGHDR_SIZE = 56
 
 
-@dataclass
-class Socketpair(FixedSize):
-    """The two ends of a pair of connected sockets; in memory, the two numbers.
+class _Answer:
+    """Borrow of a `Sockbuf` and its buffer for a call that answers it; gives the two addresses.
 
-    manpage: socketpair(2)
+    Once the kernel has overwritten the length, the memory may say more than there is room for, so there is at
+    most one answer: entering raises ValueError after that, and while another call is going on.
     """
 
-    first: FileDescriptor
-    second: FileDescriptor
+    __slots__ = ("_buf", "_length", "_sockbuf")
 
-    @classmethod
-    def sizeof(cls) -> int:
-        """8 bytes."""
-        return _FD_PAIR.size
+    def __init__(self, sockbuf: WrittenPointer[Sockbuf[Any]], task: FileDescriptorTask[Any]) -> None:
+        require_size(sockbuf, _SOCKLEN_SIZE)
+        self._sockbuf = sockbuf.value
+        self._length = sockbuf.borrow(task)
+        self._buf = sockbuf.value.buf.borrow(task)
 
-    @classmethod
-    def get_serializer(cls: type[T_socketpair], task: FileDescriptorTask[Any]) -> Serializer[T_socketpair]:
-        """The serializer that makes handles of `task`."""
-        return SocketpairSerializer(cls, task)
+    def __enter__(self) -> tuple[near.Address, near.Address]:
+        if self._sockbuf._answered:
+            raise ValueError("this Sockbuf is for the answer to another call; write a new one", self._sockbuf)
+        length_near = self._length.__enter__()
+        try:
+            buf_near = self._buf.__enter__()
+        except BaseException:
+            self._length.__exit__(None, None, None)
+            raise
+        self._sockbuf._answered = True
+        return buf_near, length_near
 
-
-@dataclass
-class SocketpairSerializer(Serializer[T_socketpair]):
-    """Parses the result of `socketpair`, making handles, so it must be done once."""
-
-    cls: type[T_socketpair]
-    task: FileDescriptorTask[Any]
-
-    def to_bytes(self, val: T_socketpair) -> bytes:
-        """The two numbers."""
-        return _FD_PAIR.pack(int(val.first), int(val.second))
-
-    def from_bytes(self, data: bytes) -> T_socketpair:
-        """Take ownership of the two numbers."""
-        first, second = _take_over(self.task, list(_FD_PAIR.unpack_from(data)))
-        return self.cls(first, second)
-
-
-@dataclass(frozen=True)
-class Linger(Struct):
-    """`struct linger`: the value of `SO.LINGER`.
-
-    Args:
-        onoff: whether closing the socket waits for unsent data.
-        linger: for how many seconds.
-
-    manpage: socket(7)
-    """
-
-    onoff: bool
-    linger: int
-
-    def to_bytes(self) -> bytes:
-        """The 8 bytes of the structure."""
-        return _LINGER.pack(self.onoff, self.linger)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Linger:
-        """Parse what the kernel wrote; raises `struct.error` when `data` is shorter than 8 bytes."""
-        onoff, linger = _LINGER.unpack_from(data)
-        return cls(bool(onoff), linger)
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """8 bytes."""
-        return _LINGER.size
-
-
-def _check_sockbuf(sockbuf: WrittenPointer[Sockbuf[Any]]) -> None:
-    """Raise unless the length in memory is that of the buffer."""
-    require_size(sockbuf, _SOCKLEN_SIZE)
-    if sockbuf.value._answered:
-        raise ValueError("this Sockbuf holds the answer to an earlier call; write a new one", sockbuf)
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._buf.__exit__(exc_type, exc, traceback)
+        self._length.__exit__(exc_type, exc, traceback)
+        if exc is not None:
+            # The kernel has refused the call and written nothing, or no call was made.
+            self._sockbuf._answered = False
 
 
 def _check_msghdr(msg: WrittenPointer[Any]) -> None:
@@ -307,14 +280,12 @@ class SocketFileDescriptor(BaseFileDescriptor):
                 exn.filename = self
                 raise
             return task.make_fd_handle(fd)
-        _check_sockbuf(addr)
-        with addr.borrow(task) as addrlen_near, addr.value.buf.borrow(task) as addr_near:
+        with _Answer(addr, task) as (addr_near, addrlen_near):
             try:
                 fd = await _accept(task.sysif, self.near, addr_near, addrlen_near, int(flags) | _SOCK_CLOEXEC)
             except OSError as exn:
                 exn.filename = self
                 raise
-        addr.value._answered = True
         return task.make_fd_handle(fd), addr
 
     async def shutdown(self, how: SHUT) -> None:
@@ -352,14 +323,12 @@ class SocketFileDescriptor(BaseFileDescriptor):
         manpage: getsockopt(2)
         """
         self._validate()
-        _check_sockbuf(optval)
-        with optval.borrow(self.task) as optlen_near, optval.value.buf.borrow(self.task) as optval_near:
+        with _Answer(optval, self.task) as (optval_near, optlen_near):
             try:
                 await _getsockopt(self.task.sysif, self.near, level, optname, optval_near, optlen_near)
             except OSError as exn:
                 exn.filename = (self, level, optname)
                 raise
-        optval.value._answered = True
         return optval
 
     async def setsockopt(self, level: int, optname: int, optval: Pointer[Any]) -> None:
@@ -399,14 +368,12 @@ class SocketFileDescriptor(BaseFileDescriptor):
         manpage: getsockname(2)
         """
         self._validate()
-        _check_sockbuf(addr)
-        with addr.borrow(self.task) as addrlen_near, addr.value.buf.borrow(self.task) as addr_near:
+        with _Answer(addr, self.task) as (addr_near, addrlen_near):
             try:
                 await _getsockname(self.task.sysif, self.near, addr_near, addrlen_near)
             except OSError as exn:
                 exn.filename = self
                 raise
-        addr.value._answered = True
         return addr
 
     async def getpeername(self, addr: WrittenPointer[Sockbuf[T_sockaddr]]) -> Pointer[Sockbuf[T_sockaddr]]:
@@ -424,14 +391,12 @@ class SocketFileDescriptor(BaseFileDescriptor):
         manpage: getpeername(2)
         """
         self._validate()
-        _check_sockbuf(addr)
-        with addr.borrow(self.task) as addrlen_near, addr.value.buf.borrow(self.task) as addr_near:
+        with _Answer(addr, self.task) as (addr_near, addrlen_near):
             try:
                 await _getpeername(self.task.sysif, self.near, addr_near, addrlen_near)
             except OSError as exn:
                 exn.filename = self
                 raise
-        addr.value._answered = True
         return addr
 
     async def sendmsg(
@@ -583,19 +548,13 @@ class SocketFileDescriptor(BaseFileDescriptor):
         manpage: recvfrom(2)
         """
         self._validate()
-        _check_sockbuf(addr)
         size = buf.size()
-        with (
-            buf.borrow(self.task) as buf_near,
-            addr.borrow(self.task) as addrlen_near,
-            addr.value.buf.borrow(self.task) as addr_near,
-        ):
+        with buf.borrow(self.task) as buf_near, _Answer(addr, self.task) as (addr_near, addrlen_near):
             try:
                 ret = await _recv(self.task.sysif, self.near, buf_near, size, flags, addr_near, addrlen_near)
             except OSError as exn:
                 exn.filename = self
                 raise
-        addr.value._answered = True
         valid, rest = buf.readable_split(min(ret, size))
         return valid, rest, addr
 
@@ -675,7 +634,7 @@ class SocketTask(FileDescriptorTask[T_task_fd]):
 
         manpage: socketpair(2)
         """
-        require_size(sv, _FD_PAIR.size)
+        require_size(sv, Socketpair.sizeof())
         with sv.borrow(self) as sv_near:
             try:
                 await _socketpair(self.sysif, domain, type | SOCK.CLOEXEC, protocol, sv_near)
@@ -685,124 +644,3 @@ class SocketTask(FileDescriptorTask[T_task_fd]):
         # The handles belong to the task that made the call, whichever task the memory was allocated for.
         cls = sv.serializer.cls if isinstance(sv.serializer, SocketpairSerializer) else Socketpair
         return sv._reinterpret(SocketpairSerializer(cls, self), cls)._linearize()
-
-
-async def _socket(sysif: SyscallInterface, domain: AF, type: SOCK, protocol: int) -> near.FileDescriptor:
-    """The raw call; the caller owns the number that comes back."""
-    return near.FileDescriptor(await sysif.syscall(SYS.socket, domain, type, protocol))
-
-
-async def _socketpair(
-    sysif: SyscallInterface, domain: AF, type: SOCK, protocol: int, sv: near.Address
-) -> None:
-    """The raw call; the caller owns the numbers that are written to `sv`."""
-    await sysif.syscall(SYS.socketpair, domain, type, protocol, sv)
-
-
-async def _bind(
-    sysif: SyscallInterface, sockfd: near.FileDescriptor, addr: near.Address, addrlen: int
-) -> None:
-    """The raw call."""
-    await sysif.syscall(SYS.bind, sockfd, addr, addrlen)
-
-
-async def _connect(
-    sysif: SyscallInterface, sockfd: near.FileDescriptor, addr: near.Address, addrlen: int
-) -> None:
-    """The raw call."""
-    await sysif.syscall(SYS.connect, sockfd, addr, addrlen)
-
-
-async def _listen(sysif: SyscallInterface, sockfd: near.FileDescriptor, backlog: int) -> None:
-    """The raw call."""
-    await sysif.syscall(SYS.listen, sockfd, backlog)
-
-
-async def _accept(
-    sysif: SyscallInterface,
-    sockfd: near.FileDescriptor,
-    addr: near.Address | None,
-    addrlen: near.Address | None,
-    flags: int,
-) -> near.FileDescriptor:
-    """The raw call; the caller owns the number that comes back."""
-    return near.FileDescriptor(await sysif.syscall(SYS.accept4, sockfd, addr or 0, addrlen or 0, flags))
-
-
-async def _shutdown(sysif: SyscallInterface, sockfd: near.FileDescriptor, how: SHUT) -> None:
-    """The raw call."""
-    await sysif.syscall(SYS.shutdown, sockfd, how)
-
-
-async def _getsockname(
-    sysif: SyscallInterface, sockfd: near.FileDescriptor, addr: near.Address, addrlen: near.Address
-) -> None:
-    """The raw call."""
-    await sysif.syscall(SYS.getsockname, sockfd, addr, addrlen)
-
-
-async def _getpeername(
-    sysif: SyscallInterface, sockfd: near.FileDescriptor, addr: near.Address, addrlen: near.Address
-) -> None:
-    """The raw call."""
-    await sysif.syscall(SYS.getpeername, sockfd, addr, addrlen)
-
-
-async def _getsockopt(
-    sysif: SyscallInterface,
-    sockfd: near.FileDescriptor,
-    level: int,
-    optname: int,
-    optval: near.Address,
-    optlen: near.Address,
-) -> None:
-    """The raw call."""
-    await sysif.syscall(SYS.getsockopt, sockfd, level, optname, optval, optlen)
-
-
-async def _setsockopt(
-    sysif: SyscallInterface,
-    sockfd: near.FileDescriptor,
-    level: int,
-    optname: int,
-    optval: near.Address,
-    optlen: int,
-) -> None:
-    """The raw call."""
-    await sysif.syscall(SYS.setsockopt, sockfd, level, optname, optval, optlen)
-
-
-async def _recv(
-    sysif: SyscallInterface,
-    fd: near.FileDescriptor,
-    buf: near.Address,
-    count: int,
-    flags: int,
-    addr: near.Address | None = None,
-    addrlen: near.Address | None = None,
-) -> int:
-    """The raw call, recvfrom."""
-    return await sysif.syscall(SYS.recvfrom, fd, buf, count, flags, addr or 0, addrlen or 0)
-
-
-async def _send(
-    sysif: SyscallInterface,
-    fd: near.FileDescriptor,
-    buf: near.Address,
-    count: int,
-    flags: int,
-    addr: near.Address | None = None,
-    addrlen: int = 0,
-) -> int:
-    """The raw call, sendto."""
-    return await sysif.syscall(SYS.sendto, fd, buf, count, flags, addr or 0, addrlen)
-
-
-async def _recvmsg(sysif: SyscallInterface, fd: near.FileDescriptor, msg: near.Address, flags: int) -> int:
-    """The raw call."""
-    return await sysif.syscall(SYS.recvmsg, fd, msg, flags)
-
-
-async def _sendmsg(sysif: SyscallInterface, fd: near.FileDescriptor, msg: near.Address, flags: int) -> int:
-    """The raw call."""
-    return await sysif.syscall(SYS.sendmsg, fd, msg, flags)

@@ -7,10 +7,10 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rsyscall.fcntl import O
 from rsyscall.sys.socket import AF, Sockaddr, _register_sockaddr
 
 if TYPE_CHECKING:
-    from rsyscall.fcntl import O
     from rsyscall.handle import FileDescriptor
     from rsyscall.handle.pointer import WrittenPointer
 
@@ -124,8 +124,6 @@ class SockaddrUn(Sockaddr):
             directory, name = os.path.split(os.fspath(path))
         # Checked with the shortest of all numbers first, so as not to open anything in vain.
         _proc_fd_path(0, name)
-        from rsyscall.fcntl import O
-
         fd = await thr.task.open(await thr.ptr(directory), O.PATH | O.DIRECTORY | O.CLOEXEC)
         try:
             return SockaddrUnProcFd(fd, name)
