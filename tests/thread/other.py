@@ -58,7 +58,7 @@ class OtherSyscall(SyscallInterface):
             args, done = item
             done(_fast.syscall(*args))
 
-    async def syscall(self, number: SYS, *args: t.Any) -> int:  # type: ignore[override]  # passes on what it gets
+    async def syscall(self, number: SYS, *args: t.Any) -> int:
         await trio.lowlevel.checkpoint_if_cancelled()
         if self.closed:
             raise SyscallSendError("closed")
@@ -98,8 +98,9 @@ class Other:
 
     def __init__(self, share_files: bool = True, parent: Other | None = None) -> None:
         self.sysif = OtherSyscall(share_files)
+        self.share_files = share_files
         pid = near.Process(os.getpid())
-        table = (bare.task if parent is None else parent.task).fd_table
+        table: FDTable = bare.task.fd_table if parent is None else parent.task.fd_table
         if not share_files:
             table = FDTable(pid.id, parent=table)
         self.task = Task(pid, table, bare.task.address_space, far.PidNamespace(pid.id))
@@ -108,7 +109,6 @@ class Other:
         self.ram = RAM(self.task, bare.ram.transport, allocator.inherit(self.task))
         if share_files:
             self.sysif.activity_fd = self.task.make_fd_handle(near.FileDescriptor(self.sysif.activity))
-        self.share_files = share_files
 
     async def make_root(self) -> Epoller:
         return await Epoller.make_root(self.ram, self.task)

@@ -22,6 +22,7 @@ from rsyscall.near.sysif import SyscallError
 from rsyscall.network.connection import Connection, FDPassConnection, ListeningConnection
 from rsyscall.sys.socket import AF, SOCK
 from rsyscall.sys.un import SockaddrUn
+from rsyscall.unistd import Pipe
 
 from . import bare
 from .other import Other, other
@@ -158,7 +159,7 @@ async def test_a_blocked_process_gets_its_own_and_delays_nobody() -> None:
         async with other(share_files=False) as blocked, other(share_files=False) as free:
             to_blocked = connection.inherit(blocked.task, blocked.ram)
             to_free = connection.inherit(free.task, free.ram)
-            pipe = await (await blocked.task.pipe(await blocked.ram.malloc(bare.Pipe))).read()
+            pipe = await (await blocked.task.pipe(await blocked.ram.malloc(Pipe))).read()
             opened = []
 
             async def open_blocked() -> None:

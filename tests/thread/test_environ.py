@@ -133,7 +133,7 @@ async def test_another_mount_namespace_has_a_cache_of_its_own(tmp_path: Path) ->
     await sibling.which("foo")
 
 
-async def strings_of(arglist: bare.t.Any) -> list[str]:
+async def strings_of(arglist: t.Any) -> list[t.Any]:
     assert isinstance(arglist.value, ArgList)
     return [await string.read() for string in arglist.value]
 

@@ -136,7 +136,7 @@ class DelayedResults(LocalSyscall):
         self.made = trio.Event()
         self.go_on = trio.Event()
 
-    async def syscall(self, number: SYS, *args: t.Any) -> int:  # type: ignore[override]  # passes on what it gets
+    async def syscall(self, number: SYS, *args: t.Any) -> int:
         try:
             return await super().syscall(number, *args)
         finally:

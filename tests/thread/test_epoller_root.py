@@ -11,9 +11,12 @@ import trio.testing
 
 from rsyscall import epoller as epoller_module
 from rsyscall.epoller import AsyncFileDescriptor, Epoller, RemovedFromEpollError
+from rsyscall.fcntl import O
+from rsyscall.handle import FileDescriptor
 from rsyscall.near import SYS, SyscallError, SyscallHangup, SyscallSendError
 from rsyscall.near import types as near
 from rsyscall.sys.epoll import EPOLL
+from rsyscall.unistd import Pipe
 
 from . import bare
 from .other import Other, other
@@ -260,6 +263,6 @@ async def test_inherited_epoller() -> None:
                 await writer.write_all_bytes(b"data")
 
 
-async def process_pipe(process: Other) -> tuple[bare.FileDescriptor, bare.FileDescriptor]:
-    pipe = await (await process.task.pipe(await process.ram.malloc(bare.Pipe), bare.O.NONBLOCK)).read()
+async def process_pipe(process: Other) -> tuple[FileDescriptor, FileDescriptor]:
+    pipe = await (await process.task.pipe(await process.ram.malloc(Pipe), O.NONBLOCK)).read()
     return pipe.read, pipe.write

@@ -13,6 +13,7 @@ import pytest
 import trio
 
 from rsyscall.environ import Environment
+from rsyscall.memory.ram import RAM
 from rsyscall.path import Path
 from rsyscall.stdlib import TemporaryDirectory, mkdtemp, random_string, update_symlink
 
@@ -115,7 +116,7 @@ def test_permissions_are_no_obstacle() -> None:
             task = bare.make_local_task()
             task.fd_table, task.address_space = bare.task.fd_table, bare.task.address_space
             thr = thread(LocalPath(tmp))
-            thr.task, thr.ram = task, bare.RAM(task, bare.ram.transport, bare.ram.allocator)
+            thr.task, thr.ram = task, RAM(task, bare.ram.transport, bare.ram.allocator)
             path = bare.run_now(mkdtemp(thr))
             local = LocalPath(path)
             for name, mode in (("unwritable", 0o555), ("unreadable", 0o333), ("closed", 0)):

@@ -57,7 +57,8 @@ async def finish(step: t.Callable[[], t.Awaitable[T]]) -> T:
         return await step()
     except trio.Cancelled:
         with trio.CancelScope(shield=True):
-            return await step()
+            result = await step()
+        return result  # noqa: RET504  # by its type, the scope could have swallowed an exception
 
 
 class AsyncFileDescriptor:

@@ -247,34 +247,38 @@ class FDPassConnection(Connection):
 
     async def _pass_fds(self, fds: Sequence[FileDescriptor]) -> list[FileDescriptor]:
         """Send copies of up to MAX_FDS file descriptors and receive them in the process."""
-        passage = self._passage
-        await _lock_when_responsive(passage.lock, self.task)
+        lock = self._passage.lock
+        await _lock_when_responsive(lock, self.task)
         try:
             with trio.CancelScope(shield=True):
-                number = passage.next_number()
-                message = await _make_message(self.access_ram, number, fds)
-                receiver = _Receiver(self.task, self.ram, self.fd, len(fds))
-                # So that nothing but the call itself can fail once the message is under way.
-                await receiver.prepare()
-                await self.access_fd.sendmsg(message, SendmsgFlags.NOSIGNAL)
-                try:
-                    while True:
-                        received = await receiver.receive()
-                        if received is None:
-                            raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET), self.fd)
-                        if received[0] == number:
-                            break
-                        await _close_all(received[1])
-                except BaseException:
-                    await self._discard()
-                    raise
+                received = await self._send_and_receive(fds)
         finally:
-            passage.lock.release()
-        if len(received[1]) != len(fds):
+            lock.release()
+        if len(received) != len(fds):
             # The kernel leaves out what does not fit into the table.
-            await _close_all(received[1])
+            await _close_all(received)
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), self.task)
-        return received[1]
+        return received
+
+    async def _send_and_receive(self, fds: Sequence[FileDescriptor]) -> list[FileDescriptor]:
+        number = self._passage.next_number()
+        message = await _make_message(self.access_ram, number, fds)
+        receiver = _Receiver(self.task, self.ram, self.fd, len(fds))
+        # So that nothing but the call itself can fail once the message is under way.
+        await receiver.prepare()
+        await self.access_fd.sendmsg(message, SendmsgFlags.NOSIGNAL)
+        try:
+            while True:
+                received = await receiver.receive()
+                if received is None:
+                    raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET), self.fd)
+                received_number, received_fds = received
+                if received_number == number:
+                    return received_fds
+                await _close_all(received_fds)
+        except BaseException:
+            await self._discard()
+            raise
 
     async def _discard(self) -> None:
         """Take messages out of the socket that were not received, and close what came with them."""
