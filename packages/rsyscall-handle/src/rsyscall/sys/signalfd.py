@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.near import SYS
 from rsyscall.near import types as near
-from rsyscall.signal import SIG, Sigset
+from rsyscall.signal import SIG, Sigset, signal_number
 from rsyscall.struct import Struct
 from rsyscall.sys._buffers import require_size
 
@@ -121,20 +121,13 @@ class SignalfdSiginfo(Struct):
     def from_bytes(cls, data: bytes) -> SignalfdSiginfo:
         """Parse what the kernel wrote; raises `struct.error` when `data` is shorter than 128 bytes."""
         signo, *rest = _SIGNALFD_SIGINFO.unpack_from(data)
-        return cls(_signal(signo), *rest)
+        # realtime signals have no names of their own, and stay numbers
+        return cls(cast(SIG, signal_number(signo)), *rest)
 
     @classmethod
     def sizeof(cls) -> int:
         """128 bytes."""
         return _SIGNALFD_SIGINFO.size
-
-
-def _signal(signo: int) -> SIG:
-    try:
-        return SIG(signo)
-    except ValueError:
-        # Realtime signals have no names of their own.
-        return cast(SIG, signo)
 
 
 class SignalFileDescriptor(BaseFileDescriptor):
