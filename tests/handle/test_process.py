@@ -17,7 +17,7 @@ import pytest
 from rsyscall import far
 from rsyscall.command import Command
 from rsyscall.far import AddressSpaceMismatchError, NamespaceMismatchError
-from rsyscall.handle.allocation import AllocationInterface
+from rsyscall.handle.allocation import AllocationInterface, MemoryGateway
 from rsyscall.handle.pointer import Pointer, UseAfterFreeError, WrittenPointer
 from rsyscall.handle.process import (
     ChildProcess,
@@ -210,14 +210,17 @@ async def test_unread_siginfo_protects_the_id(local: Local, fork: Fork) -> None:
 
 
 async def test_a_cancelled_read_loses_nothing(local: Local, fork: Fork) -> None:
-    class Cancelled:
+    class Cancelled(MemoryGateway):
         async def read(self, src: Pointer[Any]) -> bytes:
             raise asyncio.CancelledError
+
+        async def write(self, dest: Pointer[Any], data: bytes) -> None:
+            raise NotImplementedError
 
     child = fork(lambda: os._exit(1))
     infop = await local.malloc(Siginfo)
     await child.waitid(W.EXITED, infop)
-    infop.transport = Cancelled()  # type: ignore[assignment]  # has the one method that is used
+    infop.transport = Cancelled()
     with pytest.raises(asyncio.CancelledError):
         await child.read_siginfo()
     infop.transport = local.gateway
