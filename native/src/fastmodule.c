@@ -876,6 +876,41 @@ static PyObject *ring_wait_method(PyObject *op, PyObject *arg)
 	return PyBool_FromLong(done);
 }
 
+/*
+ * prepare_calls(calls): the linked calls that a process is to make as soon as it exists; the
+ * answer to the last is announced.
+ */
+static PyObject *ring_prepare_calls(PyObject *op, PyObject *calls)
+{
+	Ring *self = (Ring *)op;
+	struct rsys_ring *ring = &self->block->ring;
+	Py_ssize_t count = PyList_Size(calls), i;
+
+	if (count < 0 || ring_check(self) < 0)
+		return NULL;
+	if (count >= (Py_ssize_t)RSYS_RING_SLOTS || self->block->started || ring->submitted) {
+		PyErr_SetString(PyExc_ValueError, "too many calls to prepare, or not before the process starts");
+		return NULL;
+	}
+	for (i = 0; i < count; i++) {
+		PyObject *call = PyList_GetItem(calls, i), *items[7];
+		Py_ssize_t size = PyTuple_Size(call), j;
+		int64_t v[7];
+
+		if (size < 0)
+			return NULL;
+		for (j = 0; j < size && j < 7; j++)
+			items[j] = PyTuple_GetItem(call, j);
+		if (parse_call(items, size, v) < 0)
+			return NULL;
+		if (i < count - 1)
+			v[0] |= RSYS_NR_LINKED;
+		ring_put(ring, v);
+	}
+	ring_arm(ring, ring->submitted);
+	Py_RETURN_NONE;
+}
+
 /* announce(): have the answer to the last call that was put announced, and those before it with it */
 static PyObject *ring_announce_method(PyObject *op, PyObject *unused)
 {
@@ -1085,6 +1120,7 @@ static PyMethodDef ring_methods[] = {
 	{ "call_many", (PyCFunction)(void (*)(void))ring_call_many, METH_FASTCALL, NULL },
 	{ "next_result", ring_next_result, METH_NOARGS, NULL },
 	{ "wait", ring_wait_method, METH_O, NULL },
+	{ "prepare_calls", ring_prepare_calls, METH_O, NULL },
 	{ "announce", ring_announce_method, METH_NOARGS, NULL },
 	{ "kick", ring_kick_method, METH_NOARGS, NULL },
 	{ "shutdown", ring_shutdown, METH_NOARGS, NULL },
@@ -1225,6 +1261,32 @@ static PyType_Spec hub_spec = {
 	.slots = hub_slots,
 };
 
+/* spin_for_exit(pidfd, budget_us) -> whether the process exited within that time */
+static PyObject *fast_spin_for_exit(PyObject *module, PyObject *args)
+{
+	struct { int32_t fd; int16_t events, revents; } exit_of = { -1, 1 /* POLLIN */, 0 };
+	struct rsys_timespec now = { 0, 0 };
+	double us;
+	uint64_t deadline;
+	long ready = 0;
+	int i;
+	PyThreadState *state;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "id", &exit_of.fd, &us))
+		return NULL;
+	state = PyEval_SaveThread();
+	deadline = now_ns() + (uint64_t)(us * 1000);
+	while (!(ready = rsys_call5(__NR_ppoll, &exit_of, 1, &now, 0, 8)) && now_ns() < deadline) {
+		/* On the only processor that is free it would never come to exit. */
+		rsys_call0(__NR_sched_yield);
+		for (i = 0; i < 16; i++)
+			rsys_pause();
+	}
+	PyEval_RestoreThread(state);
+	return PyBool_FromLong(ready == 1);
+}
+
 /* ---- Module ------------------------------------------------------------------------------ */
 
 /* set_raw_syscall(address): the out-of-line call in the module with the code of driven processes */
@@ -1243,6 +1305,7 @@ static PyMethodDef module_methods[] = {
 	{ "syscall", (PyCFunction)(void (*)(void))fast_syscall, METH_FASTCALL, NULL },
 	{ "read_memory", (PyCFunction)(void (*)(void))fast_read_memory, METH_FASTCALL, NULL },
 	{ "write_memory", (PyCFunction)(void (*)(void))fast_write_memory, METH_FASTCALL, NULL },
+	{ "spin_for_exit", fast_spin_for_exit, METH_VARARGS, NULL },
 	{ "set_raw_syscall", fast_set_raw_syscall, METH_O, NULL },
 	{ NULL, NULL, 0, NULL },
 };

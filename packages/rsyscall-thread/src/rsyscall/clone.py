@@ -17,7 +17,7 @@ from rsyscall.far import PidNamespace
 from rsyscall.fd_collector import close_dropped
 from rsyscall.handle import FDTable, Task
 from rsyscall.handle.process import ChildProcess
-from rsyscall.hub import ProgramHub, clone_block, hub_of, run_now
+from rsyscall.hub import Pidfd, ProgramHub, clone_block, hub_of, run_now
 from rsyscall.loader import Trampoline
 from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
 from rsyscall.native import Ring, symbols
@@ -39,6 +39,9 @@ __all__ = ["clone_child_task", "clone_process", "clone_ring_task"]
 
 logger = logging.getLogger(__name__)
 
+_PARENT = int(CLONE.PARENT)
+_NEWPID = int(CLONE.NEWPID)
+_SIGCHLD = int(SIG.CHLD)
 _LEAVING = frozenset({SYS.execve, SYS.execveat, SYS.exit, SYS.exit_group})
 
 
@@ -88,7 +91,7 @@ async def clone_process(
     ring: Ring,
     function: int,
     args: tuple[int, ...],
-) -> tuple[ChildProcess, FileDescriptor]:
+) -> tuple[ChildProcess, Pidfd]:
     """Clone a process that calls a native function on the stack of `ring`.
 
     Args:
@@ -108,16 +111,16 @@ async def clone_process(
 
     manpage: clone3(2)
     """
-    asked = flags
     parent = monitor.task
-    exit_signal = SIG.CHLD
+    numeric = int(flags)
+    exit_signal = _SIGCHLD
     if monitor.use_clone_parent:
-        flags |= CLONE.PARENT
-        exit_signal = SIG.NONE  # it is that of the caller; clone3 insists that we do not name it
+        numeric |= _PARENT
+        exit_signal = 0  # it is that of the caller; clone3 insists that we do not name it
     # The hub's eventfd and our pidfd, unless the process that clones has lost them.
     completion, owner = task.infrastructure_fds or (None, None)
     same_pidns = task.pidns is hub.task.pidns
-    if flags & CLONE.NEWPID:
+    if numeric & _NEWPID:
         parent_pid = 0  # outside of what it can see
     elif same_pidns:
         parent_pid = hub.pid if parent is hub.task else int(parent.near_process)
@@ -127,7 +130,7 @@ async def clone_process(
         pid = await clone_block(
             task,
             ring,
-            flags,
+            numeric,
             exit_signal,
             function,
             args,
@@ -136,7 +139,7 @@ async def clone_process(
             completion=completion.near.number if completion is not None and completion.valid else -1,
         )
     except OSError as error:
-        error.filename = asked
+        error.filename = flags
         raise
     hub.ring_started(ring)
     local = hub.task
@@ -147,11 +150,11 @@ async def clone_process(
         if same_pidns:
             number = run_now(local.sysif.syscall(SYS.pidfd_open, pid, 0))
         else:
-            number = run_now(local.sysif.syscall(SYS.pidfd_getfd, hub.pidfds[task], ring.pidfd, 0))
+            number = run_now(local.sysif.syscall(SYS.pidfd_getfd, hub.pidfds[task].number, ring.pidfd, 0))
         await task.sysif.syscall(SYS.close, ring.pidfd)
     if not same_pidns:
         ring.started(0)  # its number in our own namespace is not known
-    return ChildProcess(parent, near.Process(pid)), local.make_fd_handle(near.FileDescriptor(number))
+    return ChildProcess(parent, near.Process(pid)), Pidfd(number)
 
 
 async def _clone(

@@ -26,10 +26,11 @@ import trio
 from rsyscall.background import RunLoop
 from rsyscall.far import AddressSpace
 from rsyscall.native import Hub, Ring, read_memory, symbols
-from rsyscall.near import SYS
+from rsyscall.native._fast import spin_for_exit
+from rsyscall.near import SYS, Syscall
 from rsyscall.near import types as near
 from rsyscall.sched import CLONE
-from rsyscall.signal import Siginfo
+from rsyscall.signal import SIG, HowSIG, Siginfo, Sigset
 from rsyscall.sys.eventfd import EFD
 from rsyscall.sys.mman import MAP, PROT
 from rsyscall.sys.prctl import PR
@@ -50,6 +51,10 @@ if TYPE_CHECKING:
 __all__ = ["ProgramHub", "clone_block", "hub_of", "run_now", "spin_budgets", "transport_name"]
 
 T = TypeVar("T")
+
+_P_PIDFD = int(IdType.PIDFD)
+_WNOHANG_WALL = int(W.NOHANG | W.ALL)
+_SIGINFO_SIZE = Siginfo.sizeof()
 
 SPIN_US = 100.0
 """Default spin budget of either side, in microseconds: what waking a sleeping process costs."""
@@ -118,6 +123,24 @@ def hub_of(task: Task) -> ProgramHub:
         raise ValueError(f"{task} does not share the memory of this program") from None
 
 
+class Pidfd:
+    """A pidfd in our own table. It is not a handle: nothing but the hub and what watches children uses it."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close it; harmless when done twice. manpage: close(2)."""
+        number, self.number = self.number, -1
+        if number >= 0:
+            os.close(number)
+
+
 class ProgramHub:
     """See the module; made once per program by the local thread.
 
@@ -140,15 +163,24 @@ class ProgramHub:
         self._constants = run_now(task.mmap(4096, PROT.READ | PROT.WRITE, MAP.PRIVATE))
         self.zeros_address: int = self._constants.near.address
         self._siginfo_address = self.zeros_address + 256
+        # What a program expects: nothing blocked, and the default effect of signals that Python ignores.
+        size = Sigset.sizeof()
+        self.default_signals = [
+            Syscall(SYS.rt_sigaction, SIG.PIPE, self.zeros_address, 0, size),
+            Syscall(SYS.rt_sigaction, SIG.XFSZ, self.zeros_address, 0, size),
+            Syscall(SYS.rt_sigprocmask, HowSIG.SETMASK, self.zeros_address, 0, size),
+        ]
         self._epoll = select.epoll()
         self._epoll.register(self.eventfd.near.number, select.EPOLLIN)
-        self._exits: dict[int, tuple[FileDescriptor, Callable[[], None]]] = {}
+        self._exits: dict[int, tuple[Pidfd, Callable[[], None]]] = {}
+        self._client_spin_us = client
+        self._exit_spins_to_skip = self._exit_spins_failed = 0
         self._leaving: dict[Ring, tuple[int, Callable[[], None]]] = {}
         self._connections: dict[Ring, RingClient] = {}
         self._rings: set[Ring] = set()
         task.infrastructure_fds = (self.eventfd, self.owner)
         # A pidfd in our own table for every process that we drive.
-        self.pidfds: weakref.WeakKeyDictionary[Task, FileDescriptor] = weakref.WeakKeyDictionary()
+        self.pidfds: weakref.WeakKeyDictionary[Task, Pidfd] = weakref.WeakKeyDictionary()
         _hubs[task.address_space] = self
         self._dumpable: int | None = None
         self._monitor: Ring | None = None
@@ -196,43 +228,70 @@ class ProgramHub:
 
     # ---- exits ----
 
-    def watch_exit(self, pidfd: FileDescriptor, callback: Callable[[], None]) -> None:
-        """Call `callback` once, when the process of `pidfd` (a handle in the local task) has exited."""
-        number = pidfd.near.number
+    def watch_exit(self, pidfd: Pidfd, callback: Callable[[], None]) -> None:
+        """Call `callback` once, when the process of `pidfd` has exited."""
+        number = pidfd.number
         self._exits[number] = (pidfd, callback)
         self._epoll.register(number, select.EPOLLIN)
         self._loop.ensure_running()
 
-    def unwatch_exit(self, pidfd: FileDescriptor) -> None:
-        """Forget `watch_exit`, before the descriptor is closed."""
-        if self._exits.pop(pidfd.near.number, None) is not None:
-            self._epoll.unregister(pidfd.near.number)
+    def unwatch_exit(self, pidfd: Pidfd) -> None:
+        """Forget `watch_exit`, before the descriptor is closed. If the callback has not been called, it is now."""
+        watched = self._exits.pop(pidfd.number, None)
+        if watched is not None:
+            self._epoll.unregister(pidfd.number)
+            watched[1]()
 
-    async def waitid(self, pidfd: FileDescriptor, options: W) -> ChildState | None:
+    async def waitid(self, pidfd: Pidfd, options: int) -> ChildState | None:
         """What has happened to a child of our own, if anything; never waits.
 
         manpage: waitid(2)
         """
         address = self._siginfo_address
         await self.task.sysif.syscall(
-            SYS.waitid, IdType.PIDFD, pidfd.near.number, address, options | W.NOHANG, 0
+            SYS.waitid, _P_PIDFD, pidfd.number, address, options | _WNOHANG_WALL, 0
         )
         # Between the call and this nothing else can run: a local call does not suspend.
-        siginfo = Siginfo.from_bytes(read_memory(address, Siginfo.sizeof()))
+        siginfo = Siginfo.from_bytes(read_memory(address, _SIGINFO_SIZE))
         return ChildState.make_from_siginfo(siginfo) if siginfo.pid else None
 
-    def reap_orphan(self, process: ChildProcess) -> None:
+    async def kill(self, pidfd: Pidfd, sig: SIG) -> None:
+        """Send a signal to a child of our own.
+
+        manpage: pidfd_send_signal(2)
+        """
+        await self.task.sysif.syscall(SYS.pidfd_send_signal, pidfd.number, sig, 0, 0)
+
+    def spin_for_exit(self, pidfd: Pidfd) -> bool:
+        """Look for a moment whether the process exits: cheaper than to sleep and be woken, if it does.
+
+        Only when this program has nothing else to do, and less and less often while it is in vain.
+        """
+        if self._exit_spins_to_skip:
+            self._exit_spins_to_skip -= 1
+            return False
+        if not self._client_spin_us or trio.lowlevel.current_statistics().tasks_runnable:
+            return False
+        if spin_for_exit(pidfd.number, self._client_spin_us):
+            self._exit_spins_failed = 0
+            return True
+        self._exit_spins_failed = min(self._exit_spins_failed + 1, 7)
+        self._exit_spins_to_skip = (1 << self._exit_spins_failed) - 1
+        return False
+
+    def reap_orphan(self, process: ChildProcess, pidfd: Pidfd | None) -> None:
         """Reap an exited child that nobody can wait for any more; may be called from a destructor.
 
         Only our own children: those of an init are reaped with it.
         """
-        pidfd, process.pidfd = process.pidfd, None
-        if pidfd is None or process.task is not self.task or os.getpid() != self.pid:
+        if pidfd is None or pidfd.number < 0:
             return
-        try:
-            os.waitid(os.P_PIDFD, pidfd.near.number, os.WEXITED | os.WNOHANG | W.ALL)
-        except ChildProcessError:
-            pass
+        if process.task is self.task and os.getpid() == self.pid:
+            try:
+                os.waitid(os.P_PIDFD, pidfd.number, os.WEXITED | os.WNOHANG | W.ALL)
+            except ChildProcessError:
+                pass
+        pidfd.close()
 
     # ---- exec ----
 
@@ -276,13 +335,13 @@ class ProgramHub:
                 completion=-1,
             )
         )
-        pidfd = self.task.make_fd_handle(near.FileDescriptor(ring.pidfd))
+        pidfd = Pidfd(ring.pidfd)
         self._monitor = ring
 
         def exited() -> None:
             # Somebody killed it: have it replaced when there is something to watch.
             os.waitid(os.P_PID, pid, os.WEXITED | W.ALL)
-            run_now(pidfd.close())
+            pidfd.close()
             self._monitor = None
             if self._leaving:
                 self.ensure_monitor()
@@ -331,6 +390,9 @@ class ProgramHub:
             callback()
 
 
+_SHARE_MEMORY = int(CLONE.VM | CLONE.CHILD_CLEARTID | CLONE.PIDFD)
+_SIGHAND = int(CLONE.SIGHAND)
+_CLEAR_SIGHAND = int(CLONE.CLEAR_SIGHAND)
 _CLONE_ARGS = struct.Struct("11Q")
 _CLONE_ARGS_SIZE = _CLONE_ARGS.size
 _RESET_SIGNALS = 1  # RSYS_ORIGIN_RESET_SIGNALS
@@ -340,7 +402,7 @@ _clone3_missing = False
 async def clone_block(
     task: Task,
     ring: Ring,
-    flags: CLONE,
+    flags: int,
     exit_signal: int,
     function: int,
     args: tuple[int, ...],
@@ -370,11 +432,12 @@ async def clone_block(
     manpage: clone3(2)
     """
     global _clone3_missing
-    flags |= CLONE.VM | CLONE.CHILD_CLEARTID | CLONE.PIDFD
+    # In plain numbers: combining members of a flag class takes longer than all the rest.
+    flags = int(flags) | _SHARE_MEMORY
     ring.configure(owner, parent_pid, completion, 0, 0)
     if not _clone3_missing:
         # Handlers that Python installed must not run in the child, not even for an instant.
-        clear = CLONE.NONE if flags & CLONE.SIGHAND else CLONE.CLEAR_SIGHAND
+        clear = 0 if flags & _SIGHAND else _CLEAR_SIGHAND
         address = ring.prepare(flags | clear, exit_signal, symbols.rsyscall_trampoline, function, *args)
         try:
             pid = await task.sysif.syscall(SYS.clone3, address, _CLONE_ARGS_SIZE)
@@ -394,7 +457,7 @@ async def clone_block(
 async def _clone_without_clone3(
     task: Task,
     ring: Ring,
-    flags: CLONE,
+    flags: int,
     exit_signal: int,
     function: int,
     args: tuple[int, ...],

@@ -26,16 +26,15 @@ import trio
 from rsyscall.background import RunLoop, Waiter
 from rsyscall.epoller import AsyncFileDescriptor, Epoller, RemovedFromEpollError
 from rsyscall.handle.process import ChildProcess
-from rsyscall.hub import ProgramHub, hub_of, run_now
+from rsyscall.hub import Pidfd, ProgramHub, hub_of, run_now
 from rsyscall.near import SYS, SyscallError
-from rsyscall.near import types as near
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, Siginfo, Sigset
 from rsyscall.sys.signalfd import SFD, SignalfdSiginfo
 from rsyscall.sys.wait import CalledProcessError, ChildState, W
 
 if TYPE_CHECKING:
-    from rsyscall.handle import FileDescriptor, Pointer, Task, WrittenPointer
+    from rsyscall.handle import Pointer, Task, WrittenPointer
     from rsyscall.linux.futex import FutexNode
     from rsyscall.memory.ram import RAM
     from rsyscall.sched import Stack
@@ -173,16 +172,28 @@ class AsyncChildProcess:
         self.process = process
         self.ram = ram
         self.monitor = monitor
-        self.pidfd: FileDescriptor | None = None
+        self.pidfd: Pidfd | None = None
         self._exited = SignalEvent()
-        self._lock = trio.Lock()
+        self._turn: trio.Lock | None = None
 
     def __repr__(self) -> str:
         return f"AsyncChildProcess({self.process})"
 
     def __del__(self) -> None:
         if self._exited.is_set() and self.process.death_state is None:
-            self.monitor.hub.reap_orphan(self.process)
+            self.monitor.hub.reap_orphan(self.process, self.pidfd)
+
+    @property
+    def _lock(self) -> trio.Lock:
+        """Whoever makes calls about the child that suspend takes this."""
+        if self._turn is None:
+            self._turn = trio.Lock()
+        return self._turn
+
+    @property
+    def _is_ours(self) -> bool:
+        """Whether it is a child of our own program: then a call about it does not suspend."""
+        return self.process.task is self.monitor.hub.task
 
     def _exit_noticed(self) -> None:
         self._exited.set()
@@ -191,10 +202,10 @@ class AsyncChildProcess:
         """What has happened to the child, if anything; several callers take turns."""
         process = self.process
         pidfd = self.pidfd
-        if pidfd is not None and process.pidfd is pidfd and process.unread_siginfo is None:
-            # A child of our own: one local call, which nothing can come in between.
+        if pidfd is not None and self._is_ours and process.unread_siginfo is None:
+            # One local call, which nothing can come in between.
             try:
-                state = await self.monitor.hub.waitid(pidfd, options | W.ALL)
+                state = await self.monitor.hub.waitid(pidfd, int(options))
             except ChildProcessError as error:
                 raise self._lost() from error
             if state is not None and state.died():
@@ -230,9 +241,8 @@ class AsyncChildProcess:
     def _give_up_pidfd(self) -> None:
         pidfd, self.pidfd = self.pidfd, None
         if pidfd is not None:
-            self.process.pidfd = None
             self.monitor.hub.unwatch_exit(pidfd)
-            run_now(pidfd.close())
+            pidfd.close()
 
     async def waitpid(self, options: W) -> ChildState:
         """Wait until one of the given things happens to the child.
@@ -255,9 +265,15 @@ class AsyncChildProcess:
         process = self.process
         if options & W.EXITED and process.death_state is not None:
             return process.death_state
-        self.monitor.hub.ensure_running()
+        hub = self.monitor.hub
+        hub.ensure_running()
         if options & _STOPS:
             return await self._wait_for_stops(options)
+        pidfd = self.pidfd
+        if pidfd is not None and not self._exited.is_set() and self._is_ours and hub.spin_for_exit(pidfd):
+            state = await self._waitid_nohang(options)
+            if state is not None:
+                return state
         while True:
             await self._exited.wait()
             state = await self._waitid_nohang(options)
@@ -314,6 +330,12 @@ class AsyncChildProcess:
         """
         if self.process.death_state is not None:
             return
+        if self._is_ours and self.pidfd is not None:
+            try:
+                await self.monitor.hub.kill(self.pidfd, sig)
+            except ProcessLookupError:
+                pass  # dead, and reaped by somebody else
+            return
         async with self._lock:
             if self.process.unread_siginfo is not None:
                 await self.process.read_siginfo()
@@ -321,8 +343,7 @@ class AsyncChildProcess:
                 try:
                     await self.process.kill(sig)
                 except ProcessLookupError:
-                    # Dead and not reaped, and known by its pidfd: as good as delivered.
-                    pass
+                    pass  # its pid namespace has gone, and all in it
 
     async def killpg(self, sig: SIG = SIG.KILL) -> None:
         """Send a signal to the process group that the child leads.
@@ -462,7 +483,7 @@ class ChildProcessMonitor:
     def add_child_process(
         self,
         process: ChildProcess,
-        pidfd: FileDescriptor | None = None,
+        pidfd: Pidfd | None = None,
         on_exit: Callable[[], None] | None = None,
     ) -> AsyncChildProcess:
         """Watch a child of this monitor's parent.
@@ -479,14 +500,8 @@ class ChildProcessMonitor:
         """
         if process.task is not self.task:
             raise ValueError(f"{process} is a child of {process.task}, not of {self.task}")
-        local = self.hub.task
         if pidfd is None:
-            pidfd = local.make_fd_handle(
-                near.FileDescriptor(run_now(local.sysif.syscall(SYS.pidfd_open, process.near, 0)))
-            )
-        if process.task is local:
-            # Then it also serves to wait and to signal.
-            process.pidfd = pidfd
+            pidfd = Pidfd(run_now(self.hub.task.sysif.syscall(SYS.pidfd_open, process.near, 0)))
         child = AsyncChildProcess(process, self.ram, self)
         child.pidfd = pidfd
         reference = weakref.ref(child)
@@ -497,7 +512,7 @@ class ChildProcessMonitor:
                 on_exit()
             alive = reference()
             if alive is None:
-                hub.reap_orphan(process)
+                hub.reap_orphan(process, pidfd)
             else:
                 alive._exit_noticed()
 

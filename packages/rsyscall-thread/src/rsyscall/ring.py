@@ -325,7 +325,7 @@ class RingConnection(SyscallInterface):
         if task.fd_table is local.fd_table:
             ours = theirs.for_task(local)
         else:
-            number = run_now(local.sysif.syscall(SYS.pidfd_getfd, self._hub.pidfds[task], result, 0))
+            number = run_now(local.sysif.syscall(SYS.pidfd_getfd, self._hub.pidfds[task].number, result, 0))
             ours = local.make_fd_handle(near.FileDescriptor(number))
         self._doorbell = ours
         self.ring.watch_activity(ours.near.number, result)

@@ -24,11 +24,11 @@ from rsyscall.handle.allocation import AllocationInterface, AllocatorInterface
 from rsyscall.memory.ram import RAM
 from rsyscall.memory.span import SpanAllocation
 from rsyscall.native import Ring, symbols
-from rsyscall.native._fast import FULL, HANGUP, LINKED, PENDING, RING_SLOTS
+from rsyscall.native._fast import HANGUP, PENDING, RING_SLOTS
 from rsyscall.near import SYS, Syscall, SyscallInterface
 from rsyscall.near import types as near
 from rsyscall.sched import CLONE
-from rsyscall.signal import SIG, HowSIG, Sigset
+from rsyscall.signal import Sigset
 from rsyscall.sys.wait import W
 
 if TYPE_CHECKING:
@@ -207,24 +207,15 @@ async def start_spawn(
     hub = parent.loader.hub
     if hub is None:
         raise ValueError(f"{parent} does not share the memory of this program")
-    zeros = hub.zeros_address
-    mask = zeros if keep_blocked is None else int(keep_blocked.near)
-    every = [
-        Syscall(SYS.rt_sigaction, SIG.PIPE, zeros, 0, 8),
-        Syscall(SYS.rt_sigaction, SIG.XFSZ, zeros, 0, 8),
-        Syscall(SYS.rt_sigprocmask, HowSIG.SETMASK, mask, 0, 8),
-        *calls,
-        Syscall(SYS.execve, image.path, image.argv, image.envp),
-    ]
+    every = hub.default_signals[:]
+    if keep_blocked is not None:
+        every[-1] = every[-1]._replace(arg2=int(keep_blocked.near))
+    every += calls
+    every.append(Syscall(SYS.execve, image.path, image.argv, image.envp))
     if len(every) >= RING_SLOTS:
         raise ValueError(f"{len(calls)} calls are more than a process can be prepared with; clone it instead")
     ring = hub.native.ring()
-    put = ring.put
-    for call in every[:-1]:
-        if put(call[0] | LINKED, *call[1:]) == FULL:
-            raise AssertionError("a fresh ring has room")
-    put(*every[-1])
-    ring.announce()
+    ring.prepare_calls(every)
     spawning = Spawning(hub, ring, every, image)
     # Before the process can fail: what it announces must find us.
     hub.waiting(ring, spawning)
