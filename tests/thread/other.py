@@ -103,7 +103,7 @@ class Other:
         table: FDTable = bare.task.fd_table if parent is None else parent.task.fd_table
         if not share_files:
             table = FDTable(pid.id, parent=table)
-        self.task = Task(pid, table, bare.task.address_space, far.PidNamespace(pid.id))
+        self.task: Task = Task(pid, table, bare.task.address_space, far.PidNamespace(pid.id))
         self.task.sysif = self.sysif
         allocator = t.cast(AllocatorClient, bare.ram.allocator)
         self.ram = RAM(self.task, bare.ram.transport, allocator.inherit(self.task))

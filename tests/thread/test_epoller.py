@@ -341,14 +341,15 @@ async def test_numbers_are_freed() -> None:
             await do_async_things(epoller)
         assert not waiter._receivers
         assert waiter.allocate_number(7) == 7
-        assert waiter.allocate_number(7) == 1007
-        assert waiter.allocate_number(7) == 2007
-        waiter.remove_number_after_next_epoll_wait(1007)
-        assert waiter.allocate_number(7) == 1007
+        assert waiter.allocate_number(7) == 1_0000000007
+        assert waiter.allocate_number(7) == 2_0000000007
+        waiter.remove_number_after_next_epoll_wait(7)
+        waiter.remove_number_after_next_epoll_wait(1_0000000007)
+        assert waiter.allocate_number(7) == 7
 
 
 async def test_a_dropped_registration_keeps_its_number() -> None:
-    """The file may still be open, so its events must not be given to somebody else."""
+    """The file may still be open; its events must not be given to somebody else. Nothing more is kept."""
     async with bare.local_epoller() as epoller:
         pipe = await bare.pipe()
         number = int(pipe.read.near)
@@ -360,7 +361,9 @@ async def test_a_dropped_registration_keeps_its_number() -> None:
             await handle.invalidate()
             os.write(int(pipe.write.near), b"x")
             await do_async_things(epoller)
-            assert epoller.epoll_waiter.allocate_number(number) == number + 1000
+            assert not epoller.epoll_waiter._receivers
+            assert epoller.epoll_waiter.allocate_number(number) % 1_0000000000 == number
+            assert epoller.epoll_waiter.allocate_number(number) != number
 
 
 async def test_files_that_cannot_be_watched_are_refused() -> None:

@@ -156,10 +156,11 @@ def test_a_buffer_the_kernel_may_write_to_is_not_given_back() -> None:
             await reader.read_some_bytes()
         reader.handle._invalidate()
 
-    before = len(epoller_module._leaked_buffers)
+    before = len(epoller_module._buffers_in_use)
     trio.run(abandon)
     gc.collect()
-    assert len(epoller_module._leaked_buffers) == before + 1
+    assert len(epoller_module._buffers_in_use) == before + 1
+    assert all(buffer.valid for buffer in epoller_module._buffers_in_use)
     # (Both ends, so that the process leaves epoll_wait.)
     os.close(write)
     process.close()
@@ -197,7 +198,7 @@ async def test_lost_process_is_told_to_all_who_wait() -> None:
             with pytest.raises(RemovedFromEpollError):
                 await reader.epolled.wait_for(EPOLL.HUP)
             # The file may be open elsewhere, so its number is not used again.
-            assert epoller.epoll_waiter.allocate_number(read) == read + 1000
+            assert epoller.epoll_waiter.allocate_number(read) == read + 1_0000000000
         epoller.epfd.move(bare.task)._invalidate()
         bare.task.fd_table._garbage.clear()
         os.close(epoller.epfd.near.number)

@@ -62,9 +62,9 @@ MAX_EVENTS = 32
 
 _ACTIVITY_EVENTS = EPOLL.IN | EPOLL.RDHUP | EPOLL.PRI | EPOLL.ERR | EPOLL.HUP
 
-# Buffers of roots that were dropped while the kernel could still write to them: never to be used for anything
-# else.
-_leaked_buffers: list[object] = []
+# Buffers that the kernel may write to. When a root is dropped in the middle of a call, its buffer stays here:
+# the memory must never be used for anything else.
+_buffers_in_use: set[Pointer[EpollEventList]] = set()
 
 
 class EpollWaiter:
@@ -77,6 +77,9 @@ class EpollWaiter:
         timeout: milliseconds that `epoll_wait` may block: 0 for a subsidiary, -1 (for ever) for a root.
     """
 
+    # Above the numbers of all file descriptors. In the class, since destructors may run when globals are gone.
+    _FRESH = 10**10
+
     def __init__(
         self,
         ram: RAM,
@@ -88,10 +91,13 @@ class EpollWaiter:
         self.epfd = epfd
         self.wait_readable = wait_readable
         self.timeout = timeout
-        # Who gets the events with a number. A number that is taken but has no receiver (None, or a receiver
-        # that was dropped without being removed) may still be reported, so nobody else gets it.
+        # Who gets the events with a number. (None: nobody, but somebody has taken the number.)
         self._receivers: dict[int, weakref.ref[EpolledFileDescriptor] | None] = {}
+        # To be free when the call under way has returned.
         self._removed: list[int] = []
+        # Numbers that may be reported as long as some file stays open, which nobody knows.
+        self._haunted: set[int] = set()
+        self._fresh = 0
         self._sleepers = 0
         self._failure: Exception | None = None
         self._loop = RunLoop(self._run, f"epoll of {epfd}")
@@ -105,13 +111,16 @@ class EpollWaiter:
     def allocate_number(self, request: int) -> int:
         """Take a number to register a file descriptor with.
 
+        It is never one that could still be reported for an earlier registration.
+
         Args:
             request: the number to take if it is free; by custom that of the file descriptor, for who reads
-                traces.
+                traces. If it is not, the last ten digits of the number are the request.
         """
         number = request
-        while number in self._receivers:
-            number += 1000
+        if number in self._receivers or number in self._haunted:
+            self._fresh += self._FRESH
+            number += self._fresh
         self._receivers[number] = None
         return number
 
@@ -126,6 +135,15 @@ class EpollWaiter:
             self._removed.append(number)
         else:
             self._receivers.pop(number, None)
+
+    def _abandon_number(self, number: int) -> None:
+        """Never use a number again: its registration could not be deleted, and the file may still be open.
+
+        Called from destructors. A fresh number is used once anyway, so that what is kept is bounded.
+        """
+        if number < self._FRESH:
+            self._haunted.add(number)
+        self._receivers.pop(number, None)
 
     def _receive(self, number: int, receiver: EpolledFileDescriptor) -> None:
         self._receivers[number] = weakref.ref(receiver)
@@ -173,7 +191,8 @@ class EpollWaiter:
             try:
                 await self.epfd.epoll_ctl(EPOLL_CTL.DEL, old_fd)
             except OSError:
-                pass  # closed already: then the registration is gone, or of a file that nobody here can name
+                # Closed already: then the registration is gone, or of a file that nobody here can name.
+                self._abandon_number(old_number)
             else:
                 self.remove_number_after_next_epoll_wait(old_number)
         if activity_fd is None:
@@ -200,17 +219,18 @@ class EpollWaiter:
             await task.sysif.syscall(SYS.getpid)
             await self._take(buffer, MAX_EVENTS)
         self._unsettled = True
+        _buffers_in_use.add(buffer)
         # Not the method of the handle, which consumes the pointer: the buffer is ours whatever happens.
         with self.epfd.borrow(task) as epfd, buffer.borrow(task) as events:
             try:
                 count = await task.sysif.syscall(SYS.epoll_pwait, epfd, events, MAX_EVENTS, self.timeout)
             except OSError:
-                self._settled()
+                self._settled(buffer)
                 raise
         if count:
             await self._take(buffer, count)
         else:
-            self._settled()
+            self._settled(buffer)
 
     async def _take(self, buffer: Pointer[EpollEventList], count: int) -> None:
         """Give out the first `count` events in the buffer, and clear it."""
@@ -223,15 +243,16 @@ class EpollWaiter:
                 # Writes down the event at once; a task that this wakes runs only later.
                 epolled._told(events)
         await self._clear(buffer, count)
-        self._settled()
+        self._settled(buffer)
 
     async def _clear(self, buffer: Pointer[EpollEventList], count: int) -> None:
         # A subsidiary's epoll_wait does not block and therefore cannot be abandoned.
         if self.wait_readable is None:
             await self.ram.transport.write(buffer, bytes(count * self._layout.size))
 
-    def _settled(self) -> None:
+    def _settled(self, buffer: Pointer[EpollEventList]) -> None:
         self._unsettled = False
+        _buffers_in_use.discard(buffer)
         for number in self._removed:
             self._receivers.pop(number, None)
         self._removed.clear()
@@ -243,11 +264,6 @@ class EpollWaiter:
             epolled = receiver() if receiver is not None else None
             if epolled is not None:
                 epolled._wake_all(failure)
-
-    def __del__(self) -> None:
-        if getattr(self, "_unsettled", False):
-            # The kernel may still write to it, when the process notices that we are gone.
-            _leaked_buffers.append(self._buffer)
 
     def __repr__(self) -> str:
         return f"EpollWaiter({self.epfd}, {'root' if self.wait_readable is None else 'subsidiary'})"
@@ -330,7 +346,8 @@ class Epoller:
             event = await self.ram.ptr(EpollEvent(epolled.number, events))
             await self.epfd.epoll_ctl(EPOLL_CTL.ADD, fd, event)
         except BaseException as exn:
-            epolled._remove(reported=isinstance(exn, SyscallHangup))
+            # When the answer is lost, it may have been registered.
+            epolled._remove(haunted=isinstance(exn, SyscallHangup | trio.Cancelled))
             raise
         return epolled
 
@@ -389,7 +406,7 @@ class EpolledFileDescriptor:
             # The process is gone, and its file descriptors with it; but another process may still have the
             # file open.
             pass
-        self._remove(reported=not gone)
+        self._remove(haunted=not gone)
 
     async def wait_for(self, flags: int) -> None:
         """Sleep until one of `flags` is ready, or not at all if it is believed to be.
@@ -447,8 +464,8 @@ class EpolledFileDescriptor:
         if self._removed:
             raise RemovedFromEpollError(f"{self.fd} is not registered with {self.epoller.epfd} any more")
 
-    def _remove(self, reported: bool) -> None:
-        """The registration is deleted, or cannot be; `reported` says whether the kernel may still report
+    def _remove(self, haunted: bool) -> None:
+        """The registration is deleted, or cannot be; `haunted` says whether the kernel may still report
         it.
         """
         if self._removed:
@@ -456,14 +473,17 @@ class EpolledFileDescriptor:
         self._removed = True
         self.status.clear()
         waiter = self.epoller.epoll_waiter
-        if reported:
-            # Keeps the number: an event that belongs to nobody is no harm, one that goes to somebody else is.
-            waiter._receivers[self.number] = None
+        if haunted:
+            waiter._abandon_number(self.number)
         else:
             waiter.remove_number_after_next_epoll_wait(self.number)
         self._wake_all(
             RemovedFromEpollError(f"{self.fd} was removed from {self.epoller.epfd} while being waited for")
         )
+
+    def __del__(self) -> None:
+        if not getattr(self, "_removed", True):
+            self.epoller.epoll_waiter._abandon_number(self.number)
 
     def __repr__(self) -> str:
         return f"EpolledFileDescriptor({self.fd}, {self.number}, {self.status!r})"
