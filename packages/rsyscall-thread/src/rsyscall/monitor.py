@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncChildProcess", "AsyncSignalfd", "ChildProcessMonitor"]
 
-_STOPS = W.STOPPED | W.CONTINUED
+_EXITED = int(W.EXITED)
+_STOPS = int(W.STOPPED | W.CONTINUED)
 
 
 class SignalEvent:
@@ -263,11 +264,13 @@ class AsyncChildProcess:
         manpage: waitid(2)
         """
         process = self.process
-        if options & W.EXITED and process.death_state is not None:
+        # In plain numbers: members of a flag class are combined by Python code, before 3.11 and after.
+        numeric = int(options)
+        if numeric & _EXITED and process.death_state is not None:
             return process.death_state
         hub = self.monitor.hub
         hub.ensure_running()
-        if options & _STOPS:
+        if numeric & _STOPS:
             return await self._wait_for_stops(options)
         pidfd = self.pidfd
         if pidfd is not None and not self._exited.is_set() and self._is_ours and hub.spin_for_exit(pidfd):
@@ -277,7 +280,7 @@ class AsyncChildProcess:
         while True:
             await self._exited.wait()
             state = await self._waitid_nohang(options)
-            if state is not None and state.state(options):
+            if state is not None:
                 return state
 
     async def _wait_for_stops(self, options: W) -> ChildState:

@@ -179,12 +179,13 @@ class Allocation(AllocationInterface):
         merged.valid = True
         return merged
 
-    def free(self) -> None:
+    def free(self, _quick_count: int = QUICK_COUNT) -> None:
         """Give the bytes back. Does nothing if this allocation is not valid any more."""
+        # The limit is bound here because this also runs when the interpreter has cleared our globals.
         if self.valid:
             self.valid = False
             home = self._home
-            (home if len(home) < QUICK_COUNT else self.arena.space.returned).append(self._block)
+            (home if len(home) < _quick_count else self.arena.space.returned).append(self._block)
 
     def __del__(self) -> None:
         if self.valid:
