@@ -77,7 +77,7 @@ class EpollWaiter:
         timeout: milliseconds that `epoll_wait` may block: 0 for a subsidiary, -1 (for ever) for a root.
     """
 
-    # Above the numbers of all file descriptors. In the class, since destructors may run when globals are gone.
+    # Above the numbers of all file descriptors. In the class, as destructors may run when globals are gone.
     _FRESH = 10**10
 
     def __init__(
