@@ -247,6 +247,9 @@ class RingConnection(SyscallInterface):
         self.deliver()
         if self._waiters or self._backlog:
             self._fail()
+        doorbell, self._doorbell = self._doorbell, None
+        if doorbell is not None and doorbell.valid:
+            run_now(doorbell.invalidate())
         self._hub.ring_left(self.ring)
 
     def _fail(self) -> None:
