@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, SupportsInt, Union
 
 import trio
@@ -122,13 +122,15 @@ class ExecImage:
 class Spawning:
     """Waits for the outcome of the calls that a process was prepared with."""
 
-    __slots__ = ("_calls", "_image", "_ring", "_waiters", "error", "finished", "hub", "process")
+    __slots__ = ("_calls", "_image", "_ring", "_waiters", "error", "finished", "hub", "process", "report")
 
     def __init__(self, hub: ProgramHub, ring: Ring, calls: list[Syscall], image: ExecImage) -> None:
         self.hub = hub
         self.process: AsyncChildProcess
         self.error: OSError | None = None
         self.finished = False
+        # Told the results of the calls if one fails, none otherwise: who traces them.
+        self.report: Callable[[Sequence[int]], None] | None = None
         self._ring = ring
         self._calls = calls
         # Its memory must stay as it is until exec has read it.
@@ -156,7 +158,7 @@ class Spawning:
                 number, f"{os.strerror(number)} (in {call}, step {index + 1} of {len(results)})"
             )
         self._ring.shutdown()
-        self._finish()
+        self._finish(results)
 
     def left(self) -> None:
         """The process has left our memory: it runs the program, or has died in the attempt."""
@@ -164,8 +166,10 @@ class Spawning:
             self._finish()
         self.hub.ring_left(self._ring)
 
-    def _finish(self) -> None:
+    def _finish(self, results: Sequence[int] = ()) -> None:
         self.finished = True
+        if self.report is not None:
+            self.report(results)
         self._image = None
         self.hub.not_waiting(self._ring)
         self.hub.unwatch_leave(self._ring)
@@ -226,6 +230,9 @@ async def start_spawn(
     except BaseException:
         hub.not_waiting(ring)
         raise
+    watch = getattr(parent.task.sysif, "watch_prepared", None)
+    if watch is not None:
+        spawning.report = watch(every, f"process {process.near.id}")
     process.did_exec(command)
     spawning.process = parent.monitor.add_child_process(process, pidfd, spawning.left)
     return spawning
