@@ -1,0 +1,112 @@
+"""A container in a hundred lines, without privileges, and with every call of every process printed."""
+
+from __future__ import annotations
+
+import functools
+import sys
+
+import trio
+
+from rsyscall import ChildThread, FileDescriptor, Path, Thread, local_thread
+from rsyscall.fcntl import O
+from rsyscall.linux.dirent import DirentList
+from rsyscall.net.if_ import IFF, SIOC, Ifreq
+from rsyscall.sched import CLONE
+from rsyscall.sys.mount import MS
+from rsyscall.sys.prctl import PR
+from rsyscall.sys.socket import AF, SOCK
+from rsyscall.sys.utsname import Utsname
+from rsyscall.trace import Tracer
+from rsyscall.unistd import SEEK
+
+NAMESPACES = CLONE.NEWUSER | CLONE.NEWNS | CLONE.NEWPID | CLONE.NEWNET | CLONE.NEWUTS
+
+
+# What the commands print comes in between.
+show = functools.partial(print, flush=True)
+
+
+async def memory_file(text: str) -> FileDescriptor:
+    """A file without a name in any directory: who wants to read it has to be given the descriptor."""
+    file = await local_thread.task.memfd_create(await local_thread.ptr("message"))
+    await file.write(await local_thread.ptr(text.encode()))
+    await file.lseek(0, SEEK.SET)
+    return file
+
+
+async def furnish(init: ChildThread) -> None:
+    """Make calls in the new process until its namespaces look like a small machine of their own."""
+    await init.mount("none", "/", "", MS.REC | MS.PRIVATE, "")
+    await init.mount("proc", "/proc", "proc", MS.NOSUID | MS.NODEV | MS.NOEXEC, "")
+    await init.task.sethostname(await init.ptr("demo"))
+    await init.task.prctl(PR.SET_NAME, await init.ptr("init"))
+    async with await init.socket(AF.INET, SOCK.DGRAM) as sock:
+        loopback = await init.ptr(Ifreq("lo", flags=IFF.UP))
+        await sock.ioctl(SIOC.SIFFLAGS, loopback)
+
+
+async def processes(thread: Thread) -> list[str]:
+    """What `ps` does, by calls in a process that sees the /proc in question."""
+    async with await thread.task.open(await thread.ptr("/proc"), O.RDONLY | O.DIRECTORY) as proc:
+        entries, _ = await proc.getdents(await thread.malloc(DirentList, 65536))
+        names = [entry.name for entry in await entries.read()]
+    lines = [f"{'PID':>5} {'PPID':>5}  NAME"]
+    for name in filter(str.isdigit, names):
+        async with await thread.task.open(await thread.ptr(Path("/proc") / name / "stat"), O.RDONLY) as file:
+            filled, _ = await file.read(await thread.malloc(bytes, 4096))
+        pid, comm, _state, ppid, *_ = (await filled.read()).decode().split()
+        lines.append(f"{pid:>5} {ppid:>5}  {comm.strip('()')}")
+    return lines
+
+
+async def demo(tracer: Tracer) -> None:
+    message = await memory_file("a pipe has two ends\nand a file descriptor\nneeds no name\n")
+
+    show("\n# A process, inert, in new user, mount, pid, net and uts namespaces.")
+    init = await local_thread.clone(NAMESPACES)
+    tracer.name(init.task, "init")
+    message_inside = init.inherit_fd(message)
+    async with init.process:  # killed at the end of the block, and everything in its pid namespace with it
+        show("\n# Calls in it: /proc mounted, host name set, loopback brought up.")
+        await furnish(init)
+
+        show("\n# A child of it: its standard input is a pipe, and then it is tr.")
+        pipe = await init.pipe()
+        upper = await init.clone()
+        tracer.name(upper.task, "tr")
+        await upper.inherit_fd(pipe.read).dup2(upper.stdin)
+        upper_process = await upper.exec((await upper.environ.which("tr")).args("a-z", "A-Z"))
+        await pipe.read.close()
+
+        show("\n# Another one: standard input is the file, standard output the pipe. Not yet a command.")
+        cat = await init.clone()
+        tracer.name(cat.task, "cat")
+        await cat.inherit_fd(message_inside).dup2(cat.stdin)
+        await cat.inherit_fd(pipe.write).dup2(cat.stdout)
+        await pipe.write.close()
+
+        show("\n# Who is there, seen from inside?")
+        listing = await processes(init)
+        uname = await (await init.task.uname(await init.malloc(Utsname))).read()
+        show(f"\n# {uname.nodename}:", *listing, sep="\n")
+
+        show("\n# Now it is cat, and the text flows.")
+        cat_process = await cat.exec(await cat.environ.which("cat"))
+        await cat_process.check()
+        await upper_process.check()
+
+        show("\n# The end of the pid namespace.")
+    show(f"\n# {sum(count.calls for count in tracer.counts.values())} system calls in 4 processes.")
+
+
+async def main() -> None:
+    tracer = Tracer(show)
+    try:
+        with tracer.tracing(local_thread.task, "demo"):
+            await demo(tracer)
+    except PermissionError as error:
+        sys.exit(f"demo: {error}: this needs a kernel that lets everybody make user namespaces")
+
+
+if __name__ == "__main__":
+    trio.run(main)

@@ -1,0 +1,206 @@
+"""The command line: `python -m rsyscall run`. Here is what it understands; `rsyscall.cli_run` does it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+__all__ = ["RunOptions", "main", "parse"]
+
+DESCRIPTION = "Make any Linux system call in any of your processes."
+
+RUN_DESCRIPTION = """\
+Build a process step by step, and run a command in it.
+
+A process is made, inert, in the new namespaces that are asked for. Then calls are made in it, one
+after another, until it is what it should be. Last, it executes the command. Nothing is run in
+between, and nothing is left behind if a step fails.
+"""
+
+RUN_EPILOG = """\
+examples:
+  rsyscall run -- echo hello
+  rsyscall run --user --map-root --mount --pid -- ps aux
+  rsyscall run --user --net --uts --hostname box -- sh -c 'hostname; cat /proc/net/dev'
+  rsyscall run --chroot /srv/debian --chdir /root --setenv LANG=C.UTF-8 -- bash
+  rsyscall run --trace -- true
+
+exit status:
+  that of the command, or 128 + N if signal N killed it; 125 if a step failed; 126 if the command
+  cannot be executed; 127 if there is none of that name; 2 for a wrong command line.
+
+SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1 and SIGUSR2 are passed on to the command. It is killed if
+this program is. As process 1 of a pid namespace (--pid) it takes everything in there with it when it
+ends; signals that it does not handle end it, although the kernel ignores them for a process 1.
+"""
+
+
+@dataclass
+class RunOptions:
+    """What `rsyscall run` was asked for."""
+
+    command: list[str]
+    user: bool = False
+    map_root: bool = False
+    mount: bool = False
+    pid: bool = False
+    net: bool = False
+    uts: bool = False
+    ipc: bool = False
+    cgroup: bool = False
+    hostname: str | None = None
+    chroot: str | None = None
+    chdir: str | None = None
+    setenv: list[tuple[str, str]] = field(default_factory=list)
+    trace: bool = False
+    summary: bool = False
+    verbose: bool = False
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+class _Version(argparse.Action):
+    """`--version`: looking it up takes time, so only when asked."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib import metadata
+
+        try:
+            version = metadata.version("rsyscall")
+        except metadata.PackageNotFoundError:
+            version = "(not installed: development tree)"
+        print(f"rsyscall {version}")
+        parser.exit(0)
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
+    return name, value
+
+
+def _parser() -> tuple[_Parser, _Parser]:
+    parser = _Parser(prog="rsyscall", description=DESCRIPTION, allow_abbrev=False)
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version and exit"
+    )
+    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    run = commands.add_parser(
+        "run",
+        prog="rsyscall run",
+        usage="%(prog)s [OPTION]... [--] COMMAND [ARGUMENT]...",
+        help="build a process step by step and run a command in it",
+        description=RUN_DESCRIPTION,
+        epilog=RUN_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    namespaces = run.add_argument_group("new namespaces")
+    namespaces.add_argument(
+        "--user", action="store_true", help="of users; needed for the others unless you are root"
+    )
+    namespaces.add_argument(
+        "--map-root", action="store_true", help="be root in the user namespace (implies --user)"
+    )
+    namespaces.add_argument(
+        "--mount", action="store_true", help="of mounts; with --pid, /proc is mounted anew"
+    )
+    namespaces.add_argument("--pid", action="store_true", help="of process ids; the command is process 1")
+    namespaces.add_argument(
+        "--net", action="store_true", help="of network interfaces; loopback is brought up"
+    )
+    namespaces.add_argument("--uts", action="store_true", help="of host names")
+    namespaces.add_argument("--ipc", action="store_true", help="of System V IPC and POSIX message queues")
+    namespaces.add_argument("--cgroup", action="store_true", help="of cgroups")
+    setup = run.add_argument_group("the process")
+    setup.add_argument("--hostname", metavar="NAME", help="set the host name (implies --uts)")
+    setup.add_argument("--chroot", metavar="DIR", help="make DIR its root directory")
+    setup.add_argument("--chdir", metavar="DIR", help="change to DIR, inside of the root directory")
+    setup.add_argument(
+        "--setenv",
+        metavar="NAME=VALUE",
+        type=_assignment,
+        action="append",
+        default=[],
+        help="set an environment variable; may be repeated",
+    )
+    seeing = run.add_argument_group("seeing")
+    seeing.add_argument(
+        "--trace", action="store_true", help="print every call in every process to standard error"
+    )
+    seeing.add_argument("--summary", action="store_true", help="print a table of the calls that were made")
+    seeing.add_argument("--verbose", action="store_true", help="print the steps to standard error")
+    run.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run")
+    return parser, run
+
+
+def parse(arguments: Sequence[str]) -> RunOptions:
+    """Understand a command line.
+
+    Args:
+        arguments: without the name of the program.
+
+    Raises:
+        SystemExit: it is wrong (status 2), or help was asked for.
+    """
+    parser, run = _parser()
+    known, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        run.error(f"unknown option {unknown[0]}")
+    values = vars(known)
+    values.pop("action")
+    command = values.pop("command")
+    # Everything from the first word that is no option belongs to the command, except for one separator.
+    if command[:1] == ["--"]:
+        command = command[1:]
+    if not command:
+        run.error("no command is given")
+    if not command[0]:
+        run.error("the name of the command is empty")
+    options = RunOptions(command=command, **values)
+    options.user |= options.map_root
+    options.uts |= options.hostname is not None
+    return options
+
+
+def _reserve_standard_descriptors() -> None:
+    """Have no descriptor of ours take the place of a standard one that is closed.
+
+    What is put there is closed for the command, as it was for us.
+    """
+    while True:
+        number = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        if number > 2:
+            os.close(number)
+            return
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: without the name of the program; by default those that it was started with.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        options = parse(sys.argv[1:] if arguments is None else arguments)
+        _reserve_standard_descriptors()
+        from rsyscall.cli_run import run
+
+        return run(options)
+    except KeyboardInterrupt:
+        # Before signals are passed on.
+        return 128 + signal.SIGINT

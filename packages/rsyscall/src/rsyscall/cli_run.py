@@ -1,0 +1,332 @@
+"""`rsyscall run`: a process is made, changed by one call after another, and executes a command."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import trio
+
+from rsyscall.cli import RunOptions
+from rsyscall.command import Command
+from rsyscall.environ import Environment, ExecutableNotFound
+from rsyscall.near import SyscallError
+from rsyscall.net.if_ import IFF, SIOC, Ifreq
+from rsyscall.path import Path
+from rsyscall.sched import CLONE
+from rsyscall.signal import SIG, Sigset
+from rsyscall.sys.mount import MS
+from rsyscall.sys.signalfd import SFD, SignalfdSiginfo
+from rsyscall.sys.socket import AF, SOCK
+from rsyscall.sys.wait import W
+from rsyscall.tasks.local import local_thread
+from rsyscall.thread import ChildThread, write_user_mappings
+from rsyscall.unistd import OK
+
+__all__ = ["run"]
+
+FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
+
+NAMESPACES = {
+    "user": CLONE.NEWUSER,
+    "mount": CLONE.NEWNS,
+    "pid": CLONE.NEWPID,
+    "net": CLONE.NEWNET,
+    "uts": CLONE.NEWUTS,
+    "ipc": CLONE.NEWIPC,
+    "cgroup": CLONE.NEWCGROUP,
+}
+PASSED_ON = (SIG.HUP, SIG.INT, SIG.QUIT, SIG.TERM, SIG.USR1, SIG.USR2)
+# si_code of a signal that no process sent: the terminal did, and to the command as well.
+SI_KERNEL = 0x80
+
+
+class StepError(Exception):
+    """A step failed; says so in one line.
+
+    Args:
+        step: what was to be done.
+        reason: why it could not be.
+        what: what it was to be done to.
+        status: what to exit with.
+    """
+
+    def __init__(self, step: str, reason: str, what: object, status: int = FAILED) -> None:
+        super().__init__(f"{step}: {reason} ({what})")
+        self.status = status
+
+
+def say(message: str) -> None:
+    """Print a line to standard error, if anybody is there to read it."""
+    try:
+        print(f"rsyscall run: {message}", file=sys.stderr, flush=True)
+    except OSError:
+        pass
+
+
+class Run:
+    """One command on its way.
+
+    Args:
+        options: what was asked for.
+    """
+
+    def __init__(self, options: RunOptions) -> None:
+        self.options = options
+        self.child: ChildThread | None = None
+        self.executed = False
+        self.setup = trio.CancelScope()
+        # What ended the command in the name of which signal.
+        self.ended_by: int | None = None
+
+    async def run(self) -> int:
+        """Do everything; returns the exit status."""
+        status = FAILED
+        # They stay blocked: one that comes too late for the command must not change the exit status.
+        passed_on = Sigset(sig for sig in PASSED_ON if signal.getsignal(sig) is not signal.SIG_IGN)
+        await local_thread.task.sigmask_block(await local_thread.ptr(passed_on))
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._pass_on_signals, passed_on)
+            try:
+                status = await self._run()
+            except StepError as error:
+                status = error.status
+                if self.ended_by is None:
+                    say(str(error))
+            nursery.cancel_scope.cancel()
+        return status if self.ended_by is None else 128 + self.ended_by
+
+    async def _run(self) -> int:
+        try:
+            with self.setup:
+                child = self.child = await self._clone()
+                await self._prepare(child)
+                await self._execute(child)
+                self.executed = True
+            if self.child is None or not self.executed:
+                return FAILED
+            state = await self.child.process.waitpid(W.EXITED)
+        finally:
+            if self.child is not None:
+                async with self.child.process:
+                    pass
+        if state.exit_status is not None:
+            return state.exit_status
+        assert state.sig is not None
+        return 128 + int(state.sig)
+
+    # ---- steps ----
+
+    @contextmanager
+    def _step(self, name: str, what: object, hint: str = "") -> Iterator[None]:
+        if self.options.verbose:
+            say(f"{name} ({what})")
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StepError(name, f"{reason}{hint}", what) from error
+        except SyscallError as error:
+            raise StepError(name, "the process was killed", what) from error
+
+    async def _clone(self) -> ChildThread:
+        names = [name for name in NAMESPACES if getattr(self.options, name)]
+        flags = CLONE.NONE
+        for name in names:
+            flags |= NAMESPACES[name]
+        what = f"new namespaces: {', '.join(names)}" if names else "no new namespaces"
+        with self._step("make a process", what):
+            try:
+                child = await local_thread.clone(flags, automatically_write_user_mappings=False)
+            except OSError as error:
+                raise StepError("make a process", _why_no_clone(error, self.options.user), what) from error
+        if self.options.verbose:
+            say(f"process {child.process.process.near.id}")
+        return child
+
+    async def _prepare(self, child: ChildThread) -> None:
+        options = self.options
+        if options.user:
+            uid, gid = os.geteuid(), os.getegid()
+            inside = (0, 0) if options.map_root else (uid, gid)
+            what = f"user {uid} is {inside[0]}, group {gid} is {inside[1]}"
+            with self._step("map users", what):
+                await write_user_mappings(child, uid, gid, *inside)
+        if options.mount:
+            # What is mounted here is of no concern to anybody else.
+            with self._step("make mounts private", "/"):
+                await child.mount("none", "/", "", MS.REC | MS.PRIVATE, "")
+        if options.net:
+            with self._step("bring up the network interface", "lo"):
+                await bring_up(child, "lo")
+        if options.hostname is not None:
+            with self._step("set the host name", options.hostname):
+                await child.task.sethostname(await child.ptr(options.hostname))
+        if options.chroot is not None:
+            hint = "" if options.user or os.geteuid() == 0 else "; try --user"
+            with self._step("chroot", options.chroot, hint):
+                await child.chroot(options.chroot)
+                await child.task.chdir(await child.ptr("/"))
+        if options.mount and options.pid:
+            await self._mount_proc(child)
+        if options.chdir is not None:
+            with self._step("chdir", options.chdir):
+                await child.task.chdir(await child.ptr(options.chdir))
+
+    async def _mount_proc(self, child: ChildThread) -> None:
+        with self._step("mount proc", "/proc"):
+            try:
+                await child.mount("proc", "/proc", "proc", MS.NOSUID | MS.NODEV | MS.NOEXEC, "")
+            except FileNotFoundError:
+                if self.options.chroot is None:
+                    raise
+                if self.options.verbose:
+                    say(f"no /proc in {self.options.chroot}: not mounted")
+
+    async def _execute(self, child: ChildThread) -> None:
+        name, *arguments = self.options.command
+        child.environ = Environment.make_from_environ(
+            child.task, child.ram, {**child.environ.data, **dict(self.options.setenv)}
+        )
+        with self._step("find the command", name):
+            command = await self._find(child, name)
+        command = command.args(*arguments)
+        with self._step("execute", command):
+            try:
+                await child.exec(command)
+            except OSError as error:
+                status, reason = await _why_no_exec(child, command, error)
+                raise StepError("execute", reason, command.executable_path, status) from error
+
+    async def _find(self, child: ChildThread, name: str) -> Command:
+        if "/" in name:
+            # The kernel says better than we could what is wrong with it.
+            return Command(name, [name], {})
+        try:
+            return await child.environ.which(name)
+        except ExecutableNotFound as error:
+            for directory in child.environ.path.paths:
+                if await _exists(child, directory / name):
+                    reason = os.strerror(errno.EACCES)
+                    raise StepError("execute", reason, directory / name, NOT_EXECUTABLE) from error
+            where = "in PATH" if self.options.chroot is None else f"in PATH below {self.options.chroot}"
+            raise StepError("find the command", f"there is none {where}", name, NOT_FOUND) from error
+
+    # ---- signals ----
+
+    async def _pass_on_signals(self, signals: Sigset, task_status: trio.TaskStatus[None]) -> None:
+        fd = await local_thread.task.signalfd(await local_thread.ptr(signals), SFD.NONBLOCK)
+        async with fd:
+            buf = await local_thread.malloc(SignalfdSiginfo)
+            task_status.started()
+            while True:
+                await trio.lowlevel.wait_readable(int(fd.near))
+                try:
+                    valid, rest = await fd.read(buf)
+                except BlockingIOError:
+                    continue
+                info = await valid.read()
+                buf = valid + rest
+                await self._pass_on(info.signo, from_terminal=info.code == SI_KERNEL)
+
+    async def _pass_on(self, sig: SIG, from_terminal: bool) -> None:
+        if self.options.verbose:
+            say(f"signal {signal.strsignal(sig)}")
+        if not self.executed:
+            self.ended_by = sig
+            self.setup.cancel()
+            if self.child is not None:
+                # It may be in a call that takes long.
+                await self.child.process.kill()
+            return
+        assert self.child is not None
+        process = self.child.process
+        if self.options.pid and _would_be_ignored_by_init(process.process.near.id, sig):
+            self.ended_by = sig
+            await process.kill()
+        elif not from_terminal:
+            await process.kill(sig)
+
+
+async def bring_up(thread: ChildThread, interface: str) -> None:
+    """Set the flag that says that a network interface is in use.
+
+    manpage: netdevice(7)
+    """
+    sock = await thread.socket(AF.INET, SOCK.DGRAM)
+    async with sock:
+        buf = await thread.ptr(Ifreq(interface))
+        await sock.ioctl(SIOC.GIFFLAGS, buf)
+        ifreq = await buf.read()
+        ifreq.flags |= IFF.UP
+        await sock.ioctl(SIOC.SIFFLAGS, await thread.ptr(ifreq))
+
+
+async def _exists(thread: ChildThread, path: Path) -> bool:
+    try:
+        await thread.task.access(await thread.ptr(path), OK.F)
+    except OSError:
+        return False
+    return True
+
+
+def _would_be_ignored_by_init(pid: int, sig: SIG) -> bool:
+    """Whether the kernel drops the signal only because the process is the first of its pid namespace."""
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            masks = dict(line.rstrip().split(":\t", 1) for line in file if line.startswith("Sig"))
+    except OSError:
+        return False
+    return not any(int(masks[name], 16) >> (sig - 1) & 1 for name in ("SigCgt", "SigIgn", "SigBlk"))
+
+
+def _why_no_clone(error: OSError, user: bool) -> str:
+    reason = error.strerror or str(error)
+    if error.errno == errno.EPERM:
+        return f"{reason}; try --user" if not user else f"{reason}; user namespaces are restricted here"
+    if error.errno in (errno.ENOSPC, errno.EUSERS):
+        return "no more namespaces are allowed; see /proc/sys/user"
+    return reason
+
+
+async def _why_no_exec(thread: ChildThread, command: Command, error: OSError) -> tuple[int, str]:
+    """The exit status and the reason for people."""
+    reason = error.strerror or str(error)
+    if isinstance(error, FileNotFoundError):
+        if await _exists(thread, Path(command.executable_path)):
+            return NOT_EXECUTABLE, "the interpreter or dynamic loader that it names does not exist"
+        return NOT_FOUND, reason
+    if isinstance(error, NotADirectoryError):
+        return NOT_FOUND, reason
+    return NOT_EXECUTABLE, reason
+
+
+def run(options: RunOptions) -> int:
+    """Run a command as the options say; returns the exit status."""
+    if not (options.trace or options.summary):
+        return _run(options)
+    from rsyscall.trace import Tracer, write_to_stderr
+
+    tracer = Tracer(write_to_stderr if options.trace else lambda line: None)
+    with tracer.tracing(local_thread.task, "rsyscall"):
+        status = _run(options)
+    if options.summary:
+        try:
+            print(tracer.summary(), file=sys.stderr, flush=True)
+        except OSError:
+            pass
+    return status
+
+
+def _run(options: RunOptions) -> int:
+    try:
+        return trio.run(Run(options).run)
+    except Exception as error:
+        if options.verbose:
+            raise
+        say(f"internal error: {type(error).__name__}: {error}; --verbose tells where")
+        return FAILED
