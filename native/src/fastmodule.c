@@ -1231,8 +1231,26 @@ static PyObject *hub_configure_monitor(PyObject *op, PyObject *args)
 	Py_RETURN_NONE;
 }
 
+/* set_spin(client_us, server_us): budgets of all rings from now on */
+static PyObject *hub_set_spin(PyObject *op, PyObject *args)
+{
+	Hub *self = (Hub *)op;
+	double client_us, server_us, rate = (double)self->hold_gil / HOLD_GIL_US;
+
+	if (!PyArg_ParseTuple(args, "dd", &client_us, &server_us))
+		return NULL;
+	if (client_us < 0 || server_us < 0) {
+		PyErr_SetString(PyExc_ValueError, "a spin budget is a number of microseconds, 0 or more");
+		return NULL;
+	}
+	self->client_spin = client_us * rate;
+	self->hub->server_spin = server_us * rate;
+	Py_RETURN_NONE;
+}
+
 static PyMethodDef hub_methods[] = {
 	{ "ring", hub_ring, METH_NOARGS, NULL },
+	{ "set_spin", hub_set_spin, METH_VARARGS, NULL },
 	{ "drain", hub_drain, METH_NOARGS, NULL },
 	{ "watch_word", hub_watch_word, METH_O, NULL },
 	{ "unwatch_word", hub_unwatch_word, METH_VARARGS, NULL },

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, SupportsInt
 
@@ -21,7 +21,7 @@ from rsyscall.hub import Pidfd, ProgramHub, clone_block, hub_of, run_now
 from rsyscall.loader import Trampoline
 from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
 from rsyscall.native import Ring, symbols
-from rsyscall.near import SYS
+from rsyscall.near import SYS, Syscall
 from rsyscall.near import types as near
 from rsyscall.ring import RingConnection
 from rsyscall.sched import CLONE
@@ -75,6 +75,15 @@ class _ChildStream(SyscallConnection):
         self._hub.watch_leave(self._ring, self._left)
         try:
             return await super().syscall(number, arg1, arg2, arg3, arg4, arg5, arg6)
+        finally:
+            self._hub.unwatch_leave(self._ring)
+
+    async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
+        if self._ring.left or not any(call.number in _LEAVING for call in calls):
+            return await super().syscalls(calls, linked)
+        self._hub.watch_leave(self._ring, self._left)
+        try:
+            return await super().syscalls(calls, linked)
         finally:
             self._hub.unwatch_leave(self._ring)
 

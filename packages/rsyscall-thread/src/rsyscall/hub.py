@@ -187,6 +187,16 @@ class ProgramHub:
         self._loop = RunLoop(self._run, "rsyscall hub")
         self._poller = RunLoop(self._poll_leaving, "rsyscall hub: more exec calls than the monitor takes")
 
+    def set_spin(self, client_us: float, server_us: float) -> None:
+        """Change how long this program and the processes that it drives spin before they sleep.
+
+        Args:
+            client_us: microseconds; 0 to sleep at once.
+            server_us: likewise, for processes that wait for work; it takes effect with their next call.
+        """
+        self.native.set_spin(client_us, server_us)
+        self._client_spin_us = client_us
+
     def ensure_running(self) -> None:
         """See that events are dispatched in the current trio run."""
         self._loop.ensure_running()
@@ -236,7 +246,7 @@ class ProgramHub:
         self._loop.ensure_running()
 
     def unwatch_exit(self, pidfd: Pidfd) -> None:
-        """Forget `watch_exit`, before the descriptor is closed. If the callback has not been called, it is now."""
+        """Forget `watch_exit`, before the descriptor is closed. The callback is called now, if it was not."""
         watched = self._exits.pop(pidfd.number, None)
         if watched is not None:
             self._epoll.unregister(pidfd.number)
@@ -248,9 +258,7 @@ class ProgramHub:
         manpage: waitid(2)
         """
         address = self._siginfo_address
-        await self.task.sysif.syscall(
-            SYS.waitid, _P_PIDFD, pidfd.number, address, options | _WNOHANG_WALL, 0
-        )
+        await self.task.sysif.syscall(SYS.waitid, _P_PIDFD, pidfd.number, address, options | _WNOHANG_WALL, 0)
         # Between the call and this nothing else can run: a local call does not suspend.
         siginfo = Siginfo.from_bytes(read_memory(address, _SIGINFO_SIZE))
         return ChildState.make_from_siginfo(siginfo) if siginfo.pid else None

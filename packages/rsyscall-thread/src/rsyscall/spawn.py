@@ -25,7 +25,7 @@ from rsyscall.memory.ram import RAM
 from rsyscall.memory.span import SpanAllocation
 from rsyscall.native import Ring, symbols
 from rsyscall.native._fast import HANGUP, PENDING, RING_SLOTS
-from rsyscall.near import SYS, Syscall, SyscallInterface
+from rsyscall.near import SYS, Syscall, SyscallHangup, SyscallInterface
 from rsyscall.near import types as near
 from rsyscall.sched import CLONE
 from rsyscall.signal import Sigset
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from rsyscall.sys.mman import MemoryMapping
     from rsyscall.thread import Thread
 
-__all__ = ["ExecImage", "PreparedThread", "Spawning", "start_spawn"]
+__all__ = ["ExecImage", "PreparedThread", "Spawning", "exec_after", "start_spawn"]
 
 StrPath = Union[str, "os.PathLike[str]"]
 
@@ -119,6 +119,40 @@ class ExecImage:
         return ExecImage(path_text, addresses[0], base, environ, (pointer, envp))
 
 
+async def exec_after(task: Task, calls: Sequence[Syscall], image: ExecImage, command: Command | None) -> None:
+    """Make `calls` in a process and then execute `image` there, in one submission.
+
+    Raises:
+        OSError: a call failed, and those after it were not made; for the exec itself, filename is the path.
+        SyscallError: the process has gone.
+
+    manpage: execve(2)
+    """
+    every = [*calls, Syscall(SYS.execve, image.path, image.argv, image.envp)]
+    task._check_not_manipulating()
+    task.manipulating_fd_table = True
+    try:
+        results = await task.sysif.syscalls(every, linked=True)
+    except SyscallHangup as hangup:
+        if 0 < len(hangup.results) < len(calls):
+            raise  # it died before it came to exec
+    else:
+        raise call_error(every, results, image.path_text)
+    finally:
+        task.manipulating_fd_table = False
+    task._did_exec(command)
+    await task.sysif.close_interface()
+
+
+def call_error(calls: Sequence[Syscall], results: Sequence[int], path: str) -> OSError:
+    """The error of the first of some linked calls that failed, the last of which was an exec."""
+    index = next(index for index, result in enumerate(results) if result < 0)
+    number = -results[index]
+    if index == len(calls) - 1:
+        return OSError(number, os.strerror(number), path)
+    return OSError(number, f"{os.strerror(number)} (in {calls[index]}, step {index + 1} of {len(calls)})")
+
+
 class Spawning:
     """Waits for the outcome of the calls that a process was prepared with."""
 
@@ -148,15 +182,8 @@ class Spawning:
             if result == HANGUP:
                 self.left()
             return
-        index = next(i for i, result in enumerate(results) if result < 0)
-        call = self._calls[index]
-        number = -results[index]
-        if index == len(self._calls) - 1 and self._image is not None:
-            self.error = OSError(number, os.strerror(number), self._image.path_text)
-        else:
-            self.error = OSError(
-                number, f"{os.strerror(number)} (in {call}, step {index + 1} of {len(results)})"
-            )
+        assert self._image is not None
+        self.error = call_error(self._calls, results, self._image.path_text)
         self._ring.shutdown()
         self._finish(results)
 

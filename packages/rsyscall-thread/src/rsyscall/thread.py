@@ -8,7 +8,7 @@ may be a process or a thread; the name says that it runs under the control of th
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Union, overload
 
 import trio
@@ -28,7 +28,14 @@ from rsyscall.near import types as near
 from rsyscall.path import Path
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, HowSIG, Sigaction, Sighandler, Sigset
-from rsyscall.spawn import PreparedThread, make_image, start_spawn
+from rsyscall.spawn import (
+    ExecImage,
+    PreparedThread,
+    exec_after,
+    make_image,
+    merged_environment,
+    start_spawn,
+)
 from rsyscall.struct import T_fixed_serializer, T_fixed_size, T_has_serializer, T_pathlike
 from rsyscall.sys.mount import MS
 from rsyscall.sys.socket import AF, SOCK, Sockbuf, Socketpair, T_sockaddr
@@ -508,28 +515,6 @@ class ChildThread(Thread):
         super()._init_from(thr)
         self.process = process
 
-    async def _prepare_signals(
-        self, inherited: list[SignalBlock], restore: bool
-    ) -> Callable[[], Awaitable[None]]:
-        """Make mask and dispositions what a program expects; returns what undoes it."""
-        mask = Sigset().union(*(block.mask for block in inherited))
-        newset = await self.ram.ptr(Sigset(mask))
-        oldset = await self.ram.malloc(Sigset)
-        default = await self.ram.ptr(Sigaction(Sighandler.DFL))
-        changed = [(sig, await self.ram.malloc(Sigaction)) for sig in _IGNORED_BY_PYTHON if restore]
-        size = Sigset.sizeof()
-        sysif = self.task.sysif
-        calls = [Syscall(SYS.rt_sigaction, sig, default.near, old.near, size) for sig, old in changed]
-        calls.append(Syscall(SYS.rt_sigprocmask, HowSIG.SETMASK, newset.near, oldset.near, size))
-        await sysif.syscalls(calls)
-
-        async def undo() -> None:
-            calls = [Syscall(SYS.rt_sigaction, sig, old.near, 0, size) for sig, old in changed]
-            calls.append(Syscall(SYS.rt_sigprocmask, HowSIG.SETMASK, oldset.near, 0, size))
-            await sysif.syscalls(calls)
-
-        return undo
-
     async def execv(
         self, path: StrPath, argv: Sequence[StrPath], command: Command | None = None
     ) -> AsyncChildProcess:
@@ -569,20 +554,26 @@ class ChildThread(Thread):
 
         manpage: execve(2)
         """
+        envp: WrittenPointer[ArgList] | list[str]
         if env_updates:
-            environ = {**self.environ.data, **{key: os.fspath(value) for key, value in env_updates.items()}}
-            envp = await self.ram.ptr(
-                ArgList([await self.ram.ptr(f"{key}={value}") for key, value in environ.items()])
-            )
+            envp = merged_environment(self.environ.data, env_updates)
         else:
             envp = await self.environ.as_arglist(self.ram)
-        filename = await self.ram.ptr(os.fspath(path))
-        args = await self.ram.ptr(ArgList([await self.ram.ptr(os.fspath(arg)) for arg in argv]))
-        undo = await self._prepare_signals(inherited_signal_blocks, restore_signals)
+        image = await ExecImage.make(self.ram, path, argv, envp)
+        mask = await self.ram.ptr(Sigset(Sigset().union(*(block.mask for block in inherited_signal_blocks))))
+        # What is there now, to go back to should the exec fail.
+        size = Sigset.sizeof()
+        old_mask = await self.ram.malloc(Sigset)
+        default = await self.ram.ptr(Sigaction(Sighandler.DFL))
+        changed = [(sig, await self.ram.malloc(Sigaction)) for sig in _IGNORED_BY_PYTHON if restore_signals]
+        calls = [Syscall(SYS.rt_sigaction, sig, default.near, old.near, size) for sig, old in changed]
+        calls.append(Syscall(SYS.rt_sigprocmask, HowSIG.SETMASK, mask.near, old_mask.near, size))
+        undo = [Syscall(SYS.rt_sigaction, sig, old.near, 0, size) for sig, old in changed]
+        undo.append(Syscall(SYS.rt_sigprocmask, HowSIG.SETMASK, old_mask.near, 0, size))
         try:
-            await self.task.execve(filename, args, envp, command)
+            await exec_after(self.task, calls, image, command)
         except OSError:
-            await undo()
+            await self.task.sysif.syscalls(undo)
             raise
         return self.process
 
