@@ -1,0 +1,52 @@
+"""Every program in examples/ runs to its end without a word of complaint; the README shows the demo as it is."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LAYER = os.environ.get("RSYSCALL_LAYER")
+# Those below near_only want nothing but that layer; the others want everything.
+DIRECTORIES = {
+    "near": [ROOT / "examples/near_only"],
+    "meta": [ROOT / "examples"],
+    None: [ROOT / "examples", ROOT / "examples/near_only"],
+}
+EXAMPLES = [path for directory in DIRECTORIES.get(LAYER, []) for path in sorted(directory.glob("*.py"))]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_example_runs(example: Path, tmp_path: Path) -> None:
+    environment = dict(os.environ)
+    if path := environment.get("PYTHONPATH"):  # the development tree, usually given relative to the root
+        environment["PYTHONPATH"] = os.pathsep.join(
+            os.path.abspath(entry) for entry in path.split(os.pathsep)
+        )
+    result = subprocess.run(
+        [sys.executable, "-W", "error", example],
+        cwd=tmp_path,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (result.stderr, result.returncode) == ("", 0)
+    assert result.stdout
+
+
+def test_readme_shows_the_demo_as_it_is() -> None:
+    block = re.search(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert block, "the README has no program"
+    demo = (ROOT / "examples/demo.py").read_text()
+    functions = block[1].strip("\n").split("\n\n\n")
+    assert len(functions) >= 2
+    for function in functions:
+        assert function in demo, f"not in examples/demo.py as it is here:\n{function}"
