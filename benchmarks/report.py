@@ -1,0 +1,225 @@
+"""Results as text, as a page and as a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from benchmarks.rows import ROWS, TIMES, Time
+
+__all__ = ["absolute_table", "facts", "missed", "picture", "table", "write"]
+
+Results = Mapping[str, Any]
+
+
+def facts(values: Mapping[str, str]) -> str:
+    """The machine, one fact per line."""
+    return "\n".join(f"{name}: {value}" for name, value in values.items())
+
+
+def _columns(lines: Sequence[Sequence[str]], numeric: Sequence[int]) -> str:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if column in numeric else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def _row_cells(results: Results) -> list[list[str]]:
+    cells = []
+    for row in ROWS:
+        result = results["rows"].get(row.name)
+        if result is None:
+            continue
+        value = result["value"]
+        verdict = "failed" if result.get("failed") else "skipped"
+        if value is not None:
+            verdict = row.verdict(value)
+        cells.append(
+            [
+                row.name,
+                row.measure,
+                "" if value is None else f"{value:.2f}{' ' + row.unit if row.unit else ''}",
+                row.show(row.gate),
+                row.show(row.aim),
+                verdict,
+                result["detail"],
+            ]
+        )
+    return cells
+
+
+def missed(results: Results) -> list[str]:
+    """Names of the rows that miss their gate."""
+    return [cells[0] for cells in _row_cells(results) if cells[5] == "MISSED"]
+
+
+_HEADINGS = ["row", "measure", "value", "gate", "aim", "reached", "from"]
+
+
+def table(results: Results) -> str:
+    """The measures, for a terminal."""
+    cells = [[cell.replace("`", "") for cell in line] for line in _row_cells(results)]
+    return "\n" + _columns([_HEADINGS, *cells], (2, 3, 4))
+
+
+def _sections(results: Results) -> dict[str, list[tuple[Time, dict[str, float]]]]:
+    sections: dict[str, list[tuple[Time, dict[str, float]]]] = {}
+    for shown in TIMES:
+        if shown.side in results["times"]:
+            sections.setdefault(shown.section, []).append((shown, results["times"][shown.side]))
+    return sections
+
+
+def _number(us: float) -> str:
+    return f"{us:.2f}" if us < 10 else f"{us:.1f}" if us < 100 else f"{us:.0f}"
+
+
+def absolute_table(results: Results) -> str:
+    """The times behind the measures, for a terminal."""
+    parts = []
+    for section, entries in _sections(results).items():
+        lines = [[section + ", in us", "min", "p25", "median"]]
+        for shown, summary in entries:
+            numbers = [_number(summary[name]) for name in ("min", "p25", "median")]
+            lines.append([("  " if shown.ours else "  (peer) ") + shown.label, *numbers])
+        parts.append(_columns(lines, (1, 2, 3)))
+    return "\n" + "\n\n".join(parts) if parts else ""
+
+
+def page(results: Results) -> str:
+    """The page for people: both tables, as Markdown."""
+    lines = [
+        "# Benchmarks",
+        "",
+        "Made by `nox -s bench` (or `python benchmarks/bench.py`), which fails if a gate is missed. Not",
+        "to be edited.",
+        "",
+        "All values are ratios of things that were measured alternately in one run, in short slices:",
+        "the minimum over the slices where it is about microseconds, else the 25th percentile. *Gate* is",
+        "what must hold, *aim* what we want.",
+        "",
+        "![Times of one call and of one process, by path and by peer](benchmarks.svg)",
+        "",
+        "| measure | value | gate | aim | reached | from |",
+        "|---|--:|--:|--:|---|---|",
+    ]
+    lines += [f"| {' | '.join(cells[1:])} |" for cells in _row_cells(results)]
+    lines += [
+        "",
+        "## Absolute times",
+        "",
+        "In microseconds. *Peers* are what one would use without rsyscall.",
+        "",
+    ]
+    for section, entries in _sections(results).items():
+        lines += [f"| {section} | min | p25 | median |", "|---|--:|--:|--:|"]
+        for shown, summary in entries:
+            label = f"**{shown.label}**" if shown.ours else shown.label
+            lines.append(
+                f"| {label} | {' | '.join(_number(summary[name]) for name in ('min', 'p25', 'median'))} |"
+            )
+        lines.append("")
+    lines += ["## The machine", "", "| fact | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in results["facts"].items()]
+    return "\n".join(lines) + "\n"
+
+
+# ---- the picture ----
+
+_WIDTH, _LEFT, _RIGHT = 860, 330, 80
+_BAR, _GAP = 18, 7
+_STYLE = """
+  text { font: 13px system-ui, "Segoe UI", "DejaVu Sans", sans-serif; fill: #24292f }
+  .heading { font-size: 15px; font-weight: 600 }
+  .tick, .note { font-size: 11px; fill: #6e7781 }
+  .grid { stroke: #d0d7de; stroke-width: 1 }
+  .ours { fill: #2f6feb }
+  .peer { fill: #aab2bd }
+  .background { fill: #ffffff }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #e6edf3 }
+    .tick, .note { fill: #8d96a0 }
+    .grid { stroke: #30363d }
+    .ours { fill: #4c8dff }
+    .peer { fill: #6e7681 }
+    .background { fill: #0d1117 }
+  }
+"""
+
+
+def picture(results: Results) -> str:
+    """Bars on a logarithmic scale, as SVG: what a call and what a process costs, by path and by peer."""
+    parts: list[str] = []
+    top = 16.0
+    sections = [entries for name, entries in _sections(results).items() if name.startswith("one ")]
+    for entries in sections:
+        top = _panel(parts, top, entries) + 26
+    parts.append(f'<rect class="ours" x="16" y="{top - 6:.0f}" width="12" height="12" rx="2"/>')
+    parts.append(f'<text class="note" x="34" y="{top + 4:.0f}">rsyscall</text>')
+    parts.append(f'<rect class="peer" x="100" y="{top - 6:.0f}" width="12" height="12" rx="2"/>')
+    parts.append(f'<text class="note" x="118" y="{top + 4:.0f}">others</text>')
+    machine = results["facts"]
+    note = f"{machine['processor']}, {machine['processors']}, Linux {machine['kernel']}, {machine['Python']}"
+    parts.append(
+        f'<text class="note" x="{_WIDTH - 16}" y="{top + 4:.0f}" text-anchor="end">{escape(note)}</text>'
+    )
+    height = top + 20
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height:.0f}" '
+        f'viewBox="0 0 {_WIDTH} {height:.0f}" role="img" '
+        'aria-label="What a system call and what a process costs, by path and by peer">'
+    )
+    background = f'<rect class="background" width="{_WIDTH}" height="{height:.0f}" rx="6"/>'
+    return "\n".join([head, f"<style>{_STYLE}</style>", background, *parts, "</svg>"]) + "\n"
+
+
+def _panel(parts: list[str], top: float, entries: list[tuple[Time, dict[str, float]]]) -> float:
+    """Draw the bars of one section; returns where it ends."""
+    statistic = "min" if entries[0][1]["min"] < 10 else "p25"
+    bars = sorted(((summary[statistic], shown) for shown, summary in entries), key=lambda bar: bar[0])
+    low = math.floor(math.log10(bars[0][0]) - 0.05)
+    high = math.log10(bars[-1][0])
+    scale = (_WIDTH - _LEFT - _RIGHT) / (high - low)
+
+    def x(us: float) -> float:
+        return _LEFT + (math.log10(us) - low) * scale
+
+    heading = f"{entries[0][0].section[0].upper()}{entries[0][0].section[1:]}: microseconds, logarithmic"
+    parts.append(f'<text class="heading" x="16" y="{top + 12:.0f}">{escape(heading)}</text>')
+    first = top + 28
+    bottom = first + len(bars) * (_BAR + _GAP)
+    for exponent in range(low, math.floor(high) + 1):
+        for digit in (1, 2, 5) if high - low < 2.5 else (1,):
+            value = digit * 10.0**exponent
+            if math.log10(value) > high:
+                continue
+            at = x(value)
+            parts.append(
+                f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{first - 4:.0f}" y2="{bottom:.0f}"/>'
+            )
+            parts.append(
+                f'<text class="tick" x="{at:.1f}" y="{bottom + 13:.0f}" text-anchor="middle">{value:g}</text>'
+            )
+    for index, (us, shown) in enumerate(bars):
+        y = first + index * (_BAR + _GAP)
+        width = max(x(us) - _LEFT, 2)
+        kind = "ours" if shown.ours else "peer"
+        parts.append(
+            f'<text x="{_LEFT - 8}" y="{y + 13:.0f}" text-anchor="end">{escape(shown.label)}</text>'
+            f'<rect class="{kind}" x="{_LEFT}" y="{y:.0f}" width="{width:.1f}" height="{_BAR}" rx="3"/>'
+            f'<text x="{_LEFT + width + 6:.1f}" y="{y + 13:.0f}">{_number(us)}</text>'
+        )
+    return bottom + 16
+
+
+def write(results: Results, directory: Path) -> None:
+    """Write the page and the picture."""
+    (directory / "benchmarks.md").write_text(page(results))
+    (directory / "benchmarks.svg").write_text(picture(results))

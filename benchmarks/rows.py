@@ -1,0 +1,111 @@
+"""The rows of the table: what must hold, and what we want."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["ROWS", "TIMES", "Row", "Time"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measure.
+
+    Attributes:
+        name: for `--row`.
+        measure: what is compared with what.
+        gate: what it must not exceed.
+        aim: what it should not exceed.
+        at_least: the other way round: larger is better.
+        unit: of value, gate and aim; ratios have none.
+    """
+
+    name: str
+    measure: str
+    gate: float
+    aim: float | None
+    at_least: bool = False
+    unit: str = ""
+
+    def meets(self, value: float, limit: float) -> bool:
+        """Whether a value, as precise as it is printed, is on the right side."""
+        value = round(value, 2)
+        return value >= limit if self.at_least else value <= limit
+
+    def verdict(self, value: float) -> str:
+        """In words."""
+        if not self.meets(value, self.gate):
+            return "MISSED"
+        return "gate" if self.aim is not None and not self.meets(value, self.aim) else "aim"
+
+    def show(self, value: float | None) -> str:
+        """A value, a gate or an aim as text."""
+        if value is None:
+            return ""
+        if self.unit:
+            return f"{value:.2f} {self.unit}"
+        return f"{'≥ ' if self.at_least and value in (self.gate, self.aim) else ''}{value:.3g}"
+
+
+ROWS = [
+    Row("call", "`await` of getuid in a child ÷ raw call through cffi", 4, 2),
+    Row("call-local", "the same ÷ `await` of getuid on the local thread", 2.5, 1.3),
+    Row("busy", "the same with one busy Python thread ÷ without", 5, 2),
+    Row("pipe", "`multiprocessing.Pipe` round trip ÷ call in a child", 10, 20, at_least=True),
+    Row("batch", "per call, batch of 512 ÷ `os.getuid()`", 2, 1.1),
+    Row("sleepers", "100 children in `nanosleep(1 ms)` ÷ 100 `trio.sleep(0.001)`", 1.3, 0.8),
+    Row("spawn", "clone, 8 set-up calls, exec, wait ÷ `os.posix_spawn`, `waitpid`", 1.5, 1.0),
+    Row("at-once", "30 spawns at once, each ÷ `os.posix_spawn`, `waitpid`", 0.7, 0.4),
+    Row("run-process", "spawn (with the 8 calls) ÷ `trio.run_process`", 0.5, 0.25),
+    Row("big-parent", "spawn from a parent of 4 GB ÷ from one of 30 MB", 1.3, 1.05),
+    Row("late", "5000th spawn ÷ 50th spawn", 1.1, 1.0),
+    Row("resident", "resident memory after 5000 spawns ÷ after 500", 1.1, 1.0),
+    Row("write", "write of 4 KiB in a child ÷ `bytearray` slice copy of 4 KiB", 8, 3),
+    Row("read", "read of 4 KiB in a child ÷ `bytearray` slice copy of 4 KiB", 8, 3),
+    Row("idle", "processor time of 100 idle children over 5 s", 0.0, 0.0, unit="s"),
+    Row("reaping", "registering, reaping per child: dearest ÷ cheapest of 10, 100, 1000", 1.5, None),
+]
+
+
+@dataclass(frozen=True)
+class Time:
+    """One absolute time, for comparison with those beside it.
+
+    Attributes:
+        side: the name of the measurement.
+        label: what it is.
+        section: the heading that it is below.
+        ours: whether it is rsyscall.
+    """
+
+    side: str
+    label: str
+    section: str
+    ours: bool = True
+
+
+_CALL = "one system call (getuid)"
+_SPAWN = "one process, from creation to wait, of a static program"
+_MEMORY = "4 KiB of memory"
+
+TIMES = [
+    Time("os.getuid", "os.getuid()", _CALL, False),
+    Time("cffi", "raw call through cffi", _CALL, False),
+    Time("local", "local thread", _CALL),
+    Time("child", "child", _CALL),
+    Time("batch", "child, batch of 512, each", _CALL),
+    Time("child, busy thread", "child, beside a busy Python thread", _CALL),
+    Time("stream", "child, over a byte stream", _CALL),
+    Time("to_thread", "trio.to_thread.run_sync", _CALL, False),
+    Time("pipe", "multiprocessing.Pipe round trip", _CALL, False),
+    Time("at once", "Thread.run, 30 at once, each", _SPAWN),
+    Time("prepared", "prepare, 8 set-up calls, exec, wait", _SPAWN),
+    Time("run", "Thread.run", _SPAWN),
+    Time("stepwise", "clone, 8 set-up calls awaited one by one, exec, wait", _SPAWN),
+    Time("posix_spawn", "os.posix_spawn, os.waitpid", _SPAWN, False),
+    Time("subprocess", "subprocess.run", _SPAWN, False),
+    Time("trio.run_process", "trio.run_process", _SPAWN, False),
+    Time("copy 4 KiB", "slice of a bytearray", _MEMORY, False),
+    Time("write 4 KiB", "write in a child", _MEMORY),
+    Time("read 4 KiB", "read in a child", _MEMORY),
+]
