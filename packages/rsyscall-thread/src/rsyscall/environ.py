@@ -171,6 +171,8 @@ class Environment(MutableMapping[str, str]):
         self._in_memory: tuple[dict[str, str], WrittenPointer[ArgList]] | None = (
             None if arglist_ptr is None else (dict(self.data), arglist_ptr)
         )
+        self._parent: tuple[Environment, RAM] | None = None
+        self._ram: RAM | None = None
 
     @staticmethod
     def make_from_environ(task: Task, ram: RAM, environment: Mapping[str, str]) -> Environment:
@@ -182,7 +184,9 @@ class Environment(MutableMapping[str, str]):
             environment: variables and their values, such as `os.environ`.
         """
         path = environment.get("PATH", os.defpath)
-        return Environment(environment, ExecutablePathCache(task, ram, path.split(":")))
+        made = Environment(environment, ExecutablePathCache(task, ram, path.split(":")))
+        made._ram = ram
+        return made
 
     def __getitem__(self, key: str) -> str:
         return self.data[key]
@@ -219,13 +223,12 @@ class Environment(MutableMapping[str, str]):
             task: the child. If it has the same mount namespace, programs that were found are known to it too.
             ram: memory of `task`.
         """
-        path = self.path.for_task(task, ram)
-        if self._in_memory is None:
-            return Environment(self.data, path)
-        data, arglist = self._in_memory
-        if data != self.data or arglist.mapping.task.address_space is not task.address_space:
-            return Environment(self.data, path)
-        return Environment(self.data, path, arglist)
+        child = Environment(self.data, self.path.for_task(task, ram))
+        child._ram = ram
+        # It will most likely be the same still when the child execs; then it need not be written again.
+        if self._ram is not None and self._ram.task.address_space is task.address_space:
+            child._parent = self, self._ram
+        return child
 
     async def as_arglist(self, ram: RAM) -> WrittenPointer[ArgList]:
         """Return the environment as execve(2) takes it. It is kept, and used again until the environment
@@ -241,6 +244,10 @@ class Environment(MutableMapping[str, str]):
             data, arglist = self._in_memory
             if data == self.data and arglist.mapping.task.address_space is ram.task.address_space:
                 return arglist
+        if self._parent is not None:
+            parent, parent_ram = self._parent
+            if parent.data == self.data and parent_ram.task.address_space is ram.task.address_space:
+                return await parent.as_arglist(parent_ram)
         data = dict(self.data)
         strings = environment_strings(data)
 
