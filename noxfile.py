@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import nox
+from nox.command import CommandFailed
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -293,10 +294,20 @@ def lint(session: nox.Session) -> None:
     """ruff, the rules between the layers, and the facts that packaging repeats."""
     _install(session, "meta", "ruff", "import-linter")
     session.chdir(ROOT)
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
-    session.run("lint-imports")
-    session.run("python", "tools/checklayers.py")
+    commands = [
+        ["ruff", "check", "--output-format=concise", "."],
+        ["ruff", "format", "--check", "--output-format=concise", "."],
+        ["lint-imports"],
+        ["python", "tools/checklayers.py"],
+    ]
+    failed = []
+    for command in commands:  # all of them, even if the first one finds something
+        try:
+            session.run(*command)
+        except CommandFailed:
+            failed.append(" ".join(command))
+    if failed:
+        session.error("; ".join(failed))
 
 
 @nox.session(python=MAIN)

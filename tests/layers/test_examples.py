@@ -1,4 +1,4 @@
-"""Every program in examples/ runs to its end without a word of complaint; the README shows the demo as it is."""
+"""Every program in examples/ runs to its end without complaint; the README shows the demo as it is."""
 
 from __future__ import annotations
 
