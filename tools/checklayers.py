@@ -5,6 +5,7 @@
 * A distribution requires a third-party package exactly if its modules import it.
 * Every module has one owner; every package directory has `__init__.py` and `py.typed`; the root `py.typed` is
   in rsyscall-near and the root `__init__.py` in the meta package, each only there.
+* No layer imports a name of the meta package.
 * `.importlinter` has every module of every distribution, on the line of its layer.
 * Licences are the same text, and every changelog has an entry for the present version.
 """
@@ -141,6 +142,23 @@ def check_contract() -> Iterator[str]:
         yield f".importlinter: has {len(layers)} layers, there are {len(expected)}"
 
 
+def check_root_imports() -> Iterator[str]:
+    """Check that no layer imports a name of the meta package."""
+    known = {
+        path.stem
+        for directory, source in DISTRIBUTIONS.values()
+        for path in (directory / source).iterdir()
+        if path.is_dir() or path.suffix == ".py"
+    }
+    for name, (directory, source) in DISTRIBUTIONS.items():
+        for path in sorted((directory / source).rglob("*.py")) if name != META else ():
+            for node in ast.walk(ast.parse(path.read_text(), str(path))):
+                if isinstance(node, ast.ImportFrom) and node.module == "rsyscall" and not node.level:
+                    for alias in node.names:
+                        if alias.name not in known:
+                            yield f"{path.relative_to(ROOT)}:{node.lineno}: imports {alias.name} from the root"
+
+
 def check_texts() -> Iterator[str]:
     """Check licences, changelogs and READMEs."""
     licence = (ROOT / "LICENSE").read_text()
@@ -156,7 +174,8 @@ def check_texts() -> Iterator[str]:
 
 def main() -> int:
     """Print what is wrong; returns a process exit status."""
-    problems = [*check_requirements(), *check_modules(), *check_contract(), *check_texts()]
+    checks = [check_requirements, check_modules, check_contract, check_root_imports, check_texts]
+    problems = [problem for check in checks for problem in check()]
     for problem in problems:
         print(problem, file=sys.stderr)
     print(f"{len(problems)} problems in {len(DISTRIBUTIONS)} distributions")
