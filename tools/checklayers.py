@@ -151,12 +151,14 @@ def check_root_imports() -> Iterator[str]:
         if path.is_dir() or path.suffix == ".py"
     }
     for name, (directory, source) in DISTRIBUTIONS.items():
-        for path in sorted((directory / source).rglob("*.py")) if name != META else ():
+        paths = sorted((directory / source).rglob("*.py")) if name != META else []
+        for path in paths:
             for node in ast.walk(ast.parse(path.read_text(), str(path))):
-                if isinstance(node, ast.ImportFrom) and node.module == "rsyscall" and not node.level:
-                    for alias in node.names:
-                        if alias.name not in known:
-                            yield f"{path.relative_to(ROOT)}:{node.lineno}: imports {alias.name} from the root"
+                if not isinstance(node, ast.ImportFrom) or node.module != "rsyscall" or node.level:
+                    continue
+                for alias in node.names:
+                    if alias.name not in known:
+                        yield f"{path.relative_to(ROOT)}:{node.lineno}: imports {alias.name} of the root"
 
 
 def check_texts() -> Iterator[str]:
