@@ -8,6 +8,8 @@ die, has none of our signal handlers, and waits for calls: in a ring of shared m
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -54,11 +56,32 @@ class _ChildStream(SyscallConnection):
     """
 
     def __init__(
-        self, hub: ProgramHub, ring: Ring, afd: AsyncFileDescriptor, server_fd: FileDescriptor
+        self,
+        hub: ProgramHub,
+        ring: Ring,
+        pidfd: Pidfd,
+        afd: AsyncFileDescriptor,
+        server_fd: FileDescriptor,
     ) -> None:
         super().__init__(logger, afd, afd, server_fd, server_fd)
         self._hub = hub
         self._ring = ring
+        self._pidfd = pidfd
+
+    def __del__(self) -> None:
+        super().__del__()
+        # Nobody can reach the process any more. The end of the stream does not tell it, for it has a copy of
+        # our end.
+        if (
+            not self._closed
+            and not self._ring.left
+            and os.getpid() == self._hub.pid
+            and self._pidfd.number >= 0
+        ):
+            try:
+                signal.pidfd_send_signal(self._pidfd.number, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
 
     async def syscall(
         self,
@@ -294,7 +317,7 @@ async def clone_child_task(
         raise
     server_fd = child_task.inherit_fd(remote)
     await remote.invalidate()
-    sysif = _ChildStream(hub, ring, access, server_fd)
+    sysif = _ChildStream(hub, ring, hub.pidfds[child_task], access, server_fd)
     reference = weakref.ref(sysif)
 
     def left() -> None:

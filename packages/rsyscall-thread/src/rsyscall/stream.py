@@ -224,7 +224,7 @@ class _Request:
 
 
 class _Reader:
-    """Reads a stream. Bytes that have been read stay here until somebody has got them, whoever is cancelled."""
+    """Reads a stream. What has been read stays here until somebody has got it, whoever is cancelled."""
 
     __slots__ = ("_memory", "_unread", "afd")
 
@@ -323,7 +323,7 @@ class SyscallConnection(SyscallInterface):
         if getattr(self, "_closed", True) or os.getpid() != self._pid:
             return
         for afd in {self.tofd, self.fromfd}:
-            if _finishes_at_once(afd) and afd.handle.valid:
+            if _finishes_at_once(afd) and afd.handle._is_tracked():
                 # Not through the task: this may be any thread.
                 _fast.syscall(_SHUTDOWN, afd.handle.near, SHUT.RDWR)
 
@@ -461,8 +461,8 @@ class SyscallConnection(SyscallInterface):
                 buf = await self.tofd.ram.ptr(self._next_bytes())
                 self._sent((await self._send(self.tofd, buf))[0].size())
         except trio.Cancelled:
-            # The end of the run. Who waits for room has sent nothing. Who does not wait for that waits for the
-            # answer of another process, which has our end of the stream, and will not hear what it has done.
+            # The end of the run. Who waits for room has sent nothing. Who does not, waits for the answer of
+            # another process, which has our end of the stream, and will not hear what it has done.
             if not _finishes_at_once(self.tofd) and self.tofd.epolled.status.ready(_WRITE_EVENTS):
                 self._in_doubt(None)
             raise

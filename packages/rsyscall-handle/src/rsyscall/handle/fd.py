@@ -400,6 +400,15 @@ class BaseFileDescriptor:
             raise InvalidHandleError(f"handle is not tracked by a table: {self}", self)
         return ref.entry
 
+    def _is_tracked(self) -> bool:
+        """Return whether the number is still ours, for use in destructors.
+
+        When a cycle of objects is collected, the table hears of the end of a handle, and may close its
+        number, before the destructors of what refers to the handle run.
+        """
+        ref = self._ref
+        return self.valid and ref is not None and ref in ref.entry
+
     def is_only_handle(self) -> bool:
         """Return whether no other handle exists for this number in this table."""
         return len(self._entry()) == 1

@@ -70,7 +70,7 @@ class PipeSerializer(Serializer[T_pipe]):
 class PipeTask(FileDescriptorTask[Any]):
     """Making pipes."""
 
-    async def pipe(self, buf: Pointer[Pipe], flags: O = O(0)) -> LinearPointer[Pipe]:  # noqa: B008 (an immutable number)
+    async def pipe(self, buf: Pointer[Pipe], flags: O = O(0)) -> LinearPointer[Pipe]:
         """`pipe2(buf, flags | O_CLOEXEC)`: make a pipe.
 
         Args:
