@@ -17,26 +17,29 @@ DESCRIPTION = "Make any Linux system call in any of your processes."
 RUN_DESCRIPTION = """\
 Build a process step by step, and run a command in it.
 
-A process is made, inert, in the new namespaces that are asked for. Then calls are made in it, one
-after another, until it is what it should be. Last, it executes the command. Nothing is run in
-between, and nothing is left behind if a step fails.
+A process is made, inert, in the new namespaces that are asked for. Then calls
+are made in it, one after another, until it is what it should be. Last, it
+executes the command. Nothing is run in between, and nothing is left behind if a
+step fails.
 """
 
 RUN_EPILOG = """\
 examples:
   rsyscall run -- echo hello
   rsyscall run --user --map-root --mount --pid -- ps aux
-  rsyscall run --user --net --uts --hostname box -- sh -c 'hostname; cat /proc/net/dev'
-  rsyscall run --chroot /srv/debian --chdir /root --setenv LANG=C.UTF-8 -- bash
+  rsyscall run --user --net --hostname box -- sh -c 'hostname; ip addr'
+  rsyscall run --chroot /srv/debian --chdir /root --setenv LANG=C -- bash
   rsyscall run --trace -- true
 
 exit status:
-  that of the command, or 128 + N if signal N killed it; 125 if a step failed; 126 if the command
-  cannot be executed; 127 if there is none of that name; 2 for a wrong command line.
+  that of the command, or 128 + N if signal N killed it; 125 if a step failed;
+  126 if the command cannot be executed; 127 if there is none of that name;
+  2 for a wrong command line.
 
-SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1 and SIGUSR2 are passed on to the command. It is killed if
-this program is. As process 1 of a pid namespace (--pid) it takes everything in there with it when it
-ends; signals that it does not handle end it, although the kernel ignores them for a process 1.
+SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1 and SIGUSR2 are passed on to the
+command. It is killed if this program is. As process 1 of a pid namespace
+(--pid) it takes everything in there with it when it ends; signals that it does
+not handle end it, although the kernel ignores them for a process 1.
 """
 
 

@@ -40,6 +40,7 @@ NAMESPACES = {
     "ipc": CLONE.NEWIPC,
     "cgroup": CLONE.NEWCGROUP,
 }
+_MASKS = ("SigCgt", "SigIgn", "SigBlk")
 PASSED_ON = (SIG.HUP, SIG.INT, SIG.QUIT, SIG.TERM, SIG.USR1, SIG.USR2)
 # si_code of a signal that no process sent: the terminal did, and to the command as well.
 SI_KERNEL = 0x80
@@ -210,7 +211,7 @@ class Run:
             return await child.environ.which(name)
         except ExecutableNotFound as error:
             for directory in child.environ.path.paths:
-                if await _exists(child, directory / name):
+                if await _is_file(child, directory / name):
                     reason = os.strerror(errno.EACCES)
                     raise StepError("execute", reason, directory / name, NOT_EXECUTABLE) from error
             where = "in PATH" if self.options.chroot is None else f"in PATH below {self.options.chroot}"
@@ -245,7 +246,7 @@ class Run:
             return
         assert self.child is not None
         process = self.child.process
-        if self.options.pid and _would_be_ignored_by_init(process.process.near.id, sig):
+        if self.options.pid and await _is_ignored_by_init(process.process.near.id, sig):
             self.ended_by = sig
             await process.kill()
         elif not from_terminal:
@@ -274,14 +275,38 @@ async def _exists(thread: ChildThread, path: Path) -> bool:
     return True
 
 
-def _would_be_ignored_by_init(pid: int, sig: SIG) -> bool:
-    """Whether the kernel drops the signal only because the process is the first of its pid namespace."""
-    try:
-        with open(f"/proc/{pid}/status") as file:
-            masks = dict(line.rstrip().split(":\t", 1) for line in file if line.startswith("Sig"))
-    except OSError:
+async def _is_file(thread: ChildThread, path: Path) -> bool:
+    """Whether there is something at the path, and it is no directory."""
+    if not await _exists(thread, path):
         return False
-    return not any(int(masks[name], 16) >> (sig - 1) & 1 for name in ("SigCgt", "SigIgn", "SigBlk"))
+    try:
+        await thread.task.access(await thread.ptr(f"{path}/"), OK.F)
+    except NotADirectoryError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+async def _is_ignored_by_init(pid: int, sig: SIG) -> bool:
+    """Whether the kernel drops the signal only because the process is the first of its pid namespace.
+
+    A process that has the signal blocked may be waiting for it; but many block all signals for a moment, shells
+    when they fork.
+    """
+    for _ in range(20):
+        try:
+            with open(f"/proc/{pid}/status") as file:
+                masks = dict(line.rstrip().split(":\t", 1) for line in file if line.startswith("Sig"))
+        except OSError:
+            return False
+        caught, ignored, blocked = (int(masks[name], 16) >> (sig - 1) & 1 for name in _MASKS)
+        if caught or ignored:
+            return False
+        if not blocked:
+            return True
+        await trio.sleep(0.005)
+    return False
 
 
 def _why_no_clone(error: OSError, user: bool) -> str:

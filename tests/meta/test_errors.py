@@ -1,0 +1,123 @@
+"""What fails is named in one line, the status says of what kind it is, and nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import NOBODY, Programs, Result
+
+
+def assert_one_line(result: Result, status: int, pattern: str) -> None:
+    assert result.out == ""
+    assert result.err.count("\n") == 1, result.err
+    assert re.fullmatch(f"rsyscall run: {pattern}\n", result.err), result.err
+    assert result.status == status
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Files that cannot be executed, each for another reason."""
+    (tmp_path / "plain").write_text("no program\n")
+    (tmp_path / "no-format").write_text("no program\n")
+    (tmp_path / "no-interpreter").write_text("#!/does/not/exist\n")
+    for name in ("no-format", "no-interpreter"):
+        (tmp_path / name).chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "pattern"),
+    [
+        (["no-such-command"], 127, r"find the command: there is none in PATH \(no-such-command\)"),
+        (["/no/such/file"], 127, r"execute: No such file or directory \(/no/such/file\)"),
+        (["./plain/x"], 127, r"execute: Not a directory \(\./plain/x\)"),
+        (["./plain"], 126, r"execute: Permission denied \(\./plain\)"),
+        (["."], 127, r"find the command: there is none in PATH \(\.\)"),
+        (["./"], 126, r"execute: Permission denied \(\./\)"),
+        (["./no-format"], 126, r"execute: Exec format error \(\./no-format\)"),
+        (["./no-interpreter"], 126, r"execute: the interpreter or .* does not exist \(\./no-interpreter\)"),
+        (["--setenv", "PATH=.", "plain"], 126, r"execute: Permission denied \(plain\)"),
+        (["--chdir", "nowhere", "ls"], 125, r"chdir: No such file or directory \(nowhere\)"),
+        (["--chdir", "plain", "ls"], 125, r"chdir: Not a directory \(plain\)"),
+    ],
+)
+def test_without_privileges(
+    cli: Programs, files: Path, arguments: list[str], status: int, pattern: str
+) -> None:
+    assert_one_line(cli.run(*arguments, cwd=files), status, pattern)
+
+
+@pytest.mark.parametrize("namespaces", [[], ["--pid", "--mount", "--net", "--uts"]])
+@pytest.mark.parametrize(
+    ("arguments", "status", "pattern"),
+    [
+        (["--chroot", "plain", "--", "ls"], 125, r"chroot: Not a directory \(plain\)"),
+        (["--chroot", "nowhere", "--", "ls"], 125, r"chroot: No such file or directory \(nowhere\)"),
+        (["--chroot", ".", "--", "/bin/ls"], 127, r"execute: No such file or directory \(/bin/ls\)"),
+        (["--chroot", ".", "--", "ls"], 127, r"find the command: there is none in PATH below \. \(ls\)"),
+        (["--chroot", ".", "--chdir", "x", "--", "ls"], 125, r"chdir: No such file or directory \(x\)"),
+        (["--hostname", "x" * 65, "--", "ls"], 125, r"set the host name: Invalid argument \(x{65}\)"),
+        (["--", "no-such-command"], 127, r"find the command: there is none in PATH \(no-such-command\)"),
+    ],
+)
+def test_with_namespaces(
+    cli: Programs, files: Path, namespaces: list[str], arguments: list[str], status: int, pattern: str
+) -> None:
+    assert_one_line(cli.run("--map-root", *namespaces, *arguments, cwd=files), status, pattern)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "pattern"),
+    [
+        (["--mount"], r"make a process: Operation not permitted; try --user \(new namespaces: mount\)"),
+        (["--pid", "--net"], r"make a process: Operation not permitted; try --user \(.*: pid, net\)"),
+        (["--hostname", "h"], r"make a process: Operation not permitted; try --user \(.*: uts\)"),
+        (["--chroot", "/"], r"chroot: Operation not permitted; try --user \(/\)"),
+    ],
+)
+def test_what_is_not_permitted(cli: Programs, arguments: list[str], pattern: str) -> None:
+    assert_one_line(cli.run(*arguments, "--", "true", uid=NOBODY), 125, pattern)
+
+
+def test_no_more_namespaces(cli: Programs) -> None:
+    """Where the administrator has forbidden them; an administrator of a user namespace can do that, too."""
+    script = 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"'
+    inner = [sys.executable, "-m", "rsyscall", "run", "--user", "--", "true"]
+    result = cli.run("--map-root", "--", "sh", "-c", script, "sh", *inner)
+    pattern = r"make a process: no more namespaces are allowed; see /proc/sys/user \(new namespaces: user\)"
+    assert_one_line(result, 125, pattern)
+
+
+def test_a_masked_proc(cli: Programs) -> None:
+    """In many containers /proc is covered in places, and then the kernel refuses a new one."""
+    script = 'mount -t tmpfs none /proc/sys && exec "$@"'
+    inner = [sys.executable, "-m", "rsyscall", "run", "--map-root", "--mount", "--pid", "--", "true"]
+    result = cli.run("--map-root", "--mount", "--", "sh", "-c", script, "sh", *inner)
+    assert_one_line(result, 125, r"mount proc: Operation not permitted \(/proc\)")
+
+
+def test_no_descriptors_left(cli: Programs) -> None:
+    result = cli.run("--", "true", prefix=["sh", "-c", 'ulimit -n 5; exec "$@"', "sh"])
+    # Python itself may fail first; either way it is not a success, and nothing stays.
+    assert result.status not in (0, 2)
+    assert "Traceback" not in result.err or "rsyscall" not in result.err.splitlines()[-1]
+
+
+def test_an_error_is_the_same_in_verbose_and_traced_runs(cli: Programs) -> None:
+    result = cli.run("--verbose", "--trace", "--chdir", "/nowhere", "--", "true")
+    assert result.status == 125
+    assert "rsyscall run: chdir: No such file or directory (/nowhere)\n" in result.err
+    assert 'chdir("/nowhere") = -1 ENOENT (No such file or directory)\n' in result.err
+    assert "Traceback" not in result.err
+
+
+def test_temporary_files_are_not_made(cli: Programs, tmp_path: Path) -> None:
+    env = {"TMPDIR": str(tmp_path)}
+    assert cli.run("--user", "--pid", "--", "true", env=env).status == 0
+    assert cli.run("--user", "--pid", "--", "no-such-command", env=env).status == 127
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,100 @@
+"""The examples run as they are, and print what they are there to show."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from .conftest import Programs, Result
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+PRINTED = {
+    "01_hello.py": "hello from a process that runs no code of its own\nand hello from echo\nstatus 0\n",
+    "02_pipeline.py": "      2 apple\n      1 fig\n      3 pear\n",
+    "03_namespaces.py": re.compile(
+        r"at first: +user \d+, host (.*), no note in /mnt\n"
+        r"in a new user namespace: +user 0, host \1, no note in /mnt\n"
+        r"in a new uts namespace: +user 0, host elsewhere, no note in /mnt\n"
+        r"in a new mount namespace: +user 0, host elsewhere, a note in /mnt\n"
+        r"nobody else sees this\n"
+    ),
+    "04_fd_passing.py": (
+        "the reader cannot open it: No such file or directory\n"
+        "from a file system that only the keeper has mounted\n"
+    ),
+    "05_preexec_replacement.py": (
+        "umask 0077, in /usr\nNoNewPrivs:\t1\n"
+        "which step failed: [Errno 2] No such file or directory: '/does/not/exist'\n"
+    ),
+    "06_sandbox_timeout.py": "quick -> exited with status 0\nslow -> took too long\n",
+    "near_only/raw_syscall.py": (
+        "written by number\nit is us: True\nand close(-1) says: [Errno 9] Bad file descriptor\n"
+    ),
+}
+
+
+def run(cli: Programs, name: str, user: int | None) -> Result:
+    result = cli(program=EXAMPLES / name, uid=user)
+    assert (result.status, result.err) == (0, "")
+    return result
+
+
+def test_there_is_a_test_for_each() -> None:
+    found = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.py")}
+    assert found == {*PRINTED, "demo.py"}
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_example(cli: Programs, name: str, user: int | None) -> None:
+    expected, printed = PRINTED[name], run(cli, name, user).out
+    if isinstance(expected, str):
+        assert sorted(printed.splitlines()) == sorted(expected.splitlines())
+    else:
+        assert expected.fullmatch(printed), printed
+
+
+def test_near_only_needs_only_near() -> None:
+    imported = set()
+    for path in (EXAMPLES / "near_only").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module)
+    assert {name for name in imported if name.startswith("rsyscall")} == {"rsyscall.near"}
+
+
+def test_demo(cli: Programs, user: int | None) -> None:
+    printed = run(cli, "demo.py", user).out
+    lines = printed.splitlines()
+    start = lines.index("# demo:")
+    listing = lines[start + 1 : start + 5]
+    assert listing[0].split() == ["PID", "PPID", "NAME"]
+    assert listing[1].split() == ["1", "0", "init"]
+    assert listing[2].split() == ["2", "1", "tr"]
+    assert [line.split()[:2] for line in listing[3:]] == [["3", "1"]]
+    text = "A PIPE HAS TWO ENDS\nAND A FILE DESCRIPTOR\nNEEDS NO NAME\n"
+    assert text in printed
+    calls = [
+        r"CLONE_NEWNS\|.*CLONE_NEWUTS\|.*CLONE_NEWUSER\|.*CLONE_NEWPID\|.*CLONE_NEWNET",
+        r'init\] mount\("proc", "/proc", "proc", MS_NOSUID\|MS_NODEV\|MS_NOEXEC, ""\) = 0',
+        r'init\] sethostname\("demo", 4\) = 0',
+        r'init\] ioctl\(\d+, SIOCSIFFLAGS, \{ifr_name="lo", ifr_flags=IFF_UP\}\) = 0',
+        r"init\] pipe2\(\[\d+, \d+\], O_CLOEXEC\) = 0",
+        r"tr\] dup3\(\d+, 0, 0\) = 0",
+        r'tr\] execve\("[^"]+/tr", \["tr", "a-z", "A-Z"\], .*\) = \? \(executed\)',
+        r"cat\] dup3\(\d+, 0, 0\) = 0",
+        r"cat\] dup3\(\d+, 1, 0\) = 1",
+        r'init\] openat\(AT_FDCWD, "/proc/1/stat", O_RDONLY\|O_CLOEXEC\) = \d+',
+        r'cat\] execve\("[^"]+/cat", \["cat"\], .*\) = \? \(executed\)',
+        r"pidfd_send_signal\(\d+, SIGKILL, NULL, 0\) = 0",
+    ]
+    place = 0
+    for pattern in calls:
+        found = re.compile(pattern).search(printed, place)
+        assert found, f"{pattern} is missing after:\n{printed[:place]}"
+        place = found.start()
+    assert lines[-1].startswith("# ")
+    assert lines[-1].endswith(" system calls in 4 processes.")

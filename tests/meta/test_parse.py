@@ -1,0 +1,96 @@
+"""What the command line understands."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from rsyscall.cli import RunOptions, parse
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["ls"], RunOptions(["ls"])),
+        (["--", "ls", "-l"], RunOptions(["ls", "-l"])),
+        (["ls", "-l", "--user"], RunOptions(["ls", "-l", "--user"])),
+        (["--user", "ls", "--", "x"], RunOptions(["ls", "--", "x"], user=True)),
+        (["--", "--", "x"], RunOptions(["--", "x"])),
+        (["--", "ls", "--help"], RunOptions(["ls", "--help"])),
+        (["--pid", "--mount", "--net", "x"], RunOptions(["x"], pid=True, mount=True, net=True)),
+        (["--ipc", "--cgroup", "--uts", "x"], RunOptions(["x"], ipc=True, cgroup=True, uts=True)),
+        (["--map-root", "x"], RunOptions(["x"], user=True, map_root=True)),
+        (["--hostname", "h", "x"], RunOptions(["x"], uts=True, hostname="h")),
+        (["--chroot", "/a", "--chdir=b", "x"], RunOptions(["x"], chroot="/a", chdir="b")),
+        (["--setenv", "A=b=c", "--setenv", "D=", "x"], RunOptions(["x"], setenv=[("A", "b=c"), ("D", "")])),
+        (
+            ["--trace", "--verbose", "--summary", "x"],
+            RunOptions(["x"], trace=True, summary=True, verbose=True),
+        ),
+    ],
+)
+def test_options(arguments: list[str], expected: RunOptions) -> None:
+    assert parse(["run", *arguments]) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "rsyscall: the following arguments are required: ACTION"),
+        (["walk"], "rsyscall: argument ACTION: invalid choice: 'walk'"),
+        (["run"], "rsyscall run: no command is given"),
+        (["run", "--user"], "rsyscall run: no command is given"),
+        (["run", "--"], "rsyscall run: no command is given"),
+        (["run", ""], "rsyscall run: the name of the command is empty"),
+        (["run", "--frobnicate", "--", "ls"], "rsyscall run: unknown option --frobnicate"),
+        (["run", "--mou", "--", "ls"], "rsyscall run: unknown option --mou"),
+        (
+            ["run", "--setenv", "A", "ls"],
+            "rsyscall run: argument --setenv: 'A' is not of the form NAME=VALUE",
+        ),
+        (["run", "--setenv", "=b", "ls"], "rsyscall run: argument --setenv: '=b' is not of the form"),
+        (["run", "--chroot"], "rsyscall run: argument --chroot: expected one argument"),
+        (["run", "--user=1", "ls"], "rsyscall run: argument --user: ignored explicit argument '1'"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exited:
+        parse(arguments)
+    assert exited.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(message)
+    assert err.count("\n") == 1
+    assert "; see rsyscall" in err
+
+
+def test_help_has_examples_and_statuses(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as exited:
+        parse(["run", "--help"])
+    assert exited.value.code == 0
+    text = capsys.readouterr().out
+    assert "usage: rsyscall run [OPTION]... [--] COMMAND" in text
+    assert "  rsyscall run -- echo hello\n" in text
+    assert "125 if a step failed" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        parse(["--version"])
+    assert exited.value.code == 0
+    assert capsys.readouterr().out.startswith("rsyscall ")
+
+
+def test_mistakes_cost_no_event_loop() -> None:
+    """What is not needed is not imported."""
+    script = "import sys, rsyscall.cli; rsyscall.cli.parse(['run', 'ls']); print('trio' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"

@@ -1,0 +1,315 @@
+"""`rsyscall run`: what becomes of the command."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rsyscall.native import stub_path
+
+from .conftest import NOBODY, Programs
+
+UNSHARE = ["--user", "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup"]
+NAMES = {"--mount": "mnt"}
+
+
+def namespaces(path: str = "/proc/self/ns") -> dict[str, str]:
+    return {
+        name: os.readlink(f"{path}/{name}") for name in ("user", "mnt", "pid", "net", "uts", "ipc", "cgroup")
+    }
+
+
+# ---------------------------------------------------------------------------------- statuses and streams
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [("exit 0", 0), ("exit 7", 7), ("exit 255", 255), ("kill -TERM $$", 143), ("kill -KILL $$", 137)],
+)
+def test_status(cli: Programs, script: str, status: int) -> None:
+    assert cli.run("--", "sh", "-c", script) == (status, "", "")
+
+
+def test_streams_are_those_of_the_command(cli: Programs) -> None:
+    result = cli.run("--", "sh", "-c", "cat; echo oops >&2", input="in and out\n")
+    assert result == (0, "in and out\n", "oops\n")
+
+
+def test_other_descriptors_are_handed_on(cli: Programs, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("from descriptor nine\n")
+    result = cli.run(prefix=["sh", "-c", f'exec "$@" sh -c "cat <&9" 9<{tmp_path}/file', "sh"])
+    assert result == (0, "from descriptor nine\n", "")
+
+
+def test_none_of_ours_are_handed_on(cli: Programs) -> None:
+    result = cli.run("--user", "--pid", "--net", "--", "ls", "/proc/self/fd")
+    assert result.out.split() == ["0", "1", "2", "3"], "the last is that of the directory"
+
+
+def test_closed_descriptors_stay_closed(cli: Programs) -> None:
+    script = "for n in 0 1 2; do test -e /proc/self/fd/$n && echo $n is open >&9; done; true"
+    result = cli.run("sh", "-c", script, prefix=["sh", "-c", 'exec "$@" 9>&1 <&- 2>&- >&-', "sh"])
+    assert result == (0, "", "")
+
+
+def test_signals_of_the_command_are_as_it_expects(cli: Programs) -> None:
+    """Python ignores SIGPIPE, and we block what we pass on: neither is inherited."""
+    result = cli.run("--", "grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status")
+    assert re.findall(r"\t(\w+)", result.out) == ["0" * 16, "0" * 16], result
+
+
+def test_what_is_ignored_stays_ignored(cli: Programs) -> None:
+    """As with nohup."""
+    script = 'trap "" HUP; exec "$@"'
+    result = cli.run("--", "grep", "^SigIgn", "/proc/self/status", prefix=["sh", "-c", script, "sh"])
+    assert int(result.out.split()[1], 16) == 1
+
+
+# ---------------------------------------------------------------------------------- the environment
+
+
+def test_setenv(cli: Programs) -> None:
+    result = cli.run("--setenv", "A=1", "--setenv", "HOME=x=y", "--", "sh", "-c", 'echo "$A $HOME"')
+    assert result == (0, "1 x=y\n", "")
+
+
+def test_the_command_is_looked_up_in_the_path_that_it_gets(cli: Programs, tmp_path: Path) -> None:
+    program = tmp_path / "program-of-the-test"
+    program.write_text("#!/bin/sh\necho found $0\n")
+    program.chmod(0o755)
+    assert cli.run("--setenv", f"PATH=/nowhere:{tmp_path}", program.name).out == f"found {program}\n"
+    assert cli.run(program.name).status == 127
+    assert cli.run(f"./{program.name}", cwd=tmp_path).out == f"found ./{program.name}\n"
+    assert cli.run("--chdir", tmp_path, f"./{program.name}").out == f"found ./{program.name}\n"
+
+
+def test_chdir(cli: Programs, tmp_path: Path) -> None:
+    assert cli.run("--chdir", tmp_path, "--", "pwd").out == f"{tmp_path}\n"
+    (tmp_path / "below").mkdir()
+    assert cli.run("--chdir", "below", "--", "pwd", cwd=tmp_path).out == f"{tmp_path}/below\n"
+
+
+def test_names_that_are_no_text(cli: Programs, tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/\xff\xfe"
+    os.mkdir(name)
+    result = cli.run(
+        "--chdir",
+        os.fsdecode(name),
+        "--setenv",
+        "A=\udcff",
+        "--",
+        "sh",
+        "-c",
+        'test "$A" && pwd',
+        encoding="utf-8",
+        errors="surrogateescape",
+    )
+    assert result == (0, os.fsdecode(name) + "\n", "")
+
+
+# ---------------------------------------------------------------------------------- namespaces
+
+
+def test_nothing_is_new_that_was_not_asked_for(cli: Programs) -> None:
+    result = cli.run("--", "sh", "-c", "cd /proc/self/ns; readlink user mnt pid net uts ipc cgroup")
+    assert result.out.split() == list(namespaces().values())
+
+
+@pytest.mark.parametrize("option", UNSHARE)
+def test_each_namespace_is_new_and_the_others_are_not(cli: Programs, option: str, user: int | None) -> None:
+    name = NAMES.get(option, option.removeprefix("--"))
+    options = {option, "--user"} if user is not None or os.geteuid() else {option}
+    result = cli.run(
+        *options, "--", "sh", "-c", "cd /proc/self/ns; readlink user mnt pid net uts ipc cgroup", uid=user
+    )
+    assert result.err == ""
+    inside = dict(zip(namespaces(), result.out.split(), strict=True))
+    changed = {key for key, value in namespaces().items() if inside[key] != value}
+    assert changed == {name} | ({"user"} if "--user" in options else set())
+
+
+def test_users(cli: Programs, user: int | None) -> None:
+    uid = os.geteuid() if user is None or os.geteuid() else user
+    assert cli.run("--user", "--", "id", "-u", uid=user) == (0, f"{uid}\n", "")
+    assert cli.run("--map-root", "--", "sh", "-c", "id -u; id -g", uid=user) == (0, "0\n0\n", "")
+    result = cli.run("--map-root", "--", "cat", "/proc/self/uid_map", uid=user)
+    assert result.out.split() == ["0", str(uid), "1"]
+
+
+def test_everything_at_once(cli: Programs, user: int | None) -> None:
+    script = "echo $$; uname -n; id -u; sleep 100 & ls -d /proc/[0-9]*"
+    result = cli.run(*UNSHARE, "--map-root", "--hostname", "box", "--", "sh", "-c", script, uid=user)
+    assert result.err == ""
+    pid, name, uid, *processes = result.out.split()
+    assert (pid, name, uid) == ("1", "box", "0")
+    assert processes[0] == "/proc/1"
+    assert len(processes) == 2, "the shell and sleep"
+    assert socket.gethostname() != "box"
+
+
+def test_the_mounts_of_others_are_not_touched(cli: Programs) -> None:
+    before = Path("/proc/self/mountinfo").read_text()
+    script = "mount -t tmpfs none /mnt && touch /mnt/x && ls /mnt"
+    assert cli.run("--map-root", "--mount", "--", "sh", "-c", script).out == "x\n"
+    assert Path("/proc/self/mountinfo").read_text() == before
+
+
+def test_loopback_is_up(cli: Programs, user: int | None) -> None:
+    script = """
+import socket
+server = socket.create_server(("127.0.0.1", 0))
+client = socket.create_connection(server.getsockname())
+print(len(socket.if_nameindex()))
+"""
+    python = os.path.realpath("/usr/bin/python3") if user is not None else sys.executable
+    if not os.path.exists(python):
+        python = sys.executable
+    result = cli.run("--user", "--net", "--", python, "-c", script, uid=user)
+    assert (result.status, result.err) == (0, "")
+
+
+def test_the_command_is_the_init_that_takes_all_with_it(cli: Programs) -> None:
+    result = cli.run("--user", "--pid", "--", "sh", "-c", "sleep 1000 & (setsid sleep 1000 &); echo $$")
+    assert result == (0, "1\n", ""), "the pipe is at its end, so they are gone"
+    assert cli.alive() == {}
+
+
+# ---------------------------------------------------------------------------------- chroot
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A directory with one static program and nothing else."""
+    (tmp_path / "bin").mkdir()
+    shutil.copy(stub_path(), tmp_path / "bin" / "stub")
+    tmp_path.chmod(0o755)
+    return tmp_path
+
+
+def test_chroot(cli: Programs, root: Path) -> None:
+    result = cli.run("--chroot", root, "--", "/bin/stub", "--help")
+    assert (result.status, result.out) == (0, "")
+    assert result.err.startswith("usage: rsyscall-stub")
+
+
+def test_the_command_is_looked_up_in_the_new_root(cli: Programs, root: Path) -> None:
+    assert cli.run("--chroot", root, "--setenv", "PATH=/bin", "stub", "--help").status == 0
+    result = cli.run("--chroot", root, "--setenv", "PATH=/bin", "sh")
+    assert result == (127, "", f"rsyscall run: find the command: there is none in PATH below {root} (sh)\n")
+
+
+def test_the_working_directory_is_in_the_new_root(cli: Programs, root: Path) -> None:
+    assert cli.run("--chroot", "/", "--", "pwd", cwd=root).out == "/\n"
+    assert cli.run("--chroot", root, "--", "./bin/stub", "--help").status == 0
+    assert cli.run("--chroot", root, "--chdir", "/bin", "./stub", "--help").status == 0
+    assert cli.run("--chroot", root, "--chdir", "bin", "./stub", "--help").status == 0
+
+
+def test_chroot_with_a_relative_path(cli: Programs, root: Path) -> None:
+    assert cli.run("--chroot", root.name, "--", "/bin/stub", "--help", cwd=root.parent).status == 0
+
+
+def test_proc_is_mounted_in_the_new_root_if_it_has_a_place(cli: Programs, root: Path) -> None:
+    options = ["--map-root", "--mount", "--pid", "--verbose", "--chroot"]
+    result = cli.run(*options, root, "--", "/bin/stub", "--help")
+    assert result.status == 0
+    assert f"no /proc in {root}: not mounted" in result.err
+    (root / "proc").mkdir()
+    result = cli.run(*options, root, "--", "/bin/stub", "--help")
+    assert result.status == 0
+    assert "not mounted" not in result.err
+    assert cli.run(*options, "/", "--", "sh", "-c", "ls -d /proc/[0-9]*").out.split()[0] == "/proc/1"
+
+
+def test_chroot_as_somebody_else(cli: Programs, root: Path) -> None:
+    for directory in (root, *root.parents[:-2]):
+        if os.geteuid() == 0:
+            directory.chmod(directory.stat().st_mode | 0o055)
+    result = cli.run("--user", "--chroot", root, "--", "/bin/stub", "--help", uid=NOBODY)
+    assert result.status == 0, result
+
+
+# ---------------------------------------------------------------------------------- seeing
+
+
+def test_verbose_says_the_steps(cli: Programs) -> None:
+    result = cli.run("--verbose", "--map-root", "--net", "--hostname", "h", "--chdir", "/", "--", "true")
+    uid, gid = os.geteuid(), os.getegid()
+    lines = result.err.splitlines()
+    assert re.fullmatch(r"rsyscall run: process \d+", lines.pop(1))
+    assert lines == [
+        "rsyscall run: make a process (new namespaces: user, net, uts)",
+        f"rsyscall run: map users (user {uid} is 0, group {gid} is 0)",
+        "rsyscall run: bring up the network interface (lo)",
+        "rsyscall run: set the host name (h)",
+        "rsyscall run: chdir (/)",
+        "rsyscall run: find the command (true)",
+        f"rsyscall run: execute ({shutil.which('true')})",
+    ]
+
+
+def test_trace(cli: Programs) -> None:
+    result = cli.run("--trace", "--user", "--mount", "--pid", "--net", "--hostname", "h", "--", "echo", "hi")
+    assert (result.status, result.out) == (0, "hi\n")
+    lines = result.err.splitlines()
+    assert all(re.match(r"\[pid \d+( rsyscall)?\] (<\.\.\. )?\w+", line) for line in lines), result.err
+    [clone] = [line for line in lines if "CLONE_NEWUSER" in line]
+    assert {"CLONE_NEWNS", "CLONE_NEWPID", "CLONE_NEWNET", "CLONE_NEWUTS"} <= set(
+        re.findall(r"CLONE_\w+", clone)
+    )
+    pid = clone.rpartition(" = ")[2]
+    made = [line.partition("] ")[2] for line in lines if line.startswith(f"[pid {pid}]")]
+    in_order = [
+        'openat(AT_FDCWD, "/proc/self/uid_map", O_WRONLY|O_CLOEXEC) = ',
+        'mount("none", "/", "", MS_REC|MS_PRIVATE, "") = 0',
+        'SIOCSIFFLAGS, {ifr_name="lo", ifr_flags=IFF_UP|IFF_LOOPBACK}) = 0',
+        'sethostname("h", 1) = 0',
+        'mount("proc", "/proc", "proc", MS_NOSUID|MS_NODEV|MS_NOEXEC, "") = 0',
+        f'execve("{shutil.which("echo")}", ["echo", "hi"], 0x',
+    ]
+    places = [next(i for i, line in enumerate(made) if text in line) for text in in_order]
+    assert places == sorted(places)
+    assert "si_status=0}" in result.err
+
+
+def test_summary(cli: Programs) -> None:
+    result = cli.run("--summary", "--", "true")
+    assert result.status == 0
+    assert re.search(r"^ +1 +\d+\.\d+  execve$", result.err, re.MULTILINE)
+    assert re.search(r"^ +\d+ +\d* +\d+\.\d+  total$", result.err, re.MULTILINE)
+
+
+@pytest.mark.parametrize("options", [["--trace"], ["--verbose"], ["--summary"]])
+def test_nobody_has_to_read_what_is_said(cli: Programs, options: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    result = cli.run(*options, "--", "sh", "-c", "exit 5", stderr=write)
+    os.close(write)
+    assert result.status == 5
+
+
+@pytest.mark.parametrize("transport", ["ring", "stream"])
+def test_both_transports(cli: Programs, transport: str) -> None:
+    result = cli.run(*UNSHARE, "--map-root", "--", "id", "-u", env={"RSYSCALL_TRANSPORT": transport})
+    assert result == (0, "0\n", "")
+
+
+def test_the_program_of_the_package(cli: Programs) -> None:
+    """`rsyscall` is also a script, where it is installed."""
+    script = Path(sys.executable).with_name("rsyscall")
+    if not script.exists():
+        script = Path(sys.executable)
+        command = [script, "-c", "import sys; from rsyscall.cli import main; sys.exit(main())"]
+    else:
+        command = [script]
+    result = subprocess.run(
+        [*command, "run", "--", "echo", "hi"], capture_output=True, text=True, check=False
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "hi\n", "")

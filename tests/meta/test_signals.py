@@ -1,0 +1,139 @@
+"""Signals reach the command, and it does not survive us."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from .conftest import Programs
+
+PID = ["--user", "--pid"]
+READY = "echo ready; while :; do sleep 0.02; done"
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def start(cli: Programs, *arguments: str) -> subprocess.Popen[str]:
+    """Start a script, and wait until it says that it is ready."""
+    started = cli.start("run", *arguments)
+    assert started.stdout is not None
+    line = started.stdout.readline()
+    assert line == "ready\n", started.communicate()
+    return started
+
+
+@pytest.mark.parametrize("options", [[], PID], ids=["", "pid 1"])
+@pytest.mark.parametrize("name", ["HUP", "INT", "QUIT", "TERM", "USR1", "USR2"])
+def test_a_signal_ends_the_command(cli: Programs, options: list[str], name: str) -> None:
+    number = signal.Signals[f"SIG{name}"]
+    started = start(cli, *options, "--", "sh", "-c", f"ulimit -c 0; {READY}")
+    started.send_signal(number)
+    assert started.wait(10) == 128 + number
+    assert started.communicate() == ("", "")
+
+
+@pytest.mark.parametrize("options", [[], PID], ids=["", "pid 1"])
+def test_the_command_may_handle_a_signal(cli: Programs, options: list[str]) -> None:
+    started = start(cli, *options, "--", "sh", "-c", f"trap 'echo got it; exit 3' TERM; {READY}")
+    started.send_signal(signal.SIGTERM)
+    assert started.communicate(timeout=10) == ("got it\n", "")
+    assert started.returncode == 3
+
+
+@pytest.mark.parametrize("options", [[], PID], ids=["", "pid 1"])
+def test_the_command_may_ignore_a_signal(cli: Programs, options: list[str]) -> None:
+    script = f"trap '' TERM; trap 'exit 4' USR1; {READY}"
+    started = start(cli, *options, "--", "sh", "-c", script)
+    started.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        started.wait(0.3)
+    started.send_signal(signal.SIGUSR1)
+    assert started.wait(10) == 4
+
+
+@pytest.mark.parametrize("options", [[], PID], ids=["", "pid 1"])
+def test_nothing_survives_us(cli: Programs, options: list[str]) -> None:
+    started = start(cli, *options, "--", "sh", "-c", READY)
+    assert len(cli.alive()) >= 2
+    started.kill()
+    started.wait()
+    # Without a pid namespace the sleep that the shell had started is on its own, for its 20 ms.
+    assert eventually(lambda: cli.alive() == {}, 1.0), cli.alive()
+
+
+ON_A_TERMINAL = """
+import fcntl, os, sys, termios
+os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("options", [[], PID], ids=["", "pid 1"])
+@pytest.mark.parametrize(
+    ("script", "status", "printed"),
+    [
+        # The terminal sends it to both of us: it must not come twice.
+        (f"n=0; trap 'n=$((n+1)); echo int $n; sleep 0.3; exit 6' INT; {READY}", 6, "int 1"),
+        (READY, 130, ""),
+    ],
+    ids=["handled", "not handled"],
+)
+def test_interrupt_from_the_terminal(
+    cli: Programs, options: list[str], script: str, status: int, printed: str
+) -> None:
+    leader, follower = os.openpty()
+    try:
+        started = cli.start(
+            *["run", *options, "--", "sh", "-c", script],
+            prefix=[sys.executable, "-c", ON_A_TERMINAL],
+            stdin=follower,
+            stdout=follower,
+            stderr=follower,
+        )
+        output = b""
+        while b"ready" not in output:
+            output += os.read(leader, 1000)
+        os.write(leader, b"\x03")
+        assert started.wait(10) == status
+        os.set_blocking(leader, False)
+        output += os.read(leader, 1000)
+    finally:
+        os.close(follower)
+        os.close(leader)
+    text = output.decode().replace("\r\n", "\n").replace("^C", "").split("ready\n")[1]
+    assert text.strip() == printed
+
+
+@pytest.mark.slow
+def test_a_signal_at_any_moment(cli: Programs) -> None:
+    """Before, during and after set-up: a status that says so, and nothing left."""
+    begin = time.monotonic()
+    assert cli.run("--map-root", "--pid", "--mount", "--net", "--", "true").status == 0
+    needed = time.monotonic() - begin
+    seen = set()
+    for step in range(24):
+        started = cli.start("run", "--map-root", "--pid", "--mount", "--net", "--", "sleep", "100")
+        time.sleep(needed * (0.4 + step / 24))
+        started.send_signal(signal.SIGTERM)
+        status = started.wait(10)
+        out, err = started.communicate()
+        assert (out, err) == ("", ""), step
+        # The first is what becomes of a Python that has not come to our code.
+        assert status in (-signal.SIGTERM, 128 + signal.SIGTERM), step
+        seen.add(status)
+        assert eventually(lambda: cli.alive() == {}, 1.0), cli.alive()
+    assert 128 + signal.SIGTERM in seen
