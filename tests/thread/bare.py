@@ -76,6 +76,7 @@ async def local_epoller() -> t.AsyncIterator[Epoller]:
         # The loop goes on until the end of the run.
         trio.lowlevel.notify_closing(int(epoller.epfd.near))
         await epoller.epfd.invalidate()
+        await task.run_fd_table_gc()
 
 
 async def pipe(flags: O = O.NONBLOCK) -> Pipe:

@@ -13,6 +13,7 @@ import queue
 import threading
 import typing as t
 
+import bare
 import outcome
 import trio
 
@@ -26,8 +27,6 @@ from rsyscall.native import _fast
 from rsyscall.near import SYS, SyscallHangup, SyscallInterface, SyscallSendError
 from rsyscall.near import types as near
 from rsyscall.near.sysif import raise_if_error
-
-from . import bare
 
 CLONE_FILES = 0x400
 EFD_SEMAPHORE = 1
@@ -114,12 +113,13 @@ class Other:
         return await Epoller.make_root(self.ram, self.task)
 
     def close(self) -> None:
-        """End it; its file descriptors, if they are its own, end with it."""
+        """End it. Its file descriptors end with it, or are closed by us if they are ours too."""
         self.sysif.stop()
         if self.sysif.activity_fd is not None:
-            self.sysif.activity_fd._invalidate()
-            bare.task.fd_table._garbage.clear()
-        os.close(self.sysif.activity)
+            bare.run_now(self.sysif.activity_fd.move(bare.task).close())
+        else:
+            os.close(self.sysif.activity)
+        bare.run_now(bare.task.run_fd_table_gc())
 
 
 @contextlib.asynccontextmanager

@@ -11,11 +11,13 @@ import socket
 import typing as t
 from pathlib import Path
 
+import bare
 import pytest
 import trio
 import trio.testing
+from other import Other, other
 
-from rsyscall.epoller import AsyncFileDescriptor, Epoller
+from rsyscall.epoller import AsyncFileDescriptor
 from rsyscall.handle import FileDescriptor
 from rsyscall.near import SYS
 from rsyscall.near.sysif import SyscallError
@@ -23,9 +25,6 @@ from rsyscall.network.connection import Connection, FDPassConnection, ListeningC
 from rsyscall.sys.socket import AF, SOCK
 from rsyscall.sys.un import SockaddrUn
 from rsyscall.unistd import Pipe
-
-from . import bare
-from .other import Other, other
 
 
 @contextlib.asynccontextmanager
@@ -292,82 +291,83 @@ async def test_no_room_in_the_table() -> None:
             await fd.close()
 
 
+@contextlib.asynccontextmanager
+async def listening_connection(path: Path) -> t.AsyncIterator[tuple[ListeningConnection, Other]]:
+    """A process that listens, and the connection to it."""
+    address = SockaddrUn(os.fsencode(path))
+    async with bare.local_epoller() as epoller, other() as process:
+        fd = await process.task.socket(AF.UNIX, SOCK.STREAM | SOCK.NONBLOCK)
+        await fd.bind(await process.ram.ptr(address))
+        await fd.listen(10)
+        its_epoller = epoller.inherit(process.ram)
+        listening = await AsyncFileDescriptor.make(its_epoller, process.ram, fd)
+        async with bare.closing(listening, its_epoller.epfd):
+            with trio.fail_after(10):
+                yield (
+                    ListeningConnection(
+                        bare.task,
+                        bare.ram,
+                        epoller,
+                        await bare.ram.ptr(address),
+                        process.task,
+                        process.ram,
+                        listening,
+                    ),
+                    process,
+                )
+
+
 async def test_a_listening_socket(tmp_path: Path) -> None:
     """Connections that were given up, or come from strangers, are not taken for ours."""
-    address = SockaddrUn(os.fsencode(tmp_path / "sock"))
-    async with bare.local_epoller() as epoller, other() as process:
-        listening = await make_listening(epoller, process, address)
-        connection = ListeningConnection(
-            bare.task, bare.ram, epoller, await bare.ram.ptr(address), process.task, process.ram, listening
-        )
-        with trio.fail_after(10):
-            async with bare.closing(listening):
-                for _ in range(2):
-                    with socket.socket(socket.AF_UNIX) as gone:
-                        gone.connect(os.fspath(tmp_path / "sock"))
-                with socket.socket(socket.AF_UNIX) as stranger:
-                    stranger.connect(os.fspath(tmp_path / "sock"))
-                    stranger.sendall(b"x" * 100)
-                    channels = await connection.open_channels(3)
-                    with pytest.raises(ConnectionResetError):
-                        stranger.recv(1)
-                for local, remote in channels:
-                    async with bare.closing(local, remote):
-                        assert remote.task is process.task
-                        assert os.get_blocking(int(local.near))
-                        assert os.get_blocking(int(remote.near))
-                        await talk(local, process, remote)
+    path = os.fspath(tmp_path / "sock")
+    async with listening_connection(tmp_path / "sock") as (connection, process):
+        for _ in range(2):
+            with socket.socket(socket.AF_UNIX) as gone:
+                gone.connect(path)
+        with socket.socket(socket.AF_UNIX) as stranger:
+            stranger.connect(path)
+            stranger.sendall(b"x" * 100)
+            channels = await connection.open_channels(3)
+            with pytest.raises(ConnectionResetError):
+                stranger.recv(1)
+        for local, remote in channels:
+            async with bare.closing(local, remote):
+                assert remote.task is process.task
+                assert os.get_blocking(int(local.near))
+                assert os.get_blocking(int(remote.near))
+                await talk(local, process, remote)
 
-                async def open_and_talk() -> None:
-                    [(async_local, remote)] = await connection.open_async_channels(1)
-                    async with bare.closing(async_local, remote):
-                        await remote.write(await process.ram.ptr(str(remote.near).encode()))
-                        assert await async_local.read_some_bytes() == str(remote.near).encode()
+        async def open_and_talk() -> None:
+            [(async_local, remote)] = await connection.open_async_channels(1)
+            async with bare.closing(async_local, remote):
+                await remote.write(await process.ram.ptr(str(remote.near).encode()))
+                assert await async_local.read_some_bytes() == str(remote.near).encode()
 
-                async with trio.open_nursery() as nursery:
-                    for _ in range(5):
-                        nursery.start_soon(open_and_talk)
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(open_and_talk)
 
 
 async def test_inheriting_a_listening_socket(tmp_path: Path) -> None:
-    address = SockaddrUn(os.fsencode(tmp_path / "sock"))
-    async with bare.local_epoller() as epoller, other() as process:
-        listening = await make_listening(epoller, process, address)
-        connection = ListeningConnection(
-            bare.task, bare.ram, epoller, await bare.ram.ptr(address), process.task, process.ram, listening
-        )
-        with trio.fail_after(10):
-            async with bare.closing(listening), other() as child:
-                inherited = connection.inherit(child.task, child.ram)
-                local, remote = await inherited.open_async_channel()
-                async with bare.closing(local, remote):
-                    assert remote.task is child.task
-                fd, make = await connection.prep_fd_transfer()
-                assert fd is listening.handle
-                made = make(child.task, child.ram, fd.for_task(child.task))
-                local, remote = await made.open_async_channel()
-                async with bare.closing(local, remote):
-                    assert remote.task is child.task
-                await inherited.listening_fd.handle.invalidate()
-                await made.listening_fd.handle.invalidate()
-
-
-async def make_listening(epoller: Epoller, process: Other, address: SockaddrUn) -> AsyncFileDescriptor:
-    fd = await process.task.socket(AF.UNIX, SOCK.STREAM | SOCK.NONBLOCK)
-    await fd.bind(await process.ram.ptr(address))
-    await fd.listen(10)
-    return await AsyncFileDescriptor.make(epoller.inherit(process.ram), process.ram, fd)
+    async with listening_connection(tmp_path / "sock") as (connection, _), other() as child:
+        inherited = connection.inherit(child.task, child.ram)
+        local, remote = await inherited.open_async_channel()
+        async with bare.closing(local, remote):
+            assert remote.task is child.task
+        fd, make = await connection.prep_fd_transfer()
+        assert fd is connection.listening_fd.handle
+        made = make(child.task, child.ram, fd.for_task(child.task))
+        assert isinstance(made, ListeningConnection)
+        local, remote = await made.open_async_channel()
+        async with bare.closing(local, remote):
+            assert remote.task is child.task
+        await inherited.listening_fd.handle.invalidate()
+        await made.listening_fd.handle.invalidate()
 
 
 async def test_nobody_listens(tmp_path: Path) -> None:
-    address = SockaddrUn(os.fsencode(tmp_path / "sock"))
-    async with bare.local_epoller() as epoller, other() as process:
-        listening = await make_listening(epoller, process, address)
-        connection = ListeningConnection(
-            bare.task, bare.ram, epoller, await bare.ram.ptr(address), process.task, process.ram, listening
-        )
+    async with listening_connection(tmp_path / "sock") as (connection, _):
         os.unlink(tmp_path / "sock")
-        async with bare.closing(listening):
-            with pytest.raises(FileNotFoundError):
-                await connection.open_async_channels(2)
-            assert not connection._lock.locked()
+        with pytest.raises(FileNotFoundError):
+            await connection.open_async_channels(2)
+        assert not connection._lock.locked()

@@ -6,6 +6,7 @@ import os
 import typing as t
 from pathlib import Path
 
+import bare
 import pytest
 
 from rsyscall import far
@@ -14,8 +15,6 @@ from rsyscall.memory.ram import RAM
 from rsyscall.near import SYS
 from rsyscall.near.sysif import Syscall
 from rsyscall.unistd import ArgList
-
-from . import bare
 
 
 def make_executable(path: Path, mode: int = 0o755) -> Path:

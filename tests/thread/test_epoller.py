@@ -7,6 +7,7 @@ import os
 import socket
 import typing as t
 
+import bare
 import pytest
 import trio
 import trio.testing
@@ -21,8 +22,6 @@ from rsyscall.sys.epoll import EPOLL
 from rsyscall.sys.socket import AF, MSG, SHUT, SOCK, Sockbuf
 from rsyscall.sys.syscall import SYS
 from rsyscall.sys.un import SockaddrUn
-
-from . import bare
 
 
 async def do_async_things(epoller: Epoller, i: int = 0) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import os
 
+import bare
 import pytest
 import trio
 import trio.testing
+from other import Other, other
 
 from rsyscall import epoller as epoller_module
 from rsyscall.epoller import AsyncFileDescriptor, Epoller, RemovedFromEpollError
@@ -17,9 +19,6 @@ from rsyscall.near import SYS, SyscallError, SyscallHangup, SyscallSendError
 from rsyscall.near import types as near
 from rsyscall.sys.epoll import EPOLL
 from rsyscall.unistd import Pipe
-
-from . import bare
-from .other import Other, other
 
 
 async def make_afd(epoller: Epoller, process: Other, number: int) -> AsyncFileDescriptor:
@@ -154,18 +153,15 @@ def test_a_buffer_the_kernel_may_write_to_is_not_given_back() -> None:
         reader = await make_afd(epoller, process, read)
         with trio.move_on_after(0.02):
             await reader.read_some_bytes()
-        reader.handle._invalidate()
 
     before = len(epoller_module._buffers_in_use)
     trio.run(abandon)
     gc.collect()
     assert len(epoller_module._buffers_in_use) == before + 1
     assert all(buffer.valid for buffer in epoller_module._buffers_in_use)
-    # (Both ends, so that the process leaves epoll_wait.)
+    # (So that the process leaves epoll_wait.)
     os.close(write)
     process.close()
-    os.close(read)
-    bare.run_now(bare.task.run_fd_table_gc())
 
 
 async def test_lost_process_is_told_to_all_who_wait() -> None:
@@ -199,10 +195,7 @@ async def test_lost_process_is_told_to_all_who_wait() -> None:
                 await reader.epolled.wait_for(EPOLL.HUP)
             # The file may be open elsewhere, so its number is not used again.
             assert epoller.epoll_waiter.allocate_number(read) == read + 1_0000000000
-        epoller.epfd.move(bare.task)._invalidate()
-        bare.task.fd_table._garbage.clear()
-        os.close(epoller.epfd.near.number)
-        await bare.task.run_fd_table_gc()
+        await epoller.epfd.move(bare.task).close()
 
 
 async def test_a_process_that_gets_a_new_connection_goes_on() -> None:

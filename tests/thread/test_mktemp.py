@@ -9,6 +9,7 @@ import types
 import typing as t
 from pathlib import Path as LocalPath
 
+import bare
 import pytest
 import trio
 
@@ -16,8 +17,6 @@ from rsyscall.environ import Environment
 from rsyscall.memory.ram import RAM
 from rsyscall.path import Path
 from rsyscall.stdlib import TemporaryDirectory, mkdtemp, random_string, update_symlink
-
-from . import bare
 
 
 def thread(tmpdir: LocalPath) -> t.Any:

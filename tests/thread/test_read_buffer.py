@@ -8,6 +8,7 @@ import os
 import struct
 import typing as t
 
+import bare
 import cffi  # type: ignore[import-untyped]  # has none
 import pytest
 import trio
@@ -20,8 +21,6 @@ from rsyscall.handle import Pointer, Task
 from rsyscall.memory.ram import RAM
 from rsyscall.memory.transport import MemoryTransport
 from rsyscall.struct import Int32, Int64
-
-from . import bare
 
 
 @contextlib.asynccontextmanager
