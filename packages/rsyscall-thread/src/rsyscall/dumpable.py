@@ -1,0 +1,135 @@
+"""The dumpable flag of our memory, while children that share it change who they are.
+
+When a process changes its user or group, the kernel makes its memory *undumpable*: other processes of the new
+user must not trace it or read what it still has in memory. A child that shares our memory does that to us.
+That is just as well: whoever may trace the child may write to our memory. But it also gives `/proc/<our pid>`
+to root and keeps others from tracing us, so it must not stay.
+
+The flag goes back to what it was when all such children have left our memory, and not an instant earlier. The
+word that the kernel clears for a process that leaves says so a moment too soon: the process has still to let
+go of the memory. So we ask once more, by kcmp(2), which waits for an exec under way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from rsyscall.background import RunLoop, run_now
+from rsyscall.near import SYS
+from rsyscall.sys.prctl import PR
+
+if TYPE_CHECKING:
+    from rsyscall.handle import Task
+    from rsyscall.native import Ring
+
+__all__ = ["DumpableGuard"]
+
+_KCMP_VM = 1
+_FIRST_PAUSE = 0.001
+_LAST_PAUSE = 1.0
+
+
+class DumpableGuard:
+    """Knows who shares our memory, and gives the flag back.
+
+    Args:
+        task: the local task.
+        pid: our process id.
+    """
+
+    def __init__(self, task: Task, pid: int) -> None:
+        self._task = task
+        self._pid = pid
+        self._sharing: set[Ring] = set()
+        # They have been sent calls about credentials in a way that the ring does not know of.
+        self._announced: set[Ring] = set()
+        # What the flag was before each change of credentials, in order; empty when there is nothing to undo.
+        self._before: list[int] = []
+        # They had changed credentials and are leaving.
+        self._leaving: list[Ring] = []
+        self._loop = RunLoop(self._watch, "rsyscall: giving back the dumpable flag")
+
+    def started(self, ring: Ring) -> None:
+        """A process has been made that shares our memory."""
+        self._sharing.add(ring)
+
+    def announce(self, ring: Ring) -> None:
+        """A process is about to be sent a call that may change its credentials, other than by its ring."""
+        self._announced.add(ring)
+
+    def left(self, ring: Ring) -> None:
+        """The kernel has cleared the word of a process; may be told more than once."""
+        if ring in self._sharing:
+            self._sharing.discard(ring)
+            self._announced.discard(ring)
+            before = ring.dumpable_before
+            if before is not None:
+                self._before.append(before)
+                self._leaving.append(ring)
+        if self._before:
+            self._restore()
+
+    def exited(self, ring: Ring) -> None:
+        """A process has exited; may be told before, after or instead of `left`."""
+        ring.exited()
+        if ring in self._sharing:
+            self._sharing.discard(ring)
+            self._announced.discard(ring)
+            before = ring.dumpable_before
+            if before is not None:
+                self._before.append(before)
+        elif ring in self._leaving:
+            self._leaving.remove(ring)
+        if self._before:
+            self._restore()
+
+    def _restore(self) -> None:
+        """Set the flag if nobody is left of those because of whom it was changed.
+
+        manpage: prctl(2) (PR_SET_DUMPABLE)
+        """
+        self._leaving = [ring for ring in self._leaving if not self._has_let_go(ring)]
+        if self._leaving:
+            if trio.lowlevel.in_trio_run():
+                self._loop.ensure_running()
+            return
+        # Nothing can be sent to them between this and the call.
+        if self._announced or any(ring.may_change_credentials for ring in self._sharing):
+            return
+        values, self._before = self._before, []
+        syscall = self._task.sysif.syscall
+        now = run_now(syscall(SYS.prctl, PR.GET_DUMPABLE))
+        for value in values:
+            # The kernel set it to what /proc/sys/fs/suid_dumpable says, so the other value is ours. 2 cannot
+            # be set.
+            if value not in (now, 2):
+                run_now(syscall(SYS.prctl, PR.SET_DUMPABLE, value))
+                return
+
+    def _has_let_go(self, ring: Ring) -> bool:
+        """Whether a process whose word is cleared has other memory than we, or none.
+
+        manpage: kcmp(2)
+        """
+        if not ring.pid:
+            return False  # nobody can tell before it exits
+        try:
+            return run_now(self._task.sysif.syscall(SYS.kcmp, self._pid, ring.pid, _KCMP_VM, 0, 0)) != 0
+        except PermissionError:
+            # Not yet: our memory, undumpable, protects it from us too. Or never, if it has become a program
+            # with more privileges than we have.
+            return False
+        except ProcessLookupError:
+            return True
+        except OSError:
+            # ENOSYS: this kernel was built without.
+            return True
+
+    async def _watch(self) -> None:
+        pause = _FIRST_PAUSE
+        while self._leaving and pause <= _LAST_PAUSE:
+            await trio.sleep(pause)
+            pause *= 2
+            self._restore()
