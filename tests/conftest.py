@@ -11,6 +11,7 @@ once per program (the local thread's epoll instance, the monitor, pools) is made
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import re
@@ -44,7 +45,7 @@ IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers, and keep the temporary files of the tests in a directory of their own."""
+    """Register the markers, give temporary files a directory of their own, and guard `os.kill`."""
     config.addinivalue_line(
         "markers",
         "allow_leaks(reason): do not check this test for leaks; the reason says why it cannot be helped",
@@ -56,10 +57,25 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_TEMPORARY] = (directory, os.environ.get("TMPDIR"))
     os.environ["TMPDIR"] = directory
     tempfile.tempdir = None
+    os.kill = _careful_kill
+
+
+_kill = os.kill
+
+
+def _careful_kill(pid: int, sig: int) -> None:
+    """Refuse to signal every process there is, or our own group: as root, -1 is the end of the machine.
+
+    That number is easily had: it is what /proc/self/fdinfo has for the pidfd of a process that was reaped.
+    """
+    if pid in (0, -1):
+        raise RuntimeError(f"a test wanted to send signal {sig} to the processes that {pid} stands for")
+    _kill(pid, sig)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove the directory of temporary files."""
+    """Undo it."""
+    os.kill = _kill
     found = config.stash.get(_TEMPORARY, None)
     if found is None:
         return
@@ -211,13 +227,13 @@ def _settle(before: Census) -> list[str]:
 
 
 def _clean_up(before: Census) -> None:
-    """End and reap what a test left running, and remove its files, for the sake of the next test."""
+    """End what a test left running, and remove its files, for the sake of the next test.
+
+    Nothing is reaped: whoever made a process holds its pid, and relies on that.
+    """
     for pid in set(_children()) - set(before.children):
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0x40000000)  # __WALL
-        except (ProcessLookupError, ChildProcessError):
-            pass
     for name in _files() - before.files:
         path = Path(tempfile.gettempdir()) / name
         if stat.S_ISDIR(path.lstat().st_mode):
