@@ -64,20 +64,8 @@ static long change_credentials(struct rsys_origin *origin, long nr, const int64_
 
 long rsys_execute(struct rsys_origin *origin, long nr, const int64_t *a)
 {
-	switch (nr) {
-	case __NR_setuid:
-	case __NR_setgid:
-	case __NR_setreuid:
-	case __NR_setregid:
-	case __NR_setresuid:
-	case __NR_setresgid:
-	case __NR_setfsuid:
-	case __NR_setfsgid:
-	case __NR_capset:
-	case __NR_setns:
-	case __NR_unshare:
+	if (rsys_may_change_credentials(nr))
 		return change_credentials(origin, nr, a);
-	}
 	/* Out of line, because a clone on a new stack returns there a second time. */
 	return rsyscall_raw_syscall(a[0], a[1], a[2], a[3], a[4], a[5], nr);
 }

@@ -5,6 +5,26 @@
 #include "freestanding.h"
 #include "rsyscall.h"
 
+/* Calls that may change credentials: see change_credentials in execute.c, and who cares for the aftermath. */
+static inline int rsys_may_change_credentials(long nr)
+{
+	switch (nr) {
+	case __NR_setuid:
+	case __NR_setgid:
+	case __NR_setreuid:
+	case __NR_setregid:
+	case __NR_setresuid:
+	case __NR_setresgid:
+	case __NR_setfsuid:
+	case __NR_setfsgid:
+	case __NR_capset:
+	case __NR_setns:
+	case __NR_unshare:
+		return 1;
+	}
+	return 0;
+}
+
 /* Called first in every driven process: false when our owner is already gone. */
 RSYS_EXPORT int rsys_begin(struct rsys_origin *origin);
 

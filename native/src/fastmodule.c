@@ -22,6 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "execute.h"
 #include "freestanding.h"
 #include "rsyscall.h"
 
@@ -1011,6 +1012,20 @@ static PyObject *ring_started(PyObject *op, PyObject *arg)
 	Py_RETURN_NONE;
 }
 
+/*
+ * exited(): the process has exited, as its pidfd says. The kernel clears the word for that, but not when
+ * it has dumped core.
+ */
+static PyObject *ring_exited(PyObject *op, PyObject *unused)
+{
+	Ring *self = (Ring *)op;
+
+	(void)unused;
+	if (self->block->started)
+		__atomic_store_n(&self->block->ring.ctid, 0, __ATOMIC_RELEASE);
+	Py_RETURN_NONE;
+}
+
 static PyObject *ring_get_left(PyObject *op, void *closure)
 {
 	(void)closure;
@@ -1039,6 +1054,13 @@ static PyObject *ring_get_pidfd(PyObject *op, void *closure)
 {
 	(void)closure;
 	return PyLong_FromLong(((Ring *)op)->block->pidfd);
+}
+
+/* in our pid namespace; 0: unknown */
+static PyObject *ring_get_pid(PyObject *op, void *closure)
+{
+	(void)closure;
+	return PyLong_FromLong(((Ring *)op)->block->ring.pid);
 }
 
 static PyObject *ring_get_outstanding(PyObject *op, void *closure)
@@ -1070,6 +1092,23 @@ static PyObject *ring_get_dumpable_before(PyObject *op, void *closure)
 	if (!__atomic_load_n(&origin->creds_changed, __ATOMIC_ACQUIRE))
 		Py_RETURN_NONE;
 	return PyLong_FromLong(origin->dumpable);
+}
+
+/* whether this process has made or been sent a call that may change its credentials */
+static PyObject *ring_get_may_change_credentials(PyObject *op, void *closure)
+{
+	struct rsys_ring *ring = &((Ring *)op)->block->ring;
+	uint32_t seq;
+
+	(void)closure;
+	for (seq = ring->consumed + 1; seq != ring->submitted + 1; seq++) {
+		uint64_t word = __atomic_load_n(&ring->slots[seq % RSYS_RING_SLOTS].word, __ATOMIC_ACQUIRE);
+
+		if (!(word & RSYS_SLOT_DONE) && rsys_may_change_credentials((uint32_t)word & ~RSYS_NR_LINKED))
+			Py_RETURN_TRUE;
+	}
+	/* Last, for what is done by now is recorded by now. */
+	return PyBool_FromLong(__atomic_load_n(&ring->origin.creds_changed, __ATOMIC_ACQUIRE));
 }
 
 static PyObject *ring_get_deaf(PyObject *op, void *closure)
@@ -1126,6 +1165,7 @@ static PyMethodDef ring_methods[] = {
 	{ "shutdown", ring_shutdown, METH_NOARGS, NULL },
 	{ "prepare", ring_prepare, METH_VARARGS, NULL },
 	{ "started", ring_started, METH_O, NULL },
+	{ "exited", ring_exited, METH_NOARGS, NULL },
 	{ "configure", ring_configure, METH_VARARGS, NULL },
 	{ "watch_activity", ring_watch_activity, METH_VARARGS, NULL },
 	{ NULL, NULL, 0, NULL },
@@ -1141,6 +1181,8 @@ static PyGetSetDef ring_getset[] = {
 	{ "submitted", ring_get_submitted, NULL, NULL, NULL },
 	{ "parks", ring_get_parks, NULL, NULL, NULL },
 	{ "dumpable_before", ring_get_dumpable_before, NULL, NULL, NULL },
+	{ "may_change_credentials", ring_get_may_change_credentials, NULL, NULL, NULL },
+	{ "pid", ring_get_pid, NULL, NULL, NULL },
 	{ "deaf", ring_get_deaf, NULL, NULL, NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };

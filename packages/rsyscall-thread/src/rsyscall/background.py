@@ -10,19 +10,30 @@ a call in shared memory costs, so the shield here is an abort function that refu
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import outcome
 import trio
 
-__all__ = ["RunLoop", "Waiter", "wait_cancellable", "wait_uncancellable"]
+__all__ = ["RunLoop", "Waiter", "run_now", "wait_cancellable", "wait_uncancellable"]
 
 T = TypeVar("T")
 
 # Set in system tasks. They are cancelled at the end of a run and have to go then, whatever they wait for.
 _in_background: ContextVar[bool] = ContextVar("rsyscall_in_background", default=False)
+
+
+def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends, as those of a `LocalSyscall` do, and return its result."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    coroutine.close()
+    raise RuntimeError(f"{coroutine!r} was expected to finish at once, but it waits for something")
 
 
 class RunLoop:

@@ -112,7 +112,7 @@ class _ChildStream(SyscallConnection):
 
     def _left(self) -> None:
         self.process_left()
-        self._hub.ring_left(self._ring)
+        self._hub.dumpable.left(self._ring)
 
 
 async def clone_process(
@@ -173,7 +173,7 @@ async def clone_process(
     except OSError as error:
         error.filename = flags
         raise
-    hub.ring_started(ring)
+    hub.dumpable.started(ring)
     local = hub.task
     if task.fd_table is local.fd_table:
         number = ring.pidfd
@@ -231,7 +231,7 @@ def _watch(
 
     def exited() -> None:
         left()
-        hub.ring_left(ring)
+        hub.dumpable.exited(ring)
 
     return monitor.add_child_process(process, hub.pidfds[child_task], exited)
 

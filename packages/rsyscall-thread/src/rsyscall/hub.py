@@ -6,8 +6,7 @@
 * a pidfd per process, for its exit;
 * futex words, through the monitor process, for processes that leave our memory by exec.
 
-It also owns the pool of rings and stacks (`rsyscall.native.Hub`), and gives our memory its dumpable flag back
-once every child that had changed its credentials has left it.
+It also owns the pool of rings and stacks (`rsyscall.native.Hub`).
 """
 
 from __future__ import annotations
@@ -18,12 +17,13 @@ import select
 import signal
 import struct
 import weakref
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import trio
 
-from rsyscall.background import RunLoop
+from rsyscall.background import RunLoop, run_now
+from rsyscall.dumpable import DumpableGuard
 from rsyscall.far import AddressSpace
 from rsyscall.native import Hub, Ring, read_memory, symbols
 from rsyscall.native._fast import spin_for_exit
@@ -33,7 +33,6 @@ from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, HowSIG, Siginfo, Sigset
 from rsyscall.sys.eventfd import EFD
 from rsyscall.sys.mman import MAP, PROT
-from rsyscall.sys.prctl import PR
 from rsyscall.sys.wait import ChildState, IdType, W
 
 if TYPE_CHECKING:
@@ -50,25 +49,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ProgramHub", "clone_block", "hub_of", "run_now", "spin_budgets", "transport_name"]
 
-T = TypeVar("T")
-
 _P_PIDFD = int(IdType.PIDFD)
 _WNOHANG_WALL = int(W.NOHANG | W.ALL)
 _SIGINFO_SIZE = Siginfo.sizeof()
 
 SPIN_US = 100.0
 """Default spin budget of either side, in microseconds: what waking a sleeping process costs."""
-
-
-def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never suspends, as those of a `LocalSyscall` do, and return its result."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    coroutine.close()
-    raise RuntimeError(f"{coroutine!r} was expected to finish at once, but it waits for something")
 
 
 def spin_budgets() -> tuple[float, float]:
@@ -177,12 +163,11 @@ class ProgramHub:
         self._exit_spins_to_skip = self._exit_spins_failed = 0
         self._leaving: dict[Ring, tuple[int, Callable[[], None]]] = {}
         self._connections: dict[Ring, RingClient] = {}
-        self._rings: set[Ring] = set()
         task.infrastructure_fds = (self.eventfd, self.owner)
         # A pidfd in our own table for every process that we drive.
         self.pidfds: weakref.WeakKeyDictionary[Task, Pidfd] = weakref.WeakKeyDictionary()
         _hubs[task.address_space] = self
-        self._dumpable: int | None = None
+        self.dumpable = DumpableGuard(task, self.pid)
         self._monitor: Ring | None = None
         self._loop = RunLoop(self._run, "rsyscall hub")
         self._poller = RunLoop(self._poll_leaving, "rsyscall hub: more exec calls than the monitor takes")
@@ -202,30 +187,6 @@ class ProgramHub:
         self._loop.ensure_running()
 
     # ---- rings ----
-
-    def ring_started(self, ring: Ring) -> None:
-        """Remember a process that shares our memory until it leaves."""
-        self._rings.add(ring)
-
-    def ring_left(self, ring: Ring) -> None:
-        """A process has left our memory, by exec or exit; may be told more than once.
-
-        One that had changed its credentials made our memory undumpable, which protected us from others with
-        those credentials; with the last such process gone the flag goes back to what it was.
-
-        manpage: prctl(2) (PR_SET_DUMPABLE)
-        """
-        if ring not in self._rings:
-            return
-        self._rings.discard(ring)
-        dumpable = ring.dumpable_before
-        if dumpable is None:
-            return
-        if self._dumpable is None or dumpable > self._dumpable:
-            self._dumpable = dumpable
-        if self._dumpable <= 1 and all(other.dumpable_before is None for other in self._rings):
-            run_now(self.task.sysif.syscall(SYS.prctl, PR.SET_DUMPABLE, self._dumpable))
-            self._dumpable = None
 
     def waiting(self, ring: Ring, connection: RingClient) -> None:
         """Deliver answers that arrive on this ring to `connection`, until `not_waiting`."""

@@ -250,7 +250,7 @@ class RingConnection(SyscallInterface):
         doorbell, self._doorbell = self._doorbell, None
         if doorbell is not None and doorbell.valid:
             run_now(doorbell.invalidate())
-        self._hub.ring_left(self.ring)
+        self._hub.dumpable.left(self.ring)
 
     def _fail(self) -> None:
         waiters, self._waiters = self._waiters, deque()

@@ -191,7 +191,12 @@ class Spawning:
         """The process has left our memory: it runs the program, or has died in the attempt."""
         if not self.finished:
             self._finish()
-        self.hub.ring_left(self._ring)
+        self.hub.dumpable.left(self._ring)
+
+    def exited(self) -> None:
+        """The process has exited."""
+        self.left()
+        self.hub.dumpable.exited(self._ring)
 
     def _finish(self, results: Sequence[int] = ()) -> None:
         self.finished = True
@@ -261,7 +266,7 @@ async def start_spawn(
     if watch is not None:
         spawning.report = watch(every, f"process {process.near.id}")
     process.did_exec(command)
-    spawning.process = parent.monitor.add_child_process(process, pidfd, spawning.left)
+    spawning.process = parent.monitor.add_child_process(process, pidfd, spawning.exited)
     return spawning
 
 
