@@ -16,14 +16,18 @@ import pytest
 import trio
 import trio.testing
 from other import Other, other
+from support import local_thread
 
 from rsyscall.epoller import AsyncFileDescriptor
 from rsyscall.handle import FileDescriptor
 from rsyscall.near import SYS
 from rsyscall.near.sysif import SyscallError
 from rsyscall.network.connection import Connection, FDPassConnection, ListeningConnection
+from rsyscall.sched import CLONE
 from rsyscall.sys.socket import AF, SOCK
 from rsyscall.sys.un import SockaddrUn
+from rsyscall.sys.wait import W
+from rsyscall.thread import ChildThread, Thread
 from rsyscall.unistd import Pipe
 
 
@@ -371,3 +375,89 @@ async def test_nobody_listens(tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError):
             await connection.open_async_channels(2)
         assert not connection._lock.locked()
+
+
+async def finish(child: ChildThread) -> None:
+    await child.exit(0)
+    await child.process.waitpid(W.EXITED)
+
+
+async def talk_to_thread(thread: Thread) -> None:
+    """Open an async channel and use it in both directions."""
+    [(local, remote)] = await thread.open_async_channels(1)
+    async with bare.closing(local):
+        assert remote.task is thread.task
+        await remote.write(await thread.ptr(b"up"))
+        assert await local.read_some_bytes() == b"up"
+        await local.write_all_bytes(b"down")
+        valid, _ = await remote.read(await thread.malloc(bytes, 100))
+        assert await valid.read() == b"down"
+        await remote.close()
+        assert await local.read_some_bytes() == b""
+
+
+@pytest.mark.usefixtures("transport")
+async def test_children_and_grandchildren() -> None:
+    """Those with a table of their own and those without, all at once, none gets what is another's."""
+    with trio.fail_after(20):
+        child = await local_thread.clone()
+        sharing = await local_thread.clone(CLONE.FILES)
+        grandchild = await child.clone()
+        nephew = await sharing.clone()
+        threads = [local_thread, child, sharing, grandchild, nephew]
+        for thread in threads:
+            await talk_to_thread(thread)
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                for thread in threads:
+                    nursery.start_soon(talk_to_thread, thread)
+        for thread in (nephew, grandchild, sharing, child):
+            await finish(thread)
+
+
+@pytest.mark.usefixtures("transport")
+async def test_a_blocked_child_keeps_nobody_waiting() -> None:
+    with trio.fail_after(20):
+        blocked, free = await local_thread.clone(), await local_thread.clone()
+        [(local, remote)] = await blocked.open_channels(1)
+
+        async def block() -> None:
+            await remote.read(await blocked.malloc(bytes, 1))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(block)
+            await trio.sleep(0.01)
+            nursery.start_soon(talk_to_thread, blocked)
+            await trio.sleep(0.01)
+            await talk_to_thread(free)
+            await talk_to_thread(local_thread)
+            await local.write(await local_thread.ptr(b"x"))
+        await local.close()
+        await finish(free)
+        await finish(blocked)
+
+
+async def open_until_killed(victim: ChildThread) -> None:
+    with pytest.raises(SyscallError):
+        while True:
+            [(local, remote)] = await victim.open_async_channels(1)
+            async with bare.closing(local):
+                await remote.close()
+            await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.usefixtures("transport")
+async def test_a_child_that_is_killed_while_it_is_to_receive() -> None:
+    with trio.fail_after(20):
+        victim, other_child = await local_thread.clone(), await local_thread.clone()
+        for _ in range(10):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(open_until_killed, victim)
+                nursery.start_soon(talk_to_thread, other_child)
+                await trio.sleep(0.002)
+                await victim.process.kill()
+            await victim.process.waitpid(W.EXITED)
+            await talk_to_thread(other_child)
+            victim = await local_thread.clone()
+        await finish(victim)
+        await finish(other_child)

@@ -8,12 +8,16 @@ from pathlib import Path
 
 import bare
 import pytest
+from support import local_thread
 
 from rsyscall import far
 from rsyscall.environ import Environment, ExecutableNotFound, ExecutablePathCache, chunks, environment_strings
 from rsyscall.memory.ram import RAM
 from rsyscall.near import SYS
 from rsyscall.near.sysif import Syscall
+from rsyscall.sched import CLONE
+from rsyscall.sys.mount import MS
+from rsyscall.sys.wait import W
 from rsyscall.unistd import ArgList
 
 
@@ -211,3 +215,36 @@ def test_chunks() -> None:
 
 def test_far_is_what_tells_namespaces_apart() -> None:
     assert far.MountNamespace(1) != far.MountNamespace(1)
+
+
+async def test_a_child_with_mounts_of_its_own(tmp_path: Path) -> None:
+    """It finds what it sees, not what its parent sees."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "other").mkdir()
+    make_executable(tmp_path / "bin" / "old")
+    make_executable(tmp_path / "other" / "new")
+    environ = Environment.make_from_environ(
+        local_thread.task, local_thread.ram, {"PATH": str(tmp_path / "bin")}
+    )
+    await environ.which("old")
+    child = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWNS)
+    inherited = environ.inherit(child.task, child.ram)
+    await child.mount(tmp_path / "other", tmp_path / "bin", "none", MS.BIND, "")
+    await inherited.which("new")
+    with pytest.raises(ExecutableNotFound):
+        await inherited.which("old")
+    with pytest.raises(ExecutableNotFound):
+        await environ.which("new")
+    await child.exit(0)
+    await child.process.waitpid(W.EXITED)
+
+
+async def test_changes_reach_what_is_executed() -> None:
+    child = await local_thread.clone()
+    await child.environ.as_arglist(child.ram)
+    child.environ["RSYSCALL_TEST"] = "changed"
+    status = await (await child.execv("/bin/sh", ["sh", "-c", 'test "$RSYSCALL_TEST" = changed'])).waitpid(
+        W.EXITED
+    )
+    assert status.clean()
+    assert "RSYSCALL_TEST" not in local_thread.environ

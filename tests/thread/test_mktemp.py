@@ -12,11 +12,13 @@ from pathlib import Path as LocalPath
 import bare
 import pytest
 import trio
+from support import local_thread
 
 from rsyscall.environ import Environment
 from rsyscall.memory.ram import RAM
 from rsyscall.path import Path
 from rsyscall.stdlib import TemporaryDirectory, mkdtemp, random_string, update_symlink
+from rsyscall.sys.wait import W
 
 
 def thread(tmpdir: LocalPath) -> t.Any:
@@ -156,3 +158,14 @@ async def test_update_symlink(tmp_path: LocalPath) -> None:
     with pytest.raises(OSError):
         await update_symlink(thr, await bare.ram.ptr(Path(tmp_path / "directory")), "three")
     assert len(list(tmp_path.iterdir())) == 2
+
+
+async def test_through_a_child() -> None:
+    child = await local_thread.clone()
+    async with await mkdtemp(child) as path:
+        assert LocalPath(path).is_dir()
+        await child.mkdir(path / "sub")
+        await child.spit(path / "sub" / "file", "hello")
+    assert not LocalPath(path).exists()
+    await child.exit(0)
+    await child.process.waitpid(W.EXITED)
