@@ -10,14 +10,17 @@ import pytest
 import trio
 import trio.testing
 from other import Other, other
+from support import local_thread
 
 from rsyscall import epoller as epoller_module
 from rsyscall.epoller import AsyncFileDescriptor, Epoller, RemovedFromEpollError
-from rsyscall.fcntl import O
+from rsyscall.fcntl import F, O
 from rsyscall.handle import FileDescriptor
 from rsyscall.near import SYS, SyscallError, SyscallHangup, SyscallSendError
 from rsyscall.near import types as near
 from rsyscall.sys.epoll import EPOLL
+from rsyscall.sys.wait import W
+from rsyscall.thread import ChildThread
 from rsyscall.unistd import Pipe
 
 
@@ -260,3 +263,87 @@ async def test_inherited_epoller() -> None:
 async def process_pipe(process: Other) -> tuple[FileDescriptor, FileDescriptor]:
     pipe = await (await process.task.pipe(await process.ram.malloc(Pipe), O.NONBLOCK)).read()
     return pipe.read, pipe.write
+
+
+@pytest.mark.usefixtures("transport")
+def test_a_child_across_runs() -> None:
+    """What happens between two runs, while the child is blocked in epoll_wait, is known in the second."""
+
+    async def begin() -> tuple[ChildThread, Epoller, AsyncFileDescriptor, FileDescriptor]:
+        child = await local_thread.clone()
+        epoller = await Epoller.make_root(child.ram, child.task)
+        [(local, remote)] = await child.open_channels(1)
+        await remote.fcntl(F.SETFL, O.NONBLOCK)
+        reader = await AsyncFileDescriptor.make(epoller, child.ram, remote)
+        with trio.move_on_after(0.05):
+            await reader.read_some_bytes()
+        return child, epoller, reader, local
+
+    async def go_on() -> None:
+        with trio.fail_after(5):
+            # Not even optimism helps: the state has been told EAGAIN.
+            await reader.epolled.wait_for(EPOLL.IN)
+            assert await reader.read_some_bytes() == b"between the runs"
+            with trio.move_on_after(0.02):
+                await reader.read_some_bytes()
+
+    async def end() -> None:
+        with trio.fail_after(5):
+            await reader.close()
+            await child.exit(0)
+            await child.process.waitpid(W.EXITED)
+        await local.invalidate()
+
+    child, _, reader, local = trio.run(begin)
+    for _ in range(3):
+        assert not reader.epolled.status.ready(EPOLL.IN)
+        os.write(int(local.near), b"between the runs")
+        trio.run(go_on)
+    trio.run(end)
+
+
+@pytest.mark.usefixtures("transport")
+async def test_a_child_does_other_things_while_it_waits() -> None:
+    child = await local_thread.clone()
+    epoller = await Epoller.make_root(child.ram, child.task)
+    with trio.fail_after(20):
+        async with trio.open_nursery() as nursery:
+            for i in range(10):
+                nursery.start_soon(child_async_things, epoller, child, i)
+        for _ in range(100):
+            await child.task.getpid()
+        await child.exit(0)
+        await child.process.waitpid(W.EXITED)
+
+
+async def child_async_things(epoller: Epoller, child: ChildThread, i: int) -> None:
+    pipe = await child.pipe(O.NONBLOCK)
+    reader = await AsyncFileDescriptor.make(epoller, child.ram, pipe.read)
+    writer = await AsyncFileDescriptor.make(epoller, child.ram, pipe.write)
+    async with bare.closing(reader, writer), trio.open_nursery() as nursery:
+
+        async def read_it() -> None:
+            assert await reader.read_some_bytes() == str(i).encode()
+
+        nursery.start_soon(read_it)
+        await trio.sleep(0.001 * i)
+        await writer.write_all_bytes(str(i).encode())
+
+
+async def test_killed_while_it_waits() -> None:
+    child = await local_thread.clone()
+    epoller = await Epoller.make_root(child.ram, child.task)
+    pipe = await child.pipe(O.NONBLOCK)
+    reader = await AsyncFileDescriptor.make(epoller, child.ram, pipe.read)
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+
+            async def read_it() -> None:
+                with pytest.raises(SyscallError):
+                    await reader.read_some_bytes()
+
+            nursery.start_soon(read_it)
+            await trio.sleep(0.01)
+            await child.process.kill()
+        await child.process.waitpid(W.EXITED)
+        await reader.close()

@@ -29,6 +29,7 @@ What is believed about a file descriptor, and why, is in `rsyscall.epoller_state
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import typing as t
 import weakref
@@ -59,6 +60,9 @@ __all__ = [
 
 MAX_EVENTS = 32
 """How many events one `epoll_wait` collects; what is left over is collected by the next one."""
+
+ATTEMPTS = 1000
+"""How often a busy process is asked for its activity fd."""
 
 _ACTIVITY_EVENTS = EPOLL.IN | EPOLL.RDHUP | EPOLL.PRI | EPOLL.ERR | EPOLL.HUP
 
@@ -165,7 +169,10 @@ class EpollWaiter:
             try:
                 if wait_readable is not None:
                     await wait_readable()
-                activity_fd = self.epfd.task.sysif.get_activity_fd()
+                try:
+                    activity_fd = self.epfd.task.sysif.get_activity_fd()
+                except RuntimeError:
+                    activity_fd = await self._ask_for_activity_fd()
                 if activity_fd is not self._activity_fd:
                     await self._watch_activity_fd(activity_fd)
                 await self._collect()
@@ -182,6 +189,16 @@ class EpollWaiter:
             if wait_readable is None:
                 # So that those who have been woken can send their calls before the process blocks again.
                 await trio.lowlevel.checkpoint()
+
+    async def _ask_for_activity_fd(self) -> FileDescriptor | None:
+        """Some processes have an activity fd only when it has been asked for once, in between two calls."""
+        sysif = self.epfd.task.sysif
+        for _ in range(ATTEMPTS):
+            try:
+                return t.cast("FileDescriptor | None", sysif.get_activity_fd())
+            except RuntimeError:
+                await sysif.syscall(SYS.getpid)
+        return t.cast("FileDescriptor | None", sysif.get_activity_fd())
 
     async def _watch_activity_fd(self, activity_fd: FileDescriptor | None) -> None:
         """Watch the activity fd that the process has now; it changes with its connection."""
@@ -308,12 +325,21 @@ class Epoller:
             task: any but the local one, which must not block.
 
         Raises:
-            OSError: EMFILE, ENFILE, ENOMEM.
+            OSError: EMFILE, ENFILE, ENOMEM; EPERM if the process may not be told of waiting calls.
+            SyscallError: the process is gone.
 
         manpage: epoll_create1(2)
         """
         epfd = await task.epoll_create(EpollFlag.CLOEXEC)
-        return Epoller(EpollWaiter(ram, epfd, None, -1), ram, epfd)
+        waiter = EpollWaiter(ram, epfd, None, -1)
+        try:
+            # Now, as long as the process is not busy.
+            await waiter._watch_activity_fd(await waiter._ask_for_activity_fd())
+        except BaseException:
+            with trio.CancelScope(shield=True), contextlib.suppress(OSError, SyscallError):
+                await epfd.invalidate()
+            raise
+        return Epoller(waiter, ram, epfd)
 
     def inherit(self, ram: RAM) -> Epoller:
         """Return an epoller on the same instance for the file descriptors of `ram.task`, a child that
