@@ -21,6 +21,7 @@ __all__ = [
     "MemoryTransport",
     "OutOfSpaceError",
     "UseAfterFreeError",
+    "WouldWaitError",
 ]
 
 
@@ -30,6 +31,10 @@ class UseAfterFreeError(Exception):
 
 class OutOfSpaceError(Exception):
     """An allocator with a bounded amount of memory has no room for the request."""
+
+
+class WouldWaitError(Exception):
+    """`read_now` or `write_now` of a gateway would have to wait after all: use `read` or `write`."""
 
 
 class AllocationInterface(abc.ABC):
@@ -104,9 +109,9 @@ class MemoryGateway(abc.ABC):
     even when the caller is cancelled.
 
     Attributes:
-        read_now, write_now: the same for a gateway that never waits, as plain functions; None for others.
+        read_now, write_now: the same for a gateway that does not wait, as plain functions; None for others.
             Pointers use them when they are there: most transfers are so short that a coroutine would take
-            most of the time.
+            most of the time. They may raise `WouldWaitError`.
     """
 
     __slots__ = ()

@@ -25,7 +25,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import rsyscall.near
 from rsyscall.far import AddressSpaceMismatchError
-from rsyscall.handle.allocation import AllocationInterface, MemoryGateway, UseAfterFreeError
+from rsyscall.handle.allocation import (
+    AllocationInterface,
+    MemoryGateway,
+    UseAfterFreeError,
+    WouldWaitError,
+)
 from rsyscall.struct import Serializer
 
 if TYPE_CHECKING:
@@ -249,8 +254,12 @@ class Pointer(Generic[T]):
         transport = self.transport
         if transport.write_now is not None:
             # Nothing else runs meanwhile, so nothing needs to be pinned; the transport checks all there is.
-            transport.write_now(self, self.serializer.to_bytes(value))
-            return self._wrote(value)
+            try:
+                transport.write_now(self, self.serializer.to_bytes(value))
+            except WouldWaitError:
+                pass
+            else:
+                return self._wrote(value)
         self._validate()
         data = self._to_bytes(value)
         with _Pin(self):
@@ -261,7 +270,12 @@ class Pointer(Generic[T]):
         """Return the value in the memory, all `size()` bytes of it. Does not consume the pointer."""
         transport = self.transport
         if transport.read_now is not None:
-            return self.serializer.from_bytes(transport.read_now(self))
+            try:
+                data = transport.read_now(self)
+            except WouldWaitError:
+                pass
+            else:
+                return self.serializer.from_bytes(data)
         self._validate()
         with _Pin(self):
             data = await transport.read(self)

@@ -10,6 +10,8 @@ Which one to use:
   children made without a memory of their own: one copy, no system call, whoever the pointer's task is.
 * `rsyscall.memory.socket_transport.StreamMemoryTransport` for any other: it asks the task's
   `SyscallInterface`.
+* `rsyscall.memory.process_vm.ProcessVMTransport` on top of that, where the process is on this host and the
+  kernel lets us: one system call of ours.
 
 The rules for whoever writes one:
 

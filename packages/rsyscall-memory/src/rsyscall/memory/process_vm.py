@@ -1,0 +1,363 @@
+"""Moving bytes to and from another address space of this host, without the help of the process there.
+
+The kernel copies between two processes if one may trace the other (`process_vm_readv`, `process_vm_writev`).
+That costs a system call of ours, where the stream costs a round trip; it works while the other process is
+blocked in a call; and nothing is waited for.
+
+These calls name the process by its pid, so the question is whose memory that is. `ProcessVMTransport.make`
+has it proven: a number that nobody can guess is written through the process itself, and read back by the pid.
+That rules out a pid of another pid namespace, one that belongs to somebody else by now, and a process whose
+addresses are not those that the kernel sees (an emulated one). From then on a pidfd, taken before the proof,
+watches over it: as long as the process has not been reaped, the pid belongs to nobody else.
+
+* A read is checked afterwards. What was read is given out only if the process still had the pid then, and so
+  had it all the time.
+* A write is checked immediately before. To reach somebody else, the process would have to exit, be reaped,
+  and all pids of the namespace be used up until this one comes round again, between one system call and the
+  next. If the process is our own child that is impossible: nobody but us reaps it.
+
+By exec a process gets other memory and keeps its pid. It executes only what its task is told to; so while
+that task is about to, the bytes go through the process, behind the exec.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from rsyscall.far import AddressSpaceMismatchError
+from rsyscall.handle.allocation import MemoryTransport, UseAfterFreeError, WouldWaitError
+from rsyscall.memory.transport import BatchMemoryTransport, write_all
+from rsyscall.native import ffi
+from rsyscall.near import SYS, SyscallSendError
+from rsyscall.near import types as near
+
+if TYPE_CHECKING:
+    from rsyscall.handle.pointer import Pointer
+    from rsyscall.handle.task import FileDescriptor, Task
+    from rsyscall.memory.ram import RAM
+
+__all__ = ["ProcessVMTransport"]
+
+# One range of ours and one of theirs: address, length, address, length.
+_RANGES = struct.Struct("=4Q")
+_pack_ranges = _RANGES.pack_into
+_MOST_RANGES = 1024  # UIO_MAXIOV
+
+# Not our process to trace, or a filter on our calls.
+_REFUSED = frozenset({errno.EPERM, errno.EACCES, errno.ENOSYS})
+# No process that we can see has this pid.
+_UNKNOWN = frozenset({errno.ESRCH, errno.ENOENT, errno.EINVAL})
+
+
+def _address_of(buffer: bytes | bytearray) -> int:
+    """Where the bytes are. Valid while the caller keeps the object."""
+    return int(ffi.cast("uintptr_t", ffi.from_buffer(buffer)))
+
+
+class _Target:
+    """One other process: what all transports to it have in common.
+
+    Attributes:
+        usable: whether the kernel copies for us. Once it is False it stays so.
+    """
+
+    __slots__ = ("_local", "_ranges", "_ranges_address", "pid", "pidfd", "task", "usable")
+
+    def __init__(self, local: Task, task: Task, pid: int, pidfd: FileDescriptor) -> None:
+        self.task = task
+        self.pid = pid
+        self.pidfd = pidfd
+        self.usable = True
+        self._local = local
+        # Written anew for every call.
+        self._ranges = bytearray(_RANGES.size)
+        self._ranges_address = _address_of(self._ranges)
+
+    def _call(self, number: SYS, *args: int) -> int:
+        """Make a call of our own, which never suspends."""
+        coroutine = self._local.sysif.syscall(number, *args)
+        try:
+            coroutine.send(None)
+        except StopIteration as stop:
+            return cast(int, stop.value)
+        coroutine.close()
+        raise RuntimeError("a call of the local task was expected to finish at once, but it waits")
+
+    def check(self) -> None:
+        """Raise SyscallSendError unless the pid still belongs to the process.
+
+        It also raises what the interface of the local task raises on another OS thread, or in a fork of the
+        program. So it comes first: nothing that is shared has been touched then.
+        """
+        try:
+            self._call(SYS.pidfd_send_signal, self.pidfd.near.number, 0, 0, 0)
+        except OSError as error:
+            if error.errno == errno.ESRCH:
+                raise self.gone() from None
+            if error.errno != errno.EPERM:  # alive, and of another user by now
+                raise
+
+    def gone(self) -> SyscallSendError:
+        """The error for a process that has exited."""
+        return SyscallSendError(f"process {self.pid} has exited, and its memory with it")
+
+    def copy(self, number: SYS, ours: int, theirs: int, length: int, pointer: Pointer[Any]) -> None:
+        """Copy all of it between an address of ours and one of theirs.
+
+        Raises:
+            WouldWaitError: the kernel does not let us.
+            SyscallSendError: the process has exited.
+            OSError: EFAULT, filename is the pointer.
+        """
+        done = 0
+        while done < length:
+            rest = length - done
+            _pack_ranges(self._ranges, 0, ours + done, rest, theirs + done, rest)
+            address = self._ranges_address
+            # The kernel stops at a page that is not there; the next attempt begins with that one and fails.
+            done += self._vm_call(number, address, address + 16, 1, pointer)
+
+    def scatter(self, pieces: Sequence[tuple[Pointer[Any], int, bytes]]) -> int:
+        """Write several pieces (pointer, address, data) with one call; return how many are written whole."""
+        ours = [word for _, _, data in pieces for word in (_address_of(data), len(data))]
+        theirs = [word for _, address, data in pieces for word in (address, len(data))]
+        ranges = struct.pack(f"={4 * len(pieces)}Q", *ours, *theirs)
+        address = _address_of(ranges)
+        count = len(pieces)
+        written = self._vm_call(SYS.process_vm_writev, address, address + 16 * count, count, pieces[0][0])
+        for index, (_, _, data) in enumerate(pieces):
+            written -= len(data)
+            if written < 0:
+                return index
+        return count
+
+    def _vm_call(self, number: SYS, ours: int, theirs: int, count: int, pointer: Pointer[Any]) -> int:
+        try:
+            return self._call(number, self.pid, ours, count, theirs, count, 0)
+        except OSError as error:
+            if error.errno in _REFUSED:
+                self.usable = False
+                raise WouldWaitError(f"the kernel does not let us copy memory of {self.pid}") from error
+            if error.errno == errno.ESRCH:
+                # That the pid is the right one has been proven: it has no memory any more.
+                raise self.gone() from None
+            error.filename = pointer
+            raise
+
+
+class ProcessVMTransport(BatchMemoryTransport):
+    """Copies to and from the memory of another process of this host, by system calls of our own.
+
+    A transfer is made at once, without suspending. Where the kernel does not let us (it wants what it takes
+    to trace the process: the same user, no change of credentials since exec, the consent of the security
+    modules), another transport is used instead. That is decided once: by `make`, or later, at the first
+    refusal, should the process change.
+
+    Use `make`.
+
+    Attributes:
+        fallback: the other transport.
+    """
+
+    __slots__ = ("_address_space", "_target", "fallback")
+
+    fallback: MemoryTransport
+
+    def __init__(self, target: _Target, fallback: MemoryTransport) -> None:
+        self.fallback = fallback
+        self._target = target
+        self._address_space = target.task.address_space
+
+    @classmethod
+    async def make(cls, ram: RAM, local_task: Task, pid: int) -> MemoryTransport:
+        """Make a transport to the memory of a process, if the kernel lets us. Assign it to `ram.transport`.
+
+        Args:
+            ram: memory of the process. Its transport goes through the process and becomes the fallback.
+            local_task: of the running OS thread; makes the calls.
+            pid: of the process. It may be a guess, such as the number by which the process knows itself:
+                whether we know it by the same one is found out.
+
+        Returns:
+            The new transport; or that of `ram`, if the memory cannot be reached by this pid.
+
+        Raises:
+            OSError: EMFILE, ENOMEM.
+            SyscallError: the process has gone.
+
+        manpage: process_vm_readv(2), pidfd_open(2)
+        """
+        fallback = ram.transport
+        if pid <= 0 or local_task.address_space is ram.task.address_space:
+            return fallback
+        # Before the proof, so that what is proven holds for this pidfd.
+        try:
+            number = await local_task.sysif.syscall(SYS.pidfd_open, pid, 0)
+        except OSError as error:
+            if error.errno in _REFUSED or error.errno in _UNKNOWN:
+                return fallback
+            raise
+        pidfd = local_task.make_fd_handle(near.FileDescriptor(number))
+        transport = cls(_Target(local_task, ram.task, pid, pidfd), fallback)
+        proven = False
+        try:
+            proven = await transport._prove(ram)
+        finally:
+            if not proven:
+                await pidfd.invalidate()
+        return transport if proven else fallback
+
+    async def _prove(self, ram: RAM) -> bool:
+        """Whether what is written through the process can be read by its pid."""
+        nonce = os.urandom(16)
+        pointer = await ram.malloc(bytes, len(nonce))
+        await self.fallback.write(pointer, nonce)
+        try:
+            return self._read(pointer) == nonce
+        except (WouldWaitError, SyscallSendError):
+            return False  # refused; or nobody has the pid now, and if it was the process the fallback fails
+        except OSError as error:
+            if error.errno != errno.EFAULT:
+                raise
+            return False  # somebody else's memory, with nothing at this address
+
+    def inherit(self, task: Task) -> ProcessVMTransport:
+        """A transport to the same memory whose fallback goes through `task`.
+
+        Raises:
+            AddressSpaceMismatchError: `task` is in another address space.
+        """
+        if task.address_space is not self._address_space:
+            raise AddressSpaceMismatchError(task.address_space, self._address_space)
+        return ProcessVMTransport(self._target, self.fallback.inherit(task))
+
+    async def close(self) -> None:
+        """Use only the fallback from now on, and close the pidfd, which happens by itself when nothing refers
+        to it any more.
+        """
+        self._target.usable = False
+        await self._target.pidfd.invalidate()
+
+    @property
+    def _possible(self) -> bool:
+        task = self._target.task
+        return (
+            self._target.usable
+            # Otherwise it is on its way to another program, or there.
+            and not task.manipulating_fd_table
+            and task.address_space is self._address_space
+        )
+
+    @property
+    def read_now(self) -> Callable[[Pointer[Any]], bytes] | None:  # type: ignore[override] # only read
+        """As `read`, while the kernel copies for us.
+
+        Raises:
+            WouldWaitError: it has just refused.
+        """
+        return self._read if self._possible else None
+
+    @property
+    def write_now(self) -> Callable[[Pointer[Any], bytes], None] | None:  # type: ignore[override] # only read
+        """As `write`, while the kernel copies for us.
+
+        Raises:
+            WouldWaitError: it has just refused.
+        """
+        return self._write if self._possible else None
+
+    async def read(self, src: Pointer[Any]) -> bytes:
+        """Return the bytes that `src` points to.
+
+        Raises:
+            UseAfterFreeError: `src` was freed or consumed.
+            AddressSpaceMismatchError: `src` points into another address space.
+            OSError: EFAULT, filename is `src`; the memory was unmapped behind our back.
+            SyscallError: the process was lost.
+        """
+        if self._possible:
+            try:
+                return self._read(src)
+            except WouldWaitError:
+                pass
+        return await self.fallback.read(src)
+
+    async def write(self, dest: Pointer[Any], data: bytes) -> None:
+        """Copy `data` to the start of what `dest` points to. When it fails, part of it may have been written.
+
+        Raises:
+            ValueError: `data` is longer than what `dest` points to; nothing was written.
+            UseAfterFreeError: `dest` was freed or consumed.
+            AddressSpaceMismatchError: `dest` points into another address space.
+            OSError: EFAULT, filename is `dest`; the memory was unmapped behind our back.
+            SyscallError: the process was lost.
+        """
+        if self._possible:
+            try:
+                self._write(dest, data)
+                return
+            except WouldWaitError:
+                pass
+        await self.fallback.write(dest, data)
+
+    async def write_batch(self, writes: Sequence[tuple[Pointer[Any], bytes]]) -> None:
+        """Write each of the data to its pointer, with one system call for many. Errors as for `write`."""
+        if self._possible:
+            try:
+                self._write_batch(writes)
+                return
+            except WouldWaitError:
+                pass
+        await write_all(self.fallback, writes)
+
+    def _read(self, src: Pointer[Any]) -> bytes:
+        target = self._target
+        length = src.allocation.size()
+        address = self._locate(src, length)
+        target.check()
+        # Filled in by the kernel before anybody else sees it; so it need not be copied once more.
+        data = bytes(length)
+        target.copy(SYS.process_vm_readv, _address_of(data), address, length, src)
+        target.check()
+        return data
+
+    def _write(self, dest: Pointer[Any], data: bytes) -> None:
+        target = self._target
+        address = self._locate(dest, len(data))
+        target.check()
+        target.copy(SYS.process_vm_writev, _address_of(data), address, len(data), dest)
+
+    def _write_batch(self, writes: Sequence[tuple[Pointer[Any], bytes]]) -> None:
+        target = self._target
+        pieces = [(dest, self._locate(dest, len(data)), data) for dest, data in writes]
+        pieces = [piece for piece in pieces if piece[2]]
+        done = 0
+        while done < len(pieces):
+            some = pieces[done : done + _MOST_RANGES]
+            target.check()
+            whole = target.scatter(some)
+            done += whole
+            if whole < len(some):
+                # Stopped in the middle of this one, and not without a reason: find out.
+                dest, address, data = some[whole]
+                target.copy(SYS.process_vm_writev, _address_of(data), address, len(data), dest)
+                done += 1
+
+    def _locate(self, pointer: Pointer[Any], length: int) -> int:
+        """The address, after checking that `length` bytes may be touched there: the kernel does not know."""
+        mapping = pointer.mapping
+        allocation = pointer.allocation
+        offset = allocation.offset()
+        if not pointer.valid:
+            raise UseAfterFreeError(f"handle is no longer valid: {pointer}")
+        if mapping.task.address_space is not self._address_space:
+            raise AddressSpaceMismatchError(mapping.task.address_space, self._address_space)
+        size = allocation.size()
+        pages = mapping.near
+        if length > size or offset < 0 or offset + size > pages.length:
+            raise ValueError(f"{length} bytes do not fit at {pointer}, which has {size} bytes in {pages}")
+        return pages.address + offset
