@@ -4,7 +4,8 @@
  */
 #include "execute.h"
 
-#define CHUNK 2048	/* of a memory transfer; it is on a stack of a few kilobytes */
+#define CHUNK 2048	/* on a stack of a few kilobytes */
+#define PIECE 65536	/* of a transfer that needs no room of ours */
 
 /* After EAGAIN: whoever gave us the descriptor, or shares it, has made it non-blocking. */
 static void wait_until(int fd, int events)
@@ -41,10 +42,11 @@ static int write_all(int fd, const void *buf, size_t len)
 
 	while (len) {
 		/* MSG_NOSIGNAL: a client that went away must not kill us by SIGPIPE before we clean up. */
-		long n = rsys_call6(__NR_sendto, fd, p, len, 0x4000, 0, 0);
+		size_t piece = len < PIECE ? len : PIECE;
+		long n = rsys_call6(__NR_sendto, fd, p, piece, 0x4000, 0, 0);
 
 		if (n == -ENOTSOCK)
-			n = rsys_call3(__NR_write, fd, p, len);
+			n = rsys_call3(__NR_write, fd, p, piece);
 		if (n == -EINTR)
 			continue;
 		if (n == -EAGAIN) {
@@ -66,62 +68,83 @@ static int respond(int fd, int64_t result, uint64_t length)
 	return write_all(fd, &response, sizeof(response));
 }
 
-/* Through the kernel, so that a bad address is an error and not the death of this process. */
-static long copy_own_memory(long nr, int pid, void *ours, uint64_t address, size_t len)
+/*
+ * Memory is filled and sent by the kernel alone, so that a bad address is an error and not the death
+ * of this process. What a read could not put there stays in the stream and is thrown away, to stay
+ * in step.
+ */
+static int serve_write(int infd, int outfd, uint64_t address, uint64_t length)
 {
-	struct rsys_iovec local = { ours, len }, remote = { (void *)address, len };
-	long n = rsys_call6(nr, pid, &local, 1, &remote, 1, 0);
-
-	return n < 0 ? n : n == (long)len ? 0 : -EFAULT;
-}
-
-static int serve_write(int infd, int outfd, int pid, uint64_t address, uint64_t length)
-{
-	char chunk[CHUNK];
+	char rest[CHUNK];
 	long result = 0;
-	uint64_t done;
+	uint64_t done = 0;
 
-	/* After a failed copy the rest of the payload is still read, to stay in step. */
-	for (done = 0; done < length;) {
-		size_t n = length - done < CHUNK ? length - done : CHUNK;
+	while (done < length) {
+		size_t left = length - done;
+		long n;
 
-		if (read_all(infd, chunk, n) < 0)
+		if (result < 0)
+			n = rsys_call3(__NR_read, infd, rest, left < CHUNK ? left : CHUNK);
+		else
+			n = rsys_call3(__NR_read, infd, address + done, left < PIECE ? left : PIECE);
+		if (n == -EFAULT && result == 0)
+			result = -EFAULT;
+		else if (n == -EAGAIN)
+			wait_until(infd, RSYS_POLLIN);
+		else if (n <= 0 && n != -EINTR)
 			return -1;
-		if (result == 0)
-			result = copy_own_memory(__NR_process_vm_writev, pid, chunk, address + done, n);
-		done += n;
+		else if (n > 0)
+			done += n;
 	}
 	return respond(outfd, result < 0 ? result : (int64_t)length, 0);
 }
 
-static int serve_read(int outfd, int pid, uint64_t address, uint64_t length)
+/* Copies to one small place, again and again; 0 or an error. */
+static long look_at(uint64_t address, uint64_t length, char *place)
 {
-	char chunk[CHUNK];
-	uint64_t done;
-	long result = 0;
+	struct rsys_iovec local[16];
+	int pid = rsys_call0(__NR_getpid);
+	size_t i;
 
-	/* The result precedes the bytes: first see that all of it can be read. */
-	for (done = 0; done < length && result == 0;) {
-		size_t n = length - done < CHUNK ? length - done : CHUNK;
-
-		result = copy_own_memory(__NR_process_vm_readv, pid, chunk, address + done, n);
-		done += n;
+	for (i = 0; i < 16; i++) {
+		local[i].base = place;
+		local[i].len = CHUNK;
 	}
-	if (result < 0)
-		return respond(outfd, result, 0);
-	if (respond(outfd, length, length) < 0)
-		return -1;
-	for (done = 0; done < length;) {
-		size_t n = length - done < CHUNK ? length - done : CHUNK;
+	while (length) {
+		size_t piece = length < 16 * CHUNK ? length : 16 * CHUNK;
+		struct rsys_iovec remote = { (void *)address, piece };
+		long n = rsys_call6(__NR_process_vm_readv, pid, local, 16, &remote, 1, 0);
 
-		/* Gone meanwhile (another process unmapped it): the answer cannot be taken back. */
-		if (length > CHUNK && copy_own_memory(__NR_process_vm_readv, pid, chunk, address + done, n) < 0)
-			return -1;
-		if (write_all(outfd, chunk, n) < 0)
-			return -1;
-		done += n;
+		if (n < 0)
+			return n;
+		if (n != (long)piece)
+			return -EFAULT;
+		address += piece;
+		length -= piece;
 	}
 	return 0;
+}
+
+static int serve_read(int outfd, uint64_t address, uint64_t length)
+{
+	struct {
+		struct rsys_response response;
+		char bytes[CHUNK];
+	} answer;
+	/* The result precedes the bytes: first see that all of it can be read. */
+	long result = look_at(address, length, answer.bytes);
+
+	if (result < 0)
+		return respond(outfd, result, 0);
+	if (length <= CHUNK) {
+		answer.response.result = length;
+		answer.response.length = length;
+		return write_all(outfd, &answer, sizeof(answer.response) + length);
+	}
+	/* If it is gone by now (another process unmapped it), the answer cannot be taken back. */
+	if (respond(outfd, length, length) < 0)
+		return -1;
+	return write_all(outfd, (void *)address, length);
 }
 
 int rsyscall_server(int infd, int outfd, struct rsys_origin *origin)
@@ -152,10 +175,10 @@ int rsyscall_server(int infd, int outfd, struct rsys_origin *origin)
 			err = respond(outfd, result, 0);
 			break;
 		case RSYS_OP_WRITE:
-			err = serve_write(infd, outfd, rsys_call0(__NR_getpid), request.number, length);
+			err = serve_write(infd, outfd, request.number, length);
 			break;
 		case RSYS_OP_READ:
-			err = serve_read(outfd, rsys_call0(__NR_getpid), request.number, length);
+			err = serve_read(outfd, request.number, length);
 			break;
 		default:
 			/* Out of step or not our client: nothing that follows can be trusted. */
