@@ -185,7 +185,11 @@ class RingConnection(SyscallInterface):
                 numbers = {call[0] for call in todo[len(results) : len(results) + count]}
                 leaving, closing = bool(numbers & _LEAVING), bool(numbers & _CLOSING)
                 self._sleep(collector, count, leaving, closing)
-                await collector.waiter.wait(cancellable=False)
+                try:
+                    await collector.waiter.wait(cancellable=False)
+                except SyscallHangup as error:
+                    error.results = list(results)
+                    raise
             elif answer == _FULL:
                 # Behind calls of others: one after another, so that they all keep their order.
                 results.append(await self._queue(todo[len(results)]))

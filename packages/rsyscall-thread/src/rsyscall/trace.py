@@ -173,16 +173,20 @@ class Tracer:
 
     # ---- for TracingSyscallInterface ----
 
-    def _begin(self, traced: TracingSyscallInterface, call: Syscall) -> _Entry:
+    def _begin(self, traced: TracingSyscallInterface, calls: Sequence[Syscall]) -> list[_Entry]:
+        entries = [self._make_entry(traced, call) for call in calls]
+        # Of several calls one is made at a time, and we are not told which: the first stands for all.
+        self._open += entries[:1]
+        return entries
+
+    def _make_entry(self, traced: TracingSyscallInterface, call: Syscall) -> _Entry:
         name = getattr(call.number, "name", f"syscall_{int(call.number):d}")
         frame = Frame(name, call.args(), CALLS.get(name), traced.abi, traced.memory)
-        entry = _Entry(traced.prefix, frame)
-        self._open.append(entry)
-        return entry
+        return _Entry(traced.prefix, frame)
 
     def _returned(self, entries: Sequence[_Entry]) -> None:
         """These calls wait no more; all others that do are shown as unfinished."""
-        self._open = [entry for entry in self._open if entry not in entries]
+        self._open = [entry for entry in self._open if entry not in entries[:1]]
         for other in self._open:
             if not other.interrupted:
                 other.interrupted = True
@@ -274,12 +278,13 @@ class TracingSyscallInterface(SyscallInterface):
         tracer = self.tracer
         if not tracer.enabled:
             return await self.inner.syscall(number, arg1, arg2, arg3, arg4, arg5, arg6)
-        entry = tracer._begin(self, Syscall(number, arg1, arg2, arg3, arg4, arg5, arg6))
+        entries = tracer._begin(self, [Syscall(number, arg1, arg2, arg3, arg4, arg5, arg6)])
+        [entry] = entries
         try:
             try:
                 result = await self.inner.syscall(number, arg1, arg2, arg3, arg4, arg5, arg6)
             finally:
-                tracer._returned([entry])
+                tracer._returned(entries)
         except OSError as error:
             if error.errno is None:
                 tracer._unsent(entry, error)
@@ -301,7 +306,7 @@ class TracingSyscallInterface(SyscallInterface):
         tracer = self.tracer
         if not tracer.enabled:
             return await self.inner.syscalls(calls, linked)
-        entries = [tracer._begin(self, call) for call in calls]
+        entries = tracer._begin(self, calls)
         try:
             try:
                 results = await self.inner.syscalls(calls, linked)
@@ -363,7 +368,7 @@ class TracingSyscallInterface(SyscallInterface):
         """
         tracer = self.tracer
         child = self._traced(UnusableSyscallInterface(), name)
-        entries = [tracer._begin(child, call) for call in calls] if tracer.enabled else []
+        entries = tracer._begin(child, calls) if tracer.enabled else []
 
         def report(results: Sequence[int]) -> None:
             tracer._returned(entries)

@@ -183,6 +183,7 @@ CALLS: dict[str, tuple[Kind, ...]] = {
     "setsid": (),
     "getpgid": (PID,),
     "setpgid": (PID, PID),
+    "kcmp": (PID, PID, INT, OPTIONAL, OPTIONAL),
     "getpriority": (SIZE, INT),
     "setpriority": (SIZE, INT, INT),
     "sched_getaffinity": (PID, SIZE, ADDRESS),
