@@ -17,8 +17,8 @@ import pytest
 NOBODY = 65534
 MARK = "RSYSCALL_TEST_MARK"
 
-# Runs the command line or a script as another user. What it imports is imported first: the other user need not
-# be able to read it. A program that its user has started may look at itself, so this one may, too.
+# Runs the command line or a script as another user. What it imports is imported first: the other user need
+# not be able to read it. A program that its user has started may look at itself, so this one may, too.
 AS_USER = """
 import ast, ctypes, os, sys
 uid, program = int(sys.argv[1]), sys.argv[2]
@@ -77,7 +77,7 @@ class Programs:
         **options: Any,
     ) -> subprocess.Popen[str]:
         """Start `python -m rsyscall`, or an example, perhaps as another user, with pipes for its output."""
-        environment = {**os.environ, MARK: self.mark, **(env or {})}
+        environment = {**os.environ, "PYTHONFAULTHANDLER": "1", MARK: self.mark, **(env or {})}
         if path := environment.get("PYTHONPATH"):  # the development tree, usually given relative to the root
             environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
         if uid is not None and os.geteuid() == 0:
@@ -104,7 +104,13 @@ class Programs:
         if text is not None:
             options["stdin"] = subprocess.PIPE
         started = self.start(*arguments, **options)
-        out, err = started.communicate(text, timeout=30)
+        try:
+            out, err = started.communicate(text, timeout=30)
+        except subprocess.TimeoutExpired:
+            # Says where it is; see PYTHONFAULTHANDLER.
+            started.send_signal(signal.SIGABRT)
+            out, err = started.communicate()
+            pytest.fail(f"{arguments} does not end:\n{out}\n{err}")
         return Result(started.returncode, out or "", err or "")
 
     def run(self, *arguments: str | os.PathLike[str], **options: Any) -> Result:

@@ -291,8 +291,8 @@ async def _is_file(thread: ChildThread, path: Path) -> bool:
 async def _is_ignored_by_init(pid: int, sig: SIG) -> bool:
     """Whether the kernel drops the signal only because the process is the first of its pid namespace.
 
-    A process that has the signal blocked may be waiting for it; but many block all signals for a moment, shells
-    when they fork.
+    A process that has the signal blocked may be waiting for it; but many block all signals for a moment, such
+    as shells when they fork.
     """
     for _ in range(20):
         try:
