@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import typing as t
 
 import bare
 import pytest
@@ -12,10 +13,10 @@ import trio.testing
 from other import Other, other
 from support import local_thread
 
-from rsyscall import epoller as epoller_module
 from rsyscall.epoller import AsyncFileDescriptor, Epoller, RemovedFromEpollError
 from rsyscall.fcntl import F, O
-from rsyscall.handle import FileDescriptor
+from rsyscall.handle import FileDescriptor, Pointer
+from rsyscall.memory.allocator import Allocation
 from rsyscall.near import SYS, SyscallError, SyscallHangup, SyscallSendError
 from rsyscall.near import types as near
 from rsyscall.sys.epoll import EPOLL
@@ -151,20 +152,28 @@ def test_a_buffer_the_kernel_may_write_to_is_not_given_back() -> None:
     process = Other()
     read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
-    async def abandon() -> None:
+    async def abandon() -> tuple[int, int]:
         epoller = await process.make_root()
         reader = await make_afd(epoller, process, read)
         with trio.move_on_after(0.02):
             await reader.read_some_bytes()
+        buffer = epoller.epoll_waiter._buffer
+        assert buffer is not None
+        return address_range(buffer)
 
-    before = len(epoller_module._buffers_in_use)
-    trio.run(abandon)
+    start, end = trio.run(abandon)
     gc.collect()
-    assert len(epoller_module._buffers_in_use) == before + 1
-    assert all(buffer.valid for buffer in epoller_module._buffers_in_use)
+    pointers = [bare.run_now(bare.ram.malloc(bytes, end - start)) for _ in range(100)]
+    for new_start, new_end in map(address_range, pointers):
+        assert new_end <= start or end <= new_start
     # (So that the process leaves epoll_wait.)
     os.close(write)
     process.close()
+
+
+def address_range(pointer: Pointer[t.Any]) -> tuple[int, int]:
+    start = pointer.mapping.near.address + t.cast(Allocation, pointer.allocation).start
+    return start, start + pointer.size()
 
 
 async def test_lost_process_is_told_to_all_who_wait() -> None:

@@ -39,6 +39,7 @@ import trio
 from rsyscall.async_fd import AsyncFileDescriptor
 from rsyscall.background import RunLoop, Waiter
 from rsyscall.epoller_state import FDStatus, RemovedFromEpollError
+from rsyscall.memory.allocator import Allocation
 from rsyscall.near.sysif import SyscallError, SyscallHangup
 from rsyscall.read_buffer import AsyncReadBuffer
 from rsyscall.sys.epoll import EPOLL, EPOLL_CTL, EpollEvent, EpollEventList, EpollFlag
@@ -65,10 +66,6 @@ ATTEMPTS = 1000
 """How often a busy process is asked for its activity fd."""
 
 _ACTIVITY_EVENTS = EPOLL.IN | EPOLL.RDHUP | EPOLL.PRI | EPOLL.ERR | EPOLL.HUP
-
-# Buffers that the kernel may write to. When a root is dropped in the middle of a call, its buffer stays here:
-# the memory must never be used for anything else.
-_buffers_in_use: set[Pointer[EpollEventList]] = set()
 
 
 class EpollWaiter:
@@ -235,10 +232,10 @@ class EpollWaiter:
             # A call was abandoned. An answer to any later call says that it is over.
             await task.sysif.syscall(SYS.getpid)
             await self._take(buffer, MAX_EVENTS)
-        self._unsettled = True
-        _buffers_in_use.add(buffer)
         # Not the method of the handle, which consumes the pointer: the buffer is ours whatever happens.
         with self.epfd.borrow(task) as epfd, buffer.borrow(task) as events:
+            self._unsettled = True
+            _set_lent(buffer, True)
             try:
                 count = await task.sysif.syscall(SYS.epoll_pwait, epfd, events, MAX_EVENTS, self.timeout)
             except OSError:
@@ -251,6 +248,7 @@ class EpollWaiter:
 
     async def _take(self, buffer: Pointer[EpollEventList], count: int) -> None:
         """Give out the first `count` events in the buffer, and clear it."""
+        _set_lent(buffer, False)
         data = memoryview(await self.ram.transport.read(buffer))[: count * self._layout.size]
         receivers = self._receivers
         for events, number in self._layout.codec.iter_unpack(data):
@@ -269,7 +267,7 @@ class EpollWaiter:
 
     def _settled(self, buffer: Pointer[EpollEventList]) -> None:
         self._unsettled = False
-        _buffers_in_use.discard(buffer)
+        _set_lent(buffer, False)
         for number in self._removed:
             self._receivers.pop(number, None)
         self._removed.clear()
@@ -513,6 +511,17 @@ class EpolledFileDescriptor:
 
     def __repr__(self) -> str:
         return f"EpolledFileDescriptor({self.fd}, {self.number}, {self.status!r})"
+
+
+def _set_lent(buffer: Pointer[EpollEventList], lent: bool) -> None:
+    """While the kernel may write to a buffer, its memory is nobody's.
+
+    If a root is dropped in the middle of a call, the memory is then not given back: it must never be used for
+    anything else. And no reference to it, and with it to the process, has to be kept anywhere.
+    """
+    allocation = buffer.allocation
+    if isinstance(allocation, Allocation):
+        allocation.valid = not lent
 
 
 def _another(failure: Exception) -> Exception:
