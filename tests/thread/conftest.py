@@ -11,7 +11,10 @@ import trio
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from drivers import programs, zygote
 from support import local_thread, sh
+
+__all__ = ["programs", "transport", "warm_up", "zygote"]
 
 
 @pytest.fixture(scope="session")

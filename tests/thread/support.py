@@ -56,7 +56,10 @@ def children() -> set[int]:
     """All our children: zombies, and those whose exit sends no signal, included."""
     found: set[int] = set()
     for task in Path("/proc/self/task").iterdir():
-        found.update(map(int, (task / "children").read_text().split()))
+        try:
+            found.update(map(int, (task / "children").read_text().split()))
+        except FileNotFoundError:
+            continue  # this OS thread has just ended
     return found
 
 

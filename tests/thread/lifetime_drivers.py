@@ -1,0 +1,370 @@
+"""Programs with processes in every state there is; see `test_lifetime.py`."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+from support import children, eventually, is_running, sh
+
+from rsyscall.command import Command
+from rsyscall.epoller import AsyncFileDescriptor, Epoller
+from rsyscall.fcntl import F, O
+from rsyscall.handle import FileDescriptor
+from rsyscall.hub import transport_name
+from rsyscall.local import LocalThread
+from rsyscall.near import SYS, SyscallHangup, SyscallSendError
+from rsyscall.sched import CLONE
+from rsyscall.signal import SIG
+from rsyscall.sys.wait import W
+from rsyscall.thread import ChildThread, do_cloexec_except
+from rsyscall.time import Timespec
+
+NOBODY = 65534
+
+
+class Owner:
+    """What the states have in common: the local thread, and a place for calls that do not return."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.thread = LocalThread()
+        self.nursery = nursery
+        self.kept: list[object] = []
+        self.blocked: list[ChildThread] = []
+
+    async def clone(self, flags: CLONE = CLONE.NONE) -> ChildThread:
+        child = await self.thread.clone(flags)
+        self.kept.append(child)
+        return child
+
+    async def block(self, child: ChildThread, call: Callable[[], Awaitable[object]]) -> None:
+        """Have a child in a call that does not return."""
+        self.blocked.append(child)
+
+        async def run() -> None:
+            try:
+                await call()
+            except (OSError, RuntimeError):
+                raise
+            except Exception:
+                # The process is gone; that happens when the program ends in an orderly way.
+                return
+
+        self.nursery.start_soon(run)
+
+    async def block_in_read(self, child: ChildThread) -> None:
+        pipe = await child.pipe()
+        self.kept.append(pipe)
+        buf = await child.malloc(bytes, 1)
+        await self.block(child, lambda: pipe.read.read(buf))
+
+
+async def idle(owner: Owner) -> None:
+    await owner.clone()
+
+
+async def shared(owner: Owner) -> None:
+    await owner.clone(CLONE.FILES | CLONE.FS)
+
+
+async def read(owner: Owner) -> None:
+    await owner.block_in_read(await owner.clone())
+
+
+async def nanosleep(owner: Owner) -> None:
+    child = await owner.clone()
+    request = await child.ptr(Timespec(1000, 0))
+    owner.kept.append(request)
+    await owner.block(child, lambda: child.task.sysif.syscall(SYS.nanosleep, request.near, 0))
+
+
+async def queue(owner: Owner) -> None:
+    """Blocked, with more calls behind than there is room for."""
+    child = await owner.clone()
+    await owner.block_in_read(child)
+    for _ in range(150):
+        await owner.block(child, child.task.getpid)
+
+
+async def polling(owner: Owner) -> None:
+    """In epoll_wait on behalf of whoever waits."""
+    child = await owner.clone()
+    epoller = await Epoller.make_root(child.ram, child.task)
+    pipe = await child.pipe(O.NONBLOCK)
+    afd = await AsyncFileDescriptor.make(epoller, child.ram, pipe.read)
+    owner.kept.append(pipe)
+    owner.nursery.start_soon(afd.read_some_bytes)
+
+
+async def nested(owner: Owner) -> None:
+    child = await owner.clone()
+    grandchild = await child.clone()
+    last = await grandchild.clone()
+    owner.kept += [grandchild, last]
+    await owner.block_in_read(await last.clone())
+
+
+async def nested_without_parents(owner: Owner) -> None:
+    child = await owner.thread.clone()
+    grandchild = await child.clone()
+    owner.kept += [grandchild, await grandchild.clone()]
+    await child.exit(0)
+
+
+async def pid_namespace(owner: Owner) -> None:
+    init = await owner.clone(CLONE.NEWUSER | CLONE.NEWPID)
+    child = await init.clone()
+    owner.kept += [child, await child.clone()]
+    owner.kept.append(await (await init.clone()).exec(sh("exec sleep 1000")))
+    await owner.block_in_read(child)
+
+
+async def pid_namespace_in_another(owner: Owner) -> None:
+    outer = await owner.clone(CLONE.NEWUSER | CLONE.NEWPID)
+    inner = await outer.clone(CLONE.NEWPID)
+    owner.kept += [inner, await inner.clone()]
+
+
+async def other_namespaces(owner: Owner) -> None:
+    await owner.clone(CLONE.NEWUSER | CLONE.NEWNS | CLONE.NEWNET | CLONE.NEWUTS | CLONE.NEWIPC)
+
+
+async def prepared(owner: Owner) -> None:
+    """Between clone and exec, in a step that blocks."""
+    full = await owner.thread.pipe(O.NONBLOCK)
+    owner.kept.append(full)
+    data = await owner.thread.ptr(bytes(4096))
+    while True:
+        try:
+            _, rest = await full.write.write(data)
+        except BlockingIOError as error:
+            assert error.errno is not None
+            break
+        data = await owner.thread.ptr(bytes(4096))
+    await full.write.fcntl(F.SETFL, 0)
+    thread = owner.thread.prepare()
+    await thread.inherit_fd(full.write).write(await thread.ptr(b"x"))
+    owner.kept.append(await thread.start(Command("/bin/true", ["true"], {})))
+
+
+async def spawning(owner: Owner) -> None:
+    """Ever new processes on their way to exec."""
+
+    async def storm() -> None:
+        while True:
+            await owner.thread.run(Command("/bin/true", ["true"], {}))
+
+    for _ in range(4):
+        owner.nursery.start_soon(storm)
+
+
+async def cloning(owner: Owner) -> None:
+    """Ever new processes which are driven for a while."""
+
+    async def storm() -> None:
+        while True:
+            child = await owner.thread.clone()
+            await child.task.getpid()
+            await child.exit(0)
+            async with child.process:
+                await trio.lowlevel.checkpoint()
+
+    for _ in range(2):
+        owner.nursery.start_soon(storm)
+
+
+async def executed(owner: Owner) -> None:
+    owner.kept.append(await (await owner.clone()).exec(sh("exec sleep 1000")))
+
+
+async def executed_below(owner: Owner) -> None:
+    child = await owner.clone()
+    owner.kept.append(await (await child.clone()).exec(sh("exec sleep 1000")))
+
+
+async def run(owner: Owner) -> None:
+    owner.nursery.start_soon(owner.thread.run, sh("exec sleep 1000"))
+
+
+async def credentials(owner: Owner) -> None:
+    if os.getuid() != 0:
+        return
+    for blocked in (False, True):
+        child = await owner.clone()
+        await child.task.setresgid(NOBODY, NOBODY, NOBODY)
+        await child.task.setresuid(NOBODY, NOBODY, NOBODY)
+        if blocked:
+            await owner.block_in_read(child)
+    child = await owner.clone()
+    await child.task.setresuid(NOBODY, NOBODY, NOBODY)
+    owner.kept.append(await child.exec(sh("exec sleep 1000")))
+
+
+async def new_user_namespace(owner: Owner) -> None:
+    child = await owner.clone()
+    await child.unshare_user(0, 0)
+    owner.kept.append(await child.clone(CLONE.NEWPID))
+
+
+async def without_descriptors(owner: Owner) -> None:
+    """Has closed everything that could be closed, also what we wake it by."""
+    child = await owner.clone()
+    await do_cloexec_except(child, set())
+    if transport_name() == "ring":
+        await child.task.sysif.syscall(SYS.close_range, 0, 0xFFFFFFFF, 0)
+
+
+async def own_session(owner: Owner) -> None:
+    await (await owner.clone()).task.setsid()
+
+
+async def stopped(owner: Owner) -> None:
+    child = await owner.clone()
+    # Stopped before it could ask to be killed with us it would stay: there is no way to have that
+    # asked for by clone.
+    await child.task.getpid()
+    await child.process.kill(SIG.STOP)
+    owner.kept.append(stopping := await (await owner.clone()).exec(sh("exec sleep 1000")))
+    await stopping.kill(SIG.STOP)
+
+
+async def standard_output(owner: Owner) -> None:
+    """Our standard output has been inherited by all; here it is also used as something else."""
+    child = await owner.clone()
+    fd: FileDescriptor = child.stdout
+    await fd.dup2(child.stdin)
+    owner.kept.append(await child.exec(sh("exec sleep 1000")))
+
+
+STATES = {
+    state.__name__: state
+    for state in (
+        idle, shared, read, nanosleep, queue, polling, nested, nested_without_parents, pid_namespace,
+        pid_namespace_in_another, other_namespaces, prepared, spawning, cloning, executed, executed_below, run,
+        credentials, new_user_namespace, without_descriptors, own_session, stopped, standard_output,
+    )
+}  # fmt: skip
+
+
+class ProgramFailed(Exception):
+    """Leaves `trio.run`."""
+
+
+def main(states: list[str], end: str) -> None:
+    """Make processes in these states, say so, and end in the way that is asked for.
+
+    Args:
+        states: names.
+        end: "killed", "exit", "exception", "exception later" (after the run), "os._exit", "return".
+    """
+
+    kept = []
+
+    async def program() -> None:
+        async with trio.open_nursery() as nursery:
+            owner = Owner(nursery)
+            kept.append(owner)
+            for state in states:
+                await STATES[state](owner)
+            await trio.sleep(0.002)
+            print(json.dumps("ready"), flush=True)
+            if end == "killed":
+                await trio.sleep_forever()
+            await trio.to_thread.run_sync(sys.stdin.readline)
+            if end == "os._exit":
+                os._exit(3)
+            # Nobody leaves a run while a call that was sent is not answered; see `AsyncChildProcess`.
+            for child in owner.blocked:
+                await child.process.kill()
+            nursery.cancel_scope.cancel()
+        if end == "exit":
+            sys.exit(3)
+        if end == "exception":
+            raise ProgramFailed
+
+    trio.run(program)
+    if end == "exception later":
+        raise ProgramFailed
+
+
+def leave_something() -> None:
+    """Leave a process behind that is none of ours to end."""
+    subprocess.Popen(["sleep", "1000"])
+    os._exit(0)
+
+
+def run_in_thread(states: list[str]) -> None:
+    """Make processes from a thread which then ends, while the program goes on."""
+
+    def run() -> None:
+        async def program() -> None:
+            async with trio.open_nursery() as nursery:
+                owner = Owner(nursery)
+                kept.append(owner)
+                for state in states:
+                    await STATES[state](owner)
+                assert children()
+                for child in owner.blocked:
+                    await child.process.kill()
+
+        trio.run(program)
+
+    kept: list[Owner] = []
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    # They become zombies of this thread: it is who has to reap them now.
+    assert eventually(lambda: not any(map(is_running, children())), 1.0)
+    assert children()
+
+    async def from_here() -> None:
+        with pytest.raises(RuntimeError, match="which has ended"):
+            await kept[0].thread.clone()
+
+    trio.run(from_here)
+
+
+def dump_core(sig: int) -> None:
+    """Kill a child by a signal that dumps core, which does take place."""
+    os.chdir(os.environ["TMPDIR"])
+    # The beginning is enough.
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (16384, hard))
+
+    async def program() -> None:
+        thread = LocalThread()
+        child = await thread.clone()
+        pipe = await child.pipe()
+        async with trio.open_nursery() as nursery:
+
+            async def read() -> None:
+                with pytest.raises(SyscallHangup):
+                    await pipe.read.read(await child.malloc(bytes, 1))
+
+            nursery.start_soon(read)
+            await trio.sleep(0.01)
+            await child.process.kill(SIG(sig))
+            with trio.fail_after(5):
+                state = await child.process.waitpid(W.EXITED)
+        assert state.killed_with() == sig
+        with pytest.raises(SyscallSendError), trio.fail_after(1):
+            await child.task.getpid()
+        blocks = thread.loader.hub.native.blocks if thread.loader.hub else 0
+        for _ in range(2 * 64):
+            child = await thread.clone()
+            await child.process.kill(SIG(sig))
+            await child.process.waitpid(W.EXITED)
+        assert thread.loader.hub is not None
+        assert thread.loader.hub.native.blocks == blocks, "memory is used again"
+
+    trio.run(program)
+    for name in os.listdir():
+        if name.startswith("core"):
+            os.unlink(name)

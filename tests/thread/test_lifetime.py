@@ -1,0 +1,237 @@
+"""Nothing outlives its owner, and the death of a process is news at once."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+
+import pytest
+import trio
+from drivers import Programs
+from lifetime_drivers import STATES
+from support import eventually, is_running, local_thread, sh
+
+from rsyscall.near import SYS, Syscall, SyscallError, SyscallHangup, SyscallSendError
+from rsyscall.signal import SIG
+from rsyscall.sys.wait import W
+from rsyscall.thread import ChildThread
+
+pytestmark = pytest.mark.usefixtures("transport")
+
+
+def end_of(programs: Programs, states: list[str], end: str, delay: float = 0.0) -> int:
+    """Have a program make processes in these states and end; return its exit status.
+
+    For the end "early" the program is killed while it makes them, `delay` seconds after its start.
+    """
+    program = programs.start("lifetime_drivers:main", states=states, end=end)
+    if end == "early":
+        time.sleep(delay)
+        program.kill()
+    else:
+        assert program.read_json() == "ready", states
+        if end == "killed":
+            time.sleep(delay)
+            program.kill()
+        else:
+            program.tell("")
+    status = program.wait(5.0)
+    # Within a second of it all processes are gone, and with them whoever had the pipe to us open.
+    programs.assert_nothing_left(1.0)
+    with pytest.raises(AssertionError, match="ended early"):
+        while True:
+            program.read_line(1.0)
+    if end in ("killed", "early", "os._exit"):
+        assert program.errors() == ""
+    program.close()
+    programs.forget(program)
+    return status
+
+
+def test_what_is_left_is_seen(programs: Programs) -> None:
+    """A process that does outlive its owner, so that the other tests can be believed."""
+    program = programs.start("lifetime_drivers:leave_something")
+    program.wait()
+    left = programs.left()
+    assert len(left) == 1
+    os.kill(next(iter(left)), signal.SIGKILL)
+    programs.assert_nothing_left()
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_kill_of_owner(programs: Programs, state: str) -> None:
+    assert end_of(programs, [state], "killed") == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("round", range(5))
+def test_kills_at_random(programs: Programs, round: int) -> None:
+    """Ten kills each: when all is made and rests, and when it is being made."""
+    dice = random.Random(f"lifetime {round} {os.environ['RSYSCALL_TRANSPORT']}")
+    for _ in range(5):
+        states = dice.sample(sorted(STATES), 6)
+        assert end_of(programs, states, "killed", dice.random() * 0.005) == -signal.SIGKILL
+        assert end_of(programs, states, "early", dice.random() * 0.05) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [("exit", 3), ("exception", 1), ("exception later", 1), ("os._exit", 3), ("return", 0)],
+)
+def test_other_ends_of_owner(programs: Programs, end: str, status: int) -> None:
+    half = len(STATES) // 2
+    for states in (list(STATES)[:half], list(STATES)[half:]):
+        assert end_of(programs, states, end) == status
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT, signal.SIGSEGV])
+def test_owner_ended_by_signal(programs: Programs, signal_number: int) -> None:
+    program = programs.start("lifetime_drivers:main", states=list(STATES), end="killed")
+    assert program.read_json() == "ready"
+    if signal_number == signal.SIGINT:
+        # A KeyboardInterrupt does not get out of a run in which a call is not answered; the second
+        # one is what an impatient person tries next, and then the terminal is closed.
+        program.kill(signal_number)
+        time.sleep(0.02)
+        program.kill(signal.SIGHUP)
+        signal_number = signal.SIGHUP
+    else:
+        program.kill(signal_number)
+    assert program.wait() == -signal_number
+    programs.assert_nothing_left(1.0)
+
+
+def test_thread_that_ends_takes_its_processes_along(programs: Programs) -> None:
+    """Death of the OS thread that runs trio is what counts, not that of the program."""
+    programs.run("lifetime_drivers:run_in_thread", states=["idle", "nested", "executed", "pid_namespace"])
+
+
+# ---- death of a child ----
+
+
+async def test_death_is_told_at_once() -> None:
+    """The calls under way, those that wait behind, later ones, and who waits for the child."""
+    child = await local_thread.clone()
+    pipe = await child.pipe()
+    told: list[str] = []
+
+    async def read() -> None:
+        with pytest.raises(SyscallHangup):
+            await pipe.read.read(await child.malloc(bytes, 1))
+        told.append("read")
+
+    async def behind() -> None:
+        with pytest.raises(SyscallError):
+            await child.task.getpid()
+        told.append("behind")
+
+    async def batch() -> None:
+        with pytest.raises(SyscallError):
+            await child.task.sysif.syscalls([Syscall(SYS.getpid)] * 200)
+        told.append("batch")
+
+    async def wait() -> None:
+        state = await child.process.waitpid(W.EXITED)
+        assert state.killed_with() == SIG.KILL
+        told.append("wait")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        await trio.sleep(0.01)
+        for _ in range(200):
+            nursery.start_soon(behind)
+        for _ in range(3):
+            nursery.start_soon(batch)
+            nursery.start_soon(wait)
+        await trio.sleep(0.01)
+        assert not told
+        os.kill(child.process.process.near.id, signal.SIGKILL)
+        begin = trio.current_time()
+        with trio.fail_after(1):
+            while len(told) < 207:  # noqa: ASYNC110 # to see how long it takes at most
+                await trio.sleep(0.001)
+        assert trio.current_time() - begin < 0.5
+    for _ in range(2):
+        with pytest.raises(SyscallSendError):
+            await child.task.getpid()
+        with pytest.raises(SyscallSendError):
+            await child.task.sysif.syscalls([Syscall(SYS.getpid)] * 3)
+
+
+async def test_death_of_a_child_that_nobody_talks_to() -> None:
+    child = await local_thread.clone()
+    os.kill(child.process.process.near.id, signal.SIGKILL)
+    with trio.fail_after(1):
+        assert (await child.process.waitpid(W.EXITED)).killed_with() == SIG.KILL
+    with pytest.raises(SyscallSendError):
+        await child.task.getpid()
+    with pytest.raises(SyscallSendError):
+        await child.clone()
+    with pytest.raises(SyscallSendError):
+        await child.exit(0)
+
+
+async def test_death_before_the_first_call() -> None:
+    """Killed before it is waited for by anybody: the next call finds out."""
+    child = await local_thread.clone()
+    pid = child.process.process.near.id
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: not is_running(pid))
+    with pytest.raises(SyscallError), trio.fail_after(1):
+        await child.task.getpid()
+    with trio.fail_after(1):
+        assert (await child.process.waitpid(W.EXITED)).killed_with() == SIG.KILL
+
+
+@pytest.mark.parametrize("sig", [SIG.ABRT, SIG.SEGV, SIG.QUIT])
+def test_core_dump_of_a_child(programs: Programs, sig: SIG) -> None:
+    """It does not kill us, and is a death as any other, although the kernel clears no futex word."""
+    programs.run("lifetime_drivers:dump_core", sig=sig)
+
+
+# ---- the monitor ----
+
+
+def monitor_pid() -> int:
+    """The process id of the monitor."""
+    hub = local_thread.monitor.hub
+    assert hub._monitor is not None
+    pidfd = hub._monitor.pidfd
+    with open(f"/proc/self/fdinfo/{pidfd}") as info:
+        return next(int(line.split()[1]) for line in info if line.startswith("Pid:"))
+
+
+async def test_monitor_holds_nothing_open() -> None:
+    pid = monitor_pid()
+    fds = os.listdir(f"/proc/{pid}/fd")
+    assert [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in fds] == ["anon_inode:[eventfd]"]
+    # And whatever is opened and cloned later stays out of it.
+    pipe = await local_thread.pipe()
+    child = await local_thread.clone()
+    assert os.listdir(f"/proc/{pid}/fd") == fds
+    await child.exit(0)
+    await child.process.waitpid(W.EXITED)
+    for fd in (pipe.read, pipe.write):
+        await fd.close()
+
+
+async def test_monitor_is_replaced() -> None:
+    """Also when it is killed while an exec is under way."""
+    hub = local_thread.monitor.hub
+    for _ in range(5):
+        before = monitor_pid()
+        os.kill(before, signal.SIGKILL)
+        children = [await local_thread.clone() for _ in range(5)]
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                for child in children:
+                    nursery.start_soon(exec_true, child)
+            while hub._monitor is None or monitor_pid() == before:
+                hub.ensure_monitor()
+                await trio.sleep(0.001)
+
+
+async def exec_true(child: ChildThread) -> None:
+    """Execute a program that succeeds."""
+    await (await child.exec(sh("true"))).check()
