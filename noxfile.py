@@ -220,13 +220,13 @@ def _pytest(session: nox.Session, *arguments: str, layer: str | None = None) -> 
     session.run("python", "-m", "pytest", *slow, *arguments, *session.posargs, env=env)
 
 
-def _test_layer(session: nox.Session, layer: str) -> None:
+def _test_layer(session: nox.Session, layer: str, *more: str) -> None:
     requirements = list(TEST_REQUIREMENTS)
     if layer in TRIO_LAYERS:
         requirements.append("pytest-trio")
     _install(session, layer, *requirements)
     _check_nothing_above(session, layer)
-    _pytest(session, f"tests/{layer}", "tests/layers", layer=layer)
+    _pytest(session, f"tests/{layer}", *more, "tests/layers", layer=layer)
 
 
 @nox.session(python=PYTHONS)
@@ -268,15 +268,15 @@ def tasks(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def meta(session: nox.Session) -> None:
-    """The whole: the meta package and the command line."""
-    _test_layer(session, "meta")
+    """The whole: the meta package, the command line, what takes several layers, the promised names."""
+    _test_layer(session, "meta", "tests/integration", "tests/contract")
 
 
 @nox.session(python=PYTHONS)
 def suite(session: nox.Session) -> None:
-    """All tests in one environment with everything installed."""
+    """All tests in one environment with everything installed; without the slow ones by default."""
     _install(session, "meta", *TEST_REQUIREMENTS, "pytest-trio")
-    _pytest(session, "tests")
+    _pytest(session, *(["tests"] if session.posargs else ["tests", "-m", "not slow"]))
 
 
 @nox.session(python=MAIN)
@@ -341,12 +341,12 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
-    """All that CI runs: static checks, each layer alone, all together on every Python, the demo."""
+    """All that CI runs: static checks, each layer alone, all together on the other Pythons, the demo."""
     session.notify("lint")
     session.notify("types")
     for layer in LAYERS:
         session.notify(f"{layer}-{MAIN}")
-    for version in [MAIN, *OTHERS]:
+    for version in OTHERS or [MAIN]:
         session.notify(f"suite-{version}")
     session.notify("demo")
     session.log(f"Pythons: {', '.join(PYTHONS)}; started {time.strftime('%H:%M:%S')}")
