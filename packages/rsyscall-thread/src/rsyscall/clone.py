@@ -150,7 +150,8 @@ async def clone_process(
         numeric |= _PARENT
         exit_signal = 0  # it is that of the caller; clone3 insists that we do not name it
     # The hub's eventfd and our pidfd, unless the process that clones has lost them.
-    completion, owner = task.infrastructure_fds or (None, None)
+    kept = task.infrastructure_fds
+    completion, owner = kept[:2] if len(kept) >= 2 else (None, None)
     same_pidns = task.pidns is hub.task.pidns
     if numeric & _NEWPID:
         parent_pid = 0  # outside of what it can see
@@ -212,8 +213,8 @@ async def _clone(
         None if flags & CLONE.NEWNS else task.mountns,
     )
     child_task.sigmask = Sigset(task.sigmask)
-    kept = task.infrastructure_fds
-    if kept and all(fd.valid for fd in kept):
+    kept = task.infrastructure_fds[:2]
+    if len(kept) == 2 and all(fd.valid for fd in kept):
         child_task.infrastructure_fds = tuple(child_task.inherit_fd(fd) for fd in kept)
     hub.pidfds[child_task] = pidfd
     return process, child_task
@@ -255,7 +256,7 @@ async def clone_ring_task(
     hub = loader.hub
     if hub is None:
         raise ValueError(f"{task} does not share the memory of this program")
-    ring = hub.native.ring()
+    ring = hub.make_ring()
     process, child_task = await _clone(
         task, hub, monitor, flags, ring, symbols.rsyscall_ring_server, (ring.address,)
     )
@@ -298,7 +299,7 @@ async def clone_child_task(
     manpage: clone3(2)
     """
     hub = hub_of(task)
-    ring = hub.native.ring()
+    ring = hub.make_ring()
     [(access, remote)] = await connection.open_async_channels(1)
     try:
         trampoline = trampoline_func(remote)
@@ -317,6 +318,7 @@ async def clone_child_task(
         raise
     server_fd = child_task.inherit_fd(remote)
     await remote.invalidate()
+    child_task.infrastructure_fds += (server_fd,)
     sysif = _ChildStream(hub, ring, hub.pidfds[child_task], access, server_fd)
     reference = weakref.ref(sysif)
 

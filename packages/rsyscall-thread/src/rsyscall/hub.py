@@ -17,6 +17,7 @@ import select
 import signal
 import struct
 import weakref
+from _thread import get_ident
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -138,6 +139,7 @@ class ProgramHub:
         client, server = spin_budgets()
         self.task = task
         self.pid = os.getpid()
+        self._thread = get_ident()
         self.eventfd: FileDescriptor = run_now(task.eventfd(0, EFD.NONBLOCK))
         # Children look at it to see whether we died before they could ask to be told.
         self.owner: FileDescriptor = task.make_fd_handle(
@@ -170,7 +172,7 @@ class ProgramHub:
         self.dumpable = DumpableGuard(task, self.pid)
         self._monitor: Ring | None = None
         self._loop = RunLoop(self._run, "rsyscall hub")
-        self._poller = RunLoop(self._poll_leaving, "rsyscall hub: more exec calls than the monitor takes")
+        self._poller = RunLoop(self._poll, "rsyscall hub: in place of the monitor")
 
     def set_spin(self, client_us: float, server_us: float) -> None:
         """Change how long this program and the processes that it drives spin before they sleep.
@@ -183,15 +185,35 @@ class ProgramHub:
         self._client_spin_us = client_us
 
     def ensure_running(self) -> None:
-        """See that events are dispatched in the current trio run."""
+        """See that events are dispatched in the current trio run.
+
+        Raises:
+            WrongThreadError: that is not a run of the OS thread which we belong to.
+            ForkedProcessError: this is a copy of the program. Its loop would take events from the original.
+        """
+        self._check_owner()
         self._loop.ensure_running()
 
+    def _check_owner(self) -> None:
+        if get_ident() != self._thread or os.getpid() != self.pid:
+            run_now(self.task.sysif.syscall(SYS.getpid))
+            raise RuntimeError("this is not the OS thread that drives these processes")
+
     # ---- rings ----
+
+    def make_ring(self) -> Ring:
+        """Return a ring and a stack for a process to be made.
+
+        Raises:
+            WrongThreadError, ForkedProcessError: as `ensure_running`.
+        """
+        self._check_owner()
+        return self.native.ring()
 
     def waiting(self, ring: Ring, connection: RingClient) -> None:
         """Deliver answers that arrive on this ring to `connection`, until `not_waiting`."""
         self._connections[ring] = connection
-        self._loop.ensure_running()
+        self.ensure_running()
 
     def not_waiting(self, ring: Ring) -> None:
         """Nothing is outstanding on this ring any more."""
@@ -270,10 +292,11 @@ class ProgramHub:
             return
         index = self.native.watch_word(ring.ctid_address)
         self._leaving[ring] = (index, callback)
-        self._loop.ensure_running()
-        if index < 0:
-            self._poller.ensure_running()
+        self.ensure_running()
         self.ensure_monitor()
+        if index < 0:
+            # More than the monitor takes.
+            self._poller.ensure_running()
 
     def unwatch_leave(self, ring: Ring) -> None:
         """Forget `watch_leave`: the call that might have made it leave has been answered."""
@@ -286,10 +309,17 @@ class ProgramHub:
 
         It shares our memory and nothing else, so that no descriptor stays open because of it; it is killed
         with us; and it does not announce its exit by a signal, so that a `wait` for any child does not see
-        it.
+        it. If it cannot be started, for want of a process or a descriptor, we look ourselves: whoever needs
+        it has sent a call already, which will be answered.
         """
         if self._monitor is not None and not self._monitor.left:
             return
+        try:
+            self._start_monitor()
+        except OSError:
+            self._poller.ensure_running()
+
+    def _start_monitor(self) -> None:
         ring = self.native.ring()
         pid = run_now(
             clone_block(
@@ -309,25 +339,42 @@ class ProgramHub:
 
         def exited() -> None:
             # Somebody killed it: have it replaced when there is something to watch.
-            os.waitid(os.P_PID, pid, os.WEXITED | W.ALL)
+            try:
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | W.ALL)
+            except ChildProcessError:
+                pass
             pidfd.close()
-            self._monitor = None
-            if self._leaving:
+            ring.exited()
+            if self._monitor is ring:
+                self._monitor = None
+            if self._needs_monitor():
                 self.ensure_monitor()
 
         self.watch_exit(pidfd, exited)
+
+    def _needs_monitor(self) -> bool:
+        return bool(self._leaving) or any(ring.deaf for ring in self._connections)
 
     # ---- dispatching ----
 
     async def _run(self) -> None:
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
+            if os.getpid() != self.pid:
+                return  # a copy of the program; these events are for the original
             self.dispatch()
 
-    async def _poll_leaving(self) -> None:
-        while any(index < 0 for index, _ in self._leaving.values()):
+    async def _poll(self) -> None:
+        """Look for what the monitor cannot tell us, until it can, or there is nothing to be told."""
+        tries = 0
+        while any(index < 0 for index, _ in self._leaving.values()) or (
+            self._needs_monitor() and (self._monitor is None or self._monitor.left)
+        ):
             await trio.sleep(0.001)
-            self._dispatch_leaving()
+            self._dispatch_rings()
+            tries += 1
+            if tries % 100 == 0 and self._needs_monitor():
+                self.ensure_monitor()
 
     def dispatch(self) -> None:
         """Hand out everything that has happened."""
@@ -335,24 +382,23 @@ class ProgramHub:
         for number, _ in self._epoll.poll(0, 256):
             if number in self._exits:
                 exited.append(number)
-            else:
+            elif number == self.eventfd.near.number:
                 try:
                     os.eventfd_read(number)
                 except BlockingIOError:
                     pass
-        for ring in self.native.drain():
-            connection = self._connections.get(ring)
-            if connection is not None:
-                connection.deliver()
-        if self._leaving:
-            self._dispatch_leaving()
+        self._dispatch_rings()
         # Last: answers that were given before the exit go to their callers.
         for number in exited:
             self._epoll.unregister(number)
             _, callback = self._exits.pop(number)
             callback()
 
-    def _dispatch_leaving(self) -> None:
+    def _dispatch_rings(self) -> None:
+        for ring in self.native.drain():
+            connection = self._connections.get(ring)
+            if connection is not None:
+                connection.deliver()
         for ring in [ring for ring in self._leaving if ring.left]:
             index, callback = self._leaving.pop(ring)
             self.native.unwatch_word(index, ring.ctid_address)

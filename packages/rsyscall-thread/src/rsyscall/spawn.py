@@ -250,7 +250,7 @@ async def start_spawn(
     every.append(Syscall(SYS.execve, image.path, image.argv, image.envp))
     if len(every) >= RING_SLOTS:
         raise ValueError(f"{len(calls)} calls are more than a process can be prepared with; clone it instead")
-    ring = hub.native.ring()
+    ring = hub.make_ring()
     ring.prepare_calls(every)
     spawning = Spawning(hub, ring, every, image)
     # Before the process can fail: what it announces must find us.

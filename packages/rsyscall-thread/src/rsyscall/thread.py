@@ -101,7 +101,7 @@ async def do_cloexec_except(thr: Thread, excluded_fds: set[near.FileDescriptor])
 
     Args:
         thr: the process.
-        excluded_fds: numbers to keep. The set is changed.
+        excluded_fds: numbers to keep. The set is changed: what the way to the process needs is added.
 
     manpage: proc(5)
     """
@@ -111,6 +111,9 @@ async def do_cloexec_except(thr: Thread, excluded_fds: set[near.FileDescriptor])
     directory = await task.open(await thr.ram.ptr(Path("/proc/self/fd")), O.RDONLY | O.DIRECTORY)
     async with directory:
         excluded_fds.add(directory.near)
+        for sharer in task.fd_table.tasks:
+            if isinstance(sharer, Task):
+                excluded_fds.update(fd.near for fd in sharer.infrastructure_fds if fd.valid)
         numbers: list[int] = []
         buf = await thr.ram.malloc(DirentList, 4096)
         while True:
