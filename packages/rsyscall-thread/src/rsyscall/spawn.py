@@ -145,12 +145,21 @@ async def exec_after(task: Task, calls: Sequence[Syscall], image: ExecImage, com
 
 
 def call_error(calls: Sequence[Syscall], results: Sequence[int], path: str) -> OSError:
-    """The error of the first of some linked calls that failed, the last of which was an exec."""
+    """The error of the first of some linked calls that failed, the last of which was an exec.
+
+    Args:
+        calls: what was to be made; their memory is still there.
+        results: of all of them.
+        path: of the exec.
+    """
     index = next(index for index, result in enumerate(results) if result < 0)
     number = -results[index]
     if index == len(calls) - 1:
         return OSError(number, os.strerror(number), path)
-    return OSError(number, f"{os.strerror(number)} (in {calls[index]}, step {index + 1} of {len(calls)})")
+    # Only now, for it is a large table.
+    from rsyscall.trace_calls import describe_call
+
+    return OSError(number, f"{os.strerror(number)}: {describe_call(calls[index])} before exec of {path}")
 
 
 class Spawning:

@@ -7,6 +7,7 @@ import os
 
 from rsyscall.fcntl import AT, FD, F, O
 from rsyscall.linux.memfd import MFD
+from rsyscall.near import Syscall
 from rsyscall.signal import HowSIG
 from rsyscall.sys.epoll import EPOLL_CTL, EpollFlag
 from rsyscall.sys.eventfd import EFD
@@ -31,6 +32,7 @@ from rsyscall.trace_decode import (
     WORD,
     Frame,
     Kind,
+    OwnMemory,
     choice,
     flag_names,
     flags,
@@ -256,6 +258,13 @@ CALLS: dict[str, tuple[Kind, ...]] = {
 """What the arguments of each call are. A call that is missing is shown with numbers."""
 
 _ADDRESS_RESULTS = frozenset({"mmap", "mremap", "brk", "shmat"})
+
+
+def describe_call(call: Syscall) -> str:
+    """A call that has been made in a process that shares our memory, as it would be in a trace."""
+    name = getattr(call.number, "name", f"syscall_{int(call.number):d}")
+    frame = Frame(name, call.args(), CALLS.get(name), memory=OwnMemory())
+    return f"{name}({', '.join(frame.after(frame.before(), None))})"
 
 
 def format_result(frame: Frame, result: int) -> str:

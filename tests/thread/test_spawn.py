@@ -1,0 +1,180 @@
+"""Processes that are prepared, made, set up and executed in one go."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+import trio
+from support import children, local_thread, sh
+
+from rsyscall.command import Command
+from rsyscall.fcntl import O
+from rsyscall.handle.fd import InvalidHandleError
+from rsyscall.path import Path
+from rsyscall.sched import CLONE
+from rsyscall.signal import SIG, Sigset
+from rsyscall.spawn import PreparedThread
+from rsyscall.sys.prctl import PR
+from rsyscall.sys.wait import W
+
+
+async def output_of(prepared: PreparedThread, command: Command) -> str:
+    """What the command writes, run in the prepared process."""
+    read_end, write_end = os.pipe()
+    try:
+        # Not one of our handles: the child's handle is made for the number that it copies.
+        theirs = prepared.task.make_fd_handle(type(prepared.stdout.near)(write_end))
+        await theirs.dup2(prepared.stdout)
+        process = await prepared.exec(command)
+        os.close(write_end)
+        write_end = -1
+        await process.check()
+        with os.fdopen(read_end) as file:
+            read_end = -1
+            return file.read()
+    finally:
+        for fd in (read_end, write_end):
+            if fd >= 0:
+                os.close(fd)
+
+
+async def test_calls_are_made_before_exec() -> None:
+    child = local_thread.prepare()
+    await child.task.chdir(await child.ptr(Path("/usr")))
+    await child.task.setsid()
+    await child.task.umask(0o27)
+    await child.task.prctl(PR.SET_NO_NEW_PRIVS, True)
+    shown = await output_of(
+        child, sh("pwd; umask; ps -o sid= -p $$; echo $$; grep NoNewPrivs /proc/self/status")
+    )
+    directory, umask, session, pid, privs = shown.split("\n")[:5]
+    assert (directory, umask) == ("/usr", "0027")
+    assert session.strip() == pid
+    assert privs.split() == ["NoNewPrivs:", "1"]
+    assert os.getcwd() != "/usr"
+
+
+async def test_first_step_that_fails_is_named() -> None:
+    before = children()
+    child = local_thread.prepare()
+    await child.task.chdir(await child.ptr(Path("/usr")))
+    await child.task.chdir(await child.ptr(Path("/nonexistent/directory")))
+    with pytest.raises(FileNotFoundError, match=r'chdir\("/nonexistent/directory"\) before exec of /bin/sh'):
+        await child.exec(sh("touch /should-not-exist"))
+    assert not os.path.exists("/should-not-exist")
+    assert children() == before
+
+
+async def test_missing_program() -> None:
+    before = children()
+    missing = Command("/nonexistent/program", ["program"], {})
+    for _ in range(20):
+        with pytest.raises(FileNotFoundError) as caught:
+            await local_thread.prepare().exec(missing)
+        assert caught.value.filename == "/nonexistent/program"
+        with pytest.raises(FileNotFoundError):
+            await local_thread.run(missing)
+    assert children() == before
+
+
+async def test_program_that_is_not_executable() -> None:
+    with pytest.raises(PermissionError):
+        await local_thread.run(Command("/etc/passwd", ["passwd"], {}))
+
+
+async def test_calls_whose_result_is_needed_are_refused() -> None:
+    child = local_thread.prepare()
+    with pytest.raises(ValueError, match="openat cannot be prepared"):
+        await child.task.open(await child.ptr(Path("/dev/null")), O.RDONLY)
+    with pytest.raises(ValueError, match="NEWUSER"):
+        local_thread.prepare(CLONE.NEWUSER)
+
+
+async def test_is_used_once() -> None:
+    child = local_thread.prepare()
+    await (await child.exec(sh("true"))).check()
+    with pytest.raises(ValueError, match="already"):
+        await child.exec(sh("true"))
+
+
+async def test_memory_of_noted_calls_is_kept() -> None:
+    child = local_thread.prepare()
+    await child.task.chdir(await child.ptr(Path("/usr/lib")))
+    # The pointer is gone; others must not get its memory.
+    others = [await local_thread.ptr(b"x" * 16) for _ in range(200)]
+    assert await output_of(child, sh("pwd")) == "/usr/lib\n"
+    assert len(others) == 200
+
+
+async def test_blocked_signals_stay_blocked() -> None:
+    block = await local_thread.task.sigmask_block(await local_thread.ptr(Sigset({SIG.USR2})))
+    try:
+        child = local_thread.prepare()
+        command = Command("/bin/grep", ["grep", "SigBlk", "/proc/self/status"], {})
+        read_end, write_end = os.pipe()
+        theirs = child.task.make_fd_handle(type(child.stdout.near)(write_end))
+        await theirs.dup2(child.stdout)
+        process = await child.exec(command, [block])
+        os.close(write_end)
+        await process.check()
+        with os.fdopen(read_end) as file:
+            assert int(file.read().split()[1], 16) == 1 << (SIG.USR2 - 1)
+    finally:
+        await block.unblock()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+
+
+async def test_many_at_once() -> None:
+    async def one(status: int) -> None:
+        state = await local_thread.run(sh(f"exit {status}"), check=False)
+        assert state.exit_status == status
+
+    async with trio.open_nursery() as nursery:
+        for status in range(200):
+            nursery.start_soon(one, status)
+
+
+async def test_runs_from_a_child_too() -> None:
+    child = await local_thread.clone()
+    assert (await child.run(sh("exit 3"), check=False)).exit_status == 3
+    prepared = child.prepare()
+    await prepared.task.setsid()
+    await (await prepared.exec(sh("true"))).check()
+    await child.exit(0)
+    await child.process.waitpid(W.EXITED)
+
+
+async def test_start_tells_that_it_runs() -> None:
+    async with trio.open_nursery() as nursery:
+        sleep = Command("/bin/sleep", ["sleep", "1000"], {})
+        process = await nursery.start(local_thread.run, sleep)
+        assert os.readlink(f"/proc/{int(process.process.near)}/exe").endswith("sleep")
+        nursery.cancel_scope.cancel()
+    state = await process.waitpid(W.EXITED)
+    assert state.killed_with() == SIG.TERM
+
+
+async def test_memory_does_not_grow() -> None:
+    hub = local_thread.loader.hub
+    assert hub is not None
+    for _ in range(20):
+        await local_thread.run(sh("true"))
+    blocks = hub.native.blocks
+    for _ in range(100):
+        await local_thread.run(Command("/bin/true", ["true"], {}))
+    assert hub.native.blocks == blocks
+
+
+async def test_handles_of_the_child_are_its_own() -> None:
+    pipe = await local_thread.pipe()
+    child = local_thread.prepare()
+    theirs = child.inherit_fd(pipe.write)
+    await theirs.dup2(child.stdout)
+    process = await child.exec(sh("echo here"))
+    await pipe.write.close()
+    with pytest.raises(InvalidHandleError):
+        pipe.write._validate()
+    assert await local_thread.read_to_eof(pipe.read) == b"here\n"
+    await process.check()
