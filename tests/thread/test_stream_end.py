@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from streams import Target, background, finish, pretend, pretender, program, start
+from streams import Target, background, finish, pretend, pretender, program, start, using
 from support import local_thread
 
 from rsyscall.near import SYS, Syscall, SyscallHangup, SyscallSendError
@@ -178,6 +178,30 @@ async def test_a_stream_that_is_out_of_step() -> None:
         assert caught.value.errno == errno.EPROTO
         with pytest.raises((SyscallSendError, SyscallHangup)):
             await target.call(SYS.getpid)
+
+
+# ---- Our end, in another process
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_the_process_that_has_our_end_dies(begun: bool) -> None:
+    """Then there is nobody who could carry anything to the other process, which does not know yet."""
+    host = await local_thread.clone(CLONE.FILES)
+    async with using(await start(host)) as target:
+        assert await target.call(SYS.getpid) == target.pid
+        if begun:
+            await target.begin(target.sleep(1000))
+            await trio.sleep(0.02)
+        await host.process.kill()
+        await host.process.waitpid(W.EXITED)
+        await target.begin(target.call(SYS.getpid))
+        outcomes = await target.outcomes()
+        # Nothing was sent of it, for certain.
+        assert isinstance(outcomes.pop(), SyscallSendError)
+        assert [type(outcome) for outcome in outcomes] == ([SyscallHangup] if begun else [])
+        with pytest.raises(SyscallSendError):
+            await target.call(SYS.getpid)
+        target.process.kill()
 
 
 # ---- Closing

@@ -466,7 +466,8 @@ class SyscallConnection(SyscallInterface):
             if not _finishes_at_once(self.tofd) and self.tofd.epolled.status.ready(_WRITE_EVENTS):
                 self._in_doubt(None)
             raise
-        except SyscallError as exn:
+        except SyscallHangup as exn:
+            # That of the process which has our end.
             self._in_doubt(exn)
         except Exception as exn:
             self._break(exn)
@@ -606,7 +607,10 @@ class SyscallConnection(SyscallInterface):
 
     async def _run_shutdown(self) -> None:
         for afd in {self.tofd, self.fromfd}:
-            await _shutdown(afd)
+            if not await _shutdown(afd):
+                # Nothing would ever be read.
+                await self.close_interface()
+                return
         self._responses.ensure_running()
 
     def _in_doubt(self, cause: BaseException | None) -> None:
@@ -679,10 +683,15 @@ def _run_now(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("a call in our own process was expected to finish at once")
 
 
-async def _shutdown(afd: AsyncFileDescriptor) -> None:
-    """End both directions of a stream, whoever else has it open. Pipes have nothing of the kind."""
+async def _shutdown(afd: AsyncFileDescriptor) -> bool:
+    """End both directions of a stream, whoever else has it open; returns whether that was possible.
+
+    Pipes have nothing of the kind, and the process that has the descriptor may be dead.
+    """
     try:
         if afd.handle.valid:
             await afd.handle.shutdown(SHUT.RDWR)
+            return True
     except (OSError, SyscallError):
         pass
+    return False
