@@ -53,7 +53,7 @@ def run_pyright(packages: Path) -> int:
         "include": [os.path.relpath(path, config.parent) for path in checked],
         # Not the default, which leaves out what is below directories that start with a dot.
         "exclude": ["**/__pycache__"],
-        "extraPaths": [str(packages)],
+        "extraPaths": [str(packages), str(ROOT)],  # the second for `benchmarks`
         "pythonVersion": "3.10",
         "pythonPlatform": "Linux",
         "typeCheckingMode": "standard",
