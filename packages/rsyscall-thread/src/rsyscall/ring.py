@@ -22,7 +22,16 @@ import trio
 from rsyscall.background import Waiter
 from rsyscall.hub import run_now
 from rsyscall.native import Ring, _fast
-from rsyscall.near import SYS, Syscall, SyscallHangup, SyscallInterface, SyscallSendError, raise_if_error
+from rsyscall.native._fast import LINKED
+from rsyscall.near import (
+    SYS,
+    Syscall,
+    SyscallError,
+    SyscallHangup,
+    SyscallInterface,
+    SyscallSendError,
+    raise_if_error,
+)
 from rsyscall.near import types as near
 from rsyscall.sys.eventfd import EFD
 
@@ -34,6 +43,8 @@ __all__ = ["RingConnection"]
 
 _PENDING, _UNSENT, _HANGUP, _FULL = _fast.PENDING, _fast.UNSENT, _fast.HANGUP, _fast.FULL
 _MAX_ERRNO = 4095
+# How long to look for the answer of a call that takes no time at all, before looking anew.
+_QUICK_CALL_US = 1000.0
 
 # Calls that answer at once. For all others a pending cancellation is delivered before the call is sent; the
 # check would cost these a third of their time.
@@ -51,6 +62,25 @@ _QUICK = frozenset(
 _LEAVING = frozenset({SYS.execve, SYS.execveat, SYS.exit, SYS.exit_group})
 # May close the descriptor that answers are announced by; then the monitor has to speak for the server.
 _CLOSING = frozenset({SYS.close_range, SYS.close, SYS.dup3})
+
+
+def _words(call: Sequence[SupportsInt]) -> list[int]:
+    """What is sent for a call.
+
+    Raises:
+        TypeError, OverflowError: as if it had been sent at once.
+    """
+    words = []
+    for value in call:
+        if isinstance(value, float | str | bytes | bytearray):
+            raise TypeError(
+                f"an argument of a system call is an integer or convertible by int(), not {value!r}"
+            )
+        word = int(value)
+        if not -(2**63) <= word < 2**64:
+            raise OverflowError(f"{value!r} does not fit into 64 bits")
+        words.append(word)
+    return words
 
 
 class _Sleeper(Protocol):
@@ -117,7 +147,7 @@ class RingConnection(SyscallInterface):
         self._next_result = ring.next_result
         self._waiters: deque[_Sleeper] = deque()
         # Calls for which there was no free slot.
-        self._backlog: deque[tuple[tuple[SupportsInt, ...], _Sleeper]] = deque()
+        self._backlog: deque[tuple[list[int], _Sleeper]] = deque()
         self._closed = False
         self._task: weakref.ref[Task] | None = None
         self._activity_fd: FileDescriptor | None = None
@@ -138,6 +168,9 @@ class RingConnection(SyscallInterface):
 
     # ---- calls ----
 
+    # An answer that got lost between here and there would make the next caller take it for its own: a
+    # KeyboardInterrupt has to wait.
+    @trio.lowlevel.enable_ki_protection
     async def syscall(
         self,
         number: SYS,
@@ -161,7 +194,9 @@ class RingConnection(SyscallInterface):
             self._sleep(waiter, 1, number in _LEAVING, number in _CLOSING)
             result = await waiter.wait(cancellable=False)
         elif result == _FULL:
-            result = await self._queue((number, arg1, arg2, arg3, arg4, arg5, arg6))
+            waiter = Waiter()
+            self._queue(waiter, [(number, arg1, arg2, arg3, arg4, arg5, arg6)], False)
+            result = await waiter.wait(cancellable=False)
         elif result == _UNSENT:
             raise self._send_error()
         elif result == _HANGUP:
@@ -170,6 +205,7 @@ class RingConnection(SyscallInterface):
         raise_if_error(result)
         return result if result >= 0 else result + 2**64
 
+    @trio.lowlevel.enable_ki_protection
     async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
         """Make several calls in one go; see `SyscallInterface.syscalls`."""
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -181,28 +217,42 @@ class RingConnection(SyscallInterface):
                 results += answer
             elif answer == _PENDING:
                 count = self.ring.outstanding
-                collector = _Collector(results, count)
                 numbers = {call[0] for call in todo[len(results) : len(results) + count]}
                 leaving, closing = bool(numbers & _LEAVING), bool(numbers & _CLOSING)
+                collector = _Collector(results, count)
                 self._sleep(collector, count, leaving, closing)
-                try:
-                    await collector.waiter.wait(cancellable=False)
-                except SyscallHangup as error:
-                    error.results = list(results)
-                    raise
+                await self._collect(collector)
             elif answer == _FULL:
-                # Behind calls of others: one after another, so that they all keep their order.
-                results.append(await self._queue(todo[len(results)]))
+                # Behind calls of others.
+                rest = todo[len(results) :]
+                collector = _Collector(results, len(rest))
+                self._queue(collector, rest, linked)
+                await self._collect(collector)
             elif answer == _HANGUP:
                 error = self._hangup()
                 error.results = results + self._answered()
                 self.process_left()
                 raise error
             else:
-                raise self._send_error()
+                raise self._lost(results, self._send_error())
             if linked and -_MAX_ERRNO <= results[-1] < 0:
                 results += [-errno.ECANCELED] * (len(todo) - len(results))
         return results
+
+    async def _collect(self, collector: _Collector) -> None:
+        """Wait for all answers."""
+        try:
+            await collector.waiter.wait(cancellable=False)
+        except SyscallError as error:
+            raise self._lost(collector.results, error) from None
+
+    def _lost(self, results: Sequence[int], error: SyscallError) -> SyscallError:
+        """The error for a batch of which these calls were answered."""
+        if results and not isinstance(error, SyscallHangup):
+            error = self._hangup()
+        if isinstance(error, SyscallHangup):
+            error.results = list(results)
+        return error
 
     def _answered(self) -> list[int]:
         """The answers of a batch in whose course the process left."""
@@ -221,10 +271,33 @@ class RingConnection(SyscallInterface):
         elif closing or self.ring.deaf:
             self._hub.ensure_monitor()
 
-    async def _queue(self, call: tuple[SupportsInt, ...]) -> int:
-        waiter: Waiter[int] = Waiter()
-        self._backlog.append((call, waiter))
-        return await waiter.wait(cancellable=False)
+    def _queue(self, sleeper: _Sleeper, calls: Sequence[tuple[SupportsInt, ...]], linked: bool) -> None:
+        """Send calls behind those that are under way, as soon as there is room."""
+        # All of them are understood before any is sent.
+        words = [_words(call) for call in calls]
+        leaving = closing = False
+        for index, call in enumerate(words, 1):
+            number = call[0]
+            leaving |= number in _LEAVING
+            closing |= number in _CLOSING
+            if linked and index < len(words):
+                call[0] = number | LINKED
+            self._backlog.append((call, sleeper))
+        self._send_backlog()
+        self._sleep(sleeper, 0, leaving, closing)
+
+    def _send_backlog(self) -> None:
+        backlog = self._backlog
+        sent = False
+        while backlog:
+            call, sleeper = backlog[0]
+            if self.ring.put(*call) < 0:
+                break  # full; or the process has left, and then we are told
+            backlog.popleft()
+            self._waiters.append(sleeper)
+            sent = True
+        if sent:
+            self.ring.kick()
 
     def deliver(self) -> None:
         """Hand the answers that have arrived to their callers."""
@@ -236,13 +309,12 @@ class RingConnection(SyscallInterface):
                 self._fail()
                 return
             self._waiters.popleft().send(result)
-            while self._backlog:
-                call, sleeper = self._backlog[0]
-                if self.ring.put(*call) in (_FULL, _UNSENT):
-                    break
-                self._backlog.popleft()
-                self._waiters.append(sleeper)
-                self.ring.kick()
+            if self._backlog:
+                self._send_backlog()
+        if self._backlog:
+            # There was room, and yet they could not be sent.
+            self._fail()
+            return
         self._hub.not_waiting(self.ring)
         self._hub.unwatch_leave(self.ring)
 
@@ -286,19 +358,20 @@ class RingConnection(SyscallInterface):
         """Copy into the memory that we share. The range has to be writable: nothing checks it."""
         _fast.write_memory(address, data)
 
+    @trio.lowlevel.enable_ki_protection
     async def close_interface(self) -> None:
         """Let the process go: after what it was sent it exits, unless it has left already."""
         if self._closed:
             return
         self._closed = True
         self.ring.shutdown()
-        self._call = self._closed_call
+        self._call = self._call_many = self._closed_call
         if self.ring.left:
             self.process_left()
         else:
             self._fail()
 
-    def _closed_call(self, *_args: SupportsInt) -> int:
+    def _closed_call(self, *_args: object) -> int:
         return _UNSENT
 
     def get_activity_fd(self) -> Any:
@@ -323,6 +396,7 @@ class RingConnection(SyscallInterface):
             raise RuntimeError(f"{self.name} is not attached to a task")
         result = self._call(SYS.eventfd2, 0, EFD.NONBLOCK | EFD.CLOEXEC)
         while result == _PENDING:
+            self.ring.wait(_QUICK_CALL_US)
             result = self._next_result()
         if result in (_UNSENT, _HANGUP):
             raise self._send_error()
