@@ -60,8 +60,6 @@ class Program:
             timeout = max(0.0, deadline - time.monotonic())
             readable, _, _ = select.select([self._stdout], [], [], timeout)
             if not readable:
-                if os.environ.get("DEBUG_DRIVERS"):
-                    os.kill(self.pid, signal.SIGUSR2); time.sleep(0.5)
                 raise AssertionError(f"no output within {seconds} s; errors: {self.errors()}")
             data = os.read(self._stdout, 65536)
             if not data:
@@ -259,5 +257,3 @@ def programs(zygote: tuple[socket.socket, int, str]) -> Iterator[Programs]:
     finally:
         programs.close()
         _prctl(_PR_SET_CHILD_SUBREAPER, 0)
-
-

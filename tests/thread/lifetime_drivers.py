@@ -143,9 +143,8 @@ async def prepared(owner: Owner) -> None:
     data = await owner.thread.ptr(bytes(4096))
     while True:
         try:
-            _, rest = await full.write.write(data)
-        except BlockingIOError as error:
-            assert error.errno is not None
+            await full.write.write(data)
+        except BlockingIOError:
             break
         data = await owner.thread.ptr(bytes(4096))
     await full.write.fcntl(F.SETFL, 0)
@@ -247,8 +246,8 @@ STATES = {
     state.__name__: state
     for state in (
         idle, shared, read, nanosleep, queue, polling, nested, nested_without_parents, pid_namespace,
-        pid_namespace_in_another, other_namespaces, prepared, spawning, cloning, executed, executed_below, run,
-        credentials, new_user_namespace, without_descriptors, own_session, stopped, standard_output,
+        pid_namespace_in_another, other_namespaces, prepared, spawning, cloning, executed, executed_below,
+        run, credentials, new_user_namespace, without_descriptors, own_session, stopped, standard_output,
     )
 }  # fmt: skip
 
