@@ -12,7 +12,7 @@ from .conftest import Programs, Result
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
-PRINTED = {
+PRINTED: dict[str, str | re.Pattern[str]] = {
     "01_hello.py": "hello from a process that runs no code of its own\nand hello from echo\nstatus 0\n",
     "02_pipeline.py": "      2 apple\n      1 fig\n      3 pear\n",
     "03_namespaces.py": re.compile(

@@ -303,13 +303,9 @@ def test_both_transports(cli: Programs, transport: str) -> None:
 
 def test_the_program_of_the_package(cli: Programs) -> None:
     """`rsyscall` is also a script, where it is installed."""
-    script = Path(sys.executable).with_name("rsyscall")
-    if not script.exists():
-        script = Path(sys.executable)
-        command = [script, "-c", "import sys; from rsyscall.cli import main; sys.exit(main())"]
-    else:
-        command = [script]
-    result = subprocess.run(
-        [*command, "run", "--", "echo", "hi"], capture_output=True, text=True, check=False
-    )
+    command = [str(Path(sys.executable).with_name("rsyscall"))]
+    if not os.path.exists(command[0]):  # in the development tree
+        command = [sys.executable, "-c", "import sys; from rsyscall.cli import main; sys.exit(main())"]
+    command += ["run", "--", "echo", "hi"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (0, "hi\n", "")

@@ -125,9 +125,9 @@ def test_a_signal_at_any_moment(cli: Programs) -> None:
     assert cli.run("--map-root", "--pid", "--mount", "--net", "--", "true").status == 0
     needed = time.monotonic() - begin
     seen = set()
-    for step in range(24):
+    for step in range(12):
         started = cli.start("run", "--map-root", "--pid", "--mount", "--net", "--", "sleep", "100")
-        time.sleep(needed * (0.4 + step / 24))
+        time.sleep(needed * (0.4 + step / 12))
         started.send_signal(signal.SIGTERM)
         status = started.wait(10)
         out, err = started.communicate()

@@ -305,6 +305,7 @@ async def test_nothing_changes_without_a_tracer(lines: Lines) -> None:
     inner = local_thread.task.sysif.inner
     tracer = Tracer(lambda line: None)
     with tracer.tracing(local_thread.task) as outer:
+        assert isinstance(outer.inner, TracingSyscallInterface)
         assert outer.inner.inner is inner
         assert outer.abi is inner.abi
         assert outer.get_activity_fd() is None
@@ -312,6 +313,7 @@ async def test_nothing_changes_without_a_tracer(lines: Lines) -> None:
         assert outer.log_calls is False, "what particular interfaces have"
         with pytest.raises(AttributeError):
             assert outer.no_such_thing
+    assert isinstance(local_thread.task.sysif, TracingSyscallInterface)
     assert local_thread.task.sysif.inner is inner
     assert await local_thread.task.sysif.read_memory((await local_thread.ptr(b"abc")).near, 3) == b"abc"
 

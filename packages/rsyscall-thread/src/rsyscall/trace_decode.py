@@ -44,6 +44,7 @@ class Memory(Protocol):
 
     def read(self, address: int, length: int) -> bytes:
         """As many of the bytes there as can be read, beginning with the first; perhaps none."""
+        ...
 
 
 class OwnMemory:
