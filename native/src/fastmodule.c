@@ -990,6 +990,7 @@ static PyObject *ring_prepare(PyObject *op, PyObject *args)
 	block->clone_args.exit_signal = exit_signal;
 	block->clone_args.pidfd = (uint64_t)&block->pidfd;
 	block->clone_args.child_tid = (uint64_t)&block->ring.ctid;
+	block->clone_args.parent_tid = (uint64_t)&block->ring.pid;
 	block->clone_args.stack = (uint64_t)block->stack_start & ~15ull;
 	block->clone_args.stack_size = (uint64_t)stack - block->clone_args.stack;
 	block->ring.ctid = 1;

@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, SupportsInt
 
+import trio
+
 from rsyscall.far import PidNamespace
 from rsyscall.fd_collector import close_dropped
 from rsyscall.handle import FDTable, Task
@@ -23,12 +25,13 @@ from rsyscall.hub import Pidfd, ProgramHub, clone_block, hub_of, run_now
 from rsyscall.loader import Trampoline
 from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
 from rsyscall.native import Ring, symbols
-from rsyscall.near import SYS, Syscall
+from rsyscall.near import SYS, Syscall, SyscallError, SyscallHangup
 from rsyscall.near import types as near
 from rsyscall.ring import RingConnection
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, Sigset
 from rsyscall.stream import SyscallConnection
+from rsyscall.sys.wait import IdType, W
 
 if TYPE_CHECKING:
     from rsyscall.epoller import AsyncFileDescriptor
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     from rsyscall.memory.ram import RAM
     from rsyscall.network.connection import Connection
 
-__all__ = ["clone_child_task", "clone_process", "clone_ring_task"]
+__all__ = ["abandon", "clone_child_task", "clone_process", "clone_ring_task"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +48,13 @@ _PARENT = int(CLONE.PARENT)
 _NEWPID = int(CLONE.NEWPID)
 _SIGCHLD = int(SIG.CHLD)
 _LEAVING = frozenset({SYS.execve, SYS.execveat, SYS.exit, SYS.exit_group})
+# As in rsys_may_change_credentials of the native part.
+_CREDENTIALS = frozenset(
+    {
+        SYS.setuid, SYS.setgid, SYS.setreuid, SYS.setregid, SYS.setresuid, SYS.setresgid, SYS.setfsuid,
+        SYS.setfsgid, SYS.capset, SYS.setns, SYS.unshare,
+    }
+)  # fmt: skip
 
 
 class _ChildStream(SyscallConnection):
@@ -67,6 +77,7 @@ class _ChildStream(SyscallConnection):
         self._hub = hub
         self._ring = ring
         self._pidfd = pidfd
+        self._leaving_calls = 0
 
     def __del__(self) -> None:
         super().__del__()
@@ -93,21 +104,35 @@ class _ChildStream(SyscallConnection):
         arg5: SupportsInt = 0,
         arg6: SupportsInt = 0,
     ) -> int:
+        if number in _CREDENTIALS:
+            self._hub.dumpable.announce(self._ring)
         if number not in _LEAVING or self._ring.left:
             return await super().syscall(number, arg1, arg2, arg3, arg4, arg5, arg6)
-        self._hub.watch_leave(self._ring, self._left)
+        self._begin_leaving()
         try:
             return await super().syscall(number, arg1, arg2, arg3, arg4, arg5, arg6)
         finally:
-            self._hub.unwatch_leave(self._ring)
+            self._end_leaving()
 
     async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
-        if self._ring.left or not any(call.number in _LEAVING for call in calls):
+        numbers = {call[0] for call in calls}
+        if numbers & _CREDENTIALS:
+            self._hub.dumpable.announce(self._ring)
+        if self._ring.left or not numbers & _LEAVING:
             return await super().syscalls(calls, linked)
-        self._hub.watch_leave(self._ring, self._left)
+        self._begin_leaving()
         try:
             return await super().syscalls(calls, linked)
         finally:
+            self._end_leaving()
+
+    def _begin_leaving(self) -> None:
+        self._leaving_calls += 1
+        self._hub.watch_leave(self._ring, self._left)
+
+    def _end_leaving(self) -> None:
+        self._leaving_calls -= 1
+        if not self._leaving_calls:
             self._hub.unwatch_leave(self._ring)
 
     def _left(self) -> None:
@@ -174,20 +199,53 @@ async def clone_process(
     except OSError as error:
         error.filename = flags
         raise
+    except SyscallError:
+        # Whoever was to clone is gone; perhaps it has done so before.
+        if ring.pid:
+            await abandon(hub, ring, ChildProcess(parent, near.Process(ring.pid)))
+        raise
     hub.dumpable.started(ring)
+    process = ChildProcess(parent, near.Process(pid))
     local = hub.task
     if task.fd_table is local.fd_table:
-        number = ring.pidfd
+        pidfd = Pidfd(ring.pidfd)
     else:
         # The kernel made the pidfd in the table of the process that called clone.
-        if same_pidns:
-            number = run_now(local.sysif.syscall(SYS.pidfd_open, pid, 0))
-        else:
-            number = run_now(local.sysif.syscall(SYS.pidfd_getfd, hub.pidfds[task].number, ring.pidfd, 0))
-        await task.sysif.syscall(SYS.close, ring.pidfd)
+        try:
+            if same_pidns:
+                number = run_now(local.sysif.syscall(SYS.pidfd_open, pid, 0))
+            else:
+                number = run_now(local.sysif.syscall(SYS.pidfd_getfd, hub.pidfds[task].number, ring.pidfd, 0))
+            pidfd = Pidfd(number)
+            await task.sysif.syscall(SYS.close, ring.pidfd)
+        except SyscallHangup:
+            pass  # gone, and its table with it
+        except BaseException as error:
+            await abandon(hub, ring, process)
+            if isinstance(error, OSError):
+                error.filename = flags
+            raise
     if not same_pidns:
-        ring.started(0)  # its number in our own namespace is not known
-    return ChildProcess(parent, near.Process(pid)), Pidfd(number)
+        ring.started(pidfd.pid())
+    return process, pidfd
+
+
+async def abandon(hub: ProgramHub, ring: Ring, process: ChildProcess) -> None:
+    """End and reap a process that nobody has been given, since it could not be made complete."""
+    parent, pid = process.task, process.near.id
+    with trio.CancelScope(shield=True):
+        try:
+            if parent is hub.task:
+                os.kill(pid, SIG.KILL)
+                os.waitid(os.P_PID, pid, os.WEXITED | W.ALL)
+            else:
+                await parent.sysif.syscall(SYS.kill, pid, SIG.KILL)
+                await parent.sysif.syscall(SYS.waitid, IdType.PID, pid, 0, W.EXITED | W.ALL, 0)
+        except (OSError, SyscallError):
+            # There are no means to end it: so its memory stays its own until it leaves it.
+            ring.shutdown()
+            return
+    hub.dumpable.exited(ring)
 
 
 async def _clone(
@@ -237,6 +295,9 @@ def _watch(
     return monitor.add_child_process(process, hub.pidfds[child_task], exited)
 
 
+# Between its creation and the moment when somebody answers for it, a process must not get lost because of a
+# KeyboardInterrupt.
+@trio.lowlevel.enable_ki_protection
 async def clone_ring_task(
     task: Task, loader: NativeLoader, monitor: ChildProcessMonitor, flags: CLONE
 ) -> tuple[AsyncChildProcess, Task]:
@@ -260,19 +321,24 @@ async def clone_ring_task(
     process, child_task = await _clone(
         task, hub, monitor, flags, ring, symbols.rsyscall_ring_server, (ring.address,)
     )
-    connection = RingConnection(hub, ring, f"process {process.near.id}")
-    connection.attach(child_task)
-    reference = weakref.ref(connection)
+    try:
+        connection = RingConnection(hub, ring, f"process {process.near.id}")
+        connection.attach(child_task)
+        reference = weakref.ref(connection)
 
-    def left() -> None:
-        alive = reference()
-        if alive is not None:
-            alive.process_left()
+        def left() -> None:
+            alive = reference()
+            if alive is not None:
+                alive.process_left()
 
-    child_task.sysif = task.sysif.wrap_child(connection, connection.name)
-    return _watch(monitor, hub, ring, process, child_task, left), child_task
+        child_task.sysif = task.sysif.wrap_child(connection, connection.name)
+        return _watch(monitor, hub, ring, process, child_task, left), child_task
+    except BaseException:
+        await abandon(hub, ring, process)
+        raise
 
 
+@trio.lowlevel.enable_ki_protection
 async def clone_child_task(
     task: Task,
     ram: RAM,
@@ -316,16 +382,21 @@ async def clone_child_task(
         await access.close()
         await remote.invalidate()
         raise
-    server_fd = child_task.inherit_fd(remote)
-    await remote.invalidate()
-    child_task.infrastructure_fds += (server_fd,)
-    sysif = _ChildStream(hub, ring, hub.pidfds[child_task], access, server_fd)
-    reference = weakref.ref(sysif)
+    try:
+        server_fd = child_task.inherit_fd(remote)
+        await remote.invalidate()
+        child_task.infrastructure_fds += (server_fd,)
+        sysif = _ChildStream(hub, ring, hub.pidfds[child_task], access, server_fd)
+        reference = weakref.ref(sysif)
 
-    def left() -> None:
-        alive = reference()
-        if alive is not None:
-            alive.process_left()
+        def left() -> None:
+            alive = reference()
+            if alive is not None:
+                alive.process_left()
 
-    child_task.sysif = task.sysif.wrap_child(sysif, f"process {process.near.id}")
-    return _watch(monitor, hub, ring, process, child_task, left), child_task
+        child_task.sysif = task.sysif.wrap_child(sysif, f"process {process.near.id}")
+        return _watch(monitor, hub, ring, process, child_task, left), child_task
+    except BaseException:
+        await abandon(hub, ring, process)
+        await access.close()
+        raise

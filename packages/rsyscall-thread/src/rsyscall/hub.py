@@ -28,7 +28,7 @@ from rsyscall.dumpable import DumpableGuard
 from rsyscall.far import AddressSpace
 from rsyscall.native import Hub, Ring, read_memory, symbols
 from rsyscall.native._fast import spin_for_exit
-from rsyscall.near import SYS, Syscall
+from rsyscall.near import SYS, LocalSyscall, Syscall, SyscallError
 from rsyscall.near import types as near
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, HowSIG, Siginfo, Sigset
@@ -120,6 +120,15 @@ class Pidfd:
 
     def __del__(self) -> None:
         self.close()
+
+    def pid(self) -> int:
+        """The process id in the namespace of our /proc; 0 if there is no telling."""
+        try:
+            with open(f"/proc/self/fdinfo/{self.number}") as info:
+                lines = [line for line in info if line.startswith("Pid:")]
+                return max(int(lines[0].split()[1]), 0)
+        except (OSError, LookupError, ValueError):
+            return 0
 
     def close(self) -> None:
         """Close it; harmless when done twice. manpage: close(2)."""
@@ -406,6 +415,7 @@ class ProgramHub:
 
 
 _SHARE_MEMORY = int(CLONE.VM | CLONE.CHILD_CLEARTID | CLONE.PIDFD)
+_PARENT_SETTID = int(CLONE.PARENT_SETTID)
 _SIGHAND = int(CLONE.SIGHAND)
 _CLEAR_SIGHAND = int(CLONE.CLEAR_SIGHAND)
 _CLONE_ARGS = struct.Struct("11Q")
@@ -428,9 +438,10 @@ async def clone_block(
 ) -> int:
     """Clone, from `task`, a process that calls a native function on the stack of `ring`.
 
-    Its pidfd, in the table of `task`, is `ring.pidfd` afterwards (unless CLONE.PARENT is used from a process
-    whose
-    table differs: see the caller).
+    Its pidfd is `ring.pidfd` afterwards: a number of the table of `task`.
+
+    When the process that clones is lost in the course of it, nobody knows whether there is a new one. Then
+    `ring` stays taken, and `ring.pid` is the new process, if there is one (0 otherwise).
 
     Args:
         flags: in addition to VM, CHILD_CLEARTID, PIDFD and CLEAR_SIGHAND.
@@ -453,7 +464,9 @@ async def clone_block(
     if not _clone3_missing:
         # Handlers that Python installed must not run in the child, not even for an instant.
         clear = 0 if flags & _SIGHAND else _CLEAR_SIGHAND
-        address = ring.prepare(flags | clear, exit_signal, symbols.rsyscall_trampoline, function, *args)
+        address = ring.prepare(
+            flags | clear | _PARENT_SETTID, exit_signal, symbols.rsyscall_trampoline, function, *args
+        )
         try:
             pid = await task.sysif.syscall(SYS.clone3, address, _CLONE_ARGS_SIZE)
         except OSError as error:
@@ -461,6 +474,9 @@ async def clone_block(
                 raise
             # Before Linux 5.3, or a seccomp filter that cannot look into the structure.
             _clone3_missing = True
+        except SyscallError:
+            ring.started(ring.pid)
+            raise
         else:
             ring.started(pid)
             return pid
@@ -480,11 +496,15 @@ async def _clone_without_clone3(
     parent_pid: int,
     completion: int,
 ) -> int:
-    """Block all signals until the child has reset the handlers itself."""
-    before = signal.pthread_sigmask(signal.SIG_SETMASK, range(1, signal.NSIG))
+    """Clone by the older call. From our own process, block all signals until the child has reset the handlers
+    itself; other processes have none.
+    """
+    ours = isinstance(getattr(task.sysif, "inner", task.sysif), LocalSyscall)
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, range(1, signal.NSIG)) if ours else set()
     try:
-        mask = sum(1 << (number - 1) for number in before)
-        ring.configure(owner, parent_pid, completion, _RESET_SIGNALS, mask)
+        if ours:
+            mask = sum(1 << (number - 1) for number in before)
+            ring.configure(owner, parent_pid, completion, _RESET_SIGNALS, mask)
         address = ring.prepare(flags, exit_signal, symbols.rsyscall_trampoline, function, *args)
         fields = _CLONE_ARGS.unpack(read_memory(address, _CLONE_ARGS_SIZE))
         _, pidfd, child_tid, _, _, stack, stack_size, *_ = fields
@@ -492,7 +512,11 @@ async def _clone_without_clone3(
         pid = await task.sysif.syscall(
             SYS.clone, flags | exit_signal, stack + stack_size, pidfd, child_tid, 0
         )
+    except SyscallError:
+        ring.started(0)
+        raise
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if ours:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
     ring.started(pid)
     return pid

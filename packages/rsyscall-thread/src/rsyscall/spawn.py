@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, SupportsInt, Union
 import trio
 
 from rsyscall.background import Waiter
-from rsyscall.clone import clone_process
+from rsyscall.clone import abandon, clone_process
 from rsyscall.handle import FDTable, FileDescriptor, Pointer, Task, WrittenPointer
 from rsyscall.handle.allocation import AllocationInterface, AllocatorInterface
 from rsyscall.memory.ram import RAM
@@ -233,10 +233,14 @@ class Spawning:
             await waiter.wait(cancellable=False)
         if self.error is not None:
             with trio.CancelScope(shield=True):
-                await self.process.waitpid(W.EXITED)
+                try:
+                    await self.process.waitpid(W.EXITED)
+                except ChildProcessError:
+                    pass  # somebody else reaped it; what it could not do is the news
             raise self.error
 
 
+@trio.lowlevel.enable_ki_protection
 async def start_spawn(
     parent: Thread,
     flags: CLONE,
@@ -275,7 +279,12 @@ async def start_spawn(
     if watch is not None:
         spawning.report = watch(every, f"process {process.near.id}")
     process.did_exec(command)
-    spawning.process = parent.monitor.add_child_process(process, pidfd, spawning.exited)
+    try:
+        spawning.process = parent.monitor.add_child_process(process, pidfd, spawning.exited)
+    except BaseException:
+        await abandon(hub, ring, process)
+        hub.not_waiting(ring)
+        raise
     return spawning
 
 
