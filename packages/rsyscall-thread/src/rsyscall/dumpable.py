@@ -57,7 +57,8 @@ class DumpableGuard:
 
     def announce(self, ring: Ring) -> None:
         """A process is about to be sent a call that may change its credentials, other than by its ring."""
-        self._announced.add(ring)
+        if ring in self._sharing:
+            self._announced.add(ring)
 
     def left(self, ring: Ring) -> None:
         """The kernel has cleared the word of a process; may be told more than once."""
