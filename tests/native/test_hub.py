@@ -45,6 +45,18 @@ def test_every_budget_works(client: float, server: float) -> None:
     os.close(eventfd)
 
 
+def test_budgets_can_be_changed() -> None:
+    hub = Hub(-1, 1e6, 1e6)
+    with driven(hub) as child:
+        assert child.call("getpid") == child.pid
+        hub.set_spin(0.0, 0.0)
+        # Without a budget hardly any answer is there at once.
+        assert any(child.ring.call(NR["getpid"]) == _fast.PENDING and child.result() for _ in range(100))
+        for budgets in ((-1.0, 1.0), (1.0, -1.0)):
+            with pytest.raises(ValueError, match="microseconds"):
+                hub.set_spin(*budgets)
+
+
 # ---- The pool
 
 

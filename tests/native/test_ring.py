@@ -145,6 +145,28 @@ def test_prepared_calls_are_made_by_the_new_process() -> None:
         assert child.result() == child.pid
 
 
+def test_prepared_linked_calls_are_announced_at_the_end() -> None:
+    eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    hub = Hub(eventfd, 100.0, 100.0)
+    pause = timespec(0.005)
+    calls = [(NR["umask"], 0o21), (NR["nanosleep"], pause.address), (NR["close"], -1), (NR["umask"], 0)]
+    with driven(hub, eventfd, lambda ring: ring.prepare_calls(calls)) as child:
+        wait_readable(eventfd)
+        # One announcement, and all the answers are there.
+        assert os.eventfd_read(eventfd) == 1
+        assert hub.drain() == [child.ring]
+        results = [child.ring.next_result() for _ in calls]
+        assert results[1:] == [0, -errno.EBADF, -errno.ECANCELED]
+        with pytest.raises(ValueError, match="before the process starts"):
+            child.ring.prepare_calls([(NR["getpid"],)])
+    ring = hub.ring()
+    with pytest.raises(ValueError, match="too many"):
+        ring.prepare_calls(SLOTS * [(NR["getpid"],)])
+    with pytest.raises(TypeError):
+        ring.prepare_calls([("x",)])
+    os.close(eventfd)
+
+
 def test_wait() -> None:
     pause = timespec(0.01)
     with driven() as child:
@@ -387,11 +409,38 @@ def test_a_process_that_closed_everything_is_deaf_but_answers() -> None:
 
 
 def test_changed_credentials_are_recorded() -> None:
+    uid = os.getuid()
     with driven() as child:
         assert child.ring.dumpable_before is None
-        uid = os.getuid()
+        assert not child.ring.may_change_credentials
         assert child.call("setresuid", uid, uid, uid) == 0
         assert child.ring.dumpable_before == 1
+        assert child.ring.may_change_credentials
+    # What has been sent and not been made yet counts, too.
+    pause = timespec(0.02)
+    with driven() as child:
+        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        assert not child.ring.may_change_credentials
+        assert child.ring.call(NR["setresuid"], uid, uid, uid) == _fast.PENDING
+        assert child.ring.may_change_credentials
+        assert [child.result(), child.result()] == [0, 0]
+        assert child.ring.may_change_credentials
+
+
+def test_an_exit_that_the_kernel_does_not_tell() -> None:
+    with driven() as child:
+        assert child.ring.pid == child.pid
+        assert not child.ring.left
+        child.ring.exited()
+        assert child.ring.left
+        assert child.ring.call(NR["getpid"]) == _fast.UNSENT
+
+
+def test_spin_for_exit() -> None:
+    with driven() as child:
+        assert _fast.spin_for_exit(child.ring.pidfd, 1000.0) is False
+        os.kill(child.pid, signal.SIGKILL)
+        assert _fast.spin_for_exit(child.ring.pidfd, 20e6) is True
 
 
 # ---- Misuse
