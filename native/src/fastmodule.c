@@ -902,7 +902,7 @@ static PyObject *ring_prepare_calls(PyObject *op, PyObject *calls)
 			return NULL;
 		for (j = 0; j < size && j < 7; j++)
 			items[j] = PyTuple_GetItem(call, j);
-		if (parse_call(items, size, v) < 0)
+		if (parse_ring_call(items, size, v) < 0)
 			return NULL;
 		if (i < count - 1)
 			v[0] |= RSYS_NR_LINKED;

@@ -61,5 +61,5 @@ def stub_path() -> Path:
     """
     path = Path(str(resources.files("rsyscall.native").joinpath("rsyscall-stub")))
     if not path.exists():
-        raise FileNotFoundError(f"rsyscall-stub is not at {path}: rsyscall-native was built without its program")
+        raise FileNotFoundError(f"there is no {path}: rsyscall-native was built without its program")
     return path

@@ -41,7 +41,9 @@ class Path(pathlib.PurePosixPath):
         # __init__; and derived paths get the class of their origin without its constructor having run.
 
         def __new__(cls: type[T], *args: Any, **kwargs: Any) -> T:
-            return super().__new__(cls, *args) if cls is Path else super().__new__(cls)
+            new: Any = super().__new__
+            made: T = new(cls, *args) if cls is Path else new(cls)
+            return made
 
         def __init__(self, *segments: str | os.PathLike[str]) -> None:
             if type(self) is not Path:

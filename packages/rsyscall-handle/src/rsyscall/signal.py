@@ -286,7 +286,7 @@ class Sigaction(Struct):
         if task.sysif.abi.sigaction.size != _SIGACTION.size:
             return _SigactionWithoutRestorer()
         # the class, as for other structures
-        serializer: Serializer[Sigaction] = super().get_serializer(task)
+        serializer: Serializer[Any] = super().get_serializer(task)
         return serializer
 
 

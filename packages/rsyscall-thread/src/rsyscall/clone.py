@@ -217,9 +217,10 @@ async def clone_process(
             else:
                 number = run_now(local.sysif.syscall(SYS.pidfd_getfd, hub.pidfds[task].number, ring.pidfd, 0))
             pidfd = Pidfd(number)
-            await task.sysif.syscall(SYS.close, ring.pidfd)
-        except SyscallHangup:
-            pass  # gone, and its table with it
+            try:
+                await task.sysif.syscall(SYS.close, ring.pidfd)
+            except SyscallHangup:
+                pass  # gone, and its table with it
         except BaseException as error:
             await abandon(hub, ring, process)
             if isinstance(error, OSError):

@@ -226,7 +226,8 @@ class Stat(Struct):
         """A serializer for the structure as the kernel under `task` writes it."""
         layout = task.sysif.abi.stat
         if layout is _NATIVE_LAYOUT:
-            return super().get_serializer(task)
+            serializer: Serializer[Any] = super().get_serializer(task)
+            return serializer
         return _ForeignStatSerializer(layout)
 
 

@@ -249,6 +249,7 @@ class FDPassConnection(Connection):
         """Send copies of up to MAX_FDS file descriptors and receive them in the process."""
         lock = self._passage.lock
         await _lock_when_responsive(lock, self.task)
+        received: list[FileDescriptor] = []
         try:
             with trio.CancelScope(shield=True):
                 received = await self._send_and_receive(fds)

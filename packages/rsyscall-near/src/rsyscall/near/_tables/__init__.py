@@ -42,8 +42,8 @@ else:
     import importlib
 
     SYS = importlib.import_module(f"{__name__}.{running_architecture()}").SYS
-    # Before Python 3.12 a member is looked up through a descriptor written in Python, which takes longer than a
-    # system call. As plain attributes of the class they are found at once.
+    # Before Python 3.12 a member is looked up through a descriptor written in Python, which takes longer than
+    # a system call. As plain attributes of the class they are found at once.
     for _member in list(SYS):
         type.__setattr__(SYS, _member.name, _member)
 
