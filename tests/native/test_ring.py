@@ -159,6 +159,8 @@ def test_prepared_linked_calls_are_announced_at_the_end() -> None:
         assert results[1:] == [0, -errno.EBADF, -errno.ECANCELED]
         with pytest.raises(ValueError, match="before the process starts"):
             child.ring.prepare_calls([(NR["getpid"],)])
+    with driven(hub, prepare=lambda ring: ring.prepare_calls([(2**31 - 1,), (NR["getpid"],)])) as child:
+        assert [child.result(), child.result()] == [-errno.ENOSYS, -errno.ECANCELED]
     ring = hub.ring()
     with pytest.raises(ValueError, match="too many"):
         ring.prepare_calls(SLOTS * [(NR["getpid"],)])
@@ -360,7 +362,7 @@ def test_an_idle_process_sleeps() -> None:
         time.sleep(0.2)
         ticks.append(open_ticks(child.pid))
         assert ticks[1] - ticks[0] <= 1
-        assert child.ring.parks == parks
+        assert child.ring.parks <= parks + 1  # it may have slept before it got its first call
         assert child.call("getpid") == child.pid
 
 
