@@ -62,7 +62,10 @@ def test_closed_descriptors_stay_closed(cli: Programs) -> None:
 def test_signals_of_the_command_are_as_it_expects(cli: Programs) -> None:
     """Python ignores SIGPIPE, and we block what we pass on: neither is inherited."""
     result = cli.run("--", "grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status")
-    assert re.findall(r"\t(\w+)", result.out) == ["0" * 16, "0" * 16], result
+    blocked, ignored = (int(mask, 16) for mask in re.findall(r"\t(\w+)", result.out))
+    assert blocked == 0
+    # posix_spawn of glibc, which may have started us, ignores the two signals that glibc uses itself.
+    assert ignored & 0x7FFFFFFF == 0
 
 
 def test_what_is_ignored_stays_ignored(cli: Programs) -> None:
