@@ -94,6 +94,7 @@ class _ChildStream(SyscallConnection):
             except ProcessLookupError:
                 pass
 
+    @trio.lowlevel.enable_ki_protection
     async def syscall(
         self,
         number: SYS,
@@ -114,6 +115,7 @@ class _ChildStream(SyscallConnection):
         finally:
             self._end_leaving()
 
+    @trio.lowlevel.enable_ki_protection
     async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
         numbers = {call[0] for call in calls}
         if numbers & _CREDENTIALS:
@@ -339,6 +341,7 @@ async def clone_ring_task(
         raise
 
 
+@trio.lowlevel.enable_ki_protection
 @trio.lowlevel.enable_ki_protection
 async def clone_child_task(
     task: Task,

@@ -329,6 +329,9 @@ class SyscallConnection(SyscallInterface):
 
     # ---- calls
 
+    # Half a request sent, or an answer that nobody takes, would put everything that follows out of step: a
+    # KeyboardInterrupt has to wait.
+    @trio.lowlevel.enable_ki_protection
     async def syscall(
         self,
         number: SYS,
@@ -358,6 +361,7 @@ class SyscallConnection(SyscallInterface):
         [result] = await self.syscalls([syscall])
         return result
 
+    @trio.lowlevel.enable_ki_protection
     async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
         """Make several calls in one go, which costs one round trip; see `SyscallInterface.syscalls`."""
         sink = _Many(len(calls))
@@ -377,6 +381,7 @@ class SyscallConnection(SyscallInterface):
                 self.logger.debug("%s -> %d", call, result)
         return sink.results
 
+    @trio.lowlevel.enable_ki_protection
     async def read_memory(self, address: SupportsInt, length: int) -> bytes:
         """Copy `length` bytes out of the memory of the process; see `SyscallInterface.read_memory`."""
         if length < 0:
@@ -389,6 +394,7 @@ class SyscallConnection(SyscallInterface):
         )
         return sink.parts[0] if len(parts) == 1 else b"".join(sink.parts)
 
+    @trio.lowlevel.enable_ki_protection
     async def write_memory(self, address: SupportsInt, data: bytes) -> None:
         """Copy `data` into the memory of the process; see `SyscallInterface.write_memory`.
 
@@ -567,6 +573,7 @@ class SyscallConnection(SyscallInterface):
 
     # ---- the end
 
+    @trio.lowlevel.enable_ki_protection
     def process_left(self) -> None:
         """The process has left by exec, by exit, or because it was killed.
 
@@ -645,6 +652,7 @@ class SyscallConnection(SyscallInterface):
         error.__cause__ = self._cause
         return error
 
+    @trio.lowlevel.enable_ki_protection
     async def close_interface(self) -> None:
         """Give up the connection: shut down and close our end of the stream, which ends the process.
 
