@@ -179,13 +179,13 @@ async def busy(repetitions: int) -> Outcome:
             "os.getuid busy": beside_a_busy_thread(here),
         }
         samples = await interleave(sides, repetitions)
-    typical = {name: sample.typical for name, sample in samples.items()}
-    reference = typical["os.getuid busy"] / typical["os.getuid quiet"]
+    best = {name: sample.best for name, sample in samples.items()}
+    reference = best["os.getuid busy"] / best["os.getuid quiet"]
     return Outcome(
         {
             "busy": Value(
-                typical["busy"] / typical["quiet"],
-                f"{_us(typical['busy'])} ÷ {_us(typical['quiet'])}; os.getuid() likewise {reference:.2f}",
+                best["busy"] / best["quiet"],
+                f"{_us(best['busy'])} ÷ {_us(best['quiet'])}; os.getuid() likewise {reference:.2f}",
             )
         },
         {"child, busy thread": samples["busy"]},
@@ -222,7 +222,7 @@ async def blocking(repetitions: int) -> Outcome:
         samples = await interleave(sides, repetitions)
         stop.set()
     children.clear()
-    ours, theirs = samples["nanosleep"].typical, samples["trio.sleep"].typical
+    ours, theirs = samples["nanosleep"].best, samples["trio.sleep"].best
     return Outcome({"sleepers": Value(ours / theirs, f"{ours * 1e3:.2f} ms ÷ {theirs * 1e3:.2f} ms")})
 
 

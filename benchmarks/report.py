@@ -101,9 +101,8 @@ def page(results: Results) -> str:
         "Made by `nox -s bench` (or `python benchmarks/bench.py`), which fails if a gate is missed. Not",
         "to be edited.",
         "",
-        "All values are ratios of things that were measured alternately in one run, in short slices:",
-        "the minimum over the slices where it is about microseconds, else the 25th percentile. *Gate* is",
-        "what must hold, *aim* what we want.",
+        "Values are ratios of minima, of things that were measured alternately in short slices of one run.",
+        "*Gate* is what must hold, *aim* what we want.",
         "",
         "![Times of one call and of one process, by path and by peer](benchmarks.svg)",
         "",
@@ -182,8 +181,7 @@ def picture(results: Results) -> str:
 
 def _panel(parts: list[str], top: float, entries: list[tuple[Time, dict[str, float]]]) -> float:
     """Draw the bars of one section; returns where it ends."""
-    statistic = "min" if entries[0][1]["min"] < 10 else "p25"
-    bars = sorted(((summary[statistic], shown) for shown, summary in entries), key=lambda bar: bar[0])
+    bars = sorted(((summary["min"], shown) for shown, summary in entries), key=lambda bar: bar[0])
     low = math.floor(math.log10(bars[0][0]) - 0.05)
     high = math.log10(bars[-1][0])
     scale = (_WIDTH - _LEFT - _RIGHT) / (high - low)

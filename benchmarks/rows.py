@@ -56,14 +56,14 @@ ROWS = [
     Row("sleepers", "100 children in `nanosleep(1 ms)` ÷ 100 `trio.sleep(0.001)`", 1.3, 0.8),
     Row("spawn", "clone, 8 set-up calls, exec, wait ÷ `os.posix_spawn`, `waitpid`", 1.5, 1.0),
     Row("at-once", "30 spawns at once, each ÷ `os.posix_spawn`, `waitpid`", 0.7, 0.4),
-    Row("run-process", "spawn (with the 8 calls) ÷ `trio.run_process`", 0.5, 0.25),
+    Row("run-process", "`Thread.run` ÷ `trio.run_process`", 0.5, 0.25),
     Row("big-parent", "spawn from a parent of 4 GB ÷ from one of 30 MB", 1.3, 1.05),
     Row("late", "5000th spawn ÷ 50th spawn", 1.1, 1.0),
     Row("resident", "resident memory after 5000 spawns ÷ after 500", 1.1, 1.0),
     Row("write", "write of 4 KiB in a child ÷ `bytearray` slice copy of 4 KiB", 8, 3),
     Row("read", "read of 4 KiB in a child ÷ `bytearray` slice copy of 4 KiB", 8, 3),
     Row("idle", "processor time of 100 idle children over 5 s", 0.0, 0.0, unit="s"),
-    Row("reaping", "registering, reaping per child: dearest ÷ cheapest of 10, 100, 1000", 1.5, None),
+    Row("reaping", "registering and reaping, per child: growth between 10, 100 and 1000", 1.5, None),
 ]
 
 
@@ -101,7 +101,7 @@ TIMES = [
     Time("at once", "Thread.run, 30 at once, each", _SPAWN),
     Time("prepared", "prepare, 8 set-up calls, exec, wait", _SPAWN),
     Time("run", "Thread.run", _SPAWN),
-    Time("stepwise", "clone, 8 set-up calls awaited one by one, exec, wait", _SPAWN),
+    Time("stepwise", "clone, 8 calls awaited in turn, exec, wait", _SPAWN),
     Time("posix_spawn", "os.posix_spawn, os.waitpid", _SPAWN, False),
     Time("subprocess", "subprocess.run", _SPAWN, False),
     Time("trio.run_process", "trio.run_process", _SPAWN, False),
