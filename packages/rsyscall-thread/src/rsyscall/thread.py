@@ -471,7 +471,14 @@ class Thread:
         Cancellation: the child is sent SIGTERM if `check`; otherwise it goes on.
         """
         if transport_name() != "ring" or self.loader.hub is None:
-            child = await (await self.clone()).exec(command)
+            cloned = await self.clone()
+            try:
+                child = await cloned.exec(command)
+            except BaseException:
+                with trio.CancelScope(shield=True):
+                    async with cloned.process:
+                        pass
+                raise
             task_status.started(child)
             return await (child.check() if check else child.waitpid(W.EXITED))
         image = await make_image(self, command)
