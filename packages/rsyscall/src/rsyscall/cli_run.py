@@ -79,7 +79,8 @@ class Run:
     def __init__(self, options: RunOptions) -> None:
         self.options = options
         self.child: ChildThread | None = None
-        self.executed = False
+        self.executing = False
+        self.executed = trio.Event()
         self.setup = trio.CancelScope()
         # What ended the command in the name of which signal.
         self.ended_by: int | None = None
@@ -107,10 +108,12 @@ class Run:
                 child = self.child = await self._clone()
                 await self._prepare(child)
                 await self._execute(child)
-                self.executed = True
-            if self.child is None or not self.executed:
+            if self.child is None or not self.executed.is_set():
                 return FAILED
             state = await self.child.process.waitpid(W.EXITED)
+            if state.sig != SIG.KILL:
+                # It had ended by itself when it was to be killed.
+                self.ended_by = None
         finally:
             if self.child is not None:
                 async with self.child.process:
@@ -197,8 +200,10 @@ class Run:
             command = await self._find(child, name)
         command = command.args(*arguments)
         with self._step("execute", command):
+            self.executing = True
             try:
                 await child.exec(command)
+                self.executed.set()
             except OSError as error:
                 status, reason = await _why_no_exec(child, command, error)
                 raise StepError("execute", reason, command.executable_path, status) from error
@@ -237,7 +242,10 @@ class Run:
     async def _pass_on(self, sig: SIG, from_terminal: bool) -> None:
         if self.options.verbose:
             say(f"signal {signal.strsignal(sig)}")
-        if not self.executed:
+        if self.executing:
+            # It may be done, and we are not told yet.
+            await self.executed.wait()
+        if not self.executed.is_set():
             self.ended_by = sig
             self.setup.cancel()
             if self.child is not None:
