@@ -279,6 +279,14 @@ def suite(session: nox.Session) -> None:
 
 
 @nox.session(python=MAIN)
+def floors(session: nox.Session) -> None:
+    """The tests with the oldest third-party packages that the layers say they work with."""
+    lowest = [requirement.replace(" >= ", "==") for requirement in _third_party(list(LAYERS))]
+    _install(session, "meta", *TEST_REQUIREMENTS, "pytest-trio", *lowest)
+    _pytest(session, "tests", "-m", "not slow")
+
+
+@nox.session(python=MAIN)
 def contract(session: nox.Session) -> None:
     """Which of the promised names and signatures exist."""
     _install(session, "meta", *TEST_REQUIREMENTS, "pytest-trio")
