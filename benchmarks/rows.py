@@ -36,7 +36,7 @@ class Row:
         """In words."""
         if not self.meets(value, self.gate):
             return "MISSED"
-        return "gate" if self.aim is not None and not self.meets(value, self.aim) else "aim"
+        return "aim" if self.aim is not None and self.meets(value, self.aim) else "gate"
 
     def show(self, value: float | None) -> str:
         """A value, a gate or an aim as text."""
