@@ -165,7 +165,18 @@ def call_error(calls: Sequence[Syscall], results: Sequence[int], path: str) -> O
 class Spawning:
     """Waits for the outcome of the calls that a process was prepared with."""
 
-    __slots__ = ("_calls", "_image", "_ring", "_waiters", "error", "finished", "hub", "process", "report")
+    __slots__ = (
+        "_calls",
+        "_image",
+        "_results",
+        "_ring",
+        "_waiters",
+        "error",
+        "finished",
+        "hub",
+        "process",
+        "report",
+    )
 
     def __init__(self, hub: ProgramHub, ring: Ring, calls: list[Syscall], image: ExecImage) -> None:
         self.hub = hub
@@ -176,6 +187,8 @@ class Spawning:
         self.report: Callable[[Sequence[int]], None] | None = None
         self._ring = ring
         self._calls = calls
+        # Of the calls that have been answered so far.
+        self._results: list[int] = []
         # Its memory must stay as it is until exec has read it.
         self._image: ExecImage | None = image
         self._waiters: list[Waiter[None]] = []
@@ -184,10 +197,11 @@ class Spawning:
         """Answers have come: success has none, so a call has failed."""
         if self.finished:
             return
-        results = []
+        results = self._results
         while (result := self._ring.next_result()) not in (PENDING, HANGUP):
             results.append(result)
         if len(results) < len(self._calls):
+            # We may have been called before all of them were there.
             if result == HANGUP:
                 self.left()
             return
@@ -275,9 +289,14 @@ async def start_spawn(
     except BaseException:
         hub.not_waiting(ring)
         raise
+    if spawning.error is not None:
+        # It failed before we heard that it exists, and could not be told to exit then.
+        ring.shutdown()
     watch = getattr(parent.task.sysif, "watch_prepared", None)
     if watch is not None:
         spawning.report = watch(every, f"process {process.near.id}")
+        if spawning.finished:
+            spawning.report(spawning._results if spawning.error is not None else ())
     process.did_exec(command)
     try:
         spawning.process = parent.monitor.add_child_process(process, pidfd, spawning.exited)
