@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -295,6 +296,7 @@ static PyObject *hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	double client_us, server_us;
 	uint64_t rate;
 	size_t size = sizeof(struct rsys_hub);
+	struct stat event;
 	void *memory;
 	Hub *self;
 
@@ -315,6 +317,10 @@ static PyObject *hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	rate = cycles_per_us();
 	self->hub = memory;
 	self->hub->monitor.eventfd = fd;
+	if (fstat(fd, &event) == 0) {
+		self->hub->event_dev = event.st_dev;
+		self->hub->event_ino = event.st_ino;
+	}
 	self->hub->server_spin = server_us * rate;
 	self->client_spin = client_us * rate;
 	self->hold_gil = HOLD_GIL_US * rate;

@@ -20,6 +20,17 @@ static int has_request(struct rsys_slot *slot, uint32_t seq)
 	return __atomic_load_n(&slot->word, __ATOMIC_ACQUIRE) >> 32 == seq;
 }
 
+/*
+ * Somebody who shares our table may have closed the number and opened something else under it. Nothing
+ * is to be written there; of the files that are told apart here an eventfd is the only one that takes it.
+ */
+static int is_eventfd(const struct rsys_hub *hub, int fd)
+{
+	uint64_t stat[32];	/* struct stat of all architectures begins with st_dev and st_ino, 8 bytes each */
+
+	return rsys_call2(__NR_fstat, fd, stat) == 0 && stat[0] == hub->event_dev && stat[1] == hub->event_ino;
+}
+
 /* Until a request or a reason to look; 0 when the owner is gone. */
 static int park(struct rsys_ring *ring, struct rsys_slot *slot, uint32_t seq)
 {
@@ -40,14 +51,14 @@ static int park(struct rsys_ring *ring, struct rsys_slot *slot, uint32_t seq)
 			uint64_t count;
 
 			rsys_call5(__NR_ppoll, fds, 2, 0, 0, 8);
-			if (fds[0].revents & RSYS_POLLNVAL)
+			if (fds[0].revents && !is_eventfd(ring->hub, doorbell))
 				ring->doorbell = -1;
 			else if (fds[0].revents & RSYS_POLLIN)
 				rsys_call3(__NR_read, doorbell, &count, 8);
-			if (fds[1].revents & RSYS_POLLNVAL)
+			if (fds[1].revents) {
+				alive = !rsys_owner_gone(&ring->origin);
 				ring->origin.owner_fd = -1;
-			else if (fds[1].revents & RSYS_POLLIN)
-				alive = 0;
+			}
 		}
 	}
 	__atomic_store_n(&ring->state, RSYS_RUNNING, __ATOMIC_SEQ_CST);
@@ -101,6 +112,7 @@ static void announce(struct rsys_ring *ring)
 {
 	struct rsys_hub *hub = ring->hub;
 	uint64_t head, one = 1;
+	long ret;
 
 	if (__atomic_exchange_n(&ring->queued, 1, __ATOMIC_SEQ_CST))
 		return;
@@ -109,8 +121,11 @@ static void announce(struct rsys_ring *ring)
 		ring->ready_next = head;
 	} while (!__atomic_compare_exchange_n(&hub->ready, &head, (uint64_t)ring, 0, __ATOMIC_SEQ_CST,
 					      __ATOMIC_RELAXED));
-	if (ring->completion >= 0 && rsys_call3(__NR_write, ring->completion, &one, 8) != -EBADF)
-		return;
+	if (ring->completion >= 0 && is_eventfd(hub, ring->completion)) {
+		ret = rsys_call3(__NR_write, ring->completion, &one, 8);
+		if (ret == 8 || ret == -EAGAIN)	/* the latter: it is as readable as can be */
+			return;
+	}
 	ring->completion = -1;
 	__atomic_fetch_add(&hub->monitor.control, 1, __ATOMIC_SEQ_CST);
 	rsys_call3(__NR_futex, &hub->monitor.control, RSYS_FUTEX_WAKE, 1);

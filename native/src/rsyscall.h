@@ -100,6 +100,7 @@ struct rsys_monitor {
 struct rsys_hub {
 	_Alignas(64) uint64_t ready;	/* stack of rings with results that somebody waits for */
 	_Alignas(64) uint64_t server_spin;	/* budget in cycles */
+	uint64_t event_dev, event_ino;		/* what fstat says of the eventfd */
 	struct rsys_monitor monitor;
 };
 

@@ -79,7 +79,7 @@ class Waiter(Generic[T]):
     Waking one that has been abandoned, because of cancellation, does nothing; `abandoned` tells.
     """
 
-    __slots__ = ("_outcome", "_task", "abandoned")
+    __slots__ = ("_outcome", "_run", "_task", "abandoned")
 
     def __init__(self) -> None:
         self._task: trio.lowlevel.Task | None = None
@@ -91,7 +91,8 @@ class Waiter(Generic[T]):
         if self._outcome is not None or self.abandoned:
             return
         self._outcome = value
-        if self._task is not None:
+        # A run that has crashed leaves its tasks behind.
+        if self._task is not None and trio.lowlevel.current_trio_token() is self._run:
             trio.lowlevel.reschedule(self._task, value)
 
     def send(self, value: T) -> None:
@@ -111,6 +112,7 @@ class Waiter(Generic[T]):
         if self._outcome is not None:
             return self._outcome.unwrap()
         self._task = trio.lowlevel.current_task()
+        self._run = trio.lowlevel.current_trio_token()
         detachable = cancellable or _in_background.get()
 
         def abort(_raise_cancel: object) -> trio.lowlevel.Abort:

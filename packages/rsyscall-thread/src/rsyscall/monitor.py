@@ -25,6 +25,7 @@ import trio
 
 from rsyscall.background import RunLoop, Waiter
 from rsyscall.epoller import AsyncFileDescriptor, Epoller, RemovedFromEpollError
+from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.handle.process import ChildProcess
 from rsyscall.hub import Pidfd, ProgramHub, hub_of, run_now
 from rsyscall.near import SYS, SyscallError
@@ -145,11 +146,16 @@ class AsyncSignalfd:
             while True:
                 valid, rest = await self.afd.read(buf)
                 buf = valid + rest
-                # A new event before the old one fires: whoever is woken takes the new one at once.
-                event, self.next_signal = self.next_signal, SignalEvent()
-                event.set()
-        except (SyscallError, OSError, RemovedFromEpollError) as error:
+                self.fire()
+        except (SyscallError, OSError, RemovedFromEpollError, InvalidHandleError) as error:
+            # The last one: closed when a signal had woken us, and before we came to read it.
             self.next_signal.close(error)
+
+    def fire(self) -> None:
+        """Wake whoever waits for `next_signal`."""
+        # A new event before the old one fires: whoever is woken takes the new one at once.
+        event, self.next_signal = self.next_signal, SignalEvent()
+        event.set()
 
     async def close(self) -> None:
         """Close the descriptor and unblock the signals."""
@@ -176,6 +182,8 @@ class AsyncChildProcess:
         self.pidfd: Pidfd | None = None
         self._exited = SignalEvent()
         self._turn: trio.Lock | None = None
+        # One per task that waits for stops: what somebody has found out on behalf of all.
+        self._news: list[list[ChildState]] = []
 
     def __repr__(self) -> str:
         return f"AsyncChildProcess({self.process})"
@@ -284,22 +292,42 @@ class AsyncChildProcess:
                 return state
 
     async def _wait_for_stops(self, options: W) -> ChildState:
+        news: list[ChildState] = []
         async with self.monitor.sigchld() as sigfd:
-            while True:
-                # Before waitid is asked: a signal that arrives while it is asked must not be missed.
-                signal = sigfd.next_signal
-                state = await self._waitid_nohang(options | W.EXITED)
-                if state is not None and (state.state(options) or state.died()):
-                    return state
-                async with trio.open_nursery() as nursery:
+            self._news.append(news)
+            try:
+                while True:
+                    while news:
+                        state = news.pop(0)
+                        if state.state(options) or state.died():
+                            return state
+                    await self._learn_news(sigfd, options)
+            finally:
+                self._news = [other for other in self._news if other is not news]
 
-                    async def either(event: SignalEvent, nursery: trio.Nursery = nursery) -> None:
-                        await event.wait()
-                        nursery.cancel_scope.cancel()
+    async def _learn_news(self, sigfd: AsyncSignalfd, options: W) -> None:
+        """Ask, and wait until it is time to ask anew if there is nothing to be told."""
+        # Before waitid is asked: a signal that arrives while it is asked must not be missed.
+        signal = sigfd.next_signal
+        exited = self._exited.is_set()
+        state = await self._waitid_nohang(options | W.EXITED)
+        if state is not None:
+            # The kernel says it once, and several may wait for it.
+            for news in self._news:
+                news.append(state)
+            sigfd.fire()
+            return
+        if self._exited.is_set() is not exited:
+            return
+        async with trio.open_nursery() as nursery:
 
-                    nursery.start_soon(either, signal)
-                    if not self._exited.is_set():
-                        nursery.start_soon(either, self._exited)
+            async def either(event: SignalEvent) -> None:
+                await event.wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(either, signal)
+            if not exited:
+                nursery.start_soon(either, self._exited)
 
     async def wait(self, options: W = W.EXITED | W.STOPPED | W.CONTINUED) -> ChildState:
         """As `waitpid`, by default for anything that can happen."""
