@@ -494,6 +494,23 @@ static PyObject *hub_ring(PyObject *op, PyObject *unused)
 	return (PyObject *)self;
 }
 
+static void ring_put(struct rsys_ring *ring, const int64_t v[7]);
+static void ring_kick(Ring *self);
+static int has_left(struct block *block);
+
+/* The server returns, and with it the process, after what it has been sent. */
+static void ring_send_shutdown(Ring *self)
+{
+	struct rsys_ring *ring = &self->block->ring;
+	int64_t v[7] = { RSYS_NR_SHUTDOWN };
+
+	if (self->hub->generation == fork_generation && self->block->started && !has_left(self->block) &&
+	    ring->submitted - ring->consumed < RSYS_RING_SLOTS) {
+		ring_put(ring, v);
+		ring_kick(self);
+	}
+}
+
 static void ring_dealloc(PyObject *op)
 {
 	Ring *self = (Ring *)op;
@@ -503,11 +520,17 @@ static void ring_dealloc(PyObject *op)
 	if (block) {
 		block->owner = NULL;
 		if (self->hub->generation == fork_generation) {
-			struct block **list = block->started ? &self->hub->abandoned : &self->hub->free;
+			/* The kernel writes the pid before clone returns: an interrupt in between loses nothing. */
+			int running = block->started || __atomic_load_n(&block->ring.pid, __ATOMIC_ACQUIRE);
+			struct block **list = running ? &self->hub->abandoned : &self->hub->free;
 
+			block->started = running;
+			ring_send_shutdown(self);
 			block->next = *list;
 			*list = block;
 		}
+		if (self->doorbell >= 0)
+			close(self->doorbell);
 	}
 	Py_XDECREF((PyObject *)self->hub);
 	((freefunc)PyType_GetSlot(type, Py_tp_free))(op);
@@ -665,7 +688,9 @@ static int ring_wait(Ring *self, uint32_t seq, int64_t nr)
 {
 	struct block *block = self->block;
 	struct rsys_ring *ring = &block->ring;
-	uint64_t budget = self->hub->client_spin * ring->client_spin / 16;
+	/* Now and then the whole budget is tried: else two sides that both gave up early would stay like that. */
+	uint32_t share = ring->client_spin < 16 && ++ring->client_misses % 8 == 0 ? 16 : ring->client_spin;
+	uint64_t budget = self->hub->client_spin * share / 16;
 	uint64_t hold = budget < self->hub->hold_gil ? budget : self->hub->hold_gil;
 	int may_nudge = nr != __NR_sched_setaffinity, done;
 
@@ -942,20 +967,11 @@ static PyObject *ring_kick_method(PyObject *op, PyObject *unused)
 	Py_RETURN_NONE;
 }
 
-/* shutdown(): the server returns, and with it the process, after what it has been sent. */
+/* shutdown() */
 static PyObject *ring_shutdown(PyObject *op, PyObject *unused)
 {
-	Ring *self = (Ring *)op;
-	struct rsys_ring *ring = &self->block->ring;
-	int64_t v[7] = { RSYS_NR_SHUTDOWN };
-
 	(void)unused;
-	if (self->hub->generation != fork_generation || !self->block->started || has_left(self->block))
-		Py_RETURN_NONE;
-	if (ring->submitted - ring->consumed < RSYS_RING_SLOTS) {
-		ring_put(ring, v);
-		ring_kick(self);
-	}
+	ring_send_shutdown((Ring *)op);
 	Py_RETURN_NONE;
 }
 
@@ -1142,9 +1158,21 @@ static PyObject *ring_configure(PyObject *op, PyObject *args)
 	Py_RETURN_NONE;
 }
 
+/* close_doorbell(): the process has left */
+static PyObject *ring_close_doorbell(PyObject *op, PyObject *unused)
+{
+	Ring *self = (Ring *)op;
+
+	(void)unused;
+	if (self->doorbell >= 0)
+		close(self->doorbell);
+	self->doorbell = -1;
+	Py_RETURN_NONE;
+}
+
 /*
  * watch_activity(ours, theirs): an eventfd by its number in our table and in the process' own.
- * From now on it wakes the server, and it rings also while the process is in a call: somebody
+ * Ours belongs to this object from now on, which closes it. It wakes the server, and it rings also while the process is in a call: somebody
  * who waits there for other things can watch it for us.
  */
 static PyObject *ring_watch_activity(PyObject *op, PyObject *args)
@@ -1174,6 +1202,7 @@ static PyMethodDef ring_methods[] = {
 	{ "started", ring_started, METH_O, NULL },
 	{ "exited", ring_exited, METH_NOARGS, NULL },
 	{ "configure", ring_configure, METH_VARARGS, NULL },
+	{ "close_doorbell", ring_close_doorbell, METH_NOARGS, NULL },
 	{ "watch_activity", ring_watch_activity, METH_VARARGS, NULL },
 	{ NULL, NULL, 0, NULL },
 };

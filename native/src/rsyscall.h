@@ -125,6 +125,7 @@ struct rsys_ring {
 	uint32_t same_cpu, other_cpu, nudge_after;
 	uint32_t activity_watched;	/* somebody blocks in this process and watches the doorbell */
 	uint32_t client_spin;		/* adaptive budget in 1/16 of the whole */
+	uint32_t client_misses;
 	/* set before the process starts */
 	_Alignas(64) struct rsys_hub *hub;
 	uint64_t ready_next;

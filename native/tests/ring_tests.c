@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -34,6 +35,13 @@ static struct driven make(uint64_t spin)
 {
 	struct driven driven = { pages(sizeof(struct rsys_hub)), pages(sizeof(struct rsys_ring)), { 0, 0 }, -1 };
 
+	int any_eventfd = CHECK_CALL(eventfd(0, EFD_CLOEXEC));
+	struct stat event;
+
+	CHECK_CALL(fstat(any_eventfd, &event));
+	close(any_eventfd);
+	driven.hub->event_dev = event.st_dev;
+	driven.hub->event_ino = event.st_ino;
 	driven.hub->server_spin = spin;
 	driven.ring->hub = driven.hub;
 	driven.ring->doorbell = -1;
@@ -606,7 +614,9 @@ static void owner_that_is_gone_at_the_start(void)
 	launch(&driven);
 	CHECK_EQUAL(wait_for_exit(driven.child.pid), 0);
 
+	/* The descriptor is asked where the parent cannot be: outside of the pid namespace. */
 	driven = make(SPIN);
+	driven.ring->origin.parent_pid = -1;
 	driven.ring->origin.owner_fd = pidfd_of_dead();
 	launch(&driven);
 	CHECK_EQUAL(wait_for_exit(driven.child.pid), 0);
@@ -621,6 +631,7 @@ static void owner_that_goes_away(void)
 		pause();
 		_exit(0);
 	}
+	driven.ring->origin.parent_pid = -1;
 	driven.ring->origin.owner_fd = CHECK_CALL(syscall(SYS_pidfd_open, owner, 0));
 	driven.doorbell = driven.ring->doorbell = CHECK_CALL(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	launch(&driven);

@@ -378,7 +378,7 @@ def open_ticks(pid: int) -> int:
 def test_activity_doorbell() -> None:
     with driven(flags=CLONE_FILES) as child:
         doorbell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        child.ring.watch_activity(doorbell, doorbell)
+        child.ring.watch_activity(os.dup(doorbell), doorbell)
         assert child.call("getpid") == child.pid
         # A process that waits for the doorbell is free for the next call as soon as there is one.
         pollfd = Buffer(8)

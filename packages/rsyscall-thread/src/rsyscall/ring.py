@@ -129,7 +129,6 @@ class RingConnection(SyscallInterface):
         "_call",
         "_call_many",
         "_closed",
-        "_doorbell",
         "_hub",
         "_next_result",
         "_task",
@@ -151,7 +150,6 @@ class RingConnection(SyscallInterface):
         self._closed = False
         self._task: weakref.ref[Task] | None = None
         self._activity_fd: FileDescriptor | None = None
-        self._doorbell: FileDescriptor | None = None
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "left" if self.ring.left else "running"
@@ -323,9 +321,7 @@ class RingConnection(SyscallInterface):
         self.deliver()
         if self._waiters or self._backlog:
             self._fail()
-        doorbell, self._doorbell = self._doorbell, None
-        if doorbell is not None and doorbell.valid:
-            run_now(doorbell.invalidate())
+        self.ring.close_doorbell()
         self._hub.dumpable.left(self.ring)
 
     def _fail(self) -> None:
@@ -403,11 +399,11 @@ class RingConnection(SyscallInterface):
         raise_if_error(result)
         theirs: FileDescriptor = task.make_fd_handle(near.FileDescriptor(result))
         local = self._hub.task
+        # Ours belongs to the ring, which must be able to wake the process to the very end; a handle might be
+        # collected before it.
         if task.fd_table is local.fd_table:
-            ours = theirs.for_task(local)
+            ours = os.dup(result)
         else:
-            number = run_now(local.sysif.syscall(SYS.pidfd_getfd, self._hub.pidfds[task].number, result, 0))
-            ours = local.make_fd_handle(near.FileDescriptor(number))
-        self._doorbell = ours
-        self.ring.watch_activity(ours.near.number, result)
+            ours = run_now(local.sysif.syscall(SYS.pidfd_getfd, self._hub.pidfds[task].number, result, 0))
+        self.ring.watch_activity(ours, result)
         return theirs

@@ -200,6 +200,7 @@ CALLS: dict[str, tuple[Kind, ...]] = {
     "seccomp": (INT, INT, ADDRESS),
     "landlock_restrict_self": (FDNUM, SIZE),
     "process_vm_readv": (PID, ADDRESS, SIZE, ADDRESS, SIZE, SIZE),
+    "process_vm_writev": (PID, ADDRESS, SIZE, ADDRESS, SIZE, SIZE),
     "set_robust_list": (ADDRESS, SIZE),
     # who we are
     "getuid": (),
