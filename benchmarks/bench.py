@@ -54,8 +54,8 @@ def groups(program: Path, quick: bool) -> dict[str, Group]:
         "blocking": ({"sleepers"}, lambda: calls.blocking(repetitions(41))),
         "spawns": ({"spawn", "at-once", "run-process"}, lambda: spawns.spawns(program, repetitions(151))),
         "memory": ({"write", "read"}, lambda: calls.memory(repetitions(61))),
-        "growth": ({"late", "resident"}, lambda: spawns.growth(program, repetitions(61))),
-        "big parent": ({"big-parent"}, lambda: spawns.big_parent(program, repetitions(41))),
+        "growth": ({"late", "resident"}, lambda: spawns.growth(program, repetitions(101))),
+        "big parent": ({"big-parent"}, lambda: spawns.big_parent(program, repetitions(61))),
         "idle": ({"idle"}, lambda: calls.idle(5.0)),
         "reaping": ({"reaping"}, lambda: spawns.reaping(program, repetitions(25))),
     }

@@ -41,7 +41,8 @@ class Samples:
 
     @property
     def typical(self) -> float:
-        """The 25th percentile: for processes, since on which processor one starts is a part of its cost."""
+        """The 25th percentile: for different ways to make a process, since on which processor it starts is
+        a part of what they cost."""
         return self.quantile(0.25)
 
     def summary(self) -> dict[str, float]:

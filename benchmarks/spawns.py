@@ -204,7 +204,7 @@ async def big_parent(program: Path, repetitions: int) -> Outcome:
         big.occupy(BIG)
         samples = await interleave({"small": small.side(20), "big": big.side(20)}, repetitions)
         sizes = [f"{worker.resident() / 2**20:.0f} MiB" for worker in (big, small)]
-    ours, theirs = samples["big"].typical, samples["small"].typical
+    ours, theirs = samples["big"].best, samples["small"].best
     detail = f"{1e6 * ours:.0f} us ({sizes[0]}) ÷ {1e6 * theirs:.0f} us ({sizes[1]})"
     return Outcome({"big-parent": Value(ours / theirs, detail)})
 
@@ -219,7 +219,7 @@ async def growth(program: Path, repetitions: int) -> Outcome:
         young.spawn(45)
         # Each slice makes six more, so the young one stays young.
         samples = await interleave({"old": old.side(5), "young": young.side(5)}, repetitions)
-    ours, theirs = samples["old"].typical, samples["young"].typical
+    ours, theirs = samples["old"].best, samples["young"].best
     return Outcome(
         {
             "late": Value(ours / theirs, f"{1e6 * ours:.0f} us ÷ {1e6 * theirs:.0f} us"),
