@@ -167,6 +167,15 @@ async def test_memory_does_not_grow() -> None:
     assert hub.native.blocks == blocks
 
 
+async def test_memory_is_mapped_by_the_parent() -> None:
+    """What is prepared may need more memory than there is at the moment."""
+    child = local_thread.prepare()
+    path = Path("/" + "./" * 2000)
+    for _ in range(100):
+        await child.task.chdir(await child.ptr(path))
+    await (await child.exec(sh("true"))).check()
+
+
 async def test_handles_of_the_child_are_its_own() -> None:
     pipe = await local_thread.pipe()
     child = local_thread.prepare()

@@ -66,7 +66,7 @@ class ExecImage:
     Use `make`.
     """
 
-    __slots__ = ("argv", "envp", "keep", "path", "path_text")
+    __slots__ = ("argv", "envp", "keep", "noted", "path", "path_text")
 
     def __init__(self, path_text: str, path: int, argv: int, envp: int, keep: tuple[object, ...]) -> None:
         self.path_text = path_text
@@ -74,6 +74,8 @@ class ExecImage:
         self.argv = argv
         self.envp = envp
         self.keep = keep
+        # Memory of the calls before the exec.
+        self.noted: _KeepingAllocator | None = None
 
     @staticmethod
     async def make(
@@ -225,7 +227,9 @@ class Spawning:
         self.finished = True
         if self.report is not None:
             self.report(results)
-        self._image = None
+        image, self._image = self._image, None
+        if image is not None and image.noted is not None:
+            image.noted.release()
         self.hub.not_waiting(self._ring)
         self.hub.unwatch_leave(self._ring)
         waiters, self._waiters = self._waiters, []
@@ -343,7 +347,7 @@ class _NotingInterface(SyscallInterface):
 
 
 class _KeepingAllocator(AllocatorInterface):
-    """Gives nothing back before it is gone itself: noted calls refer to memory by bare addresses."""
+    """Gives everything back together, and nothing before: noted calls refer to memory by bare addresses."""
 
     def __init__(self, inner: AllocatorInterface) -> None:
         self._inner = inner
@@ -354,9 +358,14 @@ class _KeepingAllocator(AllocatorInterface):
         self._kept.append(allocation)
         return mapping, SpanAllocation(allocation, 0, size)
 
-    def __del__(self) -> None:
-        for allocation in self._kept:
+    def release(self) -> None:
+        """Give everything back."""
+        kept, self._kept = self._kept, []
+        for allocation in kept:
             allocation.free()
+
+    def __del__(self) -> None:
+        self.release()
 
 
 class PreparedThread:
@@ -387,7 +396,8 @@ class PreparedThread:
         table = task.fd_table if flags & CLONE.FILES else FDTable(0, task.fd_table)
         self.task = Task(near.Process(0), table, task.address_space, task.pidns)
         self.task.sysif = self._sysif
-        self._allocator = _KeepingAllocator(parent.ram.allocator.inherit(self.task))
+        # The parent's, since only the parent can map more memory.
+        self._allocator = _KeepingAllocator(parent.ram.allocator)
         self.ram = RAM(self.task, parent.ram.transport, self._allocator)
         self.stdin = self.task.inherit_fd(parent.stdin)
         self.stdout = self.task.inherit_fd(parent.stdout)
@@ -443,7 +453,8 @@ class PreparedThread:
             signals = Sigset().union(*(block.mask for block in inherited_signal_blocks))
             mask = await self.ram.ptr(Sigset(signals))
         image = await make_image(parent, command)
-        image.keep += (self._allocator, mask)
+        image.keep += (mask,)
+        image.noted = self._allocator
         return await start_spawn(parent, self._flags, self._sysif.calls, image, command, mask)
 
 
