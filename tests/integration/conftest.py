@@ -1,0 +1,65 @@
+"""Fixtures of the tests of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+
+from rsyscall.tasks.local import local_thread
+from rsyscall.thread import ChildThread, Thread
+
+from .support import cloned, sh
+from .ways import WAYS, Way
+
+
+@pytest.fixture(scope="session")
+def warm_up() -> None:
+    """Make what is made once per program: epoll instance, connection, monitor, pools."""
+
+    async def main() -> None:
+        hub = local_thread.loader.hub
+        assert hub is not None
+        hub.ensure_monitor()
+        await local_thread.open_channels(1)
+        for _ in range(3):
+            await local_thread.run(sh("true"))
+
+    trio.run(main)
+
+
+@pytest.fixture(params=WAYS, ids=lambda way: way.name)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Way:
+    """One of the ways of getting a thread."""
+    way = request.param
+    assert isinstance(way, Way)
+    monkeypatch.setenv("RSYSCALL_TRANSPORT", way.transport)
+    return way
+
+
+@pytest.fixture
+async def thread(way: Way) -> AsyncIterator[Thread]:
+    """A thread that was got in that way."""
+    async with way.open() as thread:
+        yield thread
+    if thread is not local_thread:
+        # The object itself is kept for longer than the check for leaks.
+        vars(thread).clear()
+
+
+@pytest.fixture(params=["ring", "stream"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """One of the ways to drive processes that share our memory."""
+    name = request.param
+    assert isinstance(name, str)
+    monkeypatch.setenv("RSYSCALL_TRANSPORT", name)
+    return name
+
+
+@pytest.fixture
+async def child(transport: str) -> AsyncIterator[ChildThread]:
+    """A child that is driven in this way."""
+    async with cloned(local_thread) as child:
+        yield child
+    vars(child).clear()

@@ -1,0 +1,143 @@
+"""Every way of getting a thread. Whatever is done with a thread must not depend on which one it was."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+from rsyscall.hub import spin_budgets
+from rsyscall.sched import CLONE
+from rsyscall.tasks.local import local_thread
+from rsyscall.thread import ChildThread, Thread
+from rsyscall.trace import Tracer
+
+EVERYTHING_NEW = CLONE.NEWUSER | CLONE.NEWPID | CLONE.NEWNET | CLONE.NEWNS | CLONE.NEWUTS | CLONE.NEWIPC
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of getting a thread.
+
+    Attributes:
+        name: of the way.
+        open: gives a thread, whose process is gone when the context is left.
+        transport: how processes that share our memory are driven meanwhile.
+        flags: what the process does not share with us, or shares although that is not the rule.
+    """
+
+    name: str
+    open: Callable[[], AbstractAsyncContextManager[Thread]]
+    transport: str = "ring"
+    flags: CLONE = CLONE.NONE
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the thread is that of this program: blocking it blocks everything."""
+        return self.name == "local"
+
+
+@contextlib.asynccontextmanager
+async def ending(child: ChildThread) -> AsyncIterator[ChildThread]:
+    """Kill and reap the process in the end."""
+    async with child.process:
+        yield child
+
+
+@contextlib.asynccontextmanager
+async def _local() -> AsyncIterator[Thread]:
+    yield local_thread
+
+
+def _clone(*levels: CLONE) -> Callable[[], AbstractAsyncContextManager[Thread]]:
+    """A child, a child of that, and so on: the flags that each is cloned with."""
+
+    @contextlib.asynccontextmanager
+    async def open() -> AsyncIterator[Thread]:
+        thread: Thread = local_thread
+        async with contextlib.AsyncExitStack() as stack:
+            for flags in levels:
+                thread = await stack.enter_async_context(ending(await thread.clone(flags)))
+            yield thread
+
+    return open
+
+
+@contextlib.asynccontextmanager
+async def _mixed(first: str, second: str) -> AsyncIterator[Thread]:
+    """A child that is driven in one way, of a child that is driven in another."""
+    os.environ["RSYSCALL_TRANSPORT"] = first
+    async with ending(await local_thread.clone()) as child:
+        os.environ["RSYSCALL_TRANSPORT"] = second
+        async with ending(await child.clone()) as grandchild:
+            yield grandchild
+
+
+@contextlib.asynccontextmanager
+async def _orphan() -> AsyncIterator[Thread]:
+    """What a process has cloned that executed another program afterwards."""
+    async with ending(await local_thread.clone()) as middle:
+        async with ending(await middle.clone()) as child:
+            await middle.execv("/bin/sleep", ["sleep", "inf"])
+            yield child
+
+
+@contextlib.asynccontextmanager
+async def _without_spinning() -> AsyncIterator[Thread]:
+    """Every call has to wake somebody."""
+    hub = local_thread.loader.hub
+    assert hub is not None
+    hub.set_spin(0, 0)
+    try:
+        async with ending(await local_thread.clone()) as child:
+            yield child
+    finally:
+        hub.set_spin(*spin_budgets())
+
+
+@contextlib.asynccontextmanager
+async def _traced() -> AsyncIterator[Thread]:
+    lines: list[str] = []
+    tracer = Tracer(lines.append)
+    with tracer.tracing(local_thread.task, "local"):
+        async with ending(await local_thread.clone()) as child:
+            tracer.name(child.task, "child")
+            yield child
+    tracer.enabled = False
+    assert tracer.failure is None
+    assert lines
+
+
+def _ways() -> list[Way]:
+    ways = [Way("local", _local)]
+    for transport in ("ring", "stream"):
+
+        def add(name: str, *levels: CLONE, transport: str = transport) -> None:
+            flags = CLONE.NONE
+            for level in levels:
+                flags |= level
+            ways.append(Way(f"{transport}-{name}", _clone(*levels), transport, flags))
+
+        add("child", CLONE.NONE)
+        add("sharing-files", CLONE.FILES | (CLONE.FS if transport == "ring" else CLONE.NONE))
+        add("user-namespace", CLONE.NEWUSER)
+        add("pid-namespace", CLONE.NEWUSER | CLONE.NEWPID)
+        add("all-namespaces", EVERYTHING_NEW)
+        add("grandchild", CLONE.NONE, CLONE.NONE)
+        add("child-of-init", CLONE.NEWUSER | CLONE.NEWPID, CLONE.NONE)
+        ways.append(Way(f"{transport}-without-spinning", _without_spinning, transport))
+        ways.append(Way(f"{transport}-traced", _traced, transport))
+    add("net-namespace", CLONE.NEWUSER | CLONE.NEWNET, transport="ring")
+    add("mount-namespace", CLONE.NEWUSER | CLONE.NEWNS, transport="ring")
+    add("uts-namespace", CLONE.NEWUSER | CLONE.NEWUTS, transport="ring")
+    add("grandchild-sharing-files", CLONE.FILES, CLONE.FILES, transport="ring")
+    add("init-in-init", CLONE.NEWUSER | CLONE.NEWPID, CLONE.NEWPID, transport="ring")
+    ways.append(Way("orphan", _orphan))
+    ways.append(Way("ring-on-stream", lambda: _mixed("stream", "ring")))
+    ways.append(Way("stream-on-ring", lambda: _mixed("ring", "stream"), "stream"))
+    return ways
+
+
+WAYS = _ways()
