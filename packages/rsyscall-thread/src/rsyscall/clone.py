@@ -136,6 +136,9 @@ class _ChildStream(SyscallConnection):
         self._leaving_calls -= 1
         if not self._leaving_calls:
             self._hub.unwatch_leave(self._ring)
+        if self._ring.left:
+            # The end of the stream can be seen before the word is looked at.
+            self._hub.dumpable.left(self._ring)
 
     def _left(self) -> None:
         self.process_left()
@@ -206,7 +209,7 @@ async def clone_process(
         if ring.pid:
             await abandon(hub, ring, ChildProcess(parent, near.Process(ring.pid)))
         raise
-    hub.dumpable.started(ring)
+    hub.dumpable.started(ring, hub.rings.get(task))
     process = ChildProcess(parent, near.Process(pid))
     local = hub.task
     if task.fd_table is local.fd_table:
@@ -278,6 +281,7 @@ async def _clone(
     if len(kept) == 2 and all(fd.valid for fd in kept):
         child_task.infrastructure_fds = tuple(child_task.inherit_fd(fd) for fd in kept)
     hub.pidfds[child_task] = pidfd
+    hub.rings[child_task] = ring
     return process, child_task
 
 

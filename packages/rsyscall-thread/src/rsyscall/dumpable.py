@@ -43,7 +43,7 @@ class DumpableGuard:
         self._task = task
         self._pid = pid
         self._sharing: set[Ring] = set()
-        # They have been sent calls about credentials in a way that the ring does not know of.
+        # They have changed credentials, or may, in a way that their ring does not know of.
         self._announced: set[Ring] = set()
         # What the flag was before each change of credentials, in order; empty when there is nothing to undo.
         self._before: list[int] = []
@@ -51,9 +51,16 @@ class DumpableGuard:
         self._leaving: list[Ring] = []
         self._loop = RunLoop(self._watch, "rsyscall: giving back the dumpable flag")
 
-    def started(self, ring: Ring) -> None:
-        """A process has been made that shares our memory."""
+    def started(self, ring: Ring, parent: Ring | None = None) -> None:
+        """A process has been made that shares our memory.
+
+        Args:
+            ring: of the process.
+            parent: of the one that cloned it, whose credentials it has; None if that was ourselves.
+        """
         self._sharing.add(ring)
+        if parent is not None and (parent in self._announced or parent.may_change_credentials):
+            self._announced.add(ring)
 
     def announce(self, ring: Ring) -> None:
         """A process is about to be sent a call that may change its credentials, other than by its ring."""
@@ -62,26 +69,29 @@ class DumpableGuard:
 
     def left(self, ring: Ring) -> None:
         """The kernel has cleared the word of a process; may be told more than once."""
-        if ring in self._sharing:
-            self._sharing.discard(ring)
-            self._announced.discard(ring)
-            before = ring.dumpable_before
-            if before is not None:
-                self._before.append(before)
-                self._leaving.append(ring)
+        if self._forget(ring):
+            self._leaving.append(ring)
         if self._before:
             self._restore()
+
+    def _forget(self, ring: Ring) -> bool:
+        """A process is leaving; returns whether it may have had other credentials than we."""
+        if ring not in self._sharing:
+            return False
+        self._sharing.discard(ring)
+        before = ring.dumpable_before
+        if before is not None:
+            self._before.append(before)
+        if ring in self._announced:
+            self._announced.discard(ring)
+            return True
+        return before is not None
 
     def exited(self, ring: Ring) -> None:
         """A process has exited; may be told before, after or instead of `left`."""
         ring.exited()
-        if ring in self._sharing:
-            self._sharing.discard(ring)
-            self._announced.discard(ring)
-            before = ring.dumpable_before
-            if before is not None:
-                self._before.append(before)
-        elif ring in self._leaving:
+        self._forget(ring)
+        if ring in self._leaving:
             self._leaving.remove(ring)
         if self._before:
             self._restore()

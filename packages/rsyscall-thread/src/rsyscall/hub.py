@@ -177,6 +177,7 @@ class ProgramHub:
         task.infrastructure_fds = (self.eventfd, self.owner)
         # A pidfd in our own table for every process that we drive.
         self.pidfds: weakref.WeakKeyDictionary[Task, Pidfd] = weakref.WeakKeyDictionary()
+        self.rings: weakref.WeakKeyDictionary[Task, Ring] = weakref.WeakKeyDictionary()
         _hubs[task.address_space] = self
         self.dumpable = DumpableGuard(task, self.pid)
         self._monitor: Ring | None = None
