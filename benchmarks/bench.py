@@ -52,10 +52,10 @@ def groups(program: Path, quick: bool) -> dict[str, Group]:
         "stream": (set(), lambda: calls.stream(repetitions(25))),
         "busy": ({"busy"}, lambda: calls.busy(repetitions(25))),
         "blocking": ({"sleepers"}, lambda: calls.blocking(repetitions(41))),
-        "spawns": ({"spawn", "at-once", "run-process"}, lambda: spawns.spawns(program, repetitions(151))),
+        "spawns": ({"spawn", "at-once", "run-process"}, lambda: spawns.spawns(program, repetitions(301))),
         "memory": ({"write", "read"}, lambda: calls.memory(repetitions(61))),
-        "growth": ({"late", "resident"}, lambda: spawns.growth(program, repetitions(101))),
-        "big parent": ({"big-parent"}, lambda: spawns.big_parent(program, repetitions(61))),
+        "growth": ({"late", "resident"}, lambda: spawns.growth(program, repetitions(301))),
+        "big parent": ({"big-parent"}, lambda: spawns.big_parent(program, repetitions(151))),
         "idle": ({"idle"}, lambda: calls.idle(5.0)),
         "reaping": ({"reaping"}, lambda: spawns.reaping(program, repetitions(25))),
     }
