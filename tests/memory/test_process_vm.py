@@ -132,7 +132,7 @@ def test_round_trips(long_lived: RAM) -> None:
         st.integers(0, AREA), st.binary(max_size=2 * PAGE), st.sampled_from(["now", "later", "batch"])
     )
 
-    @settings(deadline=None, max_examples=60)
+    @settings(deadline=None, max_examples=60, database=None)
     @given(transfers=st.lists(transfer, max_size=12))
     def check(transfers: list[tuple[int, bytes, str]]) -> None:
         whole: Pointer[bytes] = run(ram.ptr(bytes(AREA)))
