@@ -684,7 +684,7 @@ static int ring_arm(struct rsys_ring *ring, uint32_t seq)
 	return 1;
 }
 
-static int ring_wait(Ring *self, uint32_t seq, int64_t nr)
+static int ring_wait(Ring *self, uint32_t seq, int64_t nr, int was_parked)
 {
 	struct block *block = self->block;
 	struct rsys_ring *ring = &block->ring;
@@ -694,6 +694,12 @@ static int ring_wait(Ring *self, uint32_t seq, int64_t nr)
 	uint64_t hold = budget < self->hub->hold_gil ? budget : self->hub->hold_gil;
 	int may_nudge = nr != __NR_sched_setaffinity, done;
 
+	/*
+	 * To be woken takes the server longer than we keep the lock for an answer. Given up at every such call,
+	 * beside a busy Python thread we would get it back only when the server sleeps once more.
+	 */
+	if (was_parked)
+		hold = budget;
 	if (likely_blocks(nr))
 		budget = hold = 0;
 	done = ring_spin(block, seq, hold, may_nudge);
@@ -746,12 +752,12 @@ static PyObject *ring_call(PyObject *op, PyObject *const *args, Py_ssize_t n)
 	} else if (outstanding >= RSYS_RING_SLOTS - 1) {
 		result = RESULT_FULL;
 	} else {
-		int done;
+		int done, was_parked = __atomic_load_n(&ring->state, __ATOMIC_RELAXED) != RSYS_RUNNING;
 
 		ring_put(ring, v);
 		ring_kick(self);
 		/* Behind a call that takes its time there is no point in spinning. */
-		done = outstanding ? 0 : ring_wait(self, ring->submitted, v[0]);
+		done = outstanding ? 0 : ring_wait(self, ring->submitted, v[0], was_parked);
 		if (done > 0) {
 			result = ring->slots[ring->submitted % RSYS_RING_SLOTS].result;
 			ring->consumed = ring->submitted;
@@ -852,7 +858,7 @@ static PyObject *ring_call_many(PyObject *op, PyObject *const *args, Py_ssize_t 
 	if (!sent)
 		return PyList_New(0);
 	ring_kick(self);
-	done = ring_wait(self, ring->submitted, blocks ? __NR_nanosleep : v[0]);
+	done = ring_wait(self, ring->submitted, blocks ? __NR_nanosleep : v[0], 0);
 	if (done <= 0)
 		return PyLong_FromLongLong(done < 0 ? RESULT_HANGUP : RESULT_PENDING);
 	list = PyList_New(sent);

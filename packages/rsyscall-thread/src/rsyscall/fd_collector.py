@@ -22,7 +22,7 @@ def close_dropped(table: FDTable) -> None:
     reference = weakref.ref(table)
 
     def dropped() -> None:
-        if _collect_own(reference):
+        if _collect_own(reference) or not _has_task(reference):
             return
         try:
             token = trio.lowlevel.current_trio_token()
@@ -47,6 +47,12 @@ def _collect_own(reference: weakref.ref[FDTable]) -> bool:
                 return False
             return True
     return False
+
+
+def _has_task(reference: weakref.ref[FDTable]) -> bool:
+    """Whether any process is left in the table; what the handles of others stand for is closed already."""
+    table = reference()
+    return table is not None and any(task.fd_table is table for task in table.tasks)
 
 
 def _collect(reference: weakref.ref[FDTable]) -> None:

@@ -271,7 +271,10 @@ class ProgramHub:
         if self._exit_spins_to_skip:
             self._exit_spins_to_skip -= 1
             return False
-        if not self._client_spin_us or trio.lowlevel.current_statistics().tasks_runnable:
+        # With several children at once there is something better to do: to make the next one.
+        if not self._client_spin_us or len(self._exits) > 1 + (self._monitor is not None):
+            return False
+        if trio.lowlevel.current_statistics().tasks_runnable:
             return False
         if spin_for_exit(pidfd.number, self._client_spin_us):
             self._exit_spins_failed = 0
