@@ -21,6 +21,7 @@ import errno
 import logging
 import os
 import struct
+from _thread import get_ident
 from collections import deque
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ from rsyscall.near import (
     SyscallSendError,
     native_abi,
 )
+from rsyscall.near.local import ForkedProcessError, WrongThreadError
 from rsyscall.near.protocol import (
     REQUEST_SIZE,
     RESPONSE_SIZE,
@@ -312,6 +314,7 @@ class SyscallConnection(SyscallInterface):
         self._closing = self._ended = self._closed = False
         self._cause: BaseException | None = None
         self._pid = os.getpid()
+        self._thread = get_ident()
 
     def __repr__(self) -> str:
         state = "ended" if self._closing else f"{len(self._waiting)} calls under way"
@@ -433,6 +436,7 @@ class SyscallConnection(SyscallInterface):
         Raises:
             SyscallSendError: nothing can be sent any more.
         """
+        self._check_owner()
         if self._closing:
             raise self._send_error()
         for request in requests:
@@ -444,6 +448,15 @@ class SyscallConnection(SyscallInterface):
             await self._send_now()
         if self._unsent:
             self._requests.ensure_running()
+
+    def _check_owner(self) -> None:
+        """Raise unless this is the program, and the OS thread, whose connection this is."""
+        if os.getpid() != self._pid:
+            raise ForkedProcessError(
+                f"this connection, to {self.server_infd}, belongs to the process that forked this one"
+            )
+        if get_ident() != self._thread:
+            raise WrongThreadError(f"this connection, to {self.server_infd}, belongs to another OS thread")
 
     async def _send_now(self) -> None:
         """What the loop would do first, without the cost of starting it. Never suspends."""
@@ -661,6 +674,7 @@ class SyscallConnection(SyscallInterface):
         """
         if self._closed:
             return
+        self._check_owner()
         self._closed = True
         self._end(self._cause)
         ends = {self.tofd, self.fromfd}
