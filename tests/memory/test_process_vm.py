@@ -205,7 +205,7 @@ async def map_pages(ram: RAM, remote: Task, pages: int) -> tuple[MemoryMapping, 
     mapping = await remote.mmap(pages * PAGE, PROT.READ | PROT.WRITE, MAP.PRIVATE)
     _, allocation = await Arena(mapping).malloc(pages * PAGE, 1)
     rest = Pointer(mapping, ram.transport, BytesSerializer(), allocation, bytes)
-    pointers = []
+    pointers: list[Pointer[bytes]] = []
     for _ in range(pages - 1):
         _, rest = rest.split(PAGE - 32 - (32 if pointers else 0))
         boundary, rest = rest.split(64)
