@@ -298,9 +298,11 @@ async def start_spawn(
         ring.shutdown()
     watch = getattr(parent.task.sysif, "watch_prepared", None)
     if watch is not None:
-        spawning.report = watch(every, f"process {process.near.id}")
+        report = watch(every, f"process {process.near.id}")
         if spawning.finished:
-            spawning.report(spawning._results if spawning.error is not None else ())
+            report(spawning._results if spawning.error is not None else ())
+        else:
+            spawning.report = report
     process.did_exec(command)
     try:
         spawning.process = parent.monitor.add_child_process(process, pidfd, spawning.exited)
