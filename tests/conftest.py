@@ -45,7 +45,7 @@ IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers, give temporary files a directory of their own, and guard `os.kill`."""
+    """Register the markers; make the surroundings of the tests the same wherever they run."""
     config.addinivalue_line(
         "markers",
         "allow_leaks(reason): do not check this test for leaks; the reason says why it cannot be helped",
@@ -58,6 +58,12 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["TMPDIR"] = directory
     tempfile.tempdir = None
     os.kill = _careful_kill
+    # As if started from a terminal: what runs us in the background may have SIGINT and SIGQUIT ignored.
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in set(signal.Signals) - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            default = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, default)
 
 
 _kill = os.kill
