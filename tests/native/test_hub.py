@@ -69,11 +69,25 @@ def test_memory_is_used_again() -> None:
     assert hub.blocks <= BLOCKS_PER_ARENA
 
 
+def test_process_that_nobody_can_reach_exits() -> None:
+    hub = Hub(-1, 0.0, 0.0)
+    child = Driven(hub)
+    pid, pidfd, owner = child.pid, child.ring.pidfd, child.owner
+    del child
+    gc.collect()
+    _, status = os.waitpid(pid, 0)
+    assert status == 0
+    os.close(pidfd)
+    os.close(owner)
+
+
 def test_memory_of_a_living_process_is_not_used_again() -> None:
     hub = Hub(-1, 0.0, 0.0)
     child = Driven(hub)
     address = child.ring.address
     pid, pidfd, owner = child.pid, child.ring.pidfd, child.owner
+    # A process whose Ring is gone is told to exit; this one does not hear it.
+    assert child.ring.call(NR["pause"]) == _fast.PENDING
     del child
     gc.collect()
     # The Ring is gone, and what runs on its memory is not.
