@@ -87,7 +87,7 @@ def test_memory_of_a_living_process_is_not_used_again() -> None:
     address = child.ring.address
     pid, pidfd, owner = child.pid, child.ring.pidfd, child.owner
     # A process whose Ring is gone is told to exit; this one does not hear it.
-    assert child.ring.call(NR["pause"]) == _fast.PENDING
+    assert child.ring.call(NR["ppoll"]) == _fast.PENDING
     del child
     gc.collect()
     # The Ring is gone, and what runs on its memory is not.
