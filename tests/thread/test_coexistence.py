@@ -48,7 +48,8 @@ def test_program(programs: Programs, program: str) -> None:
 _IMPORT = """
 import os, signal, sys, threading
 def facts():
-    status = [line for line in open("/proc/self/status") if line.startswith(("SigBlk", "SigIgn", "SigCgt", "Threads", "NoNew"))]
+    kept = ("SigBlk", "SigIgn", "SigCgt", "Threads", "NoNew")
+    status = [line for line in open("/proc/self/status") if line.startswith(kept)]
     return (
         sorted(os.listdir("/proc/self/fd")), status, [signal.getsignal(n) for n in signal.valid_signals()],
         dict(os.environ), os.getcwd(), sys.getswitchinterval(), signal.set_wakeup_fd(-1),
