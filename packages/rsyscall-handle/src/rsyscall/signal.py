@@ -17,6 +17,7 @@ import rsyscall.far
 from rsyscall.near import SYS
 from rsyscall.near import types as near
 from rsyscall.struct import Serializer, Struct, bits
+from rsyscall.sys._buffers import require_size
 
 if TYPE_CHECKING:
     from rsyscall.handle.fd import FileDescriptorTask
@@ -339,10 +340,14 @@ class SignalTask(rsyscall.far.Task):
             oldact: where to store the old action, to be read from there afterwards; None to not store it.
 
         Raises:
+            BufferTooSmallError: one of the two has not the size of a `Sigaction`.
             OSError: EINVAL for a signal whose action cannot be changed.
 
         manpage: sigaction(2)
         """
+        for pointer in (act, oldact):
+            if pointer is not None:
+                require_size(pointer, Sigaction.sizeof())
         with ExitStack() as stack:
             await _rt_sigaction(
                 self.sysif,
@@ -359,6 +364,10 @@ class SignalTask(rsyscall.far.Task):
             raise SigmaskError(
                 f"{self} is changing its signal mask already; the order of two changes would not be known"
             )
+        if newset is not None:
+            require_size(newset[1], Sigset.sizeof())
+        if oldset is not None:
+            require_size(oldset, Sigset.sizeof())
         self.sigprocmask_running = True
         try:
             with ExitStack() as stack:
@@ -404,6 +413,7 @@ class SignalTask(rsyscall.far.Task):
             `oldset`, which stays valid.
 
         Raises:
+            BufferTooSmallError: one of the two has not the size of a `Sigset`.
             SigmaskError: another change is going on.
 
         manpage: sigprocmask(2)

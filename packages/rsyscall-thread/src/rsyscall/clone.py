@@ -372,7 +372,7 @@ async def clone_child_task(
 
     manpage: clone3(2)
     """
-    hub = hub_of(task)
+    hub = loader.hub if loader.hub is not None else hub_of(task)
     ring = hub.make_ring()
     [(access, remote)] = await connection.open_async_channels(1)
     try:

@@ -60,6 +60,18 @@ _PREPARABLE = frozenset(
 )  # fmt: skip
 
 
+def check_strings(command: Command) -> None:
+    """Refuse what no program can be told.
+
+    Raises:
+        ValueError: a string contains a NUL character.
+    """
+    updates = (f"{key}={os.fspath(value)}" for key, value in command.env_updates.items())
+    for string in (command.executable_path, *command.arguments, *updates):
+        if b"\0" in os.fsencode(string):
+            raise ValueError(f"a string for a program cannot contain a NUL character: {os.fspath(string)!r}")
+
+
 class ExecImage:
     """What execve is told, in memory: path, arguments and environment, in one allocation.
 

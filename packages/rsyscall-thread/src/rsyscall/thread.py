@@ -31,6 +31,7 @@ from rsyscall.signal import SIG, HowSIG, Sigaction, Sighandler, Sigset
 from rsyscall.spawn import (
     ExecImage,
     PreparedThread,
+    check_strings,
     exec_after,
     make_image,
     merged_environment,
@@ -465,12 +466,14 @@ class Thread:
             How it ended.
 
         Raises:
+            ValueError: one of its strings contains a NUL character.
             OSError: it could not be executed; filename is its path.
             CalledProcessError: with `check`.
 
         Cancellation: the child is sent SIGTERM if `check`; otherwise it goes on.
         """
         if transport_name() != "ring" or self.loader.hub is None:
+            check_strings(command)
             cloned = await self.clone()
             try:
                 child = await cloned.exec(command)

@@ -25,6 +25,7 @@ from rsyscall.near import SYS
 from rsyscall.path import Path
 from rsyscall.sched import CLONE, Stack, _clone
 from rsyscall.signal import SIG, Siginfo, _kill, _pidfd_send_signal
+from rsyscall.sys._buffers import require_size
 from rsyscall.sys.wait import ChildState, W, _waitid
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ __all__ = ["ChildProcess", "DeadProcessError", "Process", "ProcessInUseError", "
 
 # <linux/resource.h>
 _PRIO_PROCESS = 0
+# struct rusage
+_RUSAGE_SIZE = 144
 
 
 class DeadProcessError(Exception):
@@ -297,11 +300,15 @@ class ChildProcess(Process):
             rusage: where to store the resource usage (a `struct rusage`).
 
         Raises:
+            BufferTooSmallError: there is no room for what is to be stored.
             ChildProcessError: somebody else has reaped the child.
             DeadProcessError, ProcessInUseError: see `borrow`.
 
         manpage: waitid(2)
         """
+        require_size(infop, Siginfo.sizeof())
+        if rusage is not None:
+            require_size(rusage, _RUSAGE_SIZE)
         pidfd = self.pidfd
         with ExitStack() as stack:
             stack.enter_context(self.borrow())

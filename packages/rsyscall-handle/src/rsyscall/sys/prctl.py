@@ -15,6 +15,7 @@ from rsyscall import far
 from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
 from rsyscall.near import SYS
 from rsyscall.struct import Int32
+from rsyscall.sys._buffers import require_size
 
 if TYPE_CHECKING:
     from rsyscall.near import SyscallInterface
@@ -138,8 +139,12 @@ class PrctlTask(far.Task):
     ) -> Pointer[Int32]:
         """Have the kernel write the number of that signal; returns the same memory.
 
+        Raises:
+            BufferTooSmallError: there is no room for it.
+
         manpage: PR_GET_PDEATHSIG(2const)
         """
+        require_size(arg2, Int32.sizeof())
         with arg2.borrow(self) as buf_addr:
             await _prctl(self.sysif, option, buf_addr)
         return arg2
@@ -257,8 +262,12 @@ class PrctlTask(far.Task):
         """Have the kernel write 1 if orphaned descendants become children of this process; returns the same
         memory.
 
+        Raises:
+            BufferTooSmallError: there is no room for it.
+
         manpage: PR_GET_CHILD_SUBREAPER(2const)
         """
+        require_size(arg2, Int32.sizeof())
         with arg2.borrow(self) as buf_addr:
             await _prctl(self.sysif, option, buf_addr)
         return arg2
