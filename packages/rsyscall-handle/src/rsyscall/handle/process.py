@@ -306,14 +306,14 @@ class ChildProcess(Process):
 
         manpage: waitid(2)
         """
-        require_size(infop, Siginfo.sizeof())
-        if rusage is not None:
-            require_size(rusage, _RUSAGE_SIZE)
         pidfd = self.pidfd
         with ExitStack() as stack:
             stack.enter_context(self.borrow())
             infop_address = stack.enter_context(infop.borrow(self.task))
             rusage_address = self.task._borrow_optional(stack, rusage)
+            require_size(infop, Siginfo.sizeof())
+            if rusage is not None:
+                require_size(rusage, _RUSAGE_SIZE)
             try:
                 await _waitid(
                     self.task.sysif,
