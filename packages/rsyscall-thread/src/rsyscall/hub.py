@@ -504,7 +504,7 @@ async def _clone_without_clone3(
     itself; other processes have none.
     """
     ours = isinstance(getattr(task.sysif, "inner", task.sysif), LocalSyscall)
-    before = signal.pthread_sigmask(signal.SIG_SETMASK, range(1, signal.NSIG)) if ours else set()
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals()) if ours else set()
     try:
         if ours:
             mask = sum(1 << (number - 1) for number in before)
