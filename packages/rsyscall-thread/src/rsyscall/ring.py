@@ -404,6 +404,11 @@ class RingConnection(SyscallInterface):
         if task.fd_table is local.fd_table:
             ours = os.dup(result)
         else:
-            ours = run_now(local.sysif.syscall(SYS.pidfd_getfd, self._hub.pidfds[task].number, result, 0))
+            try:
+                ours = run_now(local.sysif.syscall(SYS.pidfd_getfd, self._hub.pidfds[task].number, result, 0))
+            except OSError as error:
+                if error.errno in (errno.ESRCH, errno.EBADF):
+                    raise self._hangup() from error  # it was killed just now
+                raise
         self.ring.watch_activity(ours, result)
         return theirs
