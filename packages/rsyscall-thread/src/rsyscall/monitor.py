@@ -128,13 +128,30 @@ class AsyncSignalfd:
             raise ValueError(
                 f"a signalfd for {task} must be watched by that process, but this epoller runs in {owner}"
             )
-        if signal_block is None:
-            newset = await ram.ptr(mask)
-            signal_block = await task.sigmask_block(newset, await ram.malloc(Sigset))
+        if signal_block is not None:
+            return cls(*await cls._open(ram, task, epoller, mask, signal_block))
+        newset = await ram.ptr(mask)
+        signal_block = await task.sigmask_block(newset, await ram.malloc(Sigset))
+        try:
             await task.read_oldset_and_check()
+            return cls(*await cls._open(ram, task, epoller, mask, signal_block))
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await signal_block.unblock()
+            raise
+
+    @staticmethod
+    async def _open(
+        ram: RAM, task: Task, epoller: Epoller, mask: Sigset, signal_block: SignalBlock
+    ) -> tuple[AsyncFileDescriptor, SignalBlock, Pointer[SignalfdSiginfo]]:
+        buf = await ram.malloc(SignalfdSiginfo)
         fd = await task.signalfd(await ram.ptr(mask), SFD.NONBLOCK)
-        afd = await AsyncFileDescriptor.make(epoller, ram, fd)
-        return cls(afd, signal_block, await ram.malloc(SignalfdSiginfo))
+        try:
+            return await AsyncFileDescriptor.make(epoller, ram, fd), signal_block, buf
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await fd.invalidate()
+            raise
 
     def ensure_running(self) -> None:
         """Read signals in the current trio run too."""
