@@ -1,0 +1,60 @@
+"""Much at once, at the worst moment, with too little of everything."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from drivers import Programs
+
+pytestmark = pytest.mark.usefixtures("transport")
+
+# A user that nobody else is, whose processes can be counted.
+USER = 61234
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "mixed",
+        "monitor_kills",
+        "interrupts",
+        "busy_thread",
+        "idle",
+        "without_descriptors",
+        "old_clone",
+        "stopped",
+    ],
+)
+def test_storm(programs: Programs, program: str) -> None:
+    programs.run(f"storm_drivers:{program}", seconds=30)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kills_at_random_moments(programs: Programs, seed: int) -> None:
+    programs.run("storm_drivers:kills", seed=seed, count=50, seconds=30)
+
+
+@pytest.mark.parametrize("how", ["one", "one later", "no spinning", "long spinning"])
+def test_processors(programs: Programs, how: str) -> None:
+    environ = {"no spinning": {"RSYSCALL_SPIN_US": "0"}, "long spinning": {"RSYSCALL_SPIN_US": "1000,5000"}}
+    programs.run("storm_drivers:processors", how=how, environ=environ.get(how), seconds=20)
+
+
+@pytest.mark.parametrize(("count", "limit"), [(500, 1024), (1000, 4096)])
+def test_many_children(programs: Programs, count: int, limit: int) -> None:
+    programs.run("storm_drivers:many", count=count, limit=limit, seconds=30)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root: only it can become a user that nobody else is")
+def test_no_more_processes(programs: Programs) -> None:
+    programs.run("storm_drivers:without_processes", user=USER, seconds=20)
+
+
+def test_full_ring(programs: Programs) -> None:
+    programs.run("storm_drivers:full_ring", count=500)
+
+
+@pytest.mark.parametrize("way", ["with monitor", "without monitor"])
+def test_many_execs_at_once(programs: Programs, way: str) -> None:
+    programs.run("storm_drivers:many_execs", count=200, way=way, seconds=20)
