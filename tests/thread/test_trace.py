@@ -10,6 +10,7 @@ from pathlib import Path as LocalPath
 
 import pytest
 import trio
+import trio.testing
 from support import local_thread, sh
 
 import rsyscall.trace
@@ -263,7 +264,9 @@ async def test_a_call_that_waits_is_shown_as_unfinished(lines: Lines) -> None:
         writer = await child.clone()
         end = writer.inherit_fd(pipe.write)
         nursery.start_soon(read)
-        await trio.sleep(0.05)
+        await trio.testing.wait_all_tasks_blocked()
+        # Something else that returns while it waits. (The write may return after the read that it ends.)
+        await writer.task.getpid()
         await end.write(await writer.ptr(b"late"))
     texts = lines.texts()
     assert f"read({number},  <unfinished ...>" in texts
@@ -482,5 +485,8 @@ def test_every_call_that_we_make_has_an_entry() -> None:
 
 
 def test_signals_are_named_as_python_names_them() -> None:
-    for number in range(1, 32):
-        assert decode("kill", 1, number) == f"kill(1, {signal.Signals(number).name}) = 0"
+    # Python 3.10 has no name for 16, SIGSTKFLT.
+    named = [sig for sig in signal.Signals if sig < 32]
+    assert len(named) >= 30
+    for sig in named:
+        assert decode("kill", 1, int(sig)) == f"kill(1, {sig.name}) = 0"
