@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rsyscall import far
-from rsyscall.far import AddressSpaceMismatchError
+from rsyscall.far import AddressSpace, AddressSpaceMismatchError
 from rsyscall.handle.allocation import MemoryGateway
 from rsyscall.handle.pointer import (
     LinearPointer,
@@ -461,6 +461,33 @@ async def test_unread_linear_pointers_are_complained_about(
     consumed = (await local.ptr(b"abc"))._linearize()
     moved = consumed.unsafe()
     del consumed, moved
+    assert caplog.text == ""
+
+
+class LocalMemory(MemoryGateway):
+    """Refuses the memory of others, as every gateway does."""
+
+    def __init__(self, address_space: AddressSpace) -> None:
+        self.address_space = address_space
+
+    async def read(self, src: Pointer[Any]) -> bytes:
+        raise AddressSpaceMismatchError(src.mapping.task.address_space, self.address_space)
+
+    async def write(self, dest: Pointer[Any], data: bytes) -> None:
+        raise NotImplementedError
+
+
+async def test_an_exec_takes_care_of_what_was_not_read(
+    local: Local, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.ERROR)
+    linear = (await local.ptr(b"abc"))._linearize()
+    linear.transport = LocalMemory(local.task.address_space)
+    with monkeypatch.context() as patch:
+        patch.setattr(linear.mapping.task, "address_space", AddressSpace(0))
+        with pytest.raises(AddressSpaceMismatchError):
+            await linear.read()
+        del linear
     assert caplog.text == ""
 
 

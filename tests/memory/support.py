@@ -54,6 +54,8 @@ def suspend() -> Generator[None, None, None]:
 class SuspendingSyscall(LocalSyscall):
     """Makes calls in this process, but suspends once before each, as a connection does."""
 
+    immediate = False
+
     __slots__ = ("numbers",)
 
     def __init__(self) -> None:

@@ -28,7 +28,7 @@ from rsyscall.memory.allocator import (
     UnlimitedAllocator,
     align,
 )
-from rsyscall.near import SYS, SyscallHangup, UnusableSyscallInterface
+from rsyscall.near import SYS, LocalSyscall, SyscallHangup, UnusableSyscallInterface
 from rsyscall.sys.mman import MAP, PROT
 
 from .support import Cancelled, SuspendingSyscall, check, make_task, mapped, run
@@ -498,8 +498,16 @@ def test_concurrent_requests_each_map_and_nothing_is_lost(task: Task) -> None:
     run(allocator.close())
 
 
+class _Elsewhere(LocalSyscall):
+    """Passes for the interface of another process."""
+
+    __slots__ = ()
+    immediate = False
+
+
 @pytest.mark.parametrize("bulk", [False, True])
 def test_the_task_leaves_while_it_maps(task: Task, allocator: UnlimitedAllocator, bulk: bool) -> None:
+    task.sysif = _Elsewhere()
     child = make_task(task, SuspendingSyscall())
     client = allocator.inherit(child)
     started = suspended(lambda: client.bulk_malloc([(10, 8)] * 3) if bulk else client.malloc(10, 8))
@@ -552,6 +560,7 @@ def test_others_allocate_while_one_unmaps(task: Task, allocator: UnlimitedAlloca
 
 
 def test_a_task_that_cannot_unmap_leaves_it_to_others(task: Task, allocator: UnlimitedAllocator) -> None:
+    task.sysif = _Elsewhere()
     empty_arenas(allocator)
     dead = make_task(task)
     dead.sysif = UnusableSyscallInterface()
@@ -573,6 +582,7 @@ class _Dying(SuspendingSyscall):
 def test_an_arena_of_unknown_state_is_never_used_again(
     task: Task, allocator: UnlimitedAllocator, caplog: pytest.LogCaptureFixture
 ) -> None:
+    task.sysif = _Elsewhere()
     empty_arenas(allocator)
     dying = make_task(task, _Dying())
     client = allocator.inherit(dying)
@@ -581,6 +591,19 @@ def test_an_arena_of_unknown_state_is_never_used_again(
     assert "lost track" in caplog.text
     check(allocator._space, allocator.arenas, [allocation])
     run(allocator.malloc(10, 8))
+
+
+def test_our_own_memory_is_mapped_and_unmapped_by_ourselves(
+    task: Task, allocator: UnlimitedAllocator, caplog: pytest.LogCaptureFixture
+) -> None:
+    addresses = empty_arenas(allocator)
+    client = allocator.inherit(make_task(task, UnusableSyscallInterface()))
+    held = [run(client.malloc(10, 8))[1]]
+    assert [mapped(address) for address in addresses].count(True) == len(allocator.arenas) == 2
+    held.append(run(client.malloc(1 << 20, 8))[1])
+    assert len(allocator.arenas) == 3
+    assert not caplog.records
+    check(allocator._space, allocator.arenas, held)
 
 
 # ---- Freeing at any moment

@@ -28,7 +28,7 @@ from rsyscall.dumpable import DumpableGuard
 from rsyscall.far import AddressSpace
 from rsyscall.native import Hub, Ring, read_memory, symbols
 from rsyscall.native._fast import spin_for_exit
-from rsyscall.near import SYS, LocalSyscall, Syscall, SyscallError
+from rsyscall.near import SYS, Syscall, SyscallError
 from rsyscall.near import types as near
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, HowSIG, Siginfo, Sigset
@@ -503,7 +503,7 @@ async def _clone_without_clone3(
     """Clone by the older call. From our own process, block all signals until the child has reset the handlers
     itself; other processes have none.
     """
-    ours = isinstance(getattr(task.sysif, "inner", task.sysif), LocalSyscall)
+    ours = task.sysif.immediate
     before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals()) if ours else set()
     try:
         if ours:

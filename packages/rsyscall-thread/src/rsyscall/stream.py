@@ -35,7 +35,6 @@ from rsyscall.background import RunLoop, Waiter
 from rsyscall.native import _fast
 from rsyscall.near import (
     SYS,
-    LocalSyscall,
     Syscall,
     SyscallError,
     SyscallHangup,
@@ -326,7 +325,7 @@ class SyscallConnection(SyscallInterface):
         if getattr(self, "_closed", True) or os.getpid() != self._pid:
             return
         for afd in {self.tofd, self.fromfd}:
-            if _finishes_at_once(afd) and afd.handle._is_tracked():
+            if afd.handle.task.sysif.immediate and afd.handle._is_tracked():
                 # Not through the task: this may be any thread.
                 _fast.syscall(_SHUTDOWN, afd.handle.near, SHUT.RDWR)
 
@@ -444,7 +443,7 @@ class SyscallConnection(SyscallInterface):
             self._unsent.append((memoryview(request.data), request))
             self._reading += request.read
         self._responses.ensure_running()
-        if not self._sending and _finishes_at_once(self.tofd):
+        if not self._sending and self.tofd.handle.task.sysif.immediate:
             await self._send_now()
         if self._unsent:
             self._requests.ensure_running()
@@ -482,7 +481,7 @@ class SyscallConnection(SyscallInterface):
         except trio.Cancelled:
             # The end of the run. Who waits for room has sent nothing. Who does not, waits for the answer of
             # another process, which has our end of the stream, and will not hear what it has done.
-            if not _finishes_at_once(self.tofd) and self.tofd.epolled.status.ready(_WRITE_EVENTS):
+            if not self.tofd.handle.task.sysif.immediate and self.tofd.epolled.status.ready(_WRITE_EVENTS):
                 self._in_doubt(None)
             raise
         except SyscallHangup as exn:
@@ -544,7 +543,7 @@ class SyscallConnection(SyscallInterface):
         except trio.Cancelled:
             # As when sending: bytes may have left the stream that we shall not see.
             if (
-                not _finishes_at_once(self.fromfd)
+                not self.fromfd.handle.task.sysif.immediate
                 and not self._reader.has_unread
                 and self.fromfd.epolled.status.ready(_READ_EVENTS)
             ):
@@ -604,11 +603,11 @@ class SyscallConnection(SyscallInterface):
             return
         self._closing = True
         self._cause = cause
-        if _finishes_at_once(self.fromfd):
+        if self.fromfd.handle.task.sysif.immediate:
             self._drain()
             self._end(cause)
             for afd in {self.tofd, self.fromfd}:
-                if _finishes_at_once(afd):
+                if afd.handle.task.sysif.immediate:
                     _run_now(_shutdown(afd))
         else:
             # What has arrived can still be read after a shutdown, and then comes the end of the stream.
@@ -686,12 +685,6 @@ class SyscallConnection(SyscallInterface):
     def get_activity_fd(self) -> FileDescriptor:
         """The process' end of the stream: readable when there is work for it."""
         return self.server_infd
-
-
-def _finishes_at_once(afd: AsyncFileDescriptor) -> bool:
-    """Whether calls on the descriptor never suspend: it belongs to our own process."""
-    sysif = afd.handle.task.sysif
-    return isinstance(getattr(sysif, "inner", sysif), LocalSyscall)
 
 
 def _run_now(coroutine: Coroutine[Any, Any, T]) -> T:

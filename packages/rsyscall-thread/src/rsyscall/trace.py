@@ -38,7 +38,7 @@ from rsyscall.trace_decode import Frame, Memory, OwnMemory
 if TYPE_CHECKING:
     from rsyscall.far import Task
 
-show__all__ = ["CallCount", "Tracer", "TracingSyscallInterface"]
+__all__ = ["CallCount", "Tracer", "TracingSyscallInterface"]
 
 # What a process does not answer because it has become another program, or has ended.
 _LEAVING = {"execve": "? (executed)", "execveat": "? (executed)", "exit": "?", "exit_group": "?"}
@@ -247,6 +247,7 @@ class TracingSyscallInterface(SyscallInterface):
         self.pid = pid
         self.memory = memory
         self.abi = inner.abi
+        self.immediate = inner.immediate
 
     def __repr__(self) -> str:
         return f"TracingSyscallInterface({self.inner!r})"

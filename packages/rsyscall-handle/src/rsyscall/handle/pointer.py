@@ -476,7 +476,7 @@ class LinearPointer(ReadablePointer[T]):
         been_read: whether the value has been read.
     """
 
-    __slots__ = ("been_read",)
+    __slots__ = ("_gone", "been_read")
 
     been_read: bool
 
@@ -489,6 +489,8 @@ class LinearPointer(ReadablePointer[T]):
         typ: type[T],
     ) -> None:
         self.been_read = False
+        # Whether the process has executed a program or exited, and taken care of what is in the value.
+        self._gone = False
         super().__init__(mapping, transport, serializer, allocation, typ)
 
     async def read(self) -> T:
@@ -507,8 +509,9 @@ class LinearPointer(ReadablePointer[T]):
         try:
             with _Pin(self):
                 data = await self.transport.read(self)
-        except BaseException:
+        except BaseException as exn:
             self.been_read = False
+            self._gone = isinstance(exn, AddressSpaceMismatchError)
             raise
         return self.serializer.from_bytes(data)
 
@@ -519,7 +522,7 @@ class LinearPointer(ReadablePointer[T]):
 
     def free(self) -> None:
         """Give the memory back; logs an error if the value was never read."""
-        if self.valid and not self.been_read:
+        if self.valid and not self.been_read and not self._gone:
             logger.error("%r is dropped without having been read: what it contains is leaked", self)
         super().free()
 

@@ -14,8 +14,10 @@ Facts a user may rely on:
 * `free` never makes a system call and takes no lock. It may be called at any point, in any thread, by the
   garbage collector too. An allocation that is dropped without `free` is freed when it is collected. Requests,
   `split` and `merge`, on the other hand, are for one thread at a time.
-* Memory goes back to the kernel: when more than one arena is empty, the next request unmaps all but one,
-  through the task that asks.
+* Memory goes back to the kernel: when more than one arena is empty, the next request unmaps all but one.
+* Our own process maps and unmaps its memory itself, whichever task asks: it costs least, and a child that is
+  killed in the course of an munmap would leave nobody who knows whether it was made. In any other address
+  space, where the process that an allocator was made with may be blocked, the task that asks does it.
 
 The mappings are private. Processes that share the address space (all children that a thread makes by default)
 share them in any case, and the futexes in them can be woken by the kernel: for private anonymous memory it
@@ -336,8 +338,14 @@ class UnlimitedAllocator(AllocatorInterface):
             self._own_client = AllocatorClient(self.task, self)
         return self._own_client
 
+    def _mapper(self, task: Task) -> Task:
+        """Who makes the calls for `task`."""
+        own = self.task
+        return own if own.sysif.immediate and own.address_space is self.address_space else task
+
     async def _obtain(self, task: Task, size: int, alignment: int) -> Block:
         """A block of `size` bytes, in a new arena if there is no room; unmaps surplus empty arenas."""
+        task = self._mapper(task)
         space = self._space
         block = space.reserve(size, alignment)
         if block is None:

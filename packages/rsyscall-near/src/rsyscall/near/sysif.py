@@ -109,6 +109,9 @@ class SyscallInterface(abc.ABC):
     abi: ABI = native_abi()
     """The ABI of the process behind this interface."""
 
+    immediate: bool = False
+    """Whether calls are made at once, by the OS thread that asks: then awaiting one never suspends."""
+
     @abc.abstractmethod
     async def syscall(
         self,
