@@ -1,8 +1,8 @@
 """Making a process that is inert until it is told what to do.
 
 The new process shares our memory (CLONE.VM is what makes exec noticeable, and what makes clone cheap), is
-killed when we
-die, has none of our signal handlers, and waits for calls: in a ring of shared memory, or on a byte stream.
+killed when we die, has none of our signal handlers, and waits for calls: in a ring of shared memory, or on a
+byte stream.
 """
 
 from __future__ import annotations
@@ -345,7 +345,6 @@ async def clone_ring_task(
         raise
 
 
-@trio.lowlevel.enable_ki_protection
 @trio.lowlevel.enable_ki_protection
 async def clone_child_task(
     task: Task,

@@ -62,8 +62,7 @@ def spin_budgets() -> tuple[float, float]:
     """How long client and server spin before they sleep, in microseconds.
 
     From the environment variable RSYSCALL_SPIN_US, one number or two separated by a comma (client, server).
-    Zero
-    where only one processor is available: what we would wait for could not happen meanwhile.
+    By default zero where only one processor is available: what we would wait for could not happen meanwhile.
 
     Raises:
         ValueError: the variable is not understood.

@@ -1,8 +1,8 @@
 """A thread object for the OS thread that runs this program.
 
 It belongs to the OS thread that first uses it: signal mask, credentials and the duty to reap children are all
-    things of one thread in Linux, and children die with the thread that made them. It outlives a `trio.run`
-    and serves the next one.
+things of one thread in Linux, and children die with the thread that made them. It outlives a `trio.run`
+and serves the next one.
 """
 
 from __future__ import annotations

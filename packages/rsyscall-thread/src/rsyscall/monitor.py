@@ -450,7 +450,7 @@ class ChildProcessMonitor:
     """Makes children from one process, and watches and reaps them in a process that is their parent.
 
     Usually the two are not the same: what a child of ours clones becomes, by CLONE.PARENT, a child of ours
-        too, so that it can be waited for whatever happens to the process in between.
+    too, so that it can be waited for whatever happens to the process in between.
 
     Args:
         ram: memory of the parent.

@@ -1,11 +1,11 @@
 """Driving a process that shares our memory, through a ring in that memory.
 
 The fast path is one C function: it puts the call into a slot, spins for the answer and takes it. Only when
-    the answer does not come within the budget does the caller go to sleep in trio, to be woken by the hub.
-    Answers come in the order of the calls, so the callers that sleep are a queue.
+the answer does not come within the budget does the caller go to sleep in trio, to be woken by the hub.
+Answers come in the order of the calls, so the callers that sleep are a queue.
 
 A process leaves our memory by exec or exit, and then the kernel clears a word that we can see: that is how
-    calls that will never be answered are told from calls that take long.
+calls that will never be answered are told from calls that take long.
 """
 
 from __future__ import annotations

@@ -386,8 +386,8 @@ class PreparedThread:
     """A child that does not exist yet. Calls in it are noted down, and made when `exec` brings it about.
 
     Only calls whose result is not needed can be made: chdir, dup2 onto existing descriptors, setsid,
-        credentials, mounts and the like, but not open. Memory for them must come from this object, which
-        keeps it long enough.
+    credentials, mounts and the like, but not open. Memory for them must come from this object, which
+    keeps it long enough.
 
     Made by `Thread.prepare`.
 

@@ -98,7 +98,7 @@ async def do_cloexec_except(thr: Thread, excluded_fds: set[near.FileDescriptor])
     """Close every descriptor of `thr` that exec would close, except those given.
 
     For a process with a table of its own that lives on without exec: what it has copied keeps pipes open that
-        everybody else has closed. Needs /proc.
+    everybody else has closed. Needs /proc.
 
     Args:
         thr: the process.
@@ -335,8 +335,7 @@ class Thread:
         """Stop sharing things, or move to new namespaces.
 
         FILES is `unshare_files`, NEWUSER is `unshare_user`. NEWPID concerns only children to come, which then
-        cannot be
-        waited for when their init dies: clone with NEWPID instead.
+        cannot be waited for when their init dies: clone with NEWPID instead.
 
         manpage: unshare(2)
         """

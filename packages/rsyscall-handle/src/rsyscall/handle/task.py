@@ -1,6 +1,6 @@
-"""The assembled `FileDescriptor` and `Task`: every call that the header modules define, and those that change
-what
-a task is: unshare, exec and exit.
+"""The assembled `FileDescriptor` and `Task`.
+
+They have every call that the header modules define, and those that change what a task is: unshare, exec, exit.
 
 Nothing that this module imports may import it, except while type checking.
 """

@@ -78,9 +78,8 @@ class PipeTask(FileDescriptorTask[Any]):
             flags: `O.NONBLOCK`, `O.DIRECT` (packets); `O.CLOEXEC` is always added.
 
         Returns:
-            The memory, to be read exactly once: reading it makes the two handles. They are for the task that
-                `buf` was allocated
-            with.
+            The memory, to be read exactly once: reading it makes the two handles, for the task that `buf` was
+            allocated with.
 
         Raises:
             FDTableMismatchError: `buf` was allocated with a task that has another descriptor table, so that
