@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from glob import glob
 
 from setuptools import Extension, setup
 from setuptools.command.build_py import build_py
@@ -16,6 +17,18 @@ from setuptools.command.build_py import build_py
 # The oldest supported Python, as the limited API spells it and as the wheel's tag does.
 LIMITED_API = "0x030A0000"
 WHEEL_TAG = "cp310"
+# The files of `_fast`; those that driven processes run are in ffi_build.py.
+FAST = [
+    "arguments",
+    "blocks",
+    "clock",
+    "fastmodule",
+    "hub",
+    "local_call",
+    "ring",
+    "ring_call",
+    "ring_wait",
+]
 
 
 class BuildWithStub(build_py):
@@ -39,7 +52,8 @@ setup(
     ext_modules=[
         Extension(
             "rsyscall.native._fast",
-            sources=["src/fastmodule.c"],
+            sources=[f"src/{name}.c" for name in FAST],
+            depends=sorted([*glob("src/*.h"), *glob("src/arch/*.h")]),
             include_dirs=["src"],
             define_macros=[("Py_LIMITED_API", LIMITED_API)],
             extra_compile_args=["-std=gnu11", "-O2", "-fvisibility=hidden"],

@@ -1,4 +1,4 @@
-"""Types of the extension module in src/fastmodule.c."""
+"""Types of the extension module that src/fastmodule.c defines."""
 
 from typing import Any, SupportsInt
 

@@ -1,0 +1,21 @@
+/* Python objects as arguments of system calls. */
+#ifndef RSYS_ARGUMENTS_H
+#define RSYS_ARGUMENTS_H
+
+#include "limited_api.h"
+
+#include <stdint.h>
+
+#pragma GCC visibility push(hidden)
+
+/* Once, before anything else here. */
+int rsys_arguments_init(void);
+
+int rsys_as_word(PyObject *obj, int64_t *ret);
+
+/* number, up to six arguments */
+int rsys_parse_call(PyObject *const *args, Py_ssize_t n, int64_t v[7]);
+
+#pragma GCC visibility pop
+
+#endif

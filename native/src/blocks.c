@@ -1,0 +1,74 @@
+/* The memory that driven processes run on: blocks, and the arenas that they are cut from. */
+#include "client.h"
+
+#include <stddef.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define BLOCKS_PER_ARENA 64
+
+/* Blocks whose Ring is gone are free again when their process has left our memory. */
+static int reclaim_blocks(Hub *self)
+{
+	struct block **link = &self->abandoned, *block;
+	int collected = 0;
+
+	while ((block = *link)) {
+		size_t i;
+
+		if (__atomic_load_n(&block->ring.ctid, __ATOMIC_ACQUIRE)) {
+			link = &block->next;
+			continue;
+		}
+		/* It may have been killed in the middle of announcing itself; now nobody pushes it. */
+		if (!collected && rsys_hub_collect(self) < 0)
+			return -1;
+		collected = 1;
+		for (i = 0; i < self->n_collected; i++)
+			if (self->collected[i] == block)
+				self->collected[i--] = self->collected[--self->n_collected];
+		*link = block->next;
+		block->next = self->free;
+		self->free = block;
+	}
+	return 0;
+}
+
+struct block *rsys_take_block(Hub *self)
+{
+	struct block *block;
+
+	if (!self->free && reclaim_blocks(self) < 0)
+		return NULL;
+	if (!self->free) {
+		size_t size = (size_t)BLOCK_SIZE * BLOCKS_PER_ARENA, i;
+		char *arena = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (arena == MAP_FAILED) {
+			PyErr_SetFromErrno(PyExc_OSError);
+			return NULL;
+		}
+		for (i = BLOCKS_PER_ARENA; i-- > 0;) {
+			block = (struct block *)(arena + i * BLOCK_SIZE);
+			block->next = self->free;
+			self->free = block;
+		}
+		self->n_blocks += BLOCKS_PER_ARENA;
+	}
+	block = self->free;
+	self->free = block->next;
+	memset(&block->ring, 0, offsetof(struct rsys_ring, slots));
+	/* Only the sequence numbers of the slots must not look like requests. */
+	for (size_t i = 0; i < RSYS_RING_SLOTS; i++)
+		block->ring.slots[i].word = 0;
+	memset((char *)block + sizeof(struct rsys_ring), 0, sizeof(struct block) - sizeof(struct rsys_ring));
+	return block;
+}
+
+void rsys_give_back_block(Hub *self, struct block *block)
+{
+	struct block **list = block->started ? &self->abandoned : &self->free;
+
+	block->next = *list;
+	*list = block;
+}

@@ -1,0 +1,106 @@
+/*
+ * The types Hub and Ring, which drive processes that share our memory, and what the files
+ * about them use of each other.
+ */
+#ifndef RSYS_CLIENT_H
+#define RSYS_CLIENT_H
+
+#include "limited_api.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "rsyscall.h"
+
+/* Outside the range of any result of a call. */
+#define RESULT_PENDING (INT64_MIN + 1)	/* sent; the answer comes through the event loop */
+#define RESULT_UNSENT (INT64_MIN + 2)	/* not sent: the process has left */
+#define RESULT_HANGUP (INT64_MIN + 3)	/* sent, and the process left without an answer */
+#define RESULT_FULL (INT64_MIN + 4)	/* not sent: no free slot */
+
+/* How long the interpreter lock is kept while waiting for an answer. */
+#define HOLD_GIL_US 5
+
+struct clone_args_ {
+	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
+		set_tid_size, cgroup;
+};
+
+/* One driven process: its ring, the arguments it is cloned with, its stack. */
+#define BLOCK_SIZE 16384
+
+struct block {
+	struct rsys_ring ring;
+	struct clone_args_ clone_args;
+	int32_t pidfd;
+	uint32_t started;
+	struct block *next;	/* in the list of free or of abandoned blocks */
+	PyObject *owner;	/* the Ring object, while there is one (not a reference) */
+	uint64_t stack_start[];
+};
+
+/* What the rings of one program share. */
+typedef struct {
+	PyObject_HEAD
+	struct rsys_hub *hub;
+	struct block *free, *abandoned;
+	struct block **collected;	/* popped from the ready stack, not handed to Python yet */
+	size_t n_collected, room_collected;
+	size_t n_blocks;
+	uint64_t client_spin, hold_gil;	/* cycles */
+	unsigned long thread;
+	unsigned int generation;
+} Hub;
+
+typedef struct {
+	PyObject_HEAD
+	Hub *hub;
+	struct block *block;
+	int doorbell;	/* in our own table; -1: none */
+} Ring;
+
+static inline int slot_done(struct rsys_ring *ring, uint32_t seq)
+{
+	return __atomic_load_n(&ring->slots[seq % RSYS_RING_SLOTS].word, __ATOMIC_ACQUIRE) ==
+	       ((uint64_t)seq << 32 | RSYS_SLOT_DONE);
+}
+
+static inline int has_left(struct block *block)
+{
+	return block->started && !__atomic_load_n(&block->ring.ctid, __ATOMIC_ACQUIRE);
+}
+
+#pragma GCC visibility push(hidden)
+
+/* ---- hub.c ---------------------------------------------------------------------------- */
+
+/* The forked copy of a program has the memory of our rings but not the processes behind. */
+extern unsigned int rsys_fork_generation;
+
+/* Makes the type; once. */
+PyTypeObject *rsys_hub_init(void);
+
+/* -1 with an exception when this is not the program or not the thread that may use it. */
+int rsys_hub_check(Hub *hub);
+
+/* Move what the servers announced to our own list. */
+int rsys_hub_collect(Hub *self);
+
+/* ---- blocks.c ------------------------------------------------------------------------- */
+
+struct block *rsys_take_block(Hub *self);
+
+/* Its Ring is gone: it is free now, or when the process that was started on it has left our memory. */
+void rsys_give_back_block(Hub *self, struct block *block);
+
+/* ---- ring.c --------------------------------------------------------------------------- */
+
+/* Makes the type; once. */
+PyTypeObject *rsys_ring_init(void);
+
+/* On a block of its own, without a process yet. */
+PyObject *rsys_ring_new(Hub *hub);
+
+#pragma GCC visibility pop
+
+#endif

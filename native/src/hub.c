@@ -1,0 +1,272 @@
+/* The type Hub: who may use its rings, their budgets and announcements, the words that the monitor watches. */
+#include "client.h"
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "clock.h"
+#include "freestanding.h"
+
+unsigned int rsys_fork_generation;
+
+static void after_fork_in_child(void)
+{
+	rsys_fork_generation++;
+}
+
+int rsys_hub_check(Hub *hub)
+{
+	if (hub->generation != rsys_fork_generation) {
+		PyErr_SetString(PyExc_RuntimeError, "this is a forked copy of the program that drives these "
+				"processes; only the original can use them");
+		return -1;
+	}
+	if (hub->thread != PyThread_get_thread_ident()) {
+		PyErr_Format(PyExc_RuntimeError, "these processes are driven by the OS thread with identifier %lu; "
+			     "they cannot be used from thread %lu", hub->thread, PyThread_get_thread_ident());
+		return -1;
+	}
+	return 0;
+}
+
+static PyObject *hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+	static char *names[] = { "eventfd", "client_spin_us", "server_spin_us", NULL };
+	int fd;
+	double client_us, server_us;
+	uint64_t rate;
+	size_t size = sizeof(struct rsys_hub);
+	struct stat event;
+	void *memory;
+	Hub *self;
+
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "idd", names, &fd, &client_us, &server_us))
+		return NULL;
+	if (client_us < 0 || server_us < 0) {
+		PyErr_SetString(PyExc_ValueError, "a spin budget is a number of microseconds, 0 or more");
+		return NULL;
+	}
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		return PyErr_SetFromErrno(PyExc_OSError);
+	self = (Hub *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+	if (!self) {
+		munmap(memory, size);
+		return NULL;
+	}
+	rate = rsys_cycles_per_us();
+	self->hub = memory;
+	self->hub->monitor.eventfd = fd;
+	if (fstat(fd, &event) == 0) {
+		self->hub->event_dev = event.st_dev;
+		self->hub->event_ino = event.st_ino;
+	}
+	self->hub->server_spin = server_us * rate;
+	self->client_spin = client_us * rate;
+	self->hold_gil = HOLD_GIL_US * rate;
+	self->thread = PyThread_get_thread_ident();
+	self->generation = rsys_fork_generation;
+	return (PyObject *)self;
+}
+
+/*
+ * The memory of blocks is never unmapped: a process that we cannot see any more may still
+ * run on it. A hub lives as long as the program.
+ */
+static void hub_dealloc(PyObject *self)
+{
+	PyTypeObject *type = Py_TYPE(self);
+
+	free(((Hub *)self)->collected);
+	((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+	Py_DECREF(type);
+}
+
+int rsys_hub_collect(Hub *self)
+{
+	uint64_t head = __atomic_exchange_n(&self->hub->ready, 0, __ATOMIC_SEQ_CST);
+
+	while (head) {
+		struct block *block = (struct block *)head;
+
+		head = block->ring.ready_next;
+		if (self->n_collected == self->room_collected) {
+			size_t room = self->room_collected ? 2 * self->room_collected : 64;
+			void *bigger = realloc(self->collected, room * sizeof(struct block *));
+
+			if (!bigger) {
+				PyErr_NoMemory();
+				return -1;
+			}
+			self->collected = bigger;
+			self->room_collected = room;
+		}
+		self->collected[self->n_collected++] = block;
+		/* From here on the server may announce it again. */
+		__atomic_store_n(&block->ring.queued, 0, __ATOMIC_SEQ_CST);
+	}
+	return 0;
+}
+
+static PyObject *hub_drain(PyObject *op, PyObject *unused)
+{
+	Hub *self = (Hub *)op;
+	PyObject *list;
+	size_t i;
+
+	(void)unused;
+	if (rsys_hub_check(self) < 0 || rsys_hub_collect(self) < 0)
+		return NULL;
+	list = PyList_New(0);
+	if (!list)
+		return NULL;
+	for (i = 0; i < self->n_collected; i++) {
+		struct block *block = self->collected[i];
+
+		if (block->owner && PyList_Append(list, block->owner) < 0) {
+			Py_DECREF(list);
+			return NULL;
+		}
+	}
+	self->n_collected = 0;
+	return list;
+}
+
+static PyObject *hub_ring(PyObject *op, PyObject *unused)
+{
+	Hub *self = (Hub *)op;
+
+	(void)unused;
+	if (rsys_hub_check(self) < 0)
+		return NULL;
+	return rsys_ring_new(self);
+}
+
+static PyObject *hub_get_address(PyObject *op, void *closure)
+{
+	(void)closure;
+	return PyLong_FromUnsignedLongLong((uint64_t)((Hub *)op)->hub);
+}
+
+static PyObject *hub_get_blocks(PyObject *op, void *closure)
+{
+	(void)closure;
+	return PyLong_FromSize_t(((Hub *)op)->n_blocks);
+}
+
+/* set_spin(client_us, server_us): budgets of all rings from now on */
+static PyObject *hub_set_spin(PyObject *op, PyObject *args)
+{
+	Hub *self = (Hub *)op;
+	double client_us, server_us, rate = (double)self->hold_gil / HOLD_GIL_US;
+
+	if (!PyArg_ParseTuple(args, "dd", &client_us, &server_us))
+		return NULL;
+	if (client_us < 0 || server_us < 0) {
+		PyErr_SetString(PyExc_ValueError, "a spin budget is a number of microseconds, 0 or more");
+		return NULL;
+	}
+	self->client_spin = client_us * rate;
+	self->hub->server_spin = server_us * rate;
+	Py_RETURN_NONE;
+}
+
+/* ---- The monitor, from the client's side ------------------------------------------------ */
+
+static void monitor_wake(struct rsys_monitor *m)
+{
+	__atomic_fetch_add(&m->control, 1, __ATOMIC_SEQ_CST);
+	rsys_call3(__NR_futex, &m->control, FUTEX_WAKE, 1);
+}
+
+/* watch_word(address) -> index, or -1 when all entries are taken */
+static PyObject *hub_watch_word(PyObject *op, PyObject *arg)
+{
+	struct rsys_monitor *m = &((Hub *)op)->hub->monitor;
+	uint64_t address = PyLong_AsUnsignedLongLong(arg);
+	long i;
+
+	if (address == (uint64_t)-1 && PyErr_Occurred())
+		return NULL;
+	if (!address || address % 4) {
+		PyErr_Format(PyExc_ValueError, "no futex word can be at address %llu", (unsigned long long)address);
+		return NULL;
+	}
+	for (i = 0; i < RSYS_MONITOR_WORDS; i++) {
+		if (__atomic_load_n(&m->words[i], __ATOMIC_ACQUIRE))
+			continue;
+		__atomic_store_n(&m->words[i], address, __ATOMIC_SEQ_CST);
+		if ((uint32_t)i >= m->count)
+			__atomic_store_n(&m->count, i + 1, __ATOMIC_RELEASE);
+		monitor_wake(m);
+		return PyLong_FromLong(i);
+	}
+	return PyLong_FromLong(-1);
+}
+
+/* unwatch_word(index, address): it may have fired already; then there is nothing to do */
+static PyObject *hub_unwatch_word(PyObject *op, PyObject *args)
+{
+	struct rsys_monitor *m = &((Hub *)op)->hub->monitor;
+	long i;
+	unsigned long long address;
+	uint64_t expected;
+
+	if (!PyArg_ParseTuple(args, "lK", &i, &address))
+		return NULL;
+	expected = address;
+	if (i >= 0 && i < RSYS_MONITOR_WORDS &&
+	    __atomic_compare_exchange_n(&m->words[i], &expected, 0, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+		monitor_wake(m);
+	Py_RETURN_NONE;
+}
+
+/* configure_monitor(owner_fd, parent_pid) */
+static PyObject *hub_configure_monitor(PyObject *op, PyObject *args)
+{
+	struct rsys_monitor *m = &((Hub *)op)->hub->monitor;
+
+	if (!PyArg_ParseTuple(args, "ii", &m->origin.owner_fd, &m->origin.parent_pid))
+		return NULL;
+	Py_RETURN_NONE;
+}
+
+static PyMethodDef hub_methods[] = {
+	{ "ring", hub_ring, METH_NOARGS, NULL },
+	{ "set_spin", hub_set_spin, METH_VARARGS, NULL },
+	{ "drain", hub_drain, METH_NOARGS, NULL },
+	{ "watch_word", hub_watch_word, METH_O, NULL },
+	{ "unwatch_word", hub_unwatch_word, METH_VARARGS, NULL },
+	{ "configure_monitor", hub_configure_monitor, METH_VARARGS, NULL },
+	{ NULL, NULL, 0, NULL },
+};
+
+static PyGetSetDef hub_getset[] = {
+	{ "address", hub_get_address, NULL, NULL, NULL },
+	{ "blocks", hub_get_blocks, NULL, NULL, NULL },
+	{ NULL, NULL, NULL, NULL, NULL },
+};
+
+static PyType_Slot hub_slots[] = {
+	{ Py_tp_new, hub_new },
+	{ Py_tp_methods, hub_methods },
+	{ Py_tp_getset, hub_getset },
+	{ Py_tp_dealloc, hub_dealloc },
+	{ 0, NULL },
+};
+
+static PyType_Spec hub_spec = {
+	.name = "rsyscall.native._fast.Hub",
+	.basicsize = sizeof(Hub),
+	.flags = Py_TPFLAGS_DEFAULT,
+	.slots = hub_slots,
+};
+
+PyTypeObject *rsys_hub_init(void)
+{
+	pthread_atfork(NULL, NULL, after_fork_in_child);
+	return (PyTypeObject *)PyType_FromSpec(&hub_spec);
+}

@@ -1,0 +1,137 @@
+/* Functions of the module: calls, memory and children of our own process. */
+#include "local_call.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "arguments.h"
+#include "clock.h"
+#include "freestanding.h"
+
+/* Calls that return at once, whatever their arguments: not worth giving up the lock. */
+static int never_blocks(int64_t nr)
+{
+	switch (nr) {
+	case __NR_getpid: case __NR_getppid: case __NR_gettid: case __NR_getuid: case __NR_geteuid:
+	case __NR_getgid: case __NR_getegid: case __NR_getpgid: case __NR_getsid: case __NR_getresuid:
+	case __NR_getresgid: case __NR_umask: case __NR_uname: case __NR_prctl: case __NR_kill:
+	case __NR_rt_sigprocmask: case __NR_rt_sigaction: case __NR_sched_getaffinity:
+	case __NR_sched_yield: case __NR_epoll_create1: case __NR_epoll_ctl: case __NR_eventfd2:
+	case __NR_signalfd4: case __NR_timerfd_create: case __NR_timerfd_settime:
+	case __NR_timerfd_gettime: case __NR_pipe2: case __NR_socket: case __NR_socketpair:
+	case __NR_getsockname: case __NR_getpeername: case __NR_getsockopt: case __NR_setsockopt:
+	case __NR_memfd_create: case __NR_clone: case __NR_clone3: case __NR_pidfd_open: case __NR_dup3:
+	case __NR_pidfd_send_signal: case __NR_madvise: case __NR_capget: case __NR_prlimit64:
+		return 1;
+	}
+	return 0;
+}
+
+/* In another object, so that a clone through it finds the trampoline there; set at import. */
+static long (*out_of_line_syscall)(long, long, long, long, long, long, long);
+
+/* set_raw_syscall(address): the out-of-line call in the module with the code of driven processes */
+PyObject *rsys_set_raw_syscall(PyObject *module, PyObject *arg)
+{
+	void *address = PyLong_AsVoidPtr(arg);
+
+	(void)module;
+	if (!address && PyErr_Occurred())
+		return NULL;
+	out_of_line_syscall = address;
+	Py_RETURN_NONE;
+}
+
+PyObject *rsys_local_syscall(PyObject *module, PyObject *const *args, Py_ssize_t n)
+{
+	int64_t v[7];
+	long result;
+
+	(void)module;
+	if (rsys_parse_call(args, n, v) < 0)
+		return NULL;
+	if (v[0] == __NR_clone || v[0] == __NR_clone3) {
+		result = out_of_line_syscall(v[1], v[2], v[3], v[4], v[5], v[6], v[0]);
+	} else if (never_blocks(v[0])) {
+		result = rsys_syscall6(v[0], v[1], v[2], v[3], v[4], v[5], v[6]);
+	} else {
+		PyThreadState *state = PyEval_SaveThread();
+
+		result = rsys_syscall6(v[0], v[1], v[2], v[3], v[4], v[5], v[6]);
+		PyEval_RestoreThread(state);
+	}
+	return PyLong_FromLong(result);
+}
+
+PyObject *rsys_read_memory(PyObject *module, PyObject *const *args, Py_ssize_t n)
+{
+	int64_t address, length;
+
+	(void)module;
+	if (n != 2) {
+		PyErr_SetString(PyExc_TypeError, "read_memory(address, length)");
+		return NULL;
+	}
+	if (rsys_as_word(args[0], &address) < 0 || rsys_as_word(args[1], &length) < 0)
+		return NULL;
+	if (length < 0) {
+		PyErr_Format(PyExc_ValueError, "cannot read %lld bytes", (long long)length);
+		return NULL;
+	}
+	return PyBytes_FromStringAndSize((const char *)address, length);
+}
+
+PyObject *rsys_write_memory(PyObject *module, PyObject *const *args, Py_ssize_t n)
+{
+	int64_t address;
+	char *data;
+	Py_ssize_t length;
+
+	(void)module;
+	if (n != 2) {
+		PyErr_SetString(PyExc_TypeError, "write_memory(address, data)");
+		return NULL;
+	}
+	if (rsys_as_word(args[0], &address) < 0)
+		return NULL;
+	if (PyBytes_Check(args[1])) {
+		if (PyBytes_AsStringAndSize(args[1], &data, &length) < 0)
+			return NULL;
+		memcpy((void *)address, data, length);
+	} else {
+		PyObject *copy = PyBytes_FromObject(args[1]);
+
+		if (!copy)
+			return NULL;
+		PyBytes_AsStringAndSize(copy, &data, &length);
+		memcpy((void *)address, data, length);
+		Py_DECREF(copy);
+	}
+	Py_RETURN_NONE;
+}
+
+/* spin_for_exit(pidfd, budget_us) -> whether the process exited within that time */
+PyObject *rsys_spin_for_exit(PyObject *module, PyObject *args)
+{
+	struct { int32_t fd; int16_t events, revents; } exit_of = { -1, 1 /* POLLIN */, 0 };
+	struct rsys_timespec now = { 0, 0 };
+	double us;
+	uint64_t deadline;
+	long ready = 0;
+	int i;
+	PyThreadState *state;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "id", &exit_of.fd, &us))
+		return NULL;
+	state = PyEval_SaveThread();
+	deadline = rsys_now_ns() + (uint64_t)(us * 1000);
+	while (!(ready = rsys_call5(__NR_ppoll, &exit_of, 1, &now, 0, 8)) && rsys_now_ns() < deadline) {
+		/* On the only processor that is free it would never come to exit. */
+		rsys_call0(__NR_sched_yield);
+		for (i = 0; i < 16; i++)
+			rsys_pause();
+	}
+	PyEval_RestoreThread(state);
+	return PyBool_FromLong(ready == 1);
+}

@@ -1,0 +1,17 @@
+/* Functions of the module: calls, memory and children of our own process. */
+#ifndef RSYS_LOCAL_CALL_H
+#define RSYS_LOCAL_CALL_H
+
+#include "limited_api.h"
+
+#pragma GCC visibility push(hidden)
+
+PyObject *rsys_local_syscall(PyObject *module, PyObject *const *args, Py_ssize_t n);
+PyObject *rsys_read_memory(PyObject *module, PyObject *const *args, Py_ssize_t n);
+PyObject *rsys_write_memory(PyObject *module, PyObject *const *args, Py_ssize_t n);
+PyObject *rsys_spin_for_exit(PyObject *module, PyObject *args);
+PyObject *rsys_set_raw_syscall(PyObject *module, PyObject *arg);
+
+#pragma GCC visibility pop
+
+#endif

@@ -1,0 +1,344 @@
+/* The type Ring: one driven process, from the preparation of its memory to its end. */
+#include "client.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "execute.h"
+#include "freestanding.h"
+#include "ring_call.h"
+
+struct trampoline_stack {
+	uint64_t trampoline, rdi, rsi, rdx, rcx, r8, r9, function;
+};
+
+static PyTypeObject *ring_type;
+
+PyObject *rsys_ring_new(Hub *hub)
+{
+	struct block *block = rsys_take_block(hub);
+	Ring *self;
+
+	if (!block)
+		return NULL;
+	self = (Ring *)((allocfunc)PyType_GetSlot(ring_type, Py_tp_alloc))(ring_type, 0);
+	if (!self) {
+		rsys_give_back_block(hub, block);
+		return NULL;
+	}
+	Py_INCREF(hub);
+	self->hub = hub;
+	self->block = block;
+	self->doorbell = -1;
+	block->owner = (PyObject *)self;
+	block->pidfd = -1;
+	block->ring.hub = hub->hub;
+	block->ring.doorbell = -1;
+	block->ring.completion = -1;
+	block->ring.client_spin = 16;
+	block->ring.nudge_after = 16;
+	block->ring.origin.owner_fd = -1;
+	block->ring.origin.parent_pid = -1;
+	return (PyObject *)self;
+}
+
+static void ring_dealloc(PyObject *op)
+{
+	Ring *self = (Ring *)op;
+	PyTypeObject *type = Py_TYPE(op);
+	struct block *block = self->block;
+
+	if (block) {
+		block->owner = NULL;
+		if (self->hub->generation == rsys_fork_generation) {
+			/* The kernel writes the pid before clone returns: an interrupt in between loses nothing. */
+			int running = block->started || __atomic_load_n(&block->ring.pid, __ATOMIC_ACQUIRE);
+
+			block->started = running;
+			rsys_ring_send_shutdown(self);
+			rsys_give_back_block(self->hub, block);
+		}
+		if (self->doorbell >= 0)
+			close(self->doorbell);
+	}
+	Py_XDECREF((PyObject *)self->hub);
+	((freefunc)PyType_GetSlot(type, Py_tp_free))(op);
+	Py_DECREF(type);
+}
+
+/* shutdown() */
+static PyObject *ring_shutdown(PyObject *op, PyObject *unused)
+{
+	(void)unused;
+	rsys_ring_send_shutdown((Ring *)op);
+	Py_RETURN_NONE;
+}
+
+/*
+ * prepare(flags, exit_signal, trampoline, function, args, stack_offset?) -> address of struct
+ * clone_args for clone3: writes the stack, so that a clone with it starts function(*args).
+ */
+static PyObject *ring_prepare(PyObject *op, PyObject *args)
+{
+	Ring *self = (Ring *)op;
+	struct block *block = self->block;
+	struct trampoline_stack *stack;
+	unsigned long long flags, trampoline, function;
+	long long a[6] = { 0 };
+	int exit_signal;
+	uint32_t cpu;
+
+	if (!PyArg_ParseTuple(args, "KiKK|LLLLLL", &flags, &exit_signal, &trampoline, &function, &a[0], &a[1],
+			      &a[2], &a[3], &a[4], &a[5]))
+		return NULL;
+	if (rsys_hub_check(self->hub) < 0)
+		return NULL;
+	if (block->started) {
+		PyErr_SetString(PyExc_RuntimeError, "a process has been started on this block already");
+		return NULL;
+	}
+	stack = (struct trampoline_stack *)((char *)block + BLOCK_SIZE) - 1;
+	stack->trampoline = trampoline;
+	stack->rdi = a[0];
+	stack->rsi = a[1];
+	stack->rdx = a[2];
+	stack->rcx = a[3];
+	stack->r8 = a[4];
+	stack->r9 = a[5];
+	stack->function = function;
+	memset(&block->clone_args, 0, sizeof(block->clone_args));
+	block->clone_args.flags = flags;
+	block->clone_args.exit_signal = exit_signal;
+	block->clone_args.pidfd = (uint64_t)&block->pidfd;
+	block->clone_args.child_tid = (uint64_t)&block->ring.ctid;
+	block->clone_args.parent_tid = (uint64_t)&block->ring.pid;
+	block->clone_args.stack = (uint64_t)block->stack_start & ~15ull;
+	block->clone_args.stack_size = (uint64_t)stack - block->clone_args.stack;
+	block->ring.ctid = 1;
+	/* A new process starts on its creator's processor: until it says otherwise, yield to it. */
+	rsys_cycles(&cpu);
+	block->ring.client_cpu = block->ring.server_cpu = cpu;
+	return PyLong_FromUnsignedLongLong((uint64_t)&block->clone_args);
+}
+
+/* started(pid): the clone has been made. Until now nobody has looked at ctid. */
+static PyObject *ring_started(PyObject *op, PyObject *arg)
+{
+	Ring *self = (Ring *)op;
+	long pid = PyLong_AsLong(arg);
+
+	if (pid == -1 && PyErr_Occurred())
+		return NULL;
+	self->block->started = 1;
+	self->block->ring.pid = pid;
+	Py_RETURN_NONE;
+}
+
+/*
+ * exited(): the process has exited, as its pidfd says. The kernel clears the word for that, but not when
+ * it has dumped core.
+ */
+static PyObject *ring_exited(PyObject *op, PyObject *unused)
+{
+	Ring *self = (Ring *)op;
+
+	(void)unused;
+	if (self->block->started)
+		__atomic_store_n(&self->block->ring.ctid, 0, __ATOMIC_RELEASE);
+	Py_RETURN_NONE;
+}
+
+static PyObject *ring_get_left(PyObject *op, void *closure)
+{
+	(void)closure;
+	return PyBool_FromLong(has_left(((Ring *)op)->block));
+}
+
+static PyObject *ring_get_address(PyObject *op, void *closure)
+{
+	(void)closure;
+	return PyLong_FromUnsignedLongLong((uint64_t)&((Ring *)op)->block->ring);
+}
+
+static PyObject *ring_get_origin(PyObject *op, void *closure)
+{
+	(void)closure;
+	return PyLong_FromUnsignedLongLong((uint64_t)&((Ring *)op)->block->ring.origin);
+}
+
+static PyObject *ring_get_ctid_address(PyObject *op, void *closure)
+{
+	(void)closure;
+	return PyLong_FromUnsignedLongLong((uint64_t)&((Ring *)op)->block->ring.ctid);
+}
+
+static PyObject *ring_get_pidfd(PyObject *op, void *closure)
+{
+	(void)closure;
+	return PyLong_FromLong(((Ring *)op)->block->pidfd);
+}
+
+/* in our pid namespace; 0: unknown */
+static PyObject *ring_get_pid(PyObject *op, void *closure)
+{
+	(void)closure;
+	return PyLong_FromLong(((Ring *)op)->block->ring.pid);
+}
+
+static PyObject *ring_get_outstanding(PyObject *op, void *closure)
+{
+	struct rsys_ring *ring = &((Ring *)op)->block->ring;
+
+	(void)closure;
+	return PyLong_FromLong(ring->submitted - ring->consumed);
+}
+
+static PyObject *ring_get_submitted(PyObject *op, void *closure)
+{
+	(void)closure;
+	return PyLong_FromUnsignedLong(((Ring *)op)->block->ring.submitted);
+}
+
+static PyObject *ring_get_parks(PyObject *op, void *closure)
+{
+	(void)closure;
+	return PyLong_FromUnsignedLongLong(((Ring *)op)->block->ring.parks);
+}
+
+/* None, or the PR_GET_DUMPABLE of our memory before this process changed its credentials */
+static PyObject *ring_get_dumpable_before(PyObject *op, void *closure)
+{
+	struct rsys_origin *origin = &((Ring *)op)->block->ring.origin;
+
+	(void)closure;
+	if (!__atomic_load_n(&origin->creds_changed, __ATOMIC_ACQUIRE))
+		Py_RETURN_NONE;
+	return PyLong_FromLong(origin->dumpable);
+}
+
+/* whether this process has made or been sent a call that may change its credentials */
+static PyObject *ring_get_may_change_credentials(PyObject *op, void *closure)
+{
+	struct rsys_ring *ring = &((Ring *)op)->block->ring;
+	uint32_t seq;
+
+	(void)closure;
+	for (seq = ring->consumed + 1; seq != ring->submitted + 1; seq++) {
+		uint64_t word = __atomic_load_n(&ring->slots[seq % RSYS_RING_SLOTS].word, __ATOMIC_ACQUIRE);
+
+		if (!(word & RSYS_SLOT_DONE) && rsys_may_change_credentials((uint32_t)word & ~RSYS_NR_LINKED))
+			Py_RETURN_TRUE;
+	}
+	/* Last, for what is done by now is recorded by now. */
+	return PyBool_FromLong(__atomic_load_n(&ring->origin.creds_changed, __ATOMIC_ACQUIRE));
+}
+
+static PyObject *ring_get_deaf(PyObject *op, void *closure)
+{
+	(void)closure;
+	return PyBool_FromLong(((Ring *)op)->block->ring.completion < 0);
+}
+
+/* configure(owner_fd, parent_pid, completion, flags, sigmask): before the process starts */
+static PyObject *ring_configure(PyObject *op, PyObject *args)
+{
+	struct rsys_ring *ring = &((Ring *)op)->block->ring;
+	int owner_fd, parent_pid, completion;
+	unsigned int flags;
+	unsigned long long sigmask;
+
+	if (!PyArg_ParseTuple(args, "iiiIK", &owner_fd, &parent_pid, &completion, &flags, &sigmask))
+		return NULL;
+	ring->origin.owner_fd = owner_fd;
+	ring->origin.parent_pid = parent_pid;
+	ring->origin.flags = flags;
+	ring->origin.sigmask = sigmask;
+	ring->completion = completion;
+	Py_RETURN_NONE;
+}
+
+/* close_doorbell(): the process has left */
+static PyObject *ring_close_doorbell(PyObject *op, PyObject *unused)
+{
+	Ring *self = (Ring *)op;
+
+	(void)unused;
+	if (self->doorbell >= 0)
+		close(self->doorbell);
+	self->doorbell = -1;
+	Py_RETURN_NONE;
+}
+
+/*
+ * watch_activity(ours, theirs): an eventfd by its number in our table and in the process' own.
+ * Ours belongs to this object from now on, which closes it. It wakes the server, and it rings
+ * also while the process is in a call: somebody who waits there for other things can watch it
+ * for us.
+ */
+static PyObject *ring_watch_activity(PyObject *op, PyObject *args)
+{
+	Ring *self = (Ring *)op;
+	int ours, theirs;
+
+	if (!PyArg_ParseTuple(args, "ii", &ours, &theirs))
+		return NULL;
+	self->doorbell = ours;
+	self->block->ring.activity_watched = 1;
+	__atomic_store_n(&self->block->ring.doorbell, theirs, __ATOMIC_RELEASE);
+	Py_RETURN_NONE;
+}
+
+static PyMethodDef ring_methods[] = {
+	{ "call", (PyCFunction)(void (*)(void))rsys_ring_call, METH_FASTCALL, NULL },
+	{ "put", (PyCFunction)(void (*)(void))rsys_ring_put_method, METH_FASTCALL, NULL },
+	{ "call_many", (PyCFunction)(void (*)(void))rsys_ring_call_many, METH_FASTCALL, NULL },
+	{ "next_result", rsys_ring_next_result, METH_NOARGS, NULL },
+	{ "wait", rsys_ring_wait_method, METH_O, NULL },
+	{ "prepare_calls", rsys_ring_prepare_calls, METH_O, NULL },
+	{ "announce", rsys_ring_announce, METH_NOARGS, NULL },
+	{ "kick", rsys_ring_kick_method, METH_NOARGS, NULL },
+	{ "shutdown", ring_shutdown, METH_NOARGS, NULL },
+	{ "prepare", ring_prepare, METH_VARARGS, NULL },
+	{ "started", ring_started, METH_O, NULL },
+	{ "exited", ring_exited, METH_NOARGS, NULL },
+	{ "configure", ring_configure, METH_VARARGS, NULL },
+	{ "close_doorbell", ring_close_doorbell, METH_NOARGS, NULL },
+	{ "watch_activity", ring_watch_activity, METH_VARARGS, NULL },
+	{ NULL, NULL, 0, NULL },
+};
+
+static PyGetSetDef ring_getset[] = {
+	{ "left", ring_get_left, NULL, NULL, NULL },
+	{ "address", ring_get_address, NULL, NULL, NULL },
+	{ "origin_address", ring_get_origin, NULL, NULL, NULL },
+	{ "ctid_address", ring_get_ctid_address, NULL, NULL, NULL },
+	{ "pidfd", ring_get_pidfd, NULL, NULL, NULL },
+	{ "outstanding", ring_get_outstanding, NULL, NULL, NULL },
+	{ "submitted", ring_get_submitted, NULL, NULL, NULL },
+	{ "parks", ring_get_parks, NULL, NULL, NULL },
+	{ "dumpable_before", ring_get_dumpable_before, NULL, NULL, NULL },
+	{ "may_change_credentials", ring_get_may_change_credentials, NULL, NULL, NULL },
+	{ "pid", ring_get_pid, NULL, NULL, NULL },
+	{ "deaf", ring_get_deaf, NULL, NULL, NULL },
+	{ NULL, NULL, NULL, NULL, NULL },
+};
+
+static PyType_Slot ring_slots[] = {
+	{ Py_tp_methods, ring_methods },
+	{ Py_tp_getset, ring_getset },
+	{ Py_tp_dealloc, ring_dealloc },
+	{ 0, NULL },
+};
+
+static PyType_Spec ring_spec = {
+	.name = "rsyscall.native._fast.Ring",
+	.basicsize = sizeof(Ring),
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+	.slots = ring_slots,
+};
+
+PyTypeObject *rsys_ring_init(void)
+{
+	ring_type = (PyTypeObject *)PyType_FromSpec(&ring_spec);
+	return ring_type;
+}
