@@ -25,6 +25,7 @@ from rsyscall.near.abi import (
     UnsupportedSyscallError,
     abi_by_machine,
     native_abi,
+    nr,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -217,6 +218,11 @@ def test_open_flags_of_each_architecture() -> None:
 
 
 # ---- ABI
+
+
+def test_nr_has_the_members_of_sys() -> None:
+    assert vars(nr) == dict(SYS.__members__)
+    assert nr.getpid is SYS.getpid
 
 
 def test_native_abi_is_that_of_the_interpreter() -> None:

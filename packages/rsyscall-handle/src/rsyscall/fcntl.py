@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import Pointer
-from rsyscall.near import SYS, native_abi
+from rsyscall.near import native_abi, nr
 from rsyscall.struct import Struct
 
 if TYPE_CHECKING:
@@ -369,5 +369,5 @@ async def _fcntl(
         if cmd == F.SETFL:
             arg = encode_open_flags(sysif.abi, int(arg or 0))
         elif cmd == F.GETFL:
-            return int(decode_open_flags(sysif.abi, await sysif.syscall(SYS.fcntl, fd, cmd)))
-    return await sysif.syscall(SYS.fcntl, fd, cmd, 0 if arg is None else arg)
+            return int(decode_open_flags(sysif.abi, await sysif.syscall(nr.fcntl, fd, cmd)))
+    return await sysif.syscall(nr.fcntl, fd, cmd, 0 if arg is None else arg)

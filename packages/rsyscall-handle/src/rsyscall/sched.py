@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, SupportsInt, TypeVar
 
 import rsyscall.far
-from rsyscall.near import SYS
+from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.struct import Serializable, Serializer, Struct, bits
 
@@ -292,19 +292,19 @@ async def _clone(
         child_stack: where the stack begins, which is its highest address.
     """
     rest = (newtls, ctid) if sysif.abi.clone_tls_first else (ctid, newtls)
-    pid = await sysif.syscall(SYS.clone, flags, child_stack or 0, ptid or 0, rest[0] or 0, rest[1] or 0)
+    pid = await sysif.syscall(nr.clone, flags, child_stack or 0, ptid or 0, rest[0] or 0, rest[1] or 0)
     return near.Process(pid)
 
 
 async def _clone3(sysif: SyscallInterface, args: near.Address, size: int) -> near.Process:
     """`clone3`; `args` is the address of a `CloneArgs`, `size` its size in bytes."""
-    return near.Process(await sysif.syscall(SYS.clone3, args, size))
+    return near.Process(await sysif.syscall(nr.clone3, args, size))
 
 
 async def _unshare(sysif: SyscallInterface, flags: CLONE) -> None:
     """`unshare`."""
     try:
-        await sysif.syscall(SYS.unshare, flags)
+        await sysif.syscall(nr.unshare, flags)
     except OSError as exn:
         exn.filename = flags
         raise
@@ -312,14 +312,14 @@ async def _unshare(sysif: SyscallInterface, flags: CLONE) -> None:
 
 async def _setns(sysif: SyscallInterface, fd: near.FileDescriptor, nstype: CLONE) -> None:
     """`setns`."""
-    await sysif.syscall(SYS.setns, fd, nstype)
+    await sysif.syscall(nr.setns, fd, nstype)
 
 
 async def _sched_setaffinity(sysif: SyscallInterface, pid: int, cpusetsize: int, mask: near.Address) -> None:
     """`sched_setaffinity`; pid 0 is the caller."""
-    await sysif.syscall(SYS.sched_setaffinity, pid, cpusetsize, mask)
+    await sysif.syscall(nr.sched_setaffinity, pid, cpusetsize, mask)
 
 
 async def _sched_getaffinity(sysif: SyscallInterface, pid: int, cpusetsize: int, mask: near.Address) -> int:
     """`sched_getaffinity`; returns how many bytes have been stored."""
-    return await sysif.syscall(SYS.sched_getaffinity, pid, cpusetsize, mask)
+    return await sysif.syscall(nr.sched_getaffinity, pid, cpusetsize, mask)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
 import rsyscall.far
-from rsyscall.near import SYS
+from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.struct import Serializer, Struct, bits
 from rsyscall.sys._buffers import require_size
@@ -496,7 +496,7 @@ async def _rt_sigaction(
 ) -> None:
     """`rt_sigaction`; `size` is that of a set of signals."""
     try:
-        await sysif.syscall(SYS.rt_sigaction, signum, act or 0, oldact or 0, size)
+        await sysif.syscall(nr.rt_sigaction, signum, act or 0, oldact or 0, size)
     except OSError as exn:
         exn.filename = signal_number(signum)
         raise
@@ -510,7 +510,7 @@ async def _rt_sigprocmask(
 ) -> None:
     """`rt_sigprocmask`."""
     how, address = (0, near.Address(0)) if newset is None else newset
-    await sysif.syscall(SYS.rt_sigprocmask, how, address, oldset or 0, sigsetsize)
+    await sysif.syscall(nr.rt_sigprocmask, how, address, oldset or 0, sigsetsize)
 
 
 async def _kill(sysif: SyscallInterface, pid: near.Process | near.ProcessGroup, sig: SIG | int) -> None:
@@ -528,7 +528,7 @@ async def _kill(sysif: SyscallInterface, pid: near.Process | near.ProcessGroup, 
             raise ValueError(f"refusing to signal {pid}: it is not the id of one process")
         target = pid.id
     try:
-        await sysif.syscall(SYS.kill, target, sig)
+        await sysif.syscall(nr.kill, target, sig)
     except OSError as exn:
         exn.filename = pid
         raise
@@ -537,7 +537,7 @@ async def _kill(sysif: SyscallInterface, pid: near.Process | near.ProcessGroup, 
 async def _pidfd_send_signal(sysif: SyscallInterface, pidfd: near.FileDescriptor, sig: SIG | int) -> None:
     """`pidfd_send_signal`, with the information that kill would give."""
     try:
-        await sysif.syscall(SYS.pidfd_send_signal, pidfd, sig, 0, 0)
+        await sysif.syscall(nr.pidfd_send_signal, pidfd, sig, 0, 0)
     except OSError as exn:
         exn.filename = pidfd
         raise

@@ -25,7 +25,7 @@ from rsyscall.hub import Pidfd, ProgramHub, clone_block, hub_of, run_now
 from rsyscall.loader import Trampoline
 from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
 from rsyscall.native import Ring, symbols
-from rsyscall.near import SYS, Syscall, SyscallError, SyscallHangup
+from rsyscall.near import SYS, Syscall, SyscallError, SyscallHangup, nr
 from rsyscall.near import types as near
 from rsyscall.ring import RingConnection
 from rsyscall.sched import CLONE
@@ -47,12 +47,12 @@ logger = logging.getLogger(__name__)
 _PARENT = int(CLONE.PARENT)
 _NEWPID = int(CLONE.NEWPID)
 _SIGCHLD = int(SIG.CHLD)
-_LEAVING = frozenset({SYS.execve, SYS.execveat, SYS.exit, SYS.exit_group})
+_LEAVING = frozenset({nr.execve, nr.execveat, nr.exit, nr.exit_group})
 # As in rsys_may_change_credentials of the native part.
 _CREDENTIALS = frozenset(
     {
-        SYS.setuid, SYS.setgid, SYS.setreuid, SYS.setregid, SYS.setresuid, SYS.setresgid, SYS.setfsuid,
-        SYS.setfsgid, SYS.capset, SYS.setns, SYS.unshare,
+        nr.setuid, nr.setgid, nr.setreuid, nr.setregid, nr.setresuid, nr.setresgid, nr.setfsuid,
+        nr.setfsgid, nr.capset, nr.setns, nr.unshare,
     }
 )  # fmt: skip
 
@@ -218,12 +218,12 @@ async def clone_process(
         # The kernel made the pidfd in the table of the process that called clone.
         try:
             if same_pidns:
-                number = run_now(local.sysif.syscall(SYS.pidfd_open, pid, 0))
+                number = run_now(local.sysif.syscall(nr.pidfd_open, pid, 0))
             else:
-                number = run_now(local.sysif.syscall(SYS.pidfd_getfd, hub.pidfds[task].number, ring.pidfd, 0))
+                number = run_now(local.sysif.syscall(nr.pidfd_getfd, hub.pidfds[task].number, ring.pidfd, 0))
             pidfd = Pidfd(number)
             try:
-                await task.sysif.syscall(SYS.close, ring.pidfd)
+                await task.sysif.syscall(nr.close, ring.pidfd)
             except SyscallHangup:
                 pass  # gone, and its table with it
         except BaseException as error:
@@ -245,8 +245,8 @@ async def abandon(hub: ProgramHub, ring: Ring, process: ChildProcess) -> None:
                 os.kill(pid, SIG.KILL)
                 os.waitid(os.P_PID, pid, os.WEXITED | W.ALL)
             else:
-                await parent.sysif.syscall(SYS.kill, pid, SIG.KILL)
-                await parent.sysif.syscall(SYS.waitid, IdType.PID, pid, 0, W.EXITED | W.ALL, 0)
+                await parent.sysif.syscall(nr.kill, pid, SIG.KILL)
+                await parent.sysif.syscall(nr.waitid, IdType.PID, pid, 0, W.EXITED | W.ALL, 0)
         except (OSError, SyscallError):
             # There are no means to end it: so its memory stays its own until it leaves it.
             ring.shutdown()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from rsyscall.background import RunLoop, run_now
-from rsyscall.near import SYS
+from rsyscall.near import nr
 from rsyscall.sys.prctl import PR
 
 if TYPE_CHECKING:
@@ -111,12 +111,12 @@ class DumpableGuard:
             return
         values, self._before = self._before, []
         syscall = self._task.sysif.syscall
-        now = run_now(syscall(SYS.prctl, PR.GET_DUMPABLE))
+        now = run_now(syscall(nr.prctl, PR.GET_DUMPABLE))
         for value in values:
             # The kernel set it to what /proc/sys/fs/suid_dumpable says, so the other value is ours. 2 cannot
             # be set.
             if value not in (now, 2):
-                run_now(syscall(SYS.prctl, PR.SET_DUMPABLE, value))
+                run_now(syscall(nr.prctl, PR.SET_DUMPABLE, value))
                 return
 
     def _has_let_go(self, ring: Ring) -> bool:
@@ -127,7 +127,7 @@ class DumpableGuard:
         if not ring.pid:
             return False  # nobody can tell before it exits
         try:
-            return run_now(self._task.sysif.syscall(SYS.kcmp, self._pid, ring.pid, _KCMP_VM, 0, 0)) != 0
+            return run_now(self._task.sysif.syscall(nr.kcmp, self._pid, ring.pid, _KCMP_VM, 0, 0)) != 0
         except PermissionError:
             # Not yet: our memory, undumpable, protects it from us too. Or never, if it has become a program
             # with more privileges than we have.

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 
 from rsyscall.command import Command
 from rsyscall.fcntl import AT, O
+from rsyscall.near import nr
 from rsyscall.near.sysif import Syscall
 from rsyscall.path import Path
 from rsyscall.struct import strpath_to_null_terminated_bytes
 from rsyscall.sys.stat import Stat
-from rsyscall.sys.syscall import SYS
 from rsyscall.unistd import OK, ArgList
 
 if t.TYPE_CHECKING:
@@ -119,7 +119,7 @@ class ExecutablePathCache:
         with memory.borrow(self.task) as address:
             calls = []
             for string in strings:
-                calls.append(Syscall(SYS.faccessat, AT.FDCWD, address, OK.X))
+                calls.append(Syscall(nr.faccessat, AT.FDCWD, address, OK.X))
                 address += len(string)
             results = await self.task.sysif.syscalls(calls)
         return [path for path, result in zip(paths, results, strict=True) if result == 0]

@@ -40,10 +40,10 @@ from rsyscall.async_fd import AsyncFileDescriptor
 from rsyscall.background import RunLoop, Waiter
 from rsyscall.epoller_state import FDStatus, RemovedFromEpollError
 from rsyscall.memory.allocator import Allocation
+from rsyscall.near import nr
 from rsyscall.near.sysif import SyscallError, SyscallHangup
 from rsyscall.read_buffer import AsyncReadBuffer
 from rsyscall.sys.epoll import EPOLL, EPOLL_CTL, EpollEvent, EpollEventList, EpollFlag
-from rsyscall.sys.syscall import SYS
 
 if t.TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor, Pointer, Task
@@ -194,7 +194,7 @@ class EpollWaiter:
             try:
                 return t.cast("FileDescriptor | None", sysif.get_activity_fd())
             except RuntimeError:
-                await sysif.syscall(SYS.getpid)
+                await sysif.syscall(nr.getpid)
         return t.cast("FileDescriptor | None", sysif.get_activity_fd())
 
     async def _watch_activity_fd(self, activity_fd: FileDescriptor | None) -> None:
@@ -230,14 +230,14 @@ class EpollWaiter:
         task = self.epfd.task
         if self._unsettled:
             # A call was abandoned. An answer to any later call says that it is over.
-            await task.sysif.syscall(SYS.getpid)
+            await task.sysif.syscall(nr.getpid)
             await self._take(buffer, MAX_EVENTS)
         # Not the method of the handle, which consumes the pointer: the buffer is ours whatever happens.
         with self.epfd.borrow(task) as epfd, buffer.borrow(task) as events:
             self._unsettled = True
             _set_lent(buffer, True)
             try:
-                count = await task.sysif.syscall(SYS.epoll_pwait, epfd, events, MAX_EVENTS, self.timeout)
+                count = await task.sysif.syscall(nr.epoll_pwait, epfd, events, MAX_EVENTS, self.timeout)
             except OSError:
                 self._settled(buffer)
                 raise

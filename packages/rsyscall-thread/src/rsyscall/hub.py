@@ -28,7 +28,7 @@ from rsyscall.dumpable import DumpableGuard
 from rsyscall.far import AddressSpace
 from rsyscall.native import Hub, Ring, read_memory, symbols
 from rsyscall.native._fast import spin_for_exit
-from rsyscall.near import SYS, Syscall, SyscallError
+from rsyscall.near import Syscall, SyscallError, nr
 from rsyscall.near import types as near
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, HowSIG, Siginfo, Sigset
@@ -151,7 +151,7 @@ class ProgramHub:
         self.eventfd: FileDescriptor = run_now(task.eventfd(0, EFD.NONBLOCK))
         # Children look at it to see whether we died before they could ask to be told.
         self.owner: FileDescriptor = task.make_fd_handle(
-            near.FileDescriptor(run_now(task.sysif.syscall(SYS.pidfd_open, self.pid, 0)))
+            near.FileDescriptor(run_now(task.sysif.syscall(nr.pidfd_open, self.pid, 0)))
         )
         self.native = Hub(self.eventfd.near.number, client, server)
         self.native.configure_monitor(self.owner.near.number, self.pid)
@@ -162,9 +162,9 @@ class ProgramHub:
         # What a program expects: nothing blocked, and the default effect of signals that Python ignores.
         size = Sigset.sizeof()
         self.default_signals = [
-            Syscall(SYS.rt_sigaction, SIG.PIPE, self.zeros_address, 0, size),
-            Syscall(SYS.rt_sigaction, SIG.XFSZ, self.zeros_address, 0, size),
-            Syscall(SYS.rt_sigprocmask, HowSIG.SETMASK, self.zeros_address, 0, size),
+            Syscall(nr.rt_sigaction, SIG.PIPE, self.zeros_address, 0, size),
+            Syscall(nr.rt_sigaction, SIG.XFSZ, self.zeros_address, 0, size),
+            Syscall(nr.rt_sigprocmask, HowSIG.SETMASK, self.zeros_address, 0, size),
         ]
         self._epoll = select.epoll()
         self._epoll.register(self.eventfd.near.number, select.EPOLLIN)
@@ -205,7 +205,7 @@ class ProgramHub:
 
     def _check_owner(self) -> None:
         if get_ident() != self._thread or os.getpid() != self.pid:
-            run_now(self.task.sysif.syscall(SYS.getpid))
+            run_now(self.task.sysif.syscall(nr.getpid))
             raise RuntimeError("this is not the OS thread that drives these processes")
 
     # ---- rings ----
@@ -250,7 +250,7 @@ class ProgramHub:
         manpage: waitid(2)
         """
         address = self._siginfo_address
-        await self.task.sysif.syscall(SYS.waitid, _P_PIDFD, pidfd.number, address, options | _WNOHANG_WALL, 0)
+        await self.task.sysif.syscall(nr.waitid, _P_PIDFD, pidfd.number, address, options | _WNOHANG_WALL, 0)
         # Between the call and this nothing else can run: a local call does not suspend.
         siginfo = Siginfo.from_bytes(read_memory(address, _SIGINFO_SIZE))
         return ChildState.make_from_siginfo(siginfo) if siginfo.pid else None
@@ -260,7 +260,7 @@ class ProgramHub:
 
         manpage: pidfd_send_signal(2)
         """
-        await self.task.sysif.syscall(SYS.pidfd_send_signal, pidfd.number, sig, 0, 0)
+        await self.task.sysif.syscall(nr.pidfd_send_signal, pidfd.number, sig, 0, 0)
 
     def spin_for_exit(self, pidfd: Pidfd) -> bool:
         """Look for a moment whether the process exits: cheaper than to sleep and be woken, if it does.
@@ -471,7 +471,7 @@ async def clone_block(
             flags | clear | _PARENT_SETTID, exit_signal, symbols.rsyscall_trampoline, function, *args
         )
         try:
-            pid = await task.sysif.syscall(SYS.clone3, address, _CLONE_ARGS_SIZE)
+            pid = await task.sysif.syscall(nr.clone3, address, _CLONE_ARGS_SIZE)
         except OSError as error:
             if error.errno != errno.ENOSYS:
                 raise
@@ -512,9 +512,7 @@ async def _clone_without_clone3(
         fields = _CLONE_ARGS.unpack(read_memory(address, _CLONE_ARGS_SIZE))
         _, pidfd, child_tid, _, _, stack, stack_size, *_ = fields
         # PIDFD goes where clone(2) has PARENT_SETTID
-        pid = await task.sysif.syscall(
-            SYS.clone, flags | exit_signal, stack + stack_size, pidfd, child_tid, 0
-        )
+        pid = await task.sysif.syscall(nr.clone, flags | exit_signal, stack + stack_size, pidfd, child_tid, 0)
     except SyscallError:
         ring.started(0)
         raise

@@ -28,7 +28,7 @@ from rsyscall.epoller import AsyncFileDescriptor, Epoller, RemovedFromEpollError
 from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.handle.process import ChildProcess
 from rsyscall.hub import Pidfd, ProgramHub, hub_of, run_now
-from rsyscall.near import SYS, SyscallError
+from rsyscall.near import SyscallError, nr
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, Siginfo, Sigset
 from rsyscall.sys.signalfd import SFD, SignalfdSiginfo
@@ -549,7 +549,7 @@ class ChildProcessMonitor:
         if process.task is not self.task:
             raise ValueError(f"{process} is a child of {process.task}, not of {self.task}")
         if pidfd is None:
-            pidfd = Pidfd(run_now(self.hub.task.sysif.syscall(SYS.pidfd_open, process.near, 0)))
+            pidfd = Pidfd(run_now(self.hub.task.sysif.syscall(nr.pidfd_open, process.near, 0)))
         child = AsyncChildProcess(process, self.ram, self)
         child.pidfd = pidfd
         reference = weakref.ref(child)

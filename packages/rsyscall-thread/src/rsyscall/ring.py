@@ -30,6 +30,7 @@ from rsyscall.near import (
     SyscallHangup,
     SyscallInterface,
     SyscallSendError,
+    nr,
     raise_if_error,
 )
 from rsyscall.near import types as near
@@ -50,18 +51,18 @@ _QUICK_CALL_US = 1000.0
 # check would cost these a third of their time.
 _QUICK = frozenset(
     {
-        SYS.getpid, SYS.getppid, SYS.gettid, SYS.getuid, SYS.geteuid, SYS.getgid, SYS.getegid, SYS.getpgid,
-        SYS.getsid, SYS.umask, SYS.prctl, SYS.close, SYS.dup3, SYS.fcntl, SYS.pipe2, SYS.socket,
-        SYS.socketpair, SYS.epoll_create1, SYS.epoll_ctl, SYS.eventfd2, SYS.rt_sigprocmask,
-        SYS.rt_sigaction, SYS.mmap, SYS.munmap, SYS.lseek, SYS.setpgid, SYS.setsid, SYS.chdir, SYS.fchdir,
-        SYS.getsockname, SYS.getpeername, SYS.getsockopt, SYS.setsockopt, SYS.bind, SYS.listen, SYS.kill,
-        SYS.unshare, SYS.clone, SYS.clone3, SYS.execve, SYS.execveat, SYS.exit, SYS.exit_group,
+        nr.getpid, nr.getppid, nr.gettid, nr.getuid, nr.geteuid, nr.getgid, nr.getegid, nr.getpgid,
+        nr.getsid, nr.umask, nr.prctl, nr.close, nr.dup3, nr.fcntl, nr.pipe2, nr.socket,
+        nr.socketpair, nr.epoll_create1, nr.epoll_ctl, nr.eventfd2, nr.rt_sigprocmask,
+        nr.rt_sigaction, nr.mmap, nr.munmap, nr.lseek, nr.setpgid, nr.setsid, nr.chdir, nr.fchdir,
+        nr.getsockname, nr.getpeername, nr.getsockopt, nr.setsockopt, nr.bind, nr.listen, nr.kill,
+        nr.unshare, nr.clone, nr.clone3, nr.execve, nr.execveat, nr.exit, nr.exit_group,
     }
 )  # fmt: skip
 # Success is not answered.
-_LEAVING = frozenset({SYS.execve, SYS.execveat, SYS.exit, SYS.exit_group})
+_LEAVING = frozenset({nr.execve, nr.execveat, nr.exit, nr.exit_group})
 # May close the descriptor that answers are announced by; then the monitor has to speak for the server.
-_CLOSING = frozenset({SYS.close_range, SYS.close, SYS.dup3})
+_CLOSING = frozenset({nr.close_range, nr.close, nr.dup3})
 
 
 def _words(call: Sequence[SupportsInt]) -> list[int]:
@@ -390,7 +391,7 @@ class RingConnection(SyscallInterface):
         task = self._task() if self._task is not None else None
         if task is None:
             raise RuntimeError(f"{self.name} is not attached to a task")
-        result = self._call(SYS.eventfd2, 0, EFD.NONBLOCK | EFD.CLOEXEC)
+        result = self._call(nr.eventfd2, 0, EFD.NONBLOCK | EFD.CLOEXEC)
         while result == _PENDING:
             self.ring.wait(_QUICK_CALL_US)
             result = self._next_result()
@@ -405,7 +406,7 @@ class RingConnection(SyscallInterface):
             ours = os.dup(result)
         else:
             try:
-                ours = run_now(local.sysif.syscall(SYS.pidfd_getfd, self._hub.pidfds[task].number, result, 0))
+                ours = run_now(local.sysif.syscall(nr.pidfd_getfd, self._hub.pidfds[task].number, result, 0))
             except OSError as error:
                 if error.errno in (errno.ESRCH, errno.EBADF):
                     raise self._hangup() from error  # it was killed just now

@@ -25,7 +25,7 @@ from rsyscall.memory.ram import RAM
 from rsyscall.memory.span import SpanAllocation
 from rsyscall.native import Ring, symbols
 from rsyscall.native._fast import HANGUP, PENDING, RING_SLOTS
-from rsyscall.near import SYS, Syscall, SyscallHangup, SyscallInterface
+from rsyscall.near import SYS, Syscall, SyscallHangup, SyscallInterface, nr
 from rsyscall.near import types as near
 from rsyscall.sched import CLONE
 from rsyscall.signal import Sigset
@@ -48,14 +48,14 @@ _EXEC_SPIN_US = 150.0
 # Calls whose result nobody needs if they succeed.
 _PREPARABLE = frozenset(
     {
-        SYS.chdir, SYS.fchdir, SYS.chroot, SYS.pivot_root, SYS.umask, SYS.setsid, SYS.setpgid, SYS.setuid,
-        SYS.setgid, SYS.setreuid, SYS.setregid, SYS.setresuid, SYS.setresgid, SYS.setgroups, SYS.setfsuid,
-        SYS.setfsgid, SYS.capset, SYS.prctl, SYS.prlimit64, SYS.setpriority, SYS.sched_setaffinity,
-        SYS.sched_setscheduler, SYS.ioprio_set, SYS.rt_sigprocmask, SYS.rt_sigaction, SYS.dup3, SYS.close,
-        SYS.close_range, SYS.fcntl, SYS.unshare, SYS.setns, SYS.mount, SYS.umount2, SYS.mkdirat,
-        SYS.unlinkat, SYS.symlinkat, SYS.linkat, SYS.renameat2, SYS.fchmod, SYS.ftruncate, SYS.sethostname,
-        SYS.setdomainname, SYS.ioctl, SYS.setsockopt, SYS.bind, SYS.listen, SYS.kill, SYS.seccomp,
-        SYS.landlock_restrict_self, SYS.personality, SYS.write,
+        nr.chdir, nr.fchdir, nr.chroot, nr.pivot_root, nr.umask, nr.setsid, nr.setpgid, nr.setuid,
+        nr.setgid, nr.setreuid, nr.setregid, nr.setresuid, nr.setresgid, nr.setgroups, nr.setfsuid,
+        nr.setfsgid, nr.capset, nr.prctl, nr.prlimit64, nr.setpriority, nr.sched_setaffinity,
+        nr.sched_setscheduler, nr.ioprio_set, nr.rt_sigprocmask, nr.rt_sigaction, nr.dup3, nr.close,
+        nr.close_range, nr.fcntl, nr.unshare, nr.setns, nr.mount, nr.umount2, nr.mkdirat,
+        nr.unlinkat, nr.symlinkat, nr.linkat, nr.renameat2, nr.fchmod, nr.ftruncate, nr.sethostname,
+        nr.setdomainname, nr.ioctl, nr.setsockopt, nr.bind, nr.listen, nr.kill, nr.seccomp,
+        nr.landlock_restrict_self, nr.personality, nr.write,
     }
 )  # fmt: skip
 
@@ -142,7 +142,7 @@ async def exec_after(task: Task, calls: Sequence[Syscall], image: ExecImage, com
 
     manpage: execve(2)
     """
-    every = [*calls, Syscall(SYS.execve, image.path, image.argv, image.envp)]
+    every = [*calls, Syscall(nr.execve, image.path, image.argv, image.envp)]
     task._check_not_manipulating()
     task.manipulating_fd_table = True
     try:
@@ -290,7 +290,7 @@ async def start_spawn(
     if keep_blocked is not None:
         every[-1] = every[-1]._replace(arg2=int(keep_blocked.near))
     every += calls
-    every.append(Syscall(SYS.execve, image.path, image.argv, image.envp))
+    every.append(Syscall(nr.execve, image.path, image.argv, image.envp))
     if len(every) >= RING_SLOTS:
         raise ValueError(f"{len(calls)} calls are more than a process can be prepared with; clone it instead")
     ring = hub.make_ring()

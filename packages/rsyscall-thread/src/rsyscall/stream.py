@@ -41,6 +41,7 @@ from rsyscall.near import (
     SyscallInterface,
     SyscallSendError,
     native_abi,
+    nr,
 )
 from rsyscall.near.local import ForkedProcessError, WrongThreadError
 from rsyscall.near.protocol import (
@@ -75,7 +76,7 @@ _WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
 _READ_EVENTS = EPOLL.IN | EPOLL.RDHUP | EPOLL.HUP | EPOLL.ERR
 _WRITE_EVENTS = EPOLL.OUT | EPOLL.ERR
 
-_SHUTDOWN = native_abi().number(SYS.shutdown)
+_SHUTDOWN = native_abi().number(nr.shutdown)
 
 _REQUEST = struct.Struct("=IIQ6Q")
 _OP_CALL = 1

@@ -23,7 +23,7 @@ from rsyscall.linux.dirent import DirentList
 from rsyscall.loader import NativeLoader, Trampoline
 from rsyscall.memory.ram import RAM
 from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
-from rsyscall.near import SYS, Syscall
+from rsyscall.near import Syscall, nr
 from rsyscall.near import types as near
 from rsyscall.path import Path
 from rsyscall.sched import CLONE
@@ -124,9 +124,9 @@ async def do_cloexec_except(thr: Thread, excluded_fds: set[near.FileDescriptor])
             numbers += [int(entry.name) for entry in await valid.read() if entry.name.isdigit()]
             buf = valid + rest
         numbers = [number for number in numbers if near.FileDescriptor(number) not in excluded_fds]
-        flags = await task.sysif.syscalls([Syscall(SYS.fcntl, number, F.GETFD) for number in numbers])
+        flags = await task.sysif.syscalls([Syscall(nr.fcntl, number, F.GETFD) for number in numbers])
         doomed = [n for n, flag in zip(numbers, flags, strict=True) if flag >= 0 and flag & FD.CLOEXEC]
-        await task.sysif.syscalls([Syscall(SYS.close, number) for number in doomed])
+        await task.sysif.syscalls([Syscall(nr.close, number) for number in doomed])
 
 
 class Thread:
@@ -578,10 +578,10 @@ class ChildThread(Thread):
         old_mask = await self.ram.malloc(Sigset)
         default = await self.ram.ptr(Sigaction(Sighandler.DFL))
         changed = [(sig, await self.ram.malloc(Sigaction)) for sig in _IGNORED_BY_PYTHON if restore_signals]
-        calls = [Syscall(SYS.rt_sigaction, sig, default.near, old.near, size) for sig, old in changed]
-        calls.append(Syscall(SYS.rt_sigprocmask, HowSIG.SETMASK, mask.near, old_mask.near, size))
-        undo = [Syscall(SYS.rt_sigaction, sig, old.near, 0, size) for sig, old in changed]
-        undo.append(Syscall(SYS.rt_sigprocmask, HowSIG.SETMASK, old_mask.near, 0, size))
+        calls = [Syscall(nr.rt_sigaction, sig, default.near, old.near, size) for sig, old in changed]
+        calls.append(Syscall(nr.rt_sigprocmask, HowSIG.SETMASK, mask.near, old_mask.near, size))
+        undo = [Syscall(nr.rt_sigaction, sig, old.near, 0, size) for sig, old in changed]
+        undo.append(Syscall(nr.rt_sigprocmask, HowSIG.SETMASK, old_mask.near, 0, size))
         try:
             await exec_after(self.task, calls, image, command)
         except OSError:

@@ -21,7 +21,7 @@ from typing import NamedTuple, Protocol
 
 from rsyscall.fcntl import AT
 from rsyscall.native import syscall
-from rsyscall.near import SYS
+from rsyscall.near import nr
 from rsyscall.near.abi import ABI, native_abi
 
 __all__ = ["Frame", "Kind", "Memory", "OwnMemory", "choice", "flags", "quote"]
@@ -65,7 +65,7 @@ class OwnMemory:
             buffer = array("B", bytes(size))
             vectors = array("Q", [buffer.buffer_info()[0], size, start, size])
             local, _ = vectors.buffer_info()
-            count = syscall(SYS.process_vm_readv, os.getpid(), local, 1, local + 16, 1, 0)
+            count = syscall(nr.process_vm_readv, os.getpid(), local, 1, local + 16, 1, 0)
             if count <= 0:
                 break
             found += buffer.tobytes()[:count]

@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import rsyscall.far
 import rsyscall.near
 from rsyscall.far import FDTableMismatchError
-from rsyscall.near import SYS, Syscall, SyscallError
+from rsyscall.near import Syscall, SyscallError, nr
 
 if TYPE_CHECKING:
     from rsyscall.near import SyscallInterface
@@ -76,7 +76,7 @@ class ManipulatingFDTableError(Exception):
 async def _close(sysif: SyscallInterface, fd: rsyscall.near.FileDescriptor) -> None:
     """`close(fd)`; an OSError carries the number as its filename. The number is free again even then."""
     try:
-        await sysif.syscall(SYS.close, fd)
+        await sysif.syscall(nr.close, fd)
     except OSError as exn:
         exn.filename = fd
         raise
@@ -238,7 +238,7 @@ class FDTable(rsyscall.far.FDTable):
         normally is an EBADF.
         """
         try:
-            await task.sysif.syscall(SYS.close, fd)
+            await task.sysif.syscall(nr.close, fd)
         except OSError as exn:
             exn.filename = fd
             raise
@@ -283,7 +283,7 @@ class FDTable(rsyscall.far.FDTable):
             if len(numbers) > 1 and not any(other is not task for other in self._usable_tasks()):
                 # In one submission; safe because a half-executed batch means that the table died with its
                 # only task.
-                results = await task.sysif.syscalls([Syscall(SYS.close, number) for number in numbers])
+                results = await task.sysif.syscalls([Syscall(nr.close, number) for number in numbers])
                 done = len(numbers)
                 for number, result in zip(numbers, results, strict=True):
                     if result < 0:
@@ -679,7 +679,7 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         self.manipulating_fd_table = True
         self.fd_table = fresh
         try:
-            await self.sysif.syscall(SYS.unshare, _CLONE_FILES)
+            await self.sysif.syscall(nr.unshare, _CLONE_FILES)
         except BaseException:
             self.fd_table = old
             _take_back(old, refs)

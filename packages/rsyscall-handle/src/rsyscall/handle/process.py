@@ -21,7 +21,7 @@ import rsyscall.near
 from rsyscall.far import NamespaceMismatchError
 from rsyscall.handle.pointer import Pointer, WrittenPointer
 from rsyscall.linux.futex import FutexNode
-from rsyscall.near import SYS
+from rsyscall.near import nr
 from rsyscall.path import Path
 from rsyscall.sched import CLONE, Stack, _clone
 from rsyscall.signal import SIG, Siginfo, _kill, _pidfd_send_signal
@@ -115,7 +115,7 @@ class Process:
         manpage: setpriority(2)
         """
         try:
-            await self.task.sysif.syscall(SYS.setpriority, _PRIO_PROCESS, self.near, prio)
+            await self.task.sysif.syscall(nr.setpriority, _PRIO_PROCESS, self.near, prio)
         except OSError as exn:
             exn.filename = self.near
             raise
@@ -126,7 +126,7 @@ class Process:
         manpage: getpriority(2)
         """
         try:
-            return await self.task.sysif.syscall(SYS.getpriority, _PRIO_PROCESS, self.near)
+            return await self.task.sysif.syscall(nr.getpriority, _PRIO_PROCESS, self.near)
         except OSError as exn:
             exn.filename = self.near
             raise
@@ -519,7 +519,7 @@ class ProcessTask(rsyscall.far.Task):
 async def _getpgid(sysif: SyscallInterface, pid: rsyscall.near.Process | None) -> rsyscall.near.ProcessGroup:
     """`getpgid`; None is the caller."""
     try:
-        return rsyscall.near.ProcessGroup(await sysif.syscall(SYS.getpgid, 0 if pid is None else pid))
+        return rsyscall.near.ProcessGroup(await sysif.syscall(nr.getpgid, 0 if pid is None else pid))
     except OSError as exn:
         exn.filename = pid
         raise
@@ -530,7 +530,7 @@ async def _setpgid(
 ) -> None:
     """`setpgid`; None for `pid` is the caller, None for `pgid` the group which that process leads."""
     try:
-        await sysif.syscall(SYS.setpgid, 0 if pid is None else pid, 0 if pgid is None else pgid)
+        await sysif.syscall(nr.setpgid, 0 if pid is None else pid, 0 if pgid is None else pgid)
     except OSError as exn:
         exn.filename = pid
         exn.filename2 = pgid

@@ -1,6 +1,7 @@
 """The assembled `FileDescriptor` and `Task`.
 
-They have every call that the header modules define, and those that change what a task is: unshare, exec, exit.
+They have every call that the header modules define, and those that change what a task is: unshare, exec and
+exit.
 
 Nothing that this module imports may import it, except while type checking.
 """

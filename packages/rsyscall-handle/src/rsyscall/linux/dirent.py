@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rsyscall.handle.fd import BaseFileDescriptor
-from rsyscall.near import SYS
+from rsyscall.near import nr
 from rsyscall.struct import Serializable
 
 if TYPE_CHECKING:
@@ -137,4 +137,4 @@ async def _getdents64(
     sysif: SyscallInterface, fd: near.FileDescriptor, dirp: near.Address, count: int
 ) -> int:
     """The raw call."""
-    return await sysif.syscall(SYS.getdents64, fd, dirp, count)
+    return await sysif.syscall(nr.getdents64, fd, dirp, count)

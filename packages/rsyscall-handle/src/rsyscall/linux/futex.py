@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import rsyscall.far
-from rsyscall.near import SYS
+from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.struct import Struct
 
@@ -129,4 +129,4 @@ class FutexTask(rsyscall.far.Task):
 
 async def _set_robust_list(sysif: SyscallInterface, head: near.Address, len: int) -> None:
     """`set_robust_list`; `len` is the size of the head in bytes."""
-    await sysif.syscall(SYS.set_robust_list, head, len)
+    await sysif.syscall(nr.set_robust_list, head, len)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import rsyscall.near.types as near
 from rsyscall.handle.fd import FileDescriptorTask, T_fd
-from rsyscall.near import SYS
+from rsyscall.near import nr
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import WrittenPointer
@@ -79,4 +79,4 @@ class MemfdTask(FileDescriptorTask[T_fd]):
 
 async def _memfd_create(sysif: SyscallInterface, name: near.Address, flags: MFD) -> near.FileDescriptor:
     """The raw call; the caller owns the number that comes back."""
-    return near.FileDescriptor(await sysif.syscall(SYS.memfd_create, name, flags))
+    return near.FileDescriptor(await sysif.syscall(nr.memfd_create, name, flags))

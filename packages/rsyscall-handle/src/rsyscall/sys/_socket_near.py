@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rsyscall.near import SYS
+from rsyscall.near import nr
 from rsyscall.near import types as near
 
 if TYPE_CHECKING:
@@ -14,33 +14,33 @@ if TYPE_CHECKING:
 
 async def _socket(sysif: SyscallInterface, domain: AF, type: SOCK, protocol: int) -> near.FileDescriptor:
     """The raw call; the caller owns the number that comes back."""
-    return near.FileDescriptor(await sysif.syscall(SYS.socket, domain, type, protocol))
+    return near.FileDescriptor(await sysif.syscall(nr.socket, domain, type, protocol))
 
 
 async def _socketpair(
     sysif: SyscallInterface, domain: AF, type: SOCK, protocol: int, sv: near.Address
 ) -> None:
     """The raw call; the caller owns the numbers that are written to `sv`."""
-    await sysif.syscall(SYS.socketpair, domain, type, protocol, sv)
+    await sysif.syscall(nr.socketpair, domain, type, protocol, sv)
 
 
 async def _bind(
     sysif: SyscallInterface, sockfd: near.FileDescriptor, addr: near.Address, addrlen: int
 ) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.bind, sockfd, addr, addrlen)
+    await sysif.syscall(nr.bind, sockfd, addr, addrlen)
 
 
 async def _connect(
     sysif: SyscallInterface, sockfd: near.FileDescriptor, addr: near.Address, addrlen: int
 ) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.connect, sockfd, addr, addrlen)
+    await sysif.syscall(nr.connect, sockfd, addr, addrlen)
 
 
 async def _listen(sysif: SyscallInterface, sockfd: near.FileDescriptor, backlog: int) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.listen, sockfd, backlog)
+    await sysif.syscall(nr.listen, sockfd, backlog)
 
 
 async def _accept(
@@ -51,26 +51,26 @@ async def _accept(
     flags: int,
 ) -> near.FileDescriptor:
     """The raw call; the caller owns the number that comes back."""
-    return near.FileDescriptor(await sysif.syscall(SYS.accept4, sockfd, addr or 0, addrlen or 0, flags))
+    return near.FileDescriptor(await sysif.syscall(nr.accept4, sockfd, addr or 0, addrlen or 0, flags))
 
 
 async def _shutdown(sysif: SyscallInterface, sockfd: near.FileDescriptor, how: SHUT) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.shutdown, sockfd, how)
+    await sysif.syscall(nr.shutdown, sockfd, how)
 
 
 async def _getsockname(
     sysif: SyscallInterface, sockfd: near.FileDescriptor, addr: near.Address, addrlen: near.Address
 ) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.getsockname, sockfd, addr, addrlen)
+    await sysif.syscall(nr.getsockname, sockfd, addr, addrlen)
 
 
 async def _getpeername(
     sysif: SyscallInterface, sockfd: near.FileDescriptor, addr: near.Address, addrlen: near.Address
 ) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.getpeername, sockfd, addr, addrlen)
+    await sysif.syscall(nr.getpeername, sockfd, addr, addrlen)
 
 
 async def _getsockopt(
@@ -82,7 +82,7 @@ async def _getsockopt(
     optlen: near.Address,
 ) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.getsockopt, sockfd, level, optname, optval, optlen)
+    await sysif.syscall(nr.getsockopt, sockfd, level, optname, optval, optlen)
 
 
 async def _setsockopt(
@@ -94,7 +94,7 @@ async def _setsockopt(
     optlen: int,
 ) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.setsockopt, sockfd, level, optname, optval, optlen)
+    await sysif.syscall(nr.setsockopt, sockfd, level, optname, optval, optlen)
 
 
 async def _recv(
@@ -107,7 +107,7 @@ async def _recv(
     addrlen: near.Address | None = None,
 ) -> int:
     """The raw call, recvfrom."""
-    return await sysif.syscall(SYS.recvfrom, fd, buf, count, flags, addr or 0, addrlen or 0)
+    return await sysif.syscall(nr.recvfrom, fd, buf, count, flags, addr or 0, addrlen or 0)
 
 
 async def _send(
@@ -120,14 +120,14 @@ async def _send(
     addrlen: int = 0,
 ) -> int:
     """The raw call, sendto."""
-    return await sysif.syscall(SYS.sendto, fd, buf, count, flags, addr or 0, addrlen)
+    return await sysif.syscall(nr.sendto, fd, buf, count, flags, addr or 0, addrlen)
 
 
 async def _recvmsg(sysif: SyscallInterface, fd: near.FileDescriptor, msg: near.Address, flags: int) -> int:
     """The raw call."""
-    return await sysif.syscall(SYS.recvmsg, fd, msg, flags)
+    return await sysif.syscall(nr.recvmsg, fd, msg, flags)
 
 
 async def _sendmsg(sysif: SyscallInterface, fd: near.FileDescriptor, msg: near.Address, flags: int) -> int:
     """The raw call."""
-    return await sysif.syscall(SYS.sendmsg, fd, msg, flags)
+    return await sysif.syscall(nr.sendmsg, fd, msg, flags)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
-from rsyscall.near import SYS, native_abi
+from rsyscall.near import native_abi, nr
 from rsyscall.near import types as near
 from rsyscall.struct import Serializable, Serializer, Struct
 from rsyscall.sys._buffers import BufferTooSmallError, require_size
@@ -284,7 +284,7 @@ class EpollTask(FileDescriptorTask[T_fd]):
 
 async def _epoll_create(sysif: SyscallInterface, flags: EpollFlag) -> near.FileDescriptor:
     """The raw call; the caller owns the number that comes back."""
-    return near.FileDescriptor(await sysif.syscall(SYS.epoll_create1, flags))
+    return near.FileDescriptor(await sysif.syscall(nr.epoll_create1, flags))
 
 
 async def _epoll_ctl(
@@ -295,7 +295,7 @@ async def _epoll_ctl(
     event: near.Address | None = None,
 ) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.epoll_ctl, epfd, op, fd, 0 if event is None else event)
+    await sysif.syscall(nr.epoll_ctl, epfd, op, fd, 0 if event is None else event)
 
 
 async def _epoll_wait(
@@ -303,4 +303,4 @@ async def _epoll_wait(
 ) -> int:
     """The raw call."""
     # Newer architectures do not have epoll_wait. Without a mask epoll_pwait is the same.
-    return await sysif.syscall(SYS.epoll_pwait, epfd, events, maxevents, timeout, 0, 8)
+    return await sysif.syscall(nr.epoll_pwait, epfd, events, maxevents, timeout, 0, 8)

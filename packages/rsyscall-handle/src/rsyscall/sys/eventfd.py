@@ -9,7 +9,7 @@ import enum
 from typing import TYPE_CHECKING
 
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
-from rsyscall.near import SYS
+from rsyscall.near import nr
 from rsyscall.near import types as near
 
 if TYPE_CHECKING:
@@ -61,4 +61,4 @@ class EventfdTask(FileDescriptorTask[T_fd]):
 
 async def _eventfd(sysif: SyscallInterface, initval: int, flags: EFD) -> near.FileDescriptor:
     """The raw call; the caller owns the number that comes back."""
-    return near.FileDescriptor(await sysif.syscall(SYS.eventfd2, initval, flags))
+    return near.FileDescriptor(await sysif.syscall(nr.eventfd2, initval, flags))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import Pointer
-from rsyscall.near import SYS
+from rsyscall.near import nr
 
 if TYPE_CHECKING:
     from rsyscall.near import SyscallInterface
@@ -189,4 +189,4 @@ async def _ioctl(
     sysif: SyscallInterface, fd: near.FileDescriptor, request: int, arg: int | near.Address | None = None
 ) -> int:
     """The raw call."""
-    return await sysif.syscall(SYS.ioctl, fd, request, 0 if arg is None else arg)
+    return await sysif.syscall(nr.ioctl, fd, request, 0 if arg is None else arg)

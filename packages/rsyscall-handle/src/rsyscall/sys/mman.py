@@ -17,7 +17,7 @@ from rsyscall import far
 from rsyscall.handle.allocation import UseAfterFreeError
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask
 from rsyscall.linux.memfd import MFD
-from rsyscall.near import SYS
+from rsyscall.near import nr
 from rsyscall.near.sysif import SyscallHangup
 
 if TYPE_CHECKING:
@@ -393,20 +393,20 @@ async def _mmap(
     page_size: int = 4096,
 ) -> rsyscall.near.MemoryMapping:
     """The raw call; `page_size` is only recorded."""
-    address = await sysif.syscall(SYS.mmap, addr or 0, length, prot, flags, -1 if fd is None else fd, offset)
+    address = await sysif.syscall(nr.mmap, addr or 0, length, prot, flags, -1 if fd is None else fd, offset)
     return rsyscall.near.MemoryMapping(address=address, length=length, page_size=page_size)
 
 
 async def _munmap(sysif: SyscallInterface, mapping: rsyscall.near.MemoryMapping) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.munmap, mapping.address, mapping.length)
+    await sysif.syscall(nr.munmap, mapping.address, mapping.length)
 
 
 async def _madvise(sysif: SyscallInterface, mapping: rsyscall.near.MemoryMapping, advice: MADV) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.madvise, mapping.address, mapping.length, advice)
+    await sysif.syscall(nr.madvise, mapping.address, mapping.length, advice)
 
 
 async def _mprotect(sysif: SyscallInterface, mapping: rsyscall.near.MemoryMapping, prot: PROT) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.mprotect, mapping.address, mapping.length, prot)
+    await sysif.syscall(nr.mprotect, mapping.address, mapping.length, prot)

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from rsyscall import far
-from rsyscall.near import SYS
+from rsyscall.near import nr
 
 if TYPE_CHECKING:
     import rsyscall.near.types as near
@@ -162,14 +162,14 @@ async def _mount(
     data: near.Address,
 ) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.mount, source, target, filesystemtype, mountflags, data)
+    await sysif.syscall(nr.mount, source, target, filesystemtype, mountflags, data)
 
 
 async def _umount2(sysif: SyscallInterface, target: near.Address, flags: UMOUNT) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.umount2, target, flags)
+    await sysif.syscall(nr.umount2, target, flags)
 
 
 async def _pivot_root(sysif: SyscallInterface, new_root: near.Address, put_old: near.Address) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.pivot_root, new_root, put_old)
+    await sysif.syscall(nr.pivot_root, new_root, put_old)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from rsyscall import far
 from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
-from rsyscall.near import SYS
+from rsyscall.near import nr
 from rsyscall.struct import Int32
 from rsyscall.sys._buffers import require_size
 
@@ -380,4 +380,4 @@ async def _prctl(
     arg5: int | near.Address | None = None,
 ) -> int:
     """The raw call; many options insist on zeroes for the arguments they do not use."""
-    return await sysif.syscall(SYS.prctl, option, arg2, arg3 or 0, arg4 or 0, arg5 or 0)
+    return await sysif.syscall(nr.prctl, option, arg2, arg3 or 0, arg4 or 0, arg5 or 0)

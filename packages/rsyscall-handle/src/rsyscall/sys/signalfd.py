@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
-from rsyscall.near import SYS
+from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.signal import SIG, Sigset, signal_number
 from rsyscall.struct import Struct
@@ -188,5 +188,5 @@ async def _signalfd(
 ) -> near.FileDescriptor:
     """The raw call; without `fd` it makes a new one, which the caller owns."""
     return near.FileDescriptor(
-        await sysif.syscall(SYS.signalfd4, -1 if fd is None else fd, mask, sizemask, flags)
+        await sysif.syscall(nr.signalfd4, -1 if fd is None else fd, mask, sizemask, flags)
     )

@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from rsyscall.handle.fd import BaseFileDescriptor
-from rsyscall.near import SYS, native_abi
+from rsyscall.near import native_abi, nr
 from rsyscall.struct import Serializer, Struct
 from rsyscall.time import Timespec
 
@@ -281,4 +281,4 @@ class StatFileDescriptor(BaseFileDescriptor):
 
 async def _fstat(sysif: SyscallInterface, fd: near.FileDescriptor, statbuf: near.Address) -> None:
     """The raw call; how the result is laid out depends on `sysif.abi`."""
-    await sysif.syscall(SYS.fstat, fd, statbuf)
+    await sysif.syscall(nr.fstat, fd, statbuf)

@@ -9,7 +9,7 @@ import enum
 from typing import TYPE_CHECKING, overload
 
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
-from rsyscall.near import SYS
+from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.sys._buffers import require_size
 from rsyscall.time import CLOCK, Itimerspec, Timespec
@@ -159,7 +159,7 @@ class TimerfdTask(FileDescriptorTask[T_fd]):
 
 async def _timerfd_create(sysif: SyscallInterface, clockid: CLOCK, flags: TFD) -> near.FileDescriptor:
     """The raw call; the caller owns the number that comes back."""
-    return near.FileDescriptor(await sysif.syscall(SYS.timerfd_create, clockid, flags))
+    return near.FileDescriptor(await sysif.syscall(nr.timerfd_create, clockid, flags))
 
 
 async def _timerfd_settime(
@@ -170,11 +170,11 @@ async def _timerfd_settime(
     old_value: near.Address | None,
 ) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.timerfd_settime, fd, flags, new_value, 0 if old_value is None else old_value)
+    await sysif.syscall(nr.timerfd_settime, fd, flags, new_value, 0 if old_value is None else old_value)
 
 
 async def _timerfd_gettime(
     sysif: SyscallInterface, fd: near.FileDescriptor, curr_value: near.Address
 ) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.timerfd_gettime, fd, curr_value)
+    await sysif.syscall(nr.timerfd_gettime, fd, curr_value)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from rsyscall.handle.fd import BaseFileDescriptor
-from rsyscall.near import SYS
+from rsyscall.near import nr
 from rsyscall.struct import Serializable
 from rsyscall.sys._buffers import require_size
 
@@ -225,11 +225,11 @@ async def _preadv2(
     """The raw call; an offset of -1 is the current position."""
     # The offset comes in two halves for 32-bit kernels; the others take the first for all of it and ignore
     # the second.
-    return await sysif.syscall(SYS.preadv2, fd, iov, iovcnt, offset, 0, flags)
+    return await sysif.syscall(nr.preadv2, fd, iov, iovcnt, offset, 0, flags)
 
 
 async def _pwritev2(
     sysif: SyscallInterface, fd: near.FileDescriptor, iov: near.Address, iovcnt: int, offset: int, flags: RWF
 ) -> int:
     """The raw call; an offset of -1 is the current position."""
-    return await sysif.syscall(SYS.pwritev2, fd, iov, iovcnt, offset, 0, flags)
+    return await sysif.syscall(nr.pwritev2, fd, iov, iovcnt, offset, 0, flags)

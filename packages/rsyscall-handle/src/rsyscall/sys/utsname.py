@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rsyscall import far
-from rsyscall.near import SYS
+from rsyscall.near import nr
 from rsyscall.struct import Struct
 
 if TYPE_CHECKING:
@@ -119,14 +119,14 @@ def _length(name: WrittenPointer[str]) -> int:
 
 async def _uname(sysif: SyscallInterface, buf: near.Address) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.uname, buf)
+    await sysif.syscall(nr.uname, buf)
 
 
 async def _sethostname(sysif: SyscallInterface, name: near.Address, length: int) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.sethostname, name, length)
+    await sysif.syscall(nr.sethostname, name, length)
 
 
 async def _setdomainname(sysif: SyscallInterface, name: near.Address, length: int) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.setdomainname, name, length)
+    await sysif.syscall(nr.setdomainname, name, length)

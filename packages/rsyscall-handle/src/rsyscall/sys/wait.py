@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rsyscall.near import SYS
+from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.signal import SIG, Siginfo, signal_number
 
@@ -177,4 +177,4 @@ async def _waitid(
         idtype = IdType.PIDFD
     else:
         idtype = IdType.ALL
-    return await sysif.syscall(SYS.waitid, idtype, 0 if id is None else id, infop or 0, options, rusage or 0)
+    return await sysif.syscall(nr.waitid, idtype, 0 if id is None else id, infop or 0, options, rusage or 0)

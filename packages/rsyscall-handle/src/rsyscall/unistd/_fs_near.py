@@ -5,7 +5,7 @@ directory.
 from __future__ import annotations
 
 from rsyscall.fcntl import AT, encode_open_flags
-from rsyscall.near import SYS, SyscallInterface
+from rsyscall.near import SyscallInterface, nr
 from rsyscall.near import types as near
 
 
@@ -16,7 +16,7 @@ async def _readlinkat(
     buf: near.Address,
     bufsiz: int,
 ) -> int:
-    return await sysif.syscall(SYS.readlinkat, AT.FDCWD if dirfd is None else dirfd, path, buf, bufsiz)
+    return await sysif.syscall(nr.readlinkat, AT.FDCWD if dirfd is None else dirfd, path, buf, bufsiz)
 
 
 async def _faccessat(
@@ -25,21 +25,21 @@ async def _faccessat(
     # The old call ignores flags; the new one, since Linux 5.8, is not needed without any.
     directory = AT.FDCWD if dirfd is None else dirfd
     if flags:
-        await sysif.syscall(SYS.faccessat2, directory, path, mode, flags)
+        await sysif.syscall(nr.faccessat2, directory, path, mode, flags)
     else:
-        await sysif.syscall(SYS.faccessat, directory, path, mode)
+        await sysif.syscall(nr.faccessat, directory, path, mode)
 
 
 async def _openat(
     sysif: SyscallInterface, dirfd: near.FileDescriptor | None, path: near.Address, flags: int, mode: int
 ) -> near.FileDescriptor:
     directory = AT.FDCWD if dirfd is None else dirfd
-    number = await sysif.syscall(SYS.openat, directory, path, encode_open_flags(sysif.abi, flags), mode)
+    number = await sysif.syscall(nr.openat, directory, path, encode_open_flags(sysif.abi, flags), mode)
     return near.FileDescriptor(number)
 
 
 async def _fchmod(sysif: SyscallInterface, fd: near.FileDescriptor, mode: int) -> None:
-    await sysif.syscall(SYS.fchmod, fd, mode)
+    await sysif.syscall(nr.fchmod, fd, mode)
 
 
 async def _fchmodat(
@@ -48,13 +48,13 @@ async def _fchmodat(
     # As with faccessat, flags need the newer call; since Linux 6.6.
     directory = AT.FDCWD if dirfd is None else dirfd
     if flags:
-        await sysif.syscall(SYS.fchmodat2, directory, path, mode, flags)
+        await sysif.syscall(nr.fchmodat2, directory, path, mode, flags)
     else:
-        await sysif.syscall(SYS.fchmodat, directory, path, mode)
+        await sysif.syscall(nr.fchmodat, directory, path, mode)
 
 
 async def _fchown(sysif: SyscallInterface, fd: near.FileDescriptor, owner: int, group: int) -> None:
-    await sysif.syscall(SYS.fchown, fd, owner, group)
+    await sysif.syscall(nr.fchown, fd, owner, group)
 
 
 async def _fchownat(
@@ -65,27 +65,27 @@ async def _fchownat(
     group: int,
     flags: int,
 ) -> None:
-    await sysif.syscall(SYS.fchownat, AT.FDCWD if dirfd is None else dirfd, path, owner, group, flags)
+    await sysif.syscall(nr.fchownat, AT.FDCWD if dirfd is None else dirfd, path, owner, group, flags)
 
 
 async def _truncate(sysif: SyscallInterface, path: near.Address, length: int) -> None:
-    await sysif.syscall(SYS.truncate, path, length)
+    await sysif.syscall(nr.truncate, path, length)
 
 
 async def _ftruncate(sysif: SyscallInterface, fd: near.FileDescriptor, length: int) -> None:
-    await sysif.syscall(SYS.ftruncate, fd, length)
+    await sysif.syscall(nr.ftruncate, fd, length)
 
 
 async def _mkdirat(
     sysif: SyscallInterface, dirfd: near.FileDescriptor | None, path: near.Address, mode: int
 ) -> None:
-    await sysif.syscall(SYS.mkdirat, AT.FDCWD if dirfd is None else dirfd, path, mode)
+    await sysif.syscall(nr.mkdirat, AT.FDCWD if dirfd is None else dirfd, path, mode)
 
 
 async def _unlinkat(
     sysif: SyscallInterface, dirfd: near.FileDescriptor | None, path: near.Address, flags: int
 ) -> None:
-    await sysif.syscall(SYS.unlinkat, AT.FDCWD if dirfd is None else dirfd, path, flags)
+    await sysif.syscall(nr.unlinkat, AT.FDCWD if dirfd is None else dirfd, path, flags)
 
 
 async def _linkat(
@@ -98,7 +98,7 @@ async def _linkat(
 ) -> None:
     olddir = AT.FDCWD if olddirfd is None else olddirfd
     newdir = AT.FDCWD if newdirfd is None else newdirfd
-    await sysif.syscall(SYS.linkat, olddir, oldpath, newdir, newpath, flags)
+    await sysif.syscall(nr.linkat, olddir, oldpath, newdir, newpath, flags)
 
 
 async def _renameat2(
@@ -111,7 +111,7 @@ async def _renameat2(
 ) -> None:
     olddir = AT.FDCWD if olddirfd is None else olddirfd
     newdir = AT.FDCWD if newdirfd is None else newdirfd
-    await sysif.syscall(SYS.renameat2, olddir, oldpath, newdir, newpath, flags)
+    await sysif.syscall(nr.renameat2, olddir, oldpath, newdir, newpath, flags)
 
 
 async def _symlinkat(
@@ -120,20 +120,20 @@ async def _symlinkat(
     newdirfd: near.FileDescriptor | None,
     linkpath: near.Address,
 ) -> None:
-    await sysif.syscall(SYS.symlinkat, target, AT.FDCWD if newdirfd is None else newdirfd, linkpath)
+    await sysif.syscall(nr.symlinkat, target, AT.FDCWD if newdirfd is None else newdirfd, linkpath)
 
 
 async def _fsync(sysif: SyscallInterface, fd: near.FileDescriptor) -> None:
-    await sysif.syscall(SYS.fsync, fd)
+    await sysif.syscall(nr.fsync, fd)
 
 
 async def _fdatasync(sysif: SyscallInterface, fd: near.FileDescriptor) -> None:
-    await sysif.syscall(SYS.fdatasync, fd)
+    await sysif.syscall(nr.fdatasync, fd)
 
 
 async def _syncfs(sysif: SyscallInterface, fd: near.FileDescriptor) -> None:
-    await sysif.syscall(SYS.syncfs, fd)
+    await sysif.syscall(nr.syncfs, fd)
 
 
 async def _sync(sysif: SyscallInterface) -> None:
-    await sysif.syscall(SYS.sync)
+    await sysif.syscall(nr.sync)

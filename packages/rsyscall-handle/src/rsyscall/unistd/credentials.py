@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, SupportsInt, overload
 
 from rsyscall import far
-from rsyscall.near import SYS, Syscall
+from rsyscall.near import SYS, Syscall, nr
 from rsyscall.near import types as near
 from rsyscall.struct import Serializable, Struct
 
@@ -80,49 +80,49 @@ class CredentialsTask(far.Task):
 
         manpage: getuid(2)
         """
-        return await self.sysif.syscall(SYS.getuid)
+        return await self.sysif.syscall(nr.getuid)
 
     async def geteuid(self) -> int:
         """`geteuid()`: the effective user id.
 
         manpage: getuid(2)
         """
-        return await self.sysif.syscall(SYS.geteuid)
+        return await self.sysif.syscall(nr.geteuid)
 
     async def getgid(self) -> int:
         """`getgid()`: the real group id.
 
         manpage: getgid(2)
         """
-        return await self.sysif.syscall(SYS.getgid)
+        return await self.sysif.syscall(nr.getgid)
 
     async def getegid(self) -> int:
         """`getegid()`: the effective group id.
 
         manpage: getgid(2)
         """
-        return await self.sysif.syscall(SYS.getegid)
+        return await self.sysif.syscall(nr.getegid)
 
     async def getpid(self) -> near.Process:
         """`getpid()`: the process id, in the process's own pid namespace.
 
         manpage: getpid(2)
         """
-        return near.Process(await self.sysif.syscall(SYS.getpid))
+        return near.Process(await self.sysif.syscall(nr.getpid))
 
     async def gettid(self) -> near.Process:
         """`gettid()`: the thread id.
 
         manpage: gettid(2)
         """
-        return near.Process(await self.sysif.syscall(SYS.gettid))
+        return near.Process(await self.sysif.syscall(nr.gettid))
 
     async def getppid(self) -> near.Process:
         """`getppid()`: the parent; 0 if it is outside of the pid namespace.
 
         manpage: getppid(2)
         """
-        return near.Process(await self.sysif.syscall(SYS.getppid))
+        return near.Process(await self.sysif.syscall(nr.getppid))
 
     # Process groups and sessions
 
@@ -198,7 +198,7 @@ class CredentialsTask(far.Task):
 
         manpage: getresuid(2)
         """
-        return await self._getres(SYS.getresuid, buf)
+        return await self._getres(nr.getresuid, buf)
 
     async def getresgid(self, buf: Pointer[ResIds]) -> Pointer[ResIds]:
         """`getresgid(&buf.real, &buf.effective, &buf.saved)`: all three group ids.
@@ -208,7 +208,7 @@ class CredentialsTask(far.Task):
 
         manpage: getresuid(2)
         """
-        return await self._getres(SYS.getresgid, buf)
+        return await self._getres(nr.getresgid, buf)
 
     async def _getres(self, call: SYS, buf: Pointer[ResIds]) -> Pointer[ResIds]:
         with buf.borrow(self) as buf_addr:
@@ -261,7 +261,7 @@ class CredentialsTask(far.Task):
 
         manpage: setuid(2)
         """
-        await self._change_credentials(Syscall(SYS.setuid, uid), uid)
+        await self._change_credentials(Syscall(nr.setuid, uid), uid)
 
     async def setgid(self, gid: int) -> None:
         """`setgid(gid)`: with CAP_SETGID set all three group ids, otherwise only the effective one.
@@ -271,7 +271,7 @@ class CredentialsTask(far.Task):
 
         manpage: setgid(2)
         """
-        await self._change_credentials(Syscall(SYS.setgid, gid), gid)
+        await self._change_credentials(Syscall(nr.setgid, gid), gid)
 
     async def setreuid(self, ruid: int, euid: int) -> None:
         """`setreuid(ruid, euid)`: set the real and effective user id; -1 leaves one as it is.
@@ -281,7 +281,7 @@ class CredentialsTask(far.Task):
 
         manpage: setreuid(2)
         """
-        await self._change_credentials(Syscall(SYS.setreuid, ruid, euid), (ruid, euid))
+        await self._change_credentials(Syscall(nr.setreuid, ruid, euid), (ruid, euid))
 
     async def setregid(self, rgid: int, egid: int) -> None:
         """`setregid(rgid, egid)`: set the real and effective group id; -1 leaves one as it is.
@@ -291,7 +291,7 @@ class CredentialsTask(far.Task):
 
         manpage: setreuid(2)
         """
-        await self._change_credentials(Syscall(SYS.setregid, rgid, egid), (rgid, egid))
+        await self._change_credentials(Syscall(nr.setregid, rgid, egid), (rgid, egid))
 
     async def setresuid(self, ruid: int, euid: int, suid: int) -> None:
         """`setresuid(ruid, euid, suid)`: set the three user ids; -1 leaves one as it is.
@@ -301,7 +301,7 @@ class CredentialsTask(far.Task):
 
         manpage: setresuid(2)
         """
-        await self._change_credentials(Syscall(SYS.setresuid, ruid, euid, suid), (ruid, euid, suid))
+        await self._change_credentials(Syscall(nr.setresuid, ruid, euid, suid), (ruid, euid, suid))
 
     async def setresgid(self, rgid: int, egid: int, sgid: int) -> None:
         """`setresgid(rgid, egid, sgid)`: set the three group ids; -1 leaves one as it is.
@@ -311,7 +311,7 @@ class CredentialsTask(far.Task):
 
         manpage: setresuid(2)
         """
-        await self._change_credentials(Syscall(SYS.setresgid, rgid, egid, sgid), (rgid, egid, sgid))
+        await self._change_credentials(Syscall(nr.setresgid, rgid, egid, sgid), (rgid, egid, sgid))
 
     async def setgroups(self, groups: WrittenPointer[GroupList]) -> None:
         """`setgroups(size, groups)`: set the supplementary groups.
@@ -340,44 +340,44 @@ class CredentialsTask(far.Task):
 
 async def _getuid(sysif: SyscallInterface) -> int:
     """The raw call."""
-    return await sysif.syscall(SYS.getuid)
+    return await sysif.syscall(nr.getuid)
 
 
 async def _getgid(sysif: SyscallInterface) -> int:
     """The raw call."""
-    return await sysif.syscall(SYS.getgid)
+    return await sysif.syscall(nr.getgid)
 
 
 async def _getpid(sysif: SyscallInterface) -> near.Process:
     """The raw call."""
-    return near.Process(await sysif.syscall(SYS.getpid))
+    return near.Process(await sysif.syscall(nr.getpid))
 
 
 async def _getpgid(sysif: SyscallInterface, pid: near.Process | None) -> near.ProcessGroup:
     """The raw call; None is the calling process."""
-    return near.ProcessGroup(await sysif.syscall(SYS.getpgid, 0 if pid is None else pid))
+    return near.ProcessGroup(await sysif.syscall(nr.getpgid, 0 if pid is None else pid))
 
 
 async def _setpgid(sysif: SyscallInterface, pid: near.Process | None, pgid: near.ProcessGroup | None) -> None:
     """The raw call; None is the calling process, and the group named after the process."""
-    await sysif.syscall(SYS.setpgid, 0 if pid is None else pid, 0 if pgid is None else pgid)
+    await sysif.syscall(nr.setpgid, 0 if pid is None else pid, 0 if pgid is None else pgid)
 
 
 async def _getsid(sysif: SyscallInterface, pid: SupportsInt) -> int:
     """The raw call; 0 is the calling process."""
-    return await sysif.syscall(SYS.getsid, pid)
+    return await sysif.syscall(nr.getsid, pid)
 
 
 async def _setsid(sysif: SyscallInterface) -> int:
     """The raw call."""
-    return await sysif.syscall(SYS.setsid)
+    return await sysif.syscall(nr.setsid)
 
 
 async def _getgroups(sysif: SyscallInterface, size: int, groups: near.Address | None) -> int:
     """The raw call; `size` counts groups, not bytes."""
-    return await sysif.syscall(SYS.getgroups, size, 0 if groups is None else groups)
+    return await sysif.syscall(nr.getgroups, size, 0 if groups is None else groups)
 
 
 async def _setgroups(sysif: SyscallInterface, size: int, groups: near.Address) -> None:
     """The raw call; `size` counts groups, not bytes."""
-    await sysif.syscall(SYS.setgroups, size, groups)
+    await sysif.syscall(nr.setgroups, size, groups)

@@ -10,7 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsyscall.handle.fd import FileDescriptorTask
-from rsyscall.near import SYS
+from rsyscall.near import nr
 
 if TYPE_CHECKING:
     from rsyscall.handle.fd import BaseFileDescriptor
@@ -105,24 +105,24 @@ class CWDTask(FileDescriptorTask[Any]):
 
 async def _chdir(sysif: SyscallInterface, path: near.Address) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.chdir, path)
+    await sysif.syscall(nr.chdir, path)
 
 
 async def _fchdir(sysif: SyscallInterface, fd: near.FileDescriptor) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.fchdir, fd)
+    await sysif.syscall(nr.fchdir, fd)
 
 
 async def _getcwd(sysif: SyscallInterface, buf: near.Address, size: int) -> int:
     """The raw call, which unlike that of C libraries returns the length, with the NUL."""
-    return await sysif.syscall(SYS.getcwd, buf, size)
+    return await sysif.syscall(nr.getcwd, buf, size)
 
 
 async def _chroot(sysif: SyscallInterface, path: near.Address) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.chroot, path)
+    await sysif.syscall(nr.chroot, path)
 
 
 async def _umask(sysif: SyscallInterface, mask: int) -> int:
     """The raw call."""
-    return await sysif.syscall(SYS.umask, mask)
+    return await sysif.syscall(nr.umask, mask)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsyscall.fcntl import AT
 from rsyscall.handle.pointer import WrittenPointer
-from rsyscall.near import SYS, SyscallHangup
+from rsyscall.near import SyscallHangup, nr
 from rsyscall.struct import FixedSerializer, Serializer
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ async def _execve(
 ) -> None:
     """The raw call. Returns when the program has been replaced, which shows as the connection hanging up."""
     with contextlib.suppress(SyscallHangup):
-        await sysif.syscall(SYS.execve, path, argv, envp)
+        await sysif.syscall(nr.execve, path, argv, envp)
 
 
 async def _execveat(
@@ -78,10 +78,10 @@ async def _execveat(
 ) -> None:
     """The raw call; None for `dirfd` is the working directory. Returns like `_execve`."""
     with contextlib.suppress(SyscallHangup):
-        await sysif.syscall(SYS.execveat, AT.FDCWD if dirfd is None else dirfd, path, argv, envp, flags)
+        await sysif.syscall(nr.execveat, AT.FDCWD if dirfd is None else dirfd, path, argv, envp, flags)
 
 
 async def _exit(sysif: SyscallInterface, status: int) -> None:
     """The raw call, which ends one thread. Returns when the connection hangs up."""
     with contextlib.suppress(SyscallHangup):
-        await sysif.syscall(SYS.exit, status)
+        await sysif.syscall(nr.exit, status)

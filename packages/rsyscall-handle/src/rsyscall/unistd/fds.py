@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rsyscall.far import FDTableMismatchError
 from rsyscall.fcntl import F, _fcntl, encode_open_flags
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, SharedHandleError, T_fd
-from rsyscall.near import SYS
+from rsyscall.near import nr
 from rsyscall.near import types as near
 
 if TYPE_CHECKING:
@@ -183,10 +183,10 @@ async def _dup3(
 ) -> near.FileDescriptor:
     """The raw call."""
     return near.FileDescriptor(
-        await sysif.syscall(SYS.dup3, oldfd, newfd, encode_open_flags(sysif.abi, flags))
+        await sysif.syscall(nr.dup3, oldfd, newfd, encode_open_flags(sysif.abi, flags))
     )
 
 
 async def _close_range(sysif: SyscallInterface, first: int, last: int, flags: int) -> None:
     """The raw call."""
-    await sysif.syscall(SYS.close_range, first, last, flags)
+    await sysif.syscall(nr.close_range, first, last, flags)

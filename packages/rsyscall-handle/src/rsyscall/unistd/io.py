@@ -10,7 +10,7 @@ import enum
 from typing import TYPE_CHECKING, TypeVar
 
 from rsyscall.handle.fd import BaseFileDescriptor
-from rsyscall.near import SYS
+from rsyscall.near import nr
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import Pointer, ReadablePointer
@@ -59,7 +59,7 @@ class IOFileDescriptor(BaseFileDescriptor):
         task = self.task
         with buf.borrow(task) as buf_addr:
             try:
-                count = await task.sysif.syscall(SYS.read, self.near, buf_addr, buf.size())
+                count = await task.sysif.syscall(nr.read, self.near, buf_addr, buf.size())
             except OSError as exn:
                 exn.filename = self
                 raise
@@ -84,7 +84,7 @@ class IOFileDescriptor(BaseFileDescriptor):
         task = self.task
         with buf.borrow(task) as buf_addr:
             try:
-                count = await task.sysif.syscall(SYS.write, self.near, buf_addr, buf.size())
+                count = await task.sysif.syscall(nr.write, self.near, buf_addr, buf.size())
             except OSError as exn:
                 exn.filename = self
                 raise
@@ -111,7 +111,7 @@ class SeekableFileDescriptor(IOFileDescriptor):
         task = self.task
         with buf.borrow(task) as buf_addr:
             try:
-                count = await task.sysif.syscall(SYS.pread64, self.near, buf_addr, buf.size(), offset)
+                count = await task.sysif.syscall(nr.pread64, self.near, buf_addr, buf.size(), offset)
             except OSError as exn:
                 exn.filename = self
                 raise
@@ -132,7 +132,7 @@ class SeekableFileDescriptor(IOFileDescriptor):
         task = self.task
         with buf.borrow(task) as buf_addr:
             try:
-                count = await task.sysif.syscall(SYS.pwrite64, self.near, buf_addr, buf.size(), offset)
+                count = await task.sysif.syscall(nr.pwrite64, self.near, buf_addr, buf.size(), offset)
             except OSError as exn:
                 exn.filename = self
                 raise
@@ -159,28 +159,28 @@ class SeekableFileDescriptor(IOFileDescriptor):
 
 async def _read(sysif: SyscallInterface, fd: near.FileDescriptor, buf: near.Address, count: int) -> int:
     """The raw call."""
-    return await sysif.syscall(SYS.read, fd, buf, count)
+    return await sysif.syscall(nr.read, fd, buf, count)
 
 
 async def _write(sysif: SyscallInterface, fd: near.FileDescriptor, buf: near.Address, count: int) -> int:
     """The raw call."""
-    return await sysif.syscall(SYS.write, fd, buf, count)
+    return await sysif.syscall(nr.write, fd, buf, count)
 
 
 async def _pread(
     sysif: SyscallInterface, fd: near.FileDescriptor, buf: near.Address, count: int, offset: int
 ) -> int:
     """The raw call."""
-    return await sysif.syscall(SYS.pread64, fd, buf, count, offset)
+    return await sysif.syscall(nr.pread64, fd, buf, count, offset)
 
 
 async def _pwrite(
     sysif: SyscallInterface, fd: near.FileDescriptor, buf: near.Address, count: int, offset: int
 ) -> int:
     """The raw call."""
-    return await sysif.syscall(SYS.pwrite64, fd, buf, count, offset)
+    return await sysif.syscall(nr.pwrite64, fd, buf, count, offset)
 
 
 async def _lseek(sysif: SyscallInterface, fd: near.FileDescriptor, offset: int, whence: SEEK) -> int:
     """The raw call."""
-    return await sysif.syscall(SYS.lseek, fd, offset, whence)
+    return await sysif.syscall(nr.lseek, fd, offset, whence)

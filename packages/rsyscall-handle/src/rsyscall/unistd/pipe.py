@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rsyscall import far
 from rsyscall.fcntl import O, encode_open_flags
 from rsyscall.handle.fd import FileDescriptorTask
-from rsyscall.near import SYS
+from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.struct import FixedSize, Serializer
 
@@ -101,4 +101,4 @@ class PipeTask(FileDescriptorTask[Any]):
 
 async def _pipe(sysif: SyscallInterface, pipefd: near.Address, flags: O) -> None:
     """The raw call; whoever reads the two numbers owns them."""
-    await sysif.syscall(SYS.pipe2, pipefd, encode_open_flags(sysif.abi, flags))
+    await sysif.syscall(nr.pipe2, pipefd, encode_open_flags(sysif.abi, flags))

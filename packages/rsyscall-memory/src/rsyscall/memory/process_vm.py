@@ -32,7 +32,7 @@ from rsyscall.far import AddressSpaceMismatchError
 from rsyscall.handle.allocation import MemoryTransport, UseAfterFreeError, WouldWaitError
 from rsyscall.memory.transport import BatchMemoryTransport, write_all
 from rsyscall.native import ffi
-from rsyscall.near import SYS, SyscallSendError
+from rsyscall.near import SYS, SyscallSendError, nr
 from rsyscall.near import types as near
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class _Target:
         program. So it comes first: nothing that is shared has been touched then.
         """
         try:
-            self._call(SYS.pidfd_send_signal, self.pidfd.near.number, 0, 0, 0)
+            self._call(nr.pidfd_send_signal, self.pidfd.near.number, 0, 0, 0)
         except OSError as error:
             if error.errno == errno.ESRCH:
                 raise self.gone() from None
@@ -128,7 +128,7 @@ class _Target:
         ranges = struct.pack(f"={4 * len(pieces)}Q", *ours, *theirs)
         address = _address_of(ranges)
         count = len(pieces)
-        written = self._vm_call(SYS.process_vm_writev, address, address + 16 * count, count, pieces[0][0])
+        written = self._vm_call(nr.process_vm_writev, address, address + 16 * count, count, pieces[0][0])
         for index, (_, _, data) in enumerate(pieces):
             written -= len(data)
             if written < 0:
@@ -196,7 +196,7 @@ class ProcessVMTransport(BatchMemoryTransport):
             return fallback
         # Before the proof, so that what is proven holds for this pidfd.
         try:
-            number = await local_task.sysif.syscall(SYS.pidfd_open, pid, 0)
+            number = await local_task.sysif.syscall(nr.pidfd_open, pid, 0)
         except OSError as error:
             if error.errno in _REFUSED or error.errno in _UNKNOWN:
                 return fallback
@@ -321,7 +321,7 @@ class ProcessVMTransport(BatchMemoryTransport):
         target.check()
         # Filled in by the kernel before anybody else sees it; so it need not be copied once more.
         data = bytes(length)
-        target.copy(SYS.process_vm_readv, _address_of(data), address, length, src)
+        target.copy(nr.process_vm_readv, _address_of(data), address, length, src)
         target.check()
         return data
 
@@ -329,7 +329,7 @@ class ProcessVMTransport(BatchMemoryTransport):
         target = self._target
         address = self._locate(dest, len(data))
         target.check()
-        target.copy(SYS.process_vm_writev, _address_of(data), address, len(data), dest)
+        target.copy(nr.process_vm_writev, _address_of(data), address, len(data), dest)
 
     def _write_batch(self, writes: Sequence[tuple[Pointer[Any], bytes]]) -> None:
         target = self._target
@@ -344,7 +344,7 @@ class ProcessVMTransport(BatchMemoryTransport):
             if whole < len(some):
                 # Stopped in the middle of this one, and not without a reason: find out.
                 dest, address, data = some[whole]
-                target.copy(SYS.process_vm_writev, _address_of(data), address, len(data), dest)
+                target.copy(nr.process_vm_writev, _address_of(data), address, len(data), dest)
                 done += 1
 
     def _locate(self, pointer: Pointer[Any], length: int) -> int:

@@ -14,7 +14,8 @@ segment it is for. Here too:
 * a **handle** is a far identifier that also knows a process to use it through, and owns what it names.
 
 This layer is the near one. It consists of the identifiers (`FileDescriptor`, `Address`, `Process`, ...), the
-numbers of the system calls (`SYS`, and `ABI` for processes of another architecture), and `SyscallInterface`:
+numbers of the system calls (`SYS`, whose members `nr` has once more as the attributes of a plain object, which
+are found faster; `ABI` for processes of another architecture), and `SyscallInterface`:
 make this call in that process. Where the process is, is the business of the implementation; `LocalSyscall`,
 which is here, makes the calls in the running thread.
 
@@ -27,7 +28,7 @@ impossible; use this one for what it does not cover, and with the care of a C pr
 
 from __future__ import annotations
 
-from rsyscall.near.abi import ABI, SYS, UnsupportedSyscallError, native_abi
+from rsyscall.near.abi import ABI, SYS, UnsupportedSyscallError, native_abi, nr
 from rsyscall.near.local import LocalSyscall
 from rsyscall.near.sysif import (
     Syscall,
@@ -61,6 +62,7 @@ __all__ = [
     "Pgid",
     # making calls
     "SYS",
+    "nr",
     "Syscall",
     "SyscallInterface",
     "SyscallError",

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from rsyscall.near._layout import StructField, StructLayout
-from rsyscall.near._tables import ARCHITECTURES, SYS, running_architecture
+from rsyscall.near._tables import ARCHITECTURES, SYS, nr, running_architecture
 
 __all__ = [
     "ABI",
@@ -25,6 +25,7 @@ __all__ = [
     "UnsupportedSyscallError",
     "abi_by_machine",
     "native_abi",
+    "nr",
 ]
 
 

@@ -34,6 +34,7 @@ import trio
 
 from rsyscall.async_fd import AsyncFileDescriptor, finish
 from rsyscall.fcntl import F, O
+from rsyscall.near import nr
 from rsyscall.near.sysif import SyscallError
 from rsyscall.sys.socket import (
     AF,
@@ -49,7 +50,6 @@ from rsyscall.sys.socket import (
     Sockaddr,
     Socketpair,
 )
-from rsyscall.sys.syscall import SYS
 from rsyscall.sys.uio import IovecList
 
 if t.TYPE_CHECKING:
@@ -158,7 +158,7 @@ async def _lock_when_responsive(lock: trio.Lock, task: Task) -> None:
     """Acquire a lock without keeping others waiting for a process that is blocked."""
     while True:
         # A process executes its calls in order, so it is at our disposal when this one has been answered.
-        await task.sysif.syscall(SYS.getpid)
+        await task.sysif.syscall(nr.getpid)
         try:
             lock.acquire_nowait()
             return

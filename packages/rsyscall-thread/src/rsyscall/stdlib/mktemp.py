@@ -14,10 +14,10 @@ import trio
 
 from rsyscall.fcntl import AT, O
 from rsyscall.linux.dirent import DT, DirentList
+from rsyscall.near import nr
 from rsyscall.near.sysif import Syscall
 from rsyscall.path import Path
 from rsyscall.struct import strpath_to_null_terminated_bytes
-from rsyscall.sys.syscall import SYS
 from rsyscall.unistd import SEEK
 
 if t.TYPE_CHECKING:
@@ -192,7 +192,7 @@ async def _unlink(ram: RAM, directory: FileDescriptor, names: Sequence[str], pat
         with directory.borrow(task) as fd, memory.borrow(task) as address:
             calls = []
             for encoded in strings:
-                calls.append(Syscall(SYS.unlinkat, fd, address, AT.NONE))
+                calls.append(Syscall(nr.unlinkat, fd, address, AT.NONE))
                 address += len(encoded)
             results = await task.sysif.syscalls(calls)
         for name, result in zip(some, results, strict=True):

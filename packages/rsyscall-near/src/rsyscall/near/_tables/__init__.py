@@ -38,13 +38,18 @@ def running_architecture() -> str:
 # A type checker has to see one set of members, whatever machine it runs on.
 if TYPE_CHECKING:
     from rsyscall.near._tables.x86_64 import SYS
+
+    nr = SYS
 else:
     import importlib
+    import types
 
     SYS = importlib.import_module(f"{__name__}.{running_architecture()}").SYS
     # Before Python 3.12 a member is looked up through a descriptor written in Python, which takes longer than
-    # a system call. As plain attributes of the class they are found at once.
+    # a system call. As plain attributes of the class they are found sooner.
     for _member in list(SYS):
         type.__setattr__(SYS, _member.name, _member)
+    # And soonest as attributes of an object that has no hooks: this is for the calls that we make ourselves.
+    nr = types.SimpleNamespace(**SYS.__members__)
 
-__all__ = ["ARCHITECTURES", "SYS", "choose_architecture", "running_architecture"]
+__all__ = ["ARCHITECTURES", "SYS", "choose_architecture", "nr", "running_architecture"]
