@@ -106,93 +106,145 @@ PyObject *rsys_ring_put_method(PyObject *op, PyObject *const *args, Py_ssize_t n
 	return PyLong_FromLong(ring->submitted);
 }
 
+struct call {
+	int64_t words[7];	/* number and arguments; then the result is in the first one */
+};
+
+/* The calls of a list, all of which can be understood; NULL with an exception otherwise. */
+static struct call *parse_calls(PyObject *list, int linked, Py_ssize_t *ret_count, int *ret_blocks)
+{
+	Py_ssize_t count = PyList_Size(list), i;
+	struct call *calls;
+
+	*ret_count = count;
+	*ret_blocks = 0;
+	if (count < 0)
+		return NULL;
+	calls = PyMem_Malloc(count ? count * sizeof(*calls) : 1);
+	if (!calls) {
+		PyErr_NoMemory();
+		return NULL;
+	}
+	for (i = 0; i < count; i++) {
+		PyObject *call = PyList_GetItem(list, i), *items[7];
+		Py_ssize_t size = call ? PyTuple_Size(call) : -1, j;
+		int parsed;
+
+		if (size < 0)
+			goto failed;
+		for (j = 0; j < size && j < 7; j++)
+			items[j] = PyTuple_GetItem(call, j);
+		/* Converting may run code that takes it out of the list. */
+		Py_INCREF(call);
+		parsed = parse_ring_call(items, size, calls[i].words);
+		Py_DECREF(call);
+		if (parsed < 0)
+			goto failed;
+		*ret_blocks |= rsys_likely_blocks(calls[i].words[0]);
+		if (linked && i < count - 1)
+			calls[i].words[0] |= RSYS_NR_LINKED;
+	}
+	return calls;
+
+failed:
+	PyMem_Free(calls);
+	return NULL;
+}
+
 /*
- * call_many(calls, start, linked) -> list of results of calls[start:start+k] | one of the
- * RESULT_ codes. As many calls as there are free slots, in one go. Only when nothing is
- * outstanding. PENDING: the calls start .. start + outstanding are under way. linked: after
- * a failure the rest is not made (not across two pieces; the caller sees to that).
+ * Make calls, where nothing is outstanding. More are sent, and answers taken, while others are being made.
+ * Returns 0 when all are answered, or why not. When that is PENDING, and some are not even sent, the ring
+ * is full.
+ */
+static int64_t exchange(Ring *self, struct call *calls, size_t count, int blocks, size_t *ret_answered)
+{
+	struct rsys_ring *ring = &self->block->ring;
+	int was_parked = __atomic_load_n(&ring->state, __ATOMIC_RELAXED) != RSYS_RUNNING, done = 1;
+	size_t sent = 0, answered = 0;
+
+	for (;;) {
+		size_t ahead;
+
+		for (; sent < count && sent - answered < RSYS_RING_SLOTS - 1; sent++) {
+			ring_put(ring, calls[sent].words);
+			if (sent == 0)
+				ring_kick(self);
+		}
+		if (sent)
+			ring_kick(self);
+		if (done <= 0 || answered == count)
+			break;
+		/* Not for all of them, as long as there is something to do meanwhile. */
+		ahead = sent - answered;
+		if (sent < count)
+			ahead = (ahead + 1) / 2;
+		done = rsys_ring_wait(self, ring->consumed + ahead, blocks ? __NR_nanosleep : calls[answered].words[0],
+				      was_parked);
+		was_parked = 0;
+		for (; answered < sent && slot_done(ring, ring->consumed + 1); answered++) {
+			ring->consumed++;
+			calls[answered].words[0] = ring->slots[ring->consumed % RSYS_RING_SLOTS].result;
+		}
+		if (done < 0)
+			break;
+	}
+	*ret_answered = answered;
+	if (answered == count)
+		return 0;
+	return done < 0 ? RESULT_HANGUP : RESULT_PENDING;
+}
+
+/*
+ * call_many(calls, linked) -> list of their results | (list of the results so far, code)
+ *
+ * They are sent only if all of them can be understood, and nothing is outstanding (code FULL otherwise).
+ * PENDING: of those without a result, as many as are outstanding have been sent; if these are not all, the
+ * ring is full. linked: after one that fails, the others are not made.
  */
 PyObject *rsys_ring_call_many(PyObject *op, PyObject *const *args, Py_ssize_t n)
 {
 	Ring *self = (Ring *)op;
 	struct rsys_ring *ring = &self->block->ring;
-	Py_ssize_t start, count, i, sent = 0;
+	struct call *calls;
+	Py_ssize_t count, i;
+	size_t answered = 0;
+	int64_t code;
+	int linked, blocks;
 	PyObject *list;
-	int64_t v[7];
-	uint32_t first;
-	int done, linked, blocks = 0;
 
-	if (n != 3) {
-		PyErr_SetString(PyExc_TypeError, "call_many(calls, start, linked)");
+	if (n != 2) {
+		PyErr_SetString(PyExc_TypeError, "call_many(calls, linked)");
 		return NULL;
 	}
 	if (rsys_hub_check(self->hub) < 0)
 		return NULL;
-	start = PyLong_AsSsize_t(args[1]);
-	count = PyList_Size(args[0]);
-	linked = PyObject_IsTrue(args[2]);
-	if ((start == -1 || count == -1 || linked == -1) && PyErr_Occurred())
+	linked = PyObject_IsTrue(args[1]);
+	if (linked < 0)
 		return NULL;
-	if (start < 0) {
-		PyErr_Format(PyExc_ValueError, "the first call to make is number %zd", start);
+	calls = parse_calls(args[0], linked, &count, &blocks);
+	if (!calls)
 		return NULL;
-	}
-	if (has_left(self->block))
-		return PyLong_FromLongLong(RESULT_UNSENT);
-	if (ring->submitted != ring->consumed)
-		return PyLong_FromLongLong(RESULT_FULL);
-	first = ring->submitted + 1;
-	if (count - start > (Py_ssize_t)RSYS_RING_SLOTS - 1)
-		count = start + RSYS_RING_SLOTS - 1;
-	/* A batch is sent whole or not at all: see first that all of it can be understood. */
-	for (i = start; i < count; i++) {
-		PyObject *call = PyList_GetItem(args[0], i), *items[7];
-		Py_ssize_t size = call ? PyTuple_Size(call) : -1, j;
-		struct rsys_slot *slot = &ring->slots[(first + i - start) % RSYS_RING_SLOTS];
+	if (!count)
+		code = 0;
+	else if (has_left(self->block))
+		code = RESULT_UNSENT;
+	else if (ring->submitted != ring->consumed)
+		code = RESULT_FULL;
+	else
+		code = exchange(self, calls, count, blocks, &answered);
+	list = PyList_New(answered);
+	for (i = 0; list && i < (Py_ssize_t)answered; i++) {
+		PyObject *result = PyLong_FromLongLong(calls[i].words[0]);
 
-		if (size < 0)
-			return NULL;
-		for (j = 0; j < size && j < 7; j++)
-			items[j] = PyTuple_GetItem(call, j);
-		if (parse_ring_call(items, size, v) < 0)
-			return NULL;
-		memcpy(slot->args, v + 1, sizeof(slot->args));
-		slot->result = v[0] | (linked && i < count - 1 ? RSYS_NR_LINKED : 0);
-		blocks |= rsys_likely_blocks(v[0]);
+		if (result)
+			PyList_SetItem(list, i, result);
+		else
+			Py_CLEAR(list);
 	}
-	if (ring->submitted + 1 != first) {
-		PyErr_SetString(PyExc_RuntimeError, "converting the arguments of these calls made another call");
-		return NULL;
-	}
-	for (i = start; i < count; i++, sent++) {
-		uint32_t seq = first + sent;
-		struct rsys_slot *slot = &ring->slots[seq % RSYS_RING_SLOTS];
-
-		__atomic_store_n(&slot->word, (uint64_t)seq << 32 | (uint32_t)slot->result, __ATOMIC_RELEASE);
-		ring->submitted = seq;
-		if (sent == 0)
-			ring_kick(self);
-	}
-	if (!sent)
-		return PyList_New(0);
-	ring_kick(self);
-	done = rsys_ring_wait(self, ring->submitted, blocks ? __NR_nanosleep : v[0], 0);
-	if (done <= 0)
-		return PyLong_FromLongLong(done < 0 ? RESULT_HANGUP : RESULT_PENDING);
-	list = PyList_New(sent);
-	if (!list)
-		return NULL;
-	for (i = 0; i < sent; i++) {
-		PyObject *result = PyLong_FromLongLong(ring->slots[(first + i) % RSYS_RING_SLOTS].result);
-
-		if (!result) {
-			Py_DECREF(list);
-			return NULL;
-		}
-		PyList_SetItem(list, i, result);
-	}
-	ring->consumed = ring->submitted;
-	return list;
+	PyMem_Free(calls);
+	if (!list || !code)
+		return list;
+	return Py_BuildValue("(NL)", list, code);
 }
 
 /* next_result() -> result of the oldest outstanding call; PENDING, or HANGUP when it will never come. */
@@ -236,33 +288,27 @@ PyObject *rsys_ring_wait_method(PyObject *op, PyObject *arg)
  * prepare_calls(calls): the linked calls that a process is to make as soon as it exists; the
  * answer to the last is announced.
  */
-PyObject *rsys_ring_prepare_calls(PyObject *op, PyObject *calls)
+PyObject *rsys_ring_prepare_calls(PyObject *op, PyObject *list)
 {
 	Ring *self = (Ring *)op;
 	struct rsys_ring *ring = &self->block->ring;
-	Py_ssize_t count = PyList_Size(calls), i;
+	Py_ssize_t count, i;
+	struct call *calls;
+	int blocks;
 
-	if (count < 0 || rsys_hub_check(self->hub) < 0)
+	if (rsys_hub_check(self->hub) < 0)
+		return NULL;
+	calls = parse_calls(list, 1, &count, &blocks);
+	if (!calls)
 		return NULL;
 	if (count >= (Py_ssize_t)RSYS_RING_SLOTS || self->block->started || ring->submitted) {
+		PyMem_Free(calls);
 		PyErr_SetString(PyExc_ValueError, "too many calls to prepare, or not before the process starts");
 		return NULL;
 	}
-	for (i = 0; i < count; i++) {
-		PyObject *call = PyList_GetItem(calls, i), *items[7];
-		Py_ssize_t size = PyTuple_Size(call), j;
-		int64_t v[7];
-
-		if (size < 0)
-			return NULL;
-		for (j = 0; j < size && j < 7; j++)
-			items[j] = PyTuple_GetItem(call, j);
-		if (parse_ring_call(items, size, v) < 0)
-			return NULL;
-		if (i < count - 1)
-			v[0] |= RSYS_NR_LINKED;
-		ring_put(ring, v);
-	}
+	for (i = 0; i < count; i++)
+		ring_put(ring, calls[i].words);
+	PyMem_Free(calls);
 	rsys_ring_arm(ring, ring->submitted);
 	Py_RETURN_NONE;
 }

@@ -11,7 +11,7 @@ PyObject *rsys_ring_put_method(PyObject *op, PyObject *const *args, Py_ssize_t n
 PyObject *rsys_ring_call_many(PyObject *op, PyObject *const *args, Py_ssize_t n);
 PyObject *rsys_ring_next_result(PyObject *op, PyObject *unused);
 PyObject *rsys_ring_wait_method(PyObject *op, PyObject *arg);
-PyObject *rsys_ring_prepare_calls(PyObject *op, PyObject *calls);
+PyObject *rsys_ring_prepare_calls(PyObject *op, PyObject *list);
 PyObject *rsys_ring_announce(PyObject *op, PyObject *unused);
 PyObject *rsys_ring_kick_method(PyObject *op, PyObject *unused);
 

@@ -51,7 +51,7 @@ def test_numbers_that_no_call_has(number: int) -> None:
         assert child.call("getpid") == child.pid
         result = child.ring.call(number)
         assert (child.result() if result == _fast.PENDING else result) == -errno.ENOSYS
-        results = child.ring.call_many([(number,), (NR["getpid"],)], 0, False)
+        results = child.ring.call_many([(number,), (NR["getpid"],)], False)
         assert results == [-errno.ENOSYS, child.pid] or (
             [child.result(), child.result()] == [-errno.ENOSYS, child.pid]
         )
@@ -125,7 +125,7 @@ def test_full() -> None:
             assert child.ring.call(NR["getpid"]) == _fast.PENDING
         assert child.ring.call(NR["getpid"]) == _fast.FULL
         assert child.ring.put(NR["getpid"]) == _fast.FULL
-        assert child.ring.call_many([(NR["getpid"],)], 0, False) == _fast.FULL
+        assert child.ring.call_many([(NR["getpid"],)], False) == ([], _fast.FULL)
         assert child.ring.outstanding == SLOTS - 1
         assert child.result() == 0
         assert child.ring.call(NR["getppid"]) == _fast.PENDING
@@ -185,25 +185,30 @@ def test_wait() -> None:
 
 
 def finish_batch(child: Any, calls: list[Any], linked: bool = False) -> list[int]:
-    results: list[int] = []
-    while len(results) < len(calls):
-        part = child.ring.call_many(calls, len(results), linked)
-        if isinstance(part, list):
-            assert len(part) == min(len(calls) - len(results), SLOTS - 1)
-            results += part
-        else:
-            assert part == _fast.PENDING
-            results += [child.result() for _ in range(child.ring.outstanding)]
+    answer = child.ring.call_many(calls, linked)
+    if isinstance(answer, list):
+        return answer
+    results, code = answer
+    assert code == _fast.PENDING
+    rest = calls[len(results) + child.ring.outstanding :]
+    assert not rest or child.ring.outstanding == SLOTS - 1
+    for number, call in enumerate(rest):
+        results.append(child.result())
+        link = _fast.LINKED if linked and number < len(rest) - 1 else 0
+        assert child.ring.put(call[0] | link, *call[1:]) > 0
+        child.ring.kick()
+    results += [child.result() for _ in range(child.ring.outstanding)]
     return results
 
 
 def test_batches() -> None:
     with driven() as child:
-        assert child.ring.call_many([], 0, False) == []
-        assert child.ring.call_many([(NR["getpid"],)], 1, False) == []
-        calls = [(NR["umask"], mask % 0o777) for mask in range(5 * SLOTS + 3)]
-        results = finish_batch(child, calls)
-        assert results[1:] == [mask for _, mask in calls[:-1]]
+        assert child.ring.call_many([], False) == []
+        for count in (1, 2, SLOTS - 2, SLOTS - 1, SLOTS, SLOTS + 1, 5 * SLOTS + 3):
+            calls = [(NR["umask"], mask % 0o777) for mask in range(count)]
+            results = finish_batch(child, calls)
+            assert results[1:] == [mask for _, mask in calls[:-1]]
+            assert child.ring.outstanding == 0
         assert finish_batch(child, [(NR["close"], -1), (NR["getpid"],)]) == [-errno.EBADF, child.pid]
 
 
@@ -211,9 +216,11 @@ def test_a_batch_with_a_call_that_blocks() -> None:
     pause = timespec(0.005)
     with driven() as child:
         calls: list[tuple[Any, ...]] = [(NR["getpid"],), (NR["nanosleep"], pause.address), (NR["getppid"],)]
-        assert child.ring.call_many(calls, 0, False) == _fast.PENDING
-        assert child.ring.outstanding == 3
-        assert [child.result() for _ in range(3)] == [child.pid, 0, os.getpid()]
+        results, code = child.ring.call_many(calls, False)
+        assert code == _fast.PENDING
+        assert child.ring.outstanding + len(results) == 3
+        results += [child.result() for _ in range(child.ring.outstanding)]
+        assert results == [child.pid, 0, os.getpid()]
 
 
 def test_linked_batches_stop_at_a_failure() -> None:
@@ -234,14 +241,13 @@ def test_a_batch_is_sent_whole_or_not_at_all() -> None:
     with driven() as child:
         before = child.call("umask", 0o22)
         for wrong in ((), ("x",), (1.0,), (0,) * 8, [NR["getpid"]], None, (2**64,)):
-            with pytest.raises((TypeError, OverflowError, SystemError)):
-                child.ring.call_many([good, wrong], 0, False)
+            for count in (1, 3 * SLOTS):
+                with pytest.raises((TypeError, OverflowError, SystemError)):
+                    child.ring.call_many([good] * count + [wrong], False)
         with pytest.raises((TypeError, SystemError)):
-            child.ring.call_many((good,), 0, False)  # type: ignore[arg-type]  # on purpose
-        with pytest.raises(ValueError, match="-1"):
-            child.ring.call_many([good], -1, False)
+            child.ring.call_many((good,), False)  # type: ignore[arg-type]  # on purpose
         with pytest.raises(TypeError):
-            child.ring.call_many([good], 0)  # type: ignore[call-arg]  # on purpose
+            child.ring.call_many([good])  # type: ignore[call-arg]  # on purpose
         assert child.ring.outstanding == 0
         assert child.call("umask", before) == 0o22
 
@@ -259,11 +265,14 @@ def test_arguments_that_make_calls_while_they_are_converted() -> None:
                 return 0
 
         assert child.call("close", Reentrant()) == -errno.EBADF  # type: ignore[arg-type]  # helper takes ints
-        with pytest.raises(RuntimeError, match="made another call"):
-            child.ring.call_many([(NR["getppid"],), (NR["close"], Reentrant())], 0, False)
+        # All are converted before any is sent.
+        assert finish_batch(child, [(NR["getppid"],), (NR["close"], Reentrant())]) == [
+            os.getpid(),
+            -errno.EBADF,
+        ]
         calls: list[Any] = [(NR["close"], Shrinking()), (NR["getpid"],)]
         with pytest.raises(IndexError):
-            child.ring.call_many(calls, 0, False)
+            child.ring.call_many(calls, False)
         assert child.call("getpid") == child.pid
         assert child.ring.outstanding == 0
 
@@ -280,7 +289,7 @@ def test_exit_hangs_up_and_then_nothing_is_sent() -> None:
         submitted = child.ring.submitted
         assert child.ring.call(NR["getpid"]) == _fast.UNSENT
         assert child.ring.put(NR["getpid"]) == _fast.UNSENT
-        assert child.ring.call_many([(NR["getpid"],)], 0, False) == _fast.UNSENT
+        assert child.ring.call_many([(NR["getpid"],)], False) == ([], _fast.UNSENT)
         assert child.ring.submitted == submitted
         child.ring.kick()
         child.ring.shutdown()
@@ -466,7 +475,7 @@ def test_another_thread_is_refused() -> None:
         for use in (
             lambda: child.ring.call(NR["getpid"]),
             lambda: child.ring.put(NR["getpid"]),
-            lambda: child.ring.call_many([(NR["getpid"],)], 0, False),
+            lambda: child.ring.call_many([(NR["getpid"],)], False),
             child.ring.next_result,
             child.ring.kick,
             lambda: child.ring.wait(1.0),

@@ -9,6 +9,7 @@ import pytest
 import trio
 from support import children, local_thread, sh
 
+import rsyscall.hub
 from rsyscall.command import Command
 from rsyscall.fcntl import O
 from rsyscall.handle.fd import InvalidHandleError
@@ -18,6 +19,8 @@ from rsyscall.signal import SIG, Sigset
 from rsyscall.spawn import PreparedThread
 from rsyscall.sys.prctl import PR
 from rsyscall.sys.wait import W
+
+TRUE = Command("/bin/true", ["true"], {})
 
 
 async def output_of(prepared: PreparedThread, command: Command) -> str:
@@ -163,7 +166,7 @@ async def test_memory_does_not_grow() -> None:
         await local_thread.run(sh("true"))
     blocks = hub.native.blocks
     for _ in range(100):
-        await local_thread.run(Command("/bin/true", ["true"], {}))
+        await local_thread.run(TRUE)
     assert hub.native.blocks == blocks
 
 
@@ -187,3 +190,49 @@ async def test_handles_of_the_child_are_its_own() -> None:
         pipe.write._validate()
     assert await local_thread.read_to_eof(pipe.read) == b"here\n"
     await process.check()
+
+
+async def test_who_spins_for_an_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has nothing else to do; not many at once, who would only hold up each other."""
+    hub = local_thread.monitor.hub
+    spins = 0
+
+    def count(pidfd: int, budget_us: float) -> bool:
+        nonlocal spins
+        spins += 1
+        return False
+
+    monkeypatch.setattr(rsyscall.hub, "spin_for_exit", count)
+    for budget, expected in ((100.0, 1), (0.0, 0)):
+        monkeypatch.setattr(hub, "_client_spin_us", budget)
+        monkeypatch.setattr(hub, "_exit_spins_to_skip", 0)
+        spins = 0
+        await local_thread.run(TRUE)
+        assert spins == expected
+    monkeypatch.setattr(hub, "_client_spin_us", 100.0)
+    monkeypatch.setattr(hub, "_exit_spins_to_skip", 0)
+    spins = 0
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(local_thread.run, TRUE)
+    # The last one may be alone when it begins to wait.
+    assert spins <= 1
+
+
+async def test_others_run_before_anybody_spins(monkeypatch: pytest.MonkeyPatch) -> None:
+    order = []
+
+    def spin(pidfd: int, budget_us: float) -> bool:
+        order.append("spin")
+        return False
+
+    async def other() -> None:
+        order.append("other")
+
+    monkeypatch.setattr(rsyscall.hub, "spin_for_exit", spin)
+    monkeypatch.setattr(local_thread.monitor.hub, "_client_spin_us", 100.0)
+    monkeypatch.setattr(local_thread.monitor.hub, "_exit_spins_to_skip", 0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        await local_thread.run(TRUE)
+    assert order == ["other", "spin"]

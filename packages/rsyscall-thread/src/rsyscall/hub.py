@@ -57,6 +57,9 @@ _SIGINFO_SIZE = Siginfo.sizeof()
 SPIN_US = 100.0
 """Default spin budget of either side, in microseconds: what waking a sleeping process costs."""
 
+EXEC_SPIN_US = 150.0
+"""How long to look for the outcome of an exec before sleeping: what the kernel takes for one, and some."""
+
 
 def spin_budgets() -> tuple[float, float]:
     """How long client and server spin before they sleep, in microseconds.
@@ -262,19 +265,37 @@ class ProgramHub:
         """
         await self.task.sysif.syscall(nr.pidfd_send_signal, pidfd.number, sig, 0, 0)
 
-    def spin_for_exit(self, pidfd: Pidfd) -> bool:
+    def _may_spin(self) -> bool:
+        # With several children at once there is something better to do: to make the next one.
+        return bool(self._client_spin_us) and len(self._exits) <= 1 + (self._monitor is not None)
+
+    async def spin_for_exit(self, pidfd: Pidfd, executing: Ring | None = None) -> bool:
         """Look for a moment whether the process exits: cheaper than to sleep and be woken, if it does.
 
         Only when this program has nothing else to do, and less and less often while it is in vain.
+
+        Args:
+            pidfd: of the process.
+            executing: its ring, if it may still be on its way to executing a program. That takes most of the
+                time of a short program, and is looked for first.
+
+        Cancellation: before it looks.
         """
         if self._exit_spins_to_skip:
             self._exit_spins_to_skip -= 1
             return False
-        # With several children at once there is something better to do: to make the next one.
-        if not self._client_spin_us or len(self._exits) > 1 + (self._monitor is not None):
+        if not self._may_spin():
+            return False
+        # All others first, and what they are about to do may be to make more children. It takes no time: this
+        # child is busy, too. Twice, because the first time we may be woken before others of the same turn.
+        for _ in range(2):
+            await trio.lowlevel.checkpoint()
+        if pidfd.number not in self._exits or not self._may_spin():
             return False
         if trio.lowlevel.current_statistics().tasks_runnable:
             return False
+        if executing is not None and not executing.left:
+            executing.wait(EXEC_SPIN_US)
         if spin_for_exit(pidfd.number, self._client_spin_us):
             self._exit_spins_failed = 0
             return True

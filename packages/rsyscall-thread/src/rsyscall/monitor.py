@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from rsyscall.handle import Pointer, Task, WrittenPointer
     from rsyscall.linux.futex import FutexNode
     from rsyscall.memory.ram import RAM
+    from rsyscall.native import Ring
     from rsyscall.sched import Stack
     from rsyscall.signal import SignalBlock
 
@@ -197,6 +198,8 @@ class AsyncChildProcess:
         self.ram = ram
         self.monitor = monitor
         self.pidfd: Pidfd | None = None
+        # Its ring, if it was made to execute a program at once and may not have come to that yet.
+        self.executing: Ring | None = None
         self._exited = SignalEvent()
         self._turn: trio.Lock | None = None
         # One per task that waits for stops: what somebody has found out on behalf of all.
@@ -222,6 +225,7 @@ class AsyncChildProcess:
         return self.process.task is self.monitor.hub.task
 
     def _exit_noticed(self) -> None:
+        self.executing = None
         self._exited.set()
 
     async def _waitid_nohang(self, options: W) -> ChildState | None:
@@ -298,7 +302,12 @@ class AsyncChildProcess:
         if numeric & _STOPS:
             return await self._wait_for_stops(options)
         pidfd = self.pidfd
-        if pidfd is not None and not self._exited.is_set() and self._is_ours and hub.spin_for_exit(pidfd):
+        if (
+            pidfd is not None
+            and not self._exited.is_set()
+            and self._is_ours
+            and await hub.spin_for_exit(pidfd, self.executing)
+        ):
             state = await self._waitid_nohang(options)
             if state is not None:
                 return state

@@ -209,33 +209,27 @@ class RingConnection(SyscallInterface):
         """Make several calls in one go; see `SyscallInterface.syscalls`."""
         await trio.lowlevel.checkpoint_if_cancelled()
         todo: list[Any] = calls if isinstance(calls, list) else list(calls)
-        results: list[int] = []
-        while len(results) < len(todo):
-            answer = self._call_many(todo, len(results), linked)
-            if isinstance(answer, list):
-                results += answer
-            elif answer == _PENDING:
-                count = self.ring.outstanding
-                numbers = {call[0] for call in todo[len(results) : len(results) + count]}
-                leaving, closing = bool(numbers & _LEAVING), bool(numbers & _CLOSING)
-                collector = _Collector(results, count)
-                self._sleep(collector, count, leaving, closing)
-                await self._collect(collector)
-            elif answer == _FULL:
-                # Behind calls of others.
-                rest = todo[len(results) :]
-                collector = _Collector(results, len(rest))
-                self._queue(collector, rest, linked)
-                await self._collect(collector)
-            elif answer == _HANGUP:
-                error = self._hangup()
-                error.results = results + self._answered()
-                self.process_left()
-                raise error
-            else:
-                raise self._lost(results, self._send_error())
-            if linked and -_MAX_ERRNO <= results[-1] < 0:
-                results += [-errno.ECANCELED] * (len(todo) - len(results))
+        answer = self._call_many(todo, linked)
+        if isinstance(answer, list):
+            return answer
+        results, code = answer
+        if code == _UNSENT:
+            raise self._send_error()
+        if code == _HANGUP:
+            error = self._hangup()
+            error.results = results + self._answered()
+            self.process_left()
+            raise error
+        sent = self.ring.outstanding if code == _PENDING else 0
+        under_way, rest = todo[len(results) : len(results) + sent], todo[len(results) + sent :]
+        collector = _Collector(results, len(under_way) + len(rest))
+        if under_way:
+            numbers = {call[0] for call in under_way}
+            self._sleep(collector, sent, bool(numbers & _LEAVING), bool(numbers & _CLOSING))
+        if rest:
+            # Behind these calls, or those of others.
+            self._queue(collector, rest, linked)
+        await self._collect(collector)
         return results
 
     async def _collect(self, collector: _Collector) -> None:
@@ -362,7 +356,7 @@ class RingConnection(SyscallInterface):
             return
         self._closed = True
         self.ring.shutdown()
-        self._call = self._call_many = self._closed_call
+        self._call, self._call_many = self._closed_call, self._closed_call_many
         if self.ring.left:
             self.process_left()
         else:
@@ -370,6 +364,9 @@ class RingConnection(SyscallInterface):
 
     def _closed_call(self, *_args: object) -> int:
         return _UNSENT
+
+    def _closed_call_many(self, *_args: object) -> tuple[list[int], int]:
+        return [], _UNSENT
 
     def get_activity_fd(self) -> Any:
         """An eventfd in the process that becomes readable when we have work for it.

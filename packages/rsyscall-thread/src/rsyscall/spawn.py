@@ -21,6 +21,7 @@ from rsyscall.background import Waiter
 from rsyscall.clone import abandon, clone_process
 from rsyscall.handle import FDTable, FileDescriptor, Pointer, Task, WrittenPointer
 from rsyscall.handle.allocation import AllocationInterface, AllocatorInterface
+from rsyscall.hub import EXEC_SPIN_US
 from rsyscall.memory.ram import RAM
 from rsyscall.memory.span import SpanAllocation
 from rsyscall.native import Ring, symbols
@@ -30,6 +31,7 @@ from rsyscall.near import types as near
 from rsyscall.sched import CLONE
 from rsyscall.signal import Sigset
 from rsyscall.sys.wait import W
+from rsyscall.with_memory import WithMemory
 
 if TYPE_CHECKING:
     from rsyscall.command import Command
@@ -43,8 +45,6 @@ __all__ = ["ExecImage", "PreparedThread", "Spawning", "exec_after", "start_spawn
 
 StrPath = Union[str, "os.PathLike[str]"]
 
-# How long to look for the outcome of an exec before sleeping: what the kernel takes for one, and some.
-_EXEC_SPIN_US = 150.0
 # Calls whose result nobody needs if they succeed.
 _PREPARABLE = frozenset(
     {
@@ -108,16 +108,16 @@ class ExecImage:
             ValueError: a string contains a NUL character.
         """
         path_text = os.fspath(path)
-        strings = [os.fsencode(path_text), *(os.fsencode(arg) for arg in argv)]
+        strings = [os.fsencode(arg) for arg in (path_text, *argv)]
         written = isinstance(envp, Pointer)
         if not isinstance(envp, Pointer):
             strings += [os.fsencode(entry) for entry in envp]
-        for string in strings:
-            if b"\0" in string:
-                raise ValueError(f"a string for a program cannot contain a NUL character: {string!r}")
+        blob = b"\0".join(strings) + b"\0"
+        if blob.count(0) != len(strings):
+            wrong = next(string for string in strings if b"\0" in string)
+            raise ValueError(f"a string for a program cannot contain a NUL character: {wrong!r}")
         count = len(argv)
         words = count + 1 + (0 if written else len(strings) - count)
-        blob = b"\0".join(strings) + b"\0"
         pointer = await ram.malloc(bytes, 8 * words + len(blob))
         base = pointer.near.address
         addresses = []
@@ -254,7 +254,7 @@ class Spawning:
         Raises:
             OSError: a call failed; for exec, filename is the path. The process is gone.
         """
-        if not self.finished and self._ring.wait(_EXEC_SPIN_US):
+        if not self.finished and self._ring.wait(EXEC_SPIN_US):
             self.deliver()
         if not self.finished:
             self.hub.watch_leave(self._ring, self.left)
@@ -318,6 +318,7 @@ async def start_spawn(
     process.did_exec(command)
     try:
         spawning.process = parent.monitor.add_child_process(process, pidfd, spawning.exited)
+        spawning.process.executing = ring
     except BaseException:
         await abandon(hub, ring, process)
         hub.not_waiting(ring)
@@ -367,10 +368,20 @@ class _KeepingAllocator(AllocatorInterface):
         self._inner = inner
         self._kept: list[AllocationInterface] = []
 
+    def allocate_now(self, size: int, alignment: int) -> tuple[MemoryMapping, AllocationInterface] | None:
+        """As `malloc`, if the inner allocator can do that without suspending."""
+        allocate_now = getattr(self._inner, "allocate_now", None)
+        found = allocate_now(size, alignment) if allocate_now is not None else None
+        return None if found is None else self._keep(*found)
+
     async def malloc(self, size: int, alignment: int) -> tuple[MemoryMapping, AllocationInterface]:
-        mapping, allocation = await self._inner.malloc(size, alignment)
+        return self._keep(*await self._inner.malloc(size, alignment))
+
+    def _keep(
+        self, mapping: MemoryMapping, allocation: AllocationInterface
+    ) -> tuple[MemoryMapping, AllocationInterface]:
         self._kept.append(allocation)
-        return mapping, SpanAllocation(allocation, 0, size)
+        return mapping, SpanAllocation(allocation, 0, allocation.size())
 
     def release(self) -> None:
         """Give everything back."""
@@ -382,7 +393,7 @@ class _KeepingAllocator(AllocatorInterface):
         self.release()
 
 
-class PreparedThread:
+class PreparedThread(WithMemory):
     """A child that does not exist yet. Calls in it are noted down, and made when `exec` brings it about.
 
     Only calls whose result is not needed can be made: chdir, dup2 onto existing descriptors, setsid,
@@ -394,7 +405,6 @@ class PreparedThread:
     Attributes:
         task: where calls are noted down.
         ram: memory for them.
-        stdin, stdout, stderr: the child's descriptors 0, 1 and 2.
     """
 
     def __init__(self, parent: Thread, flags: CLONE) -> None:
@@ -413,19 +423,28 @@ class PreparedThread:
         # The parent's, since only the parent can map more memory.
         self._allocator = _KeepingAllocator(parent.ram.allocator)
         self.ram = RAM(self.task, parent.ram.transport, self._allocator)
-        self.stdin = self.task.inherit_fd(parent.stdin)
-        self.stdout = self.task.inherit_fd(parent.stdout)
-        self.stderr = self.task.inherit_fd(parent.stderr)
+        self._inherited: dict[str, FileDescriptor] = {}
 
-    async def ptr(self, data: Any) -> WrittenPointer[Any]:
-        """Put a value into memory, for a call."""
-        pointer: WrittenPointer[Any] = await self.ram.ptr(data)
-        return pointer
+    @property
+    def stdin(self) -> FileDescriptor:
+        """The child's descriptor 0."""
+        return self._standard("stdin")
 
-    async def malloc(self, cls: type[Any], size: int | None = None) -> Pointer[Any]:
-        """Allocate memory for a call."""
-        pointer: Pointer[Any] = await (self.ram.malloc(cls) if size is None else self.ram.malloc(cls, size))
-        return pointer
+    @property
+    def stdout(self) -> FileDescriptor:
+        """The child's descriptor 1."""
+        return self._standard("stdout")
+
+    @property
+    def stderr(self) -> FileDescriptor:
+        """The child's descriptor 2."""
+        return self._standard("stderr")
+
+    def _standard(self, name: str) -> FileDescriptor:
+        fd = self._inherited.get(name)
+        if fd is None:
+            fd = self._inherited[name] = self.task.inherit_fd(getattr(self._parent, name))
+        return fd
 
     def inherit_fd(self, fd: FileDescriptor) -> FileDescriptor:
         """The handle, for the child to come, of a descriptor of its parent."""

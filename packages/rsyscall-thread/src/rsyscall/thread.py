@@ -37,11 +37,11 @@ from rsyscall.spawn import (
     merged_environment,
     start_spawn,
 )
-from rsyscall.struct import T_fixed_serializer, T_fixed_size, T_has_serializer, T_pathlike
 from rsyscall.sys.mount import MS
 from rsyscall.sys.socket import AF, SOCK, Sockbuf, Socketpair, T_sockaddr
 from rsyscall.sys.wait import ChildState, W
 from rsyscall.unistd import ArgList, Pipe
+from rsyscall.with_memory import WithMemory
 
 if TYPE_CHECKING:
     from rsyscall.environ import Environment
@@ -129,7 +129,7 @@ async def do_cloexec_except(thr: Thread, excluded_fds: set[near.FileDescriptor])
         await task.sysif.syscalls([Syscall(nr.close, number) for number in doomed])
 
 
-class Thread:
+class Thread(WithMemory):
     """A process, and the conventional things that belong to one.
 
     Attributes:
@@ -187,34 +187,6 @@ class Thread:
         return f"{type(self).__name__}({self.task.process})"
 
     # ---- memory ----
-
-    @overload
-    async def malloc(self, cls: type[T_fixed_size]) -> Pointer[T_fixed_size]: ...
-    @overload
-    async def malloc(self, cls: type[T_fixed_serializer], size: int) -> Pointer[T_fixed_serializer]: ...
-    @overload
-    async def malloc(self, cls: type[T_pathlike], size: int) -> Pointer[T_pathlike]: ...
-    @overload
-    async def malloc(self, cls: type[str], size: int) -> Pointer[str]: ...
-    @overload
-    async def malloc(self, cls: type[bytes], size: int) -> Pointer[bytes]: ...
-    async def malloc(self, cls: type[Any], size: int | None = None) -> Pointer[Any]:
-        """Allocate memory in this process; see `RAM.malloc`."""
-        pointer: Pointer[Any] = await (self.ram.malloc(cls) if size is None else self.ram.malloc(cls, size))
-        return pointer
-
-    @overload
-    async def ptr(self, data: T_has_serializer) -> WrittenPointer[T_has_serializer]: ...
-    @overload
-    async def ptr(self, data: T_pathlike) -> WrittenPointer[T_pathlike]: ...
-    @overload
-    async def ptr(self, data: str) -> WrittenPointer[str]: ...
-    @overload
-    async def ptr(self, data: bytes) -> WrittenPointer[bytes]: ...
-    async def ptr(self, data: Any) -> WrittenPointer[Any]:
-        """Put a value into the memory of this process; see `RAM.ptr`."""
-        pointer: WrittenPointer[Any] = await self.ram.ptr(data)
-        return pointer
 
     # ---- descriptors ----
 

@@ -14,10 +14,10 @@ segment it is for. Here too:
 * a **handle** is a far identifier that also knows a process to use it through, and owns what it names.
 
 This layer is the near one. It consists of the identifiers (`FileDescriptor`, `Address`, `Process`, ...), the
-numbers of the system calls (`SYS`, whose members `nr` has once more as the attributes of a plain object, which
-are found faster; `ABI` for processes of another architecture), and `SyscallInterface`:
-make this call in that process. Where the process is, is the business of the implementation; `LocalSyscall`,
-which is here, makes the calls in the running thread.
+numbers of the system calls (`SYS`, with `ABI` for processes of another architecture; `nr` has the members of
+`SYS` once more, as attributes of a plain object, which are found faster), and `SyscallInterface`: make this
+call in that process. Where the process is, is the business of the implementation; `LocalSyscall`, which is
+here, makes the calls in the running thread.
 
 **Nothing is checked here.** A `SyscallInterface` passes on whatever numbers it is given. A descriptor of
 another process, an address that was freed, or a pid that was used again is not noticed; the call acts on
