@@ -50,7 +50,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "allow_leaks(reason): do not check this test for leaks; the reason says why it cannot be helped",
     )
-    config.addinivalue_line("markers", "slow: takes more than a second; deselect with -m 'not slow'")
+    config.addinivalue_line(
+        "markers", "slow: takes more than a second with all its parameters; deselect with -m 'not slow'"
+    )
     directory = tempfile.mkdtemp(prefix="rsyscall-tests-")
     # Like /tmp itself: tests also make temporary files as another user.
     os.chmod(directory, 0o1777)
@@ -292,7 +294,7 @@ def leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
     marker = request.node.get_closest_marker("allow_leaks")
     if marker is not None and not (marker.args or marker.kwargs.get("reason")):
         pytest.fail("allow_leaks wants a reason")
-    gc.collect()
+    # The check after the test before has collected garbage.
     before = _census()
     yield
     leaks = _settle(before)

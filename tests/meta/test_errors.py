@@ -30,6 +30,7 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "status", "pattern"),
     [
@@ -52,6 +53,7 @@ def test_without_privileges(
     assert_one_line(cli.run(*arguments, cwd=files), status, pattern)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("namespaces", [[], ["--pid", "--mount", "--net", "--uts"]])
 @pytest.mark.parametrize(
     ("arguments", "status", "pattern"),

@@ -66,6 +66,7 @@ def test_there_is_a_test_for_each() -> None:
     assert found == {*PRINTED, "demo.py"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRINTED)
 def test_example(cli: Programs, name: str, user: int | None) -> None:
     expected, printed = PRINTED[name], run(cli, name, user).out

@@ -125,6 +125,7 @@ def test_nothing_is_new_that_was_not_asked_for(cli: Programs) -> None:
     assert result.out.split() == list(namespaces().values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", UNSHARE)
 def test_each_namespace_is_new_and_the_others_are_not(cli: Programs, option: str, user: int | None) -> None:
     name = NAMES.get(option, option.removeprefix("--"))

@@ -35,6 +35,7 @@ def start(cli: Programs, *arguments: str) -> subprocess.Popen[str]:
     return started
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], PID], ids=["", "pid 1"])
 @pytest.mark.parametrize("name", ["HUP", "INT", "QUIT", "TERM", "USR1", "USR2"])
 def test_a_signal_ends_the_command(cli: Programs, options: list[str], name: str) -> None:

@@ -60,11 +60,13 @@ def test_what_is_left_is_seen(programs: Programs) -> None:
     programs.assert_nothing_left()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 def test_kill_of_owner(programs: Programs, state: str) -> None:
     assert end_of(programs, [state], "killed") == -signal.SIGKILL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("round", range(5))
 def test_kills_at_random(programs: Programs, round: int) -> None:
     """Ten kills each: when all is made and rests, and when it is being made."""

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.usefixtures("transport")
 USER = 61234
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "program",
     [
@@ -30,6 +31,7 @@ def test_storm(programs: Programs, program: str) -> None:
     programs.run(f"storm_drivers:{program}", seconds=30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_kills_at_random_moments(programs: Programs, seed: int) -> None:
     programs.run("storm_drivers:kills", seed=seed, count=50, seconds=30)
@@ -41,6 +43,7 @@ def test_processors(programs: Programs, how: str) -> None:
     programs.run("storm_drivers:processors", how=how, environ=environ.get(how), seconds=20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("count", "limit"), [(500, 1024), (1000, 4096)])
 def test_many_children(programs: Programs, count: int, limit: int) -> None:
     programs.run("storm_drivers:many", count=count, limit=limit, seconds=30)
