@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -9,8 +10,11 @@ import warnings
 
 import trio
 
+from rsyscall.command import Command
+from rsyscall.fcntl import O
 from rsyscall.local import LocalThread
 from rsyscall.near import SYS, Syscall
+from rsyscall.path import Path
 
 
 def interrupts() -> None:
@@ -53,3 +57,42 @@ def interrupts() -> None:
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
     assert interrupted > 20, interrupted
+
+
+def drops_at_the_end() -> None:
+    """Descriptors of a child that nobody has any more when the event loop comes to its end."""
+    thread = LocalThread()
+    children = []
+
+    async def program() -> None:
+        child = await thread.clone()
+        children.append(child)
+        # Dropped with this frame, which is the last thing that happens in the run; the child cannot answer.
+        _fd = await child.task.open(await child.ptr(Path("/dev/null")), O.RDONLY)
+        os.kill(child.process.process.near.id, signal.SIGSTOP)
+
+    async def check() -> None:
+        for child in children:
+            assert int(await child.task.getpid()) == child.process.process.near.id
+            async with child.process:
+                pass
+
+    for _ in range(20):
+        trio.run(program)
+    for child in children:
+        os.kill(child.process.process.near.id, signal.SIGCONT)
+    trio.run(check)
+
+
+def dropped_thread() -> None:
+    """What becomes of the program when its thread object is dropped: it keeps its standard streams."""
+    before = [os.fstat(number) for number in range(3)]
+    thread = LocalThread()
+    trio.run(thread.run, Command("/bin/true", ["true"], {}))
+    assert thread.stdout.near.number == 1
+    del thread
+    gc.collect()
+    for number in range(3):
+        after = os.fstat(number)
+        assert (after.st_dev, after.st_ino) == (before[number].st_dev, before[number].st_ino)
+    print("still here")

@@ -874,6 +874,14 @@ def test_interrupt_loses_no_answer(programs: Programs) -> None:
     programs.run("race_drivers:interrupts")
 
 
+def test_descriptors_dropped_at_the_end_of_a_run(programs: Programs) -> None:
+    programs.run("race_drivers:drops_at_the_end")
+
+
+def test_a_dropped_thread_leaves_the_standard_streams_open(programs: Programs) -> None:
+    assert programs.run("race_drivers:dropped_thread") == "still here\n"
+
+
 async def test_activity_fd_under_load() -> None:
     """A process that waits for events hears of calls at any moment, and goes on waiting."""
     child = await local_thread.clone()

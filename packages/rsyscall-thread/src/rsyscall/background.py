@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import outcome
 import trio
 
-__all__ = ["RunLoop", "Waiter", "run_now", "wait_cancellable", "wait_uncancellable"]
+__all__ = ["RunLoop", "Waiter", "run_now", "start_background", "wait_cancellable", "wait_uncancellable"]
 
 T = TypeVar("T")
 
@@ -34,6 +35,20 @@ def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
         return result
     coroutine.close()
     raise RuntimeError(f"{coroutine!r} was expected to finish at once, but it waits for something")
+
+
+def start_background(body: Callable[[], Awaitable[None]], name: str) -> None:
+    """Run `body` once in the background of the current trio run; it is cancelled at the end of the run.
+
+    Raises:
+        RuntimeError: not called from within a `trio.run`, or the run is ending and takes no more.
+    """
+
+    async def run() -> None:
+        _in_background.set(True)
+        await body()
+
+    trio.lowlevel.spawn_system_task(run, name=name)
 
 
 class RunLoop:
@@ -56,16 +71,14 @@ class RunLoop:
         """Start the loop unless it runs in this `trio.run` already.
 
         Raises:
-            RuntimeError: not called from within a `trio.run`.
+            RuntimeError: not called from within a `trio.run`, or the run is ending and takes no more.
         """
         token = trio.lowlevel.current_trio_token()
-        if self._token is token:
-            return
-        self._token = token
-        trio.lowlevel.spawn_system_task(self._run, token, name=self._name)
+        if self._token is not token:
+            start_background(partial(self._run, token), self._name)
+            self._token = token
 
     async def _run(self, token: trio.lowlevel.TrioToken) -> None:
-        _in_background.set(True)
         try:
             await self._body()
         finally:

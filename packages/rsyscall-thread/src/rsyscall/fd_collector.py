@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import weakref
+from functools import partial
 
 import trio
 
+from rsyscall.background import start_background
 from rsyscall.handle import FDTable
 from rsyscall.hub import run_now
 from rsyscall.near import LocalSyscall, SyscallError
@@ -58,7 +60,10 @@ def _has_task(reference: weakref.ref[FDTable]) -> bool:
 def _collect(reference: weakref.ref[FDTable]) -> None:
     table = reference()
     if table is not None:
-        trio.lowlevel.spawn_system_task(_collect_remote, table)
+        try:
+            start_background(partial(_collect_remote, table), "rsyscall: closing what was dropped")
+        except RuntimeError:
+            pass  # the end of this run; the next drop, in another one, takes this along
 
 
 async def _collect_remote(table: FDTable) -> None:

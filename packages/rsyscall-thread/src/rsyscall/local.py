@@ -44,6 +44,8 @@ class LocalThread(Thread):
         self.task = Task(near.Process(pid), FDTable(pid), AddressSpace(pid), PidNamespace(pid))
         self.task.sysif = LocalSyscall()
         close_dropped(self.task.fd_table)
+        # Python itself uses them, whatever becomes of this object.
+        self.task.fd_table.keep_open = frozenset(range(3))
         self.ram = RAM(self.task, LocalMemoryTransport(self.task), AllocatorClient.make_allocator(self.task))
         self.environ = Environment.make_from_environ(self.task, self.ram, dict(os.environ))
         self.stdin, self.stdout, self.stderr = (

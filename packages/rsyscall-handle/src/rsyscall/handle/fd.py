@@ -128,9 +128,11 @@ class FDTable(rsyscall.far.FDTable):
         tasks: the tasks that are in this table, possibly with some that have left it.
         garbage_hook: called after a number has become garbage, maybe from a destructor and in any thread. It
             arranges for `gc_using_task` to be called, soon or, if that cannot suspend, at once.
+        keep_open: numbers that others in the process use too: not closed because their handles are dropped.
     """
 
     garbage_hook: Callable[[], None] | None
+    keep_open: frozenset[int] = frozenset()
 
     def __init__(self, creator_pid: int, parent: FDTable | None = None) -> None:
         super().__init__(creator_pid)
@@ -187,6 +189,9 @@ class FDTable(rsyscall.far.FDTable):
     def _became_garbage(self, entry: _Entry) -> None:
         """Have the number of an entry without handles closed, unless that has been arranged already."""
         if self._entries.get(entry.number) is entry:
+            if entry.number in self.keep_open:
+                self._entries.pop(entry.number, None)
+                return
             self._garbage.append(entry)
             if self.garbage_hook is not None:
                 self.garbage_hook()
