@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import gc
+import json
 import os
 import struct
 import sys
@@ -38,7 +38,7 @@ async def become(thread: ChildThread, user: int = NOBODY) -> None:
 async def settled(value: int) -> None:
     """Wait until the flag has this value."""
     with trio.fail_after(2):
-        while dumpable() != value:  # noqa: ASYNC110 # nobody tells
+        while dumpable() != value:  # nobody tells
             # What was dropped goes with the next collection after the last reference to it.
             gc.collect()
             await trio.sleep(0.001)
