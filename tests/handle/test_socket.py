@@ -7,6 +7,7 @@ import fcntl
 import os
 import socket
 import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +41,7 @@ from rsyscall.sys.socket import (
 )
 from rsyscall.sys.un import SockaddrUn
 
+from .helpers import forked, need_root
 from .support import Local, is_open, make_task
 
 LOCALHOST = "127.0.0.1"
@@ -276,6 +278,27 @@ async def test_a_sockbuf_takes_one_answer(local: Local) -> None:
         await listener.getpeername(again)
     await listener.getsockname(again)
     assert await guard.read() == b"untouchd"
+
+
+@forked
+async def test_a_length_that_came_with_an_error_is_an_answer(local: Local, tmp_path: Path) -> None:
+    """With ERANGE the kernel says how much there was, which is more than there is room for."""
+    need_root()
+    os.setgroups(range(1000, 1020))
+    pair = await socketpair(local)
+    both = await (await local.malloc(bytes, 96)).write(b"u" * 96)
+    small, guard = both.split(16)
+    sockbuf = await local.ptr(Sockbuf(small))
+    for _again in range(2):
+        with pytest.raises((OSError, ValueError)) as caught:
+            await pair.first.getsockopt(SOL.SOCKET, SO.PEERGROUPS, sockbuf)
+        assert getattr(caught.value, "errno", errno.ERANGE) == errno.ERANGE
+    assert await guard.read() == b"u" * 80
+    with pytest.raises(ValueError) as caught_size:
+        await sockbuf.read()
+    assert caught_size.value.args[1:] == (16, 80)
+    result = await pair.first.getsockopt(SOL.SOCKET, SO.PEERGROUPS, await local.ptr(Sockbuf(small + guard)))
+    assert len(await (await result.read()).buf.read()) == 80
 
 
 async def test_reading_a_sockbuf_twice(local: Local) -> None:

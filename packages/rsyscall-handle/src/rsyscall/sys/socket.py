@@ -12,6 +12,7 @@ A message with control data is received like this:
 
 from __future__ import annotations
 
+import errno
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -170,8 +171,9 @@ class _Answer:
     ) -> None:
         self._buf.__exit__(exc_type, exc, traceback)
         self._length.__exit__(exc_type, exc, traceback)
-        if exc is not None:
-            # The kernel has refused the call and written nothing, or no call was made.
+        if exc is not None and not (isinstance(exc, OSError) and exc.errno == errno.ERANGE):
+            # The kernel has refused the call and written nothing, or no call was made. ERANGE is an answer:
+            # the length is now that of what did not fit.
             self._sockbuf._answered = False
 
 
@@ -317,8 +319,8 @@ class SocketFileDescriptor(BaseFileDescriptor):
             `optval`, to be read.
 
         Raises:
-            OSError: ENOPROTOOPT; EOPNOTSUPP; ERANGE (the buffer is too small, for some); `filename` is (this
-                handle, level, optname).
+            OSError: ENOPROTOOPT; EOPNOTSUPP; ERANGE (the buffer is too small, for some options; `optval` has
+                been answered with the size of the value); `filename` is (this handle, level, optname).
 
         manpage: getsockopt(2)
         """
