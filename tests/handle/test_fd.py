@@ -562,6 +562,52 @@ async def test_dup2(local: Local) -> None:
     await result.close()
 
 
+def test_what_was_replaced_is_not_inherited(local: Local) -> None:
+    """After dup2 the number stands for another file than in copies of the table made before, either way."""
+    null = run(open_null(local))
+    zero = run(local.task.open(run(local.ptr("/dev/zero")), O.RDONLY))
+    other = run(local.task.open(run(local.ptr("/dev/zero")), O.RDONLY))
+    with forked_task(local) as child:
+        copy = child.inherit_fd(other)
+        run(child.inherit_fd(null).dup2(copy))
+        with pytest.raises(FDTableMismatchError, match="non-inherited"):
+            child.inherit_fd(other)
+        run(zero.dup2(null))
+        with pytest.raises(FDTableMismatchError, match="non-inherited"):
+            child.inherit_fd(null)
+        # Copies made after it have it.
+        with forked_task(local) as younger:
+            theirs = younger.inherit_fd(null)
+            assert os.readlink(f"/proc/{int(younger.near_process)}/fd/{int(theirs)}") == "/dev/zero"
+    for fd in (null, zero, other):
+        run(fd.close())
+
+
+def test_a_borrower_may_get_a_table_of_its_own_meanwhile(local: Local) -> None:
+    fd = run(open_null(local))
+    with thread_task(local) as sharing:
+        with fd.borrow(sharing):
+            run(sharing.unshare_files())
+        assert fd.valid
+        run(sharing.run_fd_table_gc())
+        assert not has_open(sharing, int(fd))
+        assert is_open(int(fd))
+    run(fd.close())
+
+
+async def test_a_table_keeps_what_others_use(local: Local) -> None:
+    table = local.task.fd_table
+    fd = await open_null(local)
+    number = int(fd)
+    table.keep_open = frozenset({number})
+    del fd
+    await local.task.run_fd_table_gc()
+    assert is_open(number)
+    # It may be asked for, and closed, by name.
+    await local.task.make_fd_handle(near.FileDescriptor(number)).close()
+    assert not is_open(number)
+
+
 async def test_plain_tables_are_rejected() -> None:
     with pytest.raises(TypeError, match="FDTable"):
         Task(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from rsyscall.handle.fd import InvalidHandleError, ManipulatingFDTableError, Sha
 from rsyscall.unistd import CLOSE_RANGE, Pipe
 
 from .helpers import forked, no_calls, sharer
-from .support import Local, is_open, null_fds
+from .processes import forked_task
+from .support import Local, is_open, null_fds, run
 
 
 async def test_dup(local: Local) -> None:
@@ -191,6 +193,15 @@ async def test_close_range_with_a_table_of_its_own(local: Local, tmp_path: Path)
     assert not is_open(int(theirs))
     assert is_open(int(ours))
     assert also_theirs.valid
+
+
+def test_a_failed_close_range_spoils_nothing(local: Local) -> None:
+    (fd,) = null_fds(local.task, 1)
+    with forked_task(local) as child:
+        with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+            run(child.close_range(1000, 2000, CLOSE_RANGE(1 << 20)))
+        run(child.inherit_fd(fd).close())
+    run(fd.close())
 
 
 async def test_close_range_while_the_table_is_changed_is_refused(local: Local) -> None:

@@ -6,13 +6,16 @@ import errno
 import gc
 import os
 import signal
+from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from support import assert_thread_works, children, do_async_things, local_thread, sh
 
 from rsyscall.command import Command
 from rsyscall.epoller import Epoller
+from rsyscall.far import FDTableMismatchError
 from rsyscall.fcntl import FD, F, O
 from rsyscall.monitor import AsyncSignalfd
 from rsyscall.near import SYS, Syscall, SyscallError, SyscallHangup, SyscallSendError
@@ -21,6 +24,7 @@ from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, Sigset
 from rsyscall.sys.wait import CLD, CalledProcessError, W
 from rsyscall.thread import ChildThread, do_cloexec_except
+from rsyscall.time import Timespec
 
 pytestmark = pytest.mark.usefixtures("transport")
 
@@ -432,3 +436,37 @@ async def test_descriptors_for_exec() -> None:
     await pipe.write.close()
     assert await local_thread.read_to_eof(pipe.read) == b"x\n"
     await process.check()
+
+
+async def test_what_is_opened_while_a_child_is_made_is_not_inherited() -> None:
+    """Both calls wait in a process that is busy; whatever the order in which they are made and answered."""
+    for _ in range(5):
+        parent = await local_thread.clone()
+        request = await parent.ptr(Timespec(0, 5_000_000))
+        path = await parent.ptr(Path("/dev/null"))
+        made: dict[str, Any] = {}
+
+        async def clone(parent: ChildThread = parent, made: dict[str, Any] = made) -> None:
+            made["child"] = await parent.clone()
+
+        async def open_file(
+            parent: ChildThread = parent, path: Any = path, made: dict[str, Any] = made
+        ) -> None:
+            made["fd"] = await parent.task.open(path, O.RDONLY)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(parent.task.sysif.syscall, SYS.nanosleep, request.near, 0)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(clone)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(open_file)
+        try:
+            inherited = made["child"].inherit_fd(made["fd"])
+        except FDTableMismatchError:
+            pass
+        else:
+            # Opened just before the copy was made, then.
+            assert os.path.exists(inherited.as_proc_path())
+        for thread in (made.pop("child"), parent):
+            async with thread.process:
+                pass

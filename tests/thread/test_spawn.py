@@ -236,3 +236,14 @@ async def test_others_run_before_anybody_spins(monkeypatch: pytest.MonkeyPatch) 
         nursery.start_soon(other)
         await local_thread.run(TRUE)
     assert order == ["other", "spin"]
+
+
+async def test_what_is_inherited_stays_open_until_exec() -> None:
+    pipe = await local_thread.pipe()
+    child = local_thread.prepare()
+    await child.inherit_fd(pipe.write).dup2(child.stdout)
+    number = pipe.write.near.number
+    await pipe.write.close()
+    with pytest.raises(InvalidHandleError, match=f"{number}.*inherited by a process to come and then closed"):
+        await child.exec(TRUE)
+    await pipe.read.close()

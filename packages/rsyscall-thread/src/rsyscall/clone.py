@@ -264,10 +264,11 @@ async def _clone(
     args: tuple[int, ...],
 ) -> tuple[ChildProcess, Task]:
     """Make the process and what describes it; nothing can be sent to it yet."""
+    # Before the call: what is opened while it is made is perhaps not in the copy.
+    table = task.fd_table if flags & CLONE.FILES else FDTable(0, task.fd_table)
     process, pidfd = await clone_process(task, hub, monitor, flags, ring, function, args)
-    table = task.fd_table
     if not flags & CLONE.FILES:
-        table = FDTable(process.near.id, task.fd_table)
+        table.creator_pid = process.near.id
         close_dropped(table)
     child_task = Task(
         process,

@@ -21,6 +21,7 @@ from rsyscall.background import Waiter
 from rsyscall.clone import abandon, clone_process
 from rsyscall.handle import FDTable, FileDescriptor, Pointer, Task, WrittenPointer
 from rsyscall.handle.allocation import AllocationInterface, AllocatorInterface
+from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.hub import EXEC_SPIN_US
 from rsyscall.memory.ram import RAM
 from rsyscall.memory.span import SpanAllocation
@@ -424,6 +425,8 @@ class PreparedThread(WithMemory):
         self._allocator = _KeepingAllocator(parent.ram.allocator)
         self.ram = RAM(self.task, parent.ram.transport, self._allocator)
         self._inherited: dict[str, FileDescriptor] = {}
+        # What is noted down is their numbers, so they must stay open.
+        self._originals: list[FileDescriptor] = []
 
     @property
     def stdin(self) -> FileDescriptor:
@@ -443,12 +446,17 @@ class PreparedThread(WithMemory):
     def _standard(self, name: str) -> FileDescriptor:
         fd = self._inherited.get(name)
         if fd is None:
-            fd = self._inherited[name] = self.task.inherit_fd(getattr(self._parent, name))
+            fd = self._inherited[name] = self.inherit_fd(getattr(self._parent, name))
         return fd
 
     def inherit_fd(self, fd: FileDescriptor) -> FileDescriptor:
-        """The handle, for the child to come, of a descriptor of its parent."""
-        return self.task.inherit_fd(fd)
+        """The handle, for the child to come, of a descriptor of its parent.
+
+        Unlike with a child that exists, the parent's has to stay open until `exec` has made the child.
+        """
+        inherited = self.task.inherit_fd(fd)
+        self._originals.append(fd)
+        return inherited
 
     async def exec(
         self, command: Command, inherited_signal_blocks: Sequence[SignalBlock] = ()
@@ -463,6 +471,7 @@ class PreparedThread(WithMemory):
             The child, which runs the program.
 
         Raises:
+            InvalidHandleError: something that was inherited has been closed since.
             OSError: the process could not be made (filename is the flags), a call failed (the message names
                 it and its place), or the program could not be executed (filename is its path). No process is
                 left.
@@ -479,6 +488,9 @@ class PreparedThread(WithMemory):
         """As `exec`, without waiting for the outcome: see `Spawning.wait`."""
         if self._used:
             raise ValueError("this prepared thread has become a process already; prepare another")
+        for fd in self._originals:
+            if not fd.valid:
+                raise InvalidHandleError(f"{fd} was inherited by a process to come and then closed", fd)
         self._used = True
         parent = self._parent
         mask: WrittenPointer[Sigset] | None = None

@@ -33,15 +33,12 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import rsyscall.far
 import rsyscall.near
 from rsyscall.far import FDTableMismatchError
-from rsyscall.near import Syscall, SyscallError, nr
-
-if TYPE_CHECKING:
-    from rsyscall.near import SyscallInterface
+from rsyscall.near import Syscall, SyscallError, SyscallInterface, nr
 
 __all__ = [
     "BaseFileDescriptor",
@@ -186,6 +183,14 @@ class FDTable(rsyscall.far.FDTable):
         if self._parent is not None:
             self._first_closed.setdefault(entry.number, _next_serial())
 
+    def _replaced(self, handle: BaseFileDescriptor) -> None:
+        """The number of `handle`, its only one, stands for another file from now on."""
+        ref, entry = handle._ref, handle._entry()
+        assert ref is not None
+        entry.discard(ref)
+        self._forget(entry)
+        self._track(handle)
+
     def _became_garbage(self, entry: _Entry) -> None:
         """Have the number of an entry without handles closed, unless that has been arranged already."""
         if self._entries.get(entry.number) is entry:
@@ -284,10 +289,14 @@ class FDTable(rsyscall.far.FDTable):
             return
         numbers = self._take_garbage()
         done = 0
+        one_submission = type(task.sysif).syscalls is not SyscallInterface.syscalls
         try:
-            if len(numbers) > 1 and not any(other is not task for other in self._usable_tasks()):
-                # In one submission; safe because a half-executed batch means that the table died with its
-                # only task.
+            if (
+                len(numbers) > 1
+                and one_submission
+                and not any(other is not task for other in self._usable_tasks())
+            ):
+                # Safe because a half-executed batch means that the table died with its only task.
                 results = await task.sysif.syscalls([Syscall(nr.close, number) for number in numbers])
                 done = len(numbers)
                 for number, result in zip(numbers, results, strict=True):
@@ -360,9 +369,10 @@ class _Borrow:
             return
         table = temporary._entry().table
         if temporary._invalidate():
-            # it cannot be closed from here, but is not lost
+            # It cannot be closed from here, but is not lost. (If the original is valid, the borrower has
+            # left its table meanwhile, and what is to be closed is the copy that it took along.)
             table._abandon(temporary.near.number)
-            if exc_type is None:
+            if exc_type is None and not self._fd.valid:
                 raise InvalidHandleError(
                     f"{self._fd} was invalidated while borrowed for {self._task}", self._fd
                 )

@@ -100,6 +100,9 @@ class DupFileDescriptor(BaseFileDescriptor):
                 exn.filename = self
                 exn.filename2 = newfd
                 raise
+        if newfd.valid:
+            # Whoever has a copy of the table from before has another file behind this number.
+            newfd._entry().table._replaced(newfd)
         return newfd
 
     async def dup2(self, newfd: T_fd) -> T_fd:
@@ -150,6 +153,7 @@ class CloseRangeTask(FileDescriptorTask[T_fd]):
         self._check_not_manipulating()
         table = self.fd_table
         garbage: list[int] = []
+        inheritable = table._parent, dict(table._first_closed)
         if closing and first <= last:
             self._check_without_handles(first, last)
             table.remove_inherited()
@@ -161,6 +165,8 @@ class CloseRangeTask(FileDescriptorTask[T_fd]):
         try:
             await _close_range(self.sysif, first, last, flags)
         except BaseException as exn:
+            # The call was not made, or its process is gone.
+            table._parent, table._first_closed = inheritable
             for number in garbage:
                 table._abandon(number)
             if isinstance(exn, OSError):
