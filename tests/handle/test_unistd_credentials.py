@@ -16,6 +16,7 @@ from rsyscall.far import AddressSpaceMismatchError, NamespaceMismatchError, PidN
 from rsyscall.handle.allocation import UseAfterFreeError
 from rsyscall.handle.process import ChildProcess
 from rsyscall.near import types as near
+from rsyscall.sys._buffers import BufferTooSmallError
 from rsyscall.unistd import GroupList, ResIds
 
 from .helpers import forked, need_root, no_calls, stranger
@@ -113,10 +114,24 @@ async def test_groups(local: Local, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Invalid argument"):
         await local.task.getgroups(small)
     none, _ = small.split(3)
-    valid, rest = await local.task.getgroups(none)
-    assert (valid.size(), rest.size()) == (0, 3)
+    with pytest.raises(OSError, match="Invalid argument"):
+        await local.task.getgroups(none)
     await local.task.setgroups(await local.ptr(GroupList()))
     assert os.getgroups() == []
+    valid, rest = await local.task.getgroups(none)
+    assert (valid.size(), rest.size()) == (0, 3)
+
+
+@forked
+async def test_groups_are_as_many_as_the_list_has(local: Local, tmp_path: Path) -> None:
+    """The memory may be larger than what is in it, but not smaller."""
+    need_root()
+    buf = await local.malloc(GroupList, 18)
+    await local.task.setgroups(await buf.write(GroupList([1000])))
+    assert os.getgroups() == [1000]
+    short, _ = (await local.malloc(GroupList, 8)).split(7)
+    with no_calls(local.task), pytest.raises(BufferTooSmallError):
+        await local.task.setgroups(short._wrote(GroupList([1, 2])))
 
 
 @forked

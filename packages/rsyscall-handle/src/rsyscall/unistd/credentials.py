@@ -14,6 +14,8 @@ memory:
 
 from __future__ import annotations
 
+import errno
+import os
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, SupportsInt, overload
@@ -22,6 +24,7 @@ from rsyscall import far
 from rsyscall.near import SYS, Syscall, nr
 from rsyscall.near import types as near
 from rsyscall.struct import Serializable, Struct
+from rsyscall.sys._buffers import require_size
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["CredentialsTask", "GroupList", "ResIds"]
 
 _RES_IDS = struct.Struct("=III")
+_GID_SIZE = 4
 
 
 @dataclass
@@ -243,11 +247,12 @@ class CredentialsTask(far.Task):
         if buf is None:
             return await _getgroups(self.sysif, 0, None)
         with buf.borrow(self) as buf_addr:
-            # A size of 0 would ask for the number of groups, which is what a buffer without room must not be
-            # told.
-            room = buf.size() // 4
-            count = await _getgroups(self.sysif, room, buf_addr) if room else 0
-        return buf.readable_split(count * 4)
+            room = buf.size() // _GID_SIZE
+            count = await _getgroups(self.sysif, room, buf_addr)
+        if count > room:
+            # A size of 0 is the question how many there are, so this is not refused as other sizes are.
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return buf.readable_split(count * _GID_SIZE)
 
     # Changing credentials
 
@@ -316,15 +321,21 @@ class CredentialsTask(far.Task):
     async def setgroups(self, groups: WrittenPointer[GroupList]) -> None:
         """`setgroups(size, groups)`: set the supplementary groups.
 
+        Args:
+            groups: those of the list; what is behind it in the memory does not count.
+
         Raises:
+            BufferTooSmallError: the memory is smaller than the list.
             OSError: EPERM (needs CAP_SETGID, or the user namespace forbids it), EINVAL; `filename` is the
                 list.
 
         manpage: getgroups(2)
         """
         with groups.borrow(self) as groups_addr:
+            count = len(groups.value)
+            require_size(groups, count * _GID_SIZE)
             try:
-                await _setgroups(self.sysif, groups.size() // 4, groups_addr)
+                await _setgroups(self.sysif, count, groups_addr)
             except OSError as exn:
                 exn.filename = groups.value
                 raise
