@@ -129,10 +129,19 @@ async def test_exit_is_reported_once(local: Local, fork: Fork) -> None:
         child.killpg(SIG.KILL),
         child.getpgid(),
         child.setpgid(None),
+        child.getpriority(),
+        child.setpriority(1),
         child.waitid(W.EXITED, await local.malloc(Siginfo)),
     ):
         with pytest.raises(DeadProcessError, match="exited with status 4"):
             await call
+
+
+async def test_priority_of_a_child(local: Local, fork: Fork) -> None:
+    child = fork()
+    await child.setpriority(7)
+    assert await child.getpriority() == 20 - 7
+    assert os.getpriority(os.PRIO_PROCESS, child.near.id) == 7
 
 
 async def test_kill(local: Local, fork: Fork) -> None:
@@ -196,6 +205,8 @@ async def test_unread_siginfo_protects_the_id(local: Local, fork: Fork) -> None:
         child.killpg(SIG.KILL),
         child.getpgid(),
         child.setpgid(None),
+        child.getpriority(),
+        child.setpriority(1),
         child.waitid(W.EXITED, await local.malloc(Siginfo)),
     ):
         with pytest.raises(ProcessInUseError, match="unread siginfo"):
@@ -235,6 +246,8 @@ async def test_borrow_is_exclusive(local: Local, fork: Fork) -> None:
             child.killpg(SIG.KILL),
             child.getpgid(),
             child.setpgid(None),
+            child.getpriority(),
+            child.setpriority(1),
             child.waitid(W.EXITED, await local.malloc(Siginfo)),
         ):
             with pytest.raises(ProcessInUseError, match="in use"):

@@ -266,6 +266,25 @@ class ChildProcess(Process):
         with self.borrow():
             return await super().getpgid()
 
+    async def setpriority(self, prio: int) -> None:
+        """Set the nice value. Raises like `borrow`.
+
+        Args:
+            prio: -20 (gets most of the CPU) to 19; lowering it needs privileges.
+
+        manpage: setpriority(2)
+        """
+        with self.borrow():
+            await super().setpriority(prio)
+
+    async def getpriority(self) -> int:
+        """Return the priority as the kernel reports it, 20 minus the nice value. Raises like `borrow`.
+
+        manpage: getpriority(2)
+        """
+        with self.borrow():
+            return await super().getpriority()
+
     async def setpgid(self, pgid: ChildProcess | None) -> None:
         """Move the child into another process group. Possible until it executes a program.
 
