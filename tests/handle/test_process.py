@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import struct
@@ -33,6 +34,7 @@ from rsyscall.near import types as near
 from rsyscall.sched import CLONE, Borrowable, Stack
 from rsyscall.signal import SIG, Siginfo
 from rsyscall.struct import BytesSerializer, Serializer
+from rsyscall.sys.mman import MemoryMapping
 from rsyscall.sys.wait import CLD, ChildState, W
 
 from .support import Local, make_task, run
@@ -500,3 +502,60 @@ async def test_clone_checks_the_stack(local: Local) -> None:
     assert used_part.valid
     other_free.free()
     stranger.arena.memory.close()
+
+
+async def test_a_stack_in_two_mappings_is_refused(local: Local) -> None:
+    """They may be neighbours by accident; afterwards nobody could own both as one."""
+    local.task.sysif = Failing()
+    free_part, used_part = await make_stack(local, 0)
+    mapping = local.arena.mapping
+    elsewhere = MemoryMapping(local.task, mapping.near, far.File())
+    there: Any = WrittenPointer(
+        elsewhere, local.gateway, used_part.value, used_part.serializer, used_part.allocation, Stack
+    )
+    with pytest.raises(ValueError, match="one piece"):
+        await local.task.clone(CLONE.VM, (free_part, there), None, None, None)
+    there.valid = False
+
+    class OfAnotherArena(FixedAllocation):
+        def size(self) -> int:
+            return free_part.size()
+
+        def merge(self, other: AllocationInterface) -> NoReturn:
+            raise ValueError("not of the same arena")
+
+    unmergeable = OfAnotherArena(local)
+    unmergeable.start = free_part.allocation.offset()
+    also = free_part._with_alloc(unmergeable)
+    with pytest.raises(ValueError, match="one piece"):
+        await local.task.clone(CLONE.VM, (also, used_part), None, None, None)
+    assert (free_part + used_part).size() == 8192
+
+
+async def test_a_stack_is_the_childs_from_the_start(local: Local) -> None:
+    """While the call is made the parts are consumed; they are valid again if it fails."""
+
+    class Refusing(LocalSyscall):
+        __slots__ = ()
+
+        async def syscall(self, number: SYS, *args: SupportsInt) -> int:
+            for part in (free_part, used_part):
+                assert not part.valid
+                part.free()
+            assert local.arena.live_bytes() == before
+            raise OSError(errno.EAGAIN, "no")
+
+    local.task.sysif = Refusing()
+    free_part, used_part = await make_stack(local, 0)
+    address, before = used_part.near, local.arena.live_bytes()
+    for _again in range(2):
+        with pytest.raises(OSError, match="no"):
+            await local.task.clone(CLONE.VM, (free_part, used_part), None, None, None)
+        assert (free_part.valid, used_part.valid, used_part.near) == (True, True, address)
+        assert local.arena.live_bytes() == before
+    with used_part.borrow(local.task):
+        used_part.free()
+        assert local.arena.live_bytes() == before
+    assert local.arena.live_bytes() == free_part.size()
+    free_part.free()
+    assert local.arena.live_bytes() == 0

@@ -332,6 +332,18 @@ class Pointer(Generic[T]):
             pinned_by = (*pinned_by, *(pin for pin in also if pin not in pinned_by))
         return self._make(allocation, pinned_by)
 
+    def _unmerge(self, left: Pointer[T], right: Pointer[T], size: int) -> None:
+        """Undo `left.merge(right)`, which returned this pointer. Consumes this pointer; both are valid again.
+
+        Args:
+            size: that of `left`.
+        """
+        *parts, pinned_by = self._split(size)
+        for ptr, allocation in zip((left, right), parts, strict=True):
+            ptr.allocation = allocation
+            ptr._pinned_by = tuple(pin for pin in pinned_by if pin is not ptr)
+            ptr.valid = True
+
     def __add__(self, right: Pointer[T]) -> Pointer[T]:
         """`left + right` is `left.merge(right)`."""
         if not isinstance(right, Pointer):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import rsyscall.far
 import rsyscall.near
 from rsyscall.far import NamespaceMismatchError
-from rsyscall.handle.pointer import Pointer, WrittenPointer
+from rsyscall.handle.pointer import Pointer, PointerMergeError, WrittenPointer
 from rsyscall.linux.futex import FutexNode
 from rsyscall.near import nr
 from rsyscall.path import Path
@@ -489,8 +489,8 @@ class ProcessTask(rsyscall.far.Task):
 
         Args:
             flags: what to share, what to make new; or-ed with the exit signal, normally `SIG.CHLD`.
-            child_stack: free memory for the stack to grow into, and directly behind it, at a multiple of 16,
-                what is on the stack at the beginning. Consumed.
+            child_stack: free memory for the stack to grow into, and directly behind it in the same piece of
+                memory, at a multiple of 16, what is on the stack at the beginning. Consumed, unless it fails.
             ptid: where the kernel stores the id of the child, with `CLONE.PARENT_SETTID`.
             ctid: whose futex word the kernel clears when the child leaves our memory, with
                 `CLONE.CHILD_CLEARTID`. Owned by the child from now on.
@@ -500,8 +500,8 @@ class ProcessTask(rsyscall.far.Task):
             The child; with `CLONE.PARENT` it is a child of our parent.
 
         Raises:
-            ValueError: the two parts of the stack are not adjacent, or not aligned; or our parent, which is
-                to get the child, is not known.
+            ValueError: the two parts of the stack are not adjacent, not of one piece of memory, or not
+                aligned; or our parent, which is to get the child, is not known.
 
         manpage: clone(2)
         """
@@ -516,23 +516,37 @@ class ProcessTask(rsyscall.far.Task):
         with ExitStack() as stack:
             free_address = stack.enter_context(free_stack.borrow(self))
             stack_address = stack.enter_context(used_stack.borrow(self))
-            if int(free_address) + free_stack.size() != int(stack_address):
+            free_size = free_stack.size()
+            if int(free_address) + free_size != int(stack_address):
                 raise ValueError(f"the parts of the stack are not adjacent: {free_stack}, {used_stack}")
             if int(stack_address) % 16:
                 raise ValueError(f"the contents of the stack are not at a multiple of 16 bytes: {used_stack}")
             stack_data = used_stack.value
             stack_data.borrow_with(stack, self)
+            ptid_address = self._borrow_optional(stack, ptid)
             ctid_address = self._borrow_optional(stack, ctid)
-            process = await _clone(
-                self.sysif,
-                flags,
-                stack_address,
-                self._borrow_optional(stack, ptid),
-                None if ctid_address is None else ctid_address + FutexNode.FUTEX_OFFSET,
-                self._borrow_optional(stack, newtls),
-            )
-            # before the borrows end, so that nobody can have freed what the child runs on
-            return ThreadProcess(owner, process, free_stack.merge(used_stack), stack_data, ctid, newtls)
+            newtls_address = self._borrow_optional(stack, newtls)
+            # Before the call, since then it is too late to find out that they are in different mappings; and
+            # nobody can free what the child runs on while the call is made.
+            try:
+                whole_stack = free_stack.merge(used_stack)
+            except (PointerMergeError, ValueError) as exn:
+                raise ValueError(
+                    f"the parts of the stack are not of one piece of memory: {free_stack}, {used_stack}"
+                ) from exn
+            try:
+                process = await _clone(
+                    self.sysif,
+                    flags,
+                    stack_address,
+                    ptid_address,
+                    None if ctid_address is None else ctid_address + FutexNode.FUTEX_OFFSET,
+                    newtls_address,
+                )
+            except BaseException:
+                whole_stack._unmerge(free_stack, used_stack, free_size)
+                raise
+        return ThreadProcess(owner, process, whole_stack, stack_data, ctid, newtls)
 
 
 async def _getpgid(sysif: SyscallInterface, pid: rsyscall.near.Process | None) -> rsyscall.near.ProcessGroup:
