@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from typing import Any
+from typing import Any, SupportsInt
 
 import pytest
 
@@ -19,6 +19,7 @@ from rsyscall.handle.process import ChildProcess, Process
 from rsyscall.handle.task import FileDescriptor, Task
 from rsyscall.near import (
     SYS,
+    LocalSyscall,
     SyscallError,
     SyscallSendError,
     UnusableSyscallInterface,
@@ -172,6 +173,69 @@ def test_unshare(local: Local) -> None:
             pytest.skip("needs the right to make namespaces")
         assert task.mountns is not mountns
         assert local.task.mountns is mountns
+
+
+class MeanwhileAnother(LocalSyscall):
+    """Refuses the first call, after it has had another change of the mount namespace made."""
+
+    __slots__ = ("task",)
+
+    task: Task
+
+    async def syscall(self, number: SYS, *args: SupportsInt) -> int:
+        self.task.sysif = succeeding = Succeeding()
+        await self.task.unshare(CLONE.NEWNS)
+        assert succeeding.calls == [SYS.unshare]
+        raise OSError(1, "no")
+
+
+class Succeeding(LocalSyscall):
+    """Makes no calls, and says that they succeeded."""
+
+    __slots__ = ("calls",)
+
+    def __init__(self) -> None:
+        self.calls: list[SYS] = []
+
+    async def syscall(self, number: SYS, *args: SupportsInt) -> int:
+        self.calls.append(number)
+        return 0
+
+
+@pytest.mark.parametrize("nstype", [CLONE.NEWNS, CLONE.NONE, CLONE.NEWNS | CLONE.NEWUTS])
+async def test_setns_records_a_mount_namespace(local: Local, nstype: CLONE) -> None:
+    task = local.task
+    [fd] = null_fds(task, 1)
+    before = task.mountns
+    task.sysif = Succeeding()
+    await task.setns(fd, CLONE.NEWUTS)
+    assert task.mountns is before
+    await task.setns(fd, nstype)
+    assert task.mountns is not before
+    entered = task.mountns
+    task.sysif = LocalSyscall()
+    with pytest.raises(OSError) as caught:
+        await task.setns(fd, nstype)
+    assert caught.value.filename is fd
+    assert task.mountns is entered
+    await fd.close()
+    with pytest.raises(InvalidHandleError):
+        await task.setns(fd, nstype)
+    assert task.mountns is entered
+
+
+async def test_a_failed_change_of_the_mount_namespace_does_not_undo_a_later_one(local: Local) -> None:
+    task = local.task
+    [fd] = null_fds(task, 1)
+    before = task.mountns
+    for change in (lambda: task.setns(fd, CLONE.NEWNS), lambda: task.unshare(CLONE.NEWNS)):
+        task.mountns = before
+        task.sysif = sysif = MeanwhileAnother()
+        sysif.task = task
+        with pytest.raises(OSError, match="no"):
+            await change()
+        assert task.mountns is not before
+    task.sysif = LocalSyscall()
 
 
 def test_setns_user(local: Local) -> None:

@@ -259,9 +259,7 @@ class SchedTask(rsyscall.far.Task):
     async def setns(self, fd: BaseFileDescriptor, nstype: CLONE) -> None:
         """Move this task into a namespace.
 
-        The namespaces recorded in the task are not changed: nothing tells which one the file stands for. A
-        task that shares memory with others cannot enter a time namespace (EUSERS), and one that shares file
-        system information cannot enter a user namespace (EINVAL; see `Task.setns_user`).
+        This is the call alone; `Task.setns` records what it changes.
 
         Args:
             fd: a file of /proc/<pid>/ns, or a pidfd.

@@ -9,7 +9,8 @@ Nothing that this module imports may import it, except while type checking.
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -215,15 +216,48 @@ class Task(
             flags &= ~CLONE.FILES
         if not flags:
             return
-        before = self.mountns
-        if flags & CLONE.NEWNS:
-            # Before the call: what runs at the same time must not take the old namespace for ours once it is
-            # done.
-            self._make_fresh_mount_namespace()
-        try:
+        with self._changing_mount_namespace(bool(flags & CLONE.NEWNS)):
             await _unshare(self.sysif, flags)
+
+    async def setns(self, fd: BaseFileDescriptor, nstype: CLONE) -> None:
+        """Move this task into a namespace.
+
+        If that may be a mount namespace, it counts as one that no other task is in: nothing tells which one
+        it is. So does every namespace that is entered without saying of which kind it is. Namespaces of other
+        kinds are not recorded. A task that shares memory with others cannot enter a time namespace (EUSERS),
+        and one that shares file system information cannot enter a user or mount namespace (EINVAL; see
+        `setns_user`).
+
+        Args:
+            fd: a file of /proc/<pid>/ns, or a pidfd.
+            nstype: which kind of namespace it must be, `CLONE.NONE` for any; for a pidfd, which to enter.
+
+        Raises:
+            OSError: EINVAL, EPERM, EUSERS and others; `filename` is the descriptor.
+
+        manpage: setns(2)
+        """
+        with self._changing_mount_namespace(not nstype or bool(nstype & CLONE.NEWNS)):
+            await super().setns(fd, nstype)
+
+    @contextmanager
+    def _changing_mount_namespace(self, changing: bool) -> Iterator[None]:
+        """Record another mount namespace while the call is made that changes it, and stay with it if that
+        succeeds.
+
+        Before the call, because what runs at the same time must not take the old namespace for ours once it
+        is done.
+        """
+        before = self.mountns
+        if changing:
+            self._make_fresh_mount_namespace()
+        fresh = self.mountns
+        try:
+            yield
         except BaseException:
-            self.mountns = before
+            # unless another change has begun since
+            if self.mountns is fresh:
+                self.mountns = before
             raise
 
     async def setns_user(self, fd: FileDescriptor) -> None:
