@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,16 @@ class AT(enum.IntFlag):
     HANDLE_MNT_ID_UNIQUE = 0x1  # name_to_handle_at, since Linux 6.12
     HANDLE_CONNECTABLE = 0x2  # name_to_handle_at, since Linux 6.13
     HANDLE_FID = 0x200  # name_to_handle_at, since Linux 6.5
+
+    # FDCWD is negative, from which enum concludes, since Python 3.11, that there are only a few low bits.
+
+    def __invert__(self) -> AT:
+        """All flags but these, as many as an unsigned int has."""
+        return AT(~self.value & 0xFFFFFFFF)
+
+    def __iter__(self) -> Iterator[AT]:
+        """Yield each named flag that is set, other than `FDCWD`."""
+        return iter([flag for flag in AT if flag.value.bit_count() == 1 and self.value & flag.value])
 
 
 class O(enum.IntFlag):  # noqa: E742 (the prefix in C is O_)
