@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -28,10 +29,13 @@ from rsyscall.fcntl import (
 from rsyscall.handle.allocation import UseAfterFreeError
 from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.linux.memfd import MFD
-from rsyscall.near import native_abi
+from rsyscall.near import SyscallSendError, native_abi
 from rsyscall.near.abi import ABIS
+from rsyscall.sched import CLONE
+from rsyscall.sys._buffers import BufferTooSmallError
+from rsyscall.unistd import Pipe
 
-from .helpers import no_calls, stranger
+from .helpers import forked, need_root, no_calls, stranger
 from .support import Local, null_fds
 
 
@@ -99,8 +103,6 @@ async def test_dupfd_returns_a_number_that_can_be_owned(local: Local) -> None:
 
 
 async def test_pipe_size(local: Local) -> None:
-    from rsyscall.unistd import Pipe
-
     pipe = await (await local.task.pipe(await local.malloc(Pipe))).read()
     assert await pipe.write.fcntl(F.SETPIPE_SZ, 4096) == 4096
     assert await pipe.read.fcntl(F.GETPIPE_SZ) == 4096
@@ -137,8 +139,6 @@ async def test_locks_through_memory(local: Local, tmp_path: Path) -> None:
 
 
 async def test_owner_of_signals(local: Local) -> None:
-    from rsyscall.unistd import Pipe
-
     pipe = await (await local.task.pipe(await local.malloc(Pipe))).read()
     await pipe.read.fcntl(F.SETOWN_EX, await local.ptr(OwnerEx(F_OWNER.PID, os.getpid())))
     buf = await local.malloc(OwnerEx)
@@ -146,6 +146,64 @@ async def test_owner_of_signals(local: Local) -> None:
     assert await buf.read() == OwnerEx(F_OWNER.PID, os.getpid())
     assert await pipe.read.fcntl(F.GETOWN) == os.getpid()
     await pipe.read.fcntl(F.SETOWN, 0)
+
+
+async def test_a_process_group_that_gets_the_signals(local: Local) -> None:
+    pipe = await (await local.task.pipe(await local.malloc(Pipe))).read()
+    assert await pipe.read.fcntl(F.GETOWN) == 0
+    await pipe.read.fcntl(F.SETOWN, -os.getpgrp())
+    assert await pipe.read.fcntl(F.GETOWN) == -os.getpgrp()
+    await pipe.read.fcntl(F.SETOWN, 0)
+
+
+@forked
+async def test_groups_whose_numbers_are_errors(local: Local, tmp_path: Path) -> None:
+    need_root()
+    try:
+        await local.task.unshare(CLONE.NEWPID)
+    except PermissionError:
+        pytest.skip("needs the right to make namespaces")
+    low_numbers(tmp_path)
+
+
+@forked
+async def low_numbers(local: Local, tmp_path: Path) -> None:
+    assert os.getpid() == 1
+    pipe = await (await local.task.pipe(await local.malloc(Pipe))).read()
+    while (pid := os.fork()) < errno.EBADF + 2:
+        if not pid:
+            signal.pause()
+        os.setpgid(pid, pid)
+        await pipe.read.fcntl(F.SETOWN, -pid)
+        assert await pipe.read.fcntl(F.GETOWN) == -pid
+        await pipe.read.fcntl(F.SETOWN, pid)
+        assert await pipe.read.fcntl(F.GETOWN) == pid
+    # real errors stay errors
+    path_only = await local.task.open(await local.ptr("/"), O.PATH)
+    with pytest.raises(OSError, match="Bad file descriptor") as info:
+        await path_only.fcntl(F.GETOWN)
+    assert info.value.filename == (path_only, F.GETOWN, None)
+
+
+@pytest.mark.parametrize(
+    ("command", "size"),
+    [
+        *((command, 32) for command in (F.GETLK, F.SETLK, F.SETLKW)),
+        *((command, 32) for command in (F.OFD_GETLK, F.OFD_SETLK, F.OFD_SETLKW)),
+        *((command, 8) for command in (F.SETOWN_EX, F.GETOWN_EX, F.GETOWNER_UIDS)),
+        *((command, 8) for command in (F.GET_RW_HINT, F.SET_RW_HINT)),
+        *((command, 8) for command in (F.GET_FILE_RW_HINT, F.SET_FILE_RW_HINT)),
+    ],
+)
+async def test_memory_that_is_too_small_is_refused(local: Local, command: F, size: int) -> None:
+    (fd,) = null_fds(local.task, 1)
+    room = await local.malloc(bytes, size - 1)
+    with no_calls(local.task):
+        with pytest.raises(BufferTooSmallError) as info:
+            await fd.fcntl(command, room)
+        assert info.value.args == (size - 1, size)
+        with pytest.raises(SyscallSendError):
+            await fd.fcntl(command, await local.malloc(bytes, size))
 
 
 @given(st.builds(Flock, st.sampled_from(F_LCK), st.integers(0, 4), st.integers(0), st.integers(0, 2**62)))

@@ -17,6 +17,7 @@ from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import Pointer
 from rsyscall.near import native_abi, nr
 from rsyscall.struct import Struct
+from rsyscall.sys._buffers import require_size
 
 if TYPE_CHECKING:
     import rsyscall.near.types as near
@@ -334,6 +335,21 @@ def decode_open_flags(abi: ABI, flags: int) -> O:
     return O(result | (flags & ~theirs_all))
 
 
+# What the commands that take an address read or write there.
+_ARGUMENT_SIZES: dict[int, int] = {
+    **dict.fromkeys(
+        (F.GETLK, F.SETLK, F.SETLKW, F.OFD_GETLK, F.OFD_SETLK, F.OFD_SETLKW),
+        Flock.sizeof(),
+    ),
+    **dict.fromkeys((F.SETOWN_EX, F.GETOWN_EX), OwnerEx.sizeof()),
+    F.GETOWNER_UIDS: 8,  # two uid_t
+    **dict.fromkeys(
+        (F.GET_RW_HINT, F.SET_RW_HINT, F.GET_FILE_RW_HINT, F.SET_FILE_RW_HINT),
+        8,  # uint64_t
+    ),
+}
+
+
 class FcntlFileDescriptor(BaseFileDescriptor):
     """Operations on a descriptor, or on the file that it is open on."""
 
@@ -350,9 +366,11 @@ class FcntlFileDescriptor(BaseFileDescriptor):
                 which is not consumed (read it to see what the kernel wrote).
 
         Returns:
-            Depends on `cmd`; for `F.GETFL`, the number of an `O`.
+            Depends on `cmd`; for `F.GETFL`, the number of an `O`; for `F.GETOWN`, the id of a process, or a
+            negative number for a process group, whatever the group (in C, those below 4096 look like errors).
 
         Raises:
+            BufferTooSmallError: the memory is smaller than the structure that `cmd` takes.
             OSError: EINVAL, EBADF, EAGAIN or EACCES (locked by somebody else), EPERM, EBUSY; `filename` is
                 (fd, cmd, arg).
 
@@ -362,6 +380,7 @@ class FcntlFileDescriptor(BaseFileDescriptor):
         try:
             if isinstance(arg, Pointer):
                 with arg.borrow(self.task) as arg_addr:
+                    require_size(arg, _ARGUMENT_SIZES.get(cmd, 0))
                     return await _fcntl(self.task.sysif, self.near, cmd, arg_addr)
             return await _fcntl(self.task.sysif, self.near, cmd, arg)
         except OSError as exn:
@@ -375,10 +394,25 @@ async def _fcntl(
     cmd: F,
     arg: int | near.Address | None = None,
 ) -> int:
-    """The raw call; flags of files are those of the running architecture on both sides."""
+    """The raw call; flags of files are those of the running architecture on both sides, and the owner of a
+    file is negative if it is a process group.
+    """
+    if cmd == F.GETOWN:
+        return await _getown(sysif, fd)
     if sysif.abi is not _NATIVE_ABI:
         if cmd == F.SETFL:
             arg = encode_open_flags(sysif.abi, int(arg or 0))
         elif cmd == F.GETFL:
             return int(decode_open_flags(sysif.abi, await sysif.syscall(nr.fcntl, fd, cmd)))
     return await sysif.syscall(nr.fcntl, fd, cmd, 0 if arg is None else arg)
+
+
+async def _getown(sysif: SyscallInterface, fd: near.FileDescriptor) -> int:
+    """The raw call for `F.GETOWN`. Its answer for a process group is an error if its number is one."""
+    try:
+        owner = await sysif.syscall(nr.fcntl, fd, F.GETOWN)
+    except OSError as exn:
+        owner = -(exn.errno or 0)
+        # This can fail for the same reasons and has no such answers.
+        await sysif.syscall(nr.fcntl, fd, F.GETSIG)
+    return owner - (1 << 64) if owner >> 63 == 1 else owner
