@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import struct
@@ -14,11 +15,15 @@ from rsyscall.far import AddressSpaceMismatchError
 from rsyscall.fcntl import F, O
 from rsyscall.handle.allocation import UseAfterFreeError
 from rsyscall.handle.fd import InvalidHandleError
+from rsyscall.near import SyscallSendError
 from rsyscall.near import types as near
+from rsyscall.net.if_ import SIOC, TUN
 from rsyscall.struct import Int32
-from rsyscall.sys.ioctl import FIO, IO, IOR, IOW, IOWR, TC, TIOC
+from rsyscall.sys._buffers import BufferTooSmallError
+from rsyscall.sys.ioctl import FIO, IO, IOR, IOW, IOWR, TC, TIOC, _argument_size
 from rsyscall.unistd import Pipe
 
+from .abi_probe import compiler
 from .helpers import no_calls, stranger
 from .support import Local
 
@@ -73,6 +78,73 @@ async def test_pseudoterminal(local: Local) -> None:
     size = await local.malloc(bytes, 8)
     await follower.ioctl(TIOC.GWINSZ, size)
     assert struct.unpack("HHHH", await size.read()) == (24, 80, 0, 0)
+
+
+SIZES = {
+    **dict.fromkeys((FIO.NREAD, FIO.NBIO, FIO.ASYNC), "int"),
+    FIO.QSIZE: "loff_t",
+    **dict.fromkeys((TC.GETS, TC.SETS, TC.SETSW, TC.SETSF), "struct termios"),
+    **dict.fromkeys((TC.GETA, TC.SETA, TC.SETAW, TC.SETAF), "struct termio"),
+    **dict.fromkeys((TC.GETS2, TC.SETS2, TC.SETSW2, TC.SETSF2), "struct termios2"),
+    **dict.fromkeys((TIOC.GPGRP, TIOC.SPGRP, TIOC.GSID, TIOC.OUTQ, TIOC.GETD, TIOC.SETD), "int"),
+    **dict.fromkeys((TIOC.MGET, TIOC.MBIS, TIOC.MBIC, TIOC.MSET, TIOC.PKT, TIOC.GPTN), "int"),
+    **dict.fromkeys((TIOC.GSOFTCAR, TIOC.SSOFTCAR), "int"),
+    **dict.fromkeys((TIOC.GWINSZ, TIOC.SWINSZ), "struct winsize"),
+    **dict.fromkeys((TIOC.GSERIAL, TIOC.SSERIAL), "struct serial_struct"),
+    **dict.fromkeys((TIOC.GRS485, TIOC.SRS485), "struct serial_rs485"),
+    TIOC.GICOUNT: "struct serial_icounter_struct",
+    TIOC.STI: "char",
+    **dict.fromkeys((SIOC.SPGRP, SIOC.GPGRP, SIOC.ATMARK, SIOC.OUTQNSD), "int"),
+    **dict.fromkeys((SIOC.GSTAMP, SIOC.GSTAMPNS), "struct { long seconds, fraction; }"),
+    **dict.fromkeys((SIOC.GIFNAME, SIOC.GIFADDR, SIOC.SIFNETMASK, SIOC.ETHTOOL), "struct ifreq"),
+    **dict.fromkeys((TUN.SETIFF, TUN.GETIFF, TUN.SETQUEUE), "struct ifreq"),
+    **dict.fromkeys((TUN.ATTACHFILTER, TUN.GETFILTER), "struct sock_fprog"),
+    TUN.GETFEATURES: "int",
+    IOWR("X", 1, 300): "char[300]",
+    IO("X", 1): "char[0]",
+}
+HEADERS = (
+    *("asm/termbits.h", "asm/termios.h", "linux/serial.h", "sys/types.h"),
+    *("sys/socket.h", "linux/if.h", "linux/filter.h"),
+)
+
+
+@pytest.mark.parametrize("architecture", compiler.ARCHITECTURES)
+def test_sizes_of_arguments(architecture: str) -> None:
+    if compiler.compiler(architecture) is None:
+        pytest.skip(f"no C compiler for {architecture} is installed")
+    known = compiler.evaluate(architecture, HEADERS, tuple(f"sizeof({typ})" for typ in SIZES.values()))
+    assert {request: _argument_size(request) for request in SIZES} == {
+        request: known[f"sizeof({typ})"][0] for request, typ in SIZES.items()
+    }
+
+
+async def test_memory_that_is_too_small_is_refused(local: Local) -> None:
+    pipe = await (await local.task.pipe(await local.malloc(Pipe))).read()
+    for request in SIZES:
+        size = _argument_size(request)
+        if size:
+            with no_calls(local.task):
+                with pytest.raises(BufferTooSmallError) as info:
+                    await pipe.read.ioctl(request, await local.malloc(bytes, size - 1))
+                assert info.value.args == (size - 1, size)
+                with pytest.raises(SyscallSendError):
+                    await pipe.read.ioctl(request, await local.malloc(bytes, size))
+                with pytest.raises(SyscallSendError):
+                    await pipe.read.ioctl(request, 1)
+
+
+async def test_requests_that_say_more_than_they_take(local: Local, tmp_path: Path) -> None:
+    """The flags of a file are an int, although the number of the request says that they are a long."""
+    file = await local.task.open(await local.ptr(tmp_path), O.DIRECTORY)
+    both = await (await local.malloc(bytes, 8)).write(b"u" * 8)
+    room, guard = both.split(4)
+    fs_ioc_getflags = IOR("f", 1, 8)
+    with contextlib.suppress(OSError):  # not every file system has them
+        await file.ioctl(fs_ioc_getflags, room)
+    assert await guard.read() == b"u" * 4
+    with pytest.raises(BufferTooSmallError):
+        await file.ioctl(fs_ioc_getflags, room.split(3)[0])
 
 
 async def test_error_names_the_request_whatever_the_errno(local: Local) -> None:

@@ -8,6 +8,7 @@ import struct
 from typing import Any
 
 from rsyscall.struct import Struct
+from rsyscall.sys.ioctl import _ARGUMENT_SIZES
 from rsyscall.sys.socket import Sockaddr
 
 __all__ = [
@@ -201,6 +202,26 @@ class IFF(enum.IntFlag):
 
 
 _IFREQ_SIZE = 40
+
+_ARGUMENT_SIZES.update(dict.fromkeys((SIOC.SPGRP, SIOC.GPGRP, SIOC.ATMARK, SIOC.OUTQNSD), 4))
+_ARGUMENT_SIZES.update(dict.fromkeys((SIOC.GSTAMP, SIOC.GSTAMPNS), 16))
+# Requests that take an Ifreq whatever the family of the socket. (For IPv6, those that set addresses take
+# something smaller.)
+_ARGUMENT_SIZES.update(
+    dict.fromkeys(
+        [
+            *(TUN.SETIFF, TUN.GETIFF, TUN.SETQUEUE),  # as opposed to what their numbers say
+            *(SIOC.GIFNAME, SIOC.SIFNAME, SIOC.GIFINDEX, SIOC.GIFFLAGS, SIOC.SIFFLAGS),
+            *(SIOC.GIFADDR, SIOC.GIFDSTADDR, SIOC.GIFBRDADDR, SIOC.SIFBRDADDR),
+            *(SIOC.GIFNETMASK, SIOC.SIFNETMASK, SIOC.GIFMETRIC, SIOC.SIFMETRIC, SIOC.GIFMTU, SIOC.SIFMTU),
+            *(SIOC.GIFHWADDR, SIOC.SIFHWADDR, SIOC.SIFHWBROADCAST, SIOC.ADDMULTI, SIOC.DELMULTI),
+            *(SIOC.GIFSLAVE, SIOC.SIFSLAVE, SIOC.GIFPFLAGS, SIOC.SIFPFLAGS),
+            *(SIOC.GIFTXQLEN, SIOC.SIFTXQLEN, SIOC.GIFMAP, SIOC.SIFMAP),
+            *(SIOC.ETHTOOL, SIOC.GMIIPHY, SIOC.GMIIREG, SIOC.SMIIREG, SIOC.SHWTSTAMP, SIOC.GHWTSTAMP),
+        ],
+        _IFREQ_SIZE,
+    )
+)
 _INT = struct.Struct("=i")
 _SHORT = struct.Struct("=H")
 _SOCKADDR_SIZE = 16

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import Pointer
 from rsyscall.near import nr
+from rsyscall.sys._buffers import require_size
 
 if TYPE_CHECKING:
     from rsyscall.near import SyscallInterface
@@ -149,6 +150,40 @@ class TIOC(enum.IntEnum):
     GICOUNT = 0x545D
 
 
+_TERMIOS, _TERMIO, _INT = 36, 18, 4
+# What a request reads or writes whose number does not say so, or says something else. The header modules add
+# theirs.
+_ARGUMENT_SIZES: dict[int, int] = {
+    **dict.fromkeys((FIO.NREAD, FIO.NBIO, FIO.ASYNC), _INT),
+    FIO.QSIZE: 8,
+    **dict.fromkeys((TC.GETS, TC.SETS, TC.SETSW, TC.SETSF), _TERMIOS),
+    **dict.fromkeys((TC.GETA, TC.SETA, TC.SETAW, TC.SETAF), _TERMIO),
+    **dict.fromkeys((TIOC.GPGRP, TIOC.SPGRP, TIOC.GSID, TIOC.OUTQ, TIOC.GETD, TIOC.SETD), _INT),
+    **dict.fromkeys((TIOC.MGET, TIOC.MBIS, TIOC.MBIC, TIOC.MSET, TIOC.PKT), _INT),
+    **dict.fromkeys((TIOC.GSOFTCAR, TIOC.SSOFTCAR), _INT),
+    **dict.fromkeys((TIOC.GWINSZ, TIOC.SWINSZ), 8),
+    **dict.fromkeys((TIOC.GSERIAL, TIOC.SSERIAL), 72),
+    **dict.fromkeys((TIOC.GRS485, TIOC.SRS485), 32),
+    TIOC.GICOUNT: 80,
+    TIOC.STI: 1,
+    # These are said to take a long or a size_t, and take an int.
+    IOR("f", 1, 8): _INT,  # FS_IOC_GETFLAGS
+    IOW("f", 2, 8): _INT,  # FS_IOC_SETFLAGS
+    IOR("v", 1, 8): _INT,  # FS_IOC_GETVERSION
+    IOW("v", 2, 8): _INT,  # FS_IOC_SETVERSION
+    IOR(0x12, 112, 8): _INT,  # BLKBSZGET
+    IOW(0x12, 113, 8): _INT,  # BLKBSZSET
+}
+
+
+def _argument_size(request: int) -> int:
+    """How many bytes a request uses at the address it is given, as far as can be said."""
+    size = _ARGUMENT_SIZES.get(request)
+    if size is None:
+        size = request >> 16 & 0x3FFF if request >> 30 & 3 else 0
+    return size
+
+
 class IoctlFileDescriptor(BaseFileDescriptor):
     """Requests that depend on what the file is."""
 
@@ -169,6 +204,8 @@ class IoctlFileDescriptor(BaseFileDescriptor):
             0 for most requests.
 
         Raises:
+            BufferTooSmallError: the memory is smaller than what the request takes. That is known if the
+                number says it (see `IOR`), and for those of terminals and network interfaces.
             OSError: ENOTTY (this kind of file does not know the request), EFAULT, EINVAL...; `filename` is
                 the request.
 
@@ -178,6 +215,7 @@ class IoctlFileDescriptor(BaseFileDescriptor):
         try:
             if isinstance(arg, Pointer):
                 with arg.borrow(self.task) as arg_addr:
+                    require_size(arg, _argument_size(request))
                     return await _ioctl(self.task.sysif, self.near, request, arg_addr)
             return await _ioctl(self.task.sysif, self.near, request, arg)
         except OSError as exn:
