@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rsyscall.handle.task import Task
-from rsyscall.near import SYS, LocalSyscall, abi
+from rsyscall.near import SYS, LocalSyscall, SyscallSendError, UnusableSyscallInterface, abi
 from rsyscall.near import types as near
 from rsyscall.signal import (
     SA,
@@ -209,6 +209,36 @@ def test_blocked_signals_have_one_owner(local: Local) -> None:
         assert kernel_mask(task) == task.sigmask == {SIG.HUP}
         run(second.unblock())
         assert kernel_mask(task) == set()
+
+
+def test_signals_that_cannot_be_blocked_are_not_recorded(local: Local) -> None:
+    """The kernel ignores them silently."""
+    with forked_task(local) as task:
+        unblockable = run(block(local, task, SIG.KILL, SIG.STOP, SIG.INT))
+        assert task.sigmask == kernel_mask(task) == {SIG.INT}
+        oldset = run(local.malloc(Sigset))
+        run(block(local, task, SIG.KILL, SIG.HUP))
+        for how, mask in ((HowSIG.SETMASK, {SIG.INT, SIG.STOP}), (HowSIG.UNBLOCK, {SIG.KILL})):
+            run(task.sigprocmask((how, run(local.ptr(Sigset(mask)))), oldset))
+            run(task.read_oldset_and_check())
+            assert task.sigmask == kernel_mask(task) == {SIG.INT}
+        run(unblockable.unblock())
+        assert task.sigmask == kernel_mask(task) == set()
+
+
+def test_unblocking_twice_leaves_what_others_have_blocked(local: Local) -> None:
+    with forked_task(local) as task:
+        first = run(block(local, task, SIG.INT))
+        working, task.sysif = task.sysif, UnusableSyscallInterface()
+        with pytest.raises(SyscallSendError):
+            run(first.unblock())
+        task.sysif = working
+        run(first.unblock())
+        second = run(block(local, task, SIG.INT))
+        with pytest.raises(SigmaskError, match=r"INT.*already"):
+            run(first.unblock())
+        assert task.sigmask == kernel_mask(task) == {SIG.INT}
+        run(second.unblock())
 
 
 class Interfering(LocalSyscall):

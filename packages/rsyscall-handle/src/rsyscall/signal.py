@@ -224,6 +224,9 @@ class Sigset(set[SIG | int], Struct):
         return f"Sigset({{{signals}}})"
 
 
+# The kernel takes them out of every mask.
+_NEVER_BLOCKED = frozenset({SIG.KILL, SIG.STOP})
+
 _NO_FLAGS = SA(0)
 
 # handler, flags, restorer, mask; RISC-V has no restorer
@@ -378,7 +381,7 @@ class SignalTask(rsyscall.far.Task):
                 await _rt_sigprocmask(self.sysif, how, oldset_address, Sigset.sizeof())
             believed = self.sigmask
             if newset is not None:
-                change = newset[1].value
+                change = newset[1].value - _NEVER_BLOCKED
                 if newset[0] == HowSIG.BLOCK:
                     self.sigmask = Sigset(believed | change)
                 elif newset[0] == HowSIG.UNBLOCK:
@@ -406,7 +409,8 @@ class SignalTask(rsyscall.far.Task):
         """Change which signals are blocked, or find out, or both.
 
         Args:
-            newset: how to change the mask, and the signals; None to leave it as it is.
+            newset: how to change the mask, and the signals; None to leave it as it is. `SIG.KILL` and
+                `SIG.STOP` among them are ignored.
             oldset: where to store the mask as it was before.
 
         Returns:
@@ -463,6 +467,8 @@ class SignalTask(rsyscall.far.Task):
 class SignalBlock:
     """Signals which are blocked in a task until `unblock` is called.
 
+    `SIG.KILL` and `SIG.STOP` may be among them, but cannot be blocked.
+
     Args:
         task: where they are blocked.
         newset: the signals, in memory of the task.
@@ -470,6 +476,7 @@ class SignalBlock:
 
     task: SignalTask
     newset: WrittenPointer[Sigset]
+    _unblocked: bool = field(default=False, init=False, repr=False)
 
     @property
     def mask(self) -> Sigset:
@@ -477,14 +484,20 @@ class SignalBlock:
         return self.newset.value
 
     async def unblock(self, oldset: Pointer[Sigset] | None = None) -> None:
-        """Unblock the signals.
+        """Unblock the signals. Can be done once: after that, somebody else may have blocked them.
 
         Args:
             oldset: where to store the mask as it was before; see `SignalTask.read_oldset_and_check`.
 
+        Raises:
+            SigmaskError: they have been unblocked, or another change of the mask is going on.
+
         manpage: sigprocmask(2)
         """
+        if self._unblocked:
+            raise SigmaskError(f"{self.mask} of {self.task} has been unblocked by its owner already")
         await self.task._sigprocmask((HowSIG.UNBLOCK, self.newset), oldset)
+        self._unblocked = True
 
 
 async def _rt_sigaction(
