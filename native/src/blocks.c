@@ -1,5 +1,6 @@
 /* The memory that driven processes run on: blocks, and the arenas that they are cut from. */
 #include "client.h"
+#include "freestanding.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -10,26 +11,41 @@
 /* Blocks whose Ring is gone are free again when their process has left our memory. */
 static int reclaim_blocks(Hub *self)
 {
-	struct block **link = &self->abandoned, *block;
-	int collected = 0;
+	struct block **link = &self->abandoned, *block, *dead = NULL;
 
 	while ((block = *link)) {
-		size_t i;
-
 		if (__atomic_load_n(&block->ring.ctid, __ATOMIC_ACQUIRE)) {
 			link = &block->next;
 			continue;
 		}
-		/* It may have been killed in the middle of announcing itself; now nobody pushes it. */
-		if (!collected && rsys_hub_collect(self) < 0)
-			return -1;
-		collected = 1;
-		for (i = 0; i < self->n_collected; i++)
+		*link = block->next;
+		block->next = dead;
+		dead = block;
+	}
+	if (!dead)
+		return 0;
+	/* They may have been killed in the middle of announcing themselves; now nobody pushes them any more. */
+	if (rsys_hub_collect(self) < 0) {
+		while ((block = dead)) {
+			dead = block->next;
+			block->next = self->abandoned;
+			self->abandoned = block;
+		}
+		return -1;
+	}
+	while ((block = dead)) {
+		dead = block->next;
+		for (size_t i = 0; i < self->n_collected; i++)
 			if (self->collected[i] == block)
 				self->collected[i--] = self->collected[--self->n_collected];
-		*link = block->next;
 		block->next = self->free;
 		self->free = block;
+	}
+	/* Whoever was about to be told of these would find an empty stack now. */
+	if (self->n_collected) {
+		uint64_t one = 1;
+
+		rsys_call3(__NR_write, self->hub->monitor.eventfd, &one, 8);
 	}
 	return 0;
 }

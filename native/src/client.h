@@ -49,7 +49,8 @@ typedef struct {
 	size_t n_blocks;
 	uint64_t client_spin, hold_gil;	/* cycles */
 	unsigned long thread;
-	unsigned int generation;
+	unsigned int generation;	/* of forks */
+	uint16_t word_generation;
 } Hub;
 
 typedef struct {

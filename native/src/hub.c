@@ -185,20 +185,22 @@ static void monitor_wake(struct rsys_monitor *m)
 /* watch_word(address) -> index, or -1 when all entries are taken */
 static PyObject *hub_watch_word(PyObject *op, PyObject *arg)
 {
-	struct rsys_monitor *m = &((Hub *)op)->hub->monitor;
+	Hub *hub = (Hub *)op;
+	struct rsys_monitor *m = &hub->hub->monitor;
 	uint64_t address = PyLong_AsUnsignedLongLong(arg);
 	long i;
 
 	if (address == (uint64_t)-1 && PyErr_Occurred())
 		return NULL;
-	if (!address || address % 4) {
+	if (!address || address % 4 || address & ~RSYS_WORD_ADDRESS) {
 		PyErr_Format(PyExc_ValueError, "no futex word can be at address %llu", (unsigned long long)address);
 		return NULL;
 	}
 	for (i = 0; i < RSYS_MONITOR_WORDS; i++) {
 		if (__atomic_load_n(&m->words[i], __ATOMIC_ACQUIRE))
 			continue;
-		__atomic_store_n(&m->words[i], address, __ATOMIC_SEQ_CST);
+		/* No entry is like an earlier one for the same word: the monitor may be about to remove that. */
+		__atomic_store_n(&m->words[i], address | (uint64_t)++hub->word_generation << 48, __ATOMIC_SEQ_CST);
 		if ((uint32_t)i >= m->count)
 			__atomic_store_n(&m->count, i + 1, __ATOMIC_RELEASE);
 		monitor_wake(m);
@@ -213,13 +215,15 @@ static PyObject *hub_unwatch_word(PyObject *op, PyObject *args)
 	struct rsys_monitor *m = &((Hub *)op)->hub->monitor;
 	long i;
 	unsigned long long address;
-	uint64_t expected;
+	uint64_t entry;
 
 	if (!PyArg_ParseTuple(args, "lK", &i, &address))
 		return NULL;
-	expected = address;
-	if (i >= 0 && i < RSYS_MONITOR_WORDS &&
-	    __atomic_compare_exchange_n(&m->words[i], &expected, 0, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+	if (i < 0 || i >= RSYS_MONITOR_WORDS)
+		Py_RETURN_NONE;
+	entry = __atomic_load_n(&m->words[i], __ATOMIC_ACQUIRE);
+	if ((entry & RSYS_WORD_ADDRESS) == address &&
+	    __atomic_compare_exchange_n(&m->words[i], &entry, 0, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
 		monitor_wake(m);
 	Py_RETURN_NONE;
 }

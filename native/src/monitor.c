@@ -27,15 +27,19 @@ static unsigned int collect(struct rsys_monitor *m, struct futex_waitv_ *waits, 
 
 	*ret_more = 0;
 	for (i = 0; i < count; i++) {
-		uint64_t address = __atomic_load_n(&m->words[i], __ATOMIC_ACQUIRE);
+		uint64_t entry = __atomic_load_n(&m->words[i], __ATOMIC_ACQUIRE);
+		uint64_t address = entry & RSYS_WORD_ADDRESS;
 		uint32_t value;
 
 		if (!address)
 			continue;
 		value = __atomic_load_n((uint32_t *)address, __ATOMIC_ACQUIRE);
 		if (!value) {
-			/* The client may have taken the entry back meanwhile: then it is no longer ours. */
-			if (__atomic_compare_exchange_n(&m->words[i], &address, 0, 0, __ATOMIC_SEQ_CST,
+			/*
+			 * The client may have taken the entry back meanwhile, and even have made another one
+			 * for the same word, which is that of another process by now: both are not ours.
+			 */
+			if (__atomic_compare_exchange_n(&m->words[i], &entry, 0, 0, __ATOMIC_SEQ_CST,
 							__ATOMIC_RELAXED))
 				fired++;
 		} else if (n < WAITV_MAX) {
@@ -81,10 +85,13 @@ int rsyscall_futex_helper(struct rsys_hub *hub)
 		waits[0].reserved = 0;
 		if (!more) {
 			ret = rsys_call5(__NR_futex_waitv, waits, n, 0, 0, 0);
-			if (ret != -ENOSYS)
+			if (ret >= 0 || ret == -EAGAIN || ret == -EINTR)
 				continue;
 		}
-		/* Too many words, or a kernel before 5.16: look at them all every millisecond. */
+		/*
+		 * Too many words, a kernel before 5.16, or a filter that does not know the call: look at
+		 * them all every millisecond.
+		 */
 		rsys_call4(__NR_futex, &m->control, RSYS_FUTEX_WAIT, control, n > 1 ? &pause : 0);
 	}
 }

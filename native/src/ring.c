@@ -51,8 +51,12 @@ static void ring_dealloc(PyObject *op)
 	if (block) {
 		block->owner = NULL;
 		if (self->hub->generation == rsys_fork_generation) {
-			/* The kernel writes the pid before clone returns: an interrupt in between loses nothing. */
-			int running = block->started || __atomic_load_n(&block->ring.pid, __ATOMIC_ACQUIRE);
+			/*
+			 * The kernel writes pidfd and (clone3) pid before the call returns: an interrupt in
+			 * between loses nothing.
+			 */
+			int running = block->started || block->pidfd >= 0 ||
+				      __atomic_load_n(&block->ring.pid, __ATOMIC_ACQUIRE);
 
 			block->started = running;
 			rsys_ring_send_shutdown(self);

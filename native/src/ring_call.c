@@ -110,14 +110,17 @@ struct call {
 	int64_t words[7];	/* number and arguments; then the result is in the first one */
 };
 
-/* The calls of a list, all of which can be understood; NULL with an exception otherwise. */
-static struct call *parse_calls(PyObject *list, int linked, Py_ssize_t *ret_count, int *ret_blocks)
+/*
+ * The calls of a list, all of which can be understood; NULL with an exception otherwise. In
+ * *ret_telling the number of the one that says how to wait for them.
+ */
+static struct call *parse_calls(PyObject *list, int linked, Py_ssize_t *ret_count, int64_t *ret_telling)
 {
 	Py_ssize_t count = PyList_Size(list), i;
 	struct call *calls;
 
 	*ret_count = count;
-	*ret_blocks = 0;
+	*ret_telling = 0;
 	if (count < 0)
 		return NULL;
 	calls = PyMem_Malloc(count ? count * sizeof(*calls) : 1);
@@ -140,7 +143,9 @@ static struct call *parse_calls(PyObject *list, int linked, Py_ssize_t *ret_coun
 		Py_DECREF(call);
 		if (parsed < 0)
 			goto failed;
-		*ret_blocks |= rsys_likely_blocks(calls[i].words[0]);
+		if (rsys_likely_blocks(calls[i].words[0]) ||
+		    (calls[i].words[0] == __NR_sched_setaffinity && !rsys_likely_blocks(*ret_telling)))
+			*ret_telling = calls[i].words[0];
 		if (linked && i < count - 1)
 			calls[i].words[0] |= RSYS_NR_LINKED;
 	}
@@ -156,7 +161,7 @@ failed:
  * Returns 0 when all are answered, or why not. When that is PENDING, and some are not even sent, the ring
  * is full.
  */
-static int64_t exchange(Ring *self, struct call *calls, size_t count, int blocks, size_t *ret_answered)
+static int64_t exchange(Ring *self, struct call *calls, size_t count, int64_t telling, size_t *ret_answered)
 {
 	struct rsys_ring *ring = &self->block->ring;
 	int was_parked = __atomic_load_n(&ring->state, __ATOMIC_RELAXED) != RSYS_RUNNING, done = 1;
@@ -178,8 +183,7 @@ static int64_t exchange(Ring *self, struct call *calls, size_t count, int blocks
 		ahead = sent - answered;
 		if (sent < count)
 			ahead = (ahead + 1) / 2;
-		done = rsys_ring_wait(self, ring->consumed + ahead, blocks ? __NR_nanosleep : calls[answered].words[0],
-				      was_parked);
+		done = rsys_ring_wait(self, ring->consumed + ahead, telling, was_parked);
 		was_parked = 0;
 		for (; answered < sent && slot_done(ring, ring->consumed + 1); answered++) {
 			ring->consumed++;
@@ -208,8 +212,8 @@ PyObject *rsys_ring_call_many(PyObject *op, PyObject *const *args, Py_ssize_t n)
 	struct call *calls;
 	Py_ssize_t count, i;
 	size_t answered = 0;
-	int64_t code;
-	int linked, blocks;
+	int64_t code, telling;
+	int linked;
 	PyObject *list;
 
 	if (n != 2) {
@@ -221,7 +225,7 @@ PyObject *rsys_ring_call_many(PyObject *op, PyObject *const *args, Py_ssize_t n)
 	linked = PyObject_IsTrue(args[1]);
 	if (linked < 0)
 		return NULL;
-	calls = parse_calls(args[0], linked, &count, &blocks);
+	calls = parse_calls(args[0], linked, &count, &telling);
 	if (!calls)
 		return NULL;
 	if (!count)
@@ -231,7 +235,7 @@ PyObject *rsys_ring_call_many(PyObject *op, PyObject *const *args, Py_ssize_t n)
 	else if (ring->submitted != ring->consumed)
 		code = RESULT_FULL;
 	else
-		code = exchange(self, calls, count, blocks, &answered);
+		code = exchange(self, calls, count, telling, &answered);
 	list = PyList_New(answered);
 	for (i = 0; list && i < (Py_ssize_t)answered; i++) {
 		PyObject *result = PyLong_FromLongLong(calls[i].words[0]);
@@ -294,11 +298,11 @@ PyObject *rsys_ring_prepare_calls(PyObject *op, PyObject *list)
 	struct rsys_ring *ring = &self->block->ring;
 	Py_ssize_t count, i;
 	struct call *calls;
-	int blocks;
+	int64_t telling;
 
 	if (rsys_hub_check(self->hub) < 0)
 		return NULL;
-	calls = parse_calls(list, 1, &count, &blocks);
+	calls = parse_calls(list, 1, &count, &telling);
 	if (!calls)
 		return NULL;
 	if (count >= (Py_ssize_t)RSYS_RING_SLOTS || self->block->started || ring->submitted) {

@@ -70,6 +70,11 @@ static int wait_for_request(struct rsys_ring *ring, struct rsys_slot *slot, uint
 	uint64_t budget = ring->hub->server_spin;
 	int look;
 
+	/* The budget may be another one than last time. */
+	if (*spin > budget)
+		*spin = budget;
+	else if (*spin < budget / 8)
+		*spin = budget / 8;
 	/* Where calls follow each other closely, not even a look at the clock is worth it. */
 	for (look = 0; budget && look < LOOKS_BEFORE_PAUSE; look++)
 		if (has_request(slot, seq))

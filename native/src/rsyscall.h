@@ -80,6 +80,7 @@ struct rsys_slot {
 enum { RSYS_RUNNING = 0, RSYS_PARKED_DOORBELL = 1, RSYS_PARKED_FUTEX = 2 };
 
 #define RSYS_MONITOR_WORDS 1024
+#define RSYS_WORD_ADDRESS ((1ull << 48) - 1)	/* of an entry: mmap gives no more unless asked for it */
 
 /*
  * One process per address space that turns futex words into events of a descriptor: the
@@ -92,7 +93,7 @@ struct rsys_monitor {
 	int32_t eventfd;
 	uint32_t count;		/* words[0..count) may be in use */
 	uint32_t reserved;
-	uint64_t words[RSYS_MONITOR_WORDS];	/* addresses of uint32_t; 0: free */
+	uint64_t words[RSYS_MONITOR_WORDS];	/* address of a uint32_t, and above it a generation; 0: free */
 	struct rsys_origin origin;
 };
 

@@ -87,6 +87,13 @@ class Driven:
             assert time.monotonic() < deadline
             time.sleep(0.001)
 
+    def wait_until_parked(self) -> None:
+        """Wait until the process sleeps for want of a request."""
+        deadline = time.monotonic() + 20
+        while not Path(f"/proc/{self.pid}/wchan").read_text().startswith(("futex", "do_poll", "poll")):
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+
     def wait(self) -> int:
         """Wait for the exit; returns what waitstatus_to_exitcode makes of the status."""
         self.reaped = True

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -263,3 +265,54 @@ def test_addresses_that_cannot_be_waited_for() -> None:
         hub.watch_word(2**64)
     with pytest.raises(TypeError):
         hub.watch_word("x")  # type: ignore[arg-type]  # on purpose
+
+
+def test_announcements_found_while_blocks_are_reclaimed_are_passed_on() -> None:
+    """A process that has lost the eventfd relies on others to look; reclaiming takes what they would see."""
+    eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    hub = Hub(eventfd, 0.0, 0.0)
+    pause = timespec(0.001)
+    with driven(hub, eventfd) as deaf:
+        assert deaf.call("close_range", 0, 2**32 - 1, 0) == 0
+        assert deaf.ring.deaf
+        dead = Driven(hub, eventfd)
+        spare = [hub.ring() for _ in range(hub.blocks - 2)]  # no block is free
+        dead.close()
+        del dead
+        hub.drain()
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(eventfd)
+        assert deaf.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        deaf.wait_until_parked()
+        spare.append(hub.ring())
+        wait_readable(eventfd)
+        assert hub.drain() == [deaf.ring]
+        assert deaf.ring.next_result() == 0
+        del spare
+    os.close(eventfd)
+
+
+def test_budgets_can_be_changed_at_any_time() -> None:
+    def processor_time(child: Driven) -> int:
+        return int(Path(f"/proc/{child.pid}/schedstat").read_text().split()[0])
+
+    hub = Hub(-1, 0.0, 50_000.0)
+    with driven(hub) as child:
+        child.call("getpid")
+        hub.set_spin(0.0, 0.0)
+        child.wait_until_parked()
+        before = processor_time(child)
+        for _ in range(5):
+            child.call("getpid")
+            child.wait_until_parked()
+        assert processor_time(child) - before < 20_000_000
+    hub = Hub(-1, 0.0, 0.0)
+    with driven(hub) as child:
+        child.call("getpid")
+        child.wait_until_parked()
+        parks = child.ring.parks
+        hub.set_spin(0.0, 20_000.0)
+        for _ in range(100):
+            child.call("getpid")
+        # It is woken once, and a few times if it does not get the processor in time.
+        assert child.ring.parks - parks < 50

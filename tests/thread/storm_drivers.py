@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import gc
 import os
@@ -28,7 +29,7 @@ from rsyscall.fcntl import O
 from rsyscall.handle.fd import InvalidHandleError, ManipulatingFDTableError
 from rsyscall.hub import transport_name
 from rsyscall.local import LocalThread
-from rsyscall.near import SYS, Syscall, SyscallError
+from rsyscall.near import SYS, LocalSyscall, Syscall, SyscallError
 from rsyscall.path import Path
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG
@@ -735,6 +736,91 @@ def old_clone() -> None:
                 async with by.process:
                     pass
         assert called == []
+
+    run_checked(main)
+
+
+def old_clone_interrupted() -> None:
+    """Without clone3: a handler that raises as soon as signals are let through after the clone."""
+    rsyscall.hub._clone3_missing = True
+
+    class Interrupt(Exception):
+        pass
+
+    def handler(number: int, frame: object) -> None:
+        raise Interrupt
+
+    signal.signal(signal.SIGUSR1, handler)
+
+    class Interrupting(LocalSyscall):
+        __slots__ = ()
+
+        async def syscall(self, number: SYS, *args: Any) -> int:
+            result = await super().syscall(number, *args)
+            if number == SYS.clone:
+                signal.raise_signal(signal.SIGUSR1)  # blocked at this moment
+            return result
+
+    async def main(thread: LocalThread) -> None:
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        sysif = thread.task.sysif
+        for _ in range(5):
+            before = children()
+            thread.task.sysif = Interrupting()
+            try:
+                await thread.clone()
+            except Interrupt:
+                pass
+            else:
+                raise AssertionError("the handler did not run")
+            finally:
+                thread.task.sysif = sysif
+            assert children() == before
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
+        await work(thread, 0.1)
+
+    run_checked(main)
+
+
+def old_clone_shared_handlers() -> None:
+    """Without clone3: handlers that a child shares with the program stay as they are."""
+    rsyscall.hub._clone3_missing = True
+    called = []
+    signal.signal(signal.SIGUSR1, lambda number, frame: called.append(number))
+
+    async def main(thread: LocalThread) -> None:
+        child = await thread.clone(CLONE.SIGHAND)
+        assert int(await child.task.getpid()) == child.process.process.near.id
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert called == [signal.SIGUSR1]
+        async with child.process:
+            pass
+
+    run_checked(main)
+
+
+def filtered(number: int, error: int) -> None:
+    """The monitor is not allowed to wait for several words at once; it looks at them now and then."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    # if (nr == number) return error; else allow
+    fields = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x50000 | error), (0x06, 0, 0, 0x7FFF0000)]
+    program = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *field) for field in fields))
+    header = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(fields), ctypes.addressof(program)))
+    assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+    assert libc.prctl(22, 2, header, 0, 0) == 0, os.strerror(ctypes.get_errno())  # PR_SET_SECCOMP
+
+    async def main(thread: LocalThread) -> None:
+        hub = thread.monitor.hub
+        hub.ensure_monitor()
+        assert hub._monitor is not None
+        stat = LocalPath(f"/proc/{hub._monitor.pid}/schedstat")
+        await trio.sleep(0.1)
+        before = int(stat.read_text().split()[0])
+        await trio.sleep(0.5)
+        used = int(stat.read_text().split()[0]) - before
+        assert used < 250_000_000, f"{used} ns of 500 ms"
+        for _ in range(5):
+            await (await (await thread.clone()).exec(TRUE)).check()
 
     run_checked(main)
 

@@ -10,6 +10,7 @@ import errno
 import gc
 import os
 import random
+import resource
 import signal
 import subprocess
 from decimal import Decimal
@@ -30,6 +31,7 @@ from rsyscall.monitor import AsyncSignalfd
 from rsyscall.near import SYS, Syscall, SyscallError, SyscallHangup, SyscallSendError, raise_if_error
 from rsyscall.near import types as near
 from rsyscall.path import Path
+from rsyscall.ring import RingConnection
 from rsyscall.sched import CLONE, CpuSet
 from rsyscall.signal import SIG, Sigset
 from rsyscall.sys.epoll import EPOLL
@@ -880,6 +882,50 @@ def test_descriptors_dropped_at_the_end_of_a_run(programs: Programs) -> None:
 
 def test_a_dropped_thread_leaves_the_standard_streams_open(programs: Programs) -> None:
     assert programs.run("race_drivers:dropped_thread") == "still here\n"
+
+
+async def test_a_child_that_cannot_be_completed_leaves_no_pidfd() -> None:
+    """The kernel makes it in the table of the process that clones, which here is not ours."""
+    parent = await local_thread.clone()
+
+    def pidfds() -> int:
+        directory = f"/proc/{pid_of(parent)}/fd"
+        return sum("pidfd" in os.readlink(f"{directory}/{number}") for number in os.listdir(directory))
+
+    await kill(await parent.clone())
+    before, existing = pidfds(), children()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for _ in range(10):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                await parent.clone()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert pidfds() <= before
+    assert children() <= existing
+    await kill(parent)
+
+
+async def test_activity_fd_of_a_process_that_is_stopped() -> None:
+    """The program does not wait for it; the descriptor is there as soon as the process goes on."""
+    child = await local_thread.clone()
+    os.kill(pid_of(child), signal.SIGSTOP)
+    os.waitid(os.P_PID, pid_of(child), os.WSTOPPED | os.WNOWAIT)
+    sysif = child.task.sysif
+    if isinstance(sysif, RingConnection):
+        begin = trio.current_time()
+        with pytest.raises(RuntimeError, match="does not answer"):
+            sysif.get_activity_fd()
+        with pytest.raises(RuntimeError, match="in a call"):
+            sysif.get_activity_fd()
+        assert trio.current_time() - begin < 1
+    os.kill(pid_of(child), signal.SIGCONT)
+    assert int(await child.task.getpid()) == pid_of(child)
+    fd = sysif.get_activity_fd()
+    assert fd is sysif.get_activity_fd()
+    assert os.path.exists(f"/proc/{pid_of(child)}/fd/{int(fd.near)}")
+    await kill(child)
 
 
 async def test_activity_fd_under_load() -> None:

@@ -260,3 +260,14 @@ async def test_what_is_inherited_stays_open_until_exec() -> None:
     with pytest.raises(InvalidHandleError, match=f"{number}.*inherited by a process to come and then closed"):
         await child.exec(TRUE)
     await pipe.read.close()
+
+
+async def test_a_failure_is_heard_from_a_process_that_has_closed_everything() -> None:
+    child = local_thread.prepare()
+    await child.task.close_range(3, 2**32 - 1)
+    spawning = await child.start(Command("/nonexistent", ["x"], {}))
+    with trio.fail_after(5):
+        state = await spawning.process.waitpid(W.EXITED)
+        assert state.died()
+        with pytest.raises(FileNotFoundError):
+            await spawning.wait()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
 from drivers import Programs
+
+from rsyscall.near import SYS
 
 pytestmark = pytest.mark.usefixtures("transport")
 
@@ -24,6 +27,8 @@ USER = 61234
         "idle",
         "without_descriptors",
         "old_clone",
+        "old_clone_interrupted",
+        "old_clone_shared_handlers",
         "stopped",
     ],
 )
@@ -61,3 +66,8 @@ def test_full_ring(programs: Programs) -> None:
 @pytest.mark.parametrize("way", ["with monitor", "without monitor"])
 def test_many_execs_at_once(programs: Programs, way: str) -> None:
     programs.run("storm_drivers:many_execs", count=200, way=way, seconds=20)
+
+
+@pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS])
+def test_filters_that_do_not_know_futex_waitv(programs: Programs, error: int) -> None:
+    programs.run("storm_drivers:filtered", number=int(SYS.futex_waitv), error=error)

@@ -204,10 +204,10 @@ async def clone_process(
     except OSError as error:
         error.filename = flags
         raise
-    except SyscallError:
-        # Whoever was to clone is gone; perhaps it has done so before.
+    except BaseException:
+        # Whoever was to clone is gone, or a signal handler has raised something; perhaps after it was done.
         if ring.pid:
-            await abandon(hub, ring, ChildProcess(parent, near.Process(ring.pid)))
+            await _undo_clone(task, hub, ring, ChildProcess(parent, near.Process(ring.pid)))
         raise
     hub.dumpable.started(ring, hub.rings.get(task))
     process = ChildProcess(parent, near.Process(pid))
@@ -227,13 +227,24 @@ async def clone_process(
             except SyscallHangup:
                 pass  # gone, and its table with it
         except BaseException as error:
-            await abandon(hub, ring, process)
+            await _undo_clone(task, hub, ring, process)
             if isinstance(error, OSError):
                 error.filename = flags
             raise
     if not same_pidns:
         ring.started(pidfd.pid())
     return process, pidfd
+
+
+async def _undo_clone(task: Task, hub: ProgramHub, ring: Ring, process: ChildProcess) -> None:
+    """End and reap a process, and close the pidfd that the kernel has made for it in the table of `task`."""
+    await abandon(hub, ring, process)
+    if ring.pidfd >= 0:
+        with trio.CancelScope(shield=True):
+            try:
+                await task.sysif.syscall(nr.close, ring.pidfd)
+            except (OSError, SyscallError):
+                pass  # closed already, or gone with its table
 
 
 async def abandon(hub: ProgramHub, ring: Ring, process: ChildProcess) -> None:

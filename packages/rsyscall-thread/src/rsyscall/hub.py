@@ -523,7 +523,8 @@ async def _clone_without_clone3(
     """Clone by the older call. From our own process, block all signals until the child has reset the handlers
     itself; other processes have none.
     """
-    ours = task.sysif.immediate
+    # Handlers that the child shares with us must stay as they are; and they are run in it at its own risk.
+    ours = task.sysif.immediate and not flags & _SIGHAND
     before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals()) if ours else set()
     try:
         if ours:
@@ -534,11 +535,12 @@ async def _clone_without_clone3(
         _, pidfd, child_tid, _, _, stack, stack_size, *_ = fields
         # PIDFD goes where clone(2) has PARENT_SETTID
         pid = await task.sysif.syscall(nr.clone, flags | exit_signal, stack + stack_size, pidfd, child_tid, 0)
+        # Before signals are let through, whose handlers may raise anything.
+        ring.started(pid)
     except SyscallError:
         ring.started(0)
         raise
     finally:
         if ours:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    ring.started(pid)
     return pid

@@ -111,6 +111,25 @@ class _Collector:
         self.waiter.throw(error)
 
 
+class _LateActivityFD:
+    """Takes the answer to the call that makes an activity fd, which did not come in time."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: RingConnection) -> None:
+        self._connection = connection
+
+    def send(self, value: int) -> None:
+        if value >= 0:
+            try:
+                self._connection._activity_fd = self._connection._take_activity_fd(value)
+            except (OSError, RuntimeError, SyscallError):
+                pass  # whoever asks again is told
+
+    def throw(self, error: BaseException) -> None:
+        pass
+
+
 class RingConnection(SyscallInterface):
     """The way to one process that shares our memory.
 
@@ -374,27 +393,30 @@ class RingConnection(SyscallInterface):
         Made when first asked for, since most processes never block on behalf of others.
 
         Raises:
-            RuntimeError: the process is in a call at the moment.
+            RuntimeError: the process is in a call at the moment, or does not run (stopped, say). Ask again
+                when it has made another call.
             OSError: no descriptor is left, or the process has become somebody whose descriptors we may not
                 take (pidfd_getfd(2)).
         """
         if self._activity_fd is None:
             if self.ring.outstanding:
                 raise RuntimeError(f"{self.name} is in a call: ask for its activity fd before it blocks")
-            self._activity_fd = self._make_activity_fd()
+            result = self._call(nr.eventfd2, 0, EFD.NONBLOCK | EFD.CLOEXEC)
+            if result == _PENDING and self.ring.wait(_QUICK_CALL_US):
+                result = self._next_result()
+            if result == _PENDING:
+                self._sleep(_LateActivityFD(self), 1, False, False)
+                raise RuntimeError(f"{self.name} does not answer: ask for its activity fd when it does")
+            if result in (_UNSENT, _HANGUP):
+                raise self._send_error()
+            raise_if_error(result)
+            self._activity_fd = self._take_activity_fd(result)
         return self._activity_fd
 
-    def _make_activity_fd(self) -> FileDescriptor:
+    def _take_activity_fd(self, result: int) -> FileDescriptor:
         task = self._task() if self._task is not None else None
         if task is None:
             raise RuntimeError(f"{self.name} is not attached to a task")
-        result = self._call(nr.eventfd2, 0, EFD.NONBLOCK | EFD.CLOEXEC)
-        while result == _PENDING:
-            self.ring.wait(_QUICK_CALL_US)
-            result = self._next_result()
-        if result in (_UNSENT, _HANGUP):
-            raise self._send_error()
-        raise_if_error(result)
         theirs: FileDescriptor = task.make_fd_handle(near.FileDescriptor(result))
         local = self._hub.task
         # Ours belongs to the ring, which must be able to wake the process to the very end; a handle might be

@@ -32,6 +32,7 @@ from rsyscall.near import types as near
 from rsyscall.sched import CLONE
 from rsyscall.signal import Sigset
 from rsyscall.sys.wait import W
+from rsyscall.unistd import CLOSE_RANGE
 from rsyscall.with_memory import WithMemory
 
 if TYPE_CHECKING:
@@ -271,6 +272,17 @@ class Spawning:
             raise self.error
 
 
+def _closes(call: Syscall, number: int) -> bool:
+    """Whether a call makes a process lose a descriptor, if it succeeds."""
+    if call.number == nr.close:
+        return int(call.arg1) == number
+    if call.number == nr.dup3:
+        return int(call.arg2) == number
+    if call.number == nr.close_range:
+        return int(call.arg1) <= number <= int(call.arg2) and not int(call.arg3) & CLOSE_RANGE.CLOEXEC
+    return False
+
+
 @trio.lowlevel.enable_ki_protection
 async def start_spawn(
     parent: Thread,
@@ -299,6 +311,8 @@ async def start_spawn(
     spawning = Spawning(hub, ring, every, image)
     # Before the process can fail: what it announces must find us.
     hub.waiting(ring, spawning)
+    if any(_closes(call, hub.eventfd.near.number) for call in calls):
+        hub.ensure_monitor()
     try:
         process, pidfd = await clone_process(
             parent.task, hub, parent.monitor, flags, ring, symbols.rsyscall_ring_server, (ring.address,)
