@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import socket
+import threading
 import typing as t
 
 import bare
 import pytest
 import trio
 import trio.testing
+from drivers import Programs
+from support import local_thread
 
+from rsyscall.background import RunLoop
 from rsyscall.epoller import AsyncFileDescriptor, Epoller, RemovedFromEpollError
 from rsyscall.fcntl import O
 from rsyscall.handle import FileDescriptor
 from rsyscall.near import LocalSyscall
+from rsyscall.near.local import WrongThreadError
 from rsyscall.netinet.in_ import SockaddrIn
 from rsyscall.struct import Int64
 from rsyscall.sys.epoll import EPOLL
-from rsyscall.sys.socket import AF, MSG, SHUT, SOCK, Sockbuf
+from rsyscall.sys.socket import AF, MSG, SHUT, SOCK, Sockbuf, Socketpair
 from rsyscall.sys.syscall import SYS
 from rsyscall.sys.un import SockaddrUn
+from rsyscall.thread import ChildThread
 
 
 async def do_async_things(epoller: Epoller, i: int = 0) -> None:
@@ -583,3 +590,137 @@ async def test_blocking_file_is_still_the_callers_fault() -> None:
         async with bare.closing(reader, pipe.write):
             os.write(int(pipe.write.near), b"x")
             assert await reader.read_some_bytes() == b"x"
+
+
+async def test_another_thread_is_refused_and_disturbs_nothing() -> None:
+    """It would call epoll_wait in vain, and those in the right thread would wait for ever."""
+    async with bare.local_epoller() as epoller:
+        pipe = await bare.pipe()
+        reader = await bare.make_afd(epoller, pipe.read)
+        received = []
+        refused: list[BaseException] = []
+
+        async def read() -> None:
+            received.append(await reader.read_some_bytes())
+
+        async def misuse() -> None:
+            with trio.move_on_after(0.5):
+                await reader.read_some_bytes()
+
+        def run() -> None:
+            try:
+                trio.run(misuse)
+            except BaseException as exn:
+                refused.append(exn)
+
+        async with bare.closing(reader, pipe.write):
+            with trio.fail_after(5):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(read)
+                    await trio.testing.wait_all_tasks_blocked()
+                    thread = threading.Thread(target=run, name="other")
+                    thread.start()
+                    await trio.sleep(0.05)
+                    os.write(int(pipe.write.near), b"x")
+                    # This one hears of it only afterwards.
+                    thread.join()
+                assert received == [b"x"]
+                await do_async_things(epoller)
+        [error] = refused
+        assert isinstance(error, WrongThreadError)
+        assert threading.current_thread().name in str(error)
+        assert "(other)" in str(error)
+        assert "epoll" in str(error)
+
+
+def test_a_loop_serves_run_after_run_in_its_thread() -> None:
+    started = []
+
+    async def body() -> None:
+        started.append(threading.get_ident())
+        await trio.sleep_forever()
+
+    loop = RunLoop(body, "test")
+
+    async def main() -> None:
+        for _ in range(2):
+            loop.ensure_running()
+            await trio.testing.wait_all_tasks_blocked()
+
+    for _ in range(3):
+        trio.run(main)
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            trio.run(main)
+        except BaseException as exn:
+            errors.append(exn)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert [type(error) for error in errors] == [WrongThreadError]
+    assert started == [threading.get_ident()] * 3
+
+
+def test_a_forked_copy_is_refused_and_disturbs_nothing(programs: Programs) -> None:
+    programs.run("epoller_drivers:fork", seconds=20)
+
+
+async def test_a_dropped_registration_does_not_keep_others_out() -> None:
+    """The kernel still has it when the same file is to be watched again."""
+    async with bare.local_epoller() as epoller:
+        pipe = await bare.pipe()
+        async with bare.closing(pipe.read, pipe.write):
+            await epoller.register(pipe.read, EPOLL.IN | EPOLL.ET)
+            gc.collect()
+            registered = await epoller.register(pipe.read, EPOLL.IN | EPOLL.ET)
+            registered.status.clear()
+            os.write(int(pipe.write.near), b"x")
+            with trio.fail_after(5):
+                await registered.wait_for(EPOLL.IN)
+            # That one is needed.
+            with pytest.raises(FileExistsError):
+                await epoller.register(pipe.read, EPOLL.IN | EPOLL.ET)
+            await registered.delete()
+
+
+async def make_child_afd(pair: Socketpair) -> tuple[ChildThread, AsyncFileDescriptor]:
+    child = await local_thread.clone()
+    return child, await child.make_afd(child.inherit_fd(pair.first))
+
+
+@pytest.mark.parametrize("how", ["closed", "dropped", "kept"])
+async def test_a_registration_of_a_dead_child_does_not_keep_us_out(how: str, transport: str) -> None:
+    """It had inherited the file with its number, so the kernel takes ours for the same."""
+    pair = await local_thread.socketpair(AF.UNIX, SOCK.STREAM | SOCK.NONBLOCK)
+    child, theirs = await make_child_afd(pair)
+    async with bare.closing(pair.first, pair.second):
+        async with child.process:
+            # That one is needed.
+            with pytest.raises(FileExistsError):
+                await local_thread.make_afd(pair.first)
+            os.write(int(pair.second.near), b"x")
+            with trio.fail_after(5):
+                assert await theirs.read_some_bytes() == b"x"
+        if how == "closed":
+            await theirs.close()
+        elif how == "dropped":
+            del theirs
+            gc.collect()
+        ours = await local_thread.make_afd(pair.first)
+        received = []
+
+        async def read() -> None:
+            received.append(await ours.read_some_bytes())
+
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(read)
+                await trio.testing.wait_all_tasks_blocked()
+                os.write(int(pair.second.near), b"y")
+        assert received == [b"y"]
+        await ours.close()
+        if how == "kept":
+            await theirs.close()

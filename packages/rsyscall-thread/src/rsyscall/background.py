@@ -10,6 +10,8 @@ a call in shared memory costs, so the shield here is an abort function that refu
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from functools import partial
@@ -18,12 +20,25 @@ from typing import Any, Generic, TypeVar
 import outcome
 import trio
 
+from rsyscall.near.local import ForkedProcessError, WrongThreadError
+
 __all__ = ["RunLoop", "Waiter", "run_now", "start_background", "wait_cancellable", "wait_uncancellable"]
 
 T = TypeVar("T")
 
 # Set in system tasks. They are cancelled at the end of a run and have to go then, whatever they wait for.
 _in_background: ContextVar[bool] = ContextVar("rsyscall_in_background", default=False)
+
+# Cheaper than to ask the kernel each time.
+_pid = os.getpid()
+
+
+def _after_fork() -> None:
+    global _pid
+    _pid = os.getpid()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -54,29 +69,57 @@ def start_background(body: Callable[[], Awaitable[None]], name: str) -> None:
 class RunLoop:
     """One background coroutine per trio run, started on demand.
 
+    It belongs to the OS thread in which it is first started: there is only one loop, so in another thread it
+    would take from the right one what that waits for.
+
     Args:
         body: the loop; cancelled at the end of the run. When it returns, the next `ensure_running` starts it
             again. An exception that leaves it is a bug, and ends the whole run, as in any system task.
         name: what to call it in trio's debugging output.
     """
 
-    __slots__ = ("_body", "_name", "_token")
+    __slots__ = ("_body", "_ident", "_name", "_pid", "_thread_name", "_tid", "_token")
 
     def __init__(self, body: Callable[[], Awaitable[None]], name: str) -> None:
         self._body = body
         self._name = name
         self._token: trio.lowlevel.TrioToken | None = None
+        # Whose it is, once it has been started. (No thread has 0 as its ident.)
+        self._ident = self._tid = self._pid = 0
+        self._thread_name = ""
 
     def ensure_running(self) -> None:
         """Start the loop unless it runs in this `trio.run` already.
 
         Raises:
             RuntimeError: not called from within a `trio.run`, or the run is ending and takes no more.
+            WrongThreadError: that is not a run of the OS thread in which the loop was first started.
+            ForkedProcessError: this is a copy of the process in which it was.
         """
+        if self._ident and self._pid != _pid:
+            raise ForkedProcessError(
+                f"the loop {self._name!r} belongs to {self._describe_owner()} of process {self._pid}, "
+                f"which forked this one ({_pid})"
+            )
         token = trio.lowlevel.current_trio_token()
         if self._token is not token:
+            # Another thread has another run.
+            ident = threading.get_ident()
+            if self._ident not in (0, ident):
+                raise WrongThreadError(
+                    f"the loop {self._name!r} belongs to {self._describe_owner()}; it was used on "
+                    f"thread {threading.get_native_id()} ({threading.current_thread().name})"
+                )
             start_background(partial(self._run, token), self._name)
             self._token = token
+            if not self._ident:
+                self._thread_name = threading.current_thread().name
+                self._tid = threading.get_native_id()
+                self._pid = _pid
+                self._ident = ident
+
+    def _describe_owner(self) -> str:
+        return f"thread {self._tid} ({self._thread_name})"
 
     async def _run(self, token: trio.lowlevel.TrioToken) -> None:
         try:

@@ -39,6 +39,7 @@ import trio
 from rsyscall.async_fd import AsyncFileDescriptor
 from rsyscall.background import RunLoop, Waiter
 from rsyscall.epoller_state import FDStatus, RemovedFromEpollError
+from rsyscall.handle.process import ChildProcess
 from rsyscall.memory.allocator import Allocation
 from rsyscall.near import nr
 from rsyscall.near.sysif import SyscallError, SyscallHangup
@@ -148,6 +149,23 @@ class EpollWaiter:
 
     def _receive(self, number: int, receiver: EpolledFileDescriptor) -> None:
         self._receivers[number] = weakref.ref(receiver)
+
+    def _is_registered(self, fd: FileDescriptor, but: EpolledFileDescriptor) -> bool:
+        """Whether the kernel may take a registration of somebody who still needs it for one of `fd`.
+
+        It tells registrations apart by file and number. A child may have inherited both.
+        """
+        for receiver in self._receivers.values():
+            other = receiver() if receiver is not None else None
+            if other is None or other is but or other._removed or other.fd.near != fd.near:
+                continue
+            if other.fd.task.fd_table is fd.task.fd_table:
+                return True
+            process = other.fd.task.process
+            dead = isinstance(process, ChildProcess) and not process.alive
+            if other.fd.valid and not dead:
+                return True
+        return False
 
     def _begin_wait(self) -> None:
         """Somebody is about to sleep until an event comes."""
@@ -358,7 +376,8 @@ class Epoller:
 
         Raises:
             OSError: EPERM if this kind of file cannot be watched (regular files, directories), EEXIST if the
-                number is registered already, ENOSPC, ENOMEM.
+                number is registered already, by us or by a process that inherited the file with its number,
+                ENOSPC, ENOMEM.
 
         manpage: epoll_ctl(2)
         """
@@ -367,8 +386,17 @@ class Epoller:
         # The first event may come before the answer to the registration.
         waiter._receive(epolled.number, epolled)
         try:
-            event = await self.ram.ptr(EpollEvent(epolled.number, events))
-            await self.epfd.epoll_ctl(EPOLL_CTL.ADD, fd, event)
+            event = EpollEvent(epolled.number, events)
+            try:
+                await self.epfd.epoll_ctl(EPOLL_CTL.ADD, fd, await self.ram.ptr(event))
+            except FileExistsError:
+                if waiter._is_registered(fd, epolled):
+                    raise
+                # Left by a process that inherited the file with its number and is gone, or by a registration
+                # that was dropped. Not MOD: who is woken is whoever has added it.
+                with contextlib.suppress(FileNotFoundError):
+                    await self.epfd.epoll_ctl(EPOLL_CTL.DEL, fd)
+                await self.epfd.epoll_ctl(EPOLL_CTL.ADD, fd, await self.ram.ptr(event))
         except BaseException as exn:
             # When the answer is lost, it may have been registered.
             epolled._remove(haunted=isinstance(exn, SyscallHangup | trio.Cancelled))
