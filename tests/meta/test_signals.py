@@ -65,6 +65,22 @@ def test_the_command_may_ignore_a_signal(cli: Programs, options: list[str]) -> N
     assert started.wait(10) == 4
 
 
+IGNORING_SIGCHLD = """
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("options", [[], PID], ids=["", "pid 1"])
+def test_sigchld_may_be_ignored(cli: Programs, options: list[str]) -> None:
+    """Some service managers start programs like that. The command gets it as it would have without us."""
+    ignoring = [sys.executable, "-c", IGNORING_SIGCHLD]
+    assert cli.run(*options, "--", "sh", "-c", "exit 5", prefix=ignoring) == (5, "", "")
+    result = cli.run(*options, "--", "grep", "^SigIgn", "/proc/self/status", prefix=ignoring)
+    assert int(result.out.split()[1], 16) >> (signal.SIGCHLD - 1) & 1
+
+
 @pytest.mark.parametrize("options", [[], PID], ids=["", "pid 1"])
 def test_nothing_survives_us(cli: Programs, options: list[str]) -> None:
     started = start(cli, *options, "--", "sh", "-c", READY)

@@ -18,7 +18,7 @@ from rsyscall.near import SyscallError
 from rsyscall.net.if_ import IFF, SIOC, Ifreq
 from rsyscall.path import Path
 from rsyscall.sched import CLONE
-from rsyscall.signal import SIG, Sigset
+from rsyscall.signal import SIG, Sigaction, Sighandler, Sigset
 from rsyscall.sys.mount import MS
 from rsyscall.sys.signalfd import SFD, SignalfdSiginfo
 from rsyscall.sys.socket import AF, SOCK
@@ -74,10 +74,12 @@ class Run:
 
     Args:
         options: what was asked for.
+        ignore_sigchld: whether the command is to ignore SIGCHLD, as we did when we were started.
     """
 
-    def __init__(self, options: RunOptions) -> None:
+    def __init__(self, options: RunOptions, ignore_sigchld: bool = False) -> None:
         self.options = options
+        self.ignore_sigchld = ignore_sigchld
         self.child: ChildThread | None = None
         self.executing = False
         self.executed = trio.Event()
@@ -180,6 +182,10 @@ class Run:
         if options.chdir is not None:
             with self._step("chdir", options.chdir):
                 await child.task.chdir(await child.ptr(options.chdir))
+        if self.ignore_sigchld:
+            with self._step("ignore a signal", "SIGCHLD"):
+                ignored = await child.ptr(Sigaction(Sighandler.IGN))
+                await child.task.sigaction(SIG.CHLD, ignored, None)
 
     async def _mount_proc(self, child: ChildThread) -> None:
         with self._step("mount proc", "/proc"):
@@ -356,8 +362,10 @@ def run(options: RunOptions) -> int:
 
 
 def _run(options: RunOptions) -> int:
+    # Whoever ignores it has no children to wait for.
+    ignored = signal.signal(signal.SIGCHLD, signal.SIG_DFL) is signal.SIG_IGN
     try:
-        return trio.run(Run(options).run)
+        return trio.run(Run(options, ignored).run)
     except Exception as error:
         if options.verbose:
             raise
