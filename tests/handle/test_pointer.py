@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from rsyscall import far
 from rsyscall.far import AddressSpace, AddressSpaceMismatchError
 from rsyscall.handle.allocation import MemoryGateway
+from rsyscall.handle.fd import ManipulatingFDTableError
 from rsyscall.handle.pointer import (
     LinearPointer,
     LinearReadError,
@@ -24,11 +25,11 @@ from rsyscall.handle.pointer import (
 )
 from rsyscall.handle.task import Task
 from rsyscall.near import types as near
-from rsyscall.struct import BytesSerializer, Int32, StrSerializer
+from rsyscall.struct import BytesSerializer, Int32, Serializer, StrSerializer
 from rsyscall.sys.mman import MemoryMapping
 from rsyscall.unistd.pipe import Pipe
 
-from .support import Local, make_task
+from .support import Local, make_task, run
 
 
 @pytest.fixture(autouse=True)
@@ -458,10 +459,94 @@ async def test_unread_linear_pointers_are_complained_about(
     linear = (await local.ptr(b"abc"))._linearize()
     await linear.read()
     del linear
-    consumed = (await local.ptr(b"abc"))._linearize()
-    moved = consumed.unsafe()
-    del consumed, moved
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    "consume",
+    [
+        lambda linear: linear.split(1),
+        lambda linear: linear.readable_split(1),
+        lambda linear: linear.split_from_end(1, 1),
+        lambda linear: linear.merge(linear._with_alloc(linear.allocation.arena.allocate(3, 1))),
+        lambda linear: linear.unsafe(),
+        lambda linear: linear._readable(),
+        lambda linear: linear._linearize(),
+        lambda linear: linear._reinterpret(StrSerializer(), str),
+        lambda linear: run(linear.write(b"xyz")),
+        lambda linear: run(linear.write_to_end(b"z", 1)),
+        lambda linear: linear._wrote(b"xyz"),
+    ],
+)
+async def test_a_linear_pointer_is_not_made_into_something_else_unread(
+    local: Local, caplog: pytest.LogCaptureFixture, consume: Callable[[LinearPointer[bytes]], Any]
+) -> None:
+    """After any of these nobody would notice that what is in the value has no owner."""
+    caplog.set_level(logging.ERROR)
+    for read in (True, False):
+        linear = (await local.ptr(b"abc"))._linearize()
+        if read:
+            await linear.read()
+        result = consume(linear)
+        assert not linear.valid
+        if isinstance(result, LinearPointer):
+            await result.read()
+        del linear, result
+        assert caplog.text.count("without having been read") == (0 if read else 1)
+        assert local.arena.live_bytes() == 0
+
+
+async def test_another_mapping_of_a_linear_pointer(local: Local, caplog: pytest.LogCaptureFixture) -> None:
+    """It stands for the value as the first one did."""
+    caplog.set_level(logging.ERROR)
+    mapping = local.arena.mapping.for_task(local.task)
+    linear = (await local.ptr(b"abc"))._linearize()._with_mapping(mapping)
+    assert not caplog.records
+    linear = linear._with_mapping(mapping)
+    assert await linear.read() == b"abc"
+    with pytest.raises(LinearReadError):
+        await linear._with_mapping(mapping).read()
+    assert not caplog.records
+    (await local.ptr(b"abc"))._linearize()._with_mapping(mapping).free()
+    assert len(caplog.records) == 1
+
+
+class Refusing(Serializer[bytes]):
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def from_bytes(self, data: bytes) -> bytes:
+        raise self.error
+
+
+class RefusingAll(Refusing):
+    all_or_nothing = True
+
+
+@pytest.mark.parametrize(
+    ("serializer", "again"),
+    [
+        (RefusingAll(ValueError("no")), True),
+        (Refusing(ManipulatingFDTableError("no")), True),
+        (Refusing(ValueError("no")), False),
+    ],
+)
+async def test_a_value_nothing_of_which_was_taken_over_can_be_read_again(
+    local: Local, caplog: pytest.LogCaptureFixture, serializer: Serializer[bytes], again: bool
+) -> None:
+    caplog.set_level(logging.ERROR)
+    linear = (await local.ptr(b"abc"))._linearize()
+    working, linear.serializer = linear.serializer, serializer
+    with pytest.raises(Exception, match="no"):
+        await linear.read()
+    linear.serializer = working
+    if again:
+        assert await linear.read() == b"abc"
+    else:
+        with pytest.raises(LinearReadError):
+            await linear.read()
+    linear.free()
+    assert not caplog.records
 
 
 class LocalMemory(MemoryGateway):

@@ -20,7 +20,7 @@ import os
 import struct as _struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
 
 if TYPE_CHECKING:
     from rsyscall.handle.fd import FileDescriptorTask
@@ -61,9 +61,15 @@ class Serializer(Generic[T]):
 
     Either direction may be missing (then it raises `NotImplementedError`), and an instance may be valid for
     one particular value only.
+
+    Attributes:
+        all_or_nothing: whether `from_bytes`, when it raises, has taken over none of the resources in the
+            value, so that it can be tried again.
     """
 
     __slots__ = ()
+
+    all_or_nothing: ClassVar[bool] = False
 
     def to_bytes(self, val: T) -> bytes:
         """Return the bytes of `val` as the kernel expects them."""

@@ -31,6 +31,7 @@ from rsyscall.handle.allocation import (
     UseAfterFreeError,
     WouldWaitError,
 )
+from rsyscall.handle.fd import ManipulatingFDTableError
 from rsyscall.struct import Serializer
 
 if TYPE_CHECKING:
@@ -482,7 +483,8 @@ class LinearPointer(ReadablePointer[T]):
     """Memory that the kernel has put a `T` into, where `T` contains resources such as file descriptors.
 
     It must be read exactly once: reading twice would make two owners for the resources, and never reading it
-    leaks them, which is logged as an error.
+    leaks them. So it is logged as an error when the pointer is dropped, or consumed in any way that leaves a
+    pointer of another kind or other contents, before it has been read.
 
     Attributes:
         been_read: whether the value has been read.
@@ -501,14 +503,16 @@ class LinearPointer(ReadablePointer[T]):
         typ: type[T],
     ) -> None:
         self.been_read = False
-        # Whether the process has executed a program or exited, and taken care of what is in the value.
+        # Whether what is in the value needs no owner any more: the process has executed a program or exited,
+        # and taken care of it; or it has been given up, and that was logged.
         self._gone = False
         super().__init__(mapping, transport, serializer, allocation, typ)
 
     async def read(self) -> T:
         """Return the value. Can be done once; the pointer stays valid, to reuse the memory.
 
-        If moving the bytes fails or is cancelled, the value counts as not read.
+        If moving the bytes fails or is cancelled, or nothing in the value could be taken over, it counts as
+        not read.
 
         Raises:
             LinearReadError: the value has been read.
@@ -525,7 +529,13 @@ class LinearPointer(ReadablePointer[T]):
             self.been_read = False
             self._gone = isinstance(exn, AddressSpaceMismatchError)
             raise
-        return self.serializer.from_bytes(data)
+        try:
+            return self.serializer.from_bytes(data)
+        except BaseException as exn:
+            # A task that makes no handles makes none of those in the value.
+            if isinstance(exn, ManipulatingFDTableError) or getattr(self.serializer, "all_or_nothing", False):
+                self.been_read = False
+            raise
 
     async def linear_read(self) -> tuple[T, Pointer[T]]:
         """Return the value, and the memory as an empty pointer. Consumes this pointer."""
@@ -534,15 +544,32 @@ class LinearPointer(ReadablePointer[T]):
 
     def free(self) -> None:
         """Give the memory back; logs an error if the value was never read."""
-        if self.valid and not self.been_read and not self._gone:
-            logger.error("%r is dropped without having been read: what it contains is leaked", self)
+        self._give_up("dropped")
         super().free()
+
+    def _consume(self) -> tuple[Pointer[Any], ...]:
+        self._give_up("consumed")
+        return super()._consume()
+
+    def _wrote(self, value: T) -> WrittenPointer[T]:
+        self._give_up("overwritten")
+        return super()._wrote(value)
+
+    def _give_up(self, how: str) -> None:
+        """Log it if what is in the value will never have an owner."""
+        if self.valid and not self.been_read and not self._gone:
+            self._gone = True
+            self._log_loss(how)
+
+    def _log_loss(self, how: str) -> None:
+        logger.error("%r is %s without having been read: what it contains is leaked", self, how)
 
     def _with_mapping(self, mapping: MemoryMapping) -> LinearPointer[T]:
         self._check_same_file(mapping)
+        gone, self._gone = self._gone, True  # nothing gets lost: the new one stands for the value
         pinned_by = self._consume()
-        new = LinearPointer(mapping, self.transport, self.serializer, self.allocation, self.typ)
-        new.been_read = self.been_read
+        new = type(self)(mapping, self.transport, self.serializer, self.allocation, self.typ)
+        new.been_read, new._gone = self.been_read, gone
         new._pinned_by = pinned_by
         return new
 
