@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from rsyscall.far import AddressSpaceMismatchError
 from rsyscall.handle.allocation import UseAfterFreeError
-from rsyscall.handle.fd import InvalidHandleError
+from rsyscall.handle.fd import InvalidHandleError, ManipulatingFDTableError, SharedHandleError
 from rsyscall.handle.pointer import LinearReadError
 from rsyscall.handle.task import Task
+from rsyscall.near import types as near
 from rsyscall.netinet.in_ import SockaddrIn, SockaddrIn6
 from rsyscall.netinet.ip import IPPROTO, IPV6
 from rsyscall.struct import Int32
@@ -42,7 +43,7 @@ from rsyscall.sys.socket import (
 from rsyscall.sys.un import SockaddrUn
 
 from .helpers import forked, need_root
-from .support import Local, is_open, make_task
+from .support import Local, is_open, make_task, open_fds
 
 LOCALHOST = "127.0.0.1"
 
@@ -92,6 +93,24 @@ async def test_the_result_of_socketpair_is_read_once(local: Local, task: Task) -
     await pair.read()
     with pytest.raises(LinearReadError):
         await pair.read()
+
+
+async def test_both_sockets_are_taken_over_or_none(local: Local, task: Task) -> None:
+    before = open_fds()
+    result = await task.socketpair(AF.UNIX, SOCK.STREAM, 0, await local.malloc(Socketpair))
+    first, second = sorted(set(open_fds()) - set(before))
+    thief = task.make_fd_handle(near.FileDescriptor(second))
+    with pytest.raises(SharedHandleError):
+        await result.read()
+    await task.run_fd_table_gc()
+    assert is_open(first)
+    thief._invalidate()
+    task.manipulating_fd_table = True
+    with pytest.raises(ManipulatingFDTableError):
+        await result.read()
+    task.manipulating_fd_table = False
+    pair = await result.read()
+    assert (int(pair.first), int(pair.second)) == (first, second)
 
 
 async def test_socketpair_makes_handles_of_the_calling_task(local: Local, task: Task) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import array
 import fcntl
+import gc
 import logging
 import os
 import socket
 import struct
-from typing import Any
+from typing import Any, SupportsInt
 
 import pytest
 from hypothesis import given
@@ -16,9 +17,10 @@ from hypothesis import strategies as st
 
 from rsyscall.far import AddressSpaceMismatchError, FDTableMismatchError
 from rsyscall.handle.allocation import UseAfterFreeError
-from rsyscall.handle.fd import InvalidHandleError, SharedHandleError
+from rsyscall.handle.fd import InvalidHandleError, ManipulatingFDTableError, SharedHandleError
 from rsyscall.handle.pointer import LinearReadError, Pointer
 from rsyscall.handle.task import Task
+from rsyscall.near import SYS, LocalSyscall
 from rsyscall.netinet.in_ import SockaddrIn
 from rsyscall.struct import Int32
 from rsyscall.sys._buffers import BufferTooSmallError
@@ -148,7 +150,7 @@ async def test_the_header_is_read_once(local: Local) -> None:
     _, _, out = await pair.second.recvmsg(msg)
     hdr = await out.read()
     assert hdr.control is not None
-    with pytest.raises(UseAfterFreeError):
+    with pytest.raises(LinearReadError):
         await out.read()
     await hdr.control.read()
     with pytest.raises(UseAfterFreeError):
@@ -237,6 +239,99 @@ async def test_unread_control_data_is_reported(
     assert "without having been read" in caplog.text
     [leaked] = set(open_fds()) - set(before)
     os.close(leaked)
+
+
+async def test_an_unread_header_is_reported(local: Local, caplog: pytest.LogCaptureFixture) -> None:
+    pair = await socketpair(local)
+    before = open_fds()
+    await send(local, pair.first, CmsgList([CmsgSCMRights([pair.first])]))
+    control = await local.malloc(CmsgList, CMSG_SPACE(4))
+    _, _, out = await pair.second.recvmsg(await local.ptr(RecvMsghdr(None, await room(local, 1), control)))
+    with caplog.at_level(logging.ERROR):
+        del out, control
+    assert "file descriptors that came with the message are leaked" in caplog.text
+    [leaked] = set(open_fds()) - set(before)
+    os.close(leaked)
+
+
+async def test_a_header_is_reported_when_the_data_has_lost_its_place(
+    local: Local, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The memory for the data was freed by somebody else during the call."""
+    pair = await socketpair(local)
+    before = open_fds()
+    await send(local, pair.first, CmsgList([CmsgSCMRights([pair.first])]))
+    msg = RecvMsghdr(None, await room(local, 10), await local.malloc(CmsgList, CMSG_SPACE(4)))
+
+    class Meanwhile(LocalSyscall):
+        __slots__ = ()
+
+        async def syscall(self, number: SYS, *args: SupportsInt) -> int:
+            result = await super().syscall(number, *args)
+            msg.iov.value[0].free()
+            return result
+
+    ptr = await local.ptr(msg)
+    working, local.task.sysif = local.task.sysif, Meanwhile()
+    with caplog.at_level(logging.ERROR):
+        with pytest.raises(UseAfterFreeError):
+            await pair.second.recvmsg(ptr)
+        gc.collect()
+    local.task.sysif = working
+    assert "are leaked" in caplog.text
+    [leaked] = set(open_fds()) - set(before)
+    os.close(leaked)
+
+
+async def test_a_header_without_fds_need_not_be_read(local: Local, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    pair = await socketpair(local)
+    for control in (None, CMSG_SPACE(4) - 8):
+        await send(local, pair.first, None)
+        room_for_control = None if control is None else await local.malloc(CmsgList, control)
+        msg = RecvMsghdr(None, await room(local, 1), room_for_control)
+        await pair.second.recvmsg(await local.ptr(msg))
+    await pair.first.close()
+    msg = RecvMsghdr(None, await room(local, 1), await local.malloc(CmsgList, CMSG_SPACE(4)))
+    valid, _, _ = await pair.second.recvmsg(await local.ptr(msg))
+    assert valid.size() == 0
+    gc.collect()
+    assert not caplog.records
+
+
+async def test_control_data_can_be_had_when_the_table_has_been_changed(
+    local: Local, task: Task, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    pair = await socketpair(local)
+    await send(local, pair.first, CmsgList([CmsgSCMRights([pair.first])]))
+    _, hdr = await receive(local, pair.second)
+    assert hdr.control is not None
+    task.manipulating_fd_table = True
+    with pytest.raises(ManipulatingFDTableError):
+        await hdr.control.read()
+    task.manipulating_fd_table = False
+    [rights] = await hdr.control.read()
+    assert isinstance(rights, CmsgSCMRights)
+    await rights[0].close()
+    assert not caplog.records
+
+
+async def test_a_header_whose_buffers_are_gone_can_be_read_later(local: Local) -> None:
+    pair = await socketpair(local)
+    await send(local, pair.first, CmsgList([CmsgSCMRights([pair.first])]))
+    control = await local.malloc(CmsgList, CMSG_SPACE(4))
+    msg = RecvMsghdr(await local.malloc(SockaddrUn), await room(local, 1), control)
+    _, _, out = await pair.second.recvmsg(await local.ptr(msg))
+    control.valid = False
+    with pytest.raises(UseAfterFreeError):
+        await out.read()
+    assert msg.name is not None
+    assert msg.name.valid
+    control.valid = True
+    hdr = await out.read()
+    assert hdr.control is not None
+    await hdr.control.read()
 
 
 async def test_a_handle_that_cannot_be_made_does_not_lose_the_others(local: Local, task: Task) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import logging
 import os
 
 import pytest
@@ -9,7 +11,9 @@ import pytest
 from rsyscall.far import AddressSpaceMismatchError, FDTableMismatchError
 from rsyscall.fcntl import F, O
 from rsyscall.handle.allocation import UseAfterFreeError
+from rsyscall.handle.fd import ManipulatingFDTableError, SharedHandleError
 from rsyscall.handle.pointer import LinearPointer, LinearReadError
+from rsyscall.near import types as near
 from rsyscall.unistd import Pipe
 from rsyscall.unistd.pipe import PipeSerializer
 
@@ -52,6 +56,48 @@ async def test_handles_are_made_once(local: Local) -> None:
         await buf.read()
     await pipe.read.close()
     await pipe.write.close()
+
+
+@pytest.mark.parametrize("taken", [0, 1])
+async def test_both_ends_are_taken_over_or_none(
+    local: Local, caplog: pytest.LogCaptureFixture, taken: int
+) -> None:
+    """What was not taken over can be read when whatever was in the way is gone."""
+    caplog.set_level(logging.ERROR)
+    before = open_fds()
+    buf = await local.task.pipe(await local.malloc(Pipe))
+    numbers = sorted(set(open_fds()) - set(before))
+    thief = local.task.make_fd_handle(near.FileDescriptor(numbers[taken]))
+    for _again in range(2):
+        with pytest.raises(SharedHandleError):
+            await buf.read()
+        gc.collect()
+        await local.task.run_fd_table_gc()
+        assert set(open_fds()) - set(before) == set(numbers)
+    thief._invalidate()
+    pipe = await buf.read()
+    assert [int(end) for end in pipe] == numbers
+    assert pipe.read.is_only_handle()
+    del buf
+    await pipe.read.close()
+    await pipe.write.close()
+    assert open_fds() == before
+    assert not caplog.records
+
+
+async def test_ends_can_be_had_when_the_table_has_been_changed(
+    local: Local, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR)
+    buf = await local.task.pipe(await local.malloc(Pipe))
+    local.task.manipulating_fd_table = True
+    with pytest.raises(ManipulatingFDTableError):
+        await buf.read()
+    local.task.manipulating_fd_table = False
+    pipe = await buf.read()
+    await pipe.read.close()
+    await pipe.write.close()
+    assert not caplog.records
 
 
 async def test_memory_can_be_used_again(local: Local) -> None:

@@ -2,7 +2,7 @@
 
 A control message can carry file descriptors, which makes received control data a resource: whoever reads it
 owns the fds in it, and when nobody reads it they leak. So `recvmsg` gives it out as a `LinearPointer`, to be
-read exactly once.
+read exactly once; and so is the header that leads to it.
 
 Layout of control data: one `struct cmsghdr` and its data after another, each beginning at a multiple of the
 word size. The length in a header does not count the padding behind the data; the length of the whole, with
@@ -14,15 +14,17 @@ from __future__ import annotations
 
 import abc
 import builtins
+import logging
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsyscall.handle.pointer import LinearPointer
 from rsyscall.struct import FixedSerializer, Serializable, Serializer
+from rsyscall.sys._received import take_over
 from rsyscall.sys._sockaddr import Sockaddr, _address_length
 from rsyscall.sys._socket_constants import SCM, SOL, MsghdrFlags
-from rsyscall.sys._socket_structs import _UCRED, _take_over
+from rsyscall.sys._socket_structs import _UCRED
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -49,6 +51,8 @@ __all__ = [
     "RecvMsghdrOutSerializer",
     "SendMsghdr",
 ]
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 T_cmsg = TypeVar("T_cmsg", bound="Cmsg")
@@ -184,7 +188,7 @@ class CmsgSCMRights(Cmsg, list["FileDescriptor"]):
     def from_data(cls, task: FileDescriptorTask[Any], data: bytes) -> CmsgSCMRights:
         """Make handles for the fds that were received; a part of a number at the end is ignored."""
         whole = len(data) - len(data) % _INT.size
-        return cls(_take_over(task, [number for (number,) in _INT.iter_unpack(data[:whole])]))
+        return cls(take_over(task, [number for (number,) in _INT.iter_unpack(data[:whole])]))
 
     @classmethod
     def level(cls) -> SOL:
@@ -266,7 +270,7 @@ class CmsgPidfd(Cmsg):
         (number,) = _INT.unpack_from(data)
         if number < 0:
             return cls(None, -number)
-        return cls(_take_over(task, [number])[0])
+        return cls(take_over(task, [number])[0])
 
     @classmethod
     def level(cls) -> SOL:
@@ -481,12 +485,17 @@ class RecvMsghdrOutSerializer(Serializer[RecvMsghdrOut]):
     control: Pointer[CmsgList] | None
     task: FileDescriptorTask[Any] | None = None
 
+    all_or_nothing = True
+
     def to_bytes(self, val: RecvMsghdrOut) -> bytes:
         """Raises NotImplementedError: only the kernel writes this."""
         raise NotImplementedError("only the kernel writes what a RecvMsghdrOut is read from")
 
     def from_bytes(self, data: bytes) -> RecvMsghdrOut:
-        """Parse, and split the buffers."""
+        """Parse, and split the buffers, or, when it raises, leave them as they are."""
+        for buffer in (self.name, self.control):
+            if buffer is not None:
+                buffer._validate()
         _, namelen, _, _, _, controllen, flags = _MSGHDR.unpack_from(data)
         name = name_rest = control = control_rest = None
         if self.name is not None:
@@ -497,7 +506,7 @@ class RecvMsghdrOutSerializer(Serializer[RecvMsghdrOut]):
             used, control_rest = self.control.split(min(controllen, self.control.size()))
             if self.task is not None:
                 used = used._reinterpret(_control_serializer(used, self.task), used.typ)
-            control = used._linearize() if used.size() else _empty_control(used)
+            control = used._linearize() if used.size() else _linear(_EmptyControl, used)
         return RecvMsghdrOut(name, control, MsghdrFlags(flags), name_rest, control_rest)
 
 
@@ -513,16 +522,46 @@ class _EmptyControl(LinearPointer[CmsgList]):
 
     __slots__ = ()
 
-    def free(self) -> None:
-        """Give the memory back, without complaint."""
-        self.been_read = True
-        super().free()
+    def _log_loss(self, how: str) -> None:
+        pass
 
 
-def _empty_control(control: Pointer[CmsgList]) -> _EmptyControl:
-    pinned_by = control._consume()
-    empty = _EmptyControl(
-        control.mapping, control.transport, control.serializer, control.allocation, control.typ
-    )
-    empty._pinned_by = pinned_by
-    return empty
+class _ReceivedHeader(LinearPointer[RecvMsghdrOut]):
+    """What control data is reached through. Whether any has come is not known before it is read."""
+
+    __slots__ = ()
+
+    def _log_loss(self, how: str) -> None:
+        logger.error(
+            "%r is %s without having been read: file descriptors that came with the message are leaked",
+            self,
+            how,
+        )
+
+
+T_linear = TypeVar("T_linear", bound=LinearPointer[Any])
+
+
+def _linear(cls: type[T_linear], ptr: Pointer[Any]) -> T_linear:
+    """Consume the pointer for one of another class."""
+    pinned_by = ptr._consume()
+    new = cls(ptr.mapping, ptr.transport, ptr.serializer, ptr.allocation, ptr.typ)
+    new._pinned_by = pinned_by
+    return new
+
+
+def _received_header(
+    hdr: RecvMsghdr, ptr: WrittenPointer[RecvMsghdr], task: FileDescriptorTask[Any], received: int
+) -> Pointer[RecvMsghdrOut]:
+    """Consume the pointer to `hdr` for one to what `recvmsg`, in `task`, has left there.
+
+    Args:
+        received: what the call returned.
+    """
+    # Handles for what was received belong to the receiving task, whichever task the buffer was allocated for.
+    serializer = RecvMsghdrOutSerializer(hdr.name, hdr.control, task)
+    out = hdr.to_out(ptr)._reinterpret(serializer, RecvMsghdrOut)
+    # At the end of a stream nothing has come. (Neither has with a message without data, in practice.)
+    if received and hdr.control is not None and hdr.control.size() >= CMSG_LEN(_INT.size):
+        return _linear(_ReceivedHeader, out)
+    return out

@@ -6,8 +6,8 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rsyscall.near.types import FileDescriptor as NearFileDescriptor
 from rsyscall.struct import FixedSize, Serializer, Struct
+from rsyscall.sys._received import take_over_all
 
 if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor
@@ -20,24 +20,6 @@ T_socketpair = TypeVar("T_socketpair", bound="Socketpair")
 _FD_PAIR = struct.Struct("=ii")
 _LINGER = struct.Struct("=ii")
 _UCRED = struct.Struct("=iII")
-
-
-def _take_over(task: FileDescriptorTask[Any], numbers: list[int]) -> list[Any]:
-    """Handles for fds that the kernel has just opened in the table of `task`.
-
-    If one of them cannot be made, the others still are, so that they get closed when dropped instead of being
-    forgotten.
-    """
-    handles = []
-    failure: Exception | None = None
-    for number in numbers:
-        try:
-            handles.append(task.make_fd_handle(NearFileDescriptor(number)))
-        except Exception as exn:
-            failure = failure or exn
-    if failure is not None:
-        raise failure
-    return handles
 
 
 @dataclass
@@ -68,13 +50,15 @@ class SocketpairSerializer(Serializer[T_socketpair]):
     cls: type[T_socketpair]
     task: FileDescriptorTask[Any]
 
+    all_or_nothing = True
+
     def to_bytes(self, val: T_socketpair) -> bytes:
         """The two numbers."""
         return _FD_PAIR.pack(int(val.first), int(val.second))
 
     def from_bytes(self, data: bytes) -> T_socketpair:
-        """Take ownership of the two numbers."""
-        first, second = _take_over(self.task, list(_FD_PAIR.unpack_from(data)))
+        """Take ownership of the two numbers, or, when it raises, of neither."""
+        first, second = take_over_all(self.task, _FD_PAIR.unpack_from(data))
         return self.cls(first, second)
 
 

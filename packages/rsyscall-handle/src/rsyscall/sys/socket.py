@@ -35,6 +35,7 @@ from rsyscall.sys._msghdr import (
     RecvMsghdrOut,
     RecvMsghdrOutSerializer,
     SendMsghdr,
+    _received_header,
 )
 from rsyscall.sys._sockaddr import (
     Sockaddr,
@@ -451,8 +452,8 @@ class SocketFileDescriptor(BaseFileDescriptor):
 
         Returns:
             The places that were filled, and the rest (with `RecvmsgFlags.TRUNC` there may be no saying how
-            long the message was); and what to read the rest of the results from. Read that, and then
-            `control` in it, which may hold file descriptors.
+            long the message was); and what to read the rest of the results from. With room for control data,
+            read that, once, and then `control` in it, which may hold file descriptors.
 
         Raises:
             OSError: EAGAIN; ECONNREFUSED; `filename` is this handle.
@@ -475,12 +476,10 @@ class SocketFileDescriptor(BaseFileDescriptor):
             except OSError as exn:
                 exn.filename = self
                 raise
+        # First, since file descriptors that have come are not forgotten from here on, whatever happens.
+        out = _received_header(hdr, msg, self.task, ret)
         valid, rest = hdr.iov.value.split(min(ret, hdr.iov.value.size()))
-        out = hdr.to_out(msg)
-        # Handles for what was received belong to the receiving task, whichever task the buffer was allocated
-        # for.
-        serializer = RecvMsghdrOutSerializer(hdr.name, hdr.control, self.task)
-        return valid, rest, out._reinterpret(serializer, RecvMsghdrOut)
+        return valid, rest, out
 
     async def recv(self, buf: Pointer[T], flags: MSG) -> tuple[ReadablePointer[T], Pointer[T]]:
         """`recvfrom(sockfd, buf, len, flags, NULL, NULL)`: receive data.

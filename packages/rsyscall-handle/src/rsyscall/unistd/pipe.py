@@ -13,6 +13,7 @@ from rsyscall.handle.fd import FileDescriptorTask
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.struct import FixedSize, Serializer
+from rsyscall.sys._received import take_over_all
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import LinearPointer, Pointer
@@ -57,13 +58,15 @@ class PipeSerializer(Serializer[T_pipe]):
     cls: type[T_pipe]
     task: FileDescriptorTask[FileDescriptor]
 
+    all_or_nothing = True
+
     def to_bytes(self, val: T_pipe) -> bytes:
         """The two numbers."""
         return _FORMAT.pack(val.read.near.number, val.write.near.number)
 
     def from_bytes(self, data: bytes) -> T_pipe:
-        """Take ownership of the two numbers."""
-        read, write = (self.task.make_fd_handle(near.FileDescriptor(n)) for n in _FORMAT.unpack_from(data))
+        """Take ownership of the two numbers, or, when it raises, of neither."""
+        read, write = take_over_all(self.task, _FORMAT.unpack_from(data))
         return self.cls(read, write)
 
 

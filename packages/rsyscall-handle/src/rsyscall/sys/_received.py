@@ -1,0 +1,44 @@
+"""Taking over file descriptors whose numbers the kernel has left in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from rsyscall.near.types import FileDescriptor as NearFileDescriptor
+
+if TYPE_CHECKING:
+    from rsyscall.handle.fd import FileDescriptorTask
+
+__all__ = ["take_over", "take_over_all"]
+
+
+def take_over(task: FileDescriptorTask[Any], numbers: Iterable[int]) -> list[Any]:
+    """Handles for fds that the kernel has just opened in the table of `task`.
+
+    If one of them cannot be made, the others still are, so that they get closed when dropped instead of being
+    forgotten.
+    """
+    handles = []
+    failure: Exception | None = None
+    for number in numbers:
+        try:
+            handles.append(task.make_fd_handle(NearFileDescriptor(number)))
+        except Exception as exn:
+            failure = failure or exn
+    if failure is not None:
+        raise failure
+    return handles
+
+
+def take_over_all(task: FileDescriptorTask[Any], numbers: Iterable[int]) -> list[Any]:
+    """The same, for all of the fds or, when it raises, for none: it can be tried again then."""
+    handles: list[Any] = []
+    try:
+        for number in numbers:
+            handles.append(task.make_fd_handle(NearFileDescriptor(number)))
+    except BaseException:
+        for handle in handles:
+            handle._invalidate()  # without closing it
+        raise
+    return handles
