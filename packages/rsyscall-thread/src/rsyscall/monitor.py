@@ -1,8 +1,15 @@
 """Children: noticing that they exit, stop or continue, and reaping them.
 
 A pidfd per child, watched by the hub, tells of exits. That needs no signal, so the program's signal mask and
-its SIGCHLD disposition stay as they were. Stops and continues are announced by SIGCHLD only: the first wait
-for one sets up a signalfd, with SIGCHLD blocked, and the last such wait to end takes it down again.
+its SIGCHLD disposition stay as they were. Stops and continues are announced by SIGCHLD only, and in our own
+process that is not ours to use: it is sent to the process, so that any of its OS threads may take it; it may
+be ignored, or have a handler that wants to be called; and programs that are started meanwhile, by whomever,
+would inherit a mask in which it is blocked. So while somebody waits for a child of ours to stop or to
+continue, the kernel is asked now and then, with pauses that grow up to `_LONGEST_PAUSE`.
+
+Where another process is the parent, which is the init of a pid namespace, asking would interrupt what it does
+all the time, and its signals are nobody else's. There the first wait for a stop sets up a signalfd, with
+SIGCHLD blocked, and the last such wait to end takes it down again.
 
 What must hold:
 
@@ -12,17 +19,21 @@ What must hold:
 * SIGCHLD says only that something may have changed: signals coalesce, and one may have been used up on behalf
   of another child. So `waitid` with NOHANG is asked before every sleep, and the event to sleep for is taken
   before it is asked.
+* The kernel tells of a stop once. Whoever has heard of it tells all others who wait for the same child, and
+  nothing can come in between.
 """
 
 from __future__ import annotations
 
 import errno
+import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import trio
 
+from rsyscall.async_fd import finish
 from rsyscall.background import RunLoop, Waiter
 from rsyscall.epoller import AsyncFileDescriptor, Epoller, RemovedFromEpollError
 from rsyscall.handle.fd import InvalidHandleError
@@ -46,6 +57,11 @@ __all__ = ["AsyncChildProcess", "AsyncSignalfd", "ChildProcessMonitor"]
 
 _EXITED = int(W.EXITED)
 _STOPS = int(W.STOPPED | W.CONTINUED)
+
+# Between two questions whether a child of ours has stopped: what nobody notices as a delay, and what costs a
+# thousandth of a processor.
+_SHORTEST_PAUSE = 0.001
+_LONGEST_PAUSE = 0.02
 
 
 class SignalEvent:
@@ -76,20 +92,39 @@ class SignalEvent:
         """Return whether it has happened."""
         return self._set
 
+    def add(self, waiter: Waiter[None]) -> None:
+        """Wake this waiter when it happens, or now if it has happened."""
+        if self._error is not None:
+            waiter.throw(self._error)
+        elif self._set:
+            waiter.send(None)
+        else:
+            self._waiters.append(waiter)
+
+    def remove(self, waiter: Waiter[None]) -> None:
+        """Undo `add`."""
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
+
     async def wait(self) -> None:
         """Wait until it happens; a checkpoint."""
-        if self._error is not None:
-            raise self._error
-        if self._set:
+        if self._set and self._error is None:
             await trio.lowlevel.checkpoint()
             return
-        waiter: Waiter[None] = Waiter()
-        self._waiters.append(waiter)
-        try:
+        await _first_of([self])
+
+
+async def _first_of(events: Sequence[SignalEvent], seconds: float = math.inf) -> None:
+    """Wait until one of the events happens, or the time is over; a checkpoint unless one has happened."""
+    waiter: Waiter[None] = Waiter()
+    try:
+        for event in events:
+            event.add(waiter)
+        with trio.move_on_after(seconds):
             await waiter.wait(cancellable=True)
-        finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+    finally:
+        for event in events:
+            event.remove(waiter)
 
 
 class AsyncSignalfd:
@@ -204,6 +239,7 @@ class AsyncChildProcess:
         self._turn: trio.Lock | None = None
         # One per task that waits for stops: what somebody has found out on behalf of all.
         self._news: list[list[ChildState]] = []
+        self._told = SignalEvent()
 
     def __repr__(self) -> str:
         return f"AsyncChildProcess({self.process})"
@@ -246,19 +282,25 @@ class AsyncChildProcess:
             if process.death_state is not None:
                 return process.death_state
             if process.unread_siginfo is not None:
-                # Left by somebody who was cancelled in between. Trusted only if it says something.
+                # Left by somebody who waited by means of the handle. Trusted only if it says something.
                 state = await process.read_siginfo()
+                if state is not None and state.state(options):
+                    return self._noted(state)
                 if state is not None:
-                    return state
+                    self._tell(state)
             infop = await self.ram.ptr(Siginfo(0, 0, 0, 0))
             try:
                 await process.waitid(options | W.NOHANG | W.ALL, infop)
             except ChildProcessError as error:
                 raise self._lost() from error
-            state = await process.read_siginfo()
-            if state is not None and state.died():
-                self._give_up_pidfd()
-            return state
+            # What the kernel has said once is heard, cancelled or not.
+            state = await finish(process.read_siginfo)
+            return None if state is None else self._noted(state)
+
+    def _noted(self, state: ChildState) -> ChildState:
+        if state.died():
+            self._give_up_pidfd()
+        return state
 
     def _lost(self) -> ChildProcessError:
         return ChildProcessError(
@@ -317,43 +359,49 @@ class AsyncChildProcess:
             if state is not None:
                 return state
 
+    # With a signalfd an interrupt must not come between setting it up and taking it down; it comes while we
+    # sleep.
+    @trio.lowlevel.enable_ki_protection
     async def _wait_for_stops(self, options: W) -> ChildState:
-        news: list[ChildState] = []
+        if self._is_ours:
+            return await self._next_news(options, None)
         async with self.monitor.sigchld() as sigfd:
-            self._news.append(news)
-            try:
-                while True:
-                    while news:
-                        state = news.pop(0)
-                        if state.state(options) or state.died():
-                            return state
-                    await self._learn_news(sigfd, options)
-            finally:
-                self._news = [other for other in self._news if other is not news]
+            return await self._next_news(options, sigfd)
 
-    async def _learn_news(self, sigfd: AsyncSignalfd, options: W) -> None:
-        """Ask, and wait until it is time to ask anew if there is nothing to be told."""
-        # Before waitid is asked: a signal that arrives while it is asked must not be missed.
-        signal = sigfd.next_signal
-        exited = self._exited.is_set()
-        state = await self._waitid_nohang(options | W.EXITED)
-        if state is not None:
-            # The kernel says it once, and several may wait for it.
-            for news in self._news:
-                news.append(state)
-            sigfd.fire()
-            return
-        if self._exited.is_set() is not exited:
-            return
-        async with trio.open_nursery() as nursery:
+    async def _next_news(self, options: W, sigfd: AsyncSignalfd | None) -> ChildState:
+        """Wait for one of these things, or for death.
 
-            async def either(event: SignalEvent) -> None:
-                await event.wait()
-                nursery.cancel_scope.cancel()
+        Args:
+            sigfd: tells when to ask; None to ask again and again.
+        """
+        asked = options | W.EXITED
+        pause = _SHORTEST_PAUSE if sigfd is None else math.inf
+        news: list[ChildState] = []
+        self._news.append(news)
+        try:
+            while True:
+                while news:
+                    state = news.pop(0)
+                    if state.state(asked):
+                        return state
+                # Before waitid is asked: what happens while it is asked must not be missed.
+                events = [self._told] if sigfd is None else [self._told, sigfd.next_signal]
+                exited = self._exited.is_set()
+                state_now = await self._waitid_nohang(asked)
+                if state_now is not None:
+                    self._tell(state_now)
+                elif self._exited.is_set() is exited:
+                    await _first_of(events if exited else [*events, self._exited], pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE) if sigfd is None else pause
+        finally:
+            self._news = [other for other in self._news if other is not news]
 
-            nursery.start_soon(either, signal)
-            if not exited:
-                nursery.start_soon(either, self._exited)
+    def _tell(self, state: ChildState) -> None:
+        """Tell everybody who waits for stops: the kernel says it once."""
+        for news in self._news:
+            news.append(state)
+        told, self._told = self._told, SignalEvent()
+        told.set()
 
     async def wait(self, options: W = W.EXITED | W.STOPPED | W.CONTINUED) -> ChildState:
         """As `waitpid`, by default for anything that can happen."""
@@ -394,8 +442,7 @@ class AsyncChildProcess:
                 pass  # dead, and reaped by somebody else
             return
         async with self._lock:
-            if self.process.unread_siginfo is not None:
-                await self.process.read_siginfo()
+            await self._read_unread()
             if self.process.death_state is None:
                 try:
                     await self.process.kill(sig)
@@ -408,10 +455,16 @@ class AsyncChildProcess:
         manpage: kill(2)
         """
         async with self._lock:
-            if self.process.unread_siginfo is not None:
-                await self.process.read_siginfo()
+            await self._read_unread()
             if self.process.death_state is None:
                 await self.process.killpg(sig)
+
+    async def _read_unread(self) -> None:
+        """Before the number of the child is used: it may be known to be dead, if somebody reads that."""
+        if self.process.unread_siginfo is not None:
+            state = await self.process.read_siginfo()
+            if state is not None:
+                self._tell(self._noted(state))
 
     async def __aenter__(self) -> None:
         pass
