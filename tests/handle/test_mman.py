@@ -156,6 +156,15 @@ async def test_slices_that_are_not_inside_raise(local: Local) -> None:
     await mapping.munmap()
 
 
+async def test_iterating_gives_the_pages(local: Local) -> None:
+    mapping = await local.task.mmap(3 * PAGE, RW, MAP.PRIVATE)
+    assert list(mapping) == [mapping[0], mapping[1], mapping[2]]
+    assert mapping[1] in mapping
+    assert list(mapping[1:1]) == []
+    for page in mapping:
+        await page.munmap()
+
+
 async def test_failed_munmap_leaves_the_mapping(local: Local) -> None:
     real = await local.task.mmap(PAGE, RW, MAP.PRIVATE)
     odd = MemoryMapping(local.task, rsyscall.near.MemoryMapping(real.near.address + 1, 1, 1), far.File())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import rsyscall.near
@@ -223,6 +224,10 @@ class MemoryMapping:
             ValueError: a page number outside the mapping, or a slice with a step or without both ends.
         """
         return MemoryMapping(self.task, self.near[key], self.file, self._region)
+
+    def __iter__(self) -> Iterator[MemoryMapping]:
+        """The pages, one by one."""
+        return (self[i] for i in range(self.near.pages))
 
     async def munmap(self) -> None:
         """`munmap(address, length)`: give the pages back. Afterwards this mapping, and all others of these
