@@ -11,13 +11,15 @@ import pytest
 from support import local_thread
 
 from rsyscall import far
+from rsyscall.command import Command
 from rsyscall.environ import Environment, ExecutableNotFound, ExecutablePathCache, chunks, environment_strings
 from rsyscall.memory.ram import RAM
 from rsyscall.near import SYS
 from rsyscall.near.sysif import Syscall
 from rsyscall.sched import CLONE
-from rsyscall.sys.mount import MS
+from rsyscall.sys.mount import MS, UMOUNT
 from rsyscall.sys.wait import W
+from rsyscall.thread import ChildThread, Thread
 from rsyscall.unistd import ArgList
 
 
@@ -50,8 +52,40 @@ async def test_what_is_not_found_is_not_remembered(tmp_path: Path) -> None:
     command = await cache.which("foo")
     assert os.fspath(command.executable_path) == str(path)
     assert command.arguments == ["foo"]
-    path.unlink()
     assert await cache.which("foo") is command
+    path.unlink()
+    with pytest.raises(ExecutableNotFound):
+        await cache.which("foo")
+    # An earlier one counts from when it is there.
+    make_executable(path)
+    assert os.fspath((await cache.which("foo")).executable_path) == str(path)
+    make_executable(directories[1] / "foo")
+    assert os.fspath((await cache.which("foo")).executable_path) == str(directories[1] / "foo")
+
+
+async def test_what_is_known_takes_one_submission(tmp_path: Path) -> None:
+    directories = make_directories(tmp_path, 5)
+    make_executable(directories[3] / "foo")
+    calls: list[SYS] = []
+
+    class Recording(type(bare.task.sysif)):  # type: ignore[misc]  # whatever class it is
+        async def syscall(self, number: SYS, *args: t.SupportsInt) -> int:
+            calls.append(number)
+            return await super().syscall(number, *args)  # type: ignore[no-any-return]
+
+        async def syscalls(self, batch: t.Sequence[Syscall]) -> list[int]:
+            calls.extend(call.number for call in batch)
+            return await super().syscalls(batch)  # type: ignore[no-any-return]
+
+    task = bare.make_local_task()
+    task.address_space = bare.task.address_space
+    task.fd_table = bare.task.fd_table
+    task.sysif = Recording()
+    cache = ExecutablePathCache(task, RAM(task, bare.ram.transport, bare.ram.allocator), directories)
+    command = await cache.which("foo")
+    calls.clear()
+    assert await cache.which("foo") is command
+    assert calls == [SYS.faccessat] * 5
 
 
 async def test_a_directory_that_comes_later(tmp_path: Path) -> None:
@@ -119,21 +153,24 @@ async def test_one_submission_for_all_directories(tmp_path: Path) -> None:
 
 async def test_another_mount_namespace_has_a_cache_of_its_own(tmp_path: Path) -> None:
     environ = Environment.make_from_environ(bare.task, bare.ram, {"PATH": str(tmp_path)})
-    path = make_executable(tmp_path / "foo")
-    await environ.which("foo")
-    path.unlink()
+    make_executable(tmp_path / "foo")
+    command = await environ.which("foo")
     task = bare.make_local_task()
     task.address_space = bare.task.address_space
+    task.fd_table = bare.task.fd_table
     ram = RAM(task, bare.ram.transport, bare.ram.allocator)
     child = environ.inherit(task, ram)
     assert child.path is not environ.path
     assert child.path.paths == environ.path.paths
-    with pytest.raises(ExecutableNotFound):
-        await child.which("foo")
+    assert await child.which("foo") is not command
     task.mountns = bare.task.mountns
     sibling = environ.inherit(task, ram)
-    assert sibling.path is environ.path
-    await sibling.which("foo")
+    assert sibling.path.task is task
+    assert await sibling.which("foo") is command
+    # It moves to another one later.
+    task.mountns = far.MountNamespace(1)
+    assert await sibling.which("foo") is not command
+    assert await environ.which("foo") is command
 
 
 async def strings_of(arglist: t.Any) -> list[t.Any]:
@@ -237,6 +274,114 @@ async def test_a_child_with_mounts_of_its_own(tmp_path: Path) -> None:
         await environ.which("new")
     await child.exit(0)
     await child.process.waitpid(W.EXITED)
+
+
+async def end(*threads: ChildThread) -> None:
+    for thread in threads:
+        async with thread.process:
+            pass
+
+
+async def find(thread: Thread, name: str) -> str:
+    return os.fspath((await thread.environ.which(name)).executable_path)
+
+
+@pytest.fixture
+def path_of_local_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory that the local thread, and its children with it, has as its PATH."""
+    directory = tmp_path / "bin"
+    directory.mkdir()
+    set_path(monkeypatch, str(directory))
+    return directory
+
+
+def set_path(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    task, ram = local_thread.task, local_thread.ram
+    monkeypatch.setattr(local_thread, "environ", Environment.make_from_environ(task, ram, {"PATH": path}))
+
+
+async def test_a_child_whose_mounts_become_its_own(
+    tmp_path: Path, path_of_local_thread: Path, transport: str
+) -> None:
+    """It was made with our mounts, and its children come after the change."""
+    old = make_executable(path_of_local_thread / "old")
+    (tmp_path / "other").mkdir()
+    make_executable(tmp_path / "other" / "new")
+    await find(local_thread, "old")
+    child = await local_thread.clone()
+    assert await find(child, "old") == str(old)
+    await child.unshare(CLONE.NEWUSER | CLONE.NEWNS)
+    await child.mount(tmp_path / "other", path_of_local_thread, "none", MS.BIND, "")
+    grandchild = await child.clone()
+    for thread in (child, grandchild):
+        await find(thread, "new")
+        with pytest.raises(ExecutableNotFound):
+            await find(thread, "old")
+    # And once more in the same namespace.
+    await child.task.umount(await child.ptr(os.fspath(path_of_local_thread)), UMOUNT.NONE)
+    await find(child, "old")
+    with pytest.raises(ExecutableNotFound):
+        await find(local_thread, "new")
+    await end(grandchild, child)
+
+
+async def test_a_child_with_another_root(tmp_path: Path, path_of_local_thread: Path, transport: str) -> None:
+    make_executable(path_of_local_thread / "foo")
+    await find(local_thread, "foo")
+    root = tmp_path / "root"
+    root.mkdir()
+    child = await local_thread.clone(CLONE.NEWUSER)
+    await find(child, "foo")
+    await child.chroot(root)
+    with pytest.raises(ExecutableNotFound):
+        await find(child, "foo")
+    inside = root / path_of_local_thread.relative_to("/")
+    inside.mkdir(parents=True)
+    make_executable(inside / "foo")
+    await find(child, "foo")
+    await end(child)
+
+
+async def test_the_process_that_looked_first_is_gone(path_of_local_thread: Path, transport: str) -> None:
+    """It has executed a program; its child has not."""
+    make_executable(path_of_local_thread / "foo")
+    middle = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWNS)
+    await find(middle, "foo")
+    child = await middle.clone()
+    process = await middle.exec(Command("/bin/true", ["true"], {}))
+    await process.check()
+    await find(child, "foo")
+    with pytest.raises(ExecutableNotFound):
+        await find(child, "bar")
+    await end(child)
+
+
+async def test_relative_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transport: str) -> None:
+    """They are those of the process that asks, and where it is now."""
+    here, there = make_directories(tmp_path, 2)
+    (here / "bin").mkdir()
+    (here / "prog").write_text("#!/bin/sh\nexit 3\n")
+    (here / "bin" / "sub").write_text("#!/bin/sh\nexit 4\n")
+    for path in (here / "prog", here / "bin" / "sub"):
+        path.chmod(0o755)
+    set_path(monkeypatch, ":bin:/nowhere")
+    monkeypatch.chdir(there)
+    for name, status in (("prog", 3), ("sub", 4)):
+        with pytest.raises(ExecutableNotFound):
+            await find(local_thread, name)
+        child = await local_thread.clone()
+        await child.task.chdir(await child.ptr(os.fspath(here)))
+        process = await child.exec(await child.environ.which(name))
+        assert (await process.waitpid(W.EXITED)).exit_status == status
+        # Not remembered, neither by it nor by us.
+        sibling = await local_thread.clone()
+        await sibling.task.chdir(await sibling.ptr(os.fspath(here)))
+        await find(sibling, name)
+        await sibling.task.chdir(await sibling.ptr("/"))
+        for thread in (sibling, local_thread):
+            with pytest.raises(ExecutableNotFound):
+                await find(thread, name)
+        await end(sibling)
 
 
 async def test_changes_reach_what_is_executed() -> None:

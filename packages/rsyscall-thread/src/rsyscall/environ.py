@@ -55,9 +55,11 @@ class ExecutableNotFound(Exception):
 
 
 class ExecutablePathCache:
-    """Finds programs in a list of directories, and remembers what it found (not what it did not find).
+    """Finds programs in a list of directories, as its task sees them at that moment.
 
-    It looks in the mount namespace of its task; see `for_task`.
+    What a path leads to depends on much that changes: mounts, the root directory, the working directory, the
+    credentials of who looks, and the files. So it is asked each time, with one submission, which candidates
+    can be executed; remembered is only that a path led to a regular file. What is relative is not remembered.
 
     Args:
         task: makes the system calls.
@@ -70,15 +72,21 @@ class ExecutablePathCache:
         self.task = task
         self.ram = ram
         self.paths = [Path(path) for path in paths]
+        # What was found in this mount namespace. Shared with others who look there for the same directories.
         self._found: dict[str, Command] = {}
+        self._mountns = task.mountns
 
     def for_task(self, task: Task, ram: RAM) -> ExecutablePathCache:
-        """Return this cache if `task` sees the same files, else a new one for the same directories that looks
-        through `task`.
+        """Return a cache for the same directories that looks through `task`; this one if it does so already.
+        They know the same if they look in the same mount namespace.
         """
-        if task.mountns is self.task.mountns:
+        if task is self.task:
             return self
-        return ExecutablePathCache(task, ram, self.paths)
+        cache = ExecutablePathCache(task, ram, ())
+        cache.paths = self.paths
+        if task.mountns is self._mountns:
+            cache._found = self._found
+        return cache
 
     async def which(self, name: str) -> Command:
         """Find a program.
@@ -88,7 +96,8 @@ class ExecutablePathCache:
                 directories.
 
         Returns:
-            A command without arguments (other than its own name).
+            A command without arguments (other than its own name). Its path is relative if the directory is,
+            or if the name is a relative path.
 
         Raises:
             ExecutableNotFound: there is no regular file of this name that we may execute.
@@ -96,20 +105,25 @@ class ExecutablePathCache:
 
         manpage: faccessat(2)
         """
-        command = self._found.get(name)
-        if command is None:
-            command = self._found[name] = Command(await self._find(name), [name], {})
-        return command
-
-    async def _find(self, name: str) -> Path:
+        if self.task.mountns is not self._mountns:
+            self._found = {}
+            self._mountns = self.task.mountns
+        found = self._found
         if not name:
             raise ExecutableNotFound(name, self.paths)
+        known = found.get(name)
         candidates = [Path(name)] if "/" in name else [path / name for path in self.paths]
         for some in chunks(candidates, PROBES_AT_ONCE):
             for candidate in await self._accessible(some):
+                if known is not None and candidate == known.executable_path:
+                    return known
                 # Whoever may enter a directory may "execute" it.
                 if await self._is_regular(candidate):
-                    return candidate
+                    command = Command(candidate, [name], {})
+                    if candidate.is_absolute():
+                        found[name] = command
+                    return command
+        found.pop(name, None)
         raise ExecutableNotFound(name, [] if "/" in name else self.paths)
 
     async def _accessible(self, paths: Sequence[Path]) -> list[Path]:
@@ -209,10 +223,12 @@ class Environment(MutableMapping[str, str]):
         return key in self.data
 
     async def which(self, name: str) -> Command:
-        """Find a program in the directories of PATH, as they were when this object was made.
+        """Find a program in the directories of PATH, as this variable was when this object was made, and as
+        the process sees the directories now.
 
         Raises:
             ExecutableNotFound: there is none.
+            SyscallError: the process is gone.
         """
         return await self.path.which(name)
 
@@ -220,7 +236,7 @@ class Environment(MutableMapping[str, str]):
         """Return a copy for a child: changes of either do not show in the other.
 
         Args:
-            task: the child. If it has the same mount namespace, programs that were found are known to it too.
+            task: the child; it will be used to look for programs.
             ram: memory of `task`.
         """
         child = Environment(self.data, self.path.for_task(task, ram))
