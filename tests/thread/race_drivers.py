@@ -7,6 +7,7 @@ import os
 import signal
 import time
 import warnings
+from typing import Any
 
 import trio
 
@@ -96,3 +97,39 @@ def dropped_thread() -> None:
         after = os.fstat(number)
         assert (after.st_dev, after.st_ino) == (before[number].st_dev, before[number].st_ino)
     print("still here")
+
+
+def closes_once() -> None:
+    """A close that was sent when the run ended is not sent again: its number may be another file's by then."""
+    thread = LocalThread()
+    child: Any = None
+    other: Any = None
+
+    async def drop() -> None:
+        nonlocal child, other
+        child = await thread.clone()
+        other = await child.task.open(await child.ptr(Path("/dev/null")), O.RDONLY)
+        fd = await child.task.open(await child.ptr(Path("/dev/null")), O.RDONLY)
+        os.kill(child.process.process.near.id, signal.SIGSTOP)
+        del fd
+        await trio.sleep(0.05)
+
+    async def reopen() -> None:
+        nonlocal other
+        opened = []
+
+        async def open_file() -> None:
+            opened.append(await child.task.open(await child.ptr(Path("/dev/zero")), O.RDONLY))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(open_file)
+            await trio.sleep(0.02)
+            other = None
+            await trio.sleep(0.02)
+            os.kill(child.process.process.near.id, signal.SIGCONT)
+        await opened[0].read(await child.malloc(bytes, 1))
+        async with child.process:
+            pass
+
+    trio.run(drop)
+    trio.run(reopen)

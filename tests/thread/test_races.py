@@ -15,9 +15,11 @@ import signal
 import subprocess
 from decimal import Decimal
 from pathlib import Path as LocalPath
+from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from drivers import Programs
 from support import children, eventually, is_running, local_thread, sh
 
@@ -28,6 +30,7 @@ from rsyscall.far import FDTableMismatchError
 from rsyscall.fcntl import AT, FD, F, O
 from rsyscall.handle.fd import ManipulatingFDTableError
 from rsyscall.monitor import AsyncSignalfd
+from rsyscall.native import read_memory
 from rsyscall.near import SYS, Syscall, SyscallError, SyscallHangup, SyscallSendError, raise_if_error
 from rsyscall.near import types as near
 from rsyscall.path import Path
@@ -880,6 +883,10 @@ def test_descriptors_dropped_at_the_end_of_a_run(programs: Programs) -> None:
     programs.run("race_drivers:drops_at_the_end")
 
 
+def test_a_close_that_was_sent_is_not_sent_again(programs: Programs) -> None:
+    programs.run("race_drivers:closes_once")
+
+
 def test_a_dropped_thread_leaves_the_standard_streams_open(programs: Programs) -> None:
     assert programs.run("race_drivers:dropped_thread") == "still here\n"
 
@@ -905,6 +912,89 @@ async def test_a_child_that_cannot_be_completed_leaves_no_pidfd() -> None:
     assert pidfds() <= before
     assert children() <= existing
     await kill(parent)
+
+
+async def test_closing_the_way_to_a_process_that_is_in_a_call() -> None:
+    """The call must not write into memory that has been given to somebody else meanwhile."""
+    pipe = await local_thread.pipe()
+    child = await local_thread.clone()
+    theirs = child.inherit_fd(pipe.read)
+    address = 0
+
+    async def read() -> None:
+        nonlocal address
+        buf = await child.malloc(bytes, 64)
+        address = int(buf.near)
+        with pytest.raises(SyscallHangup):
+            await theirs.read(buf)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked()
+        await child.task.sysif.close_interface()
+    with pytest.raises(SyscallSendError):
+        await child.task.getpid()
+    await pipe.write.write(await local_thread.ptr(b"X" * 64))
+    with trio.fail_after(5):
+        await child.process.waitpid(W.EXITED)
+    assert b"X" not in read_memory(address, 64)
+    await pipe.read.close()
+    await pipe.write.close()
+
+
+async def test_dropped_descriptors_are_closed_by_who_had_them() -> None:
+    """Another process of the table may be blocked, and what it waits for may be this close."""
+    for _ in range(5):
+        child = await local_thread.clone()
+        sharer = await child.clone(CLONE.FILES)
+        pipe = await child.pipe()
+        ends = [pipe.read.move(sharer.task), pipe.write]
+        del pipe
+        async with child.process, sharer.process:
+            with trio.fail_after(5):
+                async with trio.open_nursery() as nursery:
+
+                    async def read(sharer: ChildThread = sharer, ends: list[Any] = ends) -> None:
+                        valid, _ = await ends[0].read(await sharer.malloc(bytes, 10))
+                        assert valid.size() == 0
+
+                    nursery.start_soon(read)
+                    await trio.testing.wait_all_tasks_blocked()
+                    ends.pop()
+        ends.clear()
+
+
+async def test_what_is_prepared_does_not_take_part_in_closing() -> None:
+    child = await local_thread.clone()
+    async with child.process:
+        prepared = [child.prepare(CLONE.FILES) for _ in range(5)]
+        fd = await child.task.open(await child.ptr(Path("/dev/null")), O.RDONLY)
+        path = fd.as_proc_path()
+        del fd
+        with trio.fail_after(5):
+            while os.path.exists(path):  # noqa: ASYNC110 # nobody tells
+                await trio.sleep(0.001)
+        del prepared
+
+
+async def test_signals_are_as_before_when_a_cancelled_exec_fails() -> None:
+    child = await local_thread.clone()
+    request = await child.ptr(Timespec(0, 100_000_000))
+    block = await child.task.sigmask_block(await child.ptr(Sigset({SIG.USR1})))
+
+    def signals() -> list[str]:
+        status = LocalPath(f"/proc/{pid_of(child)}/status").read_text()
+        return [line for line in status.splitlines() if line.startswith(("SigBlk", "SigIgn"))]
+
+    before = signals()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(child.task.sysif.syscall, SYS.nanosleep, request.near, 0)
+        await trio.testing.wait_all_tasks_blocked()
+        with trio.move_on_after(0.01), pytest.raises(FileNotFoundError):
+            await child.execv("/nonexistent", ["x"])
+    assert signals() == before
+    del block
+    await kill(child)
 
 
 async def test_activity_fd_of_a_process_that_is_stopped() -> None:

@@ -14,6 +14,7 @@ import rsyscall.hub
 from rsyscall.command import Command
 from rsyscall.fcntl import O
 from rsyscall.handle.fd import InvalidHandleError
+from rsyscall.near import SYS
 from rsyscall.path import Path
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, Sigset
@@ -271,3 +272,39 @@ async def test_a_failure_is_heard_from_a_process_that_has_closed_everything() ->
         assert state.died()
         with pytest.raises(FileNotFoundError):
             await spawning.wait()
+
+
+async def test_calls_after_exec_are_refused() -> None:
+    child = local_thread.prepare()
+    await (await child.exec(TRUE)).check()
+    with pytest.raises(ValueError, match="has become a process already"):
+        await child.task.setsid()
+
+
+async def test_a_prepared_call_that_blocks_can_be_cancelled() -> None:
+    before = children()
+    pipe = await local_thread.pipe()
+    child = local_thread.prepare()
+    await child.inherit_fd(pipe.write).write(await child.ptr(b"x" * 200_000))  # more than a pipe takes
+    with trio.move_on_after(0.05) as scope:
+        await child.exec(TRUE)
+    assert scope.cancelled_caught
+    assert children() <= before
+    await pipe.read.close()
+    await pipe.write.close()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root: only it can become somebody else")
+async def test_memory_is_as_dumpable_as_before_once_the_program_runs() -> None:
+    async def dumpable() -> int:
+        return await local_thread.task.sysif.syscall(SYS.prctl, PR.GET_DUMPABLE)
+
+    before = await dumpable()
+    child = local_thread.prepare()
+    await child.task.setresuid(65534, 65534, 65534)
+    spawning = await child.start(Command("/bin/sleep", ["sleep", "1000"], {}))
+    # Without waiting for it to run.
+    async with spawning.process:
+        with trio.fail_after(5):
+            while await dumpable() != before:  # noqa: ASYNC110 # nobody tells
+                await trio.sleep(0.001)

@@ -49,12 +49,21 @@ _NEWPID = int(CLONE.NEWPID)
 _SIGCHLD = int(SIG.CHLD)
 _LEAVING = frozenset({nr.execve, nr.execveat, nr.exit, nr.exit_group})
 # As in rsys_may_change_credentials of the native part.
-_CREDENTIALS = frozenset(
+CREDENTIAL_CALLS = frozenset(
     {
         nr.setuid, nr.setgid, nr.setreuid, nr.setregid, nr.setresuid, nr.setresgid, nr.setfsuid,
         nr.setfsgid, nr.capset, nr.setns, nr.unshare,
     }
 )  # fmt: skip
+
+
+def _kill(pidfd: Pidfd) -> bool:
+    """Send SIGKILL; returns whether that was possible."""
+    try:
+        signal.pidfd_send_signal(pidfd.number, signal.SIGKILL)
+    except OSError:
+        return False
+    return True
 
 
 class _ChildStream(SyscallConnection):
@@ -89,10 +98,19 @@ class _ChildStream(SyscallConnection):
             and os.getpid() == self._hub.pid
             and self._pidfd.number >= 0
         ):
-            try:
-                signal.pidfd_send_signal(self._pidfd.number, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+            _kill(self._pidfd)
+
+    @trio.lowlevel.enable_ki_protection
+    async def close_interface(self) -> None:
+        """As `SyscallConnection.close_interface`; a process that is in a call is killed.
+
+        Its callers hear of the hang-up when it has left our memory, which it may be about to write into.
+        """
+        if self._waiting and not self._closing and _kill(self._pidfd):
+            with trio.CancelScope(shield=True):
+                while not self._ring.left:  # noqa: ASYNC110 # all that the kernel does is to clear a word
+                    await trio.sleep(0.001)
+        await super().close_interface()
 
     @trio.lowlevel.enable_ki_protection
     async def syscall(
@@ -105,7 +123,7 @@ class _ChildStream(SyscallConnection):
         arg5: SupportsInt = 0,
         arg6: SupportsInt = 0,
     ) -> int:
-        if number in _CREDENTIALS:
+        if number in CREDENTIAL_CALLS:
             self._hub.dumpable.announce(self._ring)
         if number not in _LEAVING or self._ring.left:
             return await super().syscall(number, arg1, arg2, arg3, arg4, arg5, arg6)
@@ -118,7 +136,7 @@ class _ChildStream(SyscallConnection):
     @trio.lowlevel.enable_ki_protection
     async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
         numbers = {call[0] for call in calls}
-        if numbers & _CREDENTIALS:
+        if numbers & CREDENTIAL_CALLS:
             self._hub.dumpable.announce(self._ring)
         if self._ring.left or not numbers & _LEAVING:
             return await super().syscalls(calls, linked)

@@ -67,8 +67,10 @@ def _collect(reference: weakref.ref[FDTable]) -> None:
 
 
 async def _collect_remote(table: FDTable) -> None:
+    # Cancelled later than here is torn away from a call that has been sent.
+    await trio.lowlevel.checkpoint_if_cancelled()
     try:
-        await table.run_gc(collect=False)
+        await table.run_gc(collect=False, detached=True)
     except (SyscallError, RuntimeError):
         # The processes of this table are gone, and it with them.
         pass

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import weakref
 from collections import deque
 from collections.abc import Sequence
@@ -370,16 +371,27 @@ class RingConnection(SyscallInterface):
 
     @trio.lowlevel.enable_ki_protection
     async def close_interface(self) -> None:
-        """Let the process go: after what it was sent it exits, unless it has left already."""
+        """Let the process go: it exits, unless it has left already. One that is in a call is killed.
+
+        Callers hear of the hang-up when it has left our memory, which it may be about to write into.
+        """
         if self._closed:
             return
         self._closed = True
-        self.ring.shutdown()
         self._call, self._call_many = self._closed_call, self._closed_call_many
+        under_way = self.ring.outstanding
+        self.ring.shutdown()
         if self.ring.left:
             self.process_left()
-        else:
-            self._fail()
+        elif under_way:
+            self._hub.watch_leave(self.ring, self.process_left)
+            task = self._task() if self._task is not None else None
+            pidfd = self._hub.pidfds.get(task) if task is not None else None
+            if pidfd is not None:
+                try:
+                    signal.pidfd_send_signal(pidfd.number, signal.SIGKILL)
+                except OSError:
+                    pass  # dead already, or somebody whom we may not kill: then it leaves when it likes
 
     def _closed_call(self, *_args: object) -> int:
         return _UNSENT

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, SupportsInt, Union
 import trio
 
 from rsyscall.background import Waiter
-from rsyscall.clone import abandon, clone_process
+from rsyscall.clone import CREDENTIAL_CALLS, abandon, clone_process
 from rsyscall.handle import FDTable, FileDescriptor, Pointer, Task, WrittenPointer
 from rsyscall.handle.allocation import AllocationInterface, AllocatorInterface
 from rsyscall.handle.fd import InvalidHandleError
@@ -255,6 +255,8 @@ class Spawning:
 
         Raises:
             OSError: a call failed; for exec, filename is the path. The process is gone.
+
+        Cancellation: the process goes on; wait again, or kill it.
         """
         if not self.finished and self._ring.wait(EXEC_SPIN_US):
             self.deliver()
@@ -262,7 +264,7 @@ class Spawning:
             self.hub.watch_leave(self._ring, self.left)
             waiter: Waiter[None] = Waiter()
             self._waiters.append(waiter)
-            await waiter.wait(cancellable=False)
+            await waiter.wait(cancellable=True)
         if self.error is not None:
             with trio.CancelScope(shield=True):
                 try:
@@ -334,6 +336,9 @@ async def start_spawn(
     try:
         spawning.process = parent.monitor.add_child_process(process, pidfd, spawning.exited)
         spawning.process.executing = ring
+        if not spawning.finished and any(call.number in CREDENTIAL_CALLS for call in calls):
+            # Our memory stays undumpable until it has left it, whether anybody waits for that or not.
+            hub.watch_leave(ring, spawning.left)
     except BaseException:
         await abandon(hub, ring, process)
         hub.not_waiting(ring)
@@ -349,6 +354,7 @@ class _NotingInterface(SyscallInterface):
 
     def __init__(self) -> None:
         self.calls: list[Syscall] = []
+        self.used = False
 
     async def syscall(
         self,
@@ -360,6 +366,8 @@ class _NotingInterface(SyscallInterface):
         arg5: SupportsInt = 0,
         arg6: SupportsInt = 0,
     ) -> int:
+        if self.used:
+            raise ValueError("this prepared thread has become a process already; its calls have been made")
         if number not in _PREPARABLE:
             raise ValueError(
                 f"{SYS(number).name} cannot be prepared: its result would be needed before there is one; "
@@ -430,11 +438,12 @@ class PreparedThread(WithMemory):
         self._parent = parent
         self._flags = flags
         self._sysif = _NotingInterface()
-        self._used = False
         task = parent.task
         table = task.fd_table if flags & CLONE.FILES else FDTable(0, task.fd_table)
         self.task = Task(near.Process(0), table, task.address_space, task.pidns)
         self.task.sysif = self._sysif
+        # It makes no calls in the table.
+        table.tasks.discard(self.task)
         # The parent's, since only the parent can map more memory.
         self._allocator = _KeepingAllocator(parent.ram.allocator)
         self.ram = RAM(self.task, parent.ram.transport, self._allocator)
@@ -490,22 +499,28 @@ class PreparedThread(WithMemory):
                 it and its place), or the program could not be executed (filename is its path). No process is
                 left.
 
-        Cancellation: not while the process is being made; that takes a fraction of a millisecond.
+        Cancellation: the process is killed.
 
         manpage: clone3(2), execve(2)
         """
         spawning = await self.start(command, inherited_signal_blocks)
-        await spawning.wait()
+        try:
+            await spawning.wait()
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                async with spawning.process:
+                    pass
+            raise
         return spawning.process
 
     async def start(self, command: Command, inherited_signal_blocks: Sequence[SignalBlock] = ()) -> Spawning:
         """As `exec`, without waiting for the outcome: see `Spawning.wait`."""
-        if self._used:
+        if self._sysif.used:
             raise ValueError("this prepared thread has become a process already; prepare another")
         for fd in self._originals:
             if not fd.valid:
                 raise InvalidHandleError(f"{fd} was inherited by a process to come and then closed", fd)
-        self._used = True
+        self._sysif.used = True
         parent = self._parent
         mask: WrittenPointer[Sigset] | None = None
         if inherited_signal_blocks:

@@ -459,7 +459,13 @@ class Thread(WithMemory):
         spawning = await start_spawn(self, CLONE.NONE, (), image, command)
         child = spawning.process
         if task_status is not trio.TASK_STATUS_IGNORED:
-            await spawning.wait()
+            try:
+                await spawning.wait()
+            except BaseException:
+                with trio.CancelScope(shield=True):
+                    async with child:
+                        pass
+                raise
             task_status.started(child)
         try:
             state = await (child.check() if check else child.waitpid(W.EXITED))
@@ -557,7 +563,8 @@ class ChildThread(Thread):
         try:
             await exec_after(self.task, calls, image, command)
         except OSError:
-            await self.task.sysif.syscalls(undo)
+            with trio.CancelScope(shield=True):
+                await self.task.sysif.syscalls(undo)
             raise
         return self.process
 

@@ -85,13 +85,15 @@ class _Entry(set["_HandleRef"]):
     A number that is closed and opened again gets another entry.
     """
 
-    __slots__ = ("number", "origins", "serial", "table")
+    __slots__ = ("closer", "number", "origins", "serial", "table")
 
     def __init__(self, table: FDTable, number: int, origins: tuple[_Origin, ...] = ()) -> None:
         self.table = table
         self.number = number
         self.serial = _next_serial()
         self.origins = origins
+        # The task of the last handle to go: who may be expected to be able to make a call.
+        self.closer: weakref.ref[FileDescriptorTask[Any]] | None = None
 
 
 # (table, serial of the entry there, serial of the moment when its handles left that table)
@@ -101,8 +103,9 @@ _Origin = tuple["FDTable", int, int]
 class _HandleRef(weakref.ref["BaseFileDescriptor"]):
     """Weak reference to a handle which knows the entry that it is listed in."""
 
-    __slots__ = ("entry",)
+    __slots__ = ("entry", "task")
     entry: _Entry
+    task: weakref.ref[FileDescriptorTask[Any]]
 
 
 def _handle_dropped(ref: weakref.ref[Any]) -> None:
@@ -111,6 +114,7 @@ def _handle_dropped(ref: weakref.ref[Any]) -> None:
     entry = ref.entry
     entry.discard(ref)
     if not entry:
+        entry.closer = ref.task
         entry.table._became_garbage(entry)
 
 
@@ -175,6 +179,7 @@ class FDTable(rsyscall.far.FDTable):
             entry = self._entries[number] = _Entry(self, number)
         entry.add(ref)
         ref.entry = entry
+        ref.task = weakref.ref(handle.task)
         handle._ref = ref
 
     def _forget(self, entry: _Entry) -> None:
@@ -256,22 +261,37 @@ class FDTable(rsyscall.far.FDTable):
             self._abandon(fd.number)
             raise
 
-    def _take_garbage(self) -> list[int]:
-        """Remove all garbage from the table and return the numbers; the caller takes over closing them."""
+    def _take_garbage(self, closer: FileDescriptorTask[Any] | None = None) -> list[int]:
+        """Remove garbage from the table and return the numbers; the caller takes over closing them.
+
+        Args:
+            closer: only of this task.
+        """
         numbers = []
+        others = []
         garbage = self._garbage
         while garbage:
             try:
                 entry = garbage.popleft()
             except IndexError:
                 break
+            if closer is not None and (entry.closer is None or entry.closer() is not closer):
+                others.append(entry)
             # a number may be listed twice, or have got a handle again
-            if not entry and self._entries.get(entry.number) is entry:
+            elif not entry and self._entries.get(entry.number) is entry:
                 self._forget(entry)
                 numbers.append(entry.number)
+        garbage.extend(others)
         return numbers
 
-    async def gc_using_task(self, task: FileDescriptorTask[Any], collect: bool = True) -> None:
+    async def gc_using_task(
+        self,
+        task: FileDescriptorTask[Any],
+        collect: bool = True,
+        *,
+        only_own: bool = False,
+        detached: bool = False,
+    ) -> None:
         """Close every number of this table whose handles are all gone, through `task`.
 
         If the process behind `task` turns out to be dead, what is left stays garbage for another task of the
@@ -280,6 +300,9 @@ class FDTable(rsyscall.far.FDTable):
         Args:
             task: a task in this table.
             collect: first run Python's garbage collector, so that handles in reference cycles are found too.
+            only_own: leave alone what the last handle of was not of this task.
+            detached: the caller may be torn away from a call that has been sent, at the end of an event loop.
+                What is in doubt then is not closed a second time.
 
         manpage: close(2)
         """
@@ -287,8 +310,9 @@ class FDTable(rsyscall.far.FDTable):
             gc.collect()
         if not self._garbage:
             return
-        numbers = self._take_garbage()
+        numbers = self._take_garbage(task if only_own else None)
         done = 0
+        in_doubt = 0
         one_submission = type(task.sysif).syscalls is not SyscallInterface.syscalls
         try:
             if (
@@ -297,6 +321,7 @@ class FDTable(rsyscall.far.FDTable):
                 and not any(other is not task for other in self._usable_tasks())
             ):
                 # Safe because a half-executed batch means that the table died with its only task.
+                in_doubt = len(numbers)
                 results = await task.sysif.syscalls([Syscall(nr.close, number) for number in numbers])
                 done = len(numbers)
                 for number, result in zip(numbers, results, strict=True):
@@ -304,6 +329,7 @@ class FDTable(rsyscall.far.FDTable):
                         self._log_failed_close(number, OSError(-result, "close"))
             else:
                 for number in numbers:
+                    in_doubt = done + 1
                     try:
                         await _close(task.sysif, rsyscall.near.FileDescriptor(number))
                     except OSError as exn:
@@ -311,6 +337,10 @@ class FDTable(rsyscall.far.FDTable):
                     done += 1
         except SyscallError as exn:
             logger.debug("%s: %s cannot collect garbage: %s", self, task, exn)
+        except BaseException:
+            if detached:
+                done = in_doubt
+            raise
         finally:
             for number in numbers[done:]:
                 # without the hook, which would only make the same attempt again
@@ -321,22 +351,26 @@ class FDTable(rsyscall.far.FDTable):
     def _log_failed_close(self, number: int, exn: OSError) -> None:
         logger.warning("%s: collecting the garbage descriptor %d: %s", self, number, exn)
 
-    async def run_gc(self, collect: bool = True) -> None:
+    async def run_gc(self, collect: bool = True, *, detached: bool = False) -> None:
         """Close every number whose handles are all gone, through whichever task of this table can do it.
 
-        Does nothing if there is no such task: a table without processes does not exist any more.
+        That is the task whose handle went last, if it can: another one may be blocked, perhaps until this
+        very number is closed. Does nothing if there is no task: a table without processes does not exist any
+        more.
 
         Args:
             collect: first run Python's garbage collector.
+            detached: as for `gc_using_task`.
 
         manpage: close(2)
         """
         if collect:
             gc.collect()
-        for task in self._usable_tasks():
-            if not self._garbage:
-                return
-            await self.gc_using_task(task, collect=False)
+        for only_own in (True, False):
+            for task in self._usable_tasks():
+                if not self._garbage:
+                    return
+                await self.gc_using_task(task, collect=False, only_own=only_own, detached=detached)
 
 
 class _Borrow:
@@ -506,7 +540,12 @@ class BaseFileDescriptor:
         """
         self._validate()
         if self.task.fd_table is not task.fd_table:
-            raise FDTableMismatchError(self.task.fd_table, task.fd_table)
+            raise FDTableMismatchError(
+                f"{self} is of another file descriptor table than {task}; if that is a copy, inherit_fd() of "
+                "the task makes a handle for what it has copied",
+                self.task.fd_table,
+                task.fd_table,
+            )
         return task._make_fd_handle_from_near(self.near)
 
     def move(self, task: FileDescriptorTask[T_fd]) -> T_fd:

@@ -85,7 +85,12 @@ class DupFileDescriptor(BaseFileDescriptor):
         self._validate()
         newfd._validate()
         if newfd.task.fd_table is not self.task.fd_table:
-            raise FDTableMismatchError(newfd.task.fd_table, self.task.fd_table)
+            raise FDTableMismatchError(
+                f"{newfd} is of another file descriptor table than {self}; if one is a copy of the other, "
+                "inherit_fd() of its task makes a handle for what it has copied",
+                newfd.task.fd_table,
+                self.task.fd_table,
+            )
         if newfd.near == self.near:
             return newfd
         if not newfd.is_only_handle():
