@@ -103,11 +103,31 @@ def test_a_masked_proc(cli: Programs) -> None:
     assert_one_line(result, 125, r"mount proc: Operation not permitted \(/proc\)")
 
 
-def test_no_descriptors_left(cli: Programs) -> None:
-    result = cli.run("--", "true", prefix=["sh", "-c", 'ulimit -n 5; exec "$@"', "sh"])
-    # Python itself may fail first; either way it is not a success, and nothing stays.
-    assert result.status not in (0, 2)
-    assert "Traceback" not in result.err or "rsyscall" not in result.err.splitlines()[-1]
+@pytest.mark.parametrize("limit", [6, 8, 9, 14])
+def test_too_few_descriptors(cli: Programs, limit: int) -> None:
+    result = cli.run("--pid", "--", "true", prefix=["sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh"])
+    assert_one_line(result, 125, r"(.*: )?Too many open files; see ulimit -n( \(.*\))?")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("RSYSCALL_SPIN_US", "abc", "expected one or two numbers of microseconds below 1e6"),
+        ("RSYSCALL_SPIN_US", "-1", "expected one or two numbers of microseconds below 1e6"),
+        ("RSYSCALL_TRANSPORT", "pigeon", "expected 'ring' or 'stream'"),
+    ],
+)
+def test_variables_that_are_not_understood(cli: Programs, name: str, value: str, expected: str) -> None:
+    for option in ("--user", "--trace", "--verbose"):
+        result = cli.run(option, "--", "true", env={name: value})
+        assert_one_line(result, 125, f"{name} is '{value}'; {expected}")
+
+
+@pytest.mark.parametrize("name", ["RSYSCALL_SPIN_US", "RSYSCALL_TRANSPORT"])
+def test_an_empty_variable_is_as_good_as_none(cli: Programs, name: str) -> None:
+    script = f'echo "${{{name}-unset}}"'
+    assert cli.run("--", "sh", "-c", script, env={name: ""}) == (0, "\n", "")
+    assert cli.run("--setenv", f"{name}=x", "--", "sh", "-c", script, env={name: ""}) == (0, "x\n", "")
 
 
 def test_an_error_is_the_same_in_verbose_and_traced_runs(cli: Programs) -> None:

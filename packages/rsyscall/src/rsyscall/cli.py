@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -10,7 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-__all__ = ["RunOptions", "main", "parse"]
+__all__ = ["FAILED", "RunOptions", "main", "parse", "say"]
+
+FAILED = 125
 
 DESCRIPTION = "Make any Linux system call in any of your processes."
 
@@ -41,6 +44,14 @@ command. It is killed if this program is. As process 1 of a pid namespace
 (--pid) it takes everything in there with it when it ends; signals that it does
 not handle end it, although the kernel ignores them for a process 1.
 """
+
+
+def say(message: str) -> None:
+    """Print a line to standard error, if anybody is there to read it."""
+    try:
+        print(f"rsyscall run: {message}", file=sys.stderr, flush=True)
+    except OSError:
+        pass
 
 
 @dataclass
@@ -207,3 +218,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         # Before signals are passed on.
         return 128 + signal.SIGINT
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+        say(f"{error.strerror}; see ulimit -n")
+        return FAILED

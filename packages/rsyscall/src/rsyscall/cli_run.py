@@ -6,14 +6,15 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import trio
 
-from rsyscall.cli import RunOptions
+from rsyscall.cli import FAILED, RunOptions, say
 from rsyscall.command import Command
 from rsyscall.environ import Environment, ExecutableNotFound
+from rsyscall.hub import spin_budgets, transport_name
 from rsyscall.near import SyscallError
 from rsyscall.net.if_ import IFF, SIOC, Ifreq
 from rsyscall.path import Path
@@ -29,7 +30,7 @@ from rsyscall.unistd import OK
 
 __all__ = ["run"]
 
-FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
+NOT_EXECUTABLE, NOT_FOUND = 126, 127
 
 NAMESPACES = {
     "user": CLONE.NEWUSER,
@@ -40,6 +41,8 @@ NAMESPACES = {
     "ipc": CLONE.NEWIPC,
     "cgroup": CLONE.NEWCGROUP,
 }
+# What we are set up with. An empty one is as good as none.
+VARIABLES = ("RSYSCALL_SPIN_US", "RSYSCALL_TRANSPORT")
 _MASKS = ("SigCgt", "SigIgn", "SigBlk")
 PASSED_ON = (SIG.HUP, SIG.INT, SIG.QUIT, SIG.TERM, SIG.USR1, SIG.USR2)
 # si_code of a signal that no process sent: the terminal did, and to the command as well.
@@ -61,24 +64,18 @@ class StepError(Exception):
         self.status = status
 
 
-def say(message: str) -> None:
-    """Print a line to standard error, if anybody is there to read it."""
-    try:
-        print(f"rsyscall run: {message}", file=sys.stderr, flush=True)
-    except OSError:
-        pass
-
-
 class Run:
     """One command on its way.
 
     Args:
         options: what was asked for.
+        setenv: more variables for the command.
         ignore_sigchld: whether the command is to ignore SIGCHLD, as we did when we were started.
     """
 
-    def __init__(self, options: RunOptions, ignore_sigchld: bool = False) -> None:
+    def __init__(self, options: RunOptions, setenv: dict[str, str], ignore_sigchld: bool) -> None:
         self.options = options
+        self.setenv = {**setenv, **dict(options.setenv)}
         self.ignore_sigchld = ignore_sigchld
         self.child: ChildThread | None = None
         self.executing = False
@@ -134,8 +131,7 @@ class Run:
         try:
             yield
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise StepError(name, f"{reason}{hint}", what) from error
+            raise StepError(name, f"{_reason(error)}{hint}", what) from error
         except SyscallError as error:
             raise StepError(name, "the process was killed", what) from error
 
@@ -200,7 +196,7 @@ class Run:
     async def _execute(self, child: ChildThread) -> None:
         name, *arguments = self.options.command
         child.environ = Environment.make_from_environ(
-            child.task, child.ram, {**child.environ.data, **dict(self.options.setenv)}
+            child.task, child.ram, {**child.environ.data, **self.setenv}
         )
         with self._step("find the command", name):
             command = await self._find(child, name)
@@ -323,8 +319,13 @@ async def _is_ignored_by_init(pid: int, sig: SIG) -> bool:
     return False
 
 
-def _why_no_clone(error: OSError, user: bool) -> str:
+def _reason(error: OSError) -> str:
     reason = error.strerror or str(error)
+    return f"{reason}; see ulimit -n" if error.errno == errno.EMFILE else reason
+
+
+def _why_no_clone(error: OSError, user: bool) -> str:
+    reason = _reason(error)
     if error.errno == errno.EPERM:
         return f"{reason}; try --user" if not user else f"{reason}; user namespaces are restricted here"
     if error.errno in (errno.ENOSPC, errno.EUSERS):
@@ -334,7 +335,7 @@ def _why_no_clone(error: OSError, user: bool) -> str:
 
 async def _why_no_exec(thread: ChildThread, command: Command, error: OSError) -> tuple[int, str]:
     """The exit status and the reason for people."""
-    reason = error.strerror or str(error)
+    reason = _reason(error)
     if isinstance(error, FileNotFoundError):
         if await _exists(thread, Path(command.executable_path)):
             return NOT_EXECUTABLE, "the interpreter or dynamic loader that it names does not exist"
@@ -346,13 +347,37 @@ async def _why_no_exec(thread: ChildThread, command: Command, error: OSError) ->
 
 def run(options: RunOptions) -> int:
     """Run a command as the options say; returns the exit status."""
+    # The command gets them as they are.
+    empty = {name: os.environ.pop(name) for name in VARIABLES if os.environ.get(name) == ""}
+    try:
+        spin_budgets()
+        transport_name()
+    except ValueError as error:
+        say(str(error))
+        return FAILED
+    # Whoever ignores it has no children to wait for.
+    ignored = signal.signal(signal.SIGCHLD, signal.SIG_DFL) is signal.SIG_IGN
+    try:
+        return _run(Run(options, empty, ignored))
+    except BaseException as error:
+        inner = _innermost(error)
+        if not isinstance(inner, Exception) or (isinstance(inner, OSError) and inner.errno == errno.EMFILE):
+            raise inner from None
+        if options.verbose:
+            raise
+        say(f"internal error: {type(inner).__name__}: {inner}; --verbose tells where")
+        return FAILED
+
+
+def _run(run: Run) -> int:
+    options = run.options
     if not (options.trace or options.summary):
-        return _run(options)
+        return trio.run(run.run)
     from rsyscall.trace import Tracer, write_to_stderr
 
     tracer = Tracer(write_to_stderr if options.trace else lambda line: None)
     with tracer.tracing(local_thread.task, "rsyscall"):
-        status = _run(options)
+        status = trio.run(run.run)
     if options.summary:
         try:
             print(tracer.summary(), file=sys.stderr, flush=True)
@@ -361,13 +386,10 @@ def run(options: RunOptions) -> int:
     return status
 
 
-def _run(options: RunOptions) -> int:
-    # Whoever ignores it has no children to wait for.
-    ignored = signal.signal(signal.SIGCHLD, signal.SIG_DFL) is signal.SIG_IGN
-    try:
-        return trio.run(Run(options, ignored).run)
-    except Exception as error:
-        if options.verbose:
-            raise
-        say(f"internal error: {type(error).__name__}: {error}; --verbose tells where")
-        return FAILED
+def _innermost(error: BaseException) -> BaseException:
+    """What went wrong, out of groups that have nothing else in them."""
+    inner: Sequence[BaseException]
+    # By its attribute: the class is no builtin of Python 3.10.
+    while len(inner := getattr(error, "exceptions", ())) == 1:
+        error = inner[0]
+    return error
