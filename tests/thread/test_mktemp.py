@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
@@ -15,9 +16,12 @@ import trio
 from support import local_thread
 
 from rsyscall.environ import Environment
+from rsyscall.fcntl import O
 from rsyscall.memory.ram import RAM
 from rsyscall.path import Path
+from rsyscall.sched import CLONE
 from rsyscall.stdlib import TemporaryDirectory, mkdtemp, random_string, update_symlink
+from rsyscall.sys.mount import MS
 from rsyscall.sys.wait import W
 
 
@@ -169,3 +173,54 @@ async def test_through_a_child() -> None:
     assert not LocalPath(path).exists()
     await child.exit(0)
     await child.process.waitpid(W.EXITED)
+
+
+@pytest.mark.parametrize("where", ["", "deep/down"])
+@pytest.mark.parametrize("what", ["bind", "tmpfs"])
+async def test_what_is_mounted_below_stays(
+    where: str, what: str, tmp_path: LocalPath, monkeypatch: pytest.MonkeyPatch, transport: str
+) -> None:
+    """It may be somebody's home directory."""
+    monkeypatch.setattr(local_thread.environ, "tmpdir", Path(tmp_path))
+    source = tmp_path / "source"
+    source.mkdir(0o555)
+    child = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWNS)
+    async with child.process:
+        directory = await mkdtemp(child)
+        target = LocalPath(directory) / where
+        target.mkdir(parents=True, exist_ok=True)
+        if what == "bind":
+            # The same file system, so that only the mount tells them apart.
+            await child.mount(source, target, "none", MS.BIND, "")
+            os.chmod(source, 0o755)
+            (source / "data").mkdir()
+            (source / "data/file").write_text("precious")
+            os.chmod(source, 0o555)
+        else:
+            await child.mount("none", target, "tmpfs", MS.NONE, "")
+            await child.mkdir(Path(target) / "data")
+            await child.spit(Path(target) / "data/file", "precious")
+        with pytest.raises(OSError) as caught:
+            await directory.cleanup()
+        assert caught.value.errno == errno.EBUSY
+        assert os.fspath(caught.value.filename) == str(target)
+        file = await child.task.open(await child.ptr(Path(target) / "data/file"), O.RDONLY)
+        assert await child.read_to_eof(file) == b"precious"
+        await file.close()
+        if what == "bind":
+            assert stat.S_IMODE(source.stat().st_mode) == 0o555
+        await child.task.umount(await child.ptr(os.fspath(target)))
+        await directory.cleanup()
+        assert not LocalPath(directory).exists()
+    assert (source / "data/file").exists() == (what == "bind")
+
+
+async def test_what_cannot_be_removed_is_left_alone(tmp_path: LocalPath) -> None:
+    """A file in place of a directory is not what was made."""
+    path = await mkdtemp(thread(tmp_path))
+    os.rmdir(path)
+    LocalPath(path).write_text("somebody else's")
+    with pytest.raises(NotADirectoryError) as caught:
+        await path.cleanup()
+    assert caught.value.filename == path
+    os.unlink(path)

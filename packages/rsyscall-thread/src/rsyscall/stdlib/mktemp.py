@@ -117,7 +117,7 @@ class TemporaryDirectory(Path):
         Permissions are no obstacle, as far as the user may change them. Symbolic links are not followed.
 
         Raises:
-            OSError: EBUSY if something is mounted below; EACCES, EPERM.
+            OSError: EBUSY if something is mounted there or below, which stays as it is; EACCES, EPERM.
 
         manpage: unlinkat(2)
         """
@@ -138,6 +138,10 @@ class TemporaryDirectory(Path):
 async def _remove_directory(ram: RAM, parent: FileDescriptor, name: str, path: Path) -> None:
     """Remove a directory with everything below it; `path` is for error messages."""
     name_ptr = await ram.ptr(name)
+    # Also to learn of a mount point before anything of what is mounted there is touched: the kernel looks for
+    # that (EBUSY) before it looks whether the directory is empty.
+    if await _rmdir(parent, name_ptr, path):
+        return
     try:
         try:
             directory = await parent.openat(name_ptr, O.RDONLY | O.DIRECTORY | O.NOFOLLOW)
@@ -160,13 +164,22 @@ async def _remove_directory(ram: RAM, parent: FileDescriptor, name: str, path: P
             subdirectories += await _unlink(ram, directory, others, path)
             for subdirectory in subdirectories:
                 await _remove_directory(ram, directory, subdirectory, path / subdirectory)
+    if not await _rmdir(parent, name_ptr, path):
+        raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), path)
+
+
+async def _rmdir(parent: FileDescriptor, name: WrittenPointer[str], path: Path) -> bool:
+    """Remove a directory; returns False if it is not empty."""
     try:
-        await parent.rmdirat(name_ptr)
+        await parent.rmdirat(name)
     except FileNotFoundError:
         pass
     except OSError as exn:
+        if exn.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return False
         exn.filename = path
         raise
+    return True
 
 
 async def _list(ram: RAM, directory: FileDescriptor) -> list[tuple[str, DT]]:
