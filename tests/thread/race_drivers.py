@@ -100,7 +100,7 @@ def dropped_thread() -> None:
 
 
 def closes_once() -> None:
-    """A close that was sent when the run ended is not sent again: its number may be another file's by then."""
+    """A close that was sent when the run ended is not sent again: the number may be reused by then."""
     thread = LocalThread()
     child: Any = None
     other: Any = None
