@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import threading
 import time
+import warnings
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -14,7 +16,9 @@ import trio
 from support import sh
 
 from rsyscall.local import LocalThread
-from rsyscall.signal import SIG
+from rsyscall.monitor import AsyncSignalfd
+from rsyscall.sched import CLONE
+from rsyscall.signal import SIG, Sigset
 from rsyscall.sys.wait import W
 from rsyscall.thread import ChildThread
 
@@ -127,3 +131,109 @@ def interrupted_wait() -> None:
         trio.run(main)
     except KeyboardInterrupt:
         print("KeyboardInterrupt")
+
+
+def signalfd_in_several_runs() -> None:
+    """A signalfd goes on in the next run of trio, as soon as it is told to."""
+    thread = LocalThread()
+    sigfd: AsyncSignalfd | None = None
+
+    async def main() -> None:
+        nonlocal sigfd
+        if sigfd is None:
+            sigfd = await AsyncSignalfd.make(thread.ram, thread.task, thread.epoller, Sigset({SIG.USR1}))
+        sigfd.ensure_running()
+        for _ in range(3):
+            event = sigfd.next_signal
+            os.kill(os.getpid(), signal.SIGUSR1)
+            with trio.fail_after(3):
+                await event.wait()
+
+    async def close() -> None:
+        assert sigfd is not None
+        await sigfd.close()
+
+    for _ in range(3):
+        trio.run(main)
+    assert blocked() == {signal.SIGUSR1}
+    trio.run(close)
+    assert blocked() == set()
+    assert thread.task.sigmask == set()
+
+
+def signalfd_of_blocked() -> None:
+    """What the program itself had blocked stays blocked, and can be asked for again."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGHUP})
+    thread = LocalThread()
+
+    async def main() -> None:
+        for _ in range(2):
+            mask = Sigset({SIG.USR1, SIG.USR2})
+            sigfd = await AsyncSignalfd.make(thread.ram, thread.task, thread.epoller, mask)
+            assert sigfd.signal_block.mask == mask
+            assert blocked() == {signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP}
+            # Cancellation does not leave anything either.
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await sigfd.close()
+            assert blocked() == {signal.SIGUSR1, signal.SIGHUP}
+            assert thread.task.sigmask == set()
+        # It belongs to whoever has blocked it.
+        newset = await thread.ptr(Sigset({SIG.USR2}))
+        block = await thread.task.sigmask_block(newset)
+        for _ in range(2):
+            sigfd = await AsyncSignalfd.make(
+                thread.ram, thread.task, thread.epoller, block.mask, signal_block=block
+            )
+            await sigfd.close()
+            assert signal.SIGUSR2 in blocked()
+        await block.unblock()
+        assert blocked() == {signal.SIGUSR1, signal.SIGHUP}
+
+    trio.run(main)
+
+
+def interrupted_waits_in_an_init() -> None:
+    """However a wait for a stop is interrupted: the init has SIGCHLD blocked only while somebody waits."""
+    thread = LocalThread()
+    init: ChildThread | None = None
+    child: ChildThread | None = None
+    dice = random.Random("init")
+
+    async def main() -> None:
+        nonlocal init, child
+        if init is None:
+            init = await thread.clone(CLONE.NEWUSER | CLONE.NEWPID)
+        if child is None:
+            child = await init.clone()
+        while True:
+            await child.process.kill(SIG.STOP)
+            await child.process.waitpid(W.STOPPED)
+            await child.process.kill(SIG.CONT)
+            await child.process.waitpid(W.CONTINUED)
+
+    async def end() -> None:
+        assert init is not None
+        async with init.process:
+            pass
+
+    # An interrupt may come when a coroutine has been made and not been begun: then nothing has been done.
+    warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+    signal.signal(signal.SIGALRM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    interrupted = 0
+    deadline = time.monotonic() + 1.5
+    while time.monotonic() < deadline:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.002 + dice.random() * 0.004)
+            trio.run(main)
+        except KeyboardInterrupt:
+            interrupted += 1
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        if init is not None:
+            with open(f"/proc/{init.process.process.near.id}/status") as status:
+                [mask] = [line.split()[1] for line in status if line.startswith("SigBlk")]
+            assert int(mask, 16) == 0, mask
+            assert init.monitor.sigfd is None
+    trio.run(end)
+    assert interrupted > 10, interrupted

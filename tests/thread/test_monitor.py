@@ -115,3 +115,18 @@ async def test_stops_of_a_program_that_runs_and_ends() -> None:
             await trio.sleep(0.03)
             os.kill(process.process.near.id, signal.SIGTERM)
         assert (await process.waitpid(W.STOPPED)).killed_with() == SIG.TERM
+
+
+# ---- signalfds ----
+
+
+def test_a_signalfd_goes_on_in_the_next_run(programs: Programs) -> None:
+    programs.run("monitor_drivers:signalfd_in_several_runs")
+
+
+def test_a_signalfd_unblocks_only_what_it_has_blocked(programs: Programs) -> None:
+    programs.run("monitor_drivers:signalfd_of_blocked")
+
+
+def test_interrupts_leave_no_signal_blocked_in_an_init(programs: Programs) -> None:
+    programs.run("monitor_drivers:interrupted_waits_in_an_init", seconds=20)

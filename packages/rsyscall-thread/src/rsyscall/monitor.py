@@ -41,7 +41,7 @@ from rsyscall.handle.process import ChildProcess
 from rsyscall.hub import Pidfd, ProgramHub, hub_of, run_now
 from rsyscall.near import SyscallError, nr
 from rsyscall.sched import CLONE
-from rsyscall.signal import SIG, Siginfo, Sigset
+from rsyscall.signal import SIG, Siginfo, SignalBlock, Sigset
 from rsyscall.sys.signalfd import SFD, SignalfdSiginfo
 from rsyscall.sys.wait import CalledProcessError, ChildState, W
 
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from rsyscall.memory.ram import RAM
     from rsyscall.native import Ring
     from rsyscall.sched import Stack
-    from rsyscall.signal import SignalBlock
 
 __all__ = ["AsyncChildProcess", "AsyncSignalfd", "ChildProcessMonitor"]
 
@@ -136,11 +135,15 @@ class AsyncSignalfd:
         self.afd = afd
         self.signal_block = signal_block
         self.next_signal = SignalEvent()
+        # What to unblock in the end.
+        self._blocked: SignalBlock | None = signal_block
         self._buf = buf
         self._loop = RunLoop(self._run, f"rsyscall signalfd {afd.handle.near}")
         self._loop.ensure_running()
 
+    # An interrupt must not come between blocking the signals and the moment when somebody can unblock them.
     @classmethod
+    @trio.lowlevel.enable_ki_protection
     async def make(
         cls, ram: RAM, task: Task, epoller: Epoller, mask: Sigset, *, signal_block: SignalBlock | None = None
     ) -> AsyncSignalfd:
@@ -152,10 +155,12 @@ class AsyncSignalfd:
             epoller: the epoll loop that runs in this very process. Linux looks at the signals of the process
                 that calls epoll_wait, and wakes the one that registered: across processes events are lost.
             mask: which signals.
-            signal_block: what blocks the signals already; otherwise they are blocked here.
+            signal_block: what blocks the signals already, and goes on doing so after `close`; otherwise they
+                are blocked here.
 
         Raises:
             ValueError: the epoller belongs to another process.
+            SigmaskError: one of the signals is blocked by us already, and `signal_block` is not given.
 
         manpage: signalfd(2)
         """
@@ -165,25 +170,34 @@ class AsyncSignalfd:
                 f"a signalfd for {task} must be watched by that process, but this epoller runs in {owner}"
             )
         if signal_block is not None:
-            return cls(*await cls._open(ram, task, epoller, mask, signal_block))
+            sigfd = await cls._open(ram, task, epoller, mask, signal_block)
+            sigfd._blocked = None
+            return sigfd
         newset = await ram.ptr(mask)
-        signal_block = await task.sigmask_block(newset, await ram.malloc(Sigset))
+        oldset = await ram.malloc(Sigset)
+        signal_block = blocked = await task.sigmask_block(newset, oldset)
         try:
-            await task.read_oldset_and_check()
-            return cls(*await cls._open(ram, task, epoller, mask, signal_block))
+            await finish(task.read_oldset_and_check)
+            # The rest of the program, or whoever made the process, may have blocked some of them before.
+            before = await finish(oldset.read)
+            if before & mask:
+                blocked = SignalBlock(task, await ram.ptr(Sigset(mask - before)))
+            sigfd = await cls._open(ram, task, epoller, mask, signal_block)
+            sigfd._blocked = blocked
+            return sigfd
         except BaseException:
             with trio.CancelScope(shield=True):
-                await signal_block.unblock()
+                await _unblock(signal_block, blocked)
             raise
 
-    @staticmethod
+    @classmethod
     async def _open(
-        ram: RAM, task: Task, epoller: Epoller, mask: Sigset, signal_block: SignalBlock
-    ) -> tuple[AsyncFileDescriptor, SignalBlock, Pointer[SignalfdSiginfo]]:
+        cls, ram: RAM, task: Task, epoller: Epoller, mask: Sigset, signal_block: SignalBlock
+    ) -> AsyncSignalfd:
         buf = await ram.malloc(SignalfdSiginfo)
         fd = await task.signalfd(await ram.ptr(mask), SFD.NONBLOCK)
         try:
-            return await AsyncFileDescriptor.make(epoller, ram, fd), signal_block, buf
+            return cls(await AsyncFileDescriptor.make(epoller, ram, fd), signal_block, buf)
         except BaseException:
             with trio.CancelScope(shield=True):
                 await fd.invalidate()
@@ -194,11 +208,11 @@ class AsyncSignalfd:
         self._loop.ensure_running()
 
     async def _run(self) -> None:
-        buf = self._buf
         try:
             while True:
-                valid, rest = await self.afd.read(buf)
-                buf = valid + rest
+                valid, rest = await self.afd.read(self._buf)
+                # For the next run of trio, too: this one may end at any time.
+                self._buf = valid + rest
                 self.fire()
         except (SyscallError, OSError, RemovedFromEpollError, InvalidHandleError) as error:
             # The last one: closed when a signal had woken us, and before we came to read it.
@@ -210,11 +224,26 @@ class AsyncSignalfd:
         event, self.next_signal = self.next_signal, SignalEvent()
         event.set()
 
+    @trio.lowlevel.enable_ki_protection
     async def close(self) -> None:
-        """Close the descriptor and unblock the signals."""
+        """Close the descriptor and unblock those of the signals that were not blocked before.
+
+        Does nothing the second time. It is done even when cancelled.
+        """
         self.next_signal.close(RuntimeError("the signalfd was closed"))
         await self.afd.close()
-        await self.signal_block.unblock()
+        if self._blocked is not None:
+            with trio.CancelScope(shield=True):
+                await _unblock(self.signal_block, self._blocked)
+            self._blocked = None
+
+
+async def _unblock(ours: SignalBlock, blocked: SignalBlock) -> None:
+    """Undo `ours`, of which `blocked` is what was not blocked before."""
+    if blocked.mask:
+        await blocked.unblock()
+    # What others have blocked stays so, but not on our behalf.
+    ours.task.sigmask = Sigset(ours.task.sigmask - ours.mask)
 
 
 class AsyncChildProcess:
@@ -481,7 +510,7 @@ class AsyncChildProcess:
 
 
 class _Sigchld:
-    """Use of the monitor's signalfd for the time of one wait."""
+    """Use of the monitor's signalfd for the time of one wait, which is protected from interrupts."""
 
     def __init__(self, monitor: ChildProcessMonitor) -> None:
         self._monitor = monitor
@@ -491,21 +520,35 @@ class _Sigchld:
         async with monitor._sigchld_lock:
             if monitor.sigfd is None:
                 monitor.sigfd = await monitor._make_sigchld()
+            else:
+                monitor.sigfd.ensure_running()
             monitor._sigchld_users += 1
-        monitor.sigfd.ensure_running()
         return monitor.sigfd
 
     async def __aexit__(self, *exc_info: object) -> None:
-        monitor = self._monitor
+        self._monitor._sigchld_users -= 1
+        interrupt: KeyboardInterrupt | None = None
         with trio.CancelScope(shield=True):
-            async with monitor._sigchld_lock:
-                monitor._sigchld_users -= 1
-                if monitor._sigchld_users == 0 and monitor.sigfd is not None:
-                    sigfd, monitor.sigfd = monitor.sigfd, None
-                    try:
-                        await sigfd.close()
-                    except SyscallError:
-                        pass
+            while True:
+                try:
+                    await self._close_unused()
+                    break
+                except KeyboardInterrupt as error:
+                    # While we waited for the lock, most likely. What has been done is not done twice.
+                    interrupt = error
+        if interrupt is not None:
+            raise interrupt
+
+    async def _close_unused(self) -> None:
+        monitor = self._monitor
+        async with monitor._sigchld_lock:
+            sigfd = monitor.sigfd
+            if monitor._sigchld_users == 0 and sigfd is not None:
+                try:
+                    await sigfd.close()
+                except SyscallError:
+                    pass
+                monitor.sigfd = None
 
 
 class ChildProcessMonitor:
