@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -31,7 +32,15 @@ def namespaces(path: str = "/proc/self/ns") -> dict[str, str]:
 
 @pytest.mark.parametrize(
     ("script", "status"),
-    [("exit 0", 0), ("exit 7", 7), ("exit 255", 255), ("kill -TERM $$", 143), ("kill -KILL $$", 137)],
+    [
+        ("exit 0", 0),
+        ("exit 7", 7),
+        ("exit 255", 255),
+        ("kill -TERM $$", 143),
+        ("kill -KILL $$", 137),
+        ("kill -INT $$", -signal.SIGINT),
+        ("ulimit -c 0; kill -QUIT $$", -signal.SIGQUIT),
+    ],
 )
 def test_status(cli: Programs, script: str, status: int) -> None:
     assert cli.run("--", "sh", "-c", script) == (status, "", "")

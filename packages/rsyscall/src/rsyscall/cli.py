@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import resource
 import signal
 import sys
 from collections.abc import Sequence
@@ -37,7 +38,8 @@ examples:
 exit status:
   that of the command, or 128 + N if signal N killed it; 125 if a step failed;
   126 if the command cannot be executed; 127 if there is none of that name;
-  2 for a wrong command line.
+  2 for a wrong command line. If SIGINT or SIGQUIT killed the command, this
+  program dies of the same signal, so that a script which runs it ends, too.
 
 SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1 and SIGUSR2 are passed on to the
 command. It is killed if this program is. As process 1 of a pid namespace
@@ -200,6 +202,22 @@ def _reserve_standard_descriptors() -> None:
             return
 
 
+def _die(sig: int) -> int:
+    """Die of a signal, as a shell expects of what ends because of it; returns a status if that fails."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError):
+            pass
+    # What dumps core is the command.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    signal.signal(sig, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {sig})
+    signal.raise_signal(sig)
+    # A process 1 does not die of it.
+    return 128 + sig
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -207,17 +225,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the name of the program; by default those that it was started with.
 
     Returns:
-        The exit status.
+        The exit status. Does not return if SIGINT or SIGQUIT has killed the command.
     """
     try:
         options = parse(sys.argv[1:] if arguments is None else arguments)
         _reserve_standard_descriptors()
         from rsyscall.cli_run import run
 
-        return run(options)
+        status = run(options)
+        return status if status >= 0 else _die(-status)
     except KeyboardInterrupt:
         # Before signals are passed on.
-        return 128 + signal.SIGINT
+        return _die(signal.SIGINT)
     except OSError as error:
         if error.errno != errno.EMFILE:
             raise

@@ -64,6 +64,11 @@ class StepError(Exception):
         self.status = status
 
 
+def killed_by(sig: int) -> int:
+    """What to exit with if a signal has killed the command; see `run`."""
+    return -sig if sig in (SIG.INT, SIG.QUIT) else 128 + sig
+
+
 class Run:
     """One command on its way.
 
@@ -83,9 +88,11 @@ class Run:
         self.setup = trio.CancelScope()
         # What ended the command in the name of which signal.
         self.ended_by: int | None = None
+        # The signals that have come.
+        self.seen: set[int] = set()
 
     async def run(self) -> int:
-        """Do everything; returns the exit status."""
+        """Do everything; returns what `run` does."""
         status = FAILED
         # They stay blocked: one that comes too late for the command must not change the exit status.
         passed_on = Sigset(sig for sig in PASSED_ON if signal.getsignal(sig) is not signal.SIG_IGN)
@@ -99,7 +106,7 @@ class Run:
                 if self.ended_by is None:
                     say(str(error))
             nursery.cancel_scope.cancel()
-        return status if self.ended_by is None else 128 + self.ended_by
+        return status if self.ended_by is None else killed_by(self.ended_by)
 
     async def _run(self) -> int:
         try:
@@ -118,9 +125,12 @@ class Run:
                 async with self.child.process:
                     pass
         if state.exit_status is not None:
+            if self.options.pid and state.exit_status - 128 in self.seen:
+                # It meant to die of the signal, as dash does; but no process 1 can.
+                return killed_by(state.exit_status - 128)
             return state.exit_status
         assert state.sig is not None
-        return 128 + int(state.sig)
+        return killed_by(state.sig)
 
     # ---- steps ----
 
@@ -242,6 +252,7 @@ class Run:
                 await self._pass_on(info.signo, from_terminal=info.code == SI_KERNEL)
 
     async def _pass_on(self, sig: SIG, from_terminal: bool) -> None:
+        self.seen.add(sig)
         if self.options.verbose:
             say(f"signal {signal.strsignal(sig)}")
         if self.executing:
@@ -346,7 +357,11 @@ async def _why_no_exec(thread: ChildThread, command: Command, error: OSError) ->
 
 
 def run(options: RunOptions) -> int:
-    """Run a command as the options say; returns the exit status."""
+    """Run a command as the options say.
+
+    Returns:
+        The exit status, or the number of a signal, negative, of which this program is to die.
+    """
     # The command gets them as they are.
     empty = {name: os.environ.pop(name) for name in VARIABLES if os.environ.get(name) == ""}
     try:
