@@ -25,7 +25,10 @@ def files(tmp_path: Path) -> Path:
     (tmp_path / "plain").write_text("no program\n")
     (tmp_path / "no-format").write_text("no program\n")
     (tmp_path / "no-interpreter").write_text("#!/does/not/exist\n")
-    for name in ("no-format", "no-interpreter"):
+    (tmp_path / "empty-line").write_text("#!\n")
+    header = b"\x7fELF\x02\x01\x01" + bytes(11) + b"\x00\x00"
+    (tmp_path / "elsewhere").write_bytes(header + bytes(44))
+    for name in ("no-format", "no-interpreter", "empty-line", "elsewhere"):
         (tmp_path / name).chmod(0o755)
     return tmp_path
 
@@ -39,8 +42,11 @@ def files(tmp_path: Path) -> Path:
         (["./plain/x"], 127, r"execute: Not a directory \(\./plain/x\)"),
         (["./plain"], 126, r"execute: Permission denied \(\./plain\)"),
         (["."], 127, r"find the command: there is none in PATH \(\.\)"),
-        (["./"], 126, r"execute: Permission denied \(\./\)"),
-        (["./no-format"], 126, r"execute: Exec format error \(\./no-format\)"),
+        (["./"], 126, r"execute: Is a directory \(\./\)"),
+        (["/tmp"], 126, r"execute: Is a directory \(/tmp\)"),
+        (["./no-format"], 126, r"execute: Exec format error; it has no #! line \(\./no-format\)"),
+        (["./empty-line"], 126, r"execute: Exec format error; its #! line names .* \(\./empty-line\)"),
+        (["./elsewhere"], 126, r"execute: Exec format error; .* for another machine \(\./elsewhere\)"),
         (["./no-interpreter"], 126, r"execute: the interpreter or .* does not exist \(\./no-interpreter\)"),
         (["--setenv", "PATH=.", "plain"], 126, r"execute: Permission denied \(plain\)"),
         (["--chdir", "nowhere", "ls"], 125, r"chdir: No such file or directory \(nowhere\)"),
@@ -80,6 +86,8 @@ def test_with_namespaces(
         (["--pid", "--net"], r"make a process: Operation not permitted; try --user \(.*: pid, net\)"),
         (["--hostname", "h"], r"make a process: Operation not permitted; try --user \(.*: uts\)"),
         (["--chroot", "/"], r"chroot: Operation not permitted; try --user \(/\)"),
+        # Nor would --user help.
+        (["--chroot", "/nowhere"], r"chroot: No such file or directory \(/nowhere\)"),
     ],
 )
 def test_what_is_not_permitted(cli: Programs, arguments: list[str], pattern: str) -> None:
@@ -93,6 +101,12 @@ def test_no_more_namespaces(cli: Programs) -> None:
     result = cli.run("--map-root", "--", "sh", "-c", script, "sh", *inner)
     pattern = r"make a process: no more namespaces are allowed; see /proc/sys/user \(new namespaces: user\)"
     assert_one_line(result, 125, pattern)
+
+
+def test_no_more_processes(cli: Programs) -> None:
+    """The limit holds for ordinary users, of whom there is one here that has no other processes."""
+    result = cli.run("--", "true", uid=54321, prefix=["prlimit", "--nproc=0"])
+    assert_one_line(result, 125, r"make a process: no more processes .*; see ulimit -u \(no new namespaces\)")
 
 
 def test_a_masked_proc(cli: Programs) -> None:

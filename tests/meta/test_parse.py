@@ -9,6 +9,8 @@ import pytest
 
 from rsyscall.cli import RunOptions, parse
 
+from .conftest import Programs
+
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
@@ -39,6 +41,8 @@ def test_options(arguments: list[str], expected: RunOptions) -> None:
     ("arguments", "message"),
     [
         ([], "rsyscall: the following arguments are required: ACTION"),
+        (["--bogus"], "rsyscall: unknown option --bogus"),
+        (["--bogus", "run", "ls"], "rsyscall: unknown option --bogus"),
         (["walk"], "rsyscall: argument ACTION: invalid choice: 'walk'"),
         (["run"], "rsyscall run: no command is given"),
         (["run", "--user"], "rsyscall run: no command is given"),
@@ -94,3 +98,11 @@ def test_mistakes_cost_no_event_loop() -> None:
     script = "import sys, rsyscall.cli; rsyscall.cli.parse(['run', 'ls']); print('trio' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout == "False\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["run", "--help"]])
+def test_what_cannot_be_printed_is_one_line(cli: Programs, arguments: list[str], unbuffered: str) -> None:
+    with open("/dev/full", "w") as full:
+        result = cli(*arguments, stdout=full, env={"PYTHONUNBUFFERED": unbuffered})
+    assert result == (1, "", "rsyscall: standard output: No space left on device\n")

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 __all__ = ["FAILED", "RunOptions", "main", "parse", "say"]
 
@@ -78,11 +78,27 @@ class RunOptions:
     verbose: bool = False
 
 
+def _show(text: str) -> None:
+    """Print what was asked for."""
+    try:
+        print(text, end="", flush=True)
+    except OSError as error:
+        # What is in the buffer would be tried again at the end.
+        null = os.open("/dev/null", os.O_WRONLY)
+        os.dup2(null, 1)
+        os.close(null)
+        raise SystemExit(f"rsyscall: standard output: {error.strerror}") from None
+
+
 class _Parser(argparse.ArgumentParser):
     """Says in one line what is wrong."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+    def print_help(self, file: Any = None) -> None:
+        """Unlike that of argparse, says if it cannot."""
+        _show(self.format_help())
 
 
 class _Version(argparse.Action):
@@ -95,7 +111,7 @@ class _Version(argparse.Action):
             version = metadata.version("rsyscall")
         except metadata.PackageNotFoundError:
             version = "(not installed: development tree)"
-        print(f"rsyscall {version}")
+        _show(f"rsyscall {version}\n")
         parser.exit(0)
 
 
@@ -111,7 +127,7 @@ def _parser() -> tuple[_Parser, _Parser]:
     parser.add_argument(
         "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version and exit"
     )
-    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    commands = parser.add_subparsers(dest="action", metavar="ACTION")
     run = commands.add_parser(
         "run",
         prog="rsyscall run",
@@ -172,10 +188,12 @@ def parse(arguments: Sequence[str]) -> RunOptions:
     """
     parser, run = _parser()
     known, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        run.error(f"unknown option {unknown[0]}")
     values = vars(known)
-    values.pop("action")
+    action = values.pop("action")
+    if unknown:
+        (parser if unknown[0] == arguments[0] else run).error(f"unknown option {unknown[0]}")
+    if action is None:
+        parser.error("the following arguments are required: ACTION")
     command = values.pop("command")
     # Everything from the first word that is no option belongs to the command, except for one separator.
     if command[:1] == ["--"]:

@@ -14,6 +14,7 @@ import trio
 from rsyscall.cli import FAILED, RunOptions, say
 from rsyscall.command import Command
 from rsyscall.environ import Environment, ExecutableNotFound
+from rsyscall.fcntl import O
 from rsyscall.hub import spin_budgets, transport_name
 from rsyscall.near import SyscallError
 from rsyscall.net.if_ import IFF, SIOC, Ifreq
@@ -141,7 +142,8 @@ class Run:
         try:
             yield
         except OSError as error:
-            raise StepError(name, f"{_reason(error)}{hint}", what) from error
+            reason = _reason(error) + (hint if error.errno == errno.EPERM else "")
+            raise StepError(name, reason, what) from error
         except SyscallError as error:
             raise StepError(name, "the process was killed", what) from error
 
@@ -288,7 +290,7 @@ async def bring_up(thread: ChildThread, interface: str) -> None:
         await sock.ioctl(SIOC.SIFFLAGS, await thread.ptr(ifreq))
 
 
-async def _exists(thread: ChildThread, path: Path) -> bool:
+async def _exists(thread: ChildThread, path: Path | str) -> bool:
     try:
         await thread.task.access(await thread.ptr(path), OK.F)
     except OSError:
@@ -307,6 +309,10 @@ async def _is_file(thread: ChildThread, path: Path) -> bool:
     except OSError:
         pass
     return False
+
+
+async def _is_directory(thread: ChildThread, path: Path) -> bool:
+    return await _exists(thread, f"{path}/")
 
 
 async def _is_ignored_by_init(pid: int, sig: SIG) -> bool:
@@ -341,6 +347,8 @@ def _why_no_clone(error: OSError, user: bool) -> str:
         return f"{reason}; try --user" if not user else f"{reason}; user namespaces are restricted here"
     if error.errno in (errno.ENOSPC, errno.EUSERS):
         return "no more namespaces are allowed; see /proc/sys/user"
+    if error.errno == errno.EAGAIN:
+        return "no more processes are allowed; see ulimit -u"
     return reason
 
 
@@ -353,7 +361,23 @@ async def _why_no_exec(thread: ChildThread, command: Command, error: OSError) ->
         return NOT_FOUND, reason
     if isinstance(error, NotADirectoryError):
         return NOT_FOUND, reason
+    if isinstance(error, PermissionError) and await _is_directory(thread, Path(command.executable_path)):
+        return NOT_EXECUTABLE, os.strerror(errno.EISDIR)
+    if error.errno == errno.ENOEXEC:
+        return NOT_EXECUTABLE, f"{reason}; {await _why_no_format(thread, Path(command.executable_path))}"
     return NOT_EXECUTABLE, reason
+
+
+async def _why_no_format(thread: ChildThread, path: Path) -> str:
+    try:
+        async with await thread.task.open(await thread.ptr(path), O.RDONLY) as file:
+            valid, _ = await file.read(await thread.malloc(bytes, 4))
+            start = await valid.read()
+    except OSError:
+        start = b""
+    if start == b"\x7fELF":
+        return "it is a program for another machine"
+    return "its #! line names no interpreter" if start[:2] == b"#!" else "it has no #! line"
 
 
 def run(options: RunOptions) -> int:
