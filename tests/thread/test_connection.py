@@ -18,6 +18,7 @@ import trio.testing
 from other import Other, other
 from support import local_thread
 
+import rsyscall.network.connection
 from rsyscall.epoller import AsyncFileDescriptor
 from rsyscall.handle import FileDescriptor
 from rsyscall.near import SYS
@@ -350,6 +351,70 @@ async def test_a_listening_socket(tmp_path: Path) -> None:
         async with trio.open_nursery() as nursery:
             for _ in range(5):
                 nursery.start_soon(open_and_talk)
+
+
+async def test_silent_strangers_delay_nobody(tmp_path: Path) -> None:
+    """Each connects before us, and says nothing, or too little."""
+    async with listening_connection(tmp_path / "sock") as (connection, process):
+        strangers = []
+        with contextlib.ExitStack() as stack:
+            for i in range(5):
+                stranger = stack.enter_context(socket.socket(socket.AF_UNIX))
+                stranger.connect(os.fspath(tmp_path / "sock"))
+                stranger.sendall(b"x" * (i // 4))
+                strangers.append(stranger)
+            with trio.fail_after(2):
+                for local, remote in await connection.open_channels(2):
+                    async with bare.closing(local, remote):
+                        assert os.get_blocking(int(remote.near))
+                        await talk(local, process, remote)
+            for stranger in strangers:
+                stranger.settimeout(5)
+                try:
+                    assert stranger.recv(1) == b""
+                except ConnectionResetError:
+                    pass
+
+
+async def test_waiting_for_the_secret_can_be_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process is not blocked, and nothing is left open, neither ours nor a stranger's."""
+    async with listening_connection(tmp_path / "sock") as (connection, process):
+
+        async def send_nothing(*args: object) -> None:
+            pass
+
+        monkeypatch.setattr(AsyncFileDescriptor, "send_all_bytes", send_nothing)
+        before = os.listdir("/proc/self/fd")
+        with socket.socket(socket.AF_UNIX) as stranger:
+            stranger.connect(os.fspath(tmp_path / "sock"))
+            with trio.fail_after(3):
+                with trio.move_on_after(0.1) as scope:
+                    await connection.open_channel()
+                await process.task.getpid()
+            assert scope.cancelled_caught
+        assert len(os.listdir("/proc/self/fd")) == len(before)
+        assert not connection._lock.locked()
+
+
+async def test_strangers_have_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When there are too many of them, or when they have said nothing for long."""
+    monkeypatch.setattr(rsyscall.network.connection, "_PATIENCE", 0.05)
+    monkeypatch.setattr(rsyscall.network.connection, "_MAX_UNKNOWN", 3)
+    async with listening_connection(tmp_path / "sock") as (connection, _), trio.open_nursery() as nursery:
+        nursery.start_soon(connection._accept, b"nobody knows it!")
+        with contextlib.ExitStack() as stack:
+            for count in (1, 8):
+                strangers = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(count)]
+                for stranger in strangers:
+                    stranger.connect(os.fspath(tmp_path / "sock"))
+                    stranger.setblocking(False)
+                with trio.fail_after(5):
+                    for stranger in strangers:
+                        await trio.lowlevel.wait_readable(stranger)
+                        assert stranger.recv(1) == b""
+        nursery.cancel_scope.cancel()
 
 
 async def test_inheriting_a_listening_socket(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ import abc
 import errno
 import itertools
 import logging
+import math
 import os
 import struct
 import typing as t
@@ -67,6 +68,13 @@ MAX_FDS = 253
 """As many file descriptors as fit into one message (the kernel's SCM_MAX_FD)."""
 
 _NUMBER = struct.Struct("=Q")
+
+# Accepted connections that say nothing: how many seconds they have, how many there may be (then the oldest
+# has to go), and how often they are looked at.
+_PATIENCE = 10.0
+_MAX_UNKNOWN = 32
+_FIRST_PAUSE = 0.001
+_LAST_PAUSE = 0.05
 
 
 class Connection(abc.ABC):
@@ -432,12 +440,42 @@ class _Receiver:
         return number, fds
 
 
+class _Unknown:
+    """An accepted connection that has not said yet whose it is.
+
+    Args:
+        fd: of the process that has accepted it; blocking.
+    """
+
+    __slots__ = ("_deadline", "_received", "fd")
+
+    def __init__(self, fd: FileDescriptor) -> None:
+        self.fd = fd
+        self._received = b""
+        self._deadline = trio.current_time() + _PATIENCE
+
+    async def look(self, ram: RAM, secret: bytes) -> bool | None:
+        """Read what has come so far; returns whether it is the secret, or None if that is not known yet."""
+        try:
+            buffer = await ram.malloc(bytes, len(secret) - len(self._received))
+            valid, _ = await self.fd.recv(buffer, MSG.DONTWAIT)
+            data = await valid.read()
+        except BlockingIOError:
+            return None if trio.current_time() < self._deadline else False
+        except OSError:
+            return False  # reset: given up by who made it
+        self._received += data
+        if not data or not secret.startswith(self._received):
+            return False
+        return True if len(self._received) == len(secret) else None
+
+
 class ListeningConnection(Connection):
     """Connects to a socket that the process listens on, and lets the process accept.
 
     Connections wait in the queue of the socket in an order that says nothing about who made them, since one
     may be given up, or come from somebody else. So each begins with a secret, which the process reads and
-    compares.
+    compares. Those that say something else, or nothing for long, are closed.
 
     Args:
         access_task: where our ends are made.
@@ -514,20 +552,28 @@ class ListeningConnection(Connection):
             raise
 
     async def _accept(self, secret: bytes) -> FileDescriptor:
-        """Accept connections in the process until one begins with the secret."""
-        while True:
-            buffer = await self.ram.malloc(bytes, len(secret))
-            remote = await self.listening_fd.accept(SOCK.CLOEXEC)
-            try:
-                valid, _ = await remote.recv(buffer, MSG.WAITALL)
-                if await valid.read() == secret:
-                    return remote
-            except OSError:
-                pass  # reset: given up by who made it
-            except BaseException:
-                await _close_all([remote])
-                raise
-            await _close_all([remote])
+        """Accept connections in the process until one begins with the secret.
+
+        Reading never blocks there: others may connect too, and say nothing.
+        """
+        unknown: list[_Unknown] = []
+        pause = _FIRST_PAUSE
+        try:
+            while True:
+                with trio.move_on_after(pause if unknown else math.inf):
+                    unknown.append(_Unknown(await self.listening_fd.accept(SOCK.CLOEXEC)))
+                    pause = _FIRST_PAUSE
+                pause = min(2 * pause, _LAST_PAUSE)
+                for one in list(unknown):
+                    verdict = await one.look(self.ram, secret)
+                    if verdict is None and len(unknown) <= _MAX_UNKNOWN:
+                        continue
+                    unknown.remove(one)
+                    if verdict:
+                        return one.fd
+                    await _close_all([one.fd])
+        finally:
+            await _close_all([one.fd for one in unknown])
 
     async def open_channels(self, count: int) -> list[tuple[FileDescriptor, FileDescriptor]]:
         """Open channels: see `Connection.open_channels`."""
