@@ -50,6 +50,7 @@ def files(tmp_path: Path) -> Path:
         (["./no-interpreter"], 126, r"execute: the interpreter or .* does not exist \(\./no-interpreter\)"),
         (["--setenv", "PATH=.", "plain"], 126, r"execute: Permission denied \(plain\)"),
         (["--chdir", "nowhere", "ls"], 125, r"chdir: No such file or directory \(nowhere\)"),
+        (["--trace-file", "no/x", "ls"], 125, r"open the trace file: No such file or directory \(no/x\)"),
         (["--chdir", "plain", "ls"], 125, r"chdir: Not a directory \(plain\)"),
     ],
 )

@@ -23,6 +23,7 @@ from .conftest import Programs
         (["--", "ls", "--help"], RunOptions(["ls", "--help"])),
         (["--pid", "--mount", "--net", "x"], RunOptions(["x"], pid=True, mount=True, net=True)),
         (["--ipc", "--cgroup", "--uts", "x"], RunOptions(["x"], ipc=True, cgroup=True, uts=True)),
+        (["--trace-file", "f", "x"], RunOptions(["x"], trace=True, trace_file="f")),
         (["--map-root", "x"], RunOptions(["x"], user=True, map_root=True)),
         (["--hostname", "h", "x"], RunOptions(["x"], uts=True, hostname="h")),
         (["--chroot", "/a", "--chdir=b", "x"], RunOptions(["x"], chroot="/a", chdir="b")),

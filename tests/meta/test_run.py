@@ -292,6 +292,14 @@ def test_trace(cli: Programs) -> None:
     assert "si_status=0}" in result.err
 
 
+def test_trace_file(cli: Programs, tmp_path: Path) -> None:
+    result = cli.run("--trace-file", tmp_path / "trace", "--", "sh", "-c", "echo oops >&2")
+    assert result == (0, "", "oops\n")
+    text = (tmp_path / "trace").read_text()
+    assert re.search(r"^\[pid \d+\] execve\(.*sh.* = \? \(executed\)$", text, re.MULTILINE), text
+    assert "write(2, " not in text, "calls of the command are not shown"
+
+
 def test_summary(cli: Programs) -> None:
     result = cli.run("--summary", "--", "true")
     assert result.status == 0

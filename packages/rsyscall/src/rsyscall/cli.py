@@ -74,6 +74,7 @@ class RunOptions:
     chdir: str | None = None
     setenv: list[tuple[str, str]] = field(default_factory=list)
     trace: bool = False
+    trace_file: str | None = None
     summary: bool = False
     verbose: bool = False
 
@@ -169,9 +170,13 @@ def _parser() -> tuple[_Parser, _Parser]:
     )
     seeing = run.add_argument_group("seeing")
     seeing.add_argument(
-        "--trace", action="store_true", help="print every call in every process to standard error"
+        "--trace",
+        action="store_true",
+        help="print every call that rsyscall makes, in every process, to standard error, up to the execve of"
+        " the command; what the command does then is for strace to show",
     )
-    seeing.add_argument("--summary", action="store_true", help="print a table of the calls that were made")
+    seeing.add_argument("--trace-file", metavar="FILE", help="print them to FILE instead (implies --trace)")
+    seeing.add_argument("--summary", action="store_true", help="print a table of these calls")
     seeing.add_argument("--verbose", action="store_true", help="print the steps to standard error")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run")
     return parser, run
@@ -205,6 +210,7 @@ def parse(arguments: Sequence[str]) -> RunOptions:
     options = RunOptions(command=command, **values)
     options.user |= options.map_root
     options.uts |= options.hostname is not None
+    options.trace |= options.trace_file is not None
     return options
 
 

@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import trio
 
@@ -414,8 +415,17 @@ def _run(run: Run) -> int:
         return trio.run(run.run)
     from rsyscall.trace import Tracer, write_to_stderr
 
-    tracer = Tracer(write_to_stderr if options.trace else lambda line: None)
-    with tracer.tracing(local_thread.task, "rsyscall"):
+    with ExitStack() as stack:
+        write = write_to_stderr if options.trace else lambda line: None
+        if options.trace_file is not None:
+            try:
+                file = stack.enter_context(open(options.trace_file, "w", errors="backslashreplace"))
+            except OSError as error:
+                say(f"open the trace file: {_reason(error)} ({options.trace_file})")
+                return FAILED
+            write = partial(print, file=file, flush=True)
+        tracer = Tracer(write)
+        stack.enter_context(tracer.tracing(local_thread.task, "rsyscall"))
         status = trio.run(run.run)
     if options.summary:
         try:
