@@ -298,6 +298,7 @@ def test_trace_file(cli: Programs, tmp_path: Path) -> None:
     text = (tmp_path / "trace").read_text()
     assert re.search(r"^\[pid \d+\] execve\(.*sh.* = \? \(executed\)$", text, re.MULTILINE), text
     assert "write(2, " not in text, "calls of the command are not shown"
+    assert cli.run("--trace-file", "/dev/full", "--", "sh", "-c", "exit 5") == (5, "", "")
 
 
 def test_summary(cli: Programs) -> None:

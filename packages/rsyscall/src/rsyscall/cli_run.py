@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from io import RawIOBase
 
 import trio
 
@@ -419,11 +420,12 @@ def _run(run: Run) -> int:
         write = write_to_stderr if options.trace else lambda line: None
         if options.trace_file is not None:
             try:
-                file = stack.enter_context(open(options.trace_file, "w", errors="backslashreplace"))
+                # Without a buffer: what cannot be written must not come up again at the end.
+                file = stack.enter_context(open(options.trace_file, "wb", buffering=0))
             except OSError as error:
                 say(f"open the trace file: {_reason(error)} ({options.trace_file})")
                 return FAILED
-            write = partial(print, file=file, flush=True)
+            write = partial(_write_line, file)
         tracer = Tracer(write)
         stack.enter_context(tracer.tracing(local_thread.task, "rsyscall"))
         status = trio.run(run.run)
@@ -433,6 +435,10 @@ def _run(run: Run) -> int:
         except OSError:
             pass
     return status
+
+
+def _write_line(file: RawIOBase, line: str) -> None:
+    file.write(f"{line}\n".encode(errors="backslashreplace"))
 
 
 def _innermost(error: BaseException) -> BaseException:
