@@ -11,14 +11,28 @@ import pytest
 import trio
 from drivers import Programs
 from monitor_drivers import until
-from support import local_thread, sh
+from support import eventually, is_running, local_thread, sh
 
-from rsyscall.sched import CLONE
+from rsyscall.handle import FileDescriptor, Pointer
+from rsyscall.handle.process import ChildProcess
+from rsyscall.loader import Trampoline
+from rsyscall.monitor import AsyncChildProcess
+from rsyscall.near import SYS, SyscallHangup
+from rsyscall.near import types as near
+from rsyscall.sched import CLONE, Stack
 from rsyscall.signal import SIG, Siginfo
+from rsyscall.sys.socket import AF, SOCK
 from rsyscall.sys.wait import CLD, W
-from rsyscall.thread import ChildThread
+from rsyscall.thread import ChildThread, Thread
+from rsyscall.time import Timespec
 
 pytestmark = pytest.mark.usefixtures("transport")
+
+
+def pid_of(thread: Thread) -> int:
+    """The process id in our namespace."""
+    pidfd = local_thread.loader.hub.pidfds[thread.task]  # type: ignore[union-attr] # it has one
+    return pidfd.pid()
 
 
 async def kill(*threads: ChildThread) -> None:
@@ -73,8 +87,9 @@ async def test_everybody_hears_of_every_stop(parent: str) -> None:
             async with trio.open_nursery() as listeners:
                 for codes in heard.values():
                     listeners.start_soon(listen, codes)
-                await trio.sleep(0.005)
                 for turn in range(10):
+                    # Who has been told is not waiting until it waits again.
+                    await until(lambda: len(child.process._news) == 4)
                     await child.process.kill(SIG.CONT if turn % 2 else SIG.STOP)
                     await until(partial(all_have_heard, turn + 1))
             done.set()
@@ -130,3 +145,89 @@ def test_a_signalfd_unblocks_only_what_it_has_blocked(programs: Programs) -> Non
 
 def test_interrupts_leave_no_signal_blocked_in_an_init(programs: Programs) -> None:
     programs.run("monitor_drivers:interrupted_waits_in_an_init", seconds=20)
+
+
+# ---- children of the init of a pid namespace ----
+
+
+async def test_children_of_an_init_are_killed_while_it_is_in_a_call() -> None:
+    init = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWPID)
+    child = await init.clone()
+    pid = pid_of(child)
+    request = await init.ptr(Timespec(1000, 0))
+
+    async def sleep() -> None:
+        with pytest.raises(SyscallHangup):
+            await init.task.sysif.syscall(SYS.nanosleep, request.near, 0)
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sleep)
+            await trio.sleep(0.01)
+            await child.process.kill()
+            # Nobody can reap it now, but it is dead.
+            dead = eventually(lambda: not is_running(pid))
+            await init.process.kill()
+    assert dead
+    await kill(init)
+
+
+async def test_killing_what_has_died_with_its_init_does_nothing() -> None:
+    init = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWPID)
+    child = await init.clone()
+    await kill(init)
+    with trio.fail_after(5):
+        await child.process.kill()
+        async with child.process:
+            pass
+
+
+def server_stack(thread: Thread, sock: FileDescriptor) -> Stack[Trampoline]:
+    """What makes a process serve this socket."""
+    return thread.loader.make_trampoline_stack(Trampoline(thread.loader.server_func, [sock, sock, 0]))
+
+
+async def monitor_clone(thread: Thread, sock: FileDescriptor) -> AsyncChildProcess:
+    """Make a child through the monitor."""
+    memory: Pointer[Stack[Trampoline]] = await thread.ram.malloc(Stack, 8192)
+    free, rest = memory.split(8192 - 64)
+    stack = await rest.write(server_stack(thread, sock))
+    return await thread.monitor.clone(CLONE.VM | CLONE.FILES, (free, stack))
+
+
+def open_files(thread: Thread) -> list[set[str]]:
+    """Numbers of the descriptors of this program and of a thread."""
+    return [set(os.listdir(f"/proc/{pid}/fd")) for pid in (os.getpid(), pid_of(thread))]
+
+
+@pytest.mark.parametrize("flags", [CLONE.NONE, CLONE.FILES])
+async def test_monitor_of_an_init_watches_what_it_has_cloned(flags: CLONE) -> None:
+    """Their ids are those of the inner namespace, and in ours they belong to others."""
+    init = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWPID | flags)
+    below = await init.clone()
+    before: list[set[str]] = []
+    for thread in (init, below, init, below):
+        pair = await thread.socketpair(AF.UNIX, SOCK.STREAM)
+        process = await monitor_clone(thread, pair.second)
+        assert process.pidfd is not None
+        pid = process.pidfd.pid()
+        with open(f"/proc/{pid}/status") as status:
+            [numbers] = [line.split()[1:] for line in status if line.startswith("NSpid")]
+        assert numbers[-2:] == [str(pid), str(process.process.near.id)]
+        with trio.fail_after(5):
+            async with process:
+                pass
+        assert process.process.death_state is not None
+        await pair.first.close()
+        await pair.second.close()
+        # What is made once has been made the first time.
+        before = before or open_files(init)
+    assert open_files(init) == before
+    await kill(below, init)
+
+
+async def test_a_number_of_another_namespace_is_not_watched() -> None:
+    init = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWPID)
+    with pytest.raises(ValueError, match="in another pid namespace"):
+        init.monitor.add_child_process(ChildProcess(init.task, near.Process(1)))
+    await kill(init)

@@ -42,8 +42,9 @@ from rsyscall.hub import Pidfd, ProgramHub, hub_of, run_now
 from rsyscall.near import SyscallError, nr
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, Siginfo, SignalBlock, Sigset
+from rsyscall.struct import Int32
 from rsyscall.sys.signalfd import SFD, SignalfdSiginfo
-from rsyscall.sys.wait import CalledProcessError, ChildState, W
+from rsyscall.sys.wait import CLD, CalledProcessError, ChildState, IdType, W
 
 if TYPE_CHECKING:
     from rsyscall.handle import Pointer, Task, WrittenPointer
@@ -464,11 +465,12 @@ class AsyncChildProcess:
         """
         if self.process.death_state is not None:
             return
-        if self._is_ours and self.pidfd is not None:
+        if self.pidfd is not None:
+            # Without its parent, which may be in a call, or gone.
             try:
                 await self.monitor.hub.kill(self.pidfd, sig)
             except ProcessLookupError:
-                pass  # dead, and reaped by somebody else
+                pass  # dead, and reaped by somebody else or with its pid namespace
             return
         async with self._lock:
             await self._read_unread()
@@ -649,11 +651,14 @@ class ChildProcessMonitor:
                 returned object alive.
 
         Raises:
-            ValueError: it is the child of another process.
+            ValueError: it is the child of another process; or its id is one of another pid namespace, and
+                there is no pidfd.
         """
         if process.task is not self.task:
             raise ValueError(f"{process} is a child of {process.task}, not of {self.task}")
         if pidfd is None:
+            if self.task.pidns is not self.hub.task.pidns:
+                raise ValueError(f"{process} is in another pid namespace: in ours, its id is another process")
             pidfd = Pidfd(run_now(self.hub.task.sysif.syscall(nr.pidfd_open, process.near, 0)))
         child = AsyncChildProcess(process, self.ram, self)
         child.pidfd = pidfd
@@ -672,6 +677,8 @@ class ChildProcessMonitor:
         hub.watch_exit(pidfd, exited)
         return child
 
+    # Between its creation and the moment when somebody answers for it, a process must not get lost.
+    @trio.lowlevel.enable_ki_protection
     async def clone(
         self,
         flags: CLONE,
@@ -680,9 +687,51 @@ class ChildProcessMonitor:
     ) -> AsyncChildProcess:
         """Make a child with a stack of one's own, and watch it.
 
+        Raises:
+            ValueError: we have no way to watch it: who clones is in another pid namespace, and we do not
+                drive it.
+            OSError: there is no process left.
+
         manpage: clone(2)
         """
+        task, hub = self.cloning_task, self.hub
         if self.use_clone_parent:
             flags |= CLONE.PARENT
-        process = await self.cloning_task.clone(flags | SIG.CHLD, child_stack, None, ctid, None)
-        return self.add_child_process(process)
+        number: Pointer[Int32] | None = None
+        if task.pidns is not hub.task.pidns:
+            # Its id is one of the inner namespace: in ours it belongs to somebody else.
+            if task.fd_table is not hub.task.fd_table and task not in hub.pidfds:
+                raise ValueError(f"{task} is in another pid namespace, and its descriptors are out of reach")
+            flags |= CLONE.PIDFD
+            number = await self.ram.malloc(Int32)
+        process = await task.clone(flags | SIG.CHLD, child_stack, number, ctid, None)
+        try:
+            pidfd = None if number is None else await self._take_pidfd(int(await finish(number.read)))
+            return self.add_child_process(process, pidfd)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await self._undo_clone(process)
+            raise
+
+    async def _take_pidfd(self, number: int) -> Pidfd:
+        """Move a pidfd from the table of who clones into ours."""
+        task, local = self.cloning_task, self.hub.task
+        if task.fd_table is local.fd_table:
+            return Pidfd(number)
+        theirs = self.hub.pidfds[task].number
+        pidfd = Pidfd(run_now(local.sysif.syscall(nr.pidfd_getfd, theirs, number, 0)))
+        try:
+            await task.sysif.syscall(nr.close, number)
+        except SyscallError:
+            pass  # gone, and its table with it
+        return pidfd
+
+    async def _undo_clone(self, process: ChildProcess) -> None:
+        """End and reap a process that nobody has been given."""
+        try:
+            await process.kill(SIG.KILL)
+            waited = (IdType.PID, process.near, 0, W.EXITED | W.ALL)
+            await self.task.sysif.syscall(nr.waitid, *waited)
+        except (OSError, SyscallError):
+            return  # there are no means to end it, and its memory stays its own
+        process.mark_dead(ChildState.make(CLD.KILLED, process.near.id, 0, SIG.KILL))
