@@ -74,7 +74,10 @@ def _find_interpreters() -> list[str]:
             candidates.append(getattr(sys, "_base_executable", sys.executable))
         if on_path := shutil.which(f"python{version}"):
             candidates.append(on_path)
-        candidates += sorted(pyenv.glob(f"{version}.*/bin/python{version}"), reverse=True)
+        try:
+            candidates += sorted(pyenv.glob(f"{version}.*/bin/python{version}"), reverse=True)
+        except PermissionError:  # it may be somebody else's
+            pass
         for candidate in candidates:
             if _works(candidate, version):
                 link = links / f"python{version}"

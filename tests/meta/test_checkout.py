@@ -1,0 +1,39 @@
+"""`./run` in a checkout that is not ours."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .conftest import NOBODY
+
+RUN = Path(__file__).resolve().parents[2] / "run"
+
+
+@pytest.mark.parametrize("place", [".", ".nox", ".nox/run"])
+def test_what_belongs_to_somebody_else_is_one_line(tmp_path: Path, place: str) -> None:
+    shutil.copy(RUN, tmp_path / "run")
+    inner = tmp_path / place
+    (inner / "bin").mkdir(parents=True)
+    (inner / "bin" / "file").touch()
+    if os.geteuid() == 0:
+        for directory in (tmp_path, *tmp_path.parents[:-2]):
+            directory.chmod(directory.stat().st_mode | 0o055)
+        for directory in (tmp_path, tmp_path / ".nox"):
+            if directory in inner.parents:
+                os.chown(directory, NOBODY, NOBODY)
+    inner.chmod(0o555)
+    result = subprocess.run(
+        ["sh", tmp_path / "run", "demo"],
+        user=NOBODY if os.geteuid() == 0 else None,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    inner.chmod(0o755)
+    message = "cannot be written, it may belong to somebody else: use a checkout of your own"
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", f"run: {place} {message}\n")
