@@ -7,15 +7,15 @@ table of the process that the `Connection` belongs to.
 has. `ListeningConnection` is for processes that no file descriptor can be passed to, on another host: they
 listen.
 
-**Nothing may be mixed up.** A child inherits its parent's receiving socket, so several processes receive from
-the same one, and one that is slow must not be given, or lose, what was sent for another:
+**Nothing may be mixed up.** A child inherits its parent's socket, so several processes have the same end, and
+none must be given, or lose, what was sent to another, or wait for one that is blocked by a call of its own.
+What many can receive from the same socket cannot be addressed to one of them. So:
 
-* There is one lock per pair of sockets, held from before the sending until after the receiving.
-* Before the lock is taken, the receiving process has answered a call. A process that is blocked is thus
-  waited for without the lock, and keeps nobody else from opening channels.
-* Every message carries a number. If a transfer fails after the sending, since the receiver was killed, its
-  message is taken out of the socket again; should that not be possible, the next receiver sees that the
-  number is not its own, closes what came with it, and receives again.
+* Nothing is sent to the end that the processes share. They send: each makes a pair of its own when something
+  is to be passed to it for the first time, and sends one end of that up. Only the access side receives there,
+  and every message carries a number that says whose it is.
+* What is passed to a process goes over its own pair. If it is blocked, only those wait who want something
+  from it; if a transfer fails, its pair is closed, and with it what was not received.
 * After the sending, the receiving is done even if the caller is cancelled: otherwise the file descriptors
   would arrive and belong to nobody.
 """
@@ -25,7 +25,6 @@ from __future__ import annotations
 import abc
 import errno
 import itertools
-import logging
 import math
 import os
 import struct
@@ -61,8 +60,6 @@ if t.TYPE_CHECKING:
     from rsyscall.memory.ram import RAM
 
 __all__ = ["Connection", "FDPassConnection", "ListeningConnection"]
-
-logger = logging.getLogger(__name__)
 
 MAX_FDS = 253
 """As many file descriptors as fit into one message (the kernel's SCM_MAX_FD)."""
@@ -145,21 +142,47 @@ async def _close_all(things: Iterable[FileDescriptor | AsyncFileDescriptor]) -> 
 
 
 class _Passage:
-    """A pair of sockets over which file descriptors are passed, with everybody who receives from it.
+    """The access side's end of a pair of sockets, to which processes send file descriptors.
 
     Args:
-        end: who can take messages out that their receiver has left in.
+        receiver: receives there one file descriptor at a time, and never waits.
     """
 
-    __slots__ = ("_numbers", "end", "lock")
+    __slots__ = ("_arrived", "_expected", "_lock", "_numbers", "_receiver")
 
-    def __init__(self, end: tuple[Task, RAM, FileDescriptor]) -> None:
-        self.end = end
-        self.lock = trio.Lock()
+    def __init__(self, receiver: _Receiver) -> None:
+        self._receiver = receiver
+        self._lock = trio.Lock()
         self._numbers = itertools.count(1)
+        self._expected: set[bytes] = set()
+        # Received by somebody who was looking for something else.
+        self._arrived: dict[bytes, list[FileDescriptor]] = {}
 
-    def next_number(self) -> bytes:
-        return _NUMBER.pack(next(self._numbers))
+    def expect(self) -> bytes:
+        """Return the number for another message."""
+        number = _NUMBER.pack(next(self._numbers))
+        self._expected.add(number)
+        return number
+
+    async def take(self, number: bytes) -> list[FileDescriptor]:
+        """Receive the message with this number, which has been sent."""
+        async with self._lock:
+            while number not in self._arrived:
+                received = await self._receiver.receive(RecvmsgFlags.DONTWAIT)
+                if received is None:
+                    raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET), self._receiver.fd)
+                received_number, fds = received
+                if received_number in self._expected:
+                    self._arrived[received_number] = fds
+                else:
+                    # Its sender was lost.
+                    await _close_all(fds)
+        return self._arrived.pop(number)
+
+    async def forget(self, number: bytes) -> None:
+        """Close what comes, or has come, with this number, unless it was taken."""
+        self._expected.discard(number)
+        await _close_all(self._arrived.pop(number, []))
 
 
 async def _lock_when_responsive(lock: trio.Lock, task: Task) -> None:
@@ -185,7 +208,7 @@ class FDPassConnection(Connection):
         access_task: where our ends are made.
         access_ram: memory of `access_task`.
         access_epoller: for our ends.
-        access_fd: Unix socket of `access_task` that the other ends are sent over.
+        access_fd: Unix socket of `access_task`, connected to `fd` in both directions.
         task: the process that the channels lead to.
         ram: memory of `task`.
         fd: the peer of `access_fd`, in `task`; blocking.
@@ -208,8 +231,11 @@ class FDPassConnection(Connection):
         self.task = task
         self.ram = ram
         self.fd = fd
-        # Shared by all connections that receive from the same socket.
-        self._passage = _Passage((task, ram, fd))
+        # Shared by all connections that send to the same socket.
+        self._passage = _Passage(_Receiver(access_task, access_ram, access_fd, 1))
+        # What nobody else receives from: the end of the access side, and that of the process.
+        self._pair: tuple[FileDescriptor, FileDescriptor] | None = None
+        self._lock = trio.Lock()
 
     @staticmethod
     async def make(task: Task, ram: RAM, epoller: Epoller) -> FDPassConnection:
@@ -222,7 +248,6 @@ class FDPassConnection(Connection):
 
         manpage: socketpair(2)
         """
-        # Packets, so that one message is never received together with the next.
         pair = await _make_pair(task, ram, SOCK.SEQPACKET)
         return FDPassConnection(task, ram, epoller, pair.first, task, ram, pair.second)
 
@@ -245,61 +270,73 @@ class FDPassConnection(Connection):
             return [fd.move(self.task) for fd in fds]
         moved: list[FileDescriptor] = []
         try:
-            for start in range(0, len(fds), MAX_FDS):
-                moved += await self._pass_fds(fds[start : start + MAX_FDS])
-        except BaseException:
-            await _close_all(moved)
-            raise
+            self._lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._lock.acquire()
+        try:
+            pair, self._pair = self._pair, None
+            if pair is None or not all(fd.valid for fd in pair):
+                pair = await self._make_own_pair()
+            ours, theirs = pair
+            try:
+                for start in range(0, len(fds), MAX_FDS):
+                    moved += await self._pass_fds(ours, theirs, fds[start : start + MAX_FDS])
+            except BaseException:
+                await _close_all([ours, theirs, *moved])
+                raise
+            self._pair = ours, theirs
+        finally:
+            self._lock.release()
         await _close_all(fds)
         return moved
 
-    async def _pass_fds(self, fds: Sequence[FileDescriptor]) -> list[FileDescriptor]:
-        """Send copies of up to MAX_FDS file descriptors and receive them in the process."""
-        lock = self._passage.lock
-        await _lock_when_responsive(lock, self.task)
-        received: list[FileDescriptor] = []
+    async def _make_own_pair(self) -> tuple[FileDescriptor, FileDescriptor]:
+        """Make the pair of this process: one end for the access side, one for the process."""
+        # One that is gone is to say so, before anything else finds that it has no memory any more.
+        await self.task.sysif.syscall(nr.getpid)
+        # Packets, so that one message is never received together with the next.
+        pair = await _make_pair(self.task, self.ram, SOCK.SEQPACKET)
         try:
-            with trio.CancelScope(shield=True):
-                received = await self._send_and_receive(fds)
-        finally:
-            lock.release()
-        if len(received) != len(fds):
-            # The kernel leaves out what does not fit into the table.
-            await _close_all(received)
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), self.task)
-        return received
+            ours = await self._send_up(pair.first)
+        except BaseException:
+            await _close_all([pair.first, pair.second])
+            raise
+        await _close_all([pair.first])
+        return ours, pair.second
 
-    async def _send_and_receive(self, fds: Sequence[FileDescriptor]) -> list[FileDescriptor]:
-        number = self._passage.next_number()
-        message = await _make_message(self.access_ram, number, fds)
-        receiver = _Receiver(self.task, self.ram, self.fd, len(fds))
+    async def _send_up(self, fd: FileDescriptor) -> FileDescriptor:
+        """Send a copy of a file descriptor from the process to the access side."""
+        passage = self._passage
+        number = passage.expect()
+        try:
+            message = await _make_message(self.ram, number, [fd])
+            await self.fd.sendmsg(message, SendmsgFlags.NOSIGNAL)
+            with trio.CancelScope(shield=True):
+                received = await passage.take(number)
+        finally:
+            await passage.forget(number)
+        [copy] = await _all_of(received, 1, self.access_task)
+        return copy
+
+    async def _pass_fds(
+        self, ours: FileDescriptor, theirs: FileDescriptor, fds: Sequence[FileDescriptor]
+    ) -> list[FileDescriptor]:
+        """Send copies of up to MAX_FDS file descriptors and receive them in the process."""
+        message = await _make_message(self.access_ram, bytes(_NUMBER.size), fds)
+        receiver = _Receiver(self.task, self.ram, theirs, len(fds))
         # So that nothing but the call itself can fail once the message is under way.
         await receiver.prepare()
-        await self.access_fd.sendmsg(message, SendmsgFlags.NOSIGNAL)
-        try:
-            while True:
-                received = await receiver.receive()
-                if received is None:
-                    raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET), self.fd)
-                received_number, received_fds = received
-                if received_number == number:
-                    return received_fds
-                await _close_all(received_fds)
-        except BaseException:
-            await self._discard()
-            raise
-
-    async def _discard(self) -> None:
-        """Take messages out of the socket that were not received, and close what came with them."""
-        task, ram, fd = self._passage.end
-        receiver = _Receiver(task, ram, fd, MAX_FDS)
-        try:
-            while (received := await receiver.receive(RecvmsgFlags.DONTWAIT)) is not None:
-                await _close_all(received[1])
-        except BlockingIOError:
-            pass  # it is empty
-        except Exception:
-            logger.debug("%s could not empty %s", task, fd, exc_info=True)
+        with trio.CancelScope(shield=True):
+            try:
+                await ours.sendmsg(message, SendmsgFlags.NOSIGNAL)
+            except (BrokenPipeError, ConnectionResetError):
+                # Gone, most likely. This says so.
+                await self.task.sysif.syscall(nr.getpid)
+                raise
+            received = await receiver.receive()
+        if received is None:
+            raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET), theirs)
+        return await _all_of(received[1], len(fds), self.task)
 
     async def open_channels(self, count: int) -> list[tuple[FileDescriptor, FileDescriptor]]:
         """Open channels: see `Connection.open_channels`.
@@ -345,16 +382,16 @@ class FDPassConnection(Connection):
     async def prep_fd_transfer(
         self,
     ) -> tuple[FileDescriptor, Callable[[Task, RAM, FileDescriptor], FDPassConnection]]:
-        """Return our receiving socket, of which the new process needs a copy, and `for_task_with_fd`."""
+        """Return our socket, of which the new process needs a copy, and `for_task_with_fd`."""
         return self.fd, self.for_task_with_fd
 
     def for_task_with_fd(self, task: Task, ram: RAM, fd: FileDescriptor) -> FDPassConnection:
-        """Return a connection to another process, which receives from the same socket.
+        """Return a connection to another process, which sends to the same socket.
 
         Args:
             task: the other process.
             ram: its memory.
-            fd: a copy, in `task`, of our receiving socket.
+            fd: a copy, in `task`, of our socket.
         """
         connection = FDPassConnection(
             self.access_task, self.access_ram, self.access_epoller, self.access_fd, task, ram, fd
@@ -385,6 +422,15 @@ async def _make_message(ram: RAM, number: bytes, fds: Sequence[FileDescriptor]) 
     return await ram.perform_batch(make)
 
 
+async def _all_of(received: list[FileDescriptor], count: int, task: Task) -> list[FileDescriptor]:
+    """Return what was received if it is everything."""
+    if len(received) != count:
+        # The kernel leaves out what does not fit into the table.
+        await _close_all(received)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), task)
+    return received
+
+
 class _Receiver:
     """Receives messages with file descriptors.
 
@@ -395,12 +441,12 @@ class _Receiver:
         count: how many file descriptors a message may carry.
     """
 
-    __slots__ = ("_count", "_fd", "_prepared", "_ram", "_task")
+    __slots__ = ("_count", "_prepared", "_ram", "_task", "fd")
 
     def __init__(self, task: Task, ram: RAM, fd: FileDescriptor, count: int) -> None:
         self._task = task
         self._ram = ram
-        self._fd = fd
+        self.fd = fd
         self._count = count
         self._prepared: WrittenPointer[RecvMsghdr] | None = None
 
@@ -427,7 +473,7 @@ class _Receiver:
         """
         header = self._prepared or await self.prepare()
         self._prepared = None
-        data, _, result = await self._fd.recvmsg(header, flags)
+        data, _, result = await self.fd.recvmsg(header, flags)
         if not data.size():
             return None
         number = b"".join([await pointer.read() for pointer in data])
