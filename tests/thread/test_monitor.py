@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -11,7 +12,7 @@ import pytest
 import trio
 from drivers import Programs
 from monitor_drivers import until
-from support import eventually, is_running, local_thread, sh
+from support import children, eventually, is_running, local_thread, sh
 
 from rsyscall.handle import FileDescriptor, Pointer
 from rsyscall.handle.process import ChildProcess
@@ -231,3 +232,25 @@ async def test_a_number_of_another_namespace_is_not_watched() -> None:
     with pytest.raises(ValueError, match="in another pid namespace"):
         init.monitor.add_child_process(ChildProcess(init.task, near.Process(1)))
     await kill(init)
+
+
+# ---- what nobody waits for any more ----
+
+
+@pytest.mark.parametrize("how", ["prepared", "cloned"])
+async def test_no_zombies_of_what_is_collected_in_a_cycle(how: str) -> None:
+    """Then the destructors run in any order, that of the pidfd before that of the child too."""
+    before = children()
+    for _ in range(5):
+        if how == "prepared":
+            process = await local_thread.prepare().exec(sh("exit 0"))
+        else:
+            process = await (await local_thread.clone()).exec(sh("exit 0"))
+        with trio.fail_after(5):
+            await process._exited.wait()
+        cycle: list[object] = [process]
+        cycle.append(cycle)
+        del process, cycle
+    assert children() > before
+    gc.collect()
+    assert children() == before

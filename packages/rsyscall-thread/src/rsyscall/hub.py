@@ -113,15 +113,32 @@ def hub_of(task: Task) -> ProgramHub:
 
 
 class Pidfd:
-    """A pidfd in our own table. It is not a handle: nothing but the hub and what watches children uses it."""
+    """A pidfd in our own table. It is not a handle: nothing but the hub and what watches children uses it.
 
-    __slots__ = ("number",)
+    Attributes:
+        number: the descriptor; -1 when it is closed.
+        reaps: whether it is of a child of ours that nobody can wait for any more when this object is gone.
+    """
+
+    __slots__ = ("number", "reaps")
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.reaps = False
 
     def __del__(self) -> None:
+        # In a cycle of garbage we may come first, and then whoever wanted to reap the child has no means to.
+        if self.reaps:
+            self.reap()
         self.close()
+
+    def reap(self) -> None:
+        """Reap the child if it has exited; manpage: waitid(2)."""
+        if self.number >= 0:
+            try:
+                os.waitid(os.P_PIDFD, self.number, os.WEXITED | _WNOHANG_WALL)
+            except ChildProcessError:
+                pass  # by somebody else; or we are a copy of the program
 
     def pid(self) -> int:
         """The process id in the namespace of our /proc; 0 if there is no telling."""
@@ -311,10 +328,7 @@ class ProgramHub:
         if pidfd is None or pidfd.number < 0:
             return
         if process.task is self.task and os.getpid() == self.pid:
-            try:
-                os.waitid(os.P_PIDFD, pidfd.number, os.WEXITED | os.WNOHANG | W.ALL)
-            except ChildProcessError:
-                pass
+            pidfd.reap()
         pidfd.close()
 
     # ---- exec ----

@@ -660,6 +660,7 @@ class ChildProcessMonitor:
             if self.task.pidns is not self.hub.task.pidns:
                 raise ValueError(f"{process} is in another pid namespace: in ours, its id is another process")
             pidfd = Pidfd(run_now(self.hub.task.sysif.syscall(nr.pidfd_open, process.near, 0)))
+        pidfd.reaps = self.task is self.hub.task
         child = AsyncChildProcess(process, self.ram, self)
         child.pidfd = pidfd
         reference = weakref.ref(child)
