@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import fnmatch
 import functools
 import importlib
 from typing import Any, cast
@@ -19,7 +20,7 @@ from rsyscall.struct import FixedSize
 from rsyscall.sys import socket
 
 from .abi_probe import compiler, constants, discover, layouts
-from .abi_probe.compiler import evaluate
+from .abi_probe.compiler import evaluate, macros
 from .abi_probe.constants import Constants
 from .abi_probe.layouts import Field, Layout
 from .support import make_task
@@ -81,7 +82,12 @@ def compare(architecture: str, table: Constants, members: dict[str, int]) -> lis
     """What is wrong with the members, in words."""
     need_compiler(architecture)
     abi = ABIS[architecture]
-    known = evaluate(architecture, table.headers, tuple(map(table.expression, members)))
+    expressions = tuple(map(table.expression, members))
+    known = evaluate(architecture, table.headers, expressions)
+    for header in table.also:
+        missing = tuple(e for e in expressions if e not in known)
+        if missing:
+            known = known | evaluate(architecture, _types_for(header), missing)
     problems = []
     for name, value in members.items():
         expression = table.expression(name)
@@ -102,6 +108,58 @@ def is_excused(architecture: str, table: Constants, name: str, value: int) -> bo
     if architecture not in table.only_on.get(name, (architecture,)):
         return True
     return linux_version(architecture) < table.newer.get(name, (0, 0)) or name in table.no_header
+
+
+def _types_for(header: str) -> tuple[str, ...]:
+    """A header with what it needs before it."""
+    return ("#include <linux/types.h>", header) if header.startswith("asm/") else (header,)
+
+
+def left_out(architecture: str, table: Constants) -> list[str]:
+    """The macros that have the prefix of a family and are not in it."""
+    need_compiler(architecture)
+    found = set(macros(architecture, table.headers))
+    for header in table.also:
+        found |= macros(architecture, _types_for(header))
+    return sorted(
+        name
+        for name in found
+        if name.startswith(table.prefix)
+        and name not in names_in_c()
+        and not any(fnmatch.fnmatchcase(name, pattern) for pattern in table.left_out)
+    )
+
+
+@functools.cache
+def names_in_c() -> frozenset[str]:
+    """What everything is called that there is, in whatever enumeration."""
+    names = set()
+    for cls, table in constants.ENUMS.items():
+        for name in cls.__members__:
+            names |= {table.expression(name), table.prefix + name}
+    for qualified in discover.constants():
+        module, _, name = qualified.rpartition(".")
+        names.add(constants.NUMBERS[module].expression(name))
+    return frozenset(names)
+
+
+@architectures
+@pytest.mark.parametrize(
+    "cls", [cls for cls, t in constants.ENUMS.items() if t.prefix], ids=lambda c: c.__name__
+)
+def test_nothing_is_left_out(cls: type[enum.Enum], architecture: str) -> None:
+    """Every macro of the family is a member, or there is a reason."""
+    need_compiler(architecture)
+    if linux_version(architecture) > constants.CHECKED_WITH:
+        pytest.skip("kernel: its headers are newer than the tables")
+    assert left_out(architecture, constants.ENUMS[cls]) == []
+
+
+def test_reasons_are_for_what_is_left_out() -> None:
+    for cls, table in constants.ENUMS.items():
+        own = {table.expression(name) for name in cls.__members__}
+        for pattern in table.left_out:
+            assert pattern == "*" or not fnmatch.filter(own, pattern), (cls, pattern)
 
 
 @architectures
@@ -184,6 +242,14 @@ def test_a_wrong_value_is_noticed() -> None:
     assert compare(NATIVE, EVENTFD, {"SEMAPHORE": 1, "CLOEXEC": 0x80000}) == []
     [problem] = compare(NATIVE, EVENTFD, {"SEMAPHORE": 1, "CLOEXEC": 0x80001})
     assert "EFD_CLOEXEC is 0x80000" in problem
+
+
+def test_a_macro_that_is_left_out_is_noticed() -> None:
+    family = Constants(("sys/socket.h",), "SO_", also=("linux/errqueue.h",))
+    assert "SO_EE_ORIGIN_ICMP" in left_out(NATIVE, family)
+    assert "SO_TYPE" not in left_out(NATIVE, family)
+    excused = dataclasses.replace(family, left_out={"SO_EE_*": "a reason"})
+    assert left_out(NATIVE, excused) == []
 
 
 def test_a_name_that_no_header_has_is_noticed() -> None:

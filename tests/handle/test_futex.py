@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from rsyscall.far import AddressSpaceMismatchError
 from rsyscall.handle.pointer import UseAfterFreeError
-from rsyscall.linux.futex import FUTEX_OWNER_DIED, FUTEX_TID_MASK, FUTEX_WAITERS, FutexNode, RobustListHead
+from rsyscall.linux.futex import (
+    FUTEX,
+    FUTEX_OWNER_DIED,
+    FUTEX_TID_MASK,
+    FUTEX_WAITERS,
+    FutexNode,
+    RobustListHead,
+)
 from rsyscall.near import types as near
 
 from .processes import forked_task, kill_behind_the_back
@@ -23,6 +30,13 @@ def test_node_round_trip(address: int, futex: int) -> None:
     assert node.to_bytes()[FutexNode.FUTEX_OFFSET :][:4] == futex.to_bytes(4, "little")
     with pytest.raises(ValueError, match="16 bytes"):
         FutexNode.from_bytes(bytes(15))
+
+
+def test_operations_are_numbers_or_ed_with_flags() -> None:
+    assert FUTEX.CMP_REQUEUE_PI_PRIVATE.command is FUTEX.CMP_REQUEUE_PI
+    assert (FUTEX.WAIT_BITSET | FUTEX.CLOCK_REALTIME | FUTEX.PRIVATE_FLAG).command is FUTEX.WAIT_BITSET
+    assert (FUTEX.WAIT | FUTEX.PRIVATE_FLAG) == FUTEX.WAIT_PRIVATE
+    assert FUTEX.WAIT_PRIVATE.command == FUTEX.WAIT
 
 
 async def test_list(local: Local) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rsyscall.netinet.in_ import SockaddrIn, SockaddrIn6
+from rsyscall.netinet.in_ import IN6ADDR_ANY, IN6ADDR_LOOPBACK, INADDR, SockaddrIn, SockaddrIn6
 from rsyscall.netinet.ip import IP, IPPROTO, IPV6
 from rsyscall.sys.socket import AF, Sockaddr, SockaddrStorage, family_to_class
 
@@ -52,6 +52,16 @@ def test_ways_to_say_an_address() -> None:
     assert str(SockaddrIn6(80, "::1")) == "SockaddrIn6([::1]:80)"
     assert SockaddrIn6(80, 1) == SockaddrIn6(80, "::1")
     assert SockaddrIn6(80, "::1").addr_as_string() == "::1"
+
+
+def test_well_known_addresses() -> None:
+    assert SockaddrIn(80, INADDR.LOOPBACK) == SockaddrIn(80, "127.0.0.1")
+    assert SockaddrIn(80, INADDR.ANY).addr_as_string() == "0.0.0.0"
+    assert SockaddrIn(80, INADDR.BROADCAST).addr_as_string() == "255.255.255.255"
+    assert SockaddrIn6(80, IN6ADDR_LOOPBACK).addr_as_string() == "::1"
+    assert SockaddrIn6(80, IN6ADDR_ANY).addr_as_string() == "::"
+    for name in INADDR.__members__:
+        assert getattr(socket, f"INADDR_{name}", INADDR[name]) == INADDR[name], name
 
 
 def test_zones() -> None:

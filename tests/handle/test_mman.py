@@ -47,6 +47,10 @@ def permissions(address: int) -> str:
     raise AssertionError(f"{address:#x} is not mapped")
 
 
+def test_anon_is_another_name() -> None:
+    assert MAP.ANON is MAP.ANONYMOUS
+
+
 def test_mfd_is_reexported() -> None:
     assert MFD is memfd.MFD
 

@@ -76,9 +76,30 @@ def evaluate(
         wanted = [e for e in wanted if e not in absent]
 
 
-def _program(headers: tuple[str, ...], expressions: list[str]) -> str:
+@functools.cache
+def macros(architecture: str, headers: tuple[str, ...]) -> frozenset[str]:
+    """The names of all macros without parameters that the headers define to be something."""
+    command = compiler(architecture)
+    assert command is not None
+    result = subprocess.run(
+        [command, "-x", "c", "-E", "-dM", "-std=gnu11", "-"],
+        input="\n".join([*_preamble(headers), ""]),
+        capture_output=True,
+        text=True,
+        env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
+    )
+    if result.returncode:
+        raise ProbeError(result.stderr)
+    return frozenset(re.findall(r"^#define (\w+) \S", result.stdout, re.MULTILINE))
+
+
+def _preamble(headers: tuple[str, ...]) -> list[str]:
     lines = ["#define _GNU_SOURCE 1", "#include <stddef.h>"]
-    lines += [f"#include <{header}>" if header.endswith(".h") else header for header in headers]
+    return lines + [f"#include <{header}>" if header.endswith(".h") else header for header in headers]
+
+
+def _program(headers: tuple[str, ...], expressions: list[str]) -> str:
+    lines = _preamble(headers)
     lines.append(f'__attribute__((section("{_SECTION}"), used)) const long long rsyscall_probe[] = {{')
     lines += [f"(long long)({e}), (long long)sizeof({e})," for e in expressions]
     lines += ["};", ""]

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rsyscall import fcntl, sched, signal, time
-from rsyscall.linux import dirent, memfd
+from rsyscall.linux import dirent, futex, memfd
 from rsyscall.near.abi import ABI
 from rsyscall.net import if_
-from rsyscall.netinet import ip
+from rsyscall.netinet import in_, ip
 from rsyscall.sys import (
     _socket_constants as sc,
 )
@@ -46,6 +46,8 @@ class Constants:
             it.
         only_on: member -> the architectures that have it.
         encode: the number for a process of some architecture, where that differs.
+        also: other headers that have some of the family, each on its own.
+        left_out: pattern -> why there are no members for macros with the prefix that match it.
     """
 
     headers: tuple[str, ...]
@@ -55,6 +57,8 @@ class Constants:
     newer: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     only_on: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     encode: Callable[[ABI, int], int] = lambda abi, value: value
+    also: tuple[str, ...] = ()
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def expression(self, member: str) -> str:
         """The C expression for a member."""
@@ -66,6 +70,16 @@ _SOL = (
     *("sys/socket.h", "netinet/in.h", "netinet/tcp.h", "netinet/udp.h"),
     *("netipx/ipx.h", "netax25/ax25.h", "netatalk/at.h", "netrom/netrom.h", "netrose/rose.h"),
 )
+_ASM_SIGNAL = ("#include <linux/types.h>", "asm/signal.h")
+_TERMINALS = ("asm/ioctls.h", "asm/termbits.h")
+_TUN = ("linux/ioctl.h", "linux/filter.h", "linux/if_tun.h")
+_OF_C_FUNCTIONS = {"SIG_ERR": "of the C function signal", "SIG_HOLD": "of the C function sigset"}
+_EPOLL_PACKED = {"EPOLL_PACKED": "attribute of a structure"}
+_FUTEX_CMD_MASK = {"FUTEX_CMD_MASK": "see FUTEX.command"}
+
+CHECKED_WITH = (6, 1)
+"""The version of Linux whose headers have nothing that the tables do not know, as far as this is tested."""
+
 ENUMS: dict[type[enum.Enum], Constants] = {
     # fcntl
     fcntl.AT: Constants(
@@ -86,6 +100,8 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         ("linux/fcntl.h",),
         "O_",
         names={"ASYNC": "FASYNC"},
+        also=("fcntl.h",),
+        left_out={"O_TMPFILE_MASK": "mask"},
         no_header={
             "FMODE_EXEC": "internal to the kernel; FUSE shows it",
             "FMODE_NONOTIFY": "internal to the kernel; FUSE shows it",
@@ -96,56 +112,105 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         ("linux/fcntl.h",),
         "F_",
         newer={"DUPFD_QUERY": (6, 10), "CREATED_QUERY": (6, 12)},
+        also=("fcntl.h",),
+        left_out={
+            "F_LINUX_SPECIFIC_BASE": "where some of the numbers begin",
+            **dict.fromkeys(("F_LOCK", "F_TLOCK", "F_ULOCK", "F_TEST"), "of the C function lockf"),
+        },
     ),
     fcntl.F_SEAL: Constants(("linux/fcntl.h",), "F_SEAL_", newer={"EXEC": (6, 3)}),
     fcntl.FD: Constants(("linux/fcntl.h",), "FD_"),
     fcntl.F_LCK: Constants(
-        ("linux/fcntl.h",), "F_", names={"RD": "F_RDLCK", "WR": "F_WRLCK", "UN": "F_UNLCK"}
+        ("linux/fcntl.h",),
+        "F_",
+        names={name: f"F_{name}LCK" for name in ("RD", "WR", "UN", "EX", "SH")},
+        left_out={"*": "see F"},
     ),
     fcntl.F_OWNER: Constants(("linux/fcntl.h",), "F_OWNER_"),
     fcntl.DN: Constants(("linux/fcntl.h",), "DN_"),
     fcntl.RWH: Constants(("linux/fcntl.h",), "RWH_"),
     # sched, signal, time
-    sched.CLONE: Constants(("linux/sched.h",), "CLONE_"),
-    signal.SIG: Constants(("signal.h",), "SIG", no_header={"NONE": "signal 0, which sends nothing"}),
-    signal.SA: Constants(
-        ("#include <linux/types.h>", "asm/signal.h"), "SA_", only_on={"RESTORER": ("x86_64", "aarch64")}
+    sched.CLONE: Constants(
+        ("linux/sched.h",),
+        "CLONE_",
+        also=("sched.h",),
+        left_out={"CLONE_ARGS_SIZE_VER*": "sizes of what there was of CloneArgs before"},
     ),
-    signal.HowSIG: Constants(("signal.h",), "SIG_"),
-    signal.Sighandler: Constants(("signal.h",), "SIG_"),
-    time.CLOCK: Constants(("linux/time.h",), "CLOCK_"),
-    time.TIMER: Constants(("linux/time.h",), "TIMER_"),
-    time.ITIMER: Constants(("linux/time.h",), "ITIMER_"),
+    signal.SIG: Constants(
+        ("signal.h",),
+        "SIG",
+        no_header={"NONE": "signal 0, which sends nothing", "UNUSED": "on x86_64 only"},
+        also=_ASM_SIGNAL,
+        left_out={
+            "SIGRT*": "realtime signals are numbers, see signal_number",
+            "SIGEV_*": "of struct sigevent, which there is no call for",
+            "SIGSTKSZ": "size of a stack, of C libraries",
+            **_OF_C_FUNCTIONS,
+        },
+    ),
+    signal.SA: Constants(_ASM_SIGNAL, "SA_", only_on={"RESTORER": ("x86_64", "aarch64")}, also=("signal.h",)),
+    signal.HowSIG: Constants(("signal.h",), "SIG_", left_out=_OF_C_FUNCTIONS),
+    signal.Sighandler: Constants(("signal.h",), "SIG_", left_out=_OF_C_FUNCTIONS),
+    time.CLOCK: Constants(("linux/time.h",), "CLOCK_", also=("time.h",)),
+    time.TIMER: Constants(("linux/time.h",), "TIMER_", also=("time.h",)),
+    time.ITIMER: Constants(("linux/time.h",), "ITIMER_", also=("sys/time.h",)),
     # unistd
     fds.CLOSE_RANGE: Constants(("linux/close_range.h",), "CLOSE_RANGE_"),
     fs.OK: Constants(("unistd.h",), "", names={name: f"{name}_OK" for name in "FXWR"}),
-    fs.RENAME: Constants(("linux/fs.h",), "RENAME_"),
-    io.SEEK: Constants(("linux/fs.h",), "SEEK_"),
+    fs.RENAME: Constants(("linux/fs.h",), "RENAME_", also=("stdio.h",)),
+    io.SEEK: Constants(
+        ("linux/fs.h",),
+        "SEEK_",
+        also=("unistd.h", "stdio.h"),
+        left_out={"SEEK_MAX": "the last one"},
+    ),
     # sys
-    epoll.EpollFlag: Constants(("linux/eventpoll.h",), "EPOLL_"),
+    epoll.EpollFlag: Constants(("linux/eventpoll.h",), "EPOLL_", left_out=_EPOLL_PACKED),
     epoll.EPOLL_CTL: Constants(("linux/eventpoll.h",), "EPOLL_CTL_"),
     epoll.EPOLL: Constants(
-        ("typedef unsigned __poll_t;", "linux/eventpoll.h"), "EPOLL", names={"URING_WAKE": "EPOLL_URING_WAKE"}
+        ("typedef unsigned __poll_t;", "linux/eventpoll.h"),
+        "EPOLL",
+        names={"URING_WAKE": "EPOLL_URING_WAKE"},
+        left_out=_EPOLL_PACKED,
     ),
     eventfd.EFD: Constants(("sys/eventfd.h",), "EFD_"),
-    ioctl.IOC: Constants(("linux/ioctl.h",), "_IOC_"),
-    ioctl.FIO: Constants(("asm/ioctls.h",), "FIO"),
-    ioctl.TC: Constants(("asm/ioctls.h", "asm/termbits.h"), "TC"),
-    ioctl.TIOC: Constants(("asm/ioctls.h", "asm/termbits.h", "linux/serial.h"), "TIOC"),
-    mman.PROT: Constants(("linux/mman.h",), "PROT_", only_on={"BTI": ARM, "MTE": ARM}),
+    ioctl.IOC: Constants(
+        ("linux/ioctl.h",),
+        "_IOC_",
+        left_out={
+            f"_IOC_*{what}": "how numbers are put together, see IOR and others"
+            for what in ("BITS", "MASK", "SHIFT")
+        },
+    ),
+    ioctl.FIO: Constants(("asm/ioctls.h",), "FIO", also=("asm/sockios.h",)),
+    ioctl.TC: Constants(_TERMINALS, "TC", left_out={"TCSA*": "of the C function tcsetattr"}),
+    ioctl.TCFLOW: Constants(_TERMINALS, "TC", left_out={"*": "see TC"}),
+    ioctl.TCFLUSH: Constants(_TERMINALS, "TC", left_out={"*": "see TC"}),
+    ioctl.TIOC: Constants((*_TERMINALS, "linux/serial.h"), "TIOC", also=("sys/ioctl.h",)),
+    ioctl.TIOCM: Constants(("asm/termios.h",), "TIOCM_", also=("sys/ioctl.h",)),
+    ioctl.TIOCPKT: Constants(_TERMINALS, "TIOCPKT_"),
+    ioctl.TIOCSER: Constants(_TERMINALS, "TIOCSER_"),
+    mman.PROT: Constants(("linux/mman.h",), "PROT_", only_on={"BTI": ARM, "MTE": ARM}, also=("sys/mman.h",)),
     mman.MAP: Constants(
         ("linux/mman.h",),
         "MAP_",
         names={"BIT32": "MAP_32BIT"},
         newer={"DROPPABLE": (6, 11), "ABOVE4G": (6, 6)},
         only_on={"BIT32": X86, "ABOVE4G": X86},
+        also=("sys/mman.h",),
+        left_out={
+            "MAP_ANON": "not a member, but it is there",
+            "MAP_TYPE": "mask: see MAP",
+            "MAP_FAILED": "what the C function returns",
+        },
     ),
     mman.MADV: Constants(
         ("linux/mman.h",),
         "MADV_",
         newer={"COLLAPSE": (6, 1), "GUARD_INSTALL": (6, 13), "GUARD_REMOVE": (6, 13)},
+        also=("sys/mman.h",),
     ),
-    mount.MS: Constants(("linux/mount.h",), "MS_"),
+    mount.MS: Constants(("linux/mount.h",), "MS_", also=("sys/mount.h",)),
     mount.UMOUNT: Constants(("sys/mount.h",), "MNT_", names={"NOFOLLOW": "UMOUNT_NOFOLLOW"}),
     prctl.PR: Constants(
         ("linux/prctl.h",),
@@ -165,11 +230,44 @@ ENUMS: dict[type[enum.Enum], Constants] = {
             "TIMER_CREATE_RESTORE_IDS": (6, 15),
             "FUTEX_HASH": (6, 16),
         },
+        also=("sys/prctl.h",),
+        left_out={"PR_SCHED_CORE_MAX": "how many there are", "PR_MTE_TCF_SHIFT": "unused, it says"},
     ),
-    prctl.PR_CAP_AMBIENT: Constants(("linux/prctl.h",), "PR_CAP_AMBIENT_"),
+    **{
+        cls: Constants(("linux/prctl.h",), f"{cls.__name__}_", left_out={"PR_SCHED_CORE_MAX": "see PR"})
+        for cls in (
+            *(prctl.PR_CAP_AMBIENT, prctl.PR_ENDIAN, prctl.PR_FPEMU, prctl.PR_FP_EXC, prctl.PR_FP_MODE),
+            *(prctl.PR_MCE_KILL, prctl.PR_PAC, prctl.PR_SCHED_CORE, prctl.PR_SCHED_CORE_SCOPE),
+            *(prctl.PR_SET_MM, prctl.PR_SET_VMA, prctl.PR_SME, prctl.PR_SPEC, prctl.PR_SVE),
+            *(prctl.PR_SYS_DISPATCH, prctl.PR_TIMING, prctl.PR_TSC, prctl.PR_UNALIGN),
+        )
+    },
+    prctl.PR_MCE_KILL_POLICY: Constants(("linux/prctl.h",), "PR_MCE_KILL_"),
+    prctl.PR_SPEC_VARIANT: Constants(("linux/prctl.h",), "PR_SPEC_"),
+    prctl.PR_TAGGED_ADDR_CTRL: Constants(("linux/prctl.h",), "PR_", left_out={"*": "see PR"}),
+    **{
+        cls: Constants(("linux/prctl.h",), f"{cls.__name__}_", newer=dict.fromkeys(cls.__members__, version))
+        for cls, version in (
+            (prctl.PR_MDWE, (6, 6)),
+            (prctl.PR_RISCV_V_VSTATE_CTRL, (6, 5)),
+            (prctl.PR_SHADOW_STACK, (6, 13)),
+            (prctl.PR_TIMER_CREATE_RESTORE_IDS, (6, 15)),
+            (prctl.PR_FUTEX_HASH, (6, 16)),
+        )
+    },
     signalfd.SFD: Constants(("linux/signalfd.h",), "SFD_"),
-    sc.AF: Constants(_SOCKET, "AF_"),
-    sc.SOCK: Constants(_SOCKET, "SOCK_"),
+    sc.AF: Constants(_SOCKET, "AF_", also=("linux/socket.h",), left_out={"AF_MAX": "how many there are"}),
+    sc.SOCK: Constants(_SOCKET, "SOCK_", also=("linux/socket.h",)),
+    sc.SOCK_BUF_LOCK: Constants(
+        ("linux/socket.h",),
+        "SOCK_",
+        names={
+            **{name: f"SOCK_{name}_LOCK" for name in ("SNDBUF", "RCVBUF")},
+            "MASK": "SOCK_BUF_LOCK_MASK",
+        },
+        left_out={"*": "see SOCK"},
+    ),
+    sc.SOCK_TXREHASH: Constants(("linux/socket.h",), "SOCK_TXREHASH_"),
     sc.SHUT: Constants(_SOCKET, "SHUT_"),
     sc.SOL: Constants(
         _SOL,
@@ -201,35 +299,76 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         },
         newer={"DEVMEM_LINEAR": (6, 12), "DEVMEM_DMABUF": (6, 12), "TS_OPT_ID": (6, 13), "INQ": (6, 17)},
     ),
-    sc.MSG: Constants(_SOCKET, "MSG_"),
+    sc.MSG: Constants(_SOCKET, "MSG_", also=("linux/socket.h",)),
     sc.SendmsgFlags: Constants(_SOCKET, "MSG_"),
     sc.RecvmsgFlags: Constants(_SOCKET, "MSG_"),
     sc.MsghdrFlags: Constants(_SOCKET, "MSG_"),
     stat.S_IF: Constants(("linux/stat.h",), "S_IF", names={"IFO": "S_IFIFO", "FIFO": "S_IFIFO"}),
-    stat.S_I: Constants(("linux/stat.h",), "S_I"),
+    stat.S_I: Constants(("linux/stat.h",), "S_I", also=("sys/stat.h", "fcntl.h")),
     timerfd.TFD: Constants(("linux/timerfd.h",), "TFD_"),
     timerfd.TFD_TIMER: Constants(("linux/timerfd.h",), "TFD_TIMER_"),
     uio.RWF: Constants(
         ("linux/fs.h",),
         "RWF_",
         newer={"NOAPPEND": (6, 9), "ATOMIC": (6, 11), "DONTCACHE": (6, 14), "NOSIGNAL": (6, 18)},
+        also=("sys/uio.h",),
+        left_out={"RWF_SUPPORTED": "all of them"},
     ),
-    wait.IdType: Constants(("linux/wait.h",), "P_"),
+    wait.IdType: Constants(("linux/wait.h",), "P_", also=("sys/wait.h",)),
     wait.CLD: Constants(("#include <linux/types.h>", "asm/siginfo.h"), "CLD_"),
     wait.W: Constants(
-        ("linux/wait.h",), "W", names={"NOTHREAD": "__WNOTHREAD", "ALL": "__WALL", "CLONE": "__WCLONE"}
+        ("linux/wait.h",),
+        "W",
+        names={"NOTHREAD": "__WNOTHREAD", "ALL": "__WALL", "CLONE": "__WCLONE"},
+        also=("sys/wait.h",),
+        left_out={
+            **dict.fromkeys(("WAIT_ANY", "WAIT_MYPGRP"), "process ids for wait4, which there is no call for"),
+            "WCOREFLAG": "bit of what wait4 reports",
+        },
     ),
     # linux
     dirent.DT: Constants(("dirent.h",), "DT_"),
+    **{
+        cls: Constants(("linux/futex.h",), f"{cls.__name__}_", left_out=_FUTEX_CMD_MASK)
+        for cls in (futex.FUTEX, futex.FUTEX_OP, futex.FUTEX_OP_CMP)
+    },
+    futex.FUTEX2: Constants(
+        ("linux/futex.h",),
+        "FUTEX2_",
+        names={"SIZE_U32": "FUTEX_32"},
+        newer={
+            **dict.fromkeys(("SIZE_U8", "SIZE_U16", "SIZE_U64", "SIZE_MASK", "NUMA", "PRIVATE"), (6, 7)),
+            "MPOL": (6, 16),
+        },
+    ),
     memfd.MFD: Constants(("linux/memfd.h",), "MFD_", newer={"NOEXEC_SEAL": (6, 3), "EXEC": (6, 3)}),
     # net, netinet
-    if_.SIOC: Constants(("sys/time.h", "linux/sockios.h", "asm/ioctls.h"), "SIOC"),
-    if_.IFF: Constants(("sys/socket.h", "linux/if.h", "linux/if_tun.h"), "IFF_"),
-    if_.TUN: Constants(("linux/ioctl.h", "linux/filter.h", "linux/if_tun.h"), "TUN"),
-    ip.IPPROTO: Constants(
-        ("linux/in.h", "linux/in6.h"), "IPPROTO_", newer={"AGGFRAG": (6, 14), "SMC": (6, 11)}
+    if_.SIOC: Constants(("sys/time.h", "linux/sockios.h", "asm/ioctls.h", "linux/un.h"), "SIOC"),
+    if_.IFF: Constants(("sys/socket.h", "linux/if.h", "linux/if_tun.h"), "IFF_", also=("net/if.h",)),
+    if_.TUN: Constants(
+        _TUN,
+        "TUN",
+        left_out={
+            "TUN_*_DEV": "other names of two IFF flags",
+            "TUN_TYPE_MASK": "mask of IFF flags",
+            **dict.fromkeys(("TUN_PKT_STRIP", "TUN_FLT_ALLMULTI"), "flags in structures that are not here"),
+            **dict.fromkeys(("TUN_READQ_SIZE", "TUN_TX_TIMESTAMP"), "internal to the kernel"),
+        },
     ),
-    ip.IP: Constants(("linux/in.h",), "IP_", newer={"LOCAL_PORT_RANGE": (6, 3), "PROTOCOL": (6, 4)}),
+    if_.TUN_F: Constants(_TUN, "TUN_F_", newer={"USO4": (6, 2), "USO6": (6, 2)}),
+    in_.INADDR: Constants(("linux/in.h",), "INADDR_", also=("netinet/in.h",)),
+    ip.IPPROTO: Constants(
+        ("linux/in.h", "linux/in6.h"),
+        "IPPROTO_",
+        newer={"AGGFRAG": (6, 14), "SMC": (6, 11)},
+        also=("netinet/in.h",),
+    ),
+    ip.IP: Constants(
+        ("linux/in.h",),
+        "IP_",
+        newer={"LOCAL_PORT_RANGE": (6, 3), "PROTOCOL": (6, 4)},
+        also=("netinet/in.h",),
+    ),
     ip.IP_PMTUDISC: Constants(("linux/in.h",), "IP_PMTUDISC_"),
     ip.IPV6: Constants(
         ("linux/in6.h",),
@@ -242,8 +381,17 @@ ENUMS: dict[type[enum.Enum], Constants] = {
                 for name in ("PKTINFO", "HOPOPTS", "DSTOPTS", "RTHDR", "PKTOPTIONS", "HOPLIMIT")
             },
         },
+        also=("netinet/in.h",),
+        left_out={
+            "IPV6_PRIORITY_*": "classes of traffic as they were in 1995",
+            "IPV6_TLV_*": "types of options in packets",
+            "IPV6_RTHDR_*": "types of headers in packets",
+        },
     ),
-    ip.IPV6_PMTUDISC: Constants(("linux/in6.h",), "IPV6_PMTUDISC_"),
+    **{
+        cls: Constants(("linux/in6.h",), f"{cls.__name__}_")
+        for cls in (ip.IPV6_PMTUDISC, ip.IPV6_PREFER_SRC, ip.IPV6_FL_A, ip.IPV6_FL_F, ip.IPV6_FL_S)
+    },
 }
 """Every enumeration of the header modules."""
 
@@ -251,8 +399,10 @@ NUMBERS: dict[str, Constants] = {
     "rsyscall.limits": Constants(("linux/limits.h",), ""),
     "rsyscall.linux.futex": Constants(("linux/futex.h",), ""),
     "rsyscall.linux.memfd": Constants(("linux/memfd.h",), ""),
+    "rsyscall.netinet.ip": Constants(("netinet/in.h",), "", also=("linux/in6.h",)),
     "rsyscall.net.if_": Constants(("linux/ioctl.h", "sys/socket.h", "linux/if.h", "linux/if_tun.h"), ""),
     "rsyscall.sys.mman": Constants(("linux/mman.h",), ""),
+    "rsyscall.sys.prctl": Constants(("linux/prctl.h",), ""),
     "rsyscall.sys.timerfd": Constants(("linux/timerfd.h",), ""),
     "rsyscall.sys.uio": Constants(("linux/uio.h",), ""),
 }

@@ -109,6 +109,8 @@ class O(enum.IntFlag):  # noqa: E742 (the prefix in C is O_)
     NOATIME = 0o1000000
     CLOEXEC = 0o2000000
     SYNC = 0o4010000
+    RSYNC = 0o4010000
+    FSYNC = 0o4010000
     PATH = 0o10000000
     # These differ from one architecture to the next. LARGEFILE is the kernel's, which says that it was given;
     # C libraries define 0.
@@ -134,8 +136,11 @@ class F(enum.IntEnum):
     GETFL = 3
     SETFL = 4
     GETLK = 5
+    GETLK64 = 5
     SETLK = 6
+    SETLK64 = 6
     SETLKW = 7
+    SETLKW64 = 7
     SETOWN = 8
     GETOWN = 9
     SETSIG = 10
@@ -187,7 +192,7 @@ class FD(enum.IntFlag):
 
 
 class F_LCK(enum.IntEnum):
-    """`F_RDLCK`, `F_WRLCK`, `F_UNLCK`: kinds of locks and leases.
+    """`F_RDLCK`, `F_WRLCK`, `F_UNLCK`: kinds of locks and leases. The other two are of no use.
 
     manpage: fcntl(2)
     """
@@ -195,6 +200,8 @@ class F_LCK(enum.IntEnum):
     RD = 0
     WR = 1
     UN = 2
+    EX = 4
+    SH = 8
 
 
 class F_OWNER(enum.IntEnum):

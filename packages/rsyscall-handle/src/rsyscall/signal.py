@@ -64,6 +64,7 @@ class SIG(enum.IntEnum):
     TERM = 15
     STKFLT = 16
     CHLD = 17
+    CLD = 17
     CONT = 18
     STOP = 19
     TSTP = 20
@@ -76,8 +77,10 @@ class SIG(enum.IntEnum):
     PROF = 27
     WINCH = 28
     IO = 29
+    POLL = 29
     PWR = 30
     SYS = 31
+    UNUSED = 31
 
 
 class SA(enum.IntFlag):
@@ -93,9 +96,13 @@ class SA(enum.IntFlag):
     EXPOSE_TAGBITS = 0x800
     RESTORER = 0x04000000
     ONSTACK = 0x08000000
+    STACK = 0x08000000
     RESTART = 0x10000000
+    INTERRUPT = 0x20000000  # does nothing
     NODEFER = 0x40000000
+    NOMASK = 0x40000000
     RESETHAND = 0x80000000
+    ONESHOT = 0x80000000
 
 
 class HowSIG(enum.IntEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,14 +17,113 @@ if TYPE_CHECKING:
     from rsyscall.near import SyscallInterface
 
 __all__ = [
+    "FUTEX",
+    "FUTEX2",
+    "FUTEX_BITSET_MATCH_ANY",
+    "FUTEX_OP",
+    "FUTEX_OP_CMP",
     "FUTEX_OWNER_DIED",
     "FUTEX_TID_MASK",
     "FUTEX_WAITERS",
+    "FUTEX_WAITV_MAX",
     "FutexNode",
     "FutexTask",
     "RobustListHead",
 ]
 
+
+class FUTEX(enum.IntFlag):
+    """`FUTEX_*`: operations of `futex`, or-ed with flags.
+
+    The operations are numbers and not bits: compare `op.command`.
+
+    manpage: futex(2)
+    """
+
+    WAIT = 0
+    WAKE = 1
+    FD = 2  # until Linux 2.6.25
+    REQUEUE = 3
+    CMP_REQUEUE = 4
+    WAKE_OP = 5
+    LOCK_PI = 6
+    UNLOCK_PI = 7
+    TRYLOCK_PI = 8
+    WAIT_BITSET = 9
+    WAKE_BITSET = 10
+    WAIT_REQUEUE_PI = 11
+    CMP_REQUEUE_PI = 12
+    LOCK_PI2 = 13
+    PRIVATE_FLAG = 128
+    CLOCK_REALTIME = 256
+    WAIT_PRIVATE = WAIT | PRIVATE_FLAG
+    WAKE_PRIVATE = WAKE | PRIVATE_FLAG
+    REQUEUE_PRIVATE = REQUEUE | PRIVATE_FLAG
+    CMP_REQUEUE_PRIVATE = CMP_REQUEUE | PRIVATE_FLAG
+    WAKE_OP_PRIVATE = WAKE_OP | PRIVATE_FLAG
+    LOCK_PI_PRIVATE = LOCK_PI | PRIVATE_FLAG
+    UNLOCK_PI_PRIVATE = UNLOCK_PI | PRIVATE_FLAG
+    TRYLOCK_PI_PRIVATE = TRYLOCK_PI | PRIVATE_FLAG
+    WAIT_BITSET_PRIVATE = WAIT_BITSET | PRIVATE_FLAG
+    WAKE_BITSET_PRIVATE = WAKE_BITSET | PRIVATE_FLAG
+    WAIT_REQUEUE_PI_PRIVATE = WAIT_REQUEUE_PI | PRIVATE_FLAG
+    CMP_REQUEUE_PI_PRIVATE = CMP_REQUEUE_PI | PRIVATE_FLAG
+    LOCK_PI2_PRIVATE = LOCK_PI2 | PRIVATE_FLAG
+
+    @property
+    def command(self) -> FUTEX:
+        """The operation alone, without the flags."""
+        return FUTEX(self.value & ~(FUTEX.PRIVATE_FLAG.value | FUTEX.CLOCK_REALTIME.value))
+
+
+class FUTEX_OP(enum.IntFlag):
+    """`FUTEX_OP_*`: what `FUTEX.WAKE_OP` does to the second word; one of these, or-ed with `OPARG_SHIFT`.
+
+    manpage: FUTEX_WAKE_OP(2const)
+    """
+
+    SET = 0
+    ADD = 1
+    OR = 2
+    ANDN = 3
+    XOR = 4
+    OPARG_SHIFT = 8
+
+
+class FUTEX_OP_CMP(enum.IntEnum):
+    """`FUTEX_OP_CMP_*`: how `FUTEX.WAKE_OP` compares the second word.
+
+    manpage: FUTEX_WAKE_OP(2const)
+    """
+
+    EQ = 0
+    NE = 1
+    LT = 2
+    LE = 3
+    GT = 4
+    GE = 5
+
+
+class FUTEX2(enum.IntFlag):
+    """`FUTEX2_*`: flags of a word for `futex_waitv` and later calls. Only `SIZE_U32` works.
+
+    manpage: futex_waitv(2)
+    """
+
+    SIZE_U8 = 0
+    SIZE_U16 = 1
+    SIZE_U32 = 2
+    SIZE_U64 = 3
+    SIZE_MASK = 3
+    NUMA = 4
+    MPOL = 8  # since Linux 6.16
+    PRIVATE = 128
+
+
+FUTEX_BITSET_MATCH_ANY = 0xFFFFFFFF
+"""Bits for `FUTEX.WAIT_BITSET` and `FUTEX.WAKE_BITSET`: any."""
+FUTEX_WAITV_MAX = 128
+"""How many words `futex_waitv` waits for at once."""
 FUTEX_WAITERS = 0x80000000
 """Bit of a futex word: somebody waits for it."""
 FUTEX_OWNER_DIED = 0x40000000

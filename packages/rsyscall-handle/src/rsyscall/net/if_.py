@@ -17,6 +17,7 @@ __all__ = [
     "SIOC",
     "TUN",
     "TUNSETIFF",
+    "TUN_F",
     "AddressField",
     "CStringField",
     "IFFField",
@@ -67,6 +68,21 @@ class TUN(enum.IntEnum):
     GETDEVNETNS = 0x54E3
 
 
+class TUN_F(enum.IntFlag):
+    """`TUN_F_*`: what `TUN.SETOFFLOAD` says that whoever reads the packets takes care of.
+
+    manpage: tun(4)
+    """
+
+    CSUM = 0x01
+    TSO4 = 0x02
+    TSO6 = 0x04
+    TSO_ECN = 0x08
+    UFO = 0x10
+    USO4 = 0x20  # since Linux 6.2
+    USO6 = 0x40
+
+
 class SIOC(enum.IntEnum):
     """`SIOC*`: `ioctl` requests of sockets. Those with `IF` in the name take an `Ifreq`.
 
@@ -79,7 +95,9 @@ class SIOC(enum.IntEnum):
     GPGRP = 0x8904
     ATMARK = 0x8905
     GSTAMP = 0x8906
+    GSTAMP_OLD = 0x8906
     GSTAMPNS = 0x8907
+    GSTAMPNS_OLD = 0x8907
     ADDRT = 0x890B
     DELRT = 0x890C
     RTMSG = 0x890D
@@ -153,6 +171,7 @@ class SIOC(enum.IntEnum):
     SHWTSTAMP = 0x89B0
     GHWTSTAMP = 0x89B1
     PROTOPRIVATE = 0x89E0
+    UNIXFILE = 0x89E0
     DEVPRIVATE = 0x89F0
     GSTAMP_NEW = 0x80108906
     GSTAMPNS_NEW = 0x80108907
@@ -184,6 +203,7 @@ class IFF(enum.IntFlag):
     LOWER_UP = 0x10000
     DORMANT = 0x20000
     ECHO = 0x40000
+    VOLATILE = 0x70C5A  # those that SIOC.SIFFLAGS does not change
     # of /dev/net/tun
     TUN = 0x1
     TAP = 0x2

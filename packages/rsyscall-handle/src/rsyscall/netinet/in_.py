@@ -6,18 +6,43 @@ for the kernel.
 
 from __future__ import annotations
 
+import enum
 import ipaddress
 import struct
 from dataclasses import dataclass
 
 from rsyscall.sys.socket import AF, Sockaddr, _register_sockaddr
 
-__all__ = ["SockaddrIn", "SockaddrIn6"]
+__all__ = ["IN6ADDR_ANY", "IN6ADDR_LOOPBACK", "INADDR", "SockaddrIn", "SockaddrIn6"]
 
 # Only the family and the scope are in host order. The rest is written as bytes, since one format has one byte
 # order.
 _SOCKADDR_IN = struct.Struct("=H2s4s8x")
 _SOCKADDR_IN6 = struct.Struct("=H2sI16sI")
+
+
+class INADDR(enum.IntEnum):
+    """`INADDR_*`: IPv4 addresses, in host order as everywhere here; `SockaddrIn` takes them.
+
+    manpage: ip(7)
+    """
+
+    ANY = 0x00000000  # 0.0.0.0
+    LOOPBACK = 0x7F000001  # 127.0.0.1
+    BROADCAST = 0xFFFFFFFF  # 255.255.255.255
+    NONE = 0xFFFFFFFF  # what C functions return for a wrong address
+    DUMMY = 0xC0000008  # 192.0.0.8
+    UNSPEC_GROUP = 0xE0000000  # 224.0.0.0
+    ALLHOSTS_GROUP = 0xE0000001  # 224.0.0.1
+    ALLRTRS_GROUP = 0xE0000002  # 224.0.0.2
+    ALLSNOOPERS_GROUP = 0xE000006A  # 224.0.0.106
+    MAX_LOCAL_GROUP = 0xE00000FF  # 224.0.0.255
+
+
+IN6ADDR_ANY = ipaddress.IPv6Address("::")
+"""`in6addr_any`: the IPv6 address that means any."""
+IN6ADDR_LOOPBACK = ipaddress.IPv6Address("::1")
+"""`in6addr_loopback`: the IPv6 address of the host itself."""
 
 
 def _port_bytes(port: int) -> bytes:

@@ -4,9 +4,27 @@ from __future__ import annotations
 
 import enum
 
-from rsyscall.netinet.in_ import SockaddrIn, SockaddrIn6
+from rsyscall.netinet.in_ import INADDR, SockaddrIn, SockaddrIn6
 
-__all__ = ["IP", "IPPROTO", "IPV6", "IPV6_PMTUDISC", "IP_PMTUDISC", "SockaddrIn", "SockaddrIn6"]
+__all__ = [
+    "INADDR",
+    "IP",
+    "IPPROTO",
+    "IPV6",
+    "IPV6_FLOWINFO_FLOWLABEL",
+    "IPV6_FLOWINFO_PRIORITY",
+    "IPV6_FL_A",
+    "IPV6_FL_F",
+    "IPV6_FL_S",
+    "IPV6_PMTUDISC",
+    "IPV6_PREFER_SRC",
+    "IP_DEFAULT_MULTICAST_LOOP",
+    "IP_DEFAULT_MULTICAST_TTL",
+    "IP_MAX_MEMBERSHIPS",
+    "IP_PMTUDISC",
+    "SockaddrIn",
+    "SockaddrIn6",
+]
 
 
 class IPPROTO(enum.IntEnum):
@@ -74,6 +92,7 @@ class IP(enum.IntEnum):
     PKTINFO = 8
     PKTOPTIONS = 9
     MTU_DISCOVER = 10
+    PMTUDISC = 10
     RECVERR = 11
     RECVTTL = 12
     RECVTOS = 13
@@ -105,6 +124,14 @@ class IP(enum.IntEnum):
     UNICAST_IF = 50
     LOCAL_PORT_RANGE = 51
     PROTOCOL = 52
+
+
+IP_DEFAULT_MULTICAST_TTL = 1
+"""What `IP.MULTICAST_TTL` is at the beginning."""
+IP_DEFAULT_MULTICAST_LOOP = 1
+"""What `IP.MULTICAST_LOOP` is at the beginning."""
+IP_MAX_MEMBERSHIPS = 20
+"""How many groups a socket can be in, unless the administrator has changed that."""
 
 
 class IP_PMTUDISC(enum.IntEnum):
@@ -167,11 +194,13 @@ class IPV6(enum.IntEnum):
     HOPLIMIT = 52
     RECVHOPOPTS = 53
     HOPOPTS = 54
+    RXHOPOPTS = 54
     RTHDRDSTOPTS = 55
     RECVRTHDR = 56
     RTHDR = 57
     RECVDSTOPTS = 58
     DSTOPTS = 59
+    RXDSTOPTS = 59
     RECVPATHMTU = 60
     PATHMTU = 61
     DONTFRAG = 62
@@ -200,3 +229,51 @@ class IPV6_PMTUDISC(enum.IntEnum):
     PROBE = 3
     INTERFACE = 4
     OMIT = 5
+
+
+class IPV6_PREFER_SRC(enum.IntFlag):
+    """`IPV6_PREFER_SRC_*`: values of the option `IPV6.ADDR_PREFERENCES`, which source addresses to choose.
+
+    manpage: ipv6(7)
+    """
+
+    TMP = 0x0001
+    PUBLIC = 0x0002
+    COA = 0x0004
+    CGA = 0x0008
+    PUBTMP_DEFAULT = 0x0100
+    HOME = 0x0400
+    NONCGA = 0x0800
+
+
+class IPV6_FL_A(enum.IntEnum):
+    """`IPV6_FL_A_*`: what the option `IPV6.FLOWLABEL_MGR` does with a flow label."""
+
+    GET = 0
+    PUT = 1
+    RENEW = 2
+
+
+class IPV6_FL_F(enum.IntFlag):
+    """`IPV6_FL_F_*`: how it does that."""
+
+    CREATE = 1
+    EXCL = 2
+    REFLECT = 4
+    REMOTE = 8
+
+
+class IPV6_FL_S(enum.IntEnum):
+    """`IPV6_FL_S_*`: who else may use the flow label."""
+
+    NONE = 0
+    EXCL = 1
+    PROCESS = 2
+    USER = 3
+    ANY = 255
+
+
+IPV6_FLOWINFO_FLOWLABEL = 0x000FFFFF
+"""Bits of `flowinfo`, in host order, that are the flow label."""
+IPV6_FLOWINFO_PRIORITY = 0x0FF00000
+"""Bits of `flowinfo`, in host order, that are the traffic class."""

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["AF", "MSG", "SCM", "SHUT", "SO", "SOCK", "SOL", "MsghdrFlags", "RecvmsgFlags", "SendmsgFlags"]
+__all__ = [
+    "AF",
+    "MSG",
+    "SCM",
+    "SHUT",
+    "SO",
+    "SOCK",
+    "SOCK_BUF_LOCK",
+    "SOCK_TXREHASH",
+    "SOL",
+    "MsghdrFlags",
+    "RecvmsgFlags",
+    "SendmsgFlags",
+]
 
 
 class AF(enum.IntEnum):
@@ -16,6 +29,7 @@ class AF(enum.IntEnum):
     UNSPEC = 0
     UNIX = 1
     LOCAL = 1
+    FILE = 1
     INET = 2
     AX25 = 3
     IPX = 4
@@ -175,7 +189,9 @@ class SO(enum.IntEnum):
     RCVLOWAT = 18
     SNDLOWAT = 19
     RCVTIMEO = 20
+    RCVTIMEO_OLD = 20
     SNDTIMEO = 21
+    SNDTIMEO_OLD = 21
     SECURITY_AUTHENTICATION = 22
     SECURITY_ENCRYPTION_TRANSPORT = 23
     SECURITY_ENCRYPTION_NETWORK = 24
@@ -186,14 +202,17 @@ class SO(enum.IntEnum):
     DETACH_BPF = 27
     PEERNAME = 28
     TIMESTAMP = 29
+    TIMESTAMP_OLD = 29
     ACCEPTCONN = 30
     PEERSEC = 31
     SNDBUFFORCE = 32
     RCVBUFFORCE = 33
     PASSSEC = 34
     TIMESTAMPNS = 35
+    TIMESTAMPNS_OLD = 35
     MARK = 36
     TIMESTAMPING = 37
+    TIMESTAMPING_OLD = 37
     PROTOCOL = 38
     DOMAIN = 39
     RXQ_OVFL = 40
@@ -240,6 +259,27 @@ class SO(enum.IntEnum):
     INQ = 84  # Linux 6.17
 
 
+class SOCK_BUF_LOCK(enum.IntFlag):
+    """`SOCK_SNDBUF_LOCK`, `SOCK_RCVBUF_LOCK`: values of the option `SO.BUF_LOCK`, which sizes of buffers are
+    kept as they are.
+
+    manpage: socket(7)
+    """
+
+    NONE = 0
+    SNDBUF = 1
+    RCVBUF = 2
+    MASK = 3
+
+
+class SOCK_TXREHASH(enum.IntEnum):
+    """`SOCK_TXREHASH_*`: values of the option `SO.TXREHASH`, whether to look for another path at timeouts."""
+
+    DISABLED = 0
+    ENABLED = 1
+    DEFAULT = 255
+
+
 class SCM(enum.IntEnum):
     """`SCM_*`: types of control messages at level `SOL.SOCKET`.
 
@@ -273,6 +313,7 @@ class MSG(enum.IntFlag):
     OOB = 0x1
     PEEK = 0x2
     DONTROUTE = 0x4
+    TRYHARD = 0x4
     CTRUNC = 0x8
     PROXY = 0x10
     TRUNC = 0x20

@@ -18,7 +18,22 @@ if TYPE_CHECKING:
     from rsyscall.near import SyscallInterface
     from rsyscall.near import types as near
 
-__all__ = ["FIO", "IO", "IOC", "IOR", "IOW", "IOWR", "TC", "TIOC", "IoctlFileDescriptor"]
+__all__ = [
+    "FIO",
+    "IO",
+    "IOC",
+    "IOR",
+    "IOW",
+    "IOWR",
+    "TC",
+    "TCFLOW",
+    "TCFLUSH",
+    "TIOC",
+    "TIOCM",
+    "TIOCPKT",
+    "TIOCSER",
+    "IoctlFileDescriptor",
+]
 
 
 class IOC(enum.IntFlag):
@@ -64,6 +79,8 @@ class FIO(enum.IntEnum):
     manpage: ioctl_tty(2)
     """
 
+    SETOWN = 0x8901
+    GETOWN = 0x8903
     NREAD = 0x541B
     NBIO = 0x5421
     NCLEX = 0x5450
@@ -144,23 +161,103 @@ class TIOC(enum.IntEnum):
     GPTLCK = 0x80045439
     GEXCL = 0x80045440
     GPTPEER = 0x5441
+    SERCONFIG = 0x5453
+    SERGWILD = 0x5454
+    SERSWILD = 0x5455
+    GLCKTRMIOS = 0x5456
+    SLCKTRMIOS = 0x5457
+    SERGSTRUCT = 0x5458
+    SERGETLSR = 0x5459
+    SERGETMULTI = 0x545A
+    SERSETMULTI = 0x545B
     GISO7816 = 0x80285442
     SISO7816 = 0xC0285443
     MIWAIT = 0x545C
     GICOUNT = 0x545D
 
 
+class TCFLOW(enum.IntEnum):
+    """`TCOOFF`, `TCOON`, `TCIOFF`, `TCION`: arguments of `TC.XONC`, to stop and start output and input.
+
+    manpage: ioctl_tty(2)
+    """
+
+    OOFF = 0
+    OON = 1
+    IOFF = 2
+    ION = 3
+
+
+class TCFLUSH(enum.IntEnum):
+    """`TCIFLUSH`, `TCOFLUSH`, `TCIOFLUSH`: arguments of `TC.FLSH`, what to discard.
+
+    manpage: ioctl_tty(2)
+    """
+
+    IFLUSH = 0
+    OFLUSH = 1
+    IOFLUSH = 2
+
+
+class TIOCM(enum.IntFlag):
+    """`TIOCM_*`: lines of a modem, for `TIOC.MGET` and others.
+
+    manpage: ioctl_tty(2)
+    """
+
+    LE = 0x001
+    DTR = 0x002
+    RTS = 0x004
+    ST = 0x008
+    SR = 0x010
+    CTS = 0x020
+    CAR = 0x040
+    CD = 0x040
+    RNG = 0x080
+    RI = 0x080
+    DSR = 0x100
+    OUT1 = 0x2000
+    OUT2 = 0x4000
+    LOOP = 0x8000
+
+
+class TIOCPKT(enum.IntFlag):
+    """`TIOCPKT_*`: the byte in front of what is read from a pseudoterminal in packet mode (`TIOC.PKT`).
+
+    manpage: ioctl_tty(2)
+    """
+
+    DATA = 0
+    FLUSHREAD = 1
+    FLUSHWRITE = 2
+    STOP = 4
+    START = 8
+    NOSTOP = 16
+    DOSTOP = 32
+    IOCTL = 64
+
+
+class TIOCSER(enum.IntFlag):
+    """`TIOCSER_*`: what `TIOC.SERGETLSR` finds.
+
+    manpage: ioctl_tty(2)
+    """
+
+    TEMT = 0x01
+
+
 _TERMIOS, _TERMIO, _INT = 36, 18, 4
 # What a request reads or writes whose number does not say so, or says something else. The header modules add
 # theirs.
 _ARGUMENT_SIZES: dict[int, int] = {
-    **dict.fromkeys((FIO.NREAD, FIO.NBIO, FIO.ASYNC), _INT),
+    **dict.fromkeys((FIO.NREAD, FIO.NBIO, FIO.ASYNC, FIO.SETOWN, FIO.GETOWN), _INT),
     FIO.QSIZE: 8,
     **dict.fromkeys((TC.GETS, TC.SETS, TC.SETSW, TC.SETSF), _TERMIOS),
+    **dict.fromkeys((TIOC.GLCKTRMIOS, TIOC.SLCKTRMIOS), _TERMIOS),
     **dict.fromkeys((TC.GETA, TC.SETA, TC.SETAW, TC.SETAF), _TERMIO),
     **dict.fromkeys((TIOC.GPGRP, TIOC.SPGRP, TIOC.GSID, TIOC.OUTQ, TIOC.GETD, TIOC.SETD), _INT),
     **dict.fromkeys((TIOC.MGET, TIOC.MBIS, TIOC.MBIC, TIOC.MSET, TIOC.PKT), _INT),
-    **dict.fromkeys((TIOC.GSOFTCAR, TIOC.SSOFTCAR), _INT),
+    **dict.fromkeys((TIOC.GSOFTCAR, TIOC.SSOFTCAR, TIOC.SERGETLSR), _INT),
     **dict.fromkeys((TIOC.GWINSZ, TIOC.SWINSZ), 8),
     **dict.fromkeys((TIOC.GSERIAL, TIOC.SSERIAL), 72),
     **dict.fromkeys((TIOC.GRS485, TIOC.SRS485), 32),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import rsyscall.near
 from rsyscall import far
@@ -97,6 +97,11 @@ class MAP(enum.IntFlag):
     HUGE_2GB = 31 << 26
     HUGE_16GB = 34 << 26
 
+    ANON: ClassVar[MAP]
+
+
+# Another name for the same, kept out of the members, so that those who go through them find just one.
+MAP.ANON = MAP.ANONYMOUS
 
 MAP_HUGE_SHIFT = 26
 MAP_HUGE_MASK = 0x3F

@@ -16,13 +16,71 @@ from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
 from rsyscall.near import nr
 from rsyscall.struct import Int32
 from rsyscall.sys._buffers import require_size
+from rsyscall.sys._prctl_arguments import (
+    PR_ENDIAN,
+    PR_FP_EXC,
+    PR_FP_MODE,
+    PR_FPEMU,
+    PR_FUTEX_HASH,
+    PR_MCE_KILL,
+    PR_MCE_KILL_POLICY,
+    PR_MDWE,
+    PR_PAC,
+    PR_RISCV_V_VSTATE_CTRL,
+    PR_SCHED_CORE,
+    PR_SCHED_CORE_SCOPE,
+    PR_SET_MM,
+    PR_SET_VMA,
+    PR_SHADOW_STACK,
+    PR_SME,
+    PR_SPEC,
+    PR_SPEC_VARIANT,
+    PR_SVE,
+    PR_SYS_DISPATCH,
+    PR_TAGGED_ADDR_CTRL,
+    PR_TIMER_CREATE_RESTORE_IDS,
+    PR_TIMING,
+    PR_TSC,
+    PR_UNALIGN,
+)
 
 if TYPE_CHECKING:
     from rsyscall.near import SyscallInterface
     from rsyscall.near import types as near
     from rsyscall.signal import SIG
 
-__all__ = ["PR", "PR_CAP_AMBIENT", "PrctlTask"]
+__all__ = [
+    "PR",
+    "PR_CAP_AMBIENT",
+    "PR_ENDIAN",
+    "PR_FPEMU",
+    "PR_FP_EXC",
+    "PR_FP_MODE",
+    "PR_FUTEX_HASH",
+    "PR_MCE_KILL",
+    "PR_MCE_KILL_POLICY",
+    "PR_MDWE",
+    "PR_PAC",
+    "PR_RISCV_V_VSTATE_CTRL",
+    "PR_SCHED_CORE",
+    "PR_SCHED_CORE_SCOPE",
+    "PR_SET_MM",
+    "PR_SET_VMA",
+    "PR_SHADOW_STACK",
+    "PR_SME",
+    "PR_SPEC",
+    "PR_SPEC_VARIANT",
+    "PR_SVE",
+    "PR_SYS_DISPATCH",
+    "PR_TAGGED_ADDR_CTRL",
+    "PR_TIMER_CREATE_RESTORE_IDS",
+    "PR_TIMING",
+    "PR_TSC",
+    "PR_UNALIGN",
+    "PR_MTE_TAG_SHIFT",
+    "PR_SET_PTRACER_ANY",
+    "PrctlTask",
+]
 
 
 class PR(enum.IntEnum):
@@ -120,6 +178,12 @@ class PR_CAP_AMBIENT(enum.IntEnum):
     RAISE = 2
     LOWER = 3
     CLEAR_ALL = 4
+
+
+PR_SET_PTRACER_ANY = -1
+"""For `PR.SET_PTRACER`: any process."""
+PR_MTE_TAG_SHIFT = 3
+"""Where the tags are in `PR_TAGGED_ADDR_CTRL.MTE_TAG_MASK`."""
 
 
 class PrctlTask(far.Task):

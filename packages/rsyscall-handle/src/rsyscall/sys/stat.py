@@ -64,8 +64,11 @@ class S_I(enum.IntFlag):
     SVTX = 0o1000
     RWXU = 0o700
     RUSR = 0o400
+    READ = 0o400
     WUSR = 0o200
+    WRITE = 0o200
     XUSR = 0o100
+    EXEC = 0o100
     RWXG = 0o070
     RGRP = 0o040
     WGRP = 0o020

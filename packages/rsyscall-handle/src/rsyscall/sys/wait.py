@@ -59,6 +59,7 @@ class W(enum.IntFlag):
     NONE = 0
     NOHANG = 0x1
     STOPPED = 0x2
+    UNTRACED = 0x2
     EXITED = 0x4
     CONTINUED = 0x8
     NOWAIT = 0x01000000
