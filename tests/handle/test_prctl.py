@@ -12,8 +12,10 @@ import pytest
 from rsyscall.far import AddressSpaceMismatchError
 from rsyscall.handle.allocation import UseAfterFreeError
 from rsyscall.handle.pointer import ReadablePointer
+from rsyscall.near import SyscallSendError
 from rsyscall.signal import SIG
 from rsyscall.struct import Int32
+from rsyscall.sys._buffers import BufferTooSmallError
 from rsyscall.sys.prctl import PR, PR_CAP_AMBIENT
 
 from .helpers import forked, need_root, no_calls, stranger
@@ -48,6 +50,24 @@ async def test_name_that_would_not_fit_is_refused(local: Local) -> None:
     with no_calls(local.task), pytest.raises(ValueError, match="16 bytes"):
         await local.task.prctl(PR.GET_NAME, small)
     assert small.valid
+
+
+@pytest.mark.parametrize(
+    ("option", "size"),
+    [
+        *((option, 4) for option in (PR.GET_UNALIGN, PR.GET_FPEMU, PR.GET_FPEXC, PR.GET_ENDIAN, PR.GET_TSC)),
+        (PR.GET_TID_ADDRESS, 8),
+        (PR.GET_DUMPABLE, 0),
+    ],
+)
+async def test_memory_that_is_too_small_is_refused(local: Local, option: PR, size: int) -> None:
+    with no_calls(local.task):
+        if size:
+            with pytest.raises(BufferTooSmallError) as info:
+                await local.task.prctl(option, await local.malloc(bytes, size - 1))
+            assert info.value.args == (size - 1, size)
+        with pytest.raises(SyscallSendError):
+            await local.task.prctl(option, await local.malloc(bytes, size))
 
 
 @forked

@@ -186,6 +186,13 @@ PR_MTE_TAG_SHIFT = 3
 """Where the tags are in `PR_TAGGED_ADDR_CTRL.MTE_TAG_MASK`."""
 
 
+# What options store at the address in their second argument, without asking how much room there is.
+_ANSWER_SIZES: dict[int, int] = {
+    **dict.fromkeys((PR.GET_UNALIGN, PR.GET_FPEMU, PR.GET_FPEXC, PR.GET_ENDIAN, PR.GET_TSC), 4),
+    PR.GET_TID_ADDRESS: 8,
+}
+
+
 class PrctlTask(far.Task):
     """Attributes of the process of this task."""
 
@@ -404,6 +411,7 @@ class PrctlTask(far.Task):
         returns is returned.
 
         Raises:
+            BufferTooSmallError: there is no room for what the option stores.
             OSError: depends on the option; `filename` is (option, arg2, arg3, arg4, arg5).
 
         manpage: prctl(2)
@@ -419,6 +427,8 @@ class PrctlTask(far.Task):
                 stack.enter_context(arg.borrow(self)) if isinstance(arg, Pointer) else arg
                 for arg in arguments
             ]
+            if isinstance(arg2, Pointer):
+                require_size(arg2, _ANSWER_SIZES.get(option, 0))
             try:
                 return await _prctl(self.sysif, option, *numbers)
             except OSError as exn:
