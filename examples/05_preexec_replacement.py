@@ -1,4 +1,4 @@
-"""What `subprocess.Popen(preexec_fn=...)` is used for, done safely in a program with threads."""
+"""What `subprocess.Popen(preexec_fn=...)` is used for, done safely while many threads are at work."""
 
 from __future__ import annotations
 
@@ -12,35 +12,46 @@ from rsyscall.sys.prctl import PR
 
 
 async def spawn(command: Command, directory: str) -> AsyncChildProcess:
-    """Run a command confined and detached; an error of a step is raised here, at the call that failed."""
-    child = await local_thread.clone()
-    try:
-        await child.task.setsid()
-        await child.task.umask(0o077)
-        await child.task.prctl_set_no_new_privs()
-        await child.task.prctl(PR.SET_PDEATHSIG, SIG.TERM)
-        await child.task.chdir(await child.ptr(directory))
-        return await child.exec(command)
-    except OSError:
-        async with child.process:  # ends it
-            raise
+    """Run a command confined and detached; an error of a step is raised here, and names the step."""
+    child = local_thread.prepare()
+    # Noted down, and made by the new process one after another as soon as there is one.
+    await child.task.setsid()
+    await child.task.umask(0o077)
+    await child.task.prctl_set_no_new_privs()
+    await child.task.prctl(PR.SET_PDEATHSIG, SIG.TERM)
+    await child.task.chdir(await child.ptr(directory))
+    return await child.exec(command)
+
+
+async def spawn_and_check(command: Command, directory: str) -> None:
+    await (await spawn(command, directory)).check()
+
+
+def work(lock: threading.Lock, stop: threading.Event) -> None:
+    """Hold locks, of our own and of the allocator, nearly all the time."""
+    while not stop.is_set():
+        with lock:
+            bytearray(1_000_000)
 
 
 async def main() -> None:
-    # Other threads may hold any lock at any time: nothing of ours runs in the child, so it does not matter.
-    stop = threading.Event()
-    busy = [threading.Thread(target=stop.wait) for _ in range(4)]
-    for thread in busy:
+    # A fork would copy locks that are held by threads which it does not copy. Here nothing of ours runs in
+    # the child, so it does not matter who holds what.
+    lock, stop = threading.Lock(), threading.Event()
+    threads = [threading.Thread(target=work, args=(lock, stop)) for _ in range(4)]
+    for thread in threads:
         thread.start()
     try:
-        script = 'echo "umask $(umask), in $(pwd)"; grep NoNewPrivs /proc/self/status'
-        shell = local_thread.environ.sh.args("-c", script)
-        process = await spawn(shell, "/usr")
-        await process.check()
+        sh = local_thread.environ.sh
+        async with trio.open_nursery() as nursery:
+            for _ in range(20):
+                nursery.start_soon(spawn_and_check, sh.args("-c", 'test "$(umask)" = 0077'), "/")
+        print("20 programs have run")
+        await spawn_and_check(sh.args("-c", 'echo "in $(pwd)"; grep NoNewPrivs /proc/self/status'), "/usr")
         try:
-            await spawn(shell, "/does/not/exist")
+            await spawn(sh, "/does/not/exist")
         except FileNotFoundError as error:
-            print("which step failed:", error)
+            print("which step failed:", error.strerror)
     finally:
         stop.set()
 

@@ -27,10 +27,15 @@ PRINTED: dict[str, str | re.Pattern[str]] = {
         "from a file system that only the keeper has mounted\n"
     ),
     "05_preexec_replacement.py": (
-        "umask 0077, in /usr\nNoNewPrivs:\t1\n"
-        "which step failed: [Errno 2] No such file or directory: '/does/not/exist'\n"
+        "20 programs have run\nin /usr\nNoNewPrivs:\t1\n"
+        'which step failed: No such file or directory: chdir("/does/not/exist") before exec of /bin/sh\n'
     ),
     "06_sandbox_timeout.py": "quick -> exited with status 0\nslow -> took too long\n",
+    "07_supervisor.py": (
+        "steady: ready, was killed by SIGTERM\n"
+        "shaky: oops, exited with status 3, ready, was killed by SIGTERM\n"
+        "stubborn: ready, was killed by SIGKILL\n"
+    ),
     "near_only/raw_syscall.py": (
         "written by number\nit is us: True\nand close(-1) says: [Errno 9] Bad file descriptor\n"
     ),
