@@ -17,10 +17,13 @@ from support import sh
 
 from rsyscall.local import LocalThread
 from rsyscall.monitor import AsyncSignalfd
+from rsyscall.near import SYS, SyscallError
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, Sigset
 from rsyscall.sys.wait import W
 from rsyscall.thread import ChildThread
+
+NOBODY = 65534
 
 
 def blocked() -> set[int]:
@@ -237,3 +240,86 @@ def interrupted_waits_in_an_init() -> None:
             assert init.monitor.sigfd is None
     trio.run(end)
     assert interrupted > 10, interrupted
+
+
+def not_permitted(how: str) -> None:
+    """A program that gives up its privileges may not signal the children that have kept theirs."""
+    thread = LocalThread()
+
+    async def cancelled() -> None:
+        process = await thread.prepare().exec(sh("exec sleep 1000"))
+        give_up()
+        with trio.move_on_after(0.02) as scope:
+            await process.check()
+        assert scope.cancelled_caught
+
+    async def executed() -> None:
+        process = await thread.prepare().exec(sh("exec sleep 1000"))
+        give_up()
+        refused: OSError | None = None
+        try:
+            async with process:
+                pass
+        except PermissionError as error:
+            refused = error
+        assert refused is not None
+        assert refused.filename == process.process.near
+        # What is on its way is more important.
+        with trio.move_on_after(0.02) as scope:
+            async with process:
+                await trio.sleep_forever()
+        assert scope.cancelled_caught
+
+    async def driven() -> None:
+        child = await thread.clone()
+        give_up()
+        with trio.fail_after(0.5):
+            async with child.process:
+                pass
+        assert child.process.process.death_state is not None
+        assert child.process.process.death_state.clean()
+
+    async def in_a_call() -> None:
+        child = await thread.clone()
+        give_up()
+
+        async def pause() -> None:
+            try:
+                await child.task.sysif.syscall(SYS.pause)
+            except SyscallError:
+                return
+            raise AssertionError("nothing has interrupted it")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pause)
+            await trio.sleep(0.02)
+            refused = False
+            try:
+                async with child.process:
+                    pass
+            except PermissionError:
+                refused = True
+            os.setresuid(0, 0, 0)
+            async with child.process:
+                pass
+        assert refused
+
+    async def dead() -> None:
+        process = await thread.prepare().exec(sh("exit 3"))
+        await trio.sleep(0.1)
+        give_up()
+        await process.kill()
+        async with process:
+            pass
+        assert process.process.death_state is not None
+        assert process.process.death_state.exit_status == 3
+
+    def give_up() -> None:
+        os.setresuid(NOBODY, NOBODY, 0)
+
+    bodies = {
+        "cancelled": cancelled, "executed": executed, "driven": driven, "in a call": in_a_call, "dead": dead
+    }  # fmt: skip
+    trio.run(bodies[how])
+    # The signal that its children get when a program dies has to be permitted, too.
+    os.setresuid(0, 0, 0)

@@ -46,6 +46,7 @@ async def kill(*threads: ChildThread) -> None:
 # ---- stops and continues ----
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["threads", "worker", "ignored", "blocked"])
 def test_stops_are_told_whoever_gets_sigchld(programs: Programs, how: str) -> None:
     programs.run("monitor_drivers:stops", how=how)
@@ -144,6 +145,7 @@ def test_a_signalfd_unblocks_only_what_it_has_blocked(programs: Programs) -> Non
     programs.run("monitor_drivers:signalfd_of_blocked")
 
 
+@pytest.mark.slow
 def test_interrupts_leave_no_signal_blocked_in_an_init(programs: Programs) -> None:
     programs.run("monitor_drivers:interrupted_waits_in_an_init", seconds=20)
 
@@ -254,3 +256,13 @@ async def test_no_zombies_of_what_is_collected_in_a_cycle(how: str) -> None:
     assert children() > before
     gc.collect()
     assert children() == before
+
+
+# ---- children that may not be signalled ----
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root: only it can become somebody else")
+@pytest.mark.parametrize("how", ["cancelled", "executed", "driven", "in a call", "dead"])
+def test_children_that_may_not_be_signalled(programs: Programs, how: str) -> None:
+    programs.run("monitor_drivers:not_permitted", how=how)

@@ -63,6 +63,9 @@ _STOPS = int(W.STOPPED | W.CONTINUED)
 _SHORTEST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.02
 
+# How long a child that may not be signalled has to exit by itself. It does so at once unless it is in a call.
+_TIME_TO_LEAVE = 0.5
+
 
 class SignalEvent:
     """Something that happens once; whoever waits is woken, or gets the error that ended the waiting."""
@@ -250,7 +253,9 @@ async def _unblock(ours: SignalBlock, blocked: SignalBlock) -> None:
 class AsyncChildProcess:
     """A child that can be waited for, by any number of tasks at once.
 
-    As an async context manager it kills the child, if it is still alive, and reaps it.
+    As an async context manager it kills the child, if it is still alive, and reaps it. One that may not be
+    signalled is told to exit, if it is still under our control; if it does not or is not, leaving the block
+    raises PermissionError, unless another exception is on its way.
 
     Args:
         process: the handle of the child.
@@ -443,7 +448,7 @@ class AsyncChildProcess:
         Raises:
             CalledProcessError: it was killed, or exited with a status other than 0.
 
-        Cancellation: sends SIGTERM to the child.
+        Cancellation: sends SIGTERM to the child, if we may.
         """
         try:
             death = await self.waitpid(W.EXITED)
@@ -451,7 +456,7 @@ class AsyncChildProcess:
             with trio.CancelScope(shield=True):
                 try:
                     await self.kill(SIG.TERM)
-                except (ProcessLookupError, SyscallError):
+                except (ProcessLookupError, PermissionError, SyscallError):
                     pass
             raise
         if not death.clean():
@@ -460,6 +465,9 @@ class AsyncChildProcess:
 
     async def kill(self, sig: SIG = SIG.KILL) -> None:
         """Send a signal to the child; does nothing if it is dead already.
+
+        Raises:
+            PermissionError: we may not signal it, since its credentials or ours have changed.
 
         manpage: pidfd_send_signal(2)
         """
@@ -471,6 +479,11 @@ class AsyncChildProcess:
                 await self.monitor.hub.kill(self.pidfd, sig)
             except ProcessLookupError:
                 pass  # dead, and reaped by somebody else or with its pid namespace
+            except PermissionError as error:
+                # Those of the dead are looked at as those of the living.
+                if not self._is_ours or await self._waitid_nohang(W.EXITED) is None:
+                    error.filename = self.process.near
+                    raise
             return
         async with self._lock:
             await self._read_unread()
@@ -509,6 +522,23 @@ class AsyncChildProcess:
                 except (SyscallError, ChildProcessError):
                     # Its parent has gone, and with it the duty and the possibility to reap it.
                     pass
+                except PermissionError:
+                    if not await self._let_go() and not any(exc_info):
+                        raise
+
+    async def _let_go(self) -> bool:
+        """Have the child exit by closing the way to it; returns whether it is dead now."""
+        hub = self.monitor.hub
+        driven = [task for task, ring in hub.rings.items() if task.process is self.process and not ring.left]
+        for task in driven:
+            await task.sysif.close_interface()
+        if driven or self._exited.is_set():
+            with trio.move_on_after(_TIME_TO_LEAVE):
+                try:
+                    await self.waitpid(W.EXITED)
+                except (SyscallError, ChildProcessError):
+                    return True  # it, or its parent, and with that the duty to reap it
+        return self.process.death_state is not None
 
 
 class _Sigchld:
