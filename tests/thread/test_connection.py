@@ -22,7 +22,7 @@ import rsyscall.network.connection
 from rsyscall.epoller import AsyncFileDescriptor
 from rsyscall.handle import FileDescriptor
 from rsyscall.near import SYS
-from rsyscall.near.sysif import SyscallError
+from rsyscall.near.sysif import SyscallError, SyscallHangup
 from rsyscall.network.connection import Connection, FDPassConnection, ListeningConnection
 from rsyscall.sched import CLONE
 from rsyscall.sys.socket import AF, SOCK
@@ -36,23 +36,8 @@ from rsyscall.unistd import Pipe
 async def connection_to_ourselves() -> t.AsyncIterator[FDPassConnection]:
     async with bare.local_epoller() as epoller:
         connection = await FDPassConnection.make(bare.task, bare.ram, epoller)
-        made: list[FDPassConnection] = []
-        original = FDPassConnection.for_task_with_fd
-
-        def for_task_with_fd(*args: t.Any) -> FDPassConnection:
-            made.append(original(*args))
-            return made[-1]
-
         async with bare.closing(connection.access_fd, connection.fd):
-            try:
-                with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(FDPassConnection, "for_task_with_fd", for_task_with_fd)
-                    yield connection
-            finally:
-                # The processes are gone, and nobody here closes what is dropped.
-                for each in made:
-                    if each._pair is not None:
-                        await each._pair[0].invalidate()
+            yield connection
 
 
 async def talk(local: FileDescriptor, process: Other | None, remote: FileDescriptor) -> None:
@@ -62,13 +47,6 @@ async def talk(local: FileDescriptor, process: Other | None, remote: FileDescrip
     await remote.write(await ram.ptr(message))
     valid, _ = await local.read(await bare.ram.malloc(bytes, 1000))
     assert await valid.read() == message
-
-
-async def close_own_pair(connection: FDPassConnection) -> None:
-    """Close what a connection keeps for further transfers; it makes another if it needs it."""
-    for fd in connection._pair or ():
-        await fd.close()
-    connection._pair = None
 
 
 def table_of(process: Other) -> str:
@@ -122,7 +100,6 @@ async def test_a_process_with_a_table_of_its_own() -> None:
             assert remote.task is process.task
             await talk(local, process, remote)
         # The copies that were sent are closed here: the end there is the only one left.
-        await close_own_pair(child)
         assert len(os.listdir("/proc/self/fd")) == len(before) + 3
         assert len(os.listdir(table_of(process))) == len(before_there) + 3
         for local, remote in channels:
@@ -245,7 +222,6 @@ async def test_cancelled_while_under_way() -> None:
                 gc.collect()
                 await bare.task.run_fd_table_gc()
                 await process.task.run_fd_table_gc()
-        await close_own_pair(child)
         assert len(os.listdir("/proc/self/fd")) == len(before)
         assert len(os.listdir(there)) == before_there
 
@@ -258,11 +234,16 @@ async def test_a_receiver_that_is_lost_leaves_nothing_to_the_next() -> None:
             to_next = connection.inherit(next_one.task, next_one.ram)
             before = os.listdir("/proc/self/fd")
             original = lost.sysif.syscall
+            second = False
 
             async def syscall(number: SYS, *args: t.Any) -> int:
                 if number is SYS.recvmsg:
                     lost.sysif.closed = True
-                return await original(number, *args)
+                result = await original(number, *args)
+                if number is SYS.sendmsg and not second:
+                    lost.sysif.closed = True
+                    raise SyscallHangup
+                return result
 
             lost.sysif.syscall = syscall  # type: ignore[method-assign]  # dies at the worst moment
             with trio.fail_after(10):
@@ -272,6 +253,7 @@ async def test_a_receiver_that_is_lost_leaves_nothing_to_the_next() -> None:
                 watched, sent = socket.socketpair()
                 with watched:
                     lost.sysif.closed = False
+                    second = True
                     with pytest.raises(SyscallError):
                         await to_lost.move_fds([fd := bare.adopt(sent.detach())])
                     # Really dead, it would have nothing open.
@@ -300,26 +282,23 @@ async def test_a_message_of_somebody_who_was_lost_is_recognised() -> None:
             watched.setblocking(False)
             assert watched.recv(1) == b""
             await local.invalidate()
-            await close_own_pair(child)
 
 
-@pytest.mark.parametrize("first", [True, False])
-async def test_blocked_at_the_worst_moment_it_delays_nobody(first: bool) -> None:
+@pytest.mark.parametrize("moment", [SYS.socketpair, SYS.sendmsg, SYS.recvmsg, SYS.close])
+async def test_blocked_at_the_worst_moment_it_delays_nobody(moment: SYS) -> None:
     """Whatever the process is asked for, somebody else is faster, with a call that blocks."""
     async with connection_to_ourselves() as connection:
         async with other(share_files=False) as blocked, other(share_files=False) as free:
             to_blocked = connection.inherit(blocked.task, blocked.ram)
             to_free = connection.inherit(free.task, free.ram)
-            if not first:
-                for end in await to_blocked.open_channel():
-                    await end.invalidate()
             pipe = await (await blocked.task.pipe(await blocked.ram.malloc(Pipe))).read()
             original = blocked.sysif.syscall
             asked = trio.Event()
-            opened = []
+            fd = bare.adopt(os.open("/dev/null", os.O_RDONLY))
+            moved = []
 
             async def syscall(number: SYS, *args: t.Any) -> int:
-                if not asked.is_set() and number in (SYS.sendmsg, SYS.recvmsg):
+                if not asked.is_set() and number is moment:
                     asked.set()
                     buffer = await blocked.ram.malloc(bytes, 1)
                     await original(SYS.read, pipe.read.near, buffer.near, 1)
@@ -327,25 +306,21 @@ async def test_blocked_at_the_worst_moment_it_delays_nobody(first: bool) -> None
 
             blocked.sysif.syscall = syscall  # type: ignore[method-assign]  # between two calls of ours
 
-            async def open_blocked() -> None:
-                opened.append(await to_blocked.open_channel())
+            async def move_to_blocked() -> None:
+                moved.extend(await to_blocked.move_fds([fd]))
 
             with trio.fail_after(5):
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(open_blocked)
+                    nursery.start_soon(move_to_blocked)
                     await asked.wait()
                     for _ in range(3):
                         local, remote = await to_free.open_channel()
                         await talk(local, free, remote)
                         await local.invalidate()
-                    assert not opened
+                    assert not moved
                     with open(f"{table_of(blocked)}/{int(pipe.write.near)}", "wb") as write:
                         write.write(b"x")
-            [(local, remote)] = opened
-            await talk(local, blocked, remote)
-            await local.invalidate()
-            for each in (to_blocked, to_free):
-                await close_own_pair(each)
+            assert [each.task for each in moved] == [blocked.task]
 
 
 async def test_no_room_in_the_table() -> None:

@@ -3,19 +3,18 @@
 The end here is on the *access side*: usually in our own process, and used by Python. The end there is in the
 table of the process that the `Connection` belongs to.
 
-`FDPassConnection` makes the pair here and passes one end over a Unix socket whose other end the process
-has. `ListeningConnection` is for processes that no file descriptor can be passed to, on another host: they
+`FDPassConnection` lets the process make the pair and pass one end up, over a Unix socket whose other end is
+here. `ListeningConnection` is for processes that no file descriptor can be passed to, on another host: they
 listen.
 
 **Nothing may be mixed up.** A child inherits its parent's socket, so several processes have the same end, and
 none must be given, or lose, what was sent to another, or wait for one that is blocked by a call of its own.
 What many can receive from the same socket cannot be addressed to one of them. So:
 
-* Nothing is sent to the end that the processes share. They send: each makes a pair of its own when something
-  is to be passed to it for the first time, and sends one end of that up. Only the access side receives there,
-  and every message carries a number that says whose it is.
-* What is passed to a process goes over its own pair. If it is blocked, only those wait who want something
-  from it; if a transfer fails, its pair is closed, and with it what was not received.
+* Nothing is sent to the end that the processes share: they send. Only the access side receives there, without
+  ever waiting for a message that has not been sent, and every message carries a number that says whose it is.
+* What is to be passed down goes over a pair that the process has made for it. If the process is blocked, only
+  this waits; if it fails, the pair is closed, and with it what was not received.
 * After the sending, the receiving is done even if the caller is cancelled: otherwise the file descriptors
   would arrive and belong to nobody.
 """
@@ -145,7 +144,7 @@ class _Passage:
     """The access side's end of a pair of sockets, to which processes send file descriptors.
 
     Args:
-        receiver: receives there one file descriptor at a time, and never waits.
+        receiver: receives there, and never waits.
     """
 
     __slots__ = ("_arrived", "_expected", "_lock", "_numbers", "_receiver")
@@ -232,10 +231,7 @@ class FDPassConnection(Connection):
         self.ram = ram
         self.fd = fd
         # Shared by all connections that send to the same socket.
-        self._passage = _Passage(_Receiver(access_task, access_ram, access_fd, 1))
-        # What nobody else receives from: the end of the access side, and that of the process.
-        self._pair: tuple[FileDescriptor, FileDescriptor] | None = None
-        self._lock = trio.Lock()
+        self._passage = _Passage(_Receiver(access_task, access_ram, access_fd, MAX_FDS))
 
     @staticmethod
     async def make(task: Task, ram: RAM, epoller: Epoller) -> FDPassConnection:
@@ -269,54 +265,69 @@ class FDPassConnection(Connection):
         if self.access_task.fd_table is self.task.fd_table:
             return [fd.move(self.task) for fd in fds]
         moved: list[FileDescriptor] = []
+        # Packets, so that one message is never received together with the next.
+        [(ours, theirs)] = await self._make_pairs(1, SOCK.SEQPACKET)
         try:
-            self._lock.acquire_nowait()
-        except trio.WouldBlock:
-            await self._lock.acquire()
-        try:
-            pair, self._pair = self._pair, None
-            if pair is None or not all(fd.valid for fd in pair):
-                pair = await self._make_own_pair()
-            ours, theirs = pair
-            try:
-                for start in range(0, len(fds), MAX_FDS):
-                    moved += await self._pass_fds(ours, theirs, fds[start : start + MAX_FDS])
-            except BaseException:
-                await _close_all([ours, theirs, *moved])
-                raise
-            self._pair = ours, theirs
+            for start in range(0, len(fds), MAX_FDS):
+                moved += await self._pass_fds(ours, theirs, fds[start : start + MAX_FDS])
+        except BaseException:
+            await _close_all(moved)
+            raise
         finally:
-            self._lock.release()
+            await _close_all([ours, theirs])
         await _close_all(fds)
         return moved
 
-    async def _make_own_pair(self) -> tuple[FileDescriptor, FileDescriptor]:
-        """Make the pair of this process: one end for the access side, one for the process."""
+    async def _make_pairs(
+        self, count: int, type: SOCK = SOCK.STREAM
+    ) -> list[tuple[FileDescriptor, FileDescriptor]]:
+        """Make pairs of sockets; returns the ends for the access side and for the process."""
+        if not count:
+            return []
+        if self.access_task.fd_table is self.task.fd_table:
+            # Then it is done here, as the process may be blocked.
+            return await self._make_pairs_here(count)
         # One that is gone is to say so, before anything else finds that it has no memory any more.
         await self.task.sysif.syscall(nr.getpid)
-        # Packets, so that one message is never received together with the next.
-        pair = await _make_pair(self.task, self.ram, SOCK.SEQPACKET)
+        ours: list[FileDescriptor] = []
+        theirs: list[FileDescriptor] = []
+        sent: list[FileDescriptor] = []
         try:
-            ours = await self._send_up(pair.first)
+            for _ in range(count):
+                pair = await _make_pair(self.task, self.ram, type)
+                sent.append(pair.first)
+                theirs.append(pair.second)
+            for start in range(0, count, MAX_FDS):
+                ours += await self._send_up(sent[start : start + MAX_FDS])
+            await _close_all(sent)
         except BaseException:
-            await _close_all([pair.first, pair.second])
+            await _close_all([*ours, *theirs, *sent])
             raise
-        await _close_all([pair.first])
-        return ours, pair.second
+        return list(zip(ours, theirs, strict=True))
 
-    async def _send_up(self, fd: FileDescriptor) -> FileDescriptor:
-        """Send a copy of a file descriptor from the process to the access side."""
+    async def _make_pairs_here(self, count: int) -> list[tuple[FileDescriptor, FileDescriptor]]:
+        """Make pairs of sockets in a table that the process shares."""
+        pairs: list[Socketpair] = []
+        try:
+            for _ in range(count):
+                pairs.append(await _make_pair(self.access_task, self.access_ram, SOCK.STREAM))
+        except BaseException:
+            await _close_all(fd for pair in pairs for fd in (pair.first, pair.second))
+            raise
+        return [(pair.first, pair.second.move(self.task)) for pair in pairs]
+
+    async def _send_up(self, fds: Sequence[FileDescriptor]) -> list[FileDescriptor]:
+        """Send copies of up to MAX_FDS file descriptors from the process to the access side."""
         passage = self._passage
         number = passage.expect()
         try:
-            message = await _make_message(self.ram, number, [fd])
+            message = await _make_message(self.ram, number, fds)
             await self.fd.sendmsg(message, SendmsgFlags.NOSIGNAL)
             with trio.CancelScope(shield=True):
                 received = await passage.take(number)
         finally:
             await passage.forget(number)
-        [copy] = await _all_of(received, 1, self.access_task)
-        return copy
+        return await _all_of(received, len(fds), self.access_task)
 
     async def _pass_fds(
         self, ours: FileDescriptor, theirs: FileDescriptor, fds: Sequence[FileDescriptor]
@@ -343,41 +354,25 @@ class FDPassConnection(Connection):
 
         manpage: socketpair(2)
         """
-        pairs = await self._make_pairs(count)
-        try:
-            remote = await self.move_fds([pair.second for pair in pairs])
-        except BaseException:
-            await _close_all(fd for pair in pairs for fd in (pair.first, pair.second))
-            raise
-        return [(pair.first, end) for pair, end in zip(pairs, remote, strict=True)]
+        return await self._make_pairs(count)
 
     async def open_async_channels(self, count: int) -> list[tuple[AsyncFileDescriptor, FileDescriptor]]:
         """Open channels whose ends here are asynchronous: see `Connection.open_async_channels`.
 
         manpage: socketpair(2)
         """
+        channels: list[tuple[AsyncFileDescriptor, FileDescriptor]] = []
         pairs = await self._make_pairs(count)
-        local: list[AsyncFileDescriptor] = []
         try:
-            for pair in pairs:
-                await pair.first.fcntl(F.SETFL, O.NONBLOCK)
-                local.append(await AsyncFileDescriptor.make(self.access_epoller, self.access_ram, pair.first))
-            remote = await self.move_fds([pair.second for pair in pairs])
+            for ours, theirs in pairs:
+                await ours.fcntl(F.SETFL, O.NONBLOCK)
+                afd = await AsyncFileDescriptor.make(self.access_epoller, self.access_ram, ours)
+                channels.append((afd, theirs))
         except BaseException:
-            await _close_all(local)
-            await _close_all(fd for pair in pairs for fd in (pair.first, pair.second))
+            await _close_all(afd for afd, _ in channels)
+            await _close_all(fd for pair in pairs for fd in pair)
             raise
-        return list(zip(local, remote, strict=True))
-
-    async def _make_pairs(self, count: int) -> list[Socketpair]:
-        pairs: list[Socketpair] = []
-        try:
-            for _ in range(count):
-                pairs.append(await _make_pair(self.access_task, self.access_ram, SOCK.STREAM))
-        except BaseException:
-            await _close_all(fd for pair in pairs for fd in (pair.first, pair.second))
-            raise
-        return pairs
+        return channels
 
     async def prep_fd_transfer(
         self,
