@@ -203,12 +203,13 @@ def interrupted_waits_in_an_init() -> None:
     child: ChildThread | None = None
     dice = random.Random("init")
 
-    async def main() -> None:
+    async def begin() -> None:
         nonlocal init, child
-        if init is None:
-            init = await thread.clone(CLONE.NEWUSER | CLONE.NEWPID)
-        if child is None:
-            child = await init.clone()
+        init = await thread.clone(CLONE.NEWUSER | CLONE.NEWPID)
+        child = await init.clone()
+
+    async def main() -> None:
+        assert child is not None
         while True:
             await child.process.kill(SIG.STOP)
             await child.process.waitpid(W.STOPPED)
@@ -223,6 +224,7 @@ def interrupted_waits_in_an_init() -> None:
     # An interrupt may come when a coroutine has been made and not been begun: then nothing has been done.
     warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
     signal.signal(signal.SIGALRM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    trio.run(begin)
     interrupted = 0
     deadline = time.monotonic() + 1.5
     while time.monotonic() < deadline:
@@ -233,11 +235,11 @@ def interrupted_waits_in_an_init() -> None:
             interrupted += 1
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-        if init is not None:
-            with open(f"/proc/{init.process.process.near.id}/status") as status:
-                [mask] = [line.split()[1] for line in status if line.startswith("SigBlk")]
-            assert int(mask, 16) == 0, mask
-            assert init.monitor.sigfd is None
+        assert init is not None
+        with open(f"/proc/{init.process.process.near.id}/status") as status:
+            [mask] = [line.split()[1] for line in status if line.startswith("SigBlk")]
+        assert int(mask, 16) == 0, mask
+        assert init.monitor.sigfd is None
     trio.run(end)
     assert interrupted > 10, interrupted
 
