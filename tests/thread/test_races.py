@@ -88,23 +88,27 @@ async def test_a1_only_known_children_are_waited_for() -> None:
 async def test_a2_news_of_many_children_at_once() -> None:
     """Signals coalesce, and what announces one child may be used up on behalf of another."""
     processes = [await (await local_thread.clone()).exec(sh("exec sleep 1000")) for _ in range(8)]
-    seen = []
+    seen = 0
 
     async def wait(index: int) -> None:
+        nonlocal seen
         assert (await processes[index].waitpid(W.STOPPED)).code == CLD.STOPPED
+        seen += 1
         assert (await processes[index].waitpid(W.CONTINUED)).code == CLD.CONTINUED
+        seen += 1
         assert (await processes[index].waitpid(W.EXITED)).killed_with() == SIG.TERM
-        seen.append(index)
+        seen += 1
 
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             for index in range(len(processes)):
                 nursery.start_soon(wait, index)
-            for sig in (SIG.STOP, SIG.CONT, SIG.TERM):
-                await trio.sleep(0.01)
+            for turn, sig in enumerate((SIG.STOP, SIG.CONT, SIG.TERM), 1):
                 for process in processes:
                     os.kill(process.process.near.id, sig)
-    assert sorted(seen) == list(range(8))
+                # A stop that is over is not told any more.
+                while seen < turn * len(processes):  # noqa: ASYNC110 # several tasks count
+                    await trio.sleep(0.001)
 
 
 async def test_a3_a4_nothing_is_missed_between_asking_and_sleeping() -> None:

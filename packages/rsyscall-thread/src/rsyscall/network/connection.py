@@ -320,6 +320,7 @@ class FDPassConnection(Connection):
         """Send copies of up to MAX_FDS file descriptors from the process to the access side."""
         passage = self._passage
         number = passage.expect()
+        received: list[FileDescriptor] = []
         try:
             message = await _make_message(self.ram, number, fds)
             await self.fd.sendmsg(message, SendmsgFlags.NOSIGNAL)
@@ -337,6 +338,7 @@ class FDPassConnection(Connection):
         receiver = _Receiver(self.task, self.ram, theirs, len(fds))
         # So that nothing but the call itself can fail once the message is under way.
         await receiver.prepare()
+        received = None
         with trio.CancelScope(shield=True):
             try:
                 await ours.sendmsg(message, SendmsgFlags.NOSIGNAL)
