@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+import struct
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +26,7 @@ from rsyscall.handle.pointer import (
     WrittenPointer,
 )
 from rsyscall.handle.task import Task
+from rsyscall.native import _fast
 from rsyscall.near import types as near
 from rsyscall.struct import BytesSerializer, Int32, Serializer, StrSerializer
 from rsyscall.sys.mman import MemoryMapping
@@ -620,3 +623,23 @@ async def test_near_needs_the_allocation(local: Local) -> None:
     pointer.allocation.free()
     with pytest.raises(UseAfterFreeError):
         pointer.near  # noqa: B018
+
+
+async def test_nothing_is_complained_about_while_the_table_changes(
+    local: Local, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An exec under way closes what was just opened."""
+    caplog.set_level(logging.ERROR)
+    task = local.task
+    linear = await task.pipe(await local.malloc(Pipe))
+    numbers = struct.unpack("ii", _fast.read_memory(int(linear.near), 8))
+    task.manipulating_fd_table = True
+    try:
+        with pytest.raises(ManipulatingFDTableError):
+            await linear.read()
+        del linear
+    finally:
+        task.manipulating_fd_table = False
+    assert caplog.text == ""
+    for number in numbers:
+        os.close(number)

@@ -58,10 +58,10 @@ __all__ = ["AsyncChildProcess", "AsyncSignalfd", "ChildProcessMonitor"]
 _EXITED = int(W.EXITED)
 _STOPS = int(W.STOPPED | W.CONTINUED)
 
-# Between two questions whether a child of ours has stopped: what nobody notices as a delay, and what costs a
-# thousandth of a processor.
+# Between two questions whether a child of ours has stopped: shorter than what stops it for a moment only, and
+# what costs less than a hundredth of a processor.
 _SHORTEST_PAUSE = 0.001
-_LONGEST_PAUSE = 0.02
+_LONGEST_PAUSE = 0.005
 
 # How long a child that may not be signalled has to exit by itself. It does so at once unless it is in a call.
 _TIME_TO_LEAVE = 0.5

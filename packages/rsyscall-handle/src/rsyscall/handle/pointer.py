@@ -559,7 +559,11 @@ class LinearPointer(ReadablePointer[T]):
         """Log it if what is in the value will never have an owner."""
         if self.valid and not self.been_read and not self._gone:
             self._gone = True
-            self._log_loss(how)
+            if getattr(getattr(self.serializer, "task", None), "manipulating_fd_table", False):
+                # Nothing could be taken over; most likely it is about to execute a program, which closes it.
+                logger.debug("%r is %s while its task changes its file descriptor table", self, how)
+            else:
+                self._log_loss(how)
 
     def _log_loss(self, how: str) -> None:
         logger.error("%r is %s without having been read: what it contains is leaked", self, how)
