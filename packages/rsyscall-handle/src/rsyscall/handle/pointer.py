@@ -504,7 +504,7 @@ class LinearPointer(ReadablePointer[T]):
     ) -> None:
         self.been_read = False
         # Whether what is in the value needs no owner any more: the process has executed a program or exited,
-        # and taken care of it; or it has been given up, and that was logged.
+        # or is about to, and takes care of it; or it has been given up, and that was logged.
         self._gone = False
         super().__init__(mapping, transport, serializer, allocation, typ)
 
@@ -533,8 +533,11 @@ class LinearPointer(ReadablePointer[T]):
             return self.serializer.from_bytes(data)
         except BaseException as exn:
             # A task that makes no handles makes none of those in the value.
-            if isinstance(exn, ManipulatingFDTableError) or getattr(self.serializer, "all_or_nothing", False):
+            changing = isinstance(exn, ManipulatingFDTableError)
+            if changing or getattr(self.serializer, "all_or_nothing", False):
                 self.been_read = False
+            # Most likely the task is about to execute a program, which closes it.
+            self._gone = changing
             raise
 
     async def linear_read(self) -> tuple[T, Pointer[T]]:
@@ -559,11 +562,7 @@ class LinearPointer(ReadablePointer[T]):
         """Log it if what is in the value will never have an owner."""
         if self.valid and not self.been_read and not self._gone:
             self._gone = True
-            if getattr(getattr(self.serializer, "task", None), "manipulating_fd_table", False):
-                # Nothing could be taken over; most likely it is about to execute a program, which closes it.
-                logger.debug("%r is %s while its task changes its file descriptor table", self, how)
-            else:
-                self._log_loss(how)
+            self._log_loss(how)
 
     def _log_loss(self, how: str) -> None:
         logger.error("%r is %s without having been read: what it contains is leaked", self, how)
