@@ -108,9 +108,10 @@ class _HandleRef(weakref.ref["BaseFileDescriptor"]):
     task: weakref.ref[FileDescriptorTask[Any]]
 
 
-def _handle_dropped(ref: weakref.ref[Any]) -> None:
-    # May run at any allocation and in any thread, so it only does single, atomic operations on builtins.
-    assert isinstance(ref, _HandleRef)
+def _handle_dropped(ref: weakref.ref[Any], _kind: type[_HandleRef] = _HandleRef) -> None:
+    # May run at any allocation and in any thread, so it only does single, atomic operations on builtins; and
+    # when the interpreter has cleared our globals.
+    assert isinstance(ref, _kind)
     entry = ref.entry
     entry.discard(ref)
     if not entry:
