@@ -199,7 +199,6 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         only_on={"BIT32": X86, "ABOVE4G": X86},
         also=("sys/mman.h",),
         left_out={
-            "MAP_ANON": "not a member, but it is there",
             "MAP_TYPE": "mask: see MAP",
             "MAP_FAILED": "what the C function returns",
         },

@@ -77,7 +77,11 @@ def show_protocol(frame: Frame, arg: int) -> str:
 def show_mmap_flags(frame: Frame, arg: int) -> str:
     kind = {1: "MAP_SHARED", 2: "MAP_PRIVATE", 3: "MAP_SHARED_VALIDATE"}.get(arg & 0xF)
     rest = [] if kind is None else [kind]
-    bits = [name for name in MAP.__members__ if bin(MAP[name]).count("1") == 1 and MAP[name] > 8]
+    bits = [
+        name
+        for name, flag in MAP.__members__.items()
+        if bin(flag).count("1") == 1 and flag > 8 and flag.name == name
+    ]
     return "|".join(rest + flag_names(arg & (~0xF if rest else WORD), MAP, "MAP_", bits)) or "0"
 
 

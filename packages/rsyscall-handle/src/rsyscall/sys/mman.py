@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import rsyscall.near
 from rsyscall import far
@@ -69,6 +69,7 @@ class MAP(enum.IntFlag):
     DROPPABLE = 0x08  # since Linux 6.11
     FIXED = 0x10
     ANONYMOUS = 0x20
+    ANON = 0x20
     BIT32 = 0x40  # MAP_32BIT; x86_64
     ABOVE4G = 0x80  # x86_64, since Linux 6.6
     GROWSDOWN = 0x0100
@@ -97,11 +98,6 @@ class MAP(enum.IntFlag):
     HUGE_2GB = 31 << 26
     HUGE_16GB = 34 << 26
 
-    ANON: ClassVar[MAP]
-
-
-# Another name for the same, kept out of the members, so that those who go through them find just one.
-MAP.ANON = MAP.ANONYMOUS
 
 MAP_HUGE_SHIFT = 26
 MAP_HUGE_MASK = 0x3F
