@@ -230,7 +230,8 @@ def _test_layer(session: nox.Session, layer: str, *more: str) -> None:
     _install(session, layer, *requirements)
     _check_nothing_above(session, layer)
     directories = [name for name in (f"tests/{layer}", *more, "tests/layers") if (ROOT / name).is_dir()]
-    _pytest(session, *directories, layer=layer)
+    selected = [] if session.posargs or session.python == MAIN else ["-m", "not slow"]
+    _pytest(session, *directories, *selected, layer=layer)
 
 
 @nox.session(python=PYTHONS)

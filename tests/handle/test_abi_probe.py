@@ -25,6 +25,8 @@ from .abi_probe.constants import Constants
 from .abi_probe.layouts import Field, Layout
 from .support import make_task
 
+pytestmark = pytest.mark.slow
+
 architectures = pytest.mark.parametrize("architecture", compiler.ARCHITECTURES)
 
 
