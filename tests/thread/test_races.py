@@ -1001,6 +1001,40 @@ async def test_signals_are_as_before_when_a_cancelled_exec_fails() -> None:
     await kill(child)
 
 
+@pytest.mark.parametrize("change", ["exec", "unshare"])
+async def test_what_is_opened_while_the_table_changes_is_not_lost(change: str) -> None:
+    child = await local_thread.clone()
+    request = await child.ptr(Timespec(0, 5_000_000))
+    path = await child.ptr(Path("/dev/null"))
+
+    def count() -> int:
+        return len(os.listdir(f"/proc/{pid_of(child)}/fd"))
+
+    async def open_file() -> None:
+        try:
+            fd = await child.task.open(path, O.RDONLY)
+        except ManipulatingFDTableError:
+            pass
+        else:
+            await fd.close()
+
+    before = count()
+    for _ in range(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(child.task.sysif.syscall, SYS.nanosleep, request.near, 0)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(open_file)
+            await trio.testing.wait_all_tasks_blocked()
+            if change == "exec":
+                with pytest.raises(FileNotFoundError):
+                    await child.execv("/nonexistent", ["x"])
+            else:
+                await child.task.unshare_files()
+        await child.task.run_fd_table_gc()
+    assert count() <= before
+    await kill(child)
+
+
 async def test_activity_fd_of_a_process_that_is_stopped() -> None:
     """The program does not wait for it; the descriptor is there as soon as the process goes on."""
     child = await local_thread.clone()

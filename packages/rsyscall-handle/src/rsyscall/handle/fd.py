@@ -643,7 +643,7 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
 
         Raises:
             SharedHandleError: there are handles for this number.
-            ManipulatingFDTableError: the task is changing its table.
+            ManipulatingFDTableError: the task is changing its table. The number is left as garbage.
         """
         entry = self.fd_table._entries.get(fd.number)
         # An empty entry is garbage not collected yet. If the number comes from the kernel it was closed
@@ -651,6 +651,9 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         # handle now.
         if entry:
             raise SharedHandleError(f"{fd} of {self} is already tracked, by {len(entry)} handles", fd)
+        if self.manipulating_fd_table:
+            # It was opened before the change. Should an exec not close it, the next collection does.
+            self.fd_table._abandon(fd.number)
         return self._make_fd_handle_from_near(fd)
 
     def inherit_fd(self, fd: BaseFileDescriptor) -> T_fd:
@@ -738,6 +741,8 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         except BaseException:
             self.fd_table = old
             _take_back(old, refs)
+            for number in fresh._take_garbage():
+                old._abandon(number)
             raise
         finally:
             self.manipulating_fd_table = False

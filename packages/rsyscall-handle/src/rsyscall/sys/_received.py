@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from rsyscall.handle.fd import ManipulatingFDTableError
 from rsyscall.near.types import FileDescriptor as NearFileDescriptor
 
 if TYPE_CHECKING:
@@ -33,6 +34,9 @@ def take_over(task: FileDescriptorTask[Any], numbers: Iterable[int]) -> list[Any
 
 def take_over_all(task: FileDescriptorTask[Any], numbers: Iterable[int]) -> list[Any]:
     """The same, for all of the fds or, when it raises, for none: it can be tried again then."""
+    if task.manipulating_fd_table:
+        # Before any of them is left as garbage.
+        raise ManipulatingFDTableError(f"can't take over {list(numbers)}: {task} is changing its table")
     handles: list[Any] = []
     try:
         for number in numbers:
