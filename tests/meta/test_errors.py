@@ -11,6 +11,8 @@ import pytest
 
 from .conftest import NOBODY, Programs, Result
 
+pytestmark = pytest.mark.slow
+
 
 def assert_one_line(result: Result, status: int, pattern: str) -> None:
     assert result.out == ""
@@ -33,7 +35,6 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "status", "pattern"),
     [
@@ -60,7 +61,6 @@ def test_without_privileges(
     assert_one_line(cli.run(*arguments, cwd=files), status, pattern)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("namespaces", [[], ["--pid", "--mount", "--net", "--uts"]])
 @pytest.mark.parametrize(
     ("arguments", "status", "pattern"),

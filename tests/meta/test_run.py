@@ -17,6 +17,8 @@ from rsyscall.native import stub_path
 
 from .conftest import NOBODY, Programs
 
+pytestmark = pytest.mark.slow
+
 UNSHARE = ["--user", "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup"]
 NAMES = {"--mount": "mnt"}
 
@@ -134,7 +136,6 @@ def test_nothing_is_new_that_was_not_asked_for(cli: Programs) -> None:
     assert result.out.split() == list(namespaces().values())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("option", UNSHARE)
 def test_each_namespace_is_new_and_the_others_are_not(cli: Programs, option: str, user: int | None) -> None:
     name = NAMES.get(option, option.removeprefix("--"))

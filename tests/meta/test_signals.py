@@ -14,6 +14,8 @@ import pytest
 
 from .conftest import Programs
 
+pytestmark = pytest.mark.slow
+
 PID = ["--user", "--pid"]
 READY = "echo ready; while :; do sleep 0.02; done"
 
@@ -36,7 +38,6 @@ def start(cli: Programs, *arguments: str) -> subprocess.Popen[str]:
     return started
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], PID], ids=["", "pid 1"])
 @pytest.mark.parametrize("name", ["HUP", "INT", "QUIT", "TERM", "USR1", "USR2"])
 def test_a_signal_ends_the_command(cli: Programs, options: list[str], name: str) -> None:
@@ -160,7 +161,6 @@ def test_interrupt_from_the_terminal_ends_a_script(cli: Programs) -> None:
         os.close(leader)
 
 
-@pytest.mark.slow
 def test_an_interrupt_at_any_moment(cli: Programs) -> None:
     """Until signals are passed on, Python has its own way with this one."""
     begin = time.monotonic()
@@ -173,7 +173,6 @@ def test_an_interrupt_at_any_moment(cli: Programs) -> None:
         assert started.wait(10) == -signal.SIGINT, started.communicate()
 
 
-@pytest.mark.slow
 def test_a_signal_at_any_moment(cli: Programs) -> None:
     """Before, during and after set-up: a status that says so, and nothing left."""
     begin = time.monotonic()

@@ -112,7 +112,9 @@ def _handle_dropped(ref: weakref.ref[Any], _kind: type[_HandleRef] = _HandleRef)
     # May run at any allocation and in any thread, so it only does single, atomic operations on builtins; and
     # when the interpreter has cleared our globals.
     assert isinstance(ref, _kind)
-    entry = ref.entry
+    entry = getattr(ref, "entry", None)
+    if entry is None:
+        return  # an interrupt came before it was listed anywhere
     entry.discard(ref)
     if not entry:
         entry.closer = ref.task
@@ -175,12 +177,13 @@ class FDTable(rsyscall.far.FDTable):
         number = handle.near.number
         # First, because making an object may run destructors: with a hook, those close what is empty.
         ref = _HandleRef(handle, _handle_dropped)
+        ref.task = weakref.ref(handle.task)
         entry = self._entries.get(number)
         if entry is None:
             entry = self._entries[number] = _Entry(self, number)
-        entry.add(ref)
+        # An interrupt in between drops the handle: the reference must be complete before it is listed.
         ref.entry = entry
-        ref.task = weakref.ref(handle.task)
+        entry.add(ref)
         handle._ref = ref
 
     def _forget(self, entry: _Entry) -> None:
