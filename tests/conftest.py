@@ -222,16 +222,16 @@ def _leaks(before: Census, after: Census) -> list[str]:
 
 
 def _settle(before: Census) -> list[str]:
-    """Wait until nothing is left over, or for as long as that may take; collects garbage only if need be."""
+    """Collect garbage and wait until nothing is left over, or for as long as that may take."""
     deadline = time.monotonic() + SETTLE_SECONDS
     delay = 0.001
-    while leaks := _leaks(before, _census()):
+    while True:
         gc.collect()
-        if time.monotonic() > deadline:
+        leaks = _leaks(before, _census())
+        if not leaks or time.monotonic() > deadline:
             return leaks
         time.sleep(delay)
         delay = min(delay * 2, 0.1)
-    return []
 
 
 def _clean_up(before: Census) -> None:
@@ -294,6 +294,7 @@ def leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
     marker = request.node.get_closest_marker("allow_leaks")
     if marker is not None and not (marker.args or marker.kwargs.get("reason")):
         pytest.fail("allow_leaks wants a reason")
+    # The check after the test before has collected garbage.
     before = _census()
     yield
     leaks = _settle(before)
