@@ -283,10 +283,14 @@ class Thread(WithMemory):
         """Make a socket. manpage: socket(2)."""
         return await self.task.socket(domain, type, protocol)
 
+    # Of these two: a KeyboardInterrupt between the call and the handles would lose both descriptors.
+
+    @trio.lowlevel.enable_ki_protection
     async def pipe(self, flags: O = O(0)) -> Pipe:
         """Make a pipe. manpage: pipe2(2)."""
         return await (await self.task.pipe(await self.ram.malloc(Pipe), flags)).read()
 
+    @trio.lowlevel.enable_ki_protection
     async def socketpair(self, domain: AF, type: SOCK, protocol: int = 0) -> Socketpair:
         """Make a pair of connected sockets. manpage: socketpair(2)."""
         return await (

@@ -401,6 +401,8 @@ class FDPassConnection(Connection):
         return self.for_task_with_fd(task, ram, task.inherit_fd(self.fd))
 
 
+# A KeyboardInterrupt in between would leave two descriptors that nobody knows.
+@trio.lowlevel.enable_ki_protection
 async def _make_pair(task: Task, ram: RAM, type: SOCK) -> Socketpair:
     written = await task.socketpair(AF.UNIX, type, 0, await ram.malloc(Socketpair))
     return await finish(written.read)
