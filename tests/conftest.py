@@ -266,6 +266,8 @@ def warm_up() -> None:
         return
 
     async def clone_and_exit() -> None:
+        # Otherwise made by the first exec that takes longer than we spin for it.
+        local_thread.monitor.hub.ensure_monitor()
         child = await local_thread.clone()
         await child.exit(0)
         await child.process.waitpid(_exited())
