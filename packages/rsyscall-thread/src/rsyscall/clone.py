@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -57,15 +56,6 @@ CREDENTIAL_CALLS = frozenset(
 )  # fmt: skip
 
 
-def _kill(pidfd: Pidfd) -> bool:
-    """Send SIGKILL; returns whether that was possible."""
-    try:
-        signal.pidfd_send_signal(pidfd.number, signal.SIGKILL)
-    except OSError:
-        return False
-    return True
-
-
 class _ChildStream(SyscallConnection):
     """The stream to a process that shares our memory.
 
@@ -98,7 +88,7 @@ class _ChildStream(SyscallConnection):
             and os.getpid() == self._hub.pid
             and self._pidfd.number >= 0
         ):
-            _kill(self._pidfd)
+            self._pidfd.kill()
 
     @trio.lowlevel.enable_ki_protection
     async def close_interface(self) -> None:
@@ -106,7 +96,7 @@ class _ChildStream(SyscallConnection):
 
         Its callers hear of the hang-up when it has left our memory, which it may be about to write into.
         """
-        if self._waiting and not self._closing and _kill(self._pidfd):
+        if self._waiting and not self._closing and self._pidfd.kill():
             with trio.CancelScope(shield=True):
                 while not self._ring.left:  # noqa: ASYNC110 # all that the kernel does is to clear a word
                     await trio.sleep(0.001)

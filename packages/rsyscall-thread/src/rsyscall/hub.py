@@ -132,6 +132,14 @@ class Pidfd:
             self.reap()
         self.close()
 
+    def kill(self) -> bool:
+        """Send SIGKILL; returns whether that was possible. manpage: pidfd_send_signal(2)."""
+        try:
+            signal.pidfd_send_signal(self.number, signal.SIGKILL)
+        except OSError:
+            return False  # dead already, or somebody whom we may not kill
+        return True
+
     def reap(self) -> None:
         """Reap the child if it has exited; manpage: waitid(2)."""
         if self.number >= 0:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import weakref
 from collections import deque
 from collections.abc import Sequence
@@ -388,10 +387,7 @@ class RingConnection(SyscallInterface):
             task = self._task() if self._task is not None else None
             pidfd = self._hub.pidfds.get(task) if task is not None else None
             if pidfd is not None:
-                try:
-                    signal.pidfd_send_signal(pidfd.number, signal.SIGKILL)
-                except OSError:
-                    pass  # dead already, or somebody whom we may not kill: then it leaves when it likes
+                pidfd.kill()  # if that is not possible it leaves when it likes
 
     def _closed_call(self, *_args: object) -> int:
         return _UNSENT

@@ -273,6 +273,16 @@ class Spawning:
                     pass  # somebody else reaped it; what it could not do is the news
             raise self.error
 
+    async def wait_or_kill(self) -> None:
+        """As `wait`; when that is cancelled the process is killed."""
+        try:
+            await self.wait()
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                async with self.process:
+                    pass
+            raise
+
 
 def _closes(call: Syscall, number: int) -> bool:
     """Whether a call makes a process lose a descriptor, if it succeeds."""
@@ -504,13 +514,7 @@ class PreparedThread(WithMemory):
         manpage: clone3(2), execve(2)
         """
         spawning = await self.start(command, inherited_signal_blocks)
-        try:
-            await spawning.wait()
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                async with spawning.process:
-                    pass
-            raise
+        await spawning.wait_or_kill()
         return spawning.process
 
     async def start(self, command: Command, inherited_signal_blocks: Sequence[SignalBlock] = ()) -> Spawning:

@@ -463,13 +463,7 @@ class Thread(WithMemory):
         spawning = await start_spawn(self, CLONE.NONE, (), image, command)
         child = spawning.process
         if task_status is not trio.TASK_STATUS_IGNORED:
-            try:
-                await spawning.wait()
-            except BaseException:
-                with trio.CancelScope(shield=True):
-                    async with child:
-                        pass
-                raise
+            await spawning.wait_or_kill()
             task_status.started(child)
         try:
             state = await (child.check() if check else child.waitpid(W.EXITED))
