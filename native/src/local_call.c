@@ -113,7 +113,7 @@ PyObject *rsys_write_memory(PyObject *module, PyObject *const *args, Py_ssize_t 
 /* spin_for_exit(pidfd, budget_us) -> whether the process exited within that time */
 PyObject *rsys_spin_for_exit(PyObject *module, PyObject *args)
 {
-	struct { int32_t fd; int16_t events, revents; } exit_of = { -1, 1 /* POLLIN */, 0 };
+	struct rsys_pollfd exit_of = { .fd = -1, .events = RSYS_POLLIN };
 	struct rsys_timespec now = { 0, 0 };
 	double us;
 	uint64_t deadline;

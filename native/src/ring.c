@@ -79,7 +79,7 @@ static PyObject *ring_shutdown(PyObject *op, PyObject *unused)
 }
 
 /*
- * prepare(flags, exit_signal, trampoline, function, args, stack_offset?) -> address of struct
+ * prepare(flags, exit_signal, trampoline, function, args) -> address of struct
  * clone_args for clone3: writes the stack, so that a clone with it starts function(*args).
  */
 static PyObject *ring_prepare(PyObject *op, PyObject *args)
