@@ -130,11 +130,16 @@ static struct call *parse_calls(PyObject *list, int linked, Py_ssize_t *ret_coun
 	}
 	for (i = 0; i < count; i++) {
 		PyObject *call = PyList_GetItem(list, i), *items[7];
-		Py_ssize_t size = call ? PyTuple_Size(call) : -1, j;
+		Py_ssize_t size, j;
 		int parsed;
 
-		if (size < 0)
+		if (!call || !PyTuple_Check(call)) {
+			if (call)
+				PyErr_Format(PyExc_TypeError, "a system call is a Syscall, a tuple of a number "
+					     "and up to 6 arguments, not %R", call);
 			goto failed;
+		}
+		size = PyTuple_Size(call);
 		for (j = 0; j < size && j < 7; j++)
 			items[j] = PyTuple_GetItem(call, j);
 		/* Converting may run code that takes it out of the list. */

@@ -8,6 +8,7 @@ import gc
 import os
 import stat
 from pathlib import Path as LocalPath
+from typing import Any
 
 import pytest
 import trio
@@ -125,6 +126,29 @@ async def test_submission_of_many(thread: Thread) -> None:
     assert await sysif.syscalls(calls[:1] * 300 + calls, linked=True) == (
         [os.getuid()] * 301 + [-errno.EBADF, -errno.ECANCELED]
     )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (5, "a system call is a Syscall, .* not 5"),
+        (None, "a system call is a Syscall, .* not None"),
+        ([SYS.getpid], "a system call is a Syscall, .* not .*getpid"),
+        ((), "a number and up to 6 arguments, got 0"),
+        ((SYS.getpid,) * 8, "a number and up to 6 arguments, got 8"),
+        (Syscall(SYS.close, 1.5), "an argument of a system call is an integer .* not 1.5"),
+        (Syscall(SYS.close, "1"), "an argument of a system call is an integer .* not '1'"),
+    ],
+)
+async def test_submission_of_what_is_no_call(thread: Thread, wrong: Any, message: str) -> None:
+    sysif = thread.task.sysif
+    for linked in (False, True):
+        with pytest.raises(TypeError, match=message):
+            await sysif.syscalls([wrong], linked)
+        with pytest.raises(TypeError, match=message):
+            await sysif.syscalls([Syscall(SYS.getuid), wrong, Syscall(SYS.getuid)], linked)
+    plain: Any = (SYS.close, 9999)
+    assert await sysif.syscalls([Syscall(SYS.getuid), plain]) == [os.getuid(), -errno.EBADF]
 
 
 async def test_many_callers(thread: Thread) -> None:

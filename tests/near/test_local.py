@@ -102,6 +102,12 @@ def test_several_calls_return_raw_results(run: Run, local: LocalSyscall) -> None
     assert run(local.syscalls([])) == []
 
 
+@pytest.mark.parametrize("wrong", [5, None, [SYS.getpid], (), (SYS.getpid,) * 8])
+def test_what_is_no_call_is_refused(run: Run, local: LocalSyscall, wrong: Any) -> None:
+    with pytest.raises(TypeError, match="a system call"):
+        run(local.syscalls([Syscall(SYS.getpid), wrong]))
+
+
 def test_linked_calls_end_at_the_first_error(run: Run, local: LocalSyscall) -> None:
     calls = [Syscall(SYS.getpid), Syscall(SYS.close, -1), Syscall(SYS.getuid)]
     assert run(local.syscalls(calls, linked=True)) == [os.getpid(), -errno.EBADF, -errno.ECANCELED]

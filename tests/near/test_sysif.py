@@ -136,6 +136,14 @@ def test_default_syscalls_ends_a_linked_submission_at_the_first_error(run: Run) 
     assert sysif.made == [SYS.getpid, SYS.close]
 
 
+@pytest.mark.parametrize("wrong", [5, None, [SYS.getpid], (), (SYS.getpid,) * 8])
+def test_default_syscalls_makes_none_if_one_is_no_call(run: Run, wrong: Any) -> None:
+    sysif = Minimal()
+    with pytest.raises(TypeError, match="a system call"):
+        run(sysif.syscalls([Syscall(SYS.getpid), wrong]))
+    assert sysif.made == []
+
+
 def test_default_syscalls_keeps_the_results_before_the_loss(run: Run) -> None:
     class Breaks(Minimal):
         async def syscall(

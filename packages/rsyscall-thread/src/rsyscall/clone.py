@@ -24,7 +24,7 @@ from rsyscall.hub import Pidfd, ProgramHub, clone_block, hub_of, run_now
 from rsyscall.loader import Trampoline
 from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
 from rsyscall.native import Ring, symbols
-from rsyscall.near import SYS, Syscall, SyscallError, SyscallHangup, nr
+from rsyscall.near import SYS, Syscall, SyscallError, SyscallHangup, as_syscalls, nr
 from rsyscall.near import types as near
 from rsyscall.ring import RingConnection
 from rsyscall.sched import CLONE
@@ -125,6 +125,7 @@ class _ChildStream(SyscallConnection):
 
     @trio.lowlevel.enable_ki_protection
     async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
+        calls = as_syscalls(calls)
         numbers = {call[0] for call in calls}
         if numbers & CREDENTIAL_CALLS:
             self._hub.dumpable.announce(self._ring)

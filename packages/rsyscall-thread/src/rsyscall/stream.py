@@ -40,6 +40,7 @@ from rsyscall.near import (
     SyscallHangup,
     SyscallInterface,
     SyscallSendError,
+    as_syscalls,
     native_abi,
     nr,
 )
@@ -367,6 +368,7 @@ class SyscallConnection(SyscallInterface):
     @trio.lowlevel.enable_ki_protection
     async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
         """Make several calls in one go, which costs one round trip; see `SyscallInterface.syscalls`."""
+        calls = as_syscalls(calls)
         sink = _Many(len(calls))
         requests = []
         for index, call in enumerate(calls, 1):

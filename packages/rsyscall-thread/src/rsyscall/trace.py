@@ -31,6 +31,7 @@ from rsyscall.near import (
     SyscallInterface,
     SyscallSendError,
     UnusableSyscallInterface,
+    as_syscalls,
 )
 from rsyscall.trace_calls import CALLS, format_result
 from rsyscall.trace_decode import Frame, Memory, OwnMemory
@@ -307,6 +308,7 @@ class TracingSyscallInterface(SyscallInterface):
         tracer = self.tracer
         if not tracer.enabled:
             return await self.inner.syscalls(calls, linked)
+        calls = as_syscalls(calls)
         entries = tracer._begin(self, calls)
         try:
             try:

@@ -37,6 +37,7 @@ from rsyscall.near.sysif import (
     SyscallInterface,
     SyscallSendError,
     UnusableSyscallInterface,
+    as_syscalls,
     raise_if_error,
 )
 from rsyscall.near.types import (
@@ -69,6 +70,7 @@ __all__ = [
     "SyscallHangup",
     "SyscallSendError",
     "UnusableSyscallInterface",
+    "as_syscalls",
     "raise_if_error",
     "LocalSyscall",
     # architectures

@@ -17,7 +17,7 @@ from typing import Any, SupportsInt
 
 from rsyscall.native import _fast
 from rsyscall.near.abi import SYS
-from rsyscall.near.sysif import MAX_ERRNO, Syscall, SyscallInterface, raise_if_error
+from rsyscall.near.sysif import MAX_ERRNO, Syscall, SyscallInterface, as_syscalls, raise_if_error
 
 __all__ = ["ForkedProcessError", "LocalSyscall", "WrongThreadError"]
 
@@ -99,6 +99,7 @@ class LocalSyscall(SyscallInterface):
         if get_ident() != self._ident:
             self._bind()
         results: list[int] = []
+        calls = as_syscalls(calls)
         for call in calls:
             result = _syscall(*call)
             results.append(result)

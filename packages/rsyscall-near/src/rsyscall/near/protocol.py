@@ -267,6 +267,8 @@ def _excerpt(data: bytes) -> str:
 
 def _to_u64(value: SupportsInt) -> int:
     """A number as the kernel gets it in a register; negative ones in two's complement."""
+    if isinstance(value, float | str | bytes | bytearray):
+        raise TypeError(f"an argument of a system call is an integer or convertible by int(), not {value!r}")
     number = int(value)
     if number < 0:
         if number < -(2**63):
@@ -286,6 +288,7 @@ def encode_call(number: SupportsInt, args: Sequence[SupportsInt] = ()) -> bytes:
 
     Raises:
         ValueError: more than six arguments, or a number that does not fit into 64 bits.
+        TypeError: something that `int()` would round or parse, or does not take.
     """
     if len(args) > 6:
         raise ValueError(f"a system call has at most six arguments, not {len(args)}")

@@ -21,6 +21,7 @@ __all__ = [
     "SyscallInterface",
     "SyscallSendError",
     "UnusableSyscallInterface",
+    "as_syscalls",
     "raise_if_error",
 ]
 
@@ -93,6 +94,27 @@ class Syscall(NamedTuple):
         return f"{name}({', '.join(map(str, args))})"
 
 
+def as_syscalls(calls: Sequence[Syscall]) -> list[Syscall]:
+    """What `SyscallInterface.syscalls` was given, once it is certain that all of it is system calls.
+
+    A plain tuple of a number and up to six arguments will do.
+
+    Raises:
+        TypeError: something else is among it.
+    """
+    return [call if isinstance(call, Syscall) else _as_syscall(call) for call in calls]
+
+
+def _as_syscall(call: object) -> Syscall:
+    if not isinstance(call, tuple):
+        raise TypeError(
+            f"a system call is a Syscall, a tuple of a number and up to 6 arguments, not {call!r}"
+        )
+    if not 1 <= len(call) <= 7:
+        raise TypeError(f"a system call takes a number and up to 6 arguments, got {len(call)} in all")
+    return Syscall(*call)
+
+
 class SyscallInterface(abc.ABC):
     """A way to make system calls in one process: this one, a child, or one on another host.
 
@@ -154,10 +176,12 @@ class SyscallInterface(abc.ABC):
             `raise_if_error`).
 
         Raises:
+            TypeError: something in `calls` is not a `Syscall`. None was executed.
             SyscallSendError: the target was lost before the first call; none was executed.
             SyscallHangup: the target was lost later; the results that did arrive are in its `results`.
         """
         results: list[int] = []
+        calls = as_syscalls(calls)
         for call in calls:
             try:
                 result = await self.syscall(
