@@ -32,3 +32,14 @@ def test_shell_form_is_not_quoted_but_str_is() -> None:
     assert str(command) == "A='two words' /bin/sh -c 'echo $A'"
     assert subprocess.run(str(command), shell=True, capture_output=True, check=True).stdout == b"two words\n"
     assert repr(command) == "Command('/bin/sh', ['sh', '-c', 'echo $A'], {'A': 'two words'})"
+
+
+def test_bytes_are_shown_and_quoted() -> None:
+    command = (
+        Command("/bin/echo", [b"echo", b"a b", b"\xff"], {}).env({b"A": b"\xfe"}).env({"A": "1"}, B=b"2")
+    )
+    assert command.env_updates == {"A": "1", "B": b"2"}
+    assert str(command) == "A=1 B=2 /bin/echo 'a b' '\udcff'"
+    assert command.in_shell_form() == "A=1 B=2 /bin/echo a b \udcff"
+    assert subprocess.run(str(command), shell=True, capture_output=True, check=True).stdout == b"a b \xff\n"
+    assert "b'a b'" in repr(command)

@@ -13,12 +13,14 @@ from support import local_thread
 from rsyscall import far
 from rsyscall.command import Command
 from rsyscall.environ import Environment, ExecutableNotFound, ExecutablePathCache, chunks, environment_strings
+from rsyscall.local import LocalThread
 from rsyscall.memory.ram import RAM
 from rsyscall.near import SYS
 from rsyscall.near.sysif import Syscall
+from rsyscall.path import Path as RPath
 from rsyscall.sched import CLONE
 from rsyscall.sys.mount import MS, UMOUNT
-from rsyscall.sys.wait import W
+from rsyscall.sys.wait import CalledProcessError, W
 from rsyscall.thread import ChildThread, Thread
 from rsyscall.unistd import ArgList
 
@@ -229,6 +231,7 @@ def test_mapping() -> None:
 def test_well_known_places() -> None:
     environ = Environment.make_from_environ(bare.task, bare.ram, {"TMPDIR": "/elsewhere", "PATH": "/a::/b"})
     assert os.fspath(environ.tmpdir) == "/elsewhere"
+    assert environ.sh.executable_path == RPath("/bin/sh")
     assert environ.sh.arguments == ["sh"]
     # As everywhere, an empty entry is the working directory.
     assert [os.fspath(path) for path in environ.path.paths] == ["/a", ".", "/b"]
@@ -243,6 +246,134 @@ async def test_names_that_would_mean_something_else() -> None:
     environ = Environment.make_from_environ(bare.task, bare.ram, {"A": "nul\0"})
     with pytest.raises(ValueError, match="null"):
         await environ.as_arglist(bare.ram)
+
+
+WRONG = [
+    {"A=B": "c"},
+    {"": "c"},
+    {"A": "nul\0"},
+    {"nul\0": "a"},
+    {"A": b"nul\0"},
+    {b"A=B": b"c"},
+    {"A": "\ud800"},
+]
+
+
+@pytest.mark.parametrize("updates", WRONG, ids=repr)
+async def test_no_way_leads_a_wrong_variable_into_the_environment(
+    updates: dict[str, str], transport: str
+) -> None:
+    before = dict(local_thread.environ)
+    for environ in (local_thread.environ, Environment({}, bare_cache())):
+        with pytest.raises(ValueError):
+            environ.update(updates)
+    assert dict(local_thread.environ) == before
+    # A dictionary that is shown is not checked until it is used.
+    environ = Environment({}, bare_cache())
+    environ.data.update(updates)
+    with pytest.raises(ValueError):
+        await environ.as_arglist(bare.ram)
+    true = Command("/bin/true", ["true"], {}).env(updates)
+    with pytest.raises(ValueError):
+        await local_thread.run(true)
+    if transport == "ring":
+        with pytest.raises(ValueError):
+            await local_thread.prepare().exec(true)
+    child = await local_thread.clone()
+    with pytest.raises(ValueError):
+        await child.exec(true)
+    with pytest.raises(ValueError):
+        await child.execve("/bin/true", ["true"], updates)
+    await end(child)
+
+
+def bare_cache() -> ExecutablePathCache:
+    return ExecutablePathCache(bare.task, bare.ram, [])
+
+
+async def test_bytes_arrive_as_they_are(transport: str, tmp_path: Path) -> None:
+    """In arguments, names and values; and a name means the same variable as text and as bytes."""
+    out = tmp_path / "out"
+    script = 'printf "%s|%s|%s|%s" "$1" "$A" "$B" "$C" >"$2"'
+    command = (
+        Command("/bin/sh", ["sh", "-c", script], {"A": b"\xff", "B": "text"})
+        .args(b"sh", b"\xfe arg", bytes(out))
+        .env({b"B": b"bytes"})
+        .env(C="\udcfd")
+    )
+    assert command.env_updates == {"A": b"\xff", "B": b"bytes", "C": "\udcfd"}
+    await local_thread.run(command)
+    assert out.read_bytes() == b"\xfe arg|\xff|bytes|\xfd"
+    child = await local_thread.clone()
+    child.environ["A"] = b"set \xfc"
+    assert child.environ["A"] == "set \udcfc"
+    command = Command("/bin/sh", ["sh", "-c", script, "sh", b"", os.fspath(out)], {})
+    await (await child.exec(command)).check()
+    assert out.read_bytes() == b"|set \xfc||"
+
+
+async def test_an_error_about_a_command_of_bytes_can_be_printed() -> None:
+    command = Command("/bin/sh", ["sh", "-c", b"exit 3", b"\xff"], {"A": b"\xfe"})
+    with pytest.raises(CalledProcessError) as caught:
+        await local_thread.run(command)
+    assert str(caught.value) == "command `A='\udcfe' /bin/sh -c 'exit 3' '\udcff'` exited with status 3"
+    assert repr(caught.value)
+
+
+def test_a_variable_without_a_name_may_be_inherited() -> None:
+    """Some programs leave one for their children; subprocess gives it on, and the kernel does not care."""
+    environ = Environment.make_from_environ(bare.task, bare.ram, {"": "x", "A": "1"})
+    assert dict(environ) == {"A": "1"}
+
+
+async def test_the_local_thread_follows_os_environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environ = LocalThread().environ
+    monkeypatch.setenv("RSYSCALL_TEST", "1")
+    assert environ["RSYSCALL_TEST"] == "1"
+    before = environ.data
+    # What is changed here is not changed there, and stays until it is changed there.
+    environ["RSYSCALL_TEST"] = "2"
+    assert os.environ["RSYSCALL_TEST"] == "1"
+    monkeypatch.setenv("RSYSCALL_OTHER", "x")
+    assert (environ["RSYSCALL_TEST"], environ["RSYSCALL_OTHER"]) == ("2", "x")
+    monkeypatch.setenv("RSYSCALL_TEST", "3")
+    assert environ["RSYSCALL_TEST"] == "3"
+    del environ["RSYSCALL_TEST"]
+    assert "RSYSCALL_TEST" not in environ
+    monkeypatch.delenv("RSYSCALL_OTHER")
+    assert "RSYSCALL_OTHER" not in environ
+    assert environ.data is before
+
+
+async def test_what_is_executed_gets_the_environment_of_now(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, transport: str
+) -> None:
+    test = Command("/bin/sh", ["sh", "-c", 'test "$RSYSCALL_TEST" = now'], {})
+    await local_thread.environ.as_arglist(local_thread.ram)
+    monkeypatch.setenv("RSYSCALL_TEST", "now")
+    await local_thread.run(test)
+    child = await local_thread.clone()
+    # A child has the environment of when it was made.
+    monkeypatch.setenv("RSYSCALL_TEST", "later")
+    await (await child.exec(test)).check()
+
+
+async def test_programs_are_found_by_the_path_of_now(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    one, two = make_directories(tmp_path, 2)
+    make_executable(two / "foo")
+    monkeypatch.setenv("PATH", str(one))
+    with pytest.raises(ExecutableNotFound):
+        await find(local_thread, "foo")
+    monkeypatch.setenv("PATH", f"{one}:{two}")
+    assert await find(local_thread, "foo") == str(two / "foo")
+    child = await local_thread.clone()
+    assert await find(child, "foo") == str(two / "foo")
+    child.environ["PATH"] = str(one)
+    with pytest.raises(ExecutableNotFound):
+        await find(child, "foo")
+    await end(child)
+    monkeypatch.setenv("TMPDIR", str(one))
+    assert os.fspath(local_thread.environ.tmpdir) == str(one)
 
 
 def test_chunks() -> None:

@@ -7,7 +7,7 @@ import stat
 import typing as t
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 
-from rsyscall.command import Command
+from rsyscall.command import Command, StrOrBytesPath, StrPath
 from rsyscall.fcntl import AT, O
 from rsyscall.near import nr
 from rsyscall.near.sysif import Syscall
@@ -23,7 +23,6 @@ if t.TYPE_CHECKING:
 __all__ = ["Environment", "ExecutableNotFound", "ExecutablePathCache"]
 
 T = t.TypeVar("T")
-StrPath: t.TypeAlias = "str | os.PathLike[str]"
 
 PROBES_AT_ONCE = 64
 """How many directories are looked into with one submission."""
@@ -160,14 +159,11 @@ class Environment(MutableMapping[str, str]):
 
     Args:
         environment: variables and their values; copied.
-        path: where `which` looks.
+        path: where `which` looks, until PATH changes.
         arglist_ptr: the same environment as it is in memory.
 
     Attributes:
-        data: the variables.
         sh: the shell that every system has.
-        tmpdir: where temporary files go: TMPDIR, or else /tmp.
-        path: where `which` looks.
     """
 
     def __init__(
@@ -176,14 +172,14 @@ class Environment(MutableMapping[str, str]):
         path: ExecutablePathCache,
         arglist_ptr: WrittenPointer[ArgList] | None = None,
     ) -> None:
-        self.data: dict[str, str] = dict(environment)
-        self.path = path
-        self.sh = Command("/bin/sh", ["sh"], {})
-        self.tmpdir = Path(self.data.get("TMPDIR") or "/tmp")
+        self._data: dict[str, str] = dict(environment)
+        self._path = path
+        self._path_is_for = self._data.get("PATH")
+        self.sh = Command(Path("/bin/sh"), ["sh"], {})
         # The variables as they are in memory, and the memory. Kept as a copy, so that every change is
         # noticed.
         self._in_memory: tuple[dict[str, str], WrittenPointer[ArgList]] | None = (
-            None if arglist_ptr is None else (dict(self.data), arglist_ptr)
+            None if arglist_ptr is None else (dict(self._data), arglist_ptr)
         )
         self._parent: tuple[Environment, RAM] | None = None
         self._ram: RAM | None = None
@@ -195,23 +191,43 @@ class Environment(MutableMapping[str, str]):
         Args:
             task: used to look for programs.
             ram: memory of `task`.
-            environment: variables and their values, such as `os.environ`.
+            environment: variables and their values, such as `os.environ`. One without a name, which can be
+                inherited although no program can look it up, is left out.
         """
-        path = environment.get("PATH", os.defpath)
-        made = Environment(environment, ExecutablePathCache(task, ram, path.split(":")))
+        variables = {name: value for name, value in environment.items() if name}
+        directories = directories_of(variables.get("PATH"))
+        made = Environment(variables, ExecutablePathCache(task, ram, directories))
         made._ram = ram
         return made
+
+    @property
+    def data(self) -> dict[str, str]:
+        """The variables."""
+        return self._data
+
+    @property
+    def path(self) -> ExecutablePathCache:
+        """Where `which` looks: the directories of PATH, as this variable is now."""
+        path = self.data.get("PATH")
+        if path != self._path_is_for:
+            self._path = ExecutablePathCache(self._path.task, self._path.ram, directories_of(path))
+            self._path_is_for = path
+        return self._path
+
+    @property
+    def tmpdir(self) -> Path:
+        """Where temporary files go: TMPDIR, or else /tmp."""
+        return Path(self.data.get("TMPDIR") or "/tmp")
 
     def __getitem__(self, key: str) -> str:
         return self.data[key]
 
-    def __setitem__(self, key: str, val: str) -> None:
-        self.data[key] = val
-        self._in_memory = None
+    def __setitem__(self, key: str | bytes, val: StrOrBytesPath) -> None:
+        name, value = checked_variable(key, val)
+        self.data[name] = value
 
     def __delitem__(self, key: str) -> None:
         del self.data[key]
-        self._in_memory = None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.data)
@@ -223,8 +239,7 @@ class Environment(MutableMapping[str, str]):
         return key in self.data
 
     async def which(self, name: str) -> Command:
-        """Find a program in the directories of PATH, as this variable was when this object was made, and as
-        the process sees the directories now.
+        """Find a program in the directories of PATH, as the process sees them now.
 
         Raises:
             ExecutableNotFound: there is none.
@@ -246,6 +261,23 @@ class Environment(MutableMapping[str, str]):
             child._parent = self, self._ram
         return child
 
+    async def for_exec(
+        self, ram: RAM, updates: Mapping[str, StrOrBytesPath]
+    ) -> WrittenPointer[ArgList] | list[str]:
+        """Return what a program is given: as `as_arglist` if there are no updates, else as strings.
+
+        Args:
+            ram: memory of the process that will call execve.
+            updates: variables in addition to, or instead of, the ones here.
+
+        Raises:
+            ValueError: see `checked_variable`.
+        """
+        if not updates:
+            return await self.as_arglist(ram)
+        # Decoded before they are merged: a name given as bytes is the name that is there as text.
+        return environment_strings({**self.data, **dict(checked_variable(*item) for item in updates.items())})
+
     async def as_arglist(self, ram: RAM) -> WrittenPointer[ArgList]:
         """Return the environment as execve(2) takes it. It is kept, and used again until the environment
         changes.
@@ -254,7 +286,7 @@ class Environment(MutableMapping[str, str]):
             ram: memory of the process that will call execve.
 
         Raises:
-            ValueError: a name contains "=", or something contains a NUL character.
+            ValueError: see `checked_variable`.
         """
         if self._in_memory is not None:
             data, arglist = self._in_memory
@@ -278,13 +310,38 @@ class Environment(MutableMapping[str, str]):
         return f"Environment({len(self.data)} variables, {self.path})"
 
 
-def environment_strings(variables: Mapping[str, StrPath]) -> list[str]:
+def directories_of(path: str | None) -> list[str]:
+    """Return the directories of PATH, or those that are usual where it is not set."""
+    return (os.defpath if path is None else path).split(":")
+
+
+def checked_variable(name: str | bytes, value: StrOrBytesPath) -> tuple[str, str]:
+    """Return a name and a value as text, after refusing what an environment cannot express.
+
+    All variables that anyone sets pass here, whichever way.
+
+    Raises:
+        ValueError: the name is empty or contains "=", so that the program would see another variable; or a
+            NUL character is in it or in the value, or something that `os.fsencode` cannot encode.
+    """
+    name_bytes, value_bytes = os.fsencode(name), os.fsencode(value)
+    if not name_bytes or b"=" in name_bytes:
+        raise ValueError(f"not the name of an environment variable: {name!r}")
+    if b"\0" in name_bytes or b"\0" in value_bytes:
+        raise ValueError(f"an environment variable cannot contain a null character: {name!r}: {value!r}")
+    return os.fsdecode(name_bytes), os.fsdecode(value_bytes)
+
+
+def environment_strings(variables: Mapping[str, StrOrBytesPath]) -> list[str]:
     """Return the variables as strings of the form NAME=VALUE.
 
     Raises:
-        ValueError: a name contains "=", so that the program would see something else.
+        ValueError: see `checked_variable`.
     """
-    for name in variables:
-        if "=" in name:
-            raise ValueError(f"not the name of an environment variable: {name!r}")
-    return [f"{name}={os.fspath(value)}" for name, value in variables.items()]
+    strings = []
+    for name, value in variables.items():
+        # The common case, inlined: there are dozens. NUL characters are found when the string is encoded.
+        if not (type(name) is type(value) is str and name and "=" not in name):
+            name, value = checked_variable(name, value)
+        strings.append(f"{name}={value}")
+    return strings

@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from rsyscall.environ import Environment
+from rsyscall.environ import Environment, ExecutablePathCache, directories_of
 from rsyscall.epoller import Epoller
 from rsyscall.far import AddressSpace, PidNamespace
 from rsyscall.fd_collector import close_dropped
@@ -47,7 +47,7 @@ class LocalThread(Thread):
         # Python itself uses them, whatever becomes of this object.
         self.task.fd_table.keep_open = frozenset(range(3))
         self.ram = RAM(self.task, LocalMemoryTransport(self.task), AllocatorClient.make_allocator(self.task))
-        self.environ = Environment.make_from_environ(self.task, self.ram, dict(os.environ))
+        self.environ = ProgramEnvironment(self.task, self.ram)
         self.stdin, self.stdout, self.stderr = (
             self.task.make_fd_handle(near.FileDescriptor(number)) for number in range(3)
         )
@@ -59,6 +59,47 @@ class LocalThread(Thread):
         value = make(self)
         setattr(self, name, value)
         return value
+
+
+class ProgramEnvironment(Environment):
+    """The environment of the program: what `os.environ` says, and what has been changed here.
+
+    A variable that is changed in `os.environ` is changed here too; one that is changed here is not changed
+    there. The later of two changes counts.
+
+    Args:
+        task, ram: of the local thread.
+    """
+
+    def __init__(self, task: Task, ram: RAM) -> None:
+        path = ExecutablePathCache(task, ram, directories_of(os.environ.get("PATH")))
+        super().__init__({}, path)
+        self._ram = ram
+        self._seen: dict[bytes, bytes] = {}
+        self._path_is_for = self.data.get("PATH")
+
+    @property
+    def data(self) -> dict[str, str]:
+        """The variables."""
+        # Every exec comes here. The dictionary behind os.environ is compared in a microsecond; a copy of
+        # os.environ takes 30, and fails when another OS thread deletes a variable meanwhile.
+        now = vars(os.environ).get("_data")
+        if not isinstance(now, dict):
+            now = dict(os.environb)
+        if now != self._seen:
+            now = now.copy()
+            for name in [*(name for name in self._seen if name not in now), *now]:
+                # One without a name can be inherited, although no program can look it up.
+                if name and now.get(name) != self._seen.get(name):
+                    self._follow(os.fsdecode(name), now.get(name))
+            self._seen = now
+        return self._data
+
+    def _follow(self, name: str, value: bytes | None) -> None:
+        if value is None:
+            self._data.pop(name, None)
+        else:
+            self._data[name] = os.fsdecode(value)
 
 
 def _make_epoller(thread: LocalThread) -> Epoller:

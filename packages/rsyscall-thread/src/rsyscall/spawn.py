@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, SupportsInt, Union
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, SupportsInt
 
 import trio
 
 from rsyscall.background import Waiter
 from rsyscall.clone import CREDENTIAL_CALLS, abandon, clone_process
+from rsyscall.environ import checked_variable
 from rsyscall.handle import FDTable, FileDescriptor, Pointer, Task, WrittenPointer
 from rsyscall.handle.allocation import AllocationInterface, AllocatorInterface
 from rsyscall.handle.fd import InvalidHandleError
@@ -36,7 +37,7 @@ from rsyscall.unistd import CLOSE_RANGE
 from rsyscall.with_memory import WithMemory
 
 if TYPE_CHECKING:
-    from rsyscall.command import Command
+    from rsyscall.command import Command, StrOrBytesPath, StrPath
     from rsyscall.hub import ProgramHub
     from rsyscall.monitor import AsyncChildProcess
     from rsyscall.signal import SignalBlock
@@ -44,8 +45,6 @@ if TYPE_CHECKING:
     from rsyscall.thread import Thread
 
 __all__ = ["ExecImage", "PreparedThread", "Spawning", "exec_after", "start_spawn"]
-
-StrPath = Union[str, "os.PathLike[str]"]
 
 # Calls whose result nobody needs if they succeed.
 _PREPARABLE = frozenset(
@@ -66,10 +65,11 @@ def check_strings(command: Command) -> None:
     """Refuse what no program can be told.
 
     Raises:
-        ValueError: a string contains a NUL character.
+        ValueError: a string contains a NUL character, or a variable has a name that it cannot have.
     """
-    updates = (f"{key}={os.fspath(value)}" for key, value in command.env_updates.items())
-    for string in (command.executable_path, *command.arguments, *updates):
+    for name, value in command.env_updates.items():
+        checked_variable(name, value)
+    for string in (command.executable_path, *command.arguments):
         if b"\0" in os.fsencode(string):
             raise ValueError(f"a string for a program cannot contain a NUL character: {os.fspath(string)!r}")
 
@@ -95,7 +95,7 @@ class ExecImage:
     async def make(
         ram: RAM,
         path: StrPath,
-        argv: Sequence[StrPath],
+        argv: Sequence[StrOrBytesPath],
         envp: WrittenPointer[Any] | Sequence[str],
     ) -> ExecImage:
         """Write it.
@@ -109,7 +109,7 @@ class ExecImage:
         Raises:
             ValueError: a string contains a NUL character.
         """
-        path_text = os.fspath(path)
+        path_text = os.fsdecode(path)
         strings = [os.fsencode(arg) for arg in (path_text, *argv)]
         written = isinstance(envp, Pointer)
         if not isinstance(envp, Pointer):
@@ -538,14 +538,5 @@ class PreparedThread(WithMemory):
 
 async def make_image(parent: Thread, command: Command) -> ExecImage:
     """Put what executes `command`, with the environment of `parent` and its own updates, into memory."""
-    envp: WrittenPointer[Any] | list[str]
-    if command.env_updates:
-        envp = merged_environment(parent.environ.data, command.env_updates)
-    else:
-        envp = await parent.environ.as_arglist(parent.ram)
+    envp = await parent.environ.for_exec(parent.ram, command.env_updates)
     return await ExecImage.make(parent.ram, command.executable_path, command.arguments, envp)
-
-
-def merged_environment(data: Mapping[str, str], updates: Mapping[str, StrPath]) -> list[str]:
-    """Strings of the form NAME=VALUE."""
-    return [f"{key}={os.fspath(value)}" for key, value in {**data, **updates}.items()]

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Union, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import trio
 
 from rsyscall.clone import clone_child_task, clone_ring_task
-from rsyscall.command import Command
+from rsyscall.command import Command, StrOrBytesPath, StrPath
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
 from rsyscall.fcntl import FD, F, O
-from rsyscall.handle import FileDescriptor, Pointer, Task, WrittenPointer
+from rsyscall.handle import FileDescriptor, Pointer, Task
 from rsyscall.hub import transport_name
 from rsyscall.linux.dirent import DirentList
 from rsyscall.loader import NativeLoader, Trampoline
@@ -34,13 +34,12 @@ from rsyscall.spawn import (
     check_strings,
     exec_after,
     make_image,
-    merged_environment,
     start_spawn,
 )
 from rsyscall.sys.mount import MS
 from rsyscall.sys.socket import AF, SOCK, Sockbuf, Socketpair, T_sockaddr
 from rsyscall.sys.wait import ChildState, W
-from rsyscall.unistd import ArgList, Pipe
+from rsyscall.unistd import Pipe
 from rsyscall.with_memory import WithMemory
 
 if TYPE_CHECKING:
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ChildThread", "Thread", "do_cloexec_except", "write_user_mappings"]
 
-StrPath = Union[str, "os.PathLike[str]"]
 # Inherited over exec, a write to a closed pipe would not end the program that makes it.
 _IGNORED_BY_PYTHON = (SIG.PIPE, SIG.XFSZ)
 
@@ -441,7 +439,8 @@ class Thread(WithMemory):
             How it ended.
 
         Raises:
-            ValueError: one of its strings contains a NUL character.
+            ValueError: one of its strings contains a NUL character, or a variable has an empty name or one
+                that contains "=".
             OSError: it could not be executed; filename is its path.
             CalledProcessError: with `check`.
 
@@ -504,7 +503,7 @@ class ChildThread(Thread):
         self.process = process
 
     async def execv(
-        self, path: StrPath, argv: Sequence[StrPath], command: Command | None = None
+        self, path: StrPath, argv: Sequence[StrOrBytesPath], command: Command | None = None
     ) -> AsyncChildProcess:
         """Execute a program with the environment of this thread; see `execve`."""
         return await self.execve(path, argv, command=command)
@@ -512,8 +511,8 @@ class ChildThread(Thread):
     async def execve(
         self,
         path: StrPath,
-        argv: Sequence[StrPath],
-        env_updates: Mapping[str, StrPath] = {},
+        argv: Sequence[StrOrBytesPath],
+        env_updates: Mapping[str, StrOrBytesPath] = {},
         inherited_signal_blocks: list[SignalBlock] = [],
         command: Command | None = None,
         *,
@@ -537,16 +536,14 @@ class ChildThread(Thread):
             The child, which runs the program now.
 
         Raises:
+            ValueError: one of its strings contains a NUL character, or a variable has an empty name or one
+                that contains "=".
             OSError: filename is the path.
             SyscallError: the process has gone.
 
         manpage: execve(2)
         """
-        envp: WrittenPointer[ArgList] | list[str]
-        if env_updates:
-            envp = merged_environment(self.environ.data, env_updates)
-        else:
-            envp = await self.environ.as_arglist(self.ram)
+        envp = await self.environ.for_exec(self.ram, env_updates)
         image = await ExecImage.make(self.ram, path, argv, envp)
         mask = await self.ram.ptr(Sigset(Sigset().union(*(block.mask for block in inherited_signal_blocks))))
         # What is there now, to go back to should the exec fail.

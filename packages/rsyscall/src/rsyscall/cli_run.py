@@ -15,7 +15,7 @@ import trio
 
 from rsyscall.cli import FAILED, RunOptions, say
 from rsyscall.command import Command
-from rsyscall.environ import Environment, ExecutableNotFound
+from rsyscall.environ import ExecutableNotFound
 from rsyscall.fcntl import O
 from rsyscall.hub import spin_budgets, transport_name
 from rsyscall.near import SyscallError
@@ -209,9 +209,7 @@ class Run:
 
     async def _execute(self, child: ChildThread) -> None:
         name, *arguments = self.options.command
-        child.environ = Environment.make_from_environ(
-            child.task, child.ram, {**child.environ.data, **self.setenv}
-        )
+        child.environ.update(self.setenv)
         with self._step("find the command", name):
             command = await self._find(child, name)
         command = command.args(*arguments)
