@@ -27,6 +27,9 @@ from pathlib import Path
 
 import pytest
 
+# For `every_place`, which the tests of all layers use.
+sys.path.append(str(Path(__file__).parent))
+
 # How long the traces of a test may take to go away: processes that were told to exit, sockets closed by a
 # reaper.
 SETTLE_SECONDS = 2.0

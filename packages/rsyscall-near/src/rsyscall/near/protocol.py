@@ -265,9 +265,13 @@ def _excerpt(data: bytes) -> str:
 # ---- Requests
 
 
+# `int()` would round or parse these.
+_NO_INTEGERS = (float, str, bytes, bytearray)
+
+
 def _to_u64(value: SupportsInt) -> int:
     """A number as the kernel gets it in a register; negative ones in two's complement."""
-    if isinstance(value, float | str | bytes | bytearray):
+    if isinstance(value, _NO_INTEGERS):
         raise TypeError(f"an argument of a system call is an integer or convertible by int(), not {value!r}")
     number = int(value)
     if number < 0:

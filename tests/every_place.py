@@ -1,0 +1,298 @@
+"""Raising an exception at every place of the library that a scenario comes through, one after another.
+
+A signal handler that raises, as Python's own does for SIGINT, raises wherever the interpreter is at that
+moment: between any two instructions, as far as the library can tell. So the scenario is run again and again.
+Each time an exception is raised once, at the first instruction that has not had its turn yet; this ends when
+a run meets no such instruction. Then no place is left at which the exception was not tried. Nothing depends
+on time: the same places come in the same order, as long as the scenario takes the same way.
+
+A *place* is an instruction of a code object of this library. Those that the tests, the standard library and
+trio consist of are not tried. Python 3.10 and 3.11 tell of instructions by opcode tracing; later ones by
+`sys.monitoring`, because there tracing leaves out some. The garbage collector waits meanwhile, so that
+destructors run where a reference goes away, and nowhere else.
+
+What a scenario holds has to be let go before it is looked at what is left. So `trying` drops the exception
+with its traceback, and collects garbage, before it calls `check`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import rsyscall
+
+__all__ = ["Interruption", "Tried", "Trier", "holdings", "try_every_place"]
+
+_LIBRARY = tuple(f"{os.path.abspath(path)}/" for path in rsyscall.__path__)
+_TOOL = 4
+_Place = tuple[CodeType, int]
+
+
+class Interruption(BaseException):
+    """What a signal handler of a program might raise: nothing that the library knows."""
+
+
+@dataclass
+class Tried:
+    """What came of it.
+
+    Attributes:
+        places: where an exception was raised, in order.
+        lost: of these, where the scenario went on as if nothing had been raised.
+        wrong: of these, what was wrong afterwards.
+    """
+
+    places: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"exceptions at {len(self.places)} places; {len(self.lost)} were lost:", *self.lost]
+        return "\n  ".join([*lines, f"after {len(self.wrong)} something was wrong:", *self.wrong])
+
+
+class Trier:
+    """Raises at the next place; see the module.
+
+    Args:
+        kind: the class of what is raised.
+        step: raise at every `step`-th place only, and skip those in between.
+    """
+
+    def __init__(self, kind: type[BaseException] = Interruption, step: int = 1) -> None:
+        self._kind = kind
+        self._step = step
+        self._skip = 0
+        self._done: set[_Place] = set()
+        self._ours: dict[CodeType, bool] = {}
+        # Where it was raised in this run.
+        self.place: str | None = None
+
+    # ---- what is told of instructions
+
+    def _is_ours(self, code: CodeType) -> bool:
+        ours = self._ours.get(code)
+        if ours is None:
+            ours = self._ours[code] = code.co_filename.startswith(_LIBRARY)
+        return ours
+
+    def _reached(self, code: CodeType, offset: int) -> None:
+        place = (code, offset)
+        if self.place is not None or place in self._done:
+            return
+        self._done.add(place)
+        self._skip += 1
+        if self._skip < self._step:
+            return
+        self._skip = 0
+        self.place = describe(code, offset)
+        self._stop()
+        raise self._kind(self.place)
+
+    def _trace(self, frame: FrameType, event: str, arg: Any) -> Any:
+        if not self._is_ours(frame.f_code):
+            return None
+        frame.f_trace_opcodes = True
+        frame.f_trace_lines = False
+        return self._trace_instruction
+
+    def _trace_instruction(self, frame: FrameType, event: str, arg: Any) -> Any:
+        if event == "opcode":
+            self._reached(frame.f_code, frame.f_lasti)
+        return self._trace_instruction
+
+    def _monitor(self, code: CodeType, offset: int) -> Any:
+        if not self._is_ours(code) or (code, offset) in self._done:
+            return sys.monitoring.DISABLE
+        self._reached(code, offset)
+        return None
+
+    # ---- on and off
+
+    def _start(self) -> None:
+        if sys.version_info < (3, 12):
+            sys.settrace(self._trace)
+        else:
+            sys.monitoring.restart_events()
+            sys.monitoring.set_events(_TOOL, sys.monitoring.events.INSTRUCTION)
+
+    def _stop(self) -> None:
+        if sys.version_info < (3, 12):
+            sys.settrace(None)
+        else:
+            sys.monitoring.set_events(_TOOL, 0)
+
+    @contextlib.contextmanager
+    def armed(self) -> Iterator[None]:
+        """Raise in the course of this block, if it comes to a place that has not had its turn."""
+        collecting = gc.isenabled()
+        gc.disable()
+        self._start()
+        try:
+            yield
+        finally:
+            self._stop()
+            if collecting:
+                gc.enable()
+
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Have the interpreter tell us of instructions, for as long as we are armed."""
+        before = sys.gettrace()
+        if sys.version_info >= (3, 12):
+            sys.monitoring.use_tool_id(_TOOL, "every place")
+            sys.monitoring.register_callback(_TOOL, sys.monitoring.events.INSTRUCTION, self._monitor)
+        try:
+            yield
+        finally:
+            self._stop()
+            if sys.version_info >= (3, 12):
+                sys.monitoring.free_tool_id(_TOOL)
+            else:
+                sys.settrace(before)
+
+
+def describe(code: CodeType, offset: int) -> str:
+    """Where a place is, for people: file, line, function, offset of the instruction."""
+    line = next((line for start, end, line in code.co_lines() if start <= offset < end), None)
+    name = getattr(code, "co_qualname", code.co_name)
+    return f"{Path(code.co_filename).name}:{line} {name}+{offset}"
+
+
+def try_every_place(
+    scenario: Callable[[Trier], None],
+    check: Callable[[], None],
+    *,
+    kind: type[BaseException] = Interruption,
+    step: int = 1,
+    seconds: float = 50,
+) -> Tried:
+    """Run `scenario` until an exception has been raised at every place.
+
+    Args:
+        scenario: does something, in the part to be tried within `Trier.armed`.
+        check: sees that the library works as before and that nothing is left behind.
+        kind: the class of what is raised.
+        step: see `Trier`.
+        seconds: how long all this may take.
+
+    Raises:
+        AssertionError: it took longer; or something is wrong even if nothing is raised.
+    """
+    trier, tried = Trier(kind, step), Tried()
+    deadline = time.monotonic() + seconds
+    unraisable: list[str] = []
+    hook, sys.unraisablehook = sys.unraisablehook, lambda about: unraisable.append(repr(about.exc_value))
+    try:
+        with trier.installed(), _Watchdog() as watchdog:
+            while True:
+                trier.place = None
+                watchdog.begin()
+                failure = _run(scenario, trier)
+                place = trier.place
+                gc.collect()
+                if place is None:
+                    assert failure is None, f"nothing was raised, and yet: {failure}"
+                    check()
+                    return tried
+                tried.places.append(place)
+                if failure is None:
+                    tried.lost.append(place)
+                elif failure:
+                    tried.wrong.append(f"{place}: became {failure}")
+                try:
+                    check()
+                except Exception as error:
+                    tried.wrong.append(f"{place}: {error!r}")
+                assert time.monotonic() < deadline, f"only {len(tried.places)} places in {seconds} seconds"
+    finally:
+        sys.unraisablehook = hook
+
+
+class _Hang(BaseException):
+    """A scenario that does not end."""
+
+
+class _Watchdog:
+    """Raises in the main thread when a scenario takes longer than it can. (Not by SIGALRM: pytest's own.)"""
+
+    SECONDS = 10
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def begin(self) -> None:
+        self._begun = time.monotonic()
+
+    def _watch(self) -> None:
+        while not self._end.wait(0.5):
+            if time.monotonic() > self._begun + self.SECONDS:
+                self.begin()
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
+
+    def __enter__(self) -> _Watchdog:
+        def hang(*_: object) -> None:
+            raise _Hang
+
+        self._handler = signal.signal(signal.SIGUSR2, hang)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._end.set()
+        self._thread.join()
+        signal.signal(signal.SIGUSR2, self._handler)
+
+
+def _run(scenario: Callable[[Trier], None], trier: Trier) -> str | None:
+    """None: it was not interrupted. Empty: by what we raised. Else what was raised instead of it."""
+    try:
+        scenario(trier)
+    except BaseException as error:
+        return "" if _contains(error, trier._kind) else repr(error)
+    return None
+
+
+def _contains(error: BaseException | None, kind: type[BaseException]) -> bool:
+    if error is None:
+        return False
+    if isinstance(error, kind):
+        return True
+    parts: tuple[BaseException, ...] = getattr(error, "exceptions", ())
+    return any(_contains(part, kind) for part in (*parts, error.__cause__, error.__context__))
+
+
+def holdings() -> tuple[list[str], list[str], list[str]]:
+    """What this process has: open descriptors, children (zombies as well), and mappings but its heaps.
+
+    To be compared before and after. The descriptors are named by number and by what they are of.
+    """
+    descriptors = []
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            descriptors.append(f"{number} {os.readlink(f'/proc/self/fd/{number}')}")
+    children: list[str] = []
+    for task in os.listdir("/proc/self/task"):
+        with contextlib.suppress(FileNotFoundError):
+            children += Path(f"/proc/self/task/{task}/children").read_text().split()
+    mappings = []
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            fields = line.split(None, 5)
+            if fields[1].endswith("s"):
+                mappings.append(line.strip())
+    listing = next((fd for fd in descriptors if fd.endswith("/fd")), None)
+    return sorted(fd for fd in descriptors if fd is not listing), sorted(children), sorted(mappings)
