@@ -183,17 +183,20 @@ def _children() -> dict[int, str]:
 def _mappings() -> tuple[list[str], int]:
     """Return the mappings that stand for something, and the number of private anonymous ones.
 
-    Files of programs and libraries are left out: importing a module maps them, and they stay.
+    Files of programs and libraries are left out: importing a module maps them, and they stay. Anonymous ones
+    that touch count as one: guard pages are mappings of their own before Linux 6.13.
     """
-    standing, anonymous = [], 0
+    standing, anonymous, last_end = [], 0, ""
     with open("/proc/self/maps") as maps:
         for line in maps:
             fields = line.rstrip("\n").split(None, 5)
+            start, end = fields[0].split("-")
             name = fields[5] if len(fields) > 5 else ""
             if fields[1].endswith("s") or name.startswith(("/memfd:", "/dev/zero", "anon_inode:")):
                 standing.append(f"{fields[1]} {name or 'shared'} {fields[0]}")
             elif not name or name.startswith("[anon"):
-                anonymous += 1
+                anonymous += start != last_end
+                last_end = end
     return standing, anonymous
 
 

@@ -8,6 +8,20 @@
 
 #define BLOCKS_PER_ARENA 64
 
+/*
+ * From Linux 6.13 on this guards a page without making it, and what is between it and the next one,
+ * mappings of their own, of which a program may have only so many (vm.max_map_count).
+ */
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+
+static void guard(char *page)
+{
+	if (madvise(page, GUARD_SIZE, MADV_GUARD_INSTALL) < 0)
+		mprotect(page, GUARD_SIZE, PROT_NONE);
+}
+
 /* Blocks whose Ring is gone are free again when their process has left our memory. */
 static int reclaim_blocks(Hub *self)
 {
@@ -57,7 +71,7 @@ struct block *rsys_take_block(Hub *self)
 	if (!self->free && reclaim_blocks(self) < 0)
 		return NULL;
 	if (!self->free) {
-		size_t size = (size_t)BLOCK_SIZE * BLOCKS_PER_ARENA, i;
+		size_t size = (size_t)SPACE_PER_PROCESS * BLOCKS_PER_ARENA, i;
 		char *arena = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 		if (arena == MAP_FAILED) {
@@ -65,7 +79,10 @@ struct block *rsys_take_block(Hub *self)
 			return NULL;
 		}
 		for (i = BLOCKS_PER_ARENA; i-- > 0;) {
-			block = (struct block *)(arena + i * BLOCK_SIZE);
+			char *space = arena + i * SPACE_PER_PROCESS;
+
+			guard(space);
+			block = (struct block *)(space + SPACE_PER_PROCESS) - 1;
 			block->next = self->free;
 			self->free = block;
 		}

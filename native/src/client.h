@@ -26,8 +26,14 @@ struct clone_args_ {
 		set_tid_size, cgroup;
 };
 
-/* One driven process: its ring, the arguments it is cloned with, its stack. */
-#define BLOCK_SIZE 16384
+/*
+ * One driven process: its ring, and the arguments it is cloned with. Its stack ends where the block
+ * begins, and grows away from it, towards a page that nothing may touch.
+ *
+ *	guard page | stack | block | guard page | stack | ...
+ */
+#define GUARD_SIZE 4096
+#define SPACE_PER_PROCESS 20480
 
 struct block {
 	struct rsys_ring ring;
@@ -36,8 +42,9 @@ struct block {
 	uint32_t started;
 	struct block *next;	/* in the list of free or of abandoned blocks */
 	PyObject *owner;	/* the Ring object, while there is one (not a reference) */
-	uint64_t stack_start[];
 };
+
+#define STACK_SIZE (SPACE_PER_PROCESS - GUARD_SIZE - sizeof(struct block))
 
 /* What the rings of one program share. */
 typedef struct {

@@ -101,7 +101,7 @@ static PyObject *ring_prepare(PyObject *op, PyObject *args)
 		PyErr_SetString(PyExc_RuntimeError, "a process has been started on this block already");
 		return NULL;
 	}
-	stack = (struct trampoline_stack *)((char *)block + BLOCK_SIZE) - 1;
+	stack = (struct trampoline_stack *)block - 1;
 	stack->trampoline = trampoline;
 	stack->rdi = a[0];
 	stack->rsi = a[1];
@@ -116,7 +116,7 @@ static PyObject *ring_prepare(PyObject *op, PyObject *args)
 	block->clone_args.pidfd = (uint64_t)&block->pidfd;
 	block->clone_args.child_tid = (uint64_t)&block->ring.ctid;
 	block->clone_args.parent_tid = (uint64_t)&block->ring.pid;
-	block->clone_args.stack = (uint64_t)block->stack_start & ~15ull;
+	block->clone_args.stack = (uint64_t)block - STACK_SIZE;
 	block->clone_args.stack_size = (uint64_t)stack - block->clone_args.stack;
 	block->ring.ctid = 1;
 	/* A new process starts on its creator's processor: until it says otherwise, yield to it. */

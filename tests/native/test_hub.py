@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
+import mmap
 import os
 import signal
 import time
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from rsyscall.native import Hub, Ring, _fast, symbols, syscall, write_memory
+from rsyscall.native import Hub, Ring, _fast, read_memory, symbols, syscall, write_memory
 
 from .driven import CLONE_ARGS_SIZE, FLAGS, NR, Buffer, Driven, driven, timespec, wait_readable
 
@@ -316,3 +318,26 @@ def test_budgets_can_be_changed_at_any_time() -> None:
             child.call("getpid")
         # It is woken once, and a few times if it does not get the processor in time.
         assert child.ring.parks - parks < 50
+
+
+# ---- The stacks
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="architecture: the function is machine code")
+def test_stack_that_overflows_ends_the_process_and_nothing_else() -> None:
+    """Below each stack is a page that nothing may touch: what is behind it belongs to other processes."""
+    with mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC) as code:
+        code.write(b"\xe8\xfb\xff\xff\xff")  # call rip - 5: it calls itself, for ever
+        start = ctypes.c_char.from_buffer(code)
+        hub = Hub(-1, 0.0, 0.0)
+        below, ring = hub.ring(), hub.ring()
+        assert below.address < ring.address
+        before = read_memory(below.address, 8192)
+        args = ring.prepare(FLAGS, signal.SIGCHLD, symbols.rsyscall_trampoline, ctypes.addressof(start))
+        pid = syscall(NR["clone3"], args, CLONE_ARGS_SIZE)
+        assert pid > 0
+        ring.started(pid)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGSEGV
+        assert read_memory(below.address, 8192) == before
+        os.close(ring.pidfd)
+        del start
