@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
+import sysconfig
 from glob import glob
 
 from setuptools import Extension, setup
@@ -25,10 +27,19 @@ FAST = [
     "fastmodule",
     "hub",
     "local_call",
+    "owner",
     "ring",
     "ring_call",
     "ring_wait",
 ]
+
+
+if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    sys.exit(
+        f"rsyscall-native: this Python ({sys.executable}) is a free-threaded build, which is not supported: "
+        "the extension modules use the stable ABI, and the interpreter lock guards what threads share; use "
+        "an ordinary build of Python"
+    )
 
 
 class BuildWithStub(build_py):

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "owner.h"
 #include "rsyscall.h"
 
 /* Outside the range of any result of a call. */
@@ -55,8 +56,7 @@ typedef struct {
 	size_t n_collected, room_collected;
 	size_t n_blocks;
 	uint64_t client_spin, hold_gil;	/* cycles */
-	unsigned long thread;
-	unsigned int generation;	/* of forks */
+	struct owner owner;
 	uint16_t word_generation;
 } Hub;
 
@@ -78,18 +78,18 @@ static inline int has_left(struct block *block)
 	return block->started && !__atomic_load_n(&block->ring.ctid, __ATOMIC_ACQUIRE);
 }
 
+/* -1 with an exception when this is not the program or not the thread that may use it. */
+static inline int rsys_hub_check(Hub *hub)
+{
+	return rsys_owner_check(&hub->owner);
+}
+
 #pragma GCC visibility push(hidden)
 
 /* ---- hub.c ---------------------------------------------------------------------------- */
 
-/* The forked copy of a program has the memory of our rings but not the processes behind. */
-extern unsigned int rsys_fork_generation;
-
 /* Makes the type; once. */
 PyTypeObject *rsys_hub_init(void);
-
-/* -1 with an exception when this is not the program or not the thread that may use it. */
-int rsys_hub_check(Hub *hub);
 
 /* Move what the servers announced to our own list. */
 int rsys_hub_collect(Hub *self);

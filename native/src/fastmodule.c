@@ -39,7 +39,7 @@ PyMODINIT_FUNC PyInit__fast(void)
 
 	rsys_clock_init();
 	module = PyModule_Create(&module_def);
-	if (!module || rsys_arguments_init() < 0)
+	if (!module || rsys_arguments_init() < 0 || rsys_owner_init(module) < 0)
 		return NULL;
 	hub_type = rsys_hub_init();
 	ring_type = rsys_ring_init();

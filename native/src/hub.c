@@ -2,35 +2,12 @@
 #include "client.h"
 
 #include <linux/futex.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "clock.h"
 #include "freestanding.h"
-
-unsigned int rsys_fork_generation;
-
-static void after_fork_in_child(void)
-{
-	rsys_fork_generation++;
-}
-
-int rsys_hub_check(Hub *hub)
-{
-	if (hub->generation != rsys_fork_generation) {
-		PyErr_SetString(PyExc_RuntimeError, "this is a forked copy of the program that drives these "
-				"processes; only the original can use them");
-		return -1;
-	}
-	if (hub->thread != PyThread_get_thread_ident()) {
-		PyErr_Format(PyExc_RuntimeError, "these processes are driven by the OS thread with identifier %lu; "
-			     "they cannot be used from thread %lu", hub->thread, PyThread_get_thread_ident());
-		return -1;
-	}
-	return 0;
-}
 
 static PyObject *hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -67,8 +44,7 @@ static PyObject *hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	self->hub->server_spin = server_us * rate;
 	self->client_spin = client_us * rate;
 	self->hold_gil = HOLD_GIL_US * rate;
-	self->thread = PyThread_get_thread_ident();
-	self->generation = rsys_fork_generation;
+	rsys_owner_bind(&self->owner);
 	return (PyObject *)self;
 }
 
@@ -145,6 +121,15 @@ static PyObject *hub_ring(PyObject *op, PyObject *unused)
 	return rsys_ring_new(self);
 }
 
+/* check_owner(): raises unless the running thread may use the rings */
+static PyObject *hub_check_owner(PyObject *op, PyObject *unused)
+{
+	(void)unused;
+	if (rsys_hub_check((Hub *)op) < 0)
+		return NULL;
+	Py_RETURN_NONE;
+}
+
 static PyObject *hub_get_address(PyObject *op, void *closure)
 {
 	(void)closure;
@@ -163,7 +148,7 @@ static PyObject *hub_set_spin(PyObject *op, PyObject *args)
 	Hub *self = (Hub *)op;
 	double client_us, server_us, rate = (double)self->hold_gil / HOLD_GIL_US;
 
-	if (!PyArg_ParseTuple(args, "dd", &client_us, &server_us))
+	if (rsys_hub_check(self) < 0 || !PyArg_ParseTuple(args, "dd", &client_us, &server_us))
 		return NULL;
 	if (client_us < 0 || server_us < 0) {
 		PyErr_SetString(PyExc_ValueError, "a spin budget is a number of microseconds, 0 or more");
@@ -190,7 +175,7 @@ static PyObject *hub_watch_word(PyObject *op, PyObject *arg)
 	uint64_t address = PyLong_AsUnsignedLongLong(arg);
 	long i;
 
-	if (address == (uint64_t)-1 && PyErr_Occurred())
+	if (rsys_hub_check(hub) < 0 || (address == (uint64_t)-1 && PyErr_Occurred()))
 		return NULL;
 	if (!address || address % 4 || address & ~RSYS_WORD_ADDRESS) {
 		PyErr_Format(PyExc_ValueError, "no futex word can be at address %llu", (unsigned long long)address);
@@ -217,7 +202,7 @@ static PyObject *hub_unwatch_word(PyObject *op, PyObject *args)
 	unsigned long long address;
 	uint64_t entry;
 
-	if (!PyArg_ParseTuple(args, "lK", &i, &address))
+	if (rsys_hub_check((Hub *)op) < 0 || !PyArg_ParseTuple(args, "lK", &i, &address))
 		return NULL;
 	if (i < 0 || i >= RSYS_MONITOR_WORDS)
 		Py_RETURN_NONE;
@@ -233,6 +218,8 @@ static PyObject *hub_configure_monitor(PyObject *op, PyObject *args)
 {
 	struct rsys_monitor *m = &((Hub *)op)->hub->monitor;
 
+	if (rsys_hub_check((Hub *)op) < 0)
+		return NULL;
 	if (!PyArg_ParseTuple(args, "ii", &m->origin.owner_fd, &m->origin.parent_pid))
 		return NULL;
 	Py_RETURN_NONE;
@@ -240,6 +227,7 @@ static PyObject *hub_configure_monitor(PyObject *op, PyObject *args)
 
 static PyMethodDef hub_methods[] = {
 	{ "ring", hub_ring, METH_NOARGS, NULL },
+	{ "check_owner", hub_check_owner, METH_NOARGS, NULL },
 	{ "set_spin", hub_set_spin, METH_VARARGS, NULL },
 	{ "drain", hub_drain, METH_NOARGS, NULL },
 	{ "watch_word", hub_watch_word, METH_O, NULL },
@@ -271,6 +259,5 @@ static PyType_Spec hub_spec = {
 
 PyTypeObject *rsys_hub_init(void)
 {
-	pthread_atfork(NULL, NULL, after_fork_in_child);
 	return (PyTypeObject *)PyType_FromSpec(&hub_spec);
 }

@@ -50,7 +50,7 @@ static void ring_dealloc(PyObject *op)
 
 	if (block) {
 		block->owner = NULL;
-		if (self->hub->generation == rsys_fork_generation) {
+		if (self->hub->owner.generation == rsys_fork_generation) {
 			/*
 			 * The kernel writes pidfd and (clone3) pid before the call returns: an interrupt in
 			 * between loses nothing.

@@ -60,7 +60,7 @@ PyObject *rsys_ring_call(PyObject *op, PyObject *const *args, Py_ssize_t n)
 	Ring *self = (Ring *)op;
 	struct rsys_ring *ring = &self->block->ring;
 	int64_t v[7], result;
-	uint32_t outstanding;
+	uint32_t outstanding, seq;
 
 	if (rsys_hub_check(self->hub) < 0 || parse_ring_call(args, n, v) < 0)
 		return NULL;
@@ -73,12 +73,14 @@ PyObject *rsys_ring_call(PyObject *op, PyObject *const *args, Py_ssize_t n)
 		int done, was_parked = __atomic_load_n(&ring->state, __ATOMIC_RELAXED) != RSYS_RUNNING;
 
 		ring_put(ring, v);
+		seq = ring->submitted;
 		ring_kick(self);
 		/* Behind a call that takes its time there is no point in spinning. */
-		done = outstanding ? 0 : rsys_ring_wait(self, ring->submitted, v[0], was_parked);
+		done = outstanding ? 0 : rsys_ring_wait(self, seq, v[0], was_parked);
+		/* The wait may have given up the interpreter lock: our answer is that of `seq`, whatever came after. */
 		if (done > 0) {
-			result = ring->slots[ring->submitted % RSYS_RING_SLOTS].result;
-			ring->consumed = ring->submitted;
+			result = ring->slots[seq % RSYS_RING_SLOTS].result;
+			ring->consumed = seq;
 		} else {
 			result = done < 0 ? RESULT_HANGUP : RESULT_PENDING;
 			/* Those who wait for the calls before this one are announced to first. */
@@ -351,7 +353,7 @@ void rsys_ring_send_shutdown(Ring *self)
 	struct rsys_ring *ring = &self->block->ring;
 	int64_t v[7] = { RSYS_NR_SHUTDOWN };
 
-	if (self->hub->generation == rsys_fork_generation && self->block->started && !has_left(self->block) &&
+	if (self->hub->owner.generation == rsys_fork_generation && self->block->started && !has_left(self->block) &&
 	    ring->submitted - ring->consumed < RSYS_RING_SLOTS) {
 		ring_put(ring, v);
 		ring_kick(self);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,21 @@ def make() -> list[str]:
     if not (NATIVE / "Makefile").exists():
         pytest.skip("the sources of the C code are not here")
     return ["make", "-C", str(NATIVE)]
+
+
+def test_a_free_threaded_python_is_refused(make: list[str]) -> None:
+    # As one would find itself: nothing else of such a build is looked at.
+    program = """
+import sys, sysconfig
+sysconfig.get_config_vars()["Py_GIL_DISABLED"] = 1
+sys.argv = ["setup.py", "--version"]
+exec(compile(open("setup.py").read(), "setup.py", "exec"))
+"""
+    process = subprocess.run(
+        [sys.executable, "-c", program], cwd=NATIVE, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 1
+    assert "free-threaded build, which is not supported" in process.stderr
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,15 @@ from support import assert_thread_works, children, sh
 
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
 from rsyscall.fcntl import O
+from rsyscall.handle import FileDescriptor
 from rsyscall.local import LocalThread
+from rsyscall.monitor import AsyncChildProcess
+from rsyscall.near import SYS, Syscall
 from rsyscall.near.local import ForkedProcessError, WrongThreadError
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG
 from rsyscall.sys.wait import W
-from rsyscall.thread import Thread
+from rsyscall.thread import ChildThread, Thread
 
 
 def facts() -> dict[str, Any]:
@@ -370,6 +373,58 @@ def several_runs() -> None:
         trio.run(work, thread, 0.02)
 
 
+def misuses(
+    thread: LocalThread, child: ChildThread, process: AsyncChildProcess, fd: FileDescriptor
+) -> list[Callable[[], Awaitable[object]]]:
+    """Every kind of entry, for use where none of them may be used; `fd` is the child's."""
+    return [
+        thread.task.getpid,
+        thread.clone,
+        thread.pipe,
+        lambda: thread.ptr(b"x"),
+        lambda: thread.malloc(bytes, 8),
+        lambda: thread.malloc(bytes, 1 << 22),
+        lambda: thread.ram.perform_batch(lambda ram: ram.ptr(b"x")),
+        lambda: thread.open_channels(1),
+        lambda: thread.prepare().exec(sh("true")),
+        lambda: thread.run(sh("true")),
+        lambda: process.waitpid(W.EXITED),
+        lambda: process.waitpid(W.STOPPED),
+        process.kill,
+        child.task.getpid,
+        child.task.sysif.close_interface,
+        lambda: child.task.sysif.syscalls([Syscall(SYS.getpid)]),
+        child.pipe,
+        lambda: child.ptr(b"x"),
+        lambda: child.malloc(bytes, 8),
+        child.clone,
+        lambda: child.exit(0),
+        lambda: child.exec(sh("true")),
+        lambda: child.run(sh("true")),
+        child.unshare_files,
+        child.process.kill,
+        fd.close,
+        fd.invalidate,
+    ]
+
+
+async def refused(
+    calls: Sequence[Callable[[], Awaitable[object]]], error: type[Exception], match: str
+) -> None:
+    """Make every call, and see that it fails like this."""
+    wrong = {}
+    for index, call in enumerate(calls):
+        try:
+            with trio.fail_after(5):
+                wrong[index, call] = await call()
+        except error as refusal:
+            if match not in str(refusal):
+                wrong[index, call] = refusal
+        except Exception as other:
+            wrong[index, call] = other
+    assert not wrong, wrong
+
+
 def other_thread() -> None:
     """Use from another OS thread is refused, whatever is used, and disturbs nothing."""
     thread = LocalThread()
@@ -380,23 +435,11 @@ def other_thread() -> None:
         process = await (await thread.clone()).exec(sh("exec sleep 1000"))
 
         async def misuse() -> None:
-            for call, error in (
-                (thread.task.getpid, WrongThreadError),
-                (thread.clone, WrongThreadError),
-                (thread.pipe, WrongThreadError),
-                (lambda: thread.run(sh("true")), WrongThreadError),
-                (lambda: process.waitpid(W.EXITED), WrongThreadError),
-                (lambda: process.waitpid(W.STOPPED), WrongThreadError),
-                (child.task.getpid, RuntimeError),
-                (child.clone, RuntimeError),
-                (lambda: child.exit(0), RuntimeError),
-                (lambda: child.exec(sh("true")), RuntimeError),
-            ):
-                with pytest.raises(error, match="thread"):
-                    await call()
+            await refused(misuses(thread, child, process, pipe.write), WrongThreadError, "thread")
 
         await trio.to_thread.run_sync(lambda: trio.run(misuse))
         assert int(await child.task.getpid()) == child.process.process.near.id
+        assert pipe.write.valid
         await pipe.write.write(await child.ptr(b"x"))
         async with process:
             pass
@@ -446,22 +489,8 @@ def fork(where: str) -> None:
         assert os.waitpid(pid, 0)[1] == 0
 
     async def misuse() -> None:
-        child, process, afd = made
-        for call, error in (
-            (thread.task.getpid, ForkedProcessError),
-            (thread.clone, ForkedProcessError),
-            (lambda: thread.run(sh("true")), ForkedProcessError),
-            (lambda: process.waitpid(W.EXITED), ForkedProcessError),
-            (lambda: process.waitpid(W.STOPPED), ForkedProcessError),
-            (process.kill, ForkedProcessError),
-            (child.task.getpid, RuntimeError),
-            (child.clone, RuntimeError),
-            (lambda: child.exit(0), RuntimeError),
-            (afd.read_some_bytes, RuntimeError),
-        ):
-            with trio.fail_after(2):
-                with pytest.raises(error, match="fork"):
-                    await call()
+        child, process, afd, fd = made
+        await refused((*misuses(thread, child, process, fd), afd.read_some_bytes), ForkedProcessError, "fork")
 
     def misuse_in_copy() -> None:
         trio.run(misuse)
@@ -485,7 +514,7 @@ def fork(where: str) -> None:
         process = await (await thread.clone()).exec(sh("exec sleep 1000"))
         pipe = await thread.pipe(O.NONBLOCK)
         afd = await AsyncFileDescriptor.make(thread.epoller, thread.ram, pipe.read)
-        made.extend((child, process, afd))
+        made.extend((child, process, afd, (await child.pipe()).write))
         blocking = await child.pipe()
         results = []
 
@@ -509,8 +538,9 @@ def fork(where: str) -> None:
             assert results == [b"x"]
 
     async def after() -> None:
-        child, process, afd = made
+        child, process, afd, fd = made
         with trio.fail_after(5):
+            assert fd.valid
             assert int(await child.task.getpid()) == child.process.process.near.id
             assert child.process.process.near.id in children()
             async with process:

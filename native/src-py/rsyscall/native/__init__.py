@@ -4,6 +4,7 @@ This layer is dangerous by nature: addresses are plain integers and nothing is c
 
 * `syscall`, `read_memory`, `write_memory`: calls and memory of our own process;
 * `Hub` and `Ring`: driving a process that shares our memory through a ring in that memory;
+* `WrongThreadError`, `ForkedProcessError`: what all of it raises for others than its owner;
 * `symbols`: addresses of the functions that a new process can be started on;
 * `stub_path()`: the static program `rsyscall-stub`, for processes that do not share our memory.
 """
@@ -15,13 +16,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rsyscall.native import _fast
-from rsyscall.native._fast import Hub, Ring, read_memory, syscall, write_memory
+from rsyscall.native._fast import (
+    ForkedProcessError,
+    Hub,
+    Ring,
+    WrongThreadError,
+    read_memory,
+    syscall,
+    write_memory,
+)
 from rsyscall.native._raw import ffi, lib
 
 __all__ = [
+    "ForkedProcessError",
     "Hub",
     "Ring",
     "Symbols",
+    "WrongThreadError",
     "ffi",
     "lib",
     "read_memory",

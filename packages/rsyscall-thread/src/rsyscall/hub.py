@@ -17,7 +17,6 @@ import select
 import signal
 import struct
 import weakref
-from _thread import get_ident
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -175,7 +174,6 @@ class ProgramHub:
         client, server = spin_budgets()
         self.task = task
         self.pid = os.getpid()
-        self._thread = get_ident()
         self.eventfd: FileDescriptor = run_now(task.eventfd(0, EFD.NONBLOCK))
         # Children look at it to see whether we died before they could ask to be told.
         self.owner: FileDescriptor = task.make_fd_handle(
@@ -228,13 +226,16 @@ class ProgramHub:
             WrongThreadError: that is not a run of the OS thread which we belong to.
             ForkedProcessError: this is a copy of the program. Its loop would take events from the original.
         """
-        self._check_owner()
+        self.check_owner()
         self._loop.ensure_running()
 
-    def _check_owner(self) -> None:
-        if get_ident() != self._thread or os.getpid() != self.pid:
-            run_now(self.task.sysif.syscall(nr.getpid))
-            raise RuntimeError("this is not the OS thread that drives these processes")
+    def check_owner(self) -> None:
+        """Raise unless this is the OS thread, of the very program, that drives these processes.
+
+        Raises:
+            WrongThreadError, ForkedProcessError
+        """
+        self.native.check_owner()
 
     # ---- rings ----
 
@@ -244,7 +245,7 @@ class ProgramHub:
         Raises:
             WrongThreadError, ForkedProcessError: as `ensure_running`.
         """
-        self._check_owner()
+        self.check_owner()
         return self.native.ring()
 
     def waiting(self, ring: Ring, connection: RingClient) -> None:

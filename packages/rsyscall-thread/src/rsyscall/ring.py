@@ -360,6 +360,10 @@ class RingConnection(SyscallInterface):
 
     # ---- the rest of the interface ----
 
+    def check_owner(self) -> None:
+        """Raise unless this is the OS thread, of the very program, that drives the process."""
+        self._hub.check_owner()
+
     async def read_memory(self, address: SupportsInt, length: int) -> bytes:
         """Copy out of the memory that we share. The range has to be readable: nothing checks it."""
         return _fast.read_memory(address, length)
@@ -376,6 +380,7 @@ class RingConnection(SyscallInterface):
         """
         if self._closed:
             return
+        self.check_owner()
         self._closed = True
         self._call, self._call_many = self._closed_call, self._closed_call_many
         under_way = self.ring.outstanding

@@ -438,7 +438,7 @@ class SyscallConnection(SyscallInterface):
         Raises:
             SyscallSendError: nothing can be sent any more.
         """
-        self._check_owner()
+        self.check_owner()
         if self._closing:
             raise self._send_error()
         for request in requests:
@@ -451,7 +451,7 @@ class SyscallConnection(SyscallInterface):
         if self._unsent:
             self._requests.ensure_running()
 
-    def _check_owner(self) -> None:
+    def check_owner(self) -> None:
         """Raise unless this is the program, and the OS thread, whose connection this is."""
         if os.getpid() != self._pid:
             raise ForkedProcessError(
@@ -676,7 +676,7 @@ class SyscallConnection(SyscallInterface):
         """
         if self._closed:
             return
-        self._check_owner()
+        self.check_owner()
         self._closed = True
         self._end(self._cause)
         ends = {self.tofd, self.fromfd}

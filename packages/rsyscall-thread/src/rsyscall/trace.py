@@ -333,6 +333,10 @@ class TracingSyscallInterface(SyscallInterface):
             tracer._answered(entry, result)
         return results
 
+    def check_owner(self) -> None:
+        """As the other interface."""
+        self.inner.check_owner()
+
     async def close_interface(self) -> None:
         """Close the other interface."""
         await self.inner.close_interface()

@@ -504,12 +504,14 @@ class BaseFileDescriptor:
         Raises:
             OSError: the close reported an error, for example EIO; the number is closed nevertheless.
             SyscallError: the process is dead. The number is left to other tasks of the table.
+            WrongThreadError, ForkedProcessError: the process cannot be driven from here; nothing was done.
 
         If cancelled, the handle is invalid and the number is left as garbage.
         manpage: close(2)
         """
         if not self.valid:
             return False
+        self.task.sysif.check_owner()
         table = self._entry().table
         if self._invalidate():
             await table._close_fd(self.task, self.near)
@@ -524,11 +526,13 @@ class BaseFileDescriptor:
             InvalidHandleError: this handle has been closed, invalidated or moved away.
             OSError: the close reported an error, for example EIO; the number is closed nevertheless.
             SyscallError: the process is dead. The number is left to other tasks of the table.
+            WrongThreadError, ForkedProcessError: the process cannot be driven from here; nothing was done.
 
         If cancelled, the handle is invalid and the number is left as garbage.
         manpage: close(2)
         """
         entry = self._require_only_handle("close")
+        self.task.sysif.check_owner()
         self._invalidate()
         await entry.table._close_fd(self.task, self.near)
 

@@ -94,7 +94,10 @@ class FreeSpace:
         countdown: how many blocks may come back, or be taken from `quick`, until the latter is looked after.
     """
 
-    __slots__ = ("_arenas", "_bins", "_bits", "_free", "_size", "countdown", "empty", "quick", "returned")
+    __slots__ = (
+        "__weakref__", "_arenas", "_bins", "_bits", "_free", "_size", "countdown", "empty", "owner", "quick",
+        "returned",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._bins: dict[int, dict[Hole, None]] = {}
@@ -103,6 +106,8 @@ class FreeSpace:
         self._arenas = 0
         self._size = 0
         self._free = 0
+        # The ident of the OS thread that allocates here; 0 until one has been found fit to.
+        self.owner = 0
         self.countdown = TIDY_INTERVAL
         self.quick: dict[int, list[Block]] = {}
         self.returned: list[Block] = []

@@ -30,6 +30,9 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+import weakref
+from _thread import get_ident
 from typing import TYPE_CHECKING
 
 from rsyscall.far import AddressSpaceMismatchError
@@ -296,6 +299,7 @@ class UnlimitedAllocator(AllocatorInterface):
         self.address_space = task.address_space
         self.arenas: dict[Arena, None] = {}
         self._space = FreeSpace()
+        _spaces.add(self._space)
         self._own_client: AllocatorClient | None = None
 
     async def malloc(self, size: int, alignment: int) -> tuple[MemoryMapping, Allocation]:
@@ -337,6 +341,17 @@ class UnlimitedAllocator(AllocatorInterface):
         if self._own_client is None:
             self._own_client = AllocatorClient(self.task, self)
         return self._own_client
+
+    def check_owner(self, task: Task) -> None:
+        """Raise unless the running OS thread may allocate for `task`; if so, remember it.
+
+        Only what comes back may come from any thread: the bookkeeping of a request must not be entered twice.
+
+        Raises:
+            WrongThreadError, ForkedProcessError: as a call of the task would.
+        """
+        self._mapper(task).sysif.check_owner()
+        self._space.owner = get_ident()
 
     def _mapper(self, task: Task) -> Task:
         """Who makes the calls for `task`."""
@@ -403,6 +418,18 @@ class UnlimitedAllocator(AllocatorInterface):
             self._space.add(arena)
 
 
+# In the copy of a program that was made by fork(2), every thread is a stranger.
+_spaces: weakref.WeakSet[FreeSpace] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for space in _spaces:
+        space.owner = 0
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 class AllocatorClient(AllocatorInterface):
     """The view that one task has of the allocator of its address space.
 
@@ -442,6 +469,8 @@ class AllocatorClient(AllocatorInterface):
         if self.task.address_space is not self._address_space:
             self._check_address_space()
         space = self._space
+        if get_ident() != space.owner:
+            self._shared.check_owner(self.task)
         if space.returned or space.countdown <= 0:
             space.collect()
         if size > 0 and alignment in _COMMON_ALIGNMENTS:
@@ -501,6 +530,7 @@ class AllocatorClient(AllocatorInterface):
         manpage: mmap(2)
         """
         self._check_address_space()
+        self._shared.check_owner(self.task)
         starts = []
         total = 0
         largest_alignment = GRANULE

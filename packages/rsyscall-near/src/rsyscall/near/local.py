@@ -15,7 +15,7 @@ from _thread import get_ident
 from collections.abc import Sequence
 from typing import Any, SupportsInt
 
-from rsyscall.native import _fast
+from rsyscall.native import ForkedProcessError, WrongThreadError, _fast
 from rsyscall.near.abi import SYS
 from rsyscall.near.sysif import MAX_ERRNO, Syscall, SyscallInterface, as_syscalls, raise_if_error
 
@@ -29,14 +29,6 @@ _syscall = _fast.syscall
 _UNBOUND = 0
 _FORKED = -1
 _THREAD_ENDED = -2
-
-
-class WrongThreadError(RuntimeError):
-    """A `LocalSyscall` was used on another OS thread than the one it belongs to. No call was made."""
-
-
-class ForkedProcessError(RuntimeError):
-    """A `LocalSyscall` was used in a copy of its process made by fork(2). No call was made."""
 
 
 class LocalSyscall(SyscallInterface):
@@ -110,6 +102,11 @@ class LocalSyscall(SyscallInterface):
             for call, result in zip(calls, results, strict=True):
                 logger.debug("%s -> %d", call, result)
         return results
+
+    def check_owner(self) -> None:
+        """Raise unless this is the OS thread that this interface belongs to; the first to ask becomes it."""
+        if get_ident() != self._ident:
+            self._bind()
 
     async def close_interface(self) -> None:
         """Do nothing: the way to ourselves cannot be closed."""

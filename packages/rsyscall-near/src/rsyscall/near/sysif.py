@@ -219,6 +219,14 @@ class SyscallInterface(abc.ABC):
         descriptor. (A handle of the handle layer, which this layer knows nothing about.)
         """
 
+    def check_owner(self) -> None:  # noqa: B027 # most interfaces of others belong to no thread
+        """Raise if this interface cannot be used here: for what changes something before its call.
+
+        Raises:
+            WrongThreadError: it belongs to another OS thread.
+            ForkedProcessError: it belongs to the process that forked this one.
+        """
+
     async def read_memory(self, address: SupportsInt, length: int) -> bytes:
         """Copy `length` bytes out of the memory of the target.
 
