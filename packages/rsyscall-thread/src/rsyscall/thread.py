@@ -52,6 +52,10 @@ __all__ = ["ChildThread", "Thread", "do_cloexec_except", "write_user_mappings"]
 # Inherited over exec, a write to a closed pipe would not end the program that makes it.
 _IGNORED_BY_PYTHON = (SIG.PIPE, SIG.XFSZ)
 
+# Bytes that `read_to_eof` asks for: doubled while that many come.
+_FIRST_READ = 4096
+_LARGEST_READ = 1 << 20
+
 
 async def write_user_mappings(
     thr: Thread,
@@ -125,6 +129,20 @@ async def do_cloexec_except(thr: Thread, excluded_fds: set[near.FileDescriptor])
         flags = await task.sysif.syscalls([Syscall(nr.fcntl, number, F.GETFD) for number in numbers])
         doomed = [n for n, flag in zip(numbers, flags, strict=True) if flag >= 0 and flag & FD.CLOEXEC]
         await task.sysif.syscalls([Syscall(nr.close, number) for number in doomed])
+
+
+async def _wait_readable(fd: FileDescriptor) -> bool:
+    """Wait in trio for a descriptor of our own process.
+
+    Returns False if it cannot be waited for: regular files are always ready, and for what is wrong with a
+    descriptor the read has the right error.
+    """
+    with fd.borrow(fd.task) as number:
+        try:
+            await trio.lowlevel.wait_readable(int(number))
+        except OSError:
+            return False
+    return True
 
 
 class Thread(WithMemory):
@@ -214,7 +232,8 @@ class Thread(WithMemory):
     @overload
     async def spit(self, path: Path, text: str | bytes, mode: int = 0o644) -> Path: ...
     async def spit(self, path: Path | FileDescriptor, text: str | bytes, mode: int = 0o644) -> Path | None:
-        """Write a whole file: open, truncate, write all, close.
+        """Write a whole file: open, truncate, write all, close. Blocks the process while there is no room for
+        more, as in a pipe.
 
         Args:
             path: where, or an open descriptor, which is closed.
@@ -248,15 +267,47 @@ class Thread(WithMemory):
         return path
 
     async def read_to_eof(self, fd: FileDescriptor) -> bytes:
-        """Read all there is, blocking the process."""
-        data = b""
-        buf: Pointer[bytes] = await self.ram.malloc(bytes, 4096)
+        """Read up to the end of the file.
+
+        A read that has to wait blocks the process of `fd`. In our own process, where that would block the
+        program, trio waits until there is something to read; only when another reader of the same file takes
+        that away, the program is blocked until more comes.
+
+        Args:
+            fd: what to read. One of our own process may be non-blocking.
+
+        Raises:
+            OSError: EISDIR, EIO, ECONNRESET and others; `filename` is the descriptor. What was read is lost,
+                also when this is cancelled.
+
+        manpage: read(2)
+        """
+        pieces: list[bytes] = []
+        size = _FIRST_READ
+        buf: Pointer[bytes] = await self.ram.malloc(bytes, size)
+        # The other end of a pipe would never become readable.
+        in_trio = fd.task.sysif.immediate and await fd.fcntl(F.GETFL) & O.ACCMODE != O.WRONLY
         while True:
-            valid, rest = await fd.read(buf)
-            if valid.size() == 0:
-                return data
-            data += await valid.read()
-            buf = valid + rest
+            # Either is a checkpoint.
+            if in_trio:
+                in_trio = await _wait_readable(fd)
+            else:
+                await trio.lowlevel.checkpoint()
+            try:
+                valid, rest = await fd.read(buf)
+            except BlockingIOError:
+                if not in_trio:
+                    raise
+                continue
+            count = valid.size()
+            if count == 0:
+                return b"".join(pieces)
+            pieces.append(await valid.read())
+            if count == size < _LARGEST_READ:
+                size = min(2 * size, _LARGEST_READ)
+                buf = await self.ram.malloc(bytes, size)
+            else:
+                buf = valid + rest
 
     async def mount(
         self, source: StrPath, target: StrPath, filesystemtype: str, mountflags: MS, data: str
