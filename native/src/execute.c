@@ -10,8 +10,12 @@ int rsys_owner_gone(const struct rsys_origin *origin)
 
 	/* When a program has exited, its children have another parent. This cannot be mistaken, a number of a
 	 * descriptor can: whoever shares our table may have opened something else under it. */
-	if (origin->parent_pid > 0)
-		return rsys_call0(__NR_getppid) != origin->parent_pid;
+	if (origin->parent_pid > 0) {
+		long parent = rsys_call0(__NR_getppid);
+
+		if (!rsys_is_error(parent))	/* a filter may deny even this */
+			return parent != origin->parent_pid;
+	}
 	if (origin->owner_fd < 0)
 		return 0;
 	return rsys_call5(__NR_ppoll, &owner, 1, &now, 0, 8) == 1 && owner.revents & RSYS_POLLIN;

@@ -4,6 +4,7 @@
  * that everybody believes closed.
  */
 #include "execute.h"
+#include "sleep.h"
 
 struct futex_waitv_ {
 	uint64_t value;
@@ -14,6 +15,7 @@ struct futex_waitv_ {
 
 #define FUTEX_32 2u	/* a 32-bit word; shared, because the kernel's own wake-up is */
 #define WAITV_MAX 128
+#define MOST_DESCRIPTORS (1u << 20)	/* that are closed one by one, where close_range is denied */
 #ifndef __NR_futex_waitv
 #define __NR_futex_waitv 449
 #endif
@@ -56,6 +58,22 @@ static unsigned int collect(struct rsys_monitor *m, struct futex_waitv_ *waits, 
 	return fired;
 }
 
+/* The table is a copy of the creator's. */
+static void close_others(int32_t fd)
+{
+	struct { uint64_t soft, hard; } limit = { MOST_DESCRIPTORS, 0 };
+	uint64_t i;
+
+	if (fd > 0)
+		rsys_call3(__NR_close_range, 0, fd - 1, 0);
+	if (!rsys_is_error(rsys_call3(__NR_close_range, fd + 1, RSYS_CLOSE_RANGE_ALL, 0)))
+		return;
+	rsys_call4(__NR_prlimit64, 0, 7 /* RLIMIT_NOFILE */, 0, &limit);
+	for (i = 0; i < limit.soft && i < MOST_DESCRIPTORS; i++)
+		if (i != (uint64_t)fd)
+			rsys_call1(__NR_close, i);
+}
+
 int rsyscall_futex_helper(struct rsys_hub *hub)
 {
 	struct rsys_monitor *m = &hub->monitor;
@@ -65,9 +83,7 @@ int rsyscall_futex_helper(struct rsys_hub *hub)
 
 	if (!rsys_begin(&m->origin))
 		return 0;
-	if (fd > 0)
-		rsys_call3(__NR_close_range, 0, fd - 1, RSYS_CLOSE_RANGE_UNSHARE);
-	rsys_call3(__NR_close_range, fd + 1, RSYS_CLOSE_RANGE_ALL, RSYS_CLOSE_RANGE_UNSHARE);
+	close_others(fd);
 	/* Not the addressee of what a terminal or a process group is sent. */
 	rsys_call4(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, 0, 8);
 	for (;;) {
@@ -92,6 +108,7 @@ int rsyscall_futex_helper(struct rsys_hub *hub)
 		 * Too many words, a kernel before 5.16, or a filter that does not know the call: look at
 		 * them all every millisecond.
 		 */
-		rsys_call4(__NR_futex, &m->control, RSYS_FUTEX_WAIT, control, n > 1 ? &pause : 0);
+		if (!rsys_sleep_on(&m->control, control, 0, n > 1 ? &pause : 0))
+			return 0;
 	}
 }

@@ -243,6 +243,13 @@ static PyObject *ring_get_deaf(PyObject *op, void *closure)
 	return PyBool_FromLong(((Ring *)op)->block->ring.completion < 0);
 }
 
+/* whether a filter denies the process to wake us */
+static PyObject *ring_get_mute(PyObject *op, void *closure)
+{
+	(void)closure;
+	return PyBool_FromLong(__atomic_load_n(&((Ring *)op)->block->ring.mute, __ATOMIC_ACQUIRE));
+}
+
 /* configure(owner_fd, parent_pid, completion, flags, sigmask): before the process starts */
 static PyObject *ring_configure(PyObject *op, PyObject *args)
 {
@@ -324,6 +331,7 @@ static PyGetSetDef ring_getset[] = {
 	{ "may_change_credentials", ring_get_may_change_credentials, NULL, NULL, NULL },
 	{ "pid", ring_get_pid, NULL, NULL, NULL },
 	{ "deaf", ring_get_deaf, NULL, NULL, NULL },
+	{ "mute", ring_get_mute, NULL, NULL, NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };
 

@@ -10,6 +10,7 @@
  * are ordinary entries of this process' table. We notice and fall back to futexes.
  */
 #include "execute.h"
+#include "sleep.h"
 
 /* Of a spin: a pause takes as long as a short call, so the first looks go without. */
 #define LOOKS_BEFORE_PAUSE 64
@@ -31,7 +32,29 @@ static int is_eventfd(const struct rsys_hub *hub, int fd)
 	return rsys_call2(__NR_fstat, fd, stat) == 0 && stat[0] == hub->event_dev && stat[1] == hub->event_ino;
 }
 
-/* Until a request or a reason to look; 0 when the owner is gone. */
+/* 0 when ppoll is denied. */
+static int wait_for_doorbell(struct rsys_ring *ring, int32_t doorbell, int *ret_alive)
+{
+	struct rsys_pollfd fds[2] = {
+		{ .fd = doorbell, .events = RSYS_POLLIN },
+		{ .fd = ring->origin.owner_fd, .events = RSYS_POLLIN },
+	};
+	uint64_t count;
+
+	if (rsys_is_denied(rsys_call5(__NR_ppoll, fds, 2, 0, 0, 8)))
+		return 0;
+	if (fds[0].revents && !is_eventfd(ring->hub, doorbell))
+		ring->doorbell = -1;
+	else if (fds[0].revents & RSYS_POLLIN)
+		rsys_call3(__NR_read, doorbell, &count, 8);
+	if (fds[1].revents) {
+		*ret_alive = !rsys_owner_gone(&ring->origin);
+		ring->origin.owner_fd = -1;
+	}
+	return 1;
+}
+
+/* Until a request or a reason to look; 0 when the owner is gone, or nothing that waits is permitted. */
 static int park(struct rsys_ring *ring, struct rsys_slot *slot, uint32_t seq)
 {
 	int32_t doorbell = __atomic_load_n(&ring->doorbell, __ATOMIC_ACQUIRE);
@@ -41,25 +64,13 @@ static int park(struct rsys_ring *ring, struct rsys_slot *slot, uint32_t seq)
 	__atomic_store_n(&ring->state, mode, __ATOMIC_SEQ_CST);
 	if (!has_request(slot, seq)) {
 		ring->parks++;
-		if (mode == RSYS_PARKED_FUTEX) {
-			rsys_call4(__NR_futex, &ring->state, RSYS_FUTEX_WAIT | RSYS_FUTEX_PRIVATE, mode, 0);
-		} else {
-			struct rsys_pollfd fds[2] = {
-				{ .fd = doorbell, .events = RSYS_POLLIN },
-				{ .fd = ring->origin.owner_fd, .events = RSYS_POLLIN },
-			};
-			uint64_t count;
-
-			rsys_call5(__NR_ppoll, fds, 2, 0, 0, 8);
-			if (fds[0].revents && !is_eventfd(ring->hub, doorbell))
-				ring->doorbell = -1;
-			else if (fds[0].revents & RSYS_POLLIN)
-				rsys_call3(__NR_read, doorbell, &count, 8);
-			if (fds[1].revents) {
-				alive = !rsys_owner_gone(&ring->origin);
-				ring->origin.owner_fd = -1;
-			}
+		if (mode == RSYS_PARKED_DOORBELL && !wait_for_doorbell(ring, doorbell, &alive)) {
+			mode = RSYS_PARKED_FUTEX;
+			__atomic_store_n(&ring->state, mode, __ATOMIC_SEQ_CST);
 		}
+		/* Once more: who saw the state before it changed has rung the doorbell only. */
+		if (mode == RSYS_PARKED_FUTEX && !has_request(slot, seq))
+			alive = rsys_sleep_on(&ring->state, mode, RSYS_FUTEX_PRIVATE, 0);
 	}
 	__atomic_store_n(&ring->state, RSYS_RUNNING, __ATOMIC_SEQ_CST);
 	return alive;
@@ -148,8 +159,18 @@ static void forget_replaced(struct rsys_ring *ring, uint32_t first, uint32_t las
 		ring->origin.owner_fd = -1;
 }
 
+/* A process that may not wake anybody says so: then the client looks by itself while it waits for an answer. */
+static void look_for_filter(struct rsys_ring *ring)
+{
+	int mute = rsys_is_denied(rsys_call3(__NR_futex, &ring->state, RSYS_FUTEX_WAKE | RSYS_FUTEX_PRIVATE, 1));
+
+	__atomic_store_n(&ring->mute, mute, __ATOMIC_RELEASE);
+}
+
 static long execute(struct rsys_ring *ring, uint32_t nr, const int64_t *args)
 {
+	long result;
+
 	switch (nr) {
 	case __NR_close:
 		forget_replaced(ring, args[0], args[0]);
@@ -165,7 +186,10 @@ static long execute(struct rsys_ring *ring, uint32_t nr, const int64_t *args)
 			forget_replaced(ring, args[0], args[1]);
 		break;
 	}
-	return rsys_execute(&ring->origin, nr, args);
+	result = rsys_execute(&ring->origin, nr, args);
+	if (nr == __NR_seccomp || (nr == __NR_prctl && args[0] == RSYS_PR_SET_SECCOMP))
+		look_for_filter(ring);
+	return result;
 }
 
 static int waits_for_descriptors(uint32_t nr)
@@ -213,6 +237,7 @@ int rsyscall_ring_server(struct rsys_ring *ring)
 
 	if (!rsys_begin(&ring->origin))
 		return 0;
+	look_for_filter(ring);
 	for (;; seq++) {
 		struct rsys_slot *slot = &ring->slots[seq % RSYS_RING_SLOTS];
 		uint32_t nr, waits;

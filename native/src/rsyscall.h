@@ -115,6 +115,7 @@ struct rsys_ring {
 	uint32_t client_waits;		/* the call whose answer is to be announced; 0: none */
 	uint32_t queued;		/* 1 while this ring is in the hub's ready stack */
 	uint32_t doorbell_rung;
+	uint32_t mute;			/* a filter denies the server to wake anybody: look for answers by yourself */
 	uint32_t server_cpu;
 	uint32_t client_cpu;
 	/* written by the server at every call */
