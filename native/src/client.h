@@ -64,7 +64,8 @@ typedef struct {
 	PyObject_HEAD
 	Hub *hub;
 	struct block *block;
-	int doorbell;	/* in our own table; -1: none */
+	int doorbell;	/* an eventfd in our own table; -1: none */
+	int rung;	/* the doorbell is readable */
 } Ring;
 
 static inline int slot_done(struct rsys_ring *ring, uint32_t seq)

@@ -33,7 +33,6 @@ PyObject *rsys_ring_new(Hub *hub)
 	block->owner = (PyObject *)self;
 	block->pidfd = -1;
 	block->ring.hub = hub->hub;
-	block->ring.doorbell = -1;
 	block->ring.completion = -1;
 	block->ring.client_spin = 16;
 	block->ring.nudge_after = 16;
@@ -281,21 +280,16 @@ static PyObject *ring_close_doorbell(PyObject *op, PyObject *unused)
 }
 
 /*
- * watch_activity(ours, theirs): an eventfd by its number in our table and in the process' own.
- * Ours belongs to this object from now on, which closes it. It wakes the server, and it rings
- * also while the process is in a call: somebody who waits there for other things can watch it
- * for us.
+ * watch_activity(doorbell): a non-blocking eventfd of ours that the process has, too. It belongs to this
+ * object from now on, which closes it. It is readable while another request is behind a call that waits
+ * for descriptors: who waits for other things in that call can watch it for us.
  */
 static PyObject *ring_watch_activity(PyObject *op, PyObject *args)
 {
 	Ring *self = (Ring *)op;
-	int ours, theirs;
 
-	if (!PyArg_ParseTuple(args, "ii", &ours, &theirs))
+	if (!PyArg_ParseTuple(args, "i", &self->doorbell))
 		return NULL;
-	self->doorbell = ours;
-	self->block->ring.activity_watched = 1;
-	__atomic_store_n(&self->block->ring.doorbell, theirs, __ATOMIC_RELEASE);
 	Py_RETURN_NONE;
 }
 

@@ -8,11 +8,80 @@
 #include "freestanding.h"
 #include "ring_wait.h"
 
-static void ring_put(struct rsys_ring *ring, const int64_t v[7])
+/* ---- The doorbell ------------------------------------------------------------------------ */
+
+/*
+ * A call that waits for descriptors may be waiting for the doorbell among them (see watch_activity). The
+ * doorbell is to end it when another request is behind it, and to be silent otherwise, since then the call
+ * would return for nothing. Both are done here, by our own number: in the process' table somebody else may
+ * have opened something under the number that it has there.
+ *
+ * So it is rung when a request is put behind such a call, and silenced before such a call is put where no
+ * other is under way. One that is put behind another finds it rung and returns at once; what it waits for
+ * is looked for again by its caller, and found silent then.
+ */
+static int waits_for_descriptors(uint32_t nr)
 {
+	switch (nr & ~RSYS_NR_LINKED) {
+#ifdef __NR_epoll_wait
+	case __NR_epoll_wait:
+	case __NR_poll:
+	case __NR_select:
+#endif
+	case __NR_epoll_pwait:
+	case __NR_epoll_pwait2:
+	case __NR_ppoll:
+	case __NR_pselect6:
+		return 1;
+	}
+	return 0;
+}
+
+/* Whether a call before number `end` waits for descriptors, or is going to. */
+static int waiting_before(struct rsys_ring *ring, uint32_t end)
+{
+	uint32_t seq;
+
+	for (seq = ring->consumed + 1; seq != end; seq++) {
+		uint64_t word = __atomic_load_n(&ring->slots[seq % RSYS_RING_SLOTS].word, __ATOMIC_ACQUIRE);
+
+		if (!(word & RSYS_SLOT_DONE) && waits_for_descriptors((uint32_t)word))
+			return 1;
+	}
+	return 0;
+}
+
+static void ring_for_what_is_behind(Ring *self)
+{
+	uint64_t one = 1;
+
+	if (!waiting_before(&self->block->ring, self->block->ring.submitted))
+		return;
+	rsys_call3(__NR_write, self->doorbell, &one, 8);
+	self->rung = 1;
+}
+
+static void silence_doorbell(Ring *self, uint32_t nr)
+{
+	uint64_t count;
+
+	if (!self->rung || !waits_for_descriptors(nr) ||
+	    waiting_before(&self->block->ring, self->block->ring.submitted + 1))
+		return;
+	rsys_call3(__NR_read, self->doorbell, &count, 8);
+	self->rung = 0;
+}
+
+/* ---- Putting and taking ------------------------------------------------------------------ */
+
+static void ring_put(Ring *self, const int64_t v[7])
+{
+	struct rsys_ring *ring = &self->block->ring;
 	uint32_t seq = ring->submitted + 1;
 	struct rsys_slot *slot = &ring->slots[seq % RSYS_RING_SLOTS];
 
+	if (self->doorbell >= 0)
+		silence_doorbell(self, (uint32_t)v[0]);
 	memcpy(slot->args, v + 1, sizeof(slot->args));
 	__atomic_store_n(&slot->word, (uint64_t)seq << 32 | (uint32_t)v[0], __ATOMIC_RELEASE);
 	ring->submitted = seq;
@@ -21,27 +90,14 @@ static void ring_put(struct rsys_ring *ring, const int64_t v[7])
 static void ring_kick(Ring *self)
 {
 	struct rsys_ring *ring = &self->block->ring;
-	uint64_t one = 1;
 
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	switch (__atomic_load_n(&ring->state, __ATOMIC_RELAXED)) {
-	case RSYS_PARKED_FUTEX:
+	if (__atomic_load_n(&ring->state, __ATOMIC_RELAXED) == RSYS_PARKED) {
 		__atomic_store_n(&ring->state, RSYS_RUNNING, __ATOMIC_SEQ_CST);
 		rsys_call3(__NR_futex, &ring->state, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
-		return;
-	case RSYS_PARKED_DOORBELL:
-		break;
-	default:
-		/* It may be in a call that waits for nothing but us. */
-		if (!ring->activity_watched)
-			return;
 	}
-	/*
-	 * In this order: a ring that the server has not heard, because it saw the request first, is
-	 * one that it will be told of. Told too late, it finds the (non-blocking) doorbell silent.
-	 */
-	rsys_call3(__NR_write, self->doorbell, &one, 8);
-	__atomic_store_n(&ring->doorbell_rung, 1, __ATOMIC_SEQ_CST);
+	if (self->doorbell >= 0)
+		ring_for_what_is_behind(self);
 }
 
 /* A number that the word of a slot cannot hold is not that of a call: let the kernel say so. */
@@ -72,7 +128,7 @@ PyObject *rsys_ring_call(PyObject *op, PyObject *const *args, Py_ssize_t n)
 	} else {
 		int done, was_parked = __atomic_load_n(&ring->state, __ATOMIC_RELAXED) != RSYS_RUNNING;
 
-		ring_put(ring, v);
+		ring_put(self, v);
 		seq = ring->submitted;
 		ring_kick(self);
 		/* Behind a call that takes its time there is no point in spinning. */
@@ -104,7 +160,7 @@ PyObject *rsys_ring_put_method(PyObject *op, PyObject *const *args, Py_ssize_t n
 		return PyLong_FromLongLong(RESULT_UNSENT);
 	if (ring->submitted - ring->consumed >= RSYS_RING_SLOTS - 1)
 		return PyLong_FromLongLong(RESULT_FULL);
-	ring_put(ring, v);
+	ring_put(self, v);
 	return PyLong_FromLong(ring->submitted);
 }
 
@@ -178,7 +234,7 @@ static int64_t exchange(Ring *self, struct call *calls, size_t count, int64_t te
 		size_t ahead;
 
 		for (; sent < count && sent - answered < RSYS_RING_SLOTS - 1; sent++) {
-			ring_put(ring, calls[sent].words);
+			ring_put(self, calls[sent].words);
 			if (sent == 0)
 				ring_kick(self);
 		}
@@ -318,7 +374,7 @@ PyObject *rsys_ring_prepare_calls(PyObject *op, PyObject *list)
 		return NULL;
 	}
 	for (i = 0; i < count; i++)
-		ring_put(ring, calls[i].words);
+		ring_put(self, calls[i].words);
 	PyMem_Free(calls);
 	rsys_ring_arm(ring, ring->submitted);
 	Py_RETURN_NONE;
@@ -355,7 +411,7 @@ void rsys_ring_send_shutdown(Ring *self)
 
 	if (self->hub->owner.generation == rsys_fork_generation && self->block->started && !has_left(self->block) &&
 	    ring->submitted - ring->consumed < RSYS_RING_SLOTS) {
-		ring_put(ring, v);
+		ring_put(self, v);
 		ring_kick(self);
 	}
 }

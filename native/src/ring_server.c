@@ -6,8 +6,8 @@
  * "I sleep", full barrier, look once more; the other side writes its news, full barrier,
  * looks whether we sleep. One of the two always sees the other.
  *
- * A call may be about to close the descriptors that we are woken and heard by, because they
- * are ordinary entries of this process' table. We notice and fall back to futexes.
+ * A call may be about to close the descriptor that we are heard by, because it is an ordinary
+ * entry of this process' table. We notice and fall back to the monitor.
  */
 #include "execute.h"
 #include "sleep.h"
@@ -32,48 +32,18 @@ static int is_eventfd(const struct rsys_hub *hub, int fd)
 	return rsys_call2(__NR_fstat, fd, stat) == 0 && stat[0] == hub->event_dev && stat[1] == hub->event_ino;
 }
 
-/* 0 when ppoll is denied. */
-static int wait_for_doorbell(struct rsys_ring *ring, int32_t doorbell, int *ret_alive)
-{
-	struct rsys_pollfd fds[2] = {
-		{ .fd = doorbell, .events = RSYS_POLLIN },
-		{ .fd = ring->origin.owner_fd, .events = RSYS_POLLIN },
-	};
-	uint64_t count;
-
-	if (rsys_is_denied(rsys_call5(__NR_ppoll, fds, 2, 0, 0, 8)))
-		return 0;
-	if (fds[0].revents && !is_eventfd(ring->hub, doorbell))
-		ring->doorbell = -1;
-	else if (fds[0].revents & RSYS_POLLIN)
-		rsys_call3(__NR_read, doorbell, &count, 8);
-	if (fds[1].revents) {
-		*ret_alive = !rsys_owner_gone(&ring->origin);
-		ring->origin.owner_fd = -1;
-	}
-	return 1;
-}
-
-/* Until a request or a reason to look; 0 when the owner is gone, or nothing that waits is permitted. */
+/* Until a request or a reason to look; 0 when nothing that waits is permitted. */
 static int park(struct rsys_ring *ring, struct rsys_slot *slot, uint32_t seq)
 {
-	int32_t doorbell = __atomic_load_n(&ring->doorbell, __ATOMIC_ACQUIRE);
-	int mode = doorbell >= 0 ? RSYS_PARKED_DOORBELL : RSYS_PARKED_FUTEX;
-	int alive = 1;
+	int permitted = 1;
 
-	__atomic_store_n(&ring->state, mode, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&ring->state, RSYS_PARKED, __ATOMIC_SEQ_CST);
 	if (!has_request(slot, seq)) {
 		ring->parks++;
-		if (mode == RSYS_PARKED_DOORBELL && !wait_for_doorbell(ring, doorbell, &alive)) {
-			mode = RSYS_PARKED_FUTEX;
-			__atomic_store_n(&ring->state, mode, __ATOMIC_SEQ_CST);
-		}
-		/* Once more: who saw the state before it changed has rung the doorbell only. */
-		if (mode == RSYS_PARKED_FUTEX && !has_request(slot, seq))
-			alive = rsys_sleep_on(&ring->state, mode, RSYS_FUTEX_PRIVATE, 0);
+		permitted = rsys_sleep_on(&ring->state, RSYS_PARKED, RSYS_FUTEX_PRIVATE, 0);
 	}
 	__atomic_store_n(&ring->state, RSYS_RUNNING, __ATOMIC_SEQ_CST);
-	return alive;
+	return permitted;
 }
 
 static int wait_for_request(struct rsys_ring *ring, struct rsys_slot *slot, uint32_t seq, uint64_t *spin)
@@ -150,8 +120,6 @@ static void announce(struct rsys_ring *ring)
 /* Our two descriptors are entries of a table that the client may rearrange as it likes. */
 static void forget_replaced(struct rsys_ring *ring, uint32_t first, uint32_t last)
 {
-	if (ring->doorbell >= 0 && (uint32_t)ring->doorbell >= first && (uint32_t)ring->doorbell <= last)
-		ring->doorbell = -1;
 	if (ring->completion >= 0 && (uint32_t)ring->completion >= first && (uint32_t)ring->completion <= last)
 		ring->completion = -1;
 	if (ring->origin.owner_fd >= 0 && (uint32_t)ring->origin.owner_fd >= first &&
@@ -192,43 +160,6 @@ static long execute(struct rsys_ring *ring, uint32_t nr, const int64_t *args)
 	return result;
 }
 
-static int waits_for_descriptors(uint32_t nr)
-{
-	switch (nr) {
-#ifdef __NR_epoll_wait
-	case __NR_epoll_wait:
-	case __NR_poll:
-	case __NR_select:
-#endif
-	case __NR_epoll_pwait:
-	case __NR_epoll_pwait2:
-	case __NR_ppoll:
-	case __NR_pselect6:
-		return 1;
-	}
-	return 0;
-}
-
-/*
- * The call that comes may wait for other things and for the doorbell. It is not to return because
- * of what rang for itself, and it has to return if another request waits behind it, even if we
- * have heard that ring already. Silence first, then look: who comes later rings anew.
- */
-static void tune_doorbell(struct rsys_ring *ring, uint32_t next)
-{
-	uint64_t count = 1;
-
-	if (ring->doorbell < 0)
-		return;
-	if (ring->doorbell_rung && __atomic_exchange_n(&ring->doorbell_rung, 0, __ATOMIC_SEQ_CST))
-		rsys_call3(__NR_read, ring->doorbell, &count, 8);
-	if (has_request(&ring->slots[next % RSYS_RING_SLOTS], next)) {
-		count = 1;
-		rsys_call3(__NR_write, ring->doorbell, &count, 8);
-		__atomic_store_n(&ring->doorbell_rung, 1, __ATOMIC_SEQ_CST);
-	}
-}
-
 int rsyscall_ring_server(struct rsys_ring *ring)
 {
 	uint64_t spin = ring->hub->server_spin;
@@ -247,8 +178,6 @@ int rsyscall_ring_server(struct rsys_ring *ring)
 		nr = (uint32_t)slot->word;
 		if (nr == RSYS_NR_SHUTDOWN)
 			return 0;
-		if (waits_for_descriptors(nr & ~RSYS_NR_LINKED))
-			tune_doorbell(ring, seq + 1);
 		if (failed)
 			slot->result = -ECANCELED;
 		else

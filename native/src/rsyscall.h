@@ -77,7 +77,7 @@ struct rsys_slot {
 #define RSYS_NR_UNKNOWN 0x3ffffffeu	/* the kernel has no such call, and never will */
 #define RSYS_NR_LINKED 0x40000000u	/* if this call fails, the next one is not made but gets -ECANCELED */
 
-enum { RSYS_RUNNING = 0, RSYS_PARKED_DOORBELL = 1, RSYS_PARKED_FUTEX = 2 };
+enum { RSYS_RUNNING = 0, RSYS_PARKED = 1 };
 
 #define RSYS_MONITOR_WORDS 1024
 #define RSYS_WORD_ADDRESS ((1ull << 48) - 1)	/* of an entry: mmap gives no more unless asked for it */
@@ -111,10 +111,9 @@ struct rsys_hub {
  */
 struct rsys_ring {
 	/* how the two sides sleep and wake: written seldom */
-	_Alignas(64) uint32_t state;	/* RSYS_RUNNING or how the server sleeps */
+	_Alignas(64) uint32_t state;	/* RSYS_PARKED while the server sleeps on this word */
 	uint32_t client_waits;		/* the call whose answer is to be announced; 0: none */
 	uint32_t queued;		/* 1 while this ring is in the hub's ready stack */
-	uint32_t doorbell_rung;
 	uint32_t mute;			/* a filter denies the server to wake anybody: look for answers by yourself */
 	uint32_t server_cpu;
 	uint32_t client_cpu;
@@ -125,13 +124,11 @@ struct rsys_ring {
 	_Alignas(64) uint32_t submitted;	/* sequence number of the last request */
 	uint32_t consumed;		/* sequence number of the last result taken */
 	uint32_t same_cpu, other_cpu, nudge_after;
-	uint32_t activity_watched;	/* somebody blocks in this process and watches the doorbell */
 	uint32_t client_spin;		/* adaptive budget in 1/16 of the whole */
 	uint32_t client_misses;
 	/* set before the process starts */
 	_Alignas(64) struct rsys_hub *hub;
 	uint64_t ready_next;
-	int32_t doorbell;		/* non-blocking eventfd in the server's table that also wakes it; -1: only the futex */
 	int32_t completion;		/* the hub's eventfd in the server's table; -1: lost */
 	uint32_t ctid;			/* CLONE_CHILD_CLEARTID: 0 once the process left our memory */
 	int32_t pid;			/* in the client's pid namespace; 0: unknown */

@@ -28,12 +28,11 @@ struct driven {
 	struct rsys_hub *hub;
 	struct rsys_ring *ring;
 	struct child child;
-	int doorbell;	/* in our table */
 };
 
 static struct driven make(uint64_t spin)
 {
-	struct driven driven = { pages(sizeof(struct rsys_hub)), pages(sizeof(struct rsys_ring)), { 0, 0 }, -1 };
+	struct driven driven = { pages(sizeof(struct rsys_hub)), pages(sizeof(struct rsys_ring)), { 0, 0 } };
 
 	int any_eventfd = CHECK_CALL(eventfd(0, EFD_CLOEXEC));
 	struct stat event;
@@ -44,7 +43,6 @@ static struct driven make(uint64_t spin)
 	driven.hub->event_ino = event.st_ino;
 	driven.hub->server_spin = spin;
 	driven.ring->hub = driven.hub;
-	driven.ring->doorbell = -1;
 	driven.ring->completion = -1;
 	driven.ring->server_cpu = driven.ring->client_cpu = -1;
 	driven.ring->origin.owner_fd = -1;
@@ -92,15 +90,9 @@ static void kick(struct driven *driven)
 	struct rsys_ring *ring = driven->ring;
 
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	switch (__atomic_load_n(&ring->state, __ATOMIC_SEQ_CST)) {
-	case RSYS_PARKED_FUTEX:
+	if (__atomic_load_n(&ring->state, __ATOMIC_SEQ_CST) == RSYS_PARKED) {
 		__atomic_store_n(&ring->state, RSYS_RUNNING, __ATOMIC_SEQ_CST);
 		CHECK_CALL(syscall(SYS_futex, &ring->state, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0));
-		break;
-	case RSYS_PARKED_DOORBELL:
-		CHECK_CALL(eventfd_write(driven->doorbell, 1));
-		__atomic_store_n(&ring->doorbell_rung, 1, __ATOMIC_SEQ_CST);
-		break;
 	}
 }
 
@@ -268,7 +260,6 @@ static struct driven with_descriptors(uint64_t spin)
 {
 	struct driven driven = make(spin);
 
-	driven.doorbell = driven.ring->doorbell = CHECK_CALL(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	driven.ring->completion = driven.hub->monitor.eventfd = CHECK_CALL(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
 	driven.ring->origin.owner_fd = CHECK_CALL(syscall(SYS_pidfd_open, getppid(), 0));
 	return driven;
@@ -276,7 +267,7 @@ static struct driven with_descriptors(uint64_t spin)
 
 /* ---- Sleeping and waking -------------------------------------------------------------------------- */
 
-static void parks_on_a_futex(void)
+static void parks_and_wakes(void)
 {
 	struct driven driven = make(0);
 	int i;
@@ -285,28 +276,11 @@ static void parks_on_a_futex(void)
 	for (i = 0; i < 200; i++) {
 		uint64_t parks;
 
-		CHECK_COMES_TRUE(state_of(&driven) == RSYS_PARKED_FUTEX);
+		CHECK_COMES_TRUE(state_of(&driven) == RSYS_PARKED);
 		parks = driven.ring->parks;
 		CHECK_EQUAL(CALL(&driven, SYS_getpid), driven.child.pid);
 		CHECK_COMES_TRUE(driven.ring->parks > parks);
 	}
-	finish(&driven);
-}
-
-static void parks_on_the_doorbell(void)
-{
-	struct driven driven = make(0);
-	int i;
-
-	driven.doorbell = driven.ring->doorbell = CHECK_CALL(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	launch(&driven);
-	for (i = 0; i < 200; i++) {
-		CHECK_COMES_TRUE(state_of(&driven) == RSYS_PARKED_DOORBELL);
-		CHECK_EQUAL(CALL(&driven, SYS_getpid), driven.child.pid);
-	}
-	/* What rang has been heard. */
-	CHECK_COMES_TRUE(state_of(&driven) == RSYS_PARKED_DOORBELL && !is_readable(driven.doorbell));
-	CHECK(driven.ring->parks >= 200);
 	finish(&driven);
 }
 
@@ -316,13 +290,9 @@ static void no_wake_up_is_lost(void)
 	static const uint64_t budgets[] = { 0, 3000 };
 	unsigned int i, round, seed = 1;
 
-	for (round = 0; round < 4; round++) {
-		struct driven driven = make(budgets[round / 2]);
+	for (round = 0; round < 2; round++) {
+		struct driven driven = make(budgets[round]);
 
-		if (round % 2) {
-			driven.doorbell = CHECK_CALL(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-			driven.ring->doorbell = driven.doorbell;
-		}
 		launch(&driven);
 		for (i = 0; i < 20000; i++) {
 			volatile unsigned int pause;
@@ -340,68 +310,6 @@ static void no_wake_up_is_lost(void)
 		}
 		finish(&driven);
 	}
-}
-
-/* Closed by somebody who shares its table, say. */
-static void doorbell_that_does_not_exist(void)
-{
-	struct driven driven = make(0);
-
-	driven.ring->doorbell = 999;
-	launch(&driven);
-	CHECK_COMES_TRUE(state_of(&driven) == RSYS_PARKED_FUTEX);
-	CHECK_EQUAL(driven.ring->doorbell, -1);
-	finish(&driven);
-}
-
-/* Whoever blocks in a call can watch the doorbell; a ring for that very call must not end it. */
-static void doorbell_is_quiet_during_its_own_call(void)
-{
-	struct driven driven = make(~0ull / 4);	/* never asleep, so that nothing rings but what is to */
-	struct pollfd *pollfd = pages(4096);
-	int64_t theirs;
-
-	launch(&driven);
-	driven.doorbell = CHECK_CALL(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	theirs = CALL(&driven, SYS_pidfd_open, getpid(), 0);
-	theirs = CALL(&driven, SYS_pidfd_getfd, theirs, driven.doorbell, 0);
-	CHECK(theirs >= 0);
-	driven.ring->doorbell = theirs;
-	*pollfd = (struct pollfd){ .fd = theirs, .events = POLLIN };
-
-	CHECK_CALL(eventfd_write(driven.doorbell, 1));
-	CHECK_EQUAL(CALL(&driven, SYS_poll, as_arg(pollfd), 1, 0), 1);
-	CHECK_CALL(eventfd_write(driven.doorbell, 1));
-	__atomic_store_n(&driven.ring->doorbell_rung, 1, __ATOMIC_SEQ_CST);
-	CHECK_EQUAL(CALL(&driven, SYS_poll, as_arg(pollfd), 1, 0), 0);
-	CHECK_EQUAL(driven.ring->doorbell_rung, 0);
-	finish(&driven);
-}
-
-/* A request behind a call that watches the doorbell ends that call, even if its ring has been heard already. */
-static void doorbell_rings_for_who_waits_behind(void)
-{
-	struct driven driven = make(0);
-	struct pollfd *pollfd = pages(4096);
-	uint32_t first;
-	int i;
-
-	driven.doorbell = driven.ring->doorbell = CHECK_CALL(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	driven.ring->activity_watched = 1;
-	launch(&driven);
-	for (i = 0; i < 100; i++) {
-		*pollfd = (struct pollfd){ .fd = driven.doorbell, .events = POLLIN };
-		/* All that rings is heard when the server wakes up, before it looks at the first request. */
-		CHECK_COMES_TRUE(state_of(&driven) == RSYS_PARKED_DOORBELL);
-		first = put(&driven, SYS_poll, ARGS(as_arg(pollfd), 1, 10000));
-		put(&driven, SYS_getpid, ARGS(0));
-		kick(&driven);
-		CHECK_EQUAL(result_of(&driven, first), 1);
-		CHECK_EQUAL(result_of(&driven, first + 1), driven.child.pid);
-		/* And then it is silent again; this call's own ring may still be on its way when it is made. */
-		CHECK_COMES_TRUE(CALL(&driven, SYS_poll, as_arg(pollfd), 1, 0) == 0);
-	}
-	finish(&driven);
 }
 
 /* Only the answer that somebody waits for is told. */
@@ -430,39 +338,33 @@ static void closes_its_own_descriptors(void)
 	int i;
 
 	launch(&driven);
-	CHECK_COMES_TRUE(state_of(&driven) == RSYS_PARKED_DOORBELL);
+	CHECK_COMES_TRUE(state_of(&driven) == RSYS_PARKED);
 	CHECK_EQUAL(CALL(&driven, SYS_close_range, 0, ~0u, 0), 0);
-	CHECK_EQUAL(driven.ring->doorbell, -1);
 	CHECK_EQUAL(driven.ring->completion, -1);
 	CHECK_EQUAL(driven.ring->origin.owner_fd, -1);
 	for (i = 0; i < 20; i++) {
-		CHECK_COMES_TRUE(state_of(&driven) == RSYS_PARKED_FUTEX);
+		CHECK_COMES_TRUE(state_of(&driven) == RSYS_PARKED);
 		CHECK_EQUAL(CALL(&driven, SYS_getpid), driven.child.pid);
 	}
 	/* Ours are still open. */
-	CHECK_CALL(fcntl(driven.doorbell, F_GETFD));
+	CHECK_CALL(fcntl(driven.hub->monitor.eventfd, F_GETFD));
 	finish(&driven);
 }
 
 static void replaces_its_own_descriptors(void)
 {
 	struct driven driven = with_descriptors(SPIN);
-	int doorbell = driven.ring->doorbell, completion = driven.ring->completion;
-	int owner = driven.ring->origin.owner_fd;
+	int completion = driven.ring->completion, owner = driven.ring->origin.owner_fd;
 
 	launch(&driven);
 	/* Harmless to them: */
 	CHECK_EQUAL(CALL(&driven, SYS_close_range, 0, ~0u, CLOSE_RANGE_CLOEXEC), 0);
-	CHECK_EQUAL(CALL(&driven, SYS_dup3, doorbell, 100, 0), 100);
+	CHECK_EQUAL(CALL(&driven, SYS_dup3, completion, 100, 0), 100);
 	CHECK_EQUAL(CALL(&driven, SYS_close, 100), 0);
-	CHECK_EQUAL(driven.ring->doorbell, doorbell);
 	CHECK_EQUAL(driven.ring->completion, completion);
 	CHECK_EQUAL(driven.ring->origin.owner_fd, owner);
 	/* And not: */
-	CHECK_EQUAL(CALL(&driven, SYS_dup3, completion, doorbell, 0), doorbell);
-	CHECK_EQUAL(driven.ring->doorbell, -1);
-	CHECK_EQUAL(driven.ring->completion, completion);
-	CHECK_EQUAL(CALL(&driven, SYS_dup3, doorbell, completion, 0), completion);
+	CHECK_EQUAL(CALL(&driven, SYS_dup3, owner, completion, 0), completion);
 	CHECK_EQUAL(driven.ring->completion, -1);
 	CHECK_EQUAL(CALL(&driven, SYS_close, owner), 0);
 	CHECK_EQUAL(driven.ring->origin.owner_fd, -1);
@@ -622,27 +524,6 @@ static void owner_that_is_gone_at_the_start(void)
 	CHECK_EQUAL(wait_for_exit(driven.child.pid), 0);
 }
 
-static void owner_that_goes_away(void)
-{
-	struct driven driven = make(0);
-	pid_t owner = CHECK_CALL(fork());
-
-	if (owner == 0) {
-		pause();
-		_exit(0);
-	}
-	driven.ring->origin.parent_pid = -1;
-	driven.ring->origin.owner_fd = CHECK_CALL(syscall(SYS_pidfd_open, owner, 0));
-	driven.doorbell = driven.ring->doorbell = CHECK_CALL(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-	launch(&driven);
-	CHECK_COMES_TRUE(state_of(&driven) == RSYS_PARKED_DOORBELL);
-	CHECK_EQUAL(CALL(&driven, SYS_getpid), driven.child.pid);
-	CHECK_COMES_TRUE(state_of(&driven) == RSYS_PARKED_DOORBELL);
-	CHECK_CALL(kill(owner, SIGKILL));
-	CHECK_EQUAL(wait_for_exit(driven.child.pid), 0);
-	CHECK_EQUAL(wait_for_exit(owner), 128 + SIGKILL);
-}
-
 /* The parent is what PDEATHSIG watches: a process that dies between clone and prctl is noticed by its number. */
 static void parent_that_dies(void)
 {
@@ -747,12 +628,8 @@ const struct test ring_tests[] = {
 	{ "calls_prepared_before_the_start", calls_prepared_before_the_start },
 	{ "many_calls_go_around", many_calls_go_around },
 	{ "linked_calls", linked_calls },
-	{ "parks_on_a_futex", parks_on_a_futex },
-	{ "parks_on_the_doorbell", parks_on_the_doorbell },
+	{ "parks_and_wakes", parks_and_wakes },
 	{ "no_wake_up_is_lost", no_wake_up_is_lost },
-	{ "doorbell_that_does_not_exist", doorbell_that_does_not_exist },
-	{ "doorbell_is_quiet_during_its_own_call", doorbell_is_quiet_during_its_own_call },
-	{ "doorbell_rings_for_who_waits_behind", doorbell_rings_for_who_waits_behind },
 	{ "closes_its_own_descriptors", closes_its_own_descriptors },
 	{ "replaces_its_own_descriptors", replaces_its_own_descriptors },
 	{ "announces_to_who_waits", announces_to_who_waits },
@@ -761,7 +638,6 @@ const struct test ring_tests[] = {
 	{ "many_announce_at_once", many_announce_at_once },
 	{ "leaving_clears_the_word", leaving_clears_the_word },
 	{ "owner_that_is_gone_at_the_start", owner_that_is_gone_at_the_start },
-	{ "owner_that_goes_away", owner_that_goes_away },
 	{ "parent_that_dies", parent_that_dies },
 	{ "changed_credentials", changed_credentials },
 	{ "handlers_are_reset", handlers_are_reset },

@@ -14,7 +14,7 @@ import pytest
 
 from rsyscall.native import ForkedProcessError, Hub, Ring, WrongThreadError, _fast
 
-from .driven import CLONE_FILES, NR, Buffer, driven, timespec, wait_readable
+from .driven import CLONE_FILES, NR, Buffer, Driven, driven, timespec, wait_readable
 
 SLOTS = _fast.RING_SLOTS
 
@@ -384,26 +384,73 @@ def open_ticks(pid: int) -> int:
 # ---- The doorbell
 
 
-def test_activity_doorbell() -> None:
+def activity_watched(child: Driven) -> tuple[int, Buffer]:
+    """Have a process watched; the number of the doorbell in its table, and a pollfd for it."""
+    doorbell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    child.ring.watch_activity(os.dup(doorbell))
+    pollfd = Buffer(8)
+    _fast.write_memory(pollfd.address, doorbell.to_bytes(4, "little") + b"\1\0\0\0")
+    return doorbell, pollfd
+
+
+def test_doorbell_ends_a_call_with_another_behind_it() -> None:
     with driven(flags=CLONE_FILES) as child:
-        doorbell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        child.ring.watch_activity(os.dup(doorbell), doorbell)
-        assert child.call("getpid") == child.pid
-        # A process that waits for the doorbell is free for the next call as soon as there is one.
-        pollfd = Buffer(8)
+        doorbell, pollfd = activity_watched(child)
         for _ in range(50):
-            _fast.write_memory(pollfd.address, doorbell.to_bytes(4, "little") + b"\1\0\0\0")
             assert child.ring.call(NR["poll"], pollfd.address, 1, 20_000) == _fast.PENDING
             started = time.monotonic()
             assert child.ring.call(NR["getpid"]) == _fast.PENDING
             assert child.result() == 1
             assert child.result() == child.pid
             assert time.monotonic() - started < 10
-        # The child closes it: now it sleeps on a futex.
-        assert child.call("close", doorbell) == 0
-        assert child.call("getpid") == child.pid
-        time.sleep(0.01)
-        assert child.call("getpid") == child.pid
+        os.close(doorbell)
+
+
+@pytest.mark.parametrize("parked", [False, True])
+def test_doorbell_rings_for_what_is_sent_along(parked: bool) -> None:
+    with driven(Hub(-1, 0.0, 0.0 if parked else 1e6), flags=CLONE_FILES) as child:
+        doorbell, pollfd = activity_watched(child)
+        for _ in range(50):
+            if parked:
+                child.wait_until_parked()
+            child.ring.put(NR["poll"], pollfd.address, 1, 20_000)
+            child.ring.put(NR["getpid"])
+            child.ring.kick()
+            assert child.result() == 1
+            assert child.result() == child.pid
+        os.close(doorbell)
+
+
+def test_doorbell_is_silent_in_a_call_with_nothing_behind_it() -> None:
+    with driven(flags=CLONE_FILES) as child:
+        doorbell, pollfd = activity_watched(child)
+        for _ in range(50):
+            assert child.call("getpid") == child.pid
+            assert child.call("poll", pollfd.address, 1, 1) == 0
+            # The ring of this one is heard by nobody; it must not be heard by the next.
+            assert child.ring.call(NR["poll"], pollfd.address, 1, 1) == _fast.PENDING
+            assert child.ring.call(NR["getpid"]) == _fast.PENDING
+            assert child.result() in (0, 1)
+            assert child.result() == child.pid
+            assert child.call("poll", pollfd.address, 1, 1) == 0
+        os.close(doorbell)
+
+
+def test_number_of_the_doorbell_is_left_alone() -> None:
+    """Whoever shares the table of a process may have opened something else under it."""
+    with driven(flags=CLONE_FILES) as child:
+        doorbell, pollfd = activity_watched(child)
+        theirs = os.eventfd(7, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        os.dup2(theirs, doorbell)
+        for _ in range(20):
+            assert child.ring.call(NR["poll"], pollfd.address, 1, 1) in (_fast.PENDING, 1)
+            assert child.ring.call(NR["getpid"]) == _fast.PENDING
+            assert child.result() == 1
+            assert child.result() == child.pid
+            child.wait_until_parked()
+        assert os.eventfd_read(theirs) == 7
+        os.close(theirs)
+        os.close(doorbell)
 
 
 def test_a_process_that_closed_everything_is_deaf_but_answers() -> None:

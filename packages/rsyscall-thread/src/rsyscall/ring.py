@@ -443,5 +443,5 @@ class RingConnection(SyscallInterface):
                 if error.errno in (errno.ESRCH, errno.EBADF):
                     raise self._hangup() from error  # it was killed just now
                 raise
-        self.ring.watch_activity(ours, result)
+        self.ring.watch_activity(ours)
         return theirs
