@@ -1,4 +1,5 @@
-"""What every test gets: a leak check, a private directory for temporary files, and no quiet skips in CI.
+"""What every test gets: a leak check, a private directory for temporary files, what the place permits, and no
+quiet skips in CI.
 
 This file imports nothing but pytest and the standard library: the tests of the lowest layers run without the
 rest.
@@ -27,6 +28,8 @@ from pathlib import Path
 
 import pytest
 
+from .place import Place
+
 # For `every_place`, which the tests of all layers use.
 sys.path.append(str(Path(__file__).parent))
 
@@ -38,8 +41,12 @@ SETTLE_SECONDS = 2.0
 # of the benchmarks.
 ANONYMOUS_SLACK = 24
 
-# Skips that are right everywhere, CI included: what is missing there is not a program or a privilege.
-ALLOWED_SKIPS = re.compile(r"(Skipped: )?(architecture|kernel|python|python version)\b.*:", re.IGNORECASE)
+# Skips that are right everywhere, CI included: no package provides what is missing there. What the kernel or
+# the container denies is found by trying it (place.py), and a test says that it needs it.
+DENIED_SKIPS = re.compile(r"(Skipped: )?place:")
+ALLOWED_SKIPS = re.compile(
+    r"(Skipped: )?(place|architecture|kernel|python|python version)\b.*:", re.IGNORECASE
+)
 
 # The directories of tests that use the local thread.
 WARM = {"thread", "tasks", "meta", "integration"}
@@ -56,6 +63,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "slow: takes more than a second with all its parameters; deselect with -m 'not slow'"
     )
+    config.addinivalue_line(
+        "markers",
+        "needs(*things): skip this test unless the place permits all of these; tests/place.py has the names",
+    )
+    config.stash[_PLACE] = Place.explore()
     directory = tempfile.mkdtemp(prefix="rsyscall-tests-")
     # Like /tmp itself: tests also make temporary files as another user.
     os.chmod(directory, 0o1777)
@@ -101,19 +113,76 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 _TEMPORARY = pytest.StashKey["tuple[str, str | None]"]()
 _FAILED = pytest.StashKey[bool]()
+_PLACE = pytest.StashKey[Place]()
 
 
-# ------------------------------------------------------------------------------------------ skips in CI
+# ------------------------------------------------------------------------------------------ skips
+
+
+class PlaceOfTest:
+    """What the fixture `place` gives: for tests that find out in their body what they need.
+
+    Attributes:
+        place: what the place permits.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+
+    def permits(self, *things: str) -> bool:
+        """Whether all of these are permitted."""
+        return self.place.permits(*things)
+
+    def need(self, *things: str) -> None:
+        """Skip the test unless all of these are permitted."""
+        if (reason := self.place.reason(*things)) is not None:
+            pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def place(pytestconfig: pytest.Config) -> PlaceOfTest:
+    """What the place where we run permits."""
+    return PlaceOfTest(pytestconfig.stash[_PLACE])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests that need what the place does not permit."""
+    for marker in item.iter_markers("needs"):
+        PlaceOfTest(item.config.stash[_PLACE]).need(*marker.args)
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    return report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
 
 
 def _forbid(report: pytest.TestReport | pytest.CollectReport) -> None:
-    if not IN_CI or report.outcome != "skipped" or hasattr(report, "wasxfail"):
+    if report.outcome != "skipped" or hasattr(report, "wasxfail") or ALLOWED_SKIPS.match(_reason(report)):
         return
-    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-    if ALLOWED_SKIPS.match(reason):
-        return
-    report.outcome = "failed"
-    report.longrepr = f"nothing may be skipped in CI for want of a program or a privilege, but: {reason}"
+    if IN_CI:
+        report.outcome = "failed"
+        report.longrepr = f"{_MISSING}{_reason(report)}"
+
+
+_MISSING = "nothing may be skipped in CI for want of what a package provides, but: "
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
+    """Say how many tests were skipped for which kind of reason, after all else."""
+    yield
+    skipped = [_reason(report) for report in terminalreporter.getreports("skipped")]
+    denied = sum(bool(DENIED_SKIPS.match(reason)) for reason in skipped)
+    missing = sum(not ALLOWED_SKIPS.match(reason) for reason in skipped)
+    failed = sum(
+        str(report.longrepr).startswith(_MISSING) for report in terminalreporter.getreports("failed")
+    )
+    line = f"{denied} skipped: the place does not permit it; {missing} skipped: a package is missing"
+    if failed:
+        line += f", and {failed} failed for that, since this is CI"
+    if others := len(skipped) - denied - missing:
+        line += f"; {others} skipped: not with this kernel, architecture or Python"
+    terminalreporter.write_line(line)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -313,9 +382,10 @@ def leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
             pytest.fail("left behind: " + "; ".join(leaks))
 
 
-def pytest_report_header() -> str:
-    """Say what runs the tests."""
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Say what runs the tests, and what they may do there."""
     layer = os.environ.get("RSYSCALL_LAYER", "all")
     kernel = os.uname()
     machine = f"Linux {kernel.release} {kernel.machine}; uid {os.getuid()}"
-    return f"rsyscall layer: {layer}; {machine}; {sys.executable}"
+    permitted = [f"  {line}" for line in config.stash[_PLACE].table()]
+    return [f"rsyscall layer: {layer}; {machine}; {sys.executable}", "permitted here:", *permitted]
