@@ -25,6 +25,12 @@ static inline int rsys_may_change_credentials(long nr)
 	return 0;
 }
 
+/* Calls after which others may be denied. */
+static inline int rsys_may_filter(long nr, const int64_t *args)
+{
+	return nr == __NR_seccomp || (nr == __NR_prctl && args[0] == RSYS_PR_SET_SECCOMP);
+}
+
 /* Called first in every driven process: false when our owner is already gone. */
 RSYS_EXPORT int rsys_begin(struct rsys_origin *origin);
 

@@ -242,11 +242,21 @@ static PyObject *ring_get_deaf(PyObject *op, void *closure)
 	return PyBool_FromLong(((Ring *)op)->block->ring.completion < 0);
 }
 
-/* whether a filter denies the process to wake us */
+/* whether a filter denies the process to wake us, or may do so by a call that it has been sent */
 static PyObject *ring_get_mute(PyObject *op, void *closure)
 {
+	struct rsys_ring *ring = &((Ring *)op)->block->ring;
+	uint32_t seq;
+
 	(void)closure;
-	return PyBool_FromLong(__atomic_load_n(&((Ring *)op)->block->ring.mute, __ATOMIC_ACQUIRE));
+	for (seq = ring->consumed + 1; seq != ring->submitted + 1; seq++) {
+		struct rsys_slot *slot = &ring->slots[seq % RSYS_RING_SLOTS];
+		uint64_t word = __atomic_load_n(&slot->word, __ATOMIC_ACQUIRE);
+
+		if (!(word & RSYS_SLOT_DONE) && rsys_may_filter((uint32_t)word & ~RSYS_NR_LINKED, slot->args))
+			Py_RETURN_TRUE;
+	}
+	return PyBool_FromLong(__atomic_load_n(&ring->mute, __ATOMIC_ACQUIRE));
 }
 
 /* configure(owner_fd, parent_pid, completion, flags, sigmask): before the process starts */

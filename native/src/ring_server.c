@@ -155,7 +155,7 @@ static long execute(struct rsys_ring *ring, uint32_t nr, const int64_t *args)
 		break;
 	}
 	result = rsys_execute(&ring->origin, nr, args);
-	if (nr == __NR_seccomp || (nr == __NR_prctl && args[0] == RSYS_PR_SET_SECCOMP))
+	if (rsys_may_filter(nr, args))
 		look_for_filter(ring);
 	return result;
 }

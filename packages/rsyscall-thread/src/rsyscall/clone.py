@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, SupportsInt
 
 import trio
 
+from rsyscall.denied import is_denied, reap
 from rsyscall.far import PidNamespace
 from rsyscall.fd_collector import close_dropped
 from rsyscall.handle import FDTable, Task
@@ -188,9 +189,8 @@ async def clone_process(
     if monitor.use_clone_parent:
         numeric |= _PARENT
         exit_signal = 0  # it is that of the caller; clone3 insists that we do not name it
-    # The hub's eventfd and our pidfd, unless the process that clones has lost them.
-    kept = task.infrastructure_fds
-    completion, owner = kept[:2] if len(kept) >= 2 else (None, None)
+    # Unless the process that clones has lost them.
+    completion, owner = hub.standing_fds(task)
     same_pidns = task.pidns is hub.task.pidns
     if numeric & _NEWPID:
         parent_pid = 0  # outside of what it can see
@@ -206,13 +206,12 @@ async def clone_process(
             exit_signal,
             function,
             args,
-            owner=owner.near.number if owner is not None and owner.valid else -1,
+            owner=-1 if owner is None else owner.near.number,
             parent_pid=parent_pid,
-            completion=completion.near.number if completion is not None and completion.valid else -1,
+            completion=-1 if completion is None else completion.near.number,
         )
     except OSError as error:
-        error.filename = flags
-        raise
+        raise clone_error(error, flags) from None
     except BaseException:
         # Whoever was to clone is gone, or a signal handler has raised something; perhaps after it was done.
         if ring.pid:
@@ -226,11 +225,16 @@ async def clone_process(
     else:
         # The kernel made the pidfd in the table of the process that called clone.
         try:
+            pidfd = None
             if same_pidns:
-                number = run_now(local.sysif.syscall(nr.pidfd_open, pid, 0))
-            else:
-                number = run_now(local.sysif.syscall(nr.pidfd_getfd, hub.pidfds[task].number, ring.pidfd, 0))
-            pidfd = Pidfd(number)
+                try:
+                    pidfd = Pidfd(run_now(local.sysif.syscall(nr.pidfd_open, pid, 0)))
+                except OSError as error:
+                    if not is_denied(error):
+                        raise
+            if pidfd is None:
+                theirs = hub.pidfds[task].number
+                pidfd = Pidfd(run_now(local.sysif.syscall(nr.pidfd_getfd, theirs, ring.pidfd, 0)))
             try:
                 await task.sysif.syscall(nr.close, ring.pidfd)
             except SyscallHangup:
@@ -243,6 +247,29 @@ async def clone_process(
     if not same_pidns:
         ring.started(pidfd.pid())
     return process, pidfd
+
+
+_NAMESPACES = (
+    CLONE.NEWUSER | CLONE.NEWPID | CLONE.NEWNET | CLONE.NEWNS | CLONE.NEWUTS | CLONE.NEWIPC | CLONE.NEWCGROUP
+)
+
+
+def clone_error(error: OSError, flags: CLONE) -> OSError:
+    """What the kernel says to a clone, with the flags as filename and what it may be due to.
+
+    For EPERM the manual page knows one reason, the privileges that new namespaces want. In containers there
+    is another: their filters.
+    """
+    reason = error.strerror or str(error)
+    if not is_denied(error):
+        pass
+    elif not flags & _NAMESPACES:
+        reason += ": a seccomp filter or a security module allows no clone here"
+    elif flags & CLONE.NEWUSER:
+        reason += ": new user namespaces are not allowed here"
+    else:
+        reason += ": new namespaces want CAP_SYS_ADMIN, or NEWUSER beside them"
+    return OSError(error.errno, reason, flags)
 
 
 async def _undo_clone(task: Task, hub: ProgramHub, ring: Ring, process: ChildProcess) -> None:
@@ -263,7 +290,7 @@ async def abandon(hub: ProgramHub, ring: Ring, process: ChildProcess) -> None:
         try:
             if parent is hub.task:
                 os.kill(pid, SIG.KILL)
-                os.waitid(os.P_PID, pid, os.WEXITED | W.ALL)
+                reap(pid, wait=True)
             else:
                 await parent.sysif.syscall(nr.kill, pid, SIG.KILL)
                 await parent.sysif.syscall(nr.waitid, IdType.PID, pid, 0, W.EXITED | W.ALL, 0)
@@ -298,8 +325,9 @@ async def _clone(
         None if flags & CLONE.NEWNS else task.mountns,
     )
     child_task.sigmask = Sigset(task.sigmask)
-    kept = task.infrastructure_fds[:2]
-    if len(kept) == 2 and all(fd.valid for fd in kept):
+    completion, owner = hub.standing_fds(task)
+    if completion is not None and (owner is not None or hub.owner is None):
+        kept = [completion] if owner is None else [completion, owner]
         child_task.infrastructure_fds = tuple(child_task.inherit_fd(fd) for fd in kept)
     hub.pidfds[child_task] = pidfd
     hub.rings[child_task] = ring

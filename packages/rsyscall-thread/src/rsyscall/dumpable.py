@@ -31,6 +31,12 @@ _FIRST_PAUSE = 0.001
 _LAST_PAUSE = 1.0
 
 
+def _memory_size(pid: int) -> int:
+    with open(f"/proc/{pid}/stat", "rb") as stat:
+        # The second field, which others choose, ends with the last parenthesis.
+        return int(stat.read().rpartition(b")")[2].split()[20])
+
+
 class DumpableGuard:
     """Knows who shares our memory, and gives the flag back.
 
@@ -42,6 +48,8 @@ class DumpableGuard:
     def __init__(self, task: Task, pid: int) -> None:
         self._task = task
         self._pid = pid
+        # Where a child could not ask what the flag was, it was this.
+        self._original = self._get()
         self._sharing: set[Ring] = set()
         # They have changed credentials, or may, in a way that their ring does not know of.
         self._announced: set[Ring] = set()
@@ -81,7 +89,7 @@ class DumpableGuard:
         self._sharing.discard(ring)
         before = ring.dumpable_before
         if before is not None:
-            self._before.append(before)
+            self._before.append(before if before >= 0 else self._original)
         if ring in self._announced:
             self._announced.discard(ring)
             return True
@@ -110,14 +118,26 @@ class DumpableGuard:
         if self._announced or any(ring.may_change_credentials for ring in self._sharing):
             return
         values, self._before = self._before, []
-        syscall = self._task.sysif.syscall
-        now = run_now(syscall(nr.prctl, PR.GET_DUMPABLE))
+        now = self._get()
         for value in values:
             # The kernel set it to what /proc/sys/fs/suid_dumpable says, so the other value is ours. 2 cannot
             # be set.
             if value not in (now, 2):
-                run_now(syscall(nr.prctl, PR.SET_DUMPABLE, value))
+                try:
+                    run_now(self._task.sysif.syscall(nr.prctl, PR.SET_DUMPABLE, value))
+                except OSError:
+                    pass  # a filter denies it: there is no other way
                 return
+
+    def _get(self) -> int:
+        """The flag as it is.
+
+        manpage: prctl(2) (PR_GET_DUMPABLE)
+        """
+        try:
+            return run_now(self._task.sysif.syscall(nr.prctl, PR.GET_DUMPABLE))
+        except OSError:  # a filter denies it; this is how programs are
+            return 1
 
     def _has_let_go(self, ring: Ring) -> bool:
         """Whether a process whose word is cleared has other memory than we, or none.
@@ -128,15 +148,25 @@ class DumpableGuard:
             return False  # nobody can tell before it exits
         try:
             return run_now(self._task.sysif.syscall(nr.kcmp, self._pid, ring.pid, _KCMP_VM, 0, 0)) != 0
-        except PermissionError:
-            # Not yet: our memory, undumpable, protects it from us too. Or never, if it has become a program
-            # with more privileges than we have.
-            return False
         except ProcessLookupError:
             return True
         except OSError:
-            # ENOSYS: this kernel was built without.
-            return True
+            # A filter, such as those of containers; a kernel that was built without; a program with more
+            # privileges than we have; or our memory, undumpable, protects that process from us too.
+            return self._has_other_size(ring.pid)
+
+    def _has_other_size(self, pid: int) -> bool:
+        """Whether the memory of a process is of another size than ours: then it is not ours.
+
+        Everybody may know that. If by chance it is of the same size, we look again later.
+
+        manpage: proc_pid_stat(5) (vsize)
+        """
+        try:
+            before, theirs, after = (_memory_size(number) for number in (self._pid, pid, self._pid))
+        except OSError:
+            return False  # no /proc, or one that hides it: known when it exits
+        return before == after != theirs
 
     async def _watch(self) -> None:
         pause = _FIRST_PAUSE

@@ -38,6 +38,7 @@ import trio
 
 from rsyscall.async_fd import AsyncFileDescriptor
 from rsyscall.background import RunLoop, Waiter
+from rsyscall.denied import any_answer
 from rsyscall.epoller_state import FDStatus, RemovedFromEpollError
 from rsyscall.handle.process import ChildProcess
 from rsyscall.memory.allocator import Allocation
@@ -212,7 +213,7 @@ class EpollWaiter:
             try:
                 return t.cast("FileDescriptor | None", sysif.get_activity_fd())
             except RuntimeError:
-                await sysif.syscall(nr.getpid)
+                await any_answer(sysif)
         return t.cast("FileDescriptor | None", sysif.get_activity_fd())
 
     async def _watch_activity_fd(self, activity_fd: FileDescriptor | None) -> None:
@@ -248,7 +249,7 @@ class EpollWaiter:
         task = self.epfd.task
         if self._unsettled:
             # A call was abandoned. An answer to any later call says that it is over.
-            await task.sysif.syscall(nr.getpid)
+            await any_answer(task.sysif)
             await self._take(buffer, MAX_EVENTS)
         # Not the method of the handle, which consumes the pointer: the buffer is ours whatever happens.
         with self.epfd.borrow(task) as epfd, buffer.borrow(task) as events:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from rsyscall.background import RunLoop, run_now
+from rsyscall.denied import is_denied, pid_behind, reap, reap_by_pidfd, send_signal, wait4
 from rsyscall.dumpable import DumpableGuard
 from rsyscall.far import AddressSpace
 from rsyscall.native import Hub, Ring, read_memory, symbols
@@ -71,7 +72,11 @@ def spin_budgets() -> tuple[float, float]:
     """
     setting = os.environ.get("RSYSCALL_SPIN_US")
     if setting is None:
-        client = server = SPIN_US if len(os.sched_getaffinity(0)) > 1 else 0.0
+        try:
+            processors = len(os.sched_getaffinity(0))
+        except OSError:  # denied
+            processors = os.cpu_count() or 1
+        client = server = SPIN_US if processors > 1 else 0.0
         return client, server
     try:
         numbers = [float(number) for number in setting.split(",")]
@@ -134,7 +139,7 @@ class Pidfd:
     def kill(self) -> bool:
         """Send SIGKILL; returns whether that was possible. manpage: pidfd_send_signal(2)."""
         try:
-            signal.pidfd_send_signal(self.number, signal.SIGKILL)
+            send_signal(self.number, signal.SIGKILL)
         except OSError:
             return False  # dead already, or somebody whom we may not kill
         return True
@@ -143,18 +148,13 @@ class Pidfd:
         """Reap the child if it has exited; manpage: waitid(2)."""
         if self.number >= 0:
             try:
-                os.waitid(os.P_PIDFD, self.number, os.WEXITED | _WNOHANG_WALL)
+                reap_by_pidfd(self.number)
             except ChildProcessError:
                 pass  # by somebody else; or we are a copy of the program
 
     def pid(self) -> int:
         """The process id in the namespace of our /proc; 0 if there is no telling."""
-        try:
-            with open(f"/proc/self/fdinfo/{self.number}") as info:
-                lines = [line for line in info if line.startswith("Pid:")]
-                return max(int(lines[0].split()[1]), 0)
-        except (OSError, LookupError, ValueError):
-            return 0
+        return max(pid_behind(self.number), 0)
 
     def close(self) -> None:
         """Close it; harmless when done twice. manpage: close(2)."""
@@ -176,11 +176,9 @@ class ProgramHub:
         self.pid = os.getpid()
         self.eventfd: FileDescriptor = run_now(task.eventfd(0, EFD.NONBLOCK))
         # Children look at it to see whether we died before they could ask to be told.
-        self.owner: FileDescriptor = task.make_fd_handle(
-            near.FileDescriptor(run_now(task.sysif.syscall(nr.pidfd_open, self.pid, 0)))
-        )
+        self.owner = self._open_owner()
         self.native = Hub(self.eventfd.near.number, client, server)
-        self.native.configure_monitor(self.owner.near.number, self.pid)
+        self.native.configure_monitor(-1 if self.owner is None else self.owner.near.number, self.pid)
         # For signal masks and actions that are all zero, and for what a waitid of ours reports.
         self._constants = run_now(task.mmap(4096, PROT.READ | PROT.WRITE, MAP.PRIVATE))
         self.zeros_address: int = self._constants.near.address
@@ -199,7 +197,8 @@ class ProgramHub:
         self._exit_spins_to_skip = self._exit_spins_failed = 0
         self._leaving: dict[Ring, tuple[int, Callable[[], None]]] = {}
         self._connections: dict[Ring, RingClient] = {}
-        task.infrastructure_fds = (self.eventfd, self.owner)
+        self._mute: set[Ring] = set()
+        task.infrastructure_fds = (self.eventfd,) if self.owner is None else (self.eventfd, self.owner)
         # A pidfd in our own table for every process that we drive.
         self.pidfds: weakref.WeakKeyDictionary[Task, Pidfd] = weakref.WeakKeyDictionary()
         self.rings: weakref.WeakKeyDictionary[Task, Ring] = weakref.WeakKeyDictionary()
@@ -208,6 +207,26 @@ class ProgramHub:
         self._monitor: Ring | None = None
         self._loop = RunLoop(self._run, "rsyscall hub")
         self._poller = RunLoop(self._poll, "rsyscall hub: in place of the monitor")
+
+    def _open_owner(self) -> FileDescriptor | None:
+        """A pidfd of this program; None if that is denied. Then children have their parent's id to go by."""
+        try:
+            number = run_now(self.task.sysif.syscall(nr.pidfd_open, self.pid, 0))
+        except OSError as error:
+            if not is_denied(error):
+                raise
+            return None
+        return self.task.make_fd_handle(near.FileDescriptor(number))
+
+    def standing_fds(self, task: Task) -> tuple[FileDescriptor | None, FileDescriptor | None]:
+        """What a process has of the hub's eventfd and the pidfd of our program in its table."""
+        eventfd, owner, *_ = (*task.infrastructure_fds, None, None)
+        if self.owner is None or eventfd is None:
+            owner = None  # the second is something else then
+        return (
+            eventfd if eventfd is not None and eventfd.valid else None,
+            owner if owner is not None and owner.valid else None,
+        )
 
     def set_spin(self, client_us: float, server_us: float) -> None:
         """Change how long this program and the processes that it drives spin before they sleep.
@@ -252,10 +271,15 @@ class ProgramHub:
         """Deliver answers that arrive on this ring to `connection`, until `not_waiting`."""
         self._connections[ring] = connection
         self.ensure_running()
+        if ring.mute:
+            # A filter denies it to wake us: look by ourselves.
+            self._mute.add(ring)
+            self._poller.ensure_running()
 
     def not_waiting(self, ring: Ring) -> None:
         """Nothing is outstanding on this ring any more."""
         self._connections.pop(ring, None)
+        self._mute.discard(ring)
 
     # ---- exits ----
 
@@ -276,20 +300,36 @@ class ProgramHub:
     async def waitid(self, pidfd: Pidfd, options: int) -> ChildState | None:
         """What has happened to a child of our own, if anything; never waits.
 
-        manpage: waitid(2)
+        Where waitid is denied, wait4 is asked, which does not tell the user id of the child.
+
+        manpage: waitid(2), wait4(2)
         """
         address = self._siginfo_address
-        await self.task.sysif.syscall(nr.waitid, _P_PIDFD, pidfd.number, address, options | _WNOHANG_WALL, 0)
+        options |= _WNOHANG_WALL
+        try:
+            await self.task.sysif.syscall(nr.waitid, _P_PIDFD, pidfd.number, address, options, 0)
+        except OSError as error:
+            pid = pidfd.pid() if is_denied(error) else 0
+            if not pid:
+                raise
+            return await wait4(self.task.sysif, pid, address, options)
         # Between the call and this nothing else can run: a local call does not suspend.
         siginfo = Siginfo.from_bytes(read_memory(address, _SIGINFO_SIZE))
         return ChildState.make_from_siginfo(siginfo) if siginfo.pid else None
 
     async def kill(self, pidfd: Pidfd, sig: SIG) -> None:
-        """Send a signal to a child of our own.
+        """Send a signal to a child that nobody but us reaps; by number, where pidfd_send_signal is denied.
 
-        manpage: pidfd_send_signal(2)
+        manpage: pidfd_send_signal(2), kill(2)
         """
-        await self.task.sysif.syscall(nr.pidfd_send_signal, pidfd.number, sig, 0, 0)
+        syscall = self.task.sysif.syscall
+        try:
+            await syscall(nr.pidfd_send_signal, pidfd.number, sig, 0, 0)
+        except OSError as error:
+            pid = pidfd.pid() if is_denied(error) else 0
+            if not pid:
+                raise
+            await syscall(nr.kill, pid, sig)
 
     def _may_spin(self) -> bool:
         # With several children at once there is something better to do: to make the next one.
@@ -385,7 +425,7 @@ class ProgramHub:
                 0,
                 symbols.rsyscall_futex_helper,
                 (self.native.address,),
-                owner=self.owner.near.number,
+                owner=-1 if self.owner is None else self.owner.near.number,
                 parent_pid=self.pid,
                 completion=-1,
             )
@@ -396,7 +436,7 @@ class ProgramHub:
         def exited() -> None:
             # Somebody killed it: have it replaced when there is something to watch.
             try:
-                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | W.ALL)
+                reap(pid, wait=False)
             except ChildProcessError:
                 pass
             pidfd.close()
@@ -423,8 +463,10 @@ class ProgramHub:
     async def _poll(self) -> None:
         """Look for what the monitor cannot tell us, until it can, or there is nothing to be told."""
         tries = 0
-        while any(index < 0 for index, _ in self._leaving.values()) or (
-            self._needs_monitor() and (self._monitor is None or self._monitor.left)
+        while (
+            self._mute
+            or any(index < 0 for index, _ in self._leaving.values())
+            or (self._needs_monitor() and (self._monitor is None or self._monitor.left))
         ):
             await trio.sleep(0.001)
             self._dispatch_rings()
@@ -517,10 +559,11 @@ async def clone_block(
         try:
             pid = await task.sysif.syscall(nr.clone3, address, _CLONE_ARGS_SIZE)
         except OSError as error:
-            if error.errno != errno.ENOSYS:
+            if not is_denied(error):
                 raise
-            # Before Linux 5.3, or a seccomp filter that cannot look into the structure.
-            _clone3_missing = True
+            # Before Linux 5.3, or a filter that cannot look into the structure: none of the processes has it.
+            # Anything else may be due to what is asked for, or to this process.
+            _clone3_missing = error.errno == errno.ENOSYS and task.sysif.immediate
         except SyscallError:
             ring.started(ring.pid)
             raise

@@ -35,6 +35,7 @@ import trio
 
 from rsyscall.async_fd import finish
 from rsyscall.async_signalfd import AsyncSignalfd, SignalEvent, first_of
+from rsyscall.denied import is_denied, wait4
 from rsyscall.epoller import Epoller
 from rsyscall.handle.process import ChildProcess
 from rsyscall.hub import Pidfd, ProgramHub, hub_of, run_now
@@ -143,6 +144,15 @@ class AsyncChildProcess:
                 await process.waitid(options | W.NOHANG | W.ALL, infop)
             except ChildProcessError as error:
                 raise self._lost() from error
+            except OSError as error:
+                if not is_denied(error):
+                    raise
+                with process.borrow(), infop.borrow(process.task) as address:
+                    sysif, pid = process.task.sysif, process.near.id
+                    state = await wait4(sysif, pid, address.address, int(options | W.NOHANG | W.ALL))
+                if state is not None and state.died():
+                    process.mark_dead(state)
+                return None if state is None else self._noted(state)
             # What the kernel has said once is heard, cancelled or not.
             state = await finish(process.read_siginfo)
             return None if state is None else self._noted(state)
@@ -504,7 +514,11 @@ class ChildProcessMonitor:
         if pidfd is None:
             if self.task.pidns is not self.hub.task.pidns:
                 raise ValueError(f"{process} is in another pid namespace: in ours, its id is another process")
-            pidfd = Pidfd(run_now(self.hub.task.sysif.syscall(nr.pidfd_open, process.near, 0)))
+            try:
+                pidfd = Pidfd(run_now(self.hub.task.sysif.syscall(nr.pidfd_open, process.near, 0)))
+            except OSError as error:
+                error.filename = process.near
+                raise
         pidfd.reaps = self.task is self.hub.task
         child = AsyncChildProcess(process, self.ram, self)
         child.pidfd = pidfd
@@ -544,7 +558,11 @@ class ChildProcessMonitor:
         if self.use_clone_parent:
             flags |= CLONE.PARENT
         number: Pointer[Int32] | None = None
-        if task.pidns is not hub.task.pidns:
+        if hub.owner is None and task.fd_table is hub.task.fd_table:
+            # pidfd_open is denied.
+            flags |= CLONE.PIDFD
+            number = await self.ram.malloc(Int32)
+        elif task.pidns is not hub.task.pidns:
             # Its id is one of the inner namespace: in ours it belongs to somebody else.
             if task.fd_table is not hub.task.fd_table and task not in hub.pidfds:
                 raise ValueError(f"{task} is in another pid namespace, and its descriptors are out of reach")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -96,7 +97,7 @@ class ChildState:
     Args:
         code: what it was.
         pid: the child.
-        uid: its real user id.
+        uid: its real user id; -1 if the kernel was not asked for it.
         exit_status: what it exited with, if it exited.
         sig: the signal that killed, stopped or continued it, if it did not exit; a plain number if it has no
             name.
@@ -119,6 +120,21 @@ class ChildState:
     def make_from_siginfo(siginfo: Siginfo) -> ChildState:
         """Return the state that `waitid` has reported; ValueError if there is none in it."""
         return ChildState.make(CLD(siginfo.code), siginfo.pid, siginfo.uid, siginfo.status)
+
+    @staticmethod
+    def make_from_wait_status(pid: int, status: int) -> ChildState:
+        """Return the state that `wait4` has reported, which does not tell the user id: it is -1 here.
+
+        manpage: wait(2)
+        """
+        if os.WIFCONTINUED(status):
+            return ChildState.make(CLD.CONTINUED, pid, -1, SIG.CONT)
+        if os.WIFSTOPPED(status):
+            return ChildState.make(CLD.STOPPED, pid, -1, os.WSTOPSIG(status))
+        if os.WIFEXITED(status):
+            return ChildState.make(CLD.EXITED, pid, -1, os.WEXITSTATUS(status))
+        code = CLD.DUMPED if os.WCOREDUMP(status) else CLD.KILLED
+        return ChildState.make(code, pid, -1, os.WTERMSIG(status))
 
     def state(self, options: W) -> bool:
         """Return whether this is an event that `options` (`EXITED`, `STOPPED`, `CONTINUED`) asks for."""

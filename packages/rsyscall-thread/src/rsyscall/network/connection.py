@@ -32,8 +32,8 @@ import typing as t
 import trio
 
 from rsyscall.async_fd import AsyncFileDescriptor, finish
+from rsyscall.denied import any_answer
 from rsyscall.fcntl import F, O
-from rsyscall.near import nr
 from rsyscall.near.sysif import SyscallError
 from rsyscall.sys.socket import (
     AF,
@@ -188,7 +188,7 @@ async def _lock_when_responsive(lock: trio.Lock, task: Task) -> None:
     """Acquire a lock without keeping others waiting for a process that is blocked."""
     while True:
         # A process executes its calls in order, so it is at our disposal when this one has been answered.
-        await task.sysif.syscall(nr.getpid)
+        await any_answer(task.sysif)
         try:
             lock.acquire_nowait()
             return
@@ -288,7 +288,7 @@ class FDPassConnection(Connection):
             # Then it is done here, as the process may be blocked.
             return await self._make_pairs_here(count)
         # One that is gone is to say so, before anything else finds that it has no memory any more.
-        await self.task.sysif.syscall(nr.getpid)
+        await any_answer(self.task.sysif)
         ours: list[FileDescriptor] = []
         theirs: list[FileDescriptor] = []
         sent: list[FileDescriptor] = []
@@ -344,7 +344,7 @@ class FDPassConnection(Connection):
                 await ours.sendmsg(message, SendmsgFlags.NOSIGNAL)
             except (BrokenPipeError, ConnectionResetError):
                 # Gone, most likely. This says so.
-                await self.task.sysif.syscall(nr.getpid)
+                await any_answer(self.task.sysif)
                 raise
             received = await receiver.receive()
         if received is None:
