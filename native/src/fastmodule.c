@@ -9,9 +9,11 @@
 #include "client.h"
 #include "clock.h"
 #include "local_call.h"
+#include "record.h"
 
 static PyMethodDef module_methods[] = {
 	{ "syscall", (PyCFunction)(void (*)(void))rsys_local_syscall, METH_FASTCALL, NULL },
+	{ "recorded_syscall", (PyCFunction)(void (*)(void))rsys_recorded_local_syscall, METH_FASTCALL, NULL },
 	{ "read_memory", (PyCFunction)(void (*)(void))rsys_read_memory, METH_FASTCALL, NULL },
 	{ "write_memory", (PyCFunction)(void (*)(void))rsys_write_memory, METH_FASTCALL, NULL },
 	{ "spin_for_exit", rsys_spin_for_exit, METH_VARARGS, NULL },
@@ -35,7 +37,7 @@ static int add_code(PyObject *module, const char *name, int64_t value)
 PyMODINIT_FUNC PyInit__fast(void)
 {
 	PyObject *module;
-	PyTypeObject *hub_type, *ring_type;
+	PyTypeObject *hub_type, *ring_type, *record_type;
 
 	rsys_clock_init();
 	module = PyModule_Create(&module_def);
@@ -43,7 +45,10 @@ PyMODINIT_FUNC PyInit__fast(void)
 		return NULL;
 	hub_type = rsys_hub_init();
 	ring_type = rsys_ring_init();
-	if (!hub_type || !ring_type || PyModule_AddObjectRef(module, "Hub", (PyObject *)hub_type) < 0 ||
+	record_type = rsys_record_init();
+	if (!hub_type || !ring_type || !record_type || rsys_handles_init(module) < 0 ||
+	    PyModule_AddObjectRef(module, "CallRecord", (PyObject *)record_type) < 0 ||
+	    PyModule_AddObjectRef(module, "Hub", (PyObject *)hub_type) < 0 ||
 	    PyModule_AddObjectRef(module, "Ring", (PyObject *)ring_type) < 0 ||
 	    add_code(module, "PENDING", RESULT_PENDING) < 0 || add_code(module, "UNSENT", RESULT_UNSENT) < 0 ||
 	    add_code(module, "HANGUP", RESULT_HANGUP) < 0 || add_code(module, "FULL", RESULT_FULL) < 0 ||

@@ -7,6 +7,7 @@
 #include "arguments.h"
 #include "clock.h"
 #include "freestanding.h"
+#include "record.h"
 
 /* Calls that return at once, whatever their arguments: not worth giving up the lock. */
 static int never_blocks(int64_t nr)
@@ -42,24 +43,51 @@ PyObject *rsys_set_raw_syscall(PyObject *module, PyObject *arg)
 	Py_RETURN_NONE;
 }
 
+static long local_syscall(const int64_t v[7])
+{
+	PyThreadState *state;
+	long result;
+
+	if (v[0] == __NR_clone || v[0] == __NR_clone3)
+		return out_of_line_syscall(v[1], v[2], v[3], v[4], v[5], v[6], v[0]);
+	if (never_blocks(v[0]))
+		return rsys_syscall6(v[0], v[1], v[2], v[3], v[4], v[5], v[6]);
+	state = PyEval_SaveThread();
+	result = rsys_syscall6(v[0], v[1], v[2], v[3], v[4], v[5], v[6]);
+	PyEval_RestoreThread(state);
+	return result;
+}
+
+/* syscall(number, args...) -> result */
 PyObject *rsys_local_syscall(PyObject *module, PyObject *const *args, Py_ssize_t n)
 {
 	int64_t v[7];
-	long result;
 
 	(void)module;
 	if (rsys_parse_call(args, n, v) < 0)
 		return NULL;
-	if (v[0] == __NR_clone || v[0] == __NR_clone3) {
-		result = out_of_line_syscall(v[1], v[2], v[3], v[4], v[5], v[6], v[0]);
-	} else if (never_blocks(v[0])) {
-		result = rsys_syscall6(v[0], v[1], v[2], v[3], v[4], v[5], v[6]);
-	} else {
-		PyThreadState *state = PyEval_SaveThread();
+	return PyLong_FromLong(local_syscall(v));
+}
 
-		result = rsys_syscall6(v[0], v[1], v[2], v[3], v[4], v[5], v[6]);
-		PyEval_RestoreThread(state);
+/* recorded_syscall(record, number, args...) -> result: see record.c */
+PyObject *rsys_recorded_local_syscall(PyObject *module, PyObject *const *args, Py_ssize_t n)
+{
+	CallRecord *record;
+	int64_t v[7];
+	long result;
+
+	(void)module;
+	if (n < 1) {
+		PyErr_SetString(PyExc_TypeError, "recorded_syscall(record, number, ...)");
+		return NULL;
 	}
+	if (rsys_as_record(args[0], &record) < 0 || rsys_parse_call(args + 1, n - 1, v) < 0)
+		return NULL;
+	if (!record)
+		return PyLong_FromLong(local_syscall(v));
+	rsys_record_sent(record, v, 1);
+	result = local_syscall(v);
+	rsys_record_answered(record, result);
 	return PyLong_FromLong(result);
 }
 

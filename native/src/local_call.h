@@ -7,6 +7,7 @@
 #pragma GCC visibility push(hidden)
 
 PyObject *rsys_local_syscall(PyObject *module, PyObject *const *args, Py_ssize_t n);
+PyObject *rsys_recorded_local_syscall(PyObject *module, PyObject *const *args, Py_ssize_t n);
 PyObject *rsys_read_memory(PyObject *module, PyObject *const *args, Py_ssize_t n);
 PyObject *rsys_write_memory(PyObject *module, PyObject *const *args, Py_ssize_t n);
 PyObject *rsys_spin_for_exit(PyObject *module, PyObject *args);

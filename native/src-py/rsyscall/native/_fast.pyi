@@ -1,5 +1,7 @@
 """Types of the extension module that src/fastmodule.c defines."""
 
+import weakref
+from collections.abc import Callable
 from typing import Any, SupportsInt
 
 from typing_extensions import Buffer
@@ -29,10 +31,94 @@ def syscall(
     arg6: SupportsInt = 0,
     /,
 ) -> int: ...
+def recorded_syscall(
+    record: CallRecord | None,
+    number: SupportsInt,
+    arg1: SupportsInt = 0,
+    arg2: SupportsInt = 0,
+    arg3: SupportsInt = 0,
+    arg4: SupportsInt = 0,
+    arg5: SupportsInt = 0,
+    arg6: SupportsInt = 0,
+    /,
+) -> int: ...
 def read_memory(address: SupportsInt, length: int, /) -> bytes: ...
 def write_memory(address: SupportsInt, data: Buffer, /) -> None: ...
 def spin_for_exit(pidfd: int, budget_us: float, /) -> bool: ...
 def set_raw_syscall(address: int, /) -> None: ...
+
+class CallRecord:
+    """What is known about one call, and who owns what it has made; see src/record.c.
+
+    Args:
+        table: the result of the call is a descriptor in this table (of rsyscall.handle.fd).
+        in_memory: not the result is, but those are that the call leaves in memory.
+        length: the result is the address of this many bytes in our own memory.
+    """
+
+    def __init__(self, table: Any = None, in_memory: bool = False, length: int = 0, /) -> None: ...
+    def begin(
+        self,
+        number: SupportsInt,
+        arg1: SupportsInt = 0,
+        arg2: SupportsInt = 0,
+        arg3: SupportsInt = 0,
+        arg4: SupportsInt = 0,
+        arg5: SupportsInt = 0,
+        arg6: SupportsInt = 0,
+        /,
+    ) -> None:
+        """This call is about to be made."""
+
+    def unsent(self) -> None:
+        """It was not made after all."""
+
+    def answer(self, result: int, /) -> None:
+        """The kernel has answered this; -4095 to -1 are errors."""
+
+    def own(self, number: int, /) -> None:
+        """Own a descriptor of the table that has no other owner."""
+
+    def give_up(self, quietly: bool = False, /) -> None:
+        """What is owned becomes garbage; quietly: without calling the garbage hook of the table."""
+
+    def release(self) -> None:
+        """What was made has another owner now."""
+
+    @property
+    def sent(self) -> bool:
+        """Whether the call was made, or is being made."""
+
+    @property
+    def result(self) -> int | None:
+        """The answer, once there is one."""
+
+    @property
+    def owned(self) -> tuple[int, ...]:
+        """The descriptors that have no other owner."""
+
+class Closer:
+    """The garbage hook of a table; see src/handles.c.
+
+    Args:
+        task: closes garbage at once, if it is in the table and makes calls in the running OS thread; or None.
+        local_type: of the interface of a task that does (`LocalSyscall`).
+        later: called otherwise, soon and outside of any destructor.
+    """
+
+    def __init__(self, task: Any, local_type: type[Any], later: Callable[[], None], /) -> None: ...
+    def __call__(self) -> None: ...
+
+def track(table: Any, handle: Any, record: CallRecord | None, /) -> None: ...
+def untrack(handle: Any, record: CallRecord | None, /) -> bool: ...
+def new_entry(table: Any, number: int, origins: tuple[Any, ...], /) -> Any: ...
+def forget(entry: Any, /) -> None: ...
+def became_garbage(table: Any, entry: Any, /) -> None: ...
+def abandon(table: Any, number: int, /) -> None: ...
+def take_garbage(table: Any, record: CallRecord | None, closer: Any, /) -> int | None: ...
+def set_handle_types(
+    entry_type: type[Any], ref_type: type[weakref.ref[Any]], next_serial: Callable[[], int], /
+) -> None: ...
 
 class Hub:
     def __init__(self, eventfd: int, client_spin_us: float, server_spin_us: float) -> None: ...

@@ -11,6 +11,7 @@ from rsyscall.background import start_background
 from rsyscall.handle import FDTable
 from rsyscall.hub import run_now
 from rsyscall.near import LocalSyscall, SyscallError
+from rsyscall.near.record import Closer
 
 __all__ = ["close_dropped"]
 
@@ -18,12 +19,12 @@ __all__ = ["close_dropped"]
 def close_dropped(table: FDTable) -> None:
     """From now on close the descriptors of `table` that nobody has a handle of any more.
 
-    Those of our own table are closed at once. For others a destructor cannot wait; they are closed when the
-    event loop gets to it.
+    Those of our own table are closed at once, in the destructor. For others a destructor cannot wait; they
+    are closed when the event loop gets to it.
     """
     reference = weakref.ref(table)
 
-    def dropped() -> None:
+    def later() -> None:
         if _collect_own(reference) or not _has_task(reference):
             return
         try:
@@ -32,13 +33,17 @@ def close_dropped(table: FDTable) -> None:
             return  # the next drop within a run takes this one along
         token.run_sync_soon(_collect, reference, idempotent=True)
 
-    table.garbage_hook = dropped
+    own = next((task for task in list(table.tasks) if type(task.sysif) is LocalSyscall), None)
+    table.garbage_hook = Closer(own, LocalSyscall, later)
 
 
 def _collect_own(reference: weakref.ref[FDTable]) -> bool:
     """Close what is garbage if that can be done by local calls."""
     table = reference()
-    if table is None or not table.garbage_pending:
+    if table is None:
+        return True
+    table.log_failed_closes()
+    if not table.garbage_pending:
         return True
     for task in list(table.tasks):
         if isinstance(task.sysif, LocalSyscall) and not task.manipulating_fd_table:

@@ -29,6 +29,7 @@ import abc
 import gc
 import itertools
 import logging
+import os
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -38,7 +39,18 @@ from typing import Any, Generic, TypeVar, cast
 import rsyscall.far
 import rsyscall.near
 from rsyscall.far import FDTableMismatchError
-from rsyscall.near import Syscall, SyscallError, SyscallInterface, nr
+from rsyscall.near import Syscall, SyscallError, SyscallHangup, SyscallInterface, nr
+from rsyscall.near.record import (
+    CallRecord,
+    abandon,
+    became_garbage,
+    forget,
+    new_entry,
+    set_handle_types,
+    take_garbage,
+    track,
+    untrack,
+)
 
 __all__ = [
     "BaseFileDescriptor",
@@ -70,30 +82,20 @@ class ManipulatingFDTableError(Exception):
     """A task cannot make file descriptor handles, or change its table, while it is changing its table."""
 
 
-async def _close(sysif: SyscallInterface, fd: rsyscall.near.FileDescriptor) -> None:
-    """`close(fd)`; an OSError carries the number as its filename. The number is free again even then."""
-    try:
-        await sysif.syscall(nr.close, fd)
-    except OSError as exn:
-        exn.filename = fd
-        raise
-
-
 class _Entry(set["_HandleRef"]):
     """One open number of one table: weak references to its handles.
 
-    A number that is closed and opened again gets another entry.
+    A number that is closed and opened again gets another entry. `new_entry` makes them.
     """
 
     __slots__ = ("closer", "number", "origins", "serial", "table")
 
-    def __init__(self, table: FDTable, number: int, origins: tuple[_Origin, ...] = ()) -> None:
-        self.table = table
-        self.number = number
-        self.serial = _next_serial()
-        self.origins = origins
-        # The task of the last handle to go: who may be expected to be able to make a call.
-        self.closer: weakref.ref[FileDescriptorTask[Any]] | None = None
+    table: FDTable
+    number: int
+    serial: int
+    origins: tuple[_Origin, ...]
+    # The task of the last handle to go: who may be expected to be able to make a call.
+    closer: weakref.ref[FileDescriptorTask[Any]] | None
 
 
 # (table, serial of the entry there, serial of the moment when its handles left that table)
@@ -108,17 +110,7 @@ class _HandleRef(weakref.ref["BaseFileDescriptor"]):
     task: weakref.ref[FileDescriptorTask[Any]]
 
 
-def _handle_dropped(ref: weakref.ref[Any], _kind: type[_HandleRef] = _HandleRef) -> None:
-    # May run at any allocation and in any thread, so it only does single, atomic operations on builtins; and
-    # when the interpreter has cleared our globals.
-    assert isinstance(ref, _kind)
-    entry = getattr(ref, "entry", None)
-    if entry is None:
-        return  # an interrupt came before it was listed anywhere
-    entry.discard(ref)
-    if not entry:
-        entry.closer = ref.task
-        entry.table._became_garbage(entry)
+set_handle_types(_Entry, _HandleRef, _next_serial)
 
 
 class FDTable(rsyscall.far.FDTable):
@@ -143,6 +135,8 @@ class FDTable(rsyscall.far.FDTable):
         self.tasks: weakref.WeakSet[FileDescriptorTask[Any]] = weakref.WeakSet()
         self._entries: dict[int, _Entry] = {}
         self._garbage: deque[_Entry] = deque()
+        # Closes in destructors that failed: number and error code.
+        self._failed_closes: deque[tuple[int, int]] = deque()
         self.garbage_hook = None
         self._parent = parent
         self._copied_at = _next_serial()
@@ -172,25 +166,13 @@ class FDTable(rsyscall.far.FDTable):
         self._parent = None
         self._first_closed.clear()
 
-    def _track(self, handle: BaseFileDescriptor) -> None:
-        """List a new handle under its number."""
-        number = handle.near.number
-        # First, because making an object may run destructors: with a hook, those close what is empty.
-        ref = _HandleRef(handle, _handle_dropped)
-        ref.task = weakref.ref(handle.task)
-        entry = self._entries.get(number)
-        if entry is None:
-            entry = self._entries[number] = _Entry(self, number)
-        # An interrupt in between drops the handle: the reference must be complete before it is listed.
-        ref.entry = entry
-        entry.add(ref)
-        handle._ref = ref
+    def _track(self, handle: BaseFileDescriptor, record: CallRecord | None = None) -> None:
+        """List a new handle under its number, which it takes over from `record`."""
+        track(self, handle, record)
 
     def _forget(self, entry: _Entry) -> None:
         """Remove the entry of a number that is about to be closed."""
-        del self._entries[entry.number]
-        if self._parent is not None:
-            self._first_closed.setdefault(entry.number, _next_serial())
+        forget(entry)
 
     def _replaced(self, handle: BaseFileDescriptor) -> None:
         """The number of `handle`, its only one, stands for another file from now on."""
@@ -202,19 +184,11 @@ class FDTable(rsyscall.far.FDTable):
 
     def _became_garbage(self, entry: _Entry) -> None:
         """Have the number of an entry without handles closed, unless that has been arranged already."""
-        if self._entries.get(entry.number) is entry:
-            if entry.number in self.keep_open:
-                self._entries.pop(entry.number, None)
-                return
-            self._garbage.append(entry)
-            if self.garbage_hook is not None:
-                self.garbage_hook()
+        became_garbage(self, entry)
 
     def _abandon(self, number: int) -> None:
         """Make `number` garbage: open without a handle. Not if it has been opened again meanwhile."""
-        if number not in self._entries:
-            entry = self._entries[number] = _Entry(self, number)
-            self._became_garbage(entry)
+        abandon(self, number)
 
     def _can_inherit(self, fd: BaseFileDescriptor) -> bool:
         """Whether `fd`, a valid handle of another table, was copied into this one and is still open here."""
@@ -248,8 +222,10 @@ class FDTable(rsyscall.far.FDTable):
             elif not task.manipulating_fd_table:
                 yield task
 
-    async def _close_fd(self, task: FileDescriptorTask[Any], fd: rsyscall.near.FileDescriptor) -> None:
-        """Close a number whose entry has been removed; if the call was not made it becomes garbage again.
+    async def _close_fd(
+        self, task: FileDescriptorTask[Any], fd: rsyscall.near.FileDescriptor, record: CallRecord
+    ) -> None:
+        """Close a number that `record` owns; if the call is not made it becomes garbage again.
 
         A hang-up leaves open whether the call was made. Then the process behind `task` is dead; if nobody
         shares the table, nothing can be closed wrongly any more, and if somebody does, a descriptor that
@@ -257,36 +233,17 @@ class FDTable(rsyscall.far.FDTable):
         normally is an EBADF.
         """
         try:
-            await task.sysif.syscall(nr.close, fd)
+            await task.sysif.recorded_syscall(record, nr.close, fd)
         except OSError as exn:
             exn.filename = fd
             raise
-        except BaseException:
+        except SyscallHangup:
             self._abandon(fd.number)
             raise
-
-    def _take_garbage(self, closer: FileDescriptorTask[Any] | None = None) -> list[int]:
-        """Remove garbage from the table and return the numbers; the caller takes over closing them.
-
-        Args:
-            closer: only of this task.
-        """
-        numbers = []
-        others = []
-        garbage = self._garbage
-        while garbage:
-            try:
-                entry = garbage.popleft()
-            except IndexError:
-                break
-            if closer is not None and (entry.closer is None or entry.closer() is not closer):
-                others.append(entry)
-            # a number may be listed twice, or have got a handle again
-            elif not entry and self._entries.get(entry.number) is entry:
-                self._forget(entry)
-                numbers.append(entry.number)
-        garbage.extend(others)
-        return numbers
+        except BaseException:
+            # Now, and not when the traceback goes, which has this frame.
+            record.give_up()
+            raise
 
     async def gc_using_task(
         self,
@@ -312,45 +269,70 @@ class FDTable(rsyscall.far.FDTable):
         """
         if collect:
             gc.collect()
+        self.log_failed_closes()
         if not self._garbage:
             return
-        numbers = self._take_garbage(task if only_own else None)
-        done = 0
-        in_doubt = 0
-        one_submission = type(task.sysif).syscalls is not SyscallInterface.syscalls
+        # It owns what is not closed yet.
+        record = CallRecord(self)
+        closer = task if only_own else None
+        numbers: list[int] = []
         try:
-            if (
-                len(numbers) > 1
-                and one_submission
-                and not any(other is not task for other in self._usable_tasks())
-            ):
-                # Safe because a half-executed batch means that the table died with its only task.
-                in_doubt = len(numbers)
-                results = await task.sysif.syscalls([Syscall(nr.close, number) for number in numbers])
-                done = len(numbers)
-                for number, result in zip(numbers, results, strict=True):
-                    if result < 0:
-                        self._log_failed_close(number, OSError(-result, "close"))
+            while (number := take_garbage(self, record, closer)) is not None:
+                numbers.append(number)
+            alone = type(task.sysif).syscalls is not SyscallInterface.syscalls and not any(
+                other is not task for other in self._usable_tasks()
+            )
+            if len(numbers) > 1 and alone:
+                await self._close_together(task, record, numbers, detached)
             else:
                 for number in numbers:
-                    in_doubt = done + 1
                     try:
-                        await _close(task.sysif, rsyscall.near.FileDescriptor(number))
+                        await task.sysif.recorded_syscall(record, nr.close, number)
+                    except SyscallHangup:
+                        record.own(number)  # as in _close_fd
+                        raise
                     except OSError as exn:
                         self._log_failed_close(number, exn)
-                    done += 1
         except SyscallError as exn:
             logger.debug("%s: %s cannot collect garbage: %s", self, task, exn)
+            # Without the hook, which would only make the same attempt again.
+            record.give_up(True)
         except BaseException:
-            if detached:
-                done = in_doubt
+            record.give_up()
             raise
-        finally:
-            for number in numbers[done:]:
-                # without the hook, which would only make the same attempt again
-                if number not in self._entries:
-                    entry = self._entries[number] = _Entry(self, number)
-                    self._garbage.append(entry)
+
+    async def _close_together(
+        self, task: FileDescriptorTask[Any], record: CallRecord, numbers: list[int], detached: bool
+    ) -> None:
+        """Close what `record` owns in one submission, in a table that only `task` is in.
+
+        Safe because a half-executed submission means that the table died with its only task.
+        """
+        calls = [Syscall(nr.close, number) for number in numbers]
+        record.release()
+        try:
+            results = await task.sysif.syscalls(calls)
+        except SyscallError:
+            for number in numbers:
+                record.own(number)
+            raise
+        except (KeyboardInterrupt, Exception):
+            raise  # from a signal handler, and perhaps they are closed
+        except BaseException:
+            # Cancelled, and that is before they are sent.
+            if not detached:
+                for number in numbers:
+                    record.own(number)
+            raise
+        for number, result in zip(numbers, results, strict=True):
+            if result < 0:
+                self._log_failed_close(number, OSError(-result, os.strerror(-result)))
+
+    def log_failed_closes(self) -> None:
+        """Log closes that failed in destructors, which cannot do it themselves."""
+        while self._failed_closes:
+            number, code = self._failed_closes.popleft()
+            self._log_failed_close(number, OSError(code, os.strerror(code)))
 
     def _log_failed_close(self, number: int, exn: OSError) -> None:
         logger.warning("%s: collecting the garbage descriptor %d: %s", self, number, exn)
@@ -405,11 +387,11 @@ class _Borrow:
         temporary = self._temporary
         if temporary is None or not temporary.valid:
             return
-        table = temporary._entry().table
-        if temporary._invalidate():
+        record = CallRecord(temporary._entry().table)
+        if temporary._invalidate(record):
             # It cannot be closed from here, but is not lost. (If the original is valid, the borrower has
             # left its table meanwhile, and what is to be closed is the copy that it took along.)
-            table._abandon(temporary.near.number)
+            record.give_up()
             if exc_type is None and not self._fd.valid:
                 raise InvalidHandleError(
                     f"{self._fd} was invalidated while borrowed for {self._task}", self._fd
@@ -477,23 +459,16 @@ class BaseFileDescriptor:
             )
         return entry
 
-    def _invalidate(self) -> bool:
+    def _invalidate(self, record: CallRecord | None = None) -> bool:
         """Drop this handle without closing; return whether it was the last one.
 
-        If it was, the number is no longer known to the table, and the caller must close it.
+        If it was, the number is no longer known to the table, and `record` owns it; without a record, the
+        caller must close it.
         """
-        ref = self._ref
-        if not self.valid or ref is None:
+        if not self.valid or self._ref is None:
             self._validate()
             raise InvalidHandleError(f"handle is not tracked by a table: {self}", self)
-        entry = ref.entry
-        self.valid = False
-        self._ref = None
-        entry.discard(ref)
-        if entry:
-            return False
-        entry.table._forget(entry)
-        return True
+        return untrack(self, record)
 
     async def invalidate(self) -> bool:
         """Stop using this handle, and close the file descriptor if there is no other handle for it.
@@ -513,8 +488,9 @@ class BaseFileDescriptor:
             return False
         self.task.sysif.check_owner()
         table = self._entry().table
-        if self._invalidate():
-            await table._close_fd(self.task, self.near)
+        record = CallRecord(table)
+        if self._invalidate(record):
+            await table._close_fd(self.task, self.near, record)
             return True
         return False
 
@@ -531,10 +507,11 @@ class BaseFileDescriptor:
         If cancelled, the handle is invalid and the number is left as garbage.
         manpage: close(2)
         """
-        entry = self._require_only_handle("close")
+        table = self._require_only_handle("close").table
         self.task.sysif.check_owner()
-        self._invalidate()
-        await entry.table._close_fd(self.task, self.near)
+        record = CallRecord(table)
+        self._invalidate(record)
+        await table._close_fd(self.task, self.near, record)
 
     def inherit(self, task: FileDescriptorTask[T_fd]) -> T_fd:
         """Return a handle in `task` for what this one refers to; see `FileDescriptorTask.inherit_fd`."""
@@ -630,15 +607,21 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
                     found.append((ref, handle))
         return found
 
-    def _make_fd_handle_from_near(self, fd: rsyscall.near.FileDescriptor) -> T_fd:
-        """Return a new handle for a number which is, or is about to be, known to the table."""
+    def _make_fd_handle_from_near(
+        self, fd: rsyscall.near.FileDescriptor, record: CallRecord | None = None
+    ) -> T_fd:
+        """Return a new handle for a number which is, or is about to be, known to the table.
+
+        Args:
+            record: who owns the number so far.
+        """
         if self.manipulating_fd_table:
             raise ManipulatingFDTableError(
                 f"can't make a handle for {fd}: {self} is changing its file descriptor table, "
                 "so it is not certain which table the handle would belong to"
             )
         handle = self._file_descriptor_constructor(fd)
-        self.fd_table._track(handle)
+        track(self.fd_table, handle, record)
         return handle
 
     def make_fd_handle(self, fd: rsyscall.near.FileDescriptor) -> T_fd:
@@ -652,6 +635,10 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
             SharedHandleError: there are handles for this number.
             ManipulatingFDTableError: the task is changing its table. The number is left as garbage.
         """
+        return self._adopt(fd, None)
+
+    def _adopt(self, fd: rsyscall.near.FileDescriptor, record: CallRecord | None) -> T_fd:
+        """As `make_fd_handle`, for a number that `record` owns until there is a handle."""
         entry = self.fd_table._entries.get(fd.number)
         # An empty entry is garbage not collected yet. If the number comes from the kernel it was closed
         # elsewhere and opened again, if from the user it is to be kept: either way it is owned by the new
@@ -660,8 +647,10 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
             raise SharedHandleError(f"{fd} of {self} is already tracked, by {len(entry)} handles", fd)
         if self.manipulating_fd_table:
             # It was opened before the change. Should an exec not close it, the next collection does.
+            if record is not None:
+                record.release()
             self.fd_table._abandon(fd.number)
-        return self._make_fd_handle_from_near(fd)
+        return self._make_fd_handle_from_near(fd, record)
 
     def inherit_fd(self, fd: BaseFileDescriptor) -> T_fd:
         """Return a handle, in this task, for what `fd` refers to.
@@ -740,15 +729,22 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         # The old references stay in the old table until the kernel has copied it: without them another task
         # could collect and close a number before the copy is made. So every handle is in both tables during
         # the call.
-        refs = self._copy_handles(old, fresh)
-        self.manipulating_fd_table = True
-        self.fd_table = fresh
+        refs: list[_HandleRef] = []
+        record = CallRecord()
         try:
-            await self.sysif.syscall(nr.unshare, _CLONE_FILES)
+            self._copy_handles(old, fresh, refs)
+            self.manipulating_fd_table = True
+            self.fd_table = fresh
+            await self.sysif.recorded_syscall(record, nr.unshare, _CLONE_FILES)
         except BaseException:
+            if record.result == 0:
+                # Done, and then a signal handler raised.
+                old.tasks.discard(self)
+                _leave(old, refs)
+                raise
             self.fd_table = old
             _take_back(old, refs)
-            for number in fresh._take_garbage():
+            while (number := take_garbage(fresh, None, None)) is not None:
                 old._abandon(number)
             raise
         finally:
@@ -759,17 +755,15 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         await old.run_gc(collect=False)
         await fresh.gc_using_task(self, collect=False)
 
-    def _copy_handles(self, old: FDTable, fresh: FDTable) -> list[_HandleRef]:
-        """List the handles of this task in `fresh` too; return the references by which `old` lists them."""
-        refs = []
+    def _copy_handles(self, old: FDTable, fresh: FDTable, refs: list[_HandleRef]) -> None:
+        """List the handles of this task in `fresh` too; append the references by which `old` lists them."""
         for ref, handle in self._own_refs():
             number = ref.entry.number
             if number not in fresh._entries:
                 origin = (old, ref.entry.serial, fresh._copied_at)
-                fresh._entries[number] = _Entry(fresh, number, (origin, *ref.entry.origins))
-            fresh._track(handle)
+                fresh._entries[number] = new_entry(fresh, number, (origin, *ref.entry.origins))
             refs.append(ref)
-        return refs
+            fresh._track(handle)
 
     def _check_not_manipulating(self) -> None:
         if self.manipulating_fd_table:

@@ -17,6 +17,7 @@ from typing import Any, SupportsInt
 
 from rsyscall.native import ForkedProcessError, WrongThreadError, _fast
 from rsyscall.near.abi import SYS
+from rsyscall.near.record import CallRecord
 from rsyscall.near.sysif import MAX_ERRNO, Syscall, SyscallInterface, as_syscalls, raise_if_error
 
 __all__ = ["ForkedProcessError", "LocalSyscall", "WrongThreadError"]
@@ -24,6 +25,7 @@ __all__ = ["ForkedProcessError", "LocalSyscall", "WrongThreadError"]
 logger = logging.getLogger(__name__)
 
 _syscall = _fast.syscall
+_recorded_syscall = _fast.recorded_syscall
 
 # No thread has these as its ident: idents are addresses.
 _UNBOUND = 0
@@ -86,6 +88,27 @@ class LocalSyscall(SyscallInterface):
             return _check_negative(result)
         return result
 
+    async def recorded_syscall(
+        self,
+        record: CallRecord,
+        number: SYS,
+        arg1: SupportsInt = 0,
+        arg2: SupportsInt = 0,
+        arg3: SupportsInt = 0,
+        arg4: SupportsInt = 0,
+        arg5: SupportsInt = 0,
+        arg6: SupportsInt = 0,
+    ) -> int:
+        """As `syscall`; what comes of the call is in `record` too, whenever an exception comes."""
+        if get_ident() != self._ident:
+            self._bind()
+        if self.log_calls:
+            return self._logged_syscall(Syscall(number, arg1, arg2, arg3, arg4, arg5, arg6), record)
+        result = _recorded_syscall(record, number, arg1, arg2, arg3, arg4, arg5, arg6)
+        if result < 0:
+            return _check_negative(result)
+        return result
+
     async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
         """Make several system calls in order; see `SyscallInterface.syscalls`. Never suspends."""
         if get_ident() != self._ident:
@@ -127,9 +150,9 @@ class LocalSyscall(SyscallInterface):
             self._bind()
         _fast.write_memory(int(address), data)
 
-    def _logged_syscall(self, call: Syscall) -> int:
+    def _logged_syscall(self, call: Syscall, record: CallRecord | None = None) -> int:
         logger.debug("%s", call)
-        result = _syscall(call.number, *call.args())
+        result = _recorded_syscall(record, call.number, *call.args())
         logger.debug("%s -> %d", call, result)
         return result if result >= 0 else _check_negative(result)
 

@@ -10,9 +10,12 @@ import abc
 import errno
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple, SupportsInt
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsInt
 
 from rsyscall.near.abi import ABI, SYS, native_abi
+
+if TYPE_CHECKING:
+    from rsyscall.near.record import CallRecord
 
 __all__ = [
     "Syscall",
@@ -134,6 +137,12 @@ class SyscallInterface(abc.ABC):
     immediate: bool = False
     """Whether calls are made at once, by the OS thread that asks: then awaiting one never suspends."""
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "syscall" in cls.__dict__ and "recorded_syscall" not in cls.__dict__:
+            # An inherited one would go past the new way of making calls.
+            cls.recorded_syscall = SyscallInterface.recorded_syscall  # type: ignore[method-assign]
+
     @abc.abstractmethod
     async def syscall(
         self,
@@ -202,6 +211,41 @@ class SyscallInterface(abc.ABC):
                 results += [-errno.ECANCELED] * (len(calls) - len(results))
                 break
         return results
+
+    async def recorded_syscall(
+        self,
+        record: CallRecord,
+        number: SYS,
+        arg1: SupportsInt = 0,
+        arg2: SupportsInt = 0,
+        arg3: SupportsInt = 0,
+        arg4: SupportsInt = 0,
+        arg5: SupportsInt = 0,
+        arg6: SupportsInt = 0,
+    ) -> int:
+        """As `syscall`; what comes of the call is in `record` too, also when an exception comes in between.
+
+        An interface that knows the moment when a call is made and that of its answer overrides this. Here a
+        call counts as made from the beginning, unless it is cancelled, and what it has made is lost when an
+        exception comes between the answer and this method. (A class that overrides `syscall` alone gets this
+        one, whatever it inherits.)
+        """
+        record.begin(number, arg1, arg2, arg3, arg4, arg5, arg6)
+        try:
+            result = await self.syscall(number, arg1, arg2, arg3, arg4, arg5, arg6)
+        except OSError as error:
+            record.answer(-(error.errno or errno.EIO))
+            raise
+        except SyscallSendError:
+            record.unsent()
+            raise
+        except (KeyboardInterrupt, GeneratorExit, Exception):
+            raise
+        except BaseException:
+            record.unsent()  # cancelled, so it was not sent
+            raise
+        record.answer(result)
+        return result
 
     @abc.abstractmethod
     async def close_interface(self) -> None:

@@ -1,0 +1,622 @@
+/*
+ * How a handle begins and ends to own a descriptor, without a moment in between.
+ *
+ * Python keeps the books (rsyscall.handle.fd): a table has an entry for each open number, an entry is a set
+ * of weak references to the handles. What is here are the steps that an exception must not divide, see
+ * record.c: `track` takes a number over from a record, `untrack` gives it to one.
+ *
+ * The end of a handle that was dropped is here too. An exception in a destructor goes nowhere: the
+ * interpreter prints it and goes on. A KeyboardInterrupt that comes while a destructor runs Python code is
+ * lost. So no Python code runs in this one. What is in our own table is closed at once (Closer); what is in
+ * another one has to be awaited, and who does that is called a moment later, outside of the destructor, from
+ * where its exceptions go where those of signal handlers go.
+ */
+#include "record.h"
+
+#include "freestanding.h"
+
+/* Classes of rsyscall.handle.fd, and what numbers its events. */
+static PyObject *entry_type, *ref_type, *next_serial;
+static PyObject *dropped_callback;
+static PyTypeObject *closer_type;
+
+/* Names of attributes. */
+#define NAMES(X) X(_entries) X(_first_closed) X(_garbage) X(_ident) X(_parent) X(_ref) X(add) X(append) X(closer) \
+	X(discard) X(entry) X(_failed_closes) X(fd_table) X(garbage_hook) X(keep_open) X(log_calls) \
+	X(manipulating_fd_table) X(near) X(number) X(origins) X(popleft) X(serial) X(sysif) X(table) X(task) X(valid)
+#define DECLARE(name) static PyObject *s_##name;
+NAMES(DECLARE)
+
+/* The attribute as a borrowed reference, which whatever has it keeps; NULL without an exception if there is none. */
+static PyObject *attribute(PyObject *op, PyObject *name)
+{
+	PyObject *value = PyObject_GetAttr(op, name);
+
+	if (!value)
+		PyErr_Clear();
+	else
+		Py_DECREF(value);
+	return value;
+}
+
+static int is_true(PyObject *op, PyObject *name)
+{
+	return attribute(op, name) == Py_True;
+}
+
+/* An entry that is in no table yet. May collect garbage, so that tables change. */
+static PyObject *new_entry(PyObject *table, PyObject *number, PyObject *origins)
+{
+	PyObject *entry = PyObject_CallNoArgs(entry_type), *serial = entry ? PyObject_CallNoArgs(next_serial) : NULL;
+
+	if (!serial || PyObject_SetAttr(entry, s_table, table) < 0 || PyObject_SetAttr(entry, s_number, number) < 0 ||
+	    PyObject_SetAttr(entry, s_serial, serial) < 0 || PyObject_SetAttr(entry, s_origins, origins) < 0 ||
+	    PyObject_SetAttr(entry, s_closer, Py_None) < 0)
+		Py_CLEAR(entry);
+	Py_XDECREF(serial);
+	return entry;
+}
+
+/* Take the entry of a number that is about to be closed out of its table. */
+static int forget(PyObject *table, PyObject *entry)
+{
+	PyObject *entries = attribute(table, s__entries), *number = attribute(entry, s_number);
+	PyObject *parent = attribute(table, s__parent), *closed, *serial;
+	int err;
+
+	if (!entries || !number || PyDict_DelItem(entries, number) < 0)
+		return -1;
+	if (!parent || parent == Py_None)
+		return 0;
+	closed = attribute(table, s__first_closed);
+	if (!closed || PyDict_GetItemWithError(closed, number))
+		return 0;
+	serial = PyObject_CallNoArgs(next_serial);
+	err = serial ? PyDict_SetItem(closed, number, serial) : -1;
+	Py_XDECREF(serial);
+	return err;
+}
+
+static int closer_run(PyObject *op, PyObject *table);
+
+/* Have the number of an entry without handles closed, unless that has been arranged already. */
+static int became_garbage(PyObject *table, PyObject *entry, int quietly)
+{
+	PyObject *entries = attribute(table, s__entries), *number = attribute(entry, s_number);
+	PyObject *keep, *hook, *result;
+
+	if (!entries || !number || PyDict_GetItemWithError(entries, number) != entry)
+		return 0;
+	keep = attribute(table, s_keep_open);
+	if (keep && PySequence_Contains(keep, number) > 0)
+		return PyDict_DelItem(entries, number);
+	result = PyObject_CallMethodObjArgs(attribute(table, s__garbage), s_append, entry, NULL);
+	if (!result)
+		return -1;
+	Py_DECREF(result);
+	hook = attribute(table, s_garbage_hook);
+	if (!hook || hook == Py_None || quietly)
+		return 0;
+	if (Py_TYPE(hook) == closer_type)
+		return closer_run(hook, table);
+	Py_INCREF(hook);
+	result = PyObject_CallNoArgs(hook);
+	Py_DECREF(hook);
+	Py_XDECREF(result);
+	return result ? 0 : -1;
+}
+
+static int abandon(PyObject *table, PyObject *number, int quietly)
+{
+	PyObject *entries = attribute(table, s__entries), *none = PyTuple_New(0), *entry = NULL;
+	int err = -1;
+
+	if (!entries || !none)
+		goto out;
+	entry = new_entry(table, number, none);
+	if (!entry)
+		goto out;
+	err = 0;
+	/* Not if it has been opened again meanwhile. */
+	if (!PyDict_GetItemWithError(entries, number)) {
+		err = PyDict_SetItem(entries, number, entry);
+		if (!err)
+			err = became_garbage(table, entry, quietly);
+	}
+out:
+	Py_XDECREF(entry);
+	Py_XDECREF(none);
+	return err;
+}
+
+void rsys_abandon(PyObject *table, int number, int quietly)
+{
+	PyObject *type, *value, *traceback, *num;
+
+	PyErr_Fetch(&type, &value, &traceback);
+	num = PyLong_FromLong(number);
+	if (!num || abandon(table, num, quietly) < 0)
+		PyErr_WriteUnraisable(table);
+	Py_XDECREF(num);
+	PyErr_Restore(type, value, traceback);
+}
+
+/* The callback of the weak reference to a handle. Runs anywhere, in any thread, also at interpreter exit. */
+static PyObject *handle_dropped(PyObject *module, PyObject *ref)
+{
+	PyObject *entry = attribute(ref, s_entry), *table, *result;
+	int err = 0;
+
+	(void)module;
+	if (!entry)
+		Py_RETURN_NONE;	/* it was never listed */
+	Py_INCREF(entry);
+	table = attribute(entry, s_table);
+	Py_XINCREF(table);
+	PySet_Discard(entry, ref);
+	if (table && !PySet_Size(entry)) {
+		PyObject *task = attribute(ref, s_task);
+
+		if (task)
+			PyObject_SetAttr(entry, s_closer, task);
+		err = became_garbage(table, entry, 0);
+	}
+	Py_XDECREF(table);
+	Py_DECREF(entry);
+	if (err < 0)
+		return NULL;
+	result = Py_None;
+	Py_INCREF(result);
+	return result;
+}
+
+/* track(table, handle, record): list a handle; from now on it owns its number, and the record does not. */
+static PyObject *track(PyObject *module, PyObject *const *args, Py_ssize_t n)
+{
+	PyObject *table, *handle, *near, *number = NULL, *task, *entries, *entry = NULL, *fresh = NULL;
+	PyObject *ref = NULL, *weak_task = NULL, *none = NULL, *result = NULL;
+	CallRecord *record;
+	long value;
+
+	(void)module;
+	if (n != 3) {
+		PyErr_SetString(PyExc_TypeError, "track(table, handle, record)");
+		return NULL;
+	}
+	table = args[0];
+	handle = args[1];
+	if (rsys_as_record(args[2], &record) < 0)
+		return NULL;
+	near = PyObject_GetAttr(handle, s_near);
+	number = near ? PyObject_GetAttr(near, s_number) : NULL;
+	Py_XDECREF(near);
+	entries = attribute(table, s__entries);
+	if (!number || !entries)
+		goto out;
+	value = PyLong_AsLong(number);
+	if (value == -1 && PyErr_Occurred())
+		goto out;
+	/* First all objects are made: that may run destructors, which close what has no handle. */
+	task = attribute(handle, s_task);
+	ref = task ? PyObject_CallFunctionObjArgs(ref_type, handle, dropped_callback, NULL) : NULL;
+	weak_task = ref ? PyWeakref_NewRef(task, NULL) : NULL;
+	if (!weak_task || PyObject_SetAttr(ref, s_task, weak_task) < 0)
+		goto out;
+	entry = PyDict_GetItemWithError(entries, number);
+	if (!entry) {
+		none = PyTuple_New(0);
+		fresh = none ? new_entry(table, number, none) : NULL;
+		if (!fresh)
+			goto out;
+		entry = PyDict_GetItemWithError(entries, number);
+		if (!entry) {
+			entry = fresh;
+			if (PyDict_SetItem(entries, number, entry) < 0)
+				goto out;
+		}
+	}
+	if (PyObject_SetAttr(ref, s_entry, entry) < 0 || PySet_Add(entry, ref) < 0 ||
+	    PyObject_SetAttr(handle, s__ref, ref) < 0)
+		goto out;
+	if (record)
+		rsys_record_disown(record, (int)value);
+	rsys_records_disown(table, (int)value);
+	result = Py_None;
+	Py_INCREF(result);
+out:
+	if (!result && !PyErr_Occurred())
+		PyErr_SetString(PyExc_AttributeError, "not a handle, or not a table");
+	Py_XDECREF(none);
+	Py_XDECREF(fresh);
+	Py_XDECREF(weak_task);
+	Py_XDECREF(ref);
+	Py_XDECREF(number);
+	return result;
+}
+
+/*
+ * untrack(handle, record) -> whether it was the last handle of its number: make it invalid. If it was, the
+ * number is no longer known to the table, and the record owns it; without one, the caller does.
+ */
+static PyObject *untrack(PyObject *module, PyObject *const *args, Py_ssize_t n)
+{
+	PyObject *handle, *ref, *entry, *table;
+	CallRecord *record;
+	int last;
+
+	(void)module;
+	if (n != 2) {
+		PyErr_SetString(PyExc_TypeError, "untrack(handle, record)");
+		return NULL;
+	}
+	handle = args[0];
+	if (rsys_as_record(args[1], &record) < 0)
+		return NULL;
+	ref = PyObject_GetAttr(handle, s__ref);
+	entry = ref && ref != Py_None ? attribute(ref, s_entry) : NULL;
+	table = entry ? attribute(entry, s_table) : NULL;
+	if (!table) {
+		if (!PyErr_Occurred())
+			PyErr_SetString(PyExc_ValueError, "no table tracks this handle");
+		Py_XDECREF(ref);
+		return NULL;
+	}
+	Py_INCREF(entry);
+	Py_INCREF(table);
+	PyObject_SetAttr(handle, s_valid, Py_False);
+	PyObject_SetAttr(handle, s__ref, Py_None);
+	PySet_Discard(entry, ref);
+	last = !PySet_Size(entry);
+	if (last) {
+		if (record)
+			rsys_record_own(record, (int)PyLong_AsLong(attribute(entry, s_number)));
+		if (forget(table, entry) < 0)
+			last = -1;
+	}
+	Py_DECREF(table);
+	Py_DECREF(entry);
+	Py_DECREF(ref);
+	return last < 0 ? NULL : PyBool_FromLong(last);
+}
+
+/* Whether the last handle of this entry was of the task. */
+static int is_of(PyObject *entry, PyObject *task)
+{
+	PyObject *closer = attribute(entry, s_closer);
+
+	return closer && closer != Py_None && PyWeakref_GetObject(closer) == task;
+}
+
+/* new_entry(table, number, origins): of a number that is, or is about to be, open */
+static PyObject *new_entry_function(PyObject *module, PyObject *const *args, Py_ssize_t n)
+{
+	(void)module;
+	if (n != 3) {
+		PyErr_SetString(PyExc_TypeError, "new_entry(table, number, origins)");
+		return NULL;
+	}
+	return new_entry(args[0], args[1], args[2]);
+}
+
+/* forget(entry): its number is about to be closed */
+static PyObject *forget_function(PyObject *module, PyObject *entry)
+{
+	PyObject *table = attribute(entry, s_table);
+
+	(void)module;
+	if (!table) {
+		PyErr_SetString(PyExc_TypeError, "not an entry of a table");
+		return NULL;
+	}
+	if (forget(table, entry) < 0)
+		return NULL;
+	Py_RETURN_NONE;
+}
+
+/* became_garbage(table, entry): have its number closed, unless that has been arranged already */
+static PyObject *became_garbage_function(PyObject *module, PyObject *const *args, Py_ssize_t n)
+{
+	(void)module;
+	if (n != 2) {
+		PyErr_SetString(PyExc_TypeError, "became_garbage(table, entry)");
+		return NULL;
+	}
+	if (became_garbage(args[0], args[1], 0) < 0)
+		return NULL;
+	Py_RETURN_NONE;
+}
+
+/* abandon(table, number): it is open and has no handle. Not if it has been opened again meanwhile. */
+static PyObject *abandon_function(PyObject *module, PyObject *const *args, Py_ssize_t n)
+{
+	(void)module;
+	if (n != 2) {
+		PyErr_SetString(PyExc_TypeError, "abandon(table, number)");
+		return NULL;
+	}
+	if (abandon(args[0], args[1], 0) < 0)
+		return NULL;
+	Py_RETURN_NONE;
+}
+
+/*
+ * take_garbage(table, record, closer) -> number or None: the record owns it now, and the table knows it no
+ * longer. closer: only what the last handle of was of this task; None: of any.
+ */
+static PyObject *take_garbage(PyObject *module, PyObject *const *args, Py_ssize_t n)
+{
+	PyObject *table, *garbage, *entry, *number = NULL, *done;
+	CallRecord *record;
+	Py_ssize_t left;
+
+	(void)module;
+	if (n != 3) {
+		PyErr_SetString(PyExc_TypeError, "take_garbage(table, record, closer)");
+		return NULL;
+	}
+	table = args[0];
+	if (rsys_as_record(args[1], &record) < 0)
+		return NULL;
+	garbage = attribute(table, s__garbage);
+	for (left = garbage ? PyObject_Size(garbage) : 0; left > 0 && !number; left--) {
+		entry = PyObject_CallMethodObjArgs(garbage, s_popleft, NULL);
+		if (!entry) {
+			PyErr_Clear();	/* another thread was faster */
+			break;
+		}
+		number = PyObject_GetAttr(entry, s_number);
+		/* It may be listed twice, or have got a handle again. */
+		if (!number || PySet_Size(entry) ||
+		    PyDict_GetItemWithError(attribute(table, s__entries), number) != entry) {
+			Py_CLEAR(number);
+		} else if (args[2] != Py_None && !is_of(entry, args[2])) {
+			Py_CLEAR(number);
+			done = PyObject_CallMethodObjArgs(garbage, s_append, entry, NULL);
+			Py_XDECREF(done);
+		} else if (forget(table, entry) < 0) {
+			Py_CLEAR(number);
+		} else if (record) {
+			rsys_record_own(record, (int)PyLong_AsLong(number));
+		}
+		Py_DECREF(entry);
+	}
+	if (number)
+		return number;
+	if (PyErr_Occurred())
+		return NULL;
+	Py_RETURN_NONE;
+}
+
+/* set_handle_types(entry_type, ref_type, next_serial): of rsyscall.handle.fd */
+static PyObject *set_handle_types(PyObject *module, PyObject *args)
+{
+	(void)module;
+	if (!PyArg_ParseTuple(args, "OOO", &entry_type, &ref_type, &next_serial))
+		return NULL;
+	Py_INCREF(entry_type);
+	Py_INCREF(ref_type);
+	Py_INCREF(next_serial);
+	Py_RETURN_NONE;
+}
+
+/* ---- Closer --------------------------------------------------------------------------- */
+
+/*
+ * The garbage hook of a table. If the task is in the table, and this is the OS thread that it makes calls in,
+ * garbage is closed at once. Otherwise `later` is called, soon and outside of any destructor.
+ */
+typedef struct {
+	PyObject_HEAD
+	PyObject *task;		/* a weak reference, or None */
+	PyObject *local_type;
+	PyObject *later;
+	int scheduled, failures;
+} Closer;
+
+/* Whether garbage of this table can be closed by a plain system call. */
+static int may_close(Closer *self, PyObject *table)
+{
+	PyObject *task = self->task == Py_None ? Py_None : PyWeakref_GetObject(self->task), *sysif, *ident;
+
+	if (!task || task == Py_None || attribute(task, s_fd_table) != table ||
+	    is_true(task, s_manipulating_fd_table))
+		return 0;
+	/* Of LocalSyscall: who it belongs to, in whichever process this is. */
+	sysif = attribute(task, s_sysif);
+	ident = sysif ? attribute(sysif, s__ident) : NULL;
+	if (!ident || (PyObject *)Py_TYPE(sysif) != self->local_type || !PyLong_Check(ident) || is_true(sysif, s_log_calls))
+		return 0;
+	return PyLong_AsUnsignedLongMask(ident) == PyThread_get_thread_ident();
+}
+
+static int close_number(PyObject *table, PyObject *number)
+{
+	PyThreadState *state;
+	PyObject *failed, *result;
+	long err, fd = PyLong_AsLong(number);
+
+	state = PyEval_SaveThread();
+	err = rsys_call1(__NR_close, fd);
+	PyEval_RestoreThread(state);
+	if (!err)
+		return 0;
+	failed = Py_BuildValue("(Ol)", number, -err);
+	result = failed ? PyObject_CallMethodObjArgs(attribute(table, s__failed_closes), s_append, failed, NULL) : NULL;
+	Py_XDECREF(failed);
+	Py_XDECREF(result);
+	return 1;
+}
+
+/* Close what is garbage; returns how many closes failed. */
+static int drain(PyObject *table)
+{
+	PyObject *garbage = attribute(table, s__garbage), *entry, *number;
+	int failed = 0;
+
+	while (PyObject_Size(garbage) > 0 && (entry = PyObject_CallMethodObjArgs(garbage, s_popleft, NULL))) {
+		number = PyObject_GetAttr(entry, s_number);
+		/* It may be listed twice, or have got a handle again. */
+		if (number && !PySet_Size(entry) &&
+		    PyDict_GetItemWithError(attribute(table, s__entries), number) == entry &&
+		    forget(table, entry) == 0)
+			failed += close_number(table, number);
+		Py_XDECREF(number);
+		Py_DECREF(entry);
+	}
+	PyErr_Clear();
+	return failed;
+}
+
+static int schedule(Closer *self);
+
+static int run_later(void *arg)
+{
+	Closer *self = arg;
+	PyObject *result;
+
+	self->scheduled = 0;
+	result = PyObject_CallNoArgs(self->later);
+	if (result) {
+		self->failures = 0;
+		Py_DECREF(result);
+	} else if (++self->failures < 8) {
+		/* A signal handler has raised, most likely; what it interrupted is to be done all the same. */
+		PyObject *type, *value, *traceback;
+
+		PyErr_Fetch(&type, &value, &traceback);
+		schedule(self);
+		PyErr_Restore(type, value, traceback);
+	}
+	Py_DECREF((PyObject *)self);
+	return result ? 0 : -1;
+}
+
+/* Call `later` between two instructions of the main thread, or, in another one, at once: signals are not handled there. */
+static int schedule(Closer *self)
+{
+	PyObject *result;
+
+	if (rsys_call0(__NR_gettid) != rsys_call0(__NR_getpid)) {
+		result = PyObject_CallNoArgs(self->later);
+		Py_XDECREF(result);
+		return result ? 0 : -1;
+	}
+	if (self->scheduled)
+		return 0;
+	Py_INCREF((PyObject *)self);
+	self->scheduled = 1;
+	if (Py_AddPendingCall(run_later, self) < 0) {
+		/* Too many; the next one takes this along. */
+		self->scheduled = 0;
+		Py_DECREF((PyObject *)self);
+	}
+	return 0;
+}
+
+static int closer_run(PyObject *op, PyObject *table)
+{
+	Closer *self = (Closer *)op;
+	int err = 0;
+
+	Py_INCREF(op);
+	if (!may_close(self, table) || drain(table))
+		err = schedule(self);
+	Py_DECREF(op);
+	return err;
+}
+
+/* Closer(task or None, local_type, later) */
+static PyObject *closer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+	PyObject *task, *local_type, *later;
+	Closer *self;
+
+	(void)kwargs;
+	if (!PyArg_ParseTuple(args, "OOO:Closer", &task, &local_type, &later))
+		return NULL;
+	self = (Closer *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+	if (!self)
+		return NULL;
+	Py_INCREF(local_type);
+	self->local_type = local_type;
+	Py_INCREF(later);
+	self->later = later;
+	if (task == Py_None)
+		Py_INCREF(task);
+	else
+		task = PyWeakref_NewRef(task, NULL);
+	self->task = task;
+	if (!task) {
+		Py_DECREF((PyObject *)self);
+		return NULL;
+	}
+	return (PyObject *)self;
+}
+
+static void closer_dealloc(PyObject *op)
+{
+	Closer *self = (Closer *)op;
+	PyTypeObject *type = Py_TYPE(op);
+
+	Py_XDECREF(self->task);
+	Py_XDECREF(self->local_type);
+	Py_XDECREF(self->later);
+	((freefunc)PyType_GetSlot(type, Py_tp_free))(op);
+	Py_DECREF(type);
+}
+
+/* closer(): there is garbage in the table of the task */
+static PyObject *closer_call(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+	Closer *self = (Closer *)op;
+	PyObject *task = self->task == Py_None ? Py_None : PyWeakref_GetObject(self->task), *table;
+	int err;
+
+	(void)args;
+	(void)kwargs;
+	table = task && task != Py_None ? attribute(task, s_fd_table) : NULL;
+	err = table ? closer_run(op, table) : schedule(self);
+	if (err < 0)
+		return NULL;
+	Py_RETURN_NONE;
+}
+
+static PyType_Slot closer_slots[] = {
+	{ Py_tp_new, closer_new },
+	{ Py_tp_dealloc, closer_dealloc },
+	{ Py_tp_call, closer_call },
+	{ 0, NULL },
+};
+
+static PyType_Spec closer_spec = {
+	"rsyscall.native._fast.Closer", sizeof(Closer), 0, Py_TPFLAGS_DEFAULT, closer_slots,
+};
+
+#define FASTCALL(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL
+
+static PyMethodDef functions[] = {
+	{ "track", FASTCALL(track), NULL },
+	{ "untrack", FASTCALL(untrack), NULL },
+	{ "new_entry", FASTCALL(new_entry_function), NULL },
+	{ "forget", forget_function, METH_O, NULL },
+	{ "became_garbage", FASTCALL(became_garbage_function), NULL },
+	{ "abandon", FASTCALL(abandon_function), NULL },
+	{ "take_garbage", FASTCALL(take_garbage), NULL },
+	{ "set_handle_types", set_handle_types, METH_VARARGS, NULL },
+	{ NULL, NULL, 0, NULL },
+};
+
+static PyMethodDef dropped_def = { "handle_dropped", handle_dropped, METH_O, NULL };
+
+int rsys_handles_init(PyObject *module)
+{
+#define INTERN(name) if (!(s_##name = PyUnicode_InternFromString(#name))) return -1;
+	NAMES(INTERN)
+	dropped_callback = PyCFunction_New(&dropped_def, NULL);
+	closer_type = (PyTypeObject *)PyType_FromSpec(&closer_spec);
+	if (!dropped_callback || !closer_type)
+		return -1;
+	if (PyModule_AddObjectRef(module, "Closer", (PyObject *)closer_type) < 0)
+		return -1;
+	return PyModule_AddFunctions(module, functions);
+}

@@ -1,0 +1,390 @@
+/*
+ * CallRecord: what is known about one call, and who owns what it has made.
+ *
+ * A signal handler of the program runs between two instructions of Python code, and may raise:
+ * KeyboardInterrupt, or anything else. So an exception can come when the kernel has answered and before the
+ * answer is stored: the number of a new descriptor is lost, or a close that was made is taken for one that
+ * was not. No order of Python statements prevents that. C code does: handlers do not run inside of it.
+ *
+ * Hence whoever makes a call that must not be lost makes a record first, and hands it to the function that
+ * makes the call. From then on there is always an answer to two questions:
+ *
+ *  - Was the call made? `sent` is False until the moment when it is, and never True without it.
+ *  - Who owns the result? The record does, from the moment when the kernel has made it. A handle takes it
+ *    over in one step (`track`, in handles.c). A record that dies before that gives it back: a descriptor
+ *    becomes garbage of its table, a mapping is unmapped.
+ *
+ * A close is the same the other way around: the handle gives its number to a record in one step (`untrack`),
+ * and the record lets it go in the step that makes the call. Interrupted before, the number is closed when
+ * the record dies; after, it never is a second time.
+ *
+ * The memory of a process that shares ours says which descriptors pipe2, socketpair and recvmsg have made;
+ * they are read from there. Elsewhere only the reader of the memory learns them.
+ */
+#include "record.h"
+
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "arguments.h"
+#include "freestanding.h"
+
+enum { NOT_SENT, SENT, ANSWERED };
+enum { MAKES_NOTHING, MAKES_DESCRIPTOR, MAKES_DESCRIPTORS_IN_MEMORY, MAKES_MAPPING };
+
+/* As many as one message carries (SCM_MAX_FD is 253). */
+#define MOST_DESCRIPTORS 256
+
+struct CallRecord {
+	PyObject_HEAD
+	PyObject *table;	/* of the descriptors; NULL: it makes none */
+	int64_t result;
+	uint64_t length;	/* of the mapping */
+	uint64_t address;	/* where the kernel leaves descriptors */
+	int64_t nr;
+	int *more;		/* all of the numbers, if there are more than few */
+	int few[2];
+	unsigned int room;	/* in more */
+	int closing;		/* what it owned until the call was made that closes it; -1: nothing */
+	unsigned int n_owned;
+	uint8_t makes, state, owns_mapping;
+	CallRecord *next, **link;	/* in the list of those that own descriptors which are in memory */
+};
+
+static PyTypeObject *record_type;
+static CallRecord *in_memory_records;
+
+static int *owned(CallRecord *self)
+{
+	return self->more ? self->more : self->few;
+}
+
+static void list_remove(CallRecord *self)
+{
+	if (self->link) {
+		*self->link = self->next;
+		if (self->next)
+			self->next->link = self->link;
+		self->link = NULL;
+	}
+}
+
+void rsys_record_disown(CallRecord *self, int number)
+{
+	int *numbers = owned(self);
+	unsigned int i;
+
+	for (i = 0; i < self->n_owned; i++)
+		if (numbers[i] == number)
+			numbers[i--] = numbers[--self->n_owned];
+	if (!self->n_owned)
+		list_remove(self);
+}
+
+void rsys_records_disown(PyObject *table, int number)
+{
+	CallRecord *record, *next;
+
+	for (record = in_memory_records; record; record = next) {
+		next = record->next;
+		if (record->table == table)
+			rsys_record_disown(record, number);
+	}
+}
+
+/* Make room for this many numbers in all. */
+static int make_room(CallRecord *self, unsigned int count)
+{
+	int *more;
+
+	if (count <= (self->more ? self->room : 2))
+		return 0;
+	more = PyMem_Realloc(self->more, 2 * count * sizeof(int));
+	if (!more)
+		return -1;
+	if (!self->more)
+		memcpy(more, self->few, sizeof(self->few));
+	self->more = more;
+	self->room = 2 * count;
+	return 0;
+}
+
+void rsys_record_own(CallRecord *self, int number)
+{
+	if (make_room(self, self->n_owned + 1) == 0)
+		owned(self)[self->n_owned++] = number;
+}
+
+void rsys_record_sent(CallRecord *self, const int64_t v[7], int in_memory)
+{
+	self->state = SENT;
+	self->nr = v[0];
+	if (v[0] == __NR_close) {
+		unsigned int before = self->n_owned;
+
+		rsys_record_disown(self, (int)v[1]);
+		self->closing = before != self->n_owned ? (int)v[1] : -1;
+	} else if (self->makes == MAKES_DESCRIPTORS_IN_MEMORY && in_memory) {
+		self->address = v[0] == __NR_socketpair ? v[4] : v[0] == __NR_recvmsg ? v[2] : v[1];
+	}
+}
+
+void rsys_record_unsent(CallRecord *self)
+{
+	self->state = NOT_SENT;
+	if (self->closing >= 0)
+		rsys_record_own(self, self->closing);
+	self->closing = -1;
+}
+
+static void own_received(CallRecord *self, struct msghdr *msg)
+{
+	struct cmsghdr *part;
+	unsigned int total = 0, n;
+
+	for (part = CMSG_FIRSTHDR(msg); part; part = CMSG_NXTHDR(msg, part)) {
+		if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS || part->cmsg_len < CMSG_LEN(0))
+			continue;
+		n = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		if (!n || total + n > MOST_DESCRIPTORS)
+			continue;
+		if (make_room(self, total + n) < 0)
+			break;
+		memcpy(owned(self) + total, CMSG_DATA(part), n * sizeof(int));
+		total += n;
+	}
+	self->n_owned = total;
+}
+
+void rsys_record_answered(CallRecord *self, int64_t result)
+{
+	int failed = result < 0 && result >= -4095;
+
+	self->state = ANSWERED;
+	self->result = result;
+	if (failed || self->nr == __NR_close)
+		return;
+	switch (self->makes) {
+	case MAKES_DESCRIPTOR:
+		rsys_record_own(self, (int)result);
+		break;
+	case MAKES_DESCRIPTORS_IN_MEMORY:
+		if (!self->address)
+			break;
+		if (self->nr == __NR_recvmsg) {
+			own_received(self, (struct msghdr *)self->address);
+		} else {
+			memcpy(self->few, (void *)self->address, sizeof(self->few));
+			self->n_owned = 2;
+		}
+		if (self->n_owned && !self->link) {
+			self->next = in_memory_records;
+			self->link = &in_memory_records;
+			if (self->next)
+				self->next->link = &self->next;
+			in_memory_records = self;
+		}
+		break;
+	case MAKES_MAPPING:
+		self->owns_mapping = 1;
+		break;
+	}
+}
+
+int rsys_as_record(PyObject *obj, CallRecord **ret)
+{
+	*ret = NULL;
+	if (obj == Py_None)
+		return 0;
+	if (!PyObject_TypeCheck(obj, record_type)) {
+		PyErr_Format(PyExc_TypeError, "expected a CallRecord or None, not %R", obj);
+		return -1;
+	}
+	*ret = (CallRecord *)obj;
+	return 0;
+}
+
+/* CallRecord(table=None, in_memory=False, length=0) */
+static PyObject *record_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+	PyObject *table = Py_None;
+	int in_memory = 0;
+	unsigned long long length = 0;
+	CallRecord *self;
+
+	(void)kwargs;
+	if (!PyArg_ParseTuple(args, "|OpK:CallRecord", &table, &in_memory, &length))
+		return NULL;
+	self = (CallRecord *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+	if (!self)
+		return NULL;
+	self->closing = -1;
+	if (table != Py_None) {
+		Py_INCREF(table);
+		self->table = table;
+		self->makes = in_memory ? MAKES_DESCRIPTORS_IN_MEMORY : MAKES_DESCRIPTOR;
+	} else if (length) {
+		self->makes = MAKES_MAPPING;
+		self->length = length;
+	}
+	return (PyObject *)self;
+}
+
+/* Nobody wants what this record owns. */
+static void give_up(CallRecord *self, int quietly)
+{
+	unsigned int n = self->n_owned, i;
+
+	list_remove(self);
+	self->n_owned = 0;
+	for (i = 0; i < n; i++)
+		rsys_abandon(self->table, owned(self)[i], quietly);
+	if (self->owns_mapping)
+		munmap((void *)self->result, self->length);
+	self->owns_mapping = 0;
+}
+
+static void record_dealloc(PyObject *op)
+{
+	CallRecord *self = (CallRecord *)op;
+	PyTypeObject *type = Py_TYPE(op);
+
+	give_up(self, 0);
+	PyMem_Free(self->more);
+	Py_XDECREF(self->table);
+	((freefunc)PyType_GetSlot(type, Py_tp_free))(op);
+	Py_DECREF(type);
+}
+
+/* begin(number, args...): the call is made now, by somebody who does not know of records */
+static PyObject *record_begin(PyObject *op, PyObject *args)
+{
+	PyObject *items[7];
+	int64_t v[7];
+	Py_ssize_t n = PyTuple_Size(args), i;
+
+	for (i = 0; i < n && i < 7; i++)
+		items[i] = PyTuple_GetItem(args, i);
+	if (rsys_parse_call(items, n, v) < 0)
+		return NULL;
+	rsys_record_sent((CallRecord *)op, v, 0);
+	Py_RETURN_NONE;
+}
+
+static PyObject *record_unsent(PyObject *op, PyObject *unused)
+{
+	(void)unused;
+	rsys_record_unsent((CallRecord *)op);
+	Py_RETURN_NONE;
+}
+
+static PyObject *record_answer(PyObject *op, PyObject *arg)
+{
+	int64_t result;
+
+	if (rsys_as_word(arg, &result) < 0)
+		return NULL;
+	rsys_record_answered((CallRecord *)op, result);
+	Py_RETURN_NONE;
+}
+
+/* own(number): a descriptor of the table that has no other owner */
+static PyObject *record_own(PyObject *op, PyObject *arg)
+{
+	long number = PyLong_AsLong(arg);
+
+	if (number == -1 && PyErr_Occurred())
+		return NULL;
+	rsys_record_own((CallRecord *)op, (int)number);
+	Py_RETURN_NONE;
+}
+
+/* release(): what was made has an owner now, who knows it from the answer */
+static PyObject *record_release(PyObject *op, PyObject *unused)
+{
+	CallRecord *self = (CallRecord *)op;
+
+	(void)unused;
+	list_remove(self);
+	self->n_owned = 0;
+	self->owns_mapping = 0;
+	Py_RETURN_NONE;
+}
+
+/* give_up(quietly=False): what is owned becomes garbage; quietly, the hook of the table is not called */
+static PyObject *record_give_up(PyObject *op, PyObject *args)
+{
+	int quietly = 0;
+
+	if (!PyArg_ParseTuple(args, "|p", &quietly))
+		return NULL;
+	give_up((CallRecord *)op, quietly);
+	Py_RETURN_NONE;
+}
+
+static PyObject *get_sent(PyObject *op, void *unused)
+{
+	(void)unused;
+	return PyBool_FromLong(((CallRecord *)op)->state != NOT_SENT);
+}
+
+static PyObject *get_result(PyObject *op, void *unused)
+{
+	CallRecord *self = (CallRecord *)op;
+
+	(void)unused;
+	if (self->state != ANSWERED)
+		Py_RETURN_NONE;
+	return PyLong_FromLongLong(self->result);
+}
+
+static PyObject *get_owned(PyObject *op, void *unused)
+{
+	CallRecord *self = (CallRecord *)op;
+	PyObject *numbers = PyTuple_New(self->n_owned);
+	unsigned int i;
+
+	(void)unused;
+	for (i = 0; numbers && i < self->n_owned; i++)
+		PyTuple_SetItem(numbers, i, PyLong_FromLong(owned(self)[i]));
+	return numbers;
+}
+
+static PyMethodDef record_methods[] = {
+	{ "begin", record_begin, METH_VARARGS, NULL },
+	{ "unsent", record_unsent, METH_NOARGS, NULL },
+	{ "answer", record_answer, METH_O, NULL },
+	{ "own", record_own, METH_O, NULL },
+	{ "give_up", record_give_up, METH_VARARGS, NULL },
+	{ "release", record_release, METH_NOARGS, NULL },
+	{ NULL, NULL, 0, NULL },
+};
+
+static PyGetSetDef record_attributes[] = {
+	{ "sent", get_sent, NULL, NULL, NULL },
+	{ "result", get_result, NULL, NULL, NULL },
+	{ "owned", get_owned, NULL, NULL, NULL },
+	{ NULL, NULL, NULL, NULL, NULL },
+};
+
+static PyType_Slot record_slots[] = {
+	{ Py_tp_new, record_new },
+	{ Py_tp_dealloc, record_dealloc },
+	{ Py_tp_methods, record_methods },
+	{ Py_tp_getset, record_attributes },
+	{ 0, NULL },
+};
+
+static PyType_Spec record_spec = {
+	"rsyscall.native._fast.CallRecord", sizeof(CallRecord), 0, Py_TPFLAGS_DEFAULT, record_slots,
+};
+
+PyTypeObject *rsys_record_init(void)
+{
+	if (!record_type)
+		record_type = (PyTypeObject *)PyType_FromSpec(&record_spec);
+	return record_type;
+}

@@ -1,0 +1,43 @@
+"""Who owns what a call makes, whenever an exception comes.
+
+A signal handler may raise between any two instructions of Python code: between the answer of the kernel and
+the statement that would have kept it, for example. So the result of a call that makes something, and whether
+a call was made that destroys something, are kept by C code, in a `CallRecord` that exists before the call is
+made. `SyscallInterface.recorded_syscall` takes one:
+
+    record = CallRecord(table)
+    await sysif.recorded_syscall(record, nr.openat, ...)   # from its answer on, the record owns it
+    handle = ...
+    track(table, handle, record)                           # now the handle does
+
+A record that is dropped while it owns a descriptor makes it garbage of its table, which is closed at once in
+our own process and soon in another one. `native/src/record.c` and `handles.c` have the whole story.
+"""
+
+from __future__ import annotations
+
+from rsyscall.native._fast import (
+    CallRecord,
+    Closer,
+    abandon,
+    became_garbage,
+    forget,
+    new_entry,
+    set_handle_types,
+    take_garbage,
+    track,
+    untrack,
+)
+
+__all__ = [
+    "CallRecord",
+    "Closer",
+    "abandon",
+    "became_garbage",
+    "forget",
+    "new_entry",
+    "set_handle_types",
+    "take_garbage",
+    "track",
+    "untrack",
+]
