@@ -79,7 +79,7 @@ def test_a_request_that_is_sent_in_part_is_finished_in_the_next_run() -> None:
         return target, address
 
     target, address = trio.run(first)
-    assert target.conn._unsent
+    assert target.conn._state.wants_to_send
 
     async def second() -> None:
         target.process.send_signal(signal.SIGCONT)

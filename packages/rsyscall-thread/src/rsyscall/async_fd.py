@@ -316,6 +316,14 @@ class AsyncFileDescriptor:
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
+    async def when_readable(self, call: t.Callable[[], t.Coroutine[t.Any, t.Any, T]]) -> T:
+        """Await `call`, which reads from the file, until it does not fail with EAGAIN."""
+        return await self._retry(_READ, _IN, call)
+
+    async def when_writable(self, call: t.Callable[[], t.Coroutine[t.Any, t.Any, T]]) -> T:
+        """Await `call`, which writes to the file, until it does not fail with EAGAIN."""
+        return await self._retry(_WRITE, _OUT, call)
+
     async def _retry(
         self,
         flags: int,

@@ -1,18 +1,13 @@
 """Driving a process over a byte stream: a pair of sockets, or whatever carries bytes both ways.
 
-The codec is `rsyscall.near.protocol`. Here is what goes around it: any number of requests are on the way, and
-answers come in the order of the requests. So the requests whose answers are awaited are one queue, and those
-whose bytes have not all been sent are the end of it.
+What a request and an answer are, whose an answer is, and what a caller is told when the connection ends:
+`rsyscall.near.stream` knows all that. Here are the two loops that move its bytes, one in each direction, so
+that neither holds up the other: a process that cannot get rid of an answer does not read, and a client that
+only writes to it waits for ever. The loops belong to the current run of trio and run while there is something
+to do. What they have achieved belongs to the connection, and the next run goes on from there.
 
-Sending and receiving are done by two loops, each in a task of its own, so that neither holds up the other: a
-process that cannot get rid of an answer does not read, and who only writes to it waits for ever. The loops
-belong to the current run of trio and run while there is something to do. What they have achieved (how much of
-a request has been sent, which bytes of an answer have come) belongs to the connection, and the next run goes
-on from there.
-
-How a connection ends: whoever meets the broken stream first ends it. Answers that have arrived by then are
-still delivered; then every request of which a part was sent is a `SyscallHangup`, and all others are a
-`SyscallSendError`.
+Our end of the stream may be in another process than ours. Then to send is a call in that process, which takes
+a while, and which may be lost with the process.
 """
 
 from __future__ import annotations
@@ -20,18 +15,16 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import struct
 from _thread import get_ident
-from collections import deque
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol, SupportsInt, TypeVar
+from typing import TYPE_CHECKING, Any, SupportsInt
 
 import trio
 
 from rsyscall.async_fd import finish
-from rsyscall.background import RunLoop, Waiter
+from rsyscall.background import RunLoop, Waiter, run_now
 from rsyscall.native import _fast
 from rsyscall.near import (
     SYS,
@@ -39,7 +32,6 @@ from rsyscall.near import (
     SyscallError,
     SyscallHangup,
     SyscallInterface,
-    SyscallSendError,
     as_syscalls,
     native_abi,
     nr,
@@ -49,16 +41,14 @@ from rsyscall.near.protocol import (
     REQUEST_SIZE,
     RESPONSE_SIZE,
     ProtocolError,
-    ResponseParser,
+    decode_call,
     encode_call,
-    encode_read,
     encode_response,
-    encode_write,
-    split_transfer,
+    parse_response,
 )
+from rsyscall.near.stream import Exchange, StreamState
 from rsyscall.near.sysif import MAX_ERRNO
 from rsyscall.struct import Struct
-from rsyscall.sys.epoll import EPOLL
 from rsyscall.sys.socket import MSG, SHUT
 
 if TYPE_CHECKING:
@@ -67,23 +57,11 @@ if TYPE_CHECKING:
 
 __all__ = ["RsyscallSyscall", "SyscallConnection", "SyscallResponse"]
 
-T = TypeVar("T")
-
 # How many bytes are sent or received in one go: with memory transfers, and without.
 _LARGE = 128 * 1024
 _SMALL = 4096
 
-_WOULD_BLOCK = (errno.EAGAIN, errno.EWOULDBLOCK)
-_READ_EVENTS = EPOLL.IN | EPOLL.RDHUP | EPOLL.HUP | EPOLL.ERR
-_WRITE_EVENTS = EPOLL.OUT | EPOLL.ERR
-
 _SHUTDOWN = native_abi().number(nr.shutdown)
-
-_REQUEST = struct.Struct("=IIQ6Q")
-_OP_CALL = 1
-# The flags of a request are its second word. Linked: if this call fails, the next one is not made.
-_LINKED = struct.pack("=I", 1)
-_FLAGS = slice(4, 8)
 
 
 # ---- The wire, in the terms of this library
@@ -105,9 +83,7 @@ class RsyscallSyscall(Struct, Syscall):
         Raises:
             ValueError: this is another kind of request, or a call that we do not know.
         """
-        op, flags, number, *args = _REQUEST.unpack(data)
-        if (op, flags) != (_OP_CALL, 0):
-            raise ValueError(f"a request of kind {op} with flags {flags} is not a single system call")
+        number, args = decode_call(data)
         return cls(SYS(number), *args)
 
     @classmethod
@@ -135,133 +111,17 @@ class SyscallResponse(Struct):
             ValueError: it is no such answer.
         """
         try:
-            [(value, _)] = ResponseParser().feed(data[:RESPONSE_SIZE])
-        except (ProtocolError, ValueError):
-            raise ValueError(f"this is not the answer to a system call: {data!r}") from None
-        return cls(value)
+            response = parse_response(data[:RESPONSE_SIZE], 0)
+        except ProtocolError:
+            response = None
+        if response is None:
+            raise ValueError(f"this is not the answer to a system call: {data!r}")
+        return cls(response[0])
 
     @classmethod
     def sizeof(cls) -> int:
         """The size of an answer without the bytes that follow some, in bytes."""
         return RESPONSE_SIZE
-
-
-# ---- Requests, and who waits for the answers
-
-
-class _Sink(Protocol):
-    """Who waits for the answer to a request."""
-
-    def answer(self, result: int, payload: bytes, /) -> None: ...
-    def fail(self, error: SyscallError, /) -> None: ...
-
-
-class _One:
-    """Somebody who waits for one answer."""
-
-    __slots__ = ("waiter",)
-
-    def __init__(self) -> None:
-        self.waiter: Waiter[int] = Waiter()
-
-    def answer(self, result: int, payload: bytes) -> None:
-        self.waiter.send(result)
-
-    def fail(self, error: SyscallError) -> None:
-        self.waiter.throw(error)
-
-
-class _Many:
-    """Somebody who waits for the answers to all of several requests."""
-
-    __slots__ = ("_missing", "parts", "results", "waiter")
-
-    def __init__(self, count: int) -> None:
-        self._missing = count
-        self.results: list[int] = []
-        self.parts: list[bytes] = []
-        self.waiter: Waiter[None] = Waiter()
-
-    def answer(self, result: int, payload: bytes) -> None:
-        self.results.append(result)
-        self.parts.append(payload)
-        self._missing -= 1
-        if not self._missing:
-            self.waiter.send(None)
-
-    def fail(self, error: SyscallError) -> None:
-        # That of the first one counts; the waiter ignores the others.
-        if self.results and not isinstance(error, SyscallHangup):
-            cause = error.__cause__
-            error = SyscallHangup("the process was lost in the course of several calls")
-            error.__cause__ = cause
-        if isinstance(error, SyscallHangup):
-            error.results = self.results
-        self.waiter.throw(error)
-
-
-class _Request:
-    """A request whose answer has not come.
-
-    Attributes:
-        data: the request.
-        read: of a request to read memory, how many bytes.
-        written: of a request to write memory, how many bytes.
-        started: whether a part of it has been sent.
-    """
-
-    __slots__ = ("data", "read", "sink", "started", "written")
-
-    def __init__(self, sink: _Sink, data: bytes, *, read: int = 0, written: int | None = None) -> None:
-        self.sink = sink
-        self.data = data
-        self.read = read
-        self.written = written
-        self.started = False
-
-    def accepts(self, result: int, payload: bytes) -> bool:
-        """Whether this can be an answer."""
-        if result < 0:
-            return not payload
-        return len(payload) == self.read and self.written in (None, result)
-
-
-class _Reader:
-    """Reads a stream. What has been read stays here until somebody has got it, whoever is cancelled."""
-
-    __slots__ = ("_memory", "_unread", "afd")
-
-    def __init__(self, afd: AsyncFileDescriptor) -> None:
-        self.afd = afd
-        self._memory: Pointer[bytes] | None = None
-        self._unread: tuple[Pointer[bytes], Pointer[bytes]] | None = None
-
-    @property
-    def has_unread(self) -> bool:
-        """Whether the next `read` returns something that has left the stream already."""
-        return self._unread is not None
-
-    async def read(self, size: int) -> bytes:
-        """Wait for bytes, at most `size`; b"" at the end."""
-        if self._unread is None:
-            if self._memory is None or self._memory.size() != size:
-                self._memory = await self.afd.ram.malloc(bytes, size)
-            self._unread = await self.afd.read(self._memory)
-            self._memory = None
-        valid, rest = self._unread
-        data = await valid.read()
-        self._unread = None
-        self._memory = valid + rest
-        return data
-
-    async def read_now(self) -> bytes:
-        """Read without waiting, while somebody else may wait in `read`.
-
-        Raises:
-            OSError: EAGAIN.
-        """
-        valid, _ = await self.afd.handle.read(await self.afd.ram.malloc(bytes, _LARGE))
-        return await valid.read()
 
 
 # ---- The connection
@@ -298,28 +158,26 @@ class SyscallConnection(SyscallInterface):
         self.server_infd = server_infd
         self.server_outfd = server_outfd
         self._log_calls = logger.isEnabledFor(logging.DEBUG)
-        # All requests without an answer, in order.
-        self._waiting: deque[_Request] = deque()
-        # Of those at its end, what is still to be sent.
-        self._unsent: deque[tuple[memoryview, _Request]] = deque()
-        self._sending = False  # by the loop; only one may
+        self._state = StreamState(f"the process of {server_infd}")
         self._is_socket = True
-        # How many bytes of memory the answers will bring.
-        self._reading = 0
-        self._reader = _Reader(fromfd)
-        self._parser = ResponseParser()
-        self._requests = RunLoop(self._run_requests, f"requests to {server_infd}")
-        self._responses = RunLoop(self._run_responses, f"responses from {server_outfd}")
-        self._shutting_down = RunLoop(self._run_shutdown, f"shutdown of {server_infd}")
-        # Closing: nothing more is sent. Ended: nobody waits any more. Closed: our end of the stream is.
-        self._closing = self._ended = self._closed = False
-        self._cause: BaseException | None = None
+        # There was no room the last time; the loop waits for some.
+        self._full = False
+        # Memory to read into; whether a read is under way; and what was read and not yet taken, with its
+        # position in the stream.
+        self._memory: Pointer[bytes] | None = None
+        self._reading = False
+        self._unread: tuple[int, Pointer[bytes], Pointer[bytes]] | None = None
+        self._sender = RunLoop(self._send, f"requests to {server_infd}")
+        self._receiver = RunLoop(self._receive, f"responses from {server_outfd}")
+        self._shutting_down = RunLoop(self._shut_down, f"shutdown of {server_infd}")
+        self._closed = False
         self._pid = os.getpid()
         self._thread = get_ident()
 
     def __repr__(self) -> str:
-        state = "ended" if self._closing else f"{len(self._waiting)} calls under way"
-        return f"SyscallConnection({self.server_infd}, {'closed' if self._closed else state})"
+        under_way = f"{self._state.under_way} calls under way"
+        state = "closed" if self._closed else "ended" if self._state.stopped else under_way
+        return f"SyscallConnection({self.server_infd}, {state})"
 
     def __del__(self) -> None:
         # Nobody can reach the process any more, and the end of the stream tells it. Not from a forked copy of
@@ -347,13 +205,13 @@ class SyscallConnection(SyscallInterface):
         arg6: SupportsInt = 0,
     ) -> int:
         """Make a call in the process; see `SyscallInterface.syscall`."""
-        data = encode_call(self._number(number), (arg1, arg2, arg3, arg4, arg5, arg6))
-        await trio.lowlevel.checkpoint_if_cancelled()
-        sink = _One()
-        await self._submit((_Request(sink, data),))
-        result = await sink.waiter.wait(cancellable=False)
+        call = Syscall(number, arg1, arg2, arg3, arg4, arg5, arg6)
+        waiter: Waiter[None] = Waiter()
+        exchange = Exchange.calls(partial(waiter.send, None), self.abi, (call,))
+        await self._exchange(exchange, waiter)
+        [result] = exchange.check()
         if self._log_calls:
-            self.logger.debug("%s -> %d", Syscall(number, arg1, arg2, arg3, arg4, arg5, arg6), result)
+            self.logger.debug("%s -> %d", call, result)
         if result >= 0:
             return result
         if result >= -MAX_ERRNO:
@@ -369,35 +227,29 @@ class SyscallConnection(SyscallInterface):
     async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
         """Make several calls in one go, which costs one round trip; see `SyscallInterface.syscalls`."""
         calls = as_syscalls(calls)
-        sink = _Many(len(calls))
-        requests = []
-        for index, call in enumerate(calls, 1):
-            data = encode_call(self._number(call.number), call[1:])
-            if linked and index < len(calls):
-                data = data[: _FLAGS.start] + _LINKED + data[_FLAGS.stop :]
-            requests.append(_Request(sink, data))
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if not requests:
+        if not calls:
+            await trio.lowlevel.checkpoint_if_cancelled()
             return []
-        await self._submit(requests)
-        await sink.waiter.wait(cancellable=False)
+        waiter: Waiter[None] = Waiter()
+        exchange = Exchange.calls(partial(waiter.send, None), self.abi, calls, linked)
+        await self._exchange(exchange, waiter)
+        results = exchange.check()
         if self._log_calls:
-            for call, result in zip(calls, sink.results, strict=True):
+            for call, result in zip(calls, results, strict=True):
                 self.logger.debug("%s -> %d", call, result)
-        return sink.results
+        return results
 
     @trio.lowlevel.enable_ki_protection
     async def read_memory(self, address: SupportsInt, length: int) -> bytes:
         """Copy `length` bytes out of the memory of the process; see `SyscallInterface.read_memory`."""
         if length < 0:
             raise ValueError(f"cannot read {length} bytes")
-        start = int(address)
-        parts = list(split_transfer(length))
-        sink = _Many(len(parts))
-        await self._transfer(
-            sink, [_Request(sink, encode_read(start + at, size), read=size) for at, size in parts]
-        )
-        return sink.parts[0] if len(parts) == 1 else b"".join(sink.parts)
+        if not length:
+            return b""
+        waiter: Waiter[None] = Waiter()
+        exchange = Exchange.read(partial(waiter.send, None), int(address), length)
+        await self._exchange(exchange, waiter)
+        return exchange.check_transfer()
 
     @trio.lowlevel.enable_ki_protection
     async def write_memory(self, address: SupportsInt, data: bytes) -> None:
@@ -405,51 +257,35 @@ class SyscallConnection(SyscallInterface):
 
         After an EFAULT any part of what is at good addresses may have been written.
         """
-        start = int(address)
-        parts = list(split_transfer(len(data)))
-        sink = _Many(len(parts))
-        await self._transfer(
-            sink,
-            [
-                _Request(sink, encode_write(start + at, data[at : at + size]), written=size)
-                for at, size in parts
-            ],
-        )
-
-    async def _transfer(self, sink: _Many, requests: Sequence[_Request]) -> None:
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if not requests:
+        if not data:
             return
-        await self._submit(requests)
-        await sink.waiter.wait(cancellable=False)
-        for result in sink.results:
-            if result < 0:
-                raise OSError(-result, os.strerror(-result))
+        waiter: Waiter[None] = Waiter()
+        exchange = Exchange.write(partial(waiter.send, None), int(address), data)
+        await self._exchange(exchange, waiter)
+        exchange.check_transfer()
 
-    def _number(self, number: SYS) -> int:
-        # One without a name is that of the process' own architecture.
-        return self.abi.number(number) if isinstance(number, SYS) else int(number)
-
-    # ---- sending
-
-    async def _submit(self, requests: Iterable[_Request]) -> None:
-        """Queue requests, one right behind the other, and send what can be sent at once. Not a checkpoint.
+    async def _exchange(self, exchange: Exchange, waiter: Waiter[None]) -> None:
+        """Send an exchange, and wait until it is finished.
 
         Raises:
             SyscallSendError: nothing can be sent any more.
         """
+        await trio.lowlevel.checkpoint_if_cancelled()
         self.check_owner()
-        if self._closing:
-            raise self._send_error()
-        for request in requests:
-            self._waiting.append(request)
-            self._unsent.append((memoryview(request.data), request))
-            self._reading += request.read
-        self._responses.ensure_running()
-        if not self._sending and self.tofd.handle.task.sysif.immediate:
-            await self._send_now()
-        if self._unsent:
-            self._requests.ensure_running()
+        state = self._state
+        state.submit(exchange)
+        self._receiver.ensure_running()
+        if self.tofd.handle.task.sysif.immediate and not self._full:
+            # What the loop would do first, without the cost of starting it. It does not suspend.
+            try:
+                while state.wants_to_send:
+                    await self._send_once()
+            except Exception as exn:
+                if not _would_block(exn):
+                    self._break(exn)
+        if state.wants_to_send:
+            self._sender.ensure_running()
+        await waiter.wait(cancellable=False)
 
     def check_owner(self) -> None:
         """Raise unless this is the program, and the OS thread, whose connection this is."""
@@ -460,131 +296,100 @@ class SyscallConnection(SyscallInterface):
         if get_ident() != self._thread:
             raise WrongThreadError(f"this connection, to {self.server_infd}, belongs to another OS thread")
 
-    async def _send_now(self) -> None:
-        """What the loop would do first, without the cost of starting it. Never suspends."""
-        try:
-            while self._unsent:
-                buf = await self.tofd.ram.ptr(self._next_bytes())
-                self._sent((await self._send(self.tofd.handle, buf))[0].size())
-        except OSError as exn:
-            if exn.errno not in _WOULD_BLOCK:
-                self._break(exn)
-        except Exception as exn:
-            self._break(exn)
+    # ---- sending
 
-    async def _run_requests(self) -> None:
+    async def _send(self) -> None:
         """The loop that sends, until everything has been sent."""
-        if self._sending:
-            return
-        self._sending = True
         try:
-            while self._unsent and not self._closing:
-                buf = await self.tofd.ram.ptr(self._next_bytes())
-                self._sent((await self._send(self.tofd, buf))[0].size())
-        except trio.Cancelled:
-            # The end of the run. Who waits for room has sent nothing. Who does not, waits for the answer of
-            # another process, which has our end of the stream, and will not hear what it has done.
-            if not self.tofd.handle.task.sysif.immediate and self.tofd.epolled.status.ready(_WRITE_EVENTS):
-                self._in_doubt(None)
-            raise
+            while self._state.wants_to_send:
+                await self.tofd.when_writable(self._send_once)
         except SyscallHangup as exn:
-            # That of the process which has our end.
-            self._in_doubt(exn)
+            # Of the process that has our end: what it should have sent is in doubt, and no answer is heard.
+            self._state.end(exn)
         except Exception as exn:
             self._break(exn)
-        finally:
-            self._sending = False
 
-    async def _send(
-        self, to: AsyncFileDescriptor | FileDescriptor, buf: Pointer[Any]
-    ) -> tuple[Pointer[Any], Pointer[Any]]:
+    async def _send_once(self) -> None:
+        """Send the next bytes.
+
+        Raises:
+            OSError: EAGAIN, there is no room.
+        """
+        state = self._state
+        data = state.data_to_send(_LARGE)
+        in_doubt = False
+        try:
+            buf = await self.tofd.ram.ptr(data)
+            in_doubt = True
+            sent, _ = await self._write(buf)
+            state.sent(sent.size())
+            self._full = False
+        except SyscallHangup:
+            raise
+        except (OSError, SyscallError) as exn:
+            state.unsent()
+            self._full = _would_block(exn)
+            raise
+        except BaseException:
+            if not in_doubt:
+                state.unsent()
+            raise
+
+    async def _write(self, buf: Pointer[Any]) -> tuple[Pointer[Any], Pointer[Any]]:
+        handle = self.tofd.handle
         if self._is_socket:
             try:
                 # A peer that went away is an error, and no signal.
-                return await to.send(buf, MSG.NOSIGNAL)
+                return await handle.send(buf, MSG.NOSIGNAL)
             except OSError as exn:
                 if exn.errno != errno.ENOTSOCK:
                     raise
                 self._is_socket = False
-        return await to.write(buf)
-
-    def _next_bytes(self) -> bytes:
-        """The next bytes to send."""
-        if len(self._unsent) == 1:
-            return bytes(self._unsent[0][0][:_LARGE])
-        pieces: list[memoryview] = []
-        room = _LARGE
-        for piece, _ in self._unsent:
-            pieces.append(piece[:room])
-            room -= len(pieces[-1])
-            if not room:
-                break
-        return b"".join(pieces)
-
-    def _sent(self, count: int) -> None:
-        """Account for bytes that have been sent."""
-        while count and self._unsent:
-            piece, request = self._unsent[0]
-            request.started = True
-            if count < len(piece):
-                self._unsent[0] = (piece[count:], request)
-                return
-            count -= len(piece)
-            self._unsent.popleft()
+        return await handle.write(buf)
 
     # ---- receiving
 
-    async def _run_responses(self) -> None:
+    async def _receive(self) -> None:
         """The loop that receives, until everything has been answered."""
+        state = self._state
         try:
-            while self._waiting:
-                data = await self._reader.read(_LARGE if self._reading > _SMALL else _SMALL)
-                if data:
-                    self._received(data)
+            while state.under_way:
+                if self._unread is None and not self._reading:
+                    await self.fromfd.when_readable(self._read_once)
                 else:
-                    self._end_of_stream()
-        except trio.Cancelled:
-            # As when sending: bytes may have left the stream that we shall not see.
-            if (
-                not self.fromfd.handle.task.sysif.immediate
-                and not self._reader.has_unread
-                and self.fromfd.epolled.status.ready(_READ_EVENTS)
-            ):
-                self._in_doubt(None)
-            raise
+                    await self._read_once()
         except Exception as exn:
-            self._end(exn)
-        if self._ended:
+            state.end(exn)
+        if state.ended:
             await self.close_interface()
 
-    def _received(self, data: bytes) -> None:
-        """Hand out the answers that are complete now."""
-        violation: ProtocolError | None = None
-        try:
-            responses = self._parser.feed(data)
-        except ProtocolError as exn:
-            responses, violation = exn.responses, exn
-        for result, payload in responses:
-            # One that is being sent may be answered before we hear that it has been sent.
-            if not self._waiting or not (self._waiting[0].started or self._sending):
-                violation = ProtocolError(f"an answer that nobody has asked for: {result}")
-                break
-            if not self._waiting[0].accepts(result, payload):
-                violation = ProtocolError(f"{result} with {len(payload)} bytes does not answer the request")
-                break
-            request = self._waiting.popleft()
-            self._reading -= request.read
-            request.sink.answer(result, payload)
-        if violation is not None:
-            self._end(violation)
+    async def _read_once(self) -> None:
+        """Read once, and tell the state.
 
-    def _end_of_stream(self) -> None:
-        try:
-            self._parser.finish()
-        except ProtocolError as exn:
-            self._end(self._cause or exn)
-        else:
-            self._end(self._cause)
+        Raises:
+            OSError: EAGAIN, nothing is there.
+        """
+        state = self._state
+        if self._reading:
+            # A read was torn away from us at the end of a run, and perhaps bytes with it.
+            state.end(None)
+            return
+        if self._unread is None:
+            size = _LARGE if state.expects_memory else _SMALL
+            if self._memory is None or self._memory.size() != size:
+                self._memory = await self.fromfd.ram.malloc(bytes, size)
+            at = state.received_total
+            self._reading = True
+            try:
+                self._unread = (at, *await self.fromfd.handle.read(self._memory))
+            except (OSError, SyscallError):
+                self._reading = False
+                raise
+            self._reading = False
+        at, valid, rest = self._unread
+        state.received(await valid.read(), at)
+        self._unread = None
+        self._memory = valid + rest
 
     # ---- the end
 
@@ -598,74 +403,37 @@ class SyscallConnection(SyscallInterface):
         self._break(None)
         if not self._closed and trio.lowlevel.in_trio_run():
             # There is nobody to talk to any more, and this closes our end.
-            self._responses.ensure_running()
+            self._receiver.ensure_running()
 
     def _break(self, cause: BaseException | None) -> None:
         """Send nothing any more, take what has arrived, and end."""
-        if self._closing:
+        state = self._state
+        if state.stopped:
             return
-        self._closing = True
-        self._cause = cause
-        if self.fromfd.handle.task.sysif.immediate:
-            self._drain()
-            self._end(cause)
-            for afd in {self.tofd, self.fromfd}:
-                if afd.handle.task.sysif.immediate:
-                    _run_now(_shutdown(afd))
-        else:
+        state.stop(cause)
+        if not self.fromfd.handle.task.sysif.immediate:
             # What has arrived can still be read after a shutdown, and then comes the end of the stream.
             self._shutting_down.ensure_running()
-
-    def _drain(self) -> None:
-        """Take the answers that have arrived. The loop that receives may be waiting, which does no harm."""
+            return
         try:
-            while not self._ended:
-                data = _run_now(self._reader.read_now())
-                if not data:
-                    return
-                self._received(data)
-        except Exception:
-            return  # there is nothing more, or no way to get it
+            # The loop that receives may be waiting, which does no harm.
+            while not state.ended:
+                run_now(self._read_once())
+        except Exception as exn:
+            if not _would_block(exn) and state.cause is None:
+                state.cause = exn
+        state.end(cause)
+        for afd in {self.tofd, self.fromfd}:
+            if afd.handle.task.sysif.immediate:
+                run_now(_shutdown(afd))
 
-    async def _run_shutdown(self) -> None:
+    async def _shut_down(self) -> None:
         for afd in {self.tofd, self.fromfd}:
             if not await _shutdown(afd):
                 # Nothing would ever be read.
                 await self.close_interface()
                 return
-        self._responses.ensure_running()
-
-    def _in_doubt(self, cause: BaseException | None) -> None:
-        """Something was done to the stream, and nobody knows what: the next byte could belong to anything."""
-        for _, request in self._unsent:
-            request.started = True
-        self._end(cause)
-
-    def _end(self, cause: BaseException | None) -> None:
-        """Fail everything that has not been answered."""
-        self._closing = True
-        if self._ended:
-            return
-        self._ended = True
-        self._cause = cause
-        self._unsent.clear()
-        while self._waiting:
-            request = self._waiting.popleft()
-            request.sink.fail(self._hangup() if request.started else self._send_error())
-
-    def _hangup(self) -> SyscallHangup:
-        error = SyscallHangup(
-            f"the process of {self.server_infd} was lost before it answered: it has exited, been killed, or "
-            "executed a program, or the connection is broken"
-        )
-        error.__cause__ = self._cause
-        return error
-
-    def _send_error(self) -> SyscallSendError:
-        why = "the connection has been closed" if self._closed and not self._cause else "it was lost"
-        error = SyscallSendError(f"the process of {self.server_infd} cannot be reached: {why}")
-        error.__cause__ = self._cause
-        return error
+        self._receiver.ensure_running()
 
     @trio.lowlevel.enable_ki_protection
     async def close_interface(self) -> None:
@@ -678,7 +446,7 @@ class SyscallConnection(SyscallInterface):
             return
         self.check_owner()
         self._closed = True
-        self._end(self._cause)
+        self._state.end(None)
         ends = {self.tofd, self.fromfd}
         for afd in ends:
             await finish(partial(_shutdown, afd))
@@ -690,15 +458,8 @@ class SyscallConnection(SyscallInterface):
         return self.server_infd
 
 
-def _run_now(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never suspends."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    coroutine.close()
-    raise RuntimeError("a call in our own process was expected to finish at once")
+def _would_block(exn: BaseException) -> bool:
+    return isinstance(exn, BlockingIOError)
 
 
 async def _shutdown(afd: AsyncFileDescriptor) -> bool:

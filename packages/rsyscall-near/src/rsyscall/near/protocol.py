@@ -31,10 +31,12 @@ __all__ = [
     "HelloParser",
     "ProtocolError",
     "ResponseParser",
+    "decode_call",
     "encode_call",
     "encode_read",
     "encode_response",
     "encode_write",
+    "parse_response",
     "split_transfer",
 ]
 
@@ -59,6 +61,7 @@ RESPONSE_SIZE = _RESPONSE.size
 _OP_CALL = 1
 _OP_WRITE = 2
 _OP_READ = 3
+_LINKED = 1
 
 _pack_request = _REQUEST.pack
 _unpack_response = _RESPONSE.unpack_from
@@ -283,12 +286,13 @@ def _to_u64(value: SupportsInt) -> int:
     return number
 
 
-def encode_call(number: SupportsInt, args: Sequence[SupportsInt] = ()) -> bytes:
+def encode_call(number: SupportsInt, args: Sequence[SupportsInt] = (), *, linked: bool = False) -> bytes:
     """The request to make a system call.
 
     Args:
         number: the number of the call on the architecture of the server (`ABI.number`).
         args: up to six arguments; missing ones are 0, negative ones go in two's complement.
+        linked: if this call fails, the server does not make the next one, which then fails with ECANCELED.
 
     Raises:
         ValueError: more than six arguments, or a number that does not fit into 64 bits.
@@ -298,7 +302,19 @@ def encode_call(number: SupportsInt, args: Sequence[SupportsInt] = ()) -> bytes:
         raise ValueError(f"a system call has at most six arguments, not {len(args)}")
     numbers = [_to_u64(arg) for arg in args]
     numbers += [0] * (6 - len(numbers))
-    return _pack_request(_OP_CALL, 0, _to_u64(number), *numbers)
+    return _pack_request(_OP_CALL, _LINKED if linked else 0, _to_u64(number), *numbers)
+
+
+def decode_call(data: bytes) -> tuple[int, tuple[int, ...]]:
+    """The number and the arguments of an encoded call.
+
+    Raises:
+        ValueError: it is another kind of request, or linked.
+    """
+    op, flags, number, *args = _REQUEST.unpack(data)
+    if (op, flags) != (_OP_CALL, 0):
+        raise ValueError(f"a request of kind {op} with flags {flags} is not a single system call")
+    return number, tuple(args)
 
 
 def encode_write(address: SupportsInt, data: bytes) -> bytes:
@@ -340,6 +356,32 @@ def encode_response(result: int, payload: bytes = b"") -> bytes:
     return _RESPONSE.pack(result, len(payload)) + payload
 
 
+def parse_response(data: bytes | bytearray, position: int) -> tuple[int, bytes, int] | None:
+    """Take the response at a position.
+
+    Returns:
+        The raw result, the bytes that were read, and the position of the next response; None if the response
+        is not complete.
+
+    Raises:
+        ProtocolError: it claims more bytes than one request may read, or not as many as it says it has read.
+    """
+    start = position + RESPONSE_SIZE
+    if len(data) < start:
+        return None
+    result, length = _unpack_response(data, position)
+    if not length:
+        return result, b"", start
+    if length > MAX_TRANSFER:
+        raise ProtocolError(f"a response claims to carry {length} bytes; at most {MAX_TRANSFER} are allowed")
+    if result != length:
+        raise ProtocolError(f"a response with the result {result} claims to carry {length} bytes")
+    end = start + length
+    if len(data) < end:
+        return None
+    return result, bytes(data[start:end]), end
+
+
 class ResponseParser:
     """Takes responses out of a stream that arrives in pieces of any size."""
 
@@ -369,26 +411,13 @@ class ResponseParser:
         else:
             source = data  # the common case: whole responses, nothing left over from before
         position = 0
-        while len(source) - position >= RESPONSE_SIZE:
-            result, length = _unpack_response(source, position)
-            payload = b""
-            end = position + RESPONSE_SIZE
-            if length:
-                if length > MAX_TRANSFER:
-                    raise ProtocolError(
-                        f"a response claims to carry {length} bytes; at most {MAX_TRANSFER} are allowed",
-                        responses,
-                    )
-                if result != length:
-                    raise ProtocolError(
-                        f"a response with the result {result} claims to carry {length} bytes", responses
-                    )
-                end += length
-                if len(source) < end:
-                    break
-                payload = bytes(source[position + RESPONSE_SIZE : end])
-            responses.append((result, payload))
-            position = end
+        try:
+            while (response := parse_response(source, position)) is not None:
+                result, payload, position = response
+                responses.append((result, payload))
+        except ProtocolError as error:
+            error.responses = responses
+            raise
         if source is self._buffer:
             del self._buffer[:position]
         else:
