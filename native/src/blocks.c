@@ -57,9 +57,7 @@ static int reclaim_blocks(Hub *self)
 	}
 	/* Whoever was about to be told of these would find an empty stack now. */
 	if (self->n_collected) {
-		uint64_t one = 1;
-
-		rsys_call3(__NR_write, self->hub->monitor.eventfd, &one, 8);
+		rsys_call3(__NR_write, self->hub->monitor.completion, "", 1);
 	}
 	return 0;
 }

@@ -11,12 +11,12 @@
 
 static PyObject *hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-	static char *names[] = { "eventfd", "client_spin_us", "server_spin_us", NULL };
+	static char *names[] = { "completion", "client_spin_us", "server_spin_us", NULL };
 	int fd;
 	double client_us, server_us;
 	uint64_t rate;
 	size_t size = sizeof(struct rsys_hub);
-	struct stat event;
+	struct stat pipe;
 	void *memory;
 	Hub *self;
 
@@ -36,10 +36,10 @@ static PyObject *hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	}
 	rate = rsys_cycles_per_us();
 	self->hub = memory;
-	self->hub->monitor.eventfd = fd;
-	if (fstat(fd, &event) == 0) {
-		self->hub->event_dev = event.st_dev;
-		self->hub->event_ino = event.st_ino;
+	self->hub->monitor.completion = fd;
+	if (fstat(fd, &pipe) == 0) {
+		self->hub->completion_dev = pipe.st_dev;
+		self->hub->completion_ino = pipe.st_ino;
 	}
 	self->hub->server_spin = server_us * rate;
 	self->client_spin = client_us * rate;

@@ -1,5 +1,5 @@
 /*
- * The monitor, see struct rsys_monitor. It needs one descriptor, the eventfd, and gives up
+ * The monitor, see struct rsys_monitor. It needs one descriptor, the pipe, and gives up
  * all others at once: a helper that kept its creator's table alive would keep pipes open
  * that everybody believes closed.
  */
@@ -79,7 +79,7 @@ int rsyscall_futex_helper(struct rsys_hub *hub)
 	struct rsys_monitor *m = &hub->monitor;
 	struct futex_waitv_ waits[WAITV_MAX];
 	uint64_t all = ~0ull;
-	int32_t fd = m->eventfd;
+	int32_t fd = m->completion;
 
 	if (!rsys_begin(&m->origin))
 		return 0;
@@ -90,11 +90,10 @@ int rsyscall_futex_helper(struct rsys_hub *hub)
 		uint32_t control = __atomic_load_n(&m->control, __ATOMIC_SEQ_CST);
 		struct rsys_timespec pause = { 0, 1000000 };
 		unsigned int n, more;
-		uint64_t one = 1;
 		long ret;
 
 		if (collect(m, waits, &n, &more) || __atomic_load_n(&hub->ready, __ATOMIC_SEQ_CST))
-			rsys_call3(__NR_write, fd, &one, 8);
+			rsys_call3(__NR_write, fd, "", 1);
 		waits[0].value = control;
 		waits[0].address = (uint64_t)&m->control;
 		waits[0].flags = FUTEX_32;

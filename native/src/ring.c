@@ -1,6 +1,7 @@
 /* The type Ring: one driven process, from the preparation of its memory to its end. */
 #include "client.h"
 
+#include <linux/sched.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -117,6 +118,7 @@ static PyObject *ring_prepare(PyObject *op, PyObject *args)
 	block->clone_args.parent_tid = (uint64_t)&block->ring.pid;
 	block->clone_args.stack = (uint64_t)block - STACK_SIZE;
 	block->clone_args.stack_size = (uint64_t)stack - block->clone_args.stack;
+	block->ring.table_shared = !!(flags & CLONE_FILES);
 	block->ring.ctid = 1;
 	/* A new process starts on its creator's processor: until it says otherwise, yield to it. */
 	rsys_cycles(&cpu);
@@ -238,8 +240,10 @@ static PyObject *ring_get_may_change_credentials(PyObject *op, void *closure)
 
 static PyObject *ring_get_deaf(PyObject *op, void *closure)
 {
+	struct rsys_ring *ring = &((Ring *)op)->block->ring;
+
 	(void)closure;
-	return PyBool_FromLong(((Ring *)op)->block->ring.completion < 0);
+	return PyBool_FromLong(ring->table_shared || ring->completion < 0);
 }
 
 /* whether a filter denies the process to wake us, or may do so by a call that it has been sent */

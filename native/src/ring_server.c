@@ -21,17 +21,6 @@ static int has_request(struct rsys_slot *slot, uint32_t seq)
 	return __atomic_load_n(&slot->word, __ATOMIC_ACQUIRE) >> 32 == seq;
 }
 
-/*
- * Somebody who shares our table may have closed the number and opened something else under it. Nothing
- * is to be written there; of the files that are told apart here an eventfd is the only one that takes it.
- */
-static int is_eventfd(const struct rsys_hub *hub, int fd)
-{
-	uint64_t stat[32];	/* struct stat of all architectures begins with st_dev and st_ino, 8 bytes each */
-
-	return rsys_call2(__NR_fstat, fd, stat) == 0 && stat[0] == hub->event_dev && stat[1] == hub->event_ino;
-}
-
 /* Until a request or a reason to look; 0 when nothing that waits is permitted. */
 static int park(struct rsys_ring *ring, struct rsys_slot *slot, uint32_t seq)
 {
@@ -93,11 +82,32 @@ static int wait_for_request(struct rsys_ring *ring, struct rsys_slot *slot, uint
 	}
 }
 
+/* ---- Being heard ------------------------------------------------------------------------- */
+
+/*
+ * The event loop watches a pipe, of which every process has a copy in its table. The calls that we are
+ * told to make may close that number and open something else under it, and nothing may ever be written
+ * there: it would be lost, and the file is not ours. So before each write we ask what is there. A pipe has
+ * an inode of its own; an eventfd would look like every other eventfd, timerfd or epoll instance.
+ *
+ * That is enough where nobody but us can change the table. One that is shared may change between the look
+ * and the write: there we use no descriptor, and the monitor, whose table is its own, writes for us.
+ */
+static int has_pipe(const struct rsys_ring *ring)
+{
+	const struct rsys_hub *hub = ring->hub;
+	uint64_t stat[32];	/* struct stat of all architectures begins with st_dev and st_ino, 8 bytes each */
+
+	return !ring->table_shared && ring->completion >= 0 &&
+	       rsys_call2(__NR_fstat, ring->completion, stat) == 0 && stat[0] == hub->completion_dev &&
+	       stat[1] == hub->completion_ino;
+}
+
 /* Somebody waits in the event loop: put this ring on the hub's stack and wake the loop. */
 static void announce(struct rsys_ring *ring)
 {
 	struct rsys_hub *hub = ring->hub;
-	uint64_t head, one = 1;
+	uint64_t head;
 	long ret;
 
 	if (__atomic_exchange_n(&ring->queued, 1, __ATOMIC_SEQ_CST))
@@ -107,17 +117,18 @@ static void announce(struct rsys_ring *ring)
 		ring->ready_next = head;
 	} while (!__atomic_compare_exchange_n(&hub->ready, &head, (uint64_t)ring, 0, __ATOMIC_SEQ_CST,
 					      __ATOMIC_RELAXED));
-	if (ring->completion >= 0 && is_eventfd(hub, ring->completion)) {
-		ret = rsys_call3(__NR_write, ring->completion, &one, 8);
-		if (ret == 8 || ret == -EAGAIN)	/* the latter: it is as readable as can be */
+	if (has_pipe(ring)) {
+		ret = rsys_call3(__NR_write, ring->completion, "", 1);
+		if (ret == 1 || ret == -EAGAIN)	/* the latter: it is as readable as can be */
 			return;
 	}
-	ring->completion = -1;
+	if (!ring->table_shared)
+		ring->completion = -1;
 	__atomic_fetch_add(&hub->monitor.control, 1, __ATOMIC_SEQ_CST);
 	rsys_call3(__NR_futex, &hub->monitor.control, RSYS_FUTEX_WAKE, 1);
 }
 
-/* Our two descriptors are entries of a table that the client may rearrange as it likes. */
+/* Our descriptors are entries of a table that the client may rearrange as it likes. */
 static void forget_replaced(struct rsys_ring *ring, uint32_t first, uint32_t last)
 {
 	if (ring->completion >= 0 && (uint32_t)ring->completion >= first && (uint32_t)ring->completion <= last)
@@ -125,6 +136,20 @@ static void forget_replaced(struct rsys_ring *ring, uint32_t first, uint32_t las
 	if (ring->origin.owner_fd >= 0 && (uint32_t)ring->origin.owner_fd >= first &&
 	    (uint32_t)ring->origin.owner_fd <= last)
 		ring->origin.owner_fd = -1;
+}
+
+/* Of struct clone_args, whose address may be bad: then the kernel says so. */
+static uint64_t clone3_flags(uint64_t address)
+{
+	/* A mask is copied in before the kernel looks at what to do with it, and that is nothing it knows. */
+	switch (rsys_call4(__NR_rt_sigprocmask, -1, address, 0, 8)) {
+	case -EINVAL:
+		return *(const volatile uint64_t *)address;
+	case -EFAULT:
+		return 0;
+	default:	/* denied by a filter */
+		return RSYS_CLONE_FILES;
+	}
 }
 
 /* A process that may not wake anybody says so: then the client looks by itself while it waits for an answer. */
@@ -140,6 +165,14 @@ static long execute(struct rsys_ring *ring, uint32_t nr, const int64_t *args)
 	long result;
 
 	switch (nr) {
+	case __NR_clone:
+		if (args[0] & RSYS_CLONE_FILES)
+			ring->table_shared = 1;
+		break;
+	case __NR_clone3:
+		if (clone3_flags(args[0]) & RSYS_CLONE_FILES)
+			ring->table_shared = 1;
+		break;
 	case __NR_close:
 		forget_replaced(ring, args[0], args[0]);
 		break;
@@ -155,6 +188,8 @@ static long execute(struct rsys_ring *ring, uint32_t nr, const int64_t *args)
 		break;
 	}
 	result = rsys_execute(&ring->origin, nr, args);
+	if (nr == __NR_unshare && args[0] & RSYS_CLONE_FILES && result == 0)
+		ring->table_shared = 0;
 	if (rsys_may_filter(nr, args))
 		look_for_filter(ring);
 	return result;

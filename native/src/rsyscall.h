@@ -83,14 +83,14 @@ enum { RSYS_RUNNING = 0, RSYS_PARKED = 1 };
 #define RSYS_WORD_ADDRESS ((1ull << 48) - 1)	/* of an entry: mmap gives no more unless asked for it */
 
 /*
- * One process per address space that turns futex words into events of a descriptor: the
+ * One process per address space that turns futex words into bytes in a pipe: the
  * kernel announces that a process left our memory (exec or exit) by zeroing a word and
  * waking its waiters, and by nothing else. It also speaks for servers that have lost the
  * descriptor.
  */
 struct rsys_monitor {
 	uint32_t control;	/* changed and woken after every change that the monitor must see */
-	int32_t eventfd;
+	int32_t completion;	/* the hub's pipe */
 	uint32_t count;		/* words[0..count) may be in use */
 	uint32_t reserved;
 	uint64_t words[RSYS_MONITOR_WORDS];	/* address of a uint32_t, and above it a generation; 0: free */
@@ -101,7 +101,7 @@ struct rsys_monitor {
 struct rsys_hub {
 	_Alignas(64) uint64_t ready;	/* stack of rings with results that somebody waits for */
 	_Alignas(64) uint64_t server_spin;	/* budget in cycles */
-	uint64_t event_dev, event_ino;		/* what fstat says of the eventfd */
+	uint64_t completion_dev, completion_ino;	/* what fstat says of the pipe */
 	struct rsys_monitor monitor;
 };
 
@@ -129,7 +129,8 @@ struct rsys_ring {
 	/* set before the process starts */
 	_Alignas(64) struct rsys_hub *hub;
 	uint64_t ready_next;
-	int32_t completion;		/* the hub's eventfd in the server's table; -1: lost */
+	int32_t completion;		/* the end of the hub's pipe in the server's table; -1: lost */
+	uint32_t table_shared;		/* others may replace what the server has in its table, at any moment */
 	uint32_t ctid;			/* CLONE_CHILD_CLEARTID: 0 once the process left our memory */
 	int32_t pid;			/* in the client's pid namespace; 0: unknown */
 	struct rsys_origin origin;

@@ -1,9 +1,11 @@
 #define _GNU_SOURCE
 #include "driven.h"
 
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <linux/sched.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,6 +34,19 @@ struct child start_child(uint64_t flags, uint32_t *ctid, void *function, const i
 	child.pid = rsyscall_raw_syscall(as_arg(&clone_args), sizeof(clone_args), 0, 0, 0, 0, SYS_clone3);
 	CHECK(child.pid > 0);
 	return child;
+}
+
+int make_pipe(struct rsys_hub *hub)
+{
+	int ends[2];
+	struct stat stat;
+
+	CHECK_CALL(pipe2(ends, O_CLOEXEC | O_NONBLOCK));
+	CHECK_CALL(fstat(ends[1], &stat));
+	hub->completion_dev = stat.st_dev;
+	hub->completion_ino = stat.st_ino;
+	hub->monitor.completion = ends[1];
+	return ends[0];
 }
 
 void wait_for_zero(uint32_t *word)

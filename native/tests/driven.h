@@ -17,6 +17,9 @@ struct child {
  */
 struct child start_child(uint64_t flags, uint32_t *ctid, void *function, const int64_t args[6]);
 
+/* Gives a hub the pipe that its processes announce answers by; returns the end to read from. */
+int make_pipe(struct rsys_hub *hub);
+
 /* How long a futex word may take to change, as an absolute wait; fails the test after that. */
 void wait_for_zero(uint32_t *word);
 

@@ -16,12 +16,12 @@ from rsyscall.native import Hub, Ring, _fast, symbols, syscall
 _X86_64 = {
     "getpid": 39, "getppid": 110, "umask": 95, "close": 3, "clone3": 435, "nanosleep": 35, "exit": 60,
     "read": 0, "write": 1, "mmap": 9, "munmap": 11, "execve": 59, "eventfd2": 290, "prctl": 157,
-    "setresuid": 117, "close_range": 436, "clone": 56, "poll": 7, "ppoll": 271,
+    "setresuid": 117, "close_range": 436, "clone": 56, "poll": 7, "ppoll": 271, "unshare": 272,
 }  # fmt: skip
 _GENERIC = {
     "getpid": 172, "getppid": 173, "umask": 166, "close": 57, "clone3": 435, "nanosleep": 101, "exit": 93,
     "read": 63, "write": 64, "mmap": 222, "munmap": 215, "execve": 221, "eventfd2": 19, "prctl": 167,
-    "setresuid": 147, "close_range": 436, "clone": 220, "ppoll": 73,
+    "setresuid": 147, "close_range": 436, "clone": 220, "ppoll": 73, "unshare": 97,
 }  # fmt: skip
 NR = _X86_64 if os.uname().machine == "x86_64" else _GENERIC
 """Numbers of system calls; this layer has no table of them."""
@@ -40,7 +40,7 @@ class Driven:
 
     Args:
         hub: what it shares with others.
-        completion: an eventfd by which it announces answers; -1 for none.
+        completion: the end of a pipe by which it announces answers; -1 for none.
         prepare: called with the ring before the process is made.
         flags: for clone3, in addition to the usual ones.
     """

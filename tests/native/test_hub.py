@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import gc
 import mmap
 import os
 import signal
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +19,18 @@ import pytest
 
 from rsyscall.native import Hub, Ring, _fast, read_memory, symbols, syscall, write_memory
 
-from .driven import CLONE_ARGS_SIZE, FLAGS, NR, Buffer, Driven, driven, timespec, wait_readable
+from .driven import (
+    CLONE_ARGS_SIZE,
+    CLONE_CLEAR_SIGHAND,
+    CLONE_FILES,
+    FLAGS,
+    NR,
+    Buffer,
+    Driven,
+    driven,
+    timespec,
+    wait_readable,
+)
 
 BLOCKS_PER_ARENA = 64
 
@@ -30,23 +43,24 @@ def test_arguments() -> None:
     for budgets in ((-1.0, 1.0), (1.0, -1.0)):
         with pytest.raises(ValueError, match="microseconds"):
             Hub(-1, *budgets)
-    assert Hub(eventfd=-1, client_spin_us=0, server_spin_us=0.5).blocks == 0
+    assert Hub(completion=-1, client_spin_us=0, server_spin_us=0.5).blocks == 0
 
 
 @pytest.mark.parametrize(("client", "server"), [(0.0, 0.0), (0.0, 100.0), (100.0, 0.0), (10.0, 10.0)])
 def test_every_budget_works(client: float, server: float) -> None:
-    eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-    hub = Hub(eventfd, client, server)
-    with driven(hub, eventfd) as child:
+    news, completion = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    hub = Hub(completion, client, server)
+    with driven(hub, completion) as child:
         for _ in range(200):
             result = child.ring.call(NR["getpid"])
             while result == _fast.PENDING:
-                wait_readable(eventfd)
-                os.eventfd_read(eventfd)
+                wait_readable(news)
+                os.read(news, 4096)
                 assert hub.drain() in ([child.ring], [])
                 result = child.ring.next_result()
             assert result == child.pid
-    os.close(eventfd)
+    os.close(news)
+    os.close(completion)
 
 
 def test_budgets_can_be_changed() -> None:
@@ -119,17 +133,17 @@ def test_a_ring_that_was_never_started_is_free_at_once() -> None:
 
 
 def test_many_at_once() -> None:
-    eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-    hub = Hub(eventfd, 0.0, 0.0)
+    news, completion = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    hub = Hub(completion, 0.0, 0.0)
     pause = timespec(0.01)
-    children = [Driven(hub, eventfd) for _ in range(100)]
+    children = [Driven(hub, completion) for _ in range(100)]
     for child in children:
         assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
         assert child.ring.call(NR["getpid"]) == _fast.PENDING
     waiting = {child.ring: child for child in children}
     while waiting:
-        wait_readable(eventfd)
-        os.eventfd_read(eventfd)
+        wait_readable(news)
+        os.read(news, 4096)
         for ring in hub.drain():
             while ring.outstanding and (result := ring.next_result()) != _fast.PENDING:
                 assert result == (waiting[ring].pid if ring.outstanding == 0 else 0)
@@ -141,16 +155,17 @@ def test_many_at_once() -> None:
         assert child.wait() == 0
         child.close()
     assert hub.blocks <= 2 * BLOCKS_PER_ARENA
-    os.close(eventfd)
+    os.close(news)
+    os.close(completion)
 
 
 def test_a_ring_that_is_gone_is_not_drained() -> None:
-    eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-    hub = Hub(eventfd, 0.0, 0.0)
-    child = Driven(hub, eventfd)
+    news, completion = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    hub = Hub(completion, 0.0, 0.0)
+    child = Driven(hub, completion)
     pause = timespec(0.001)
     assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
-    wait_readable(eventfd)
+    wait_readable(news)
     pid, pidfd, owner = child.pid, child.ring.pidfd, child.owner
     del child
     gc.collect()
@@ -158,7 +173,7 @@ def test_a_ring_that_is_gone_is_not_drained() -> None:
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     assert hub.drain() == []
-    for fd in (pidfd, owner, eventfd):
+    for fd in (pidfd, owner, news, completion):
         os.close(fd)
 
 
@@ -185,32 +200,33 @@ def monitor(hub: Hub) -> Iterator[int]:
 
 
 @contextmanager
-def monitored_hub() -> Iterator[tuple[Hub, int]]:
-    """A hub with a monitor; the hub and its eventfd."""
-    eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+def monitored_hub() -> Iterator[tuple[Hub, int, int]]:
+    """A hub with a monitor; the hub and both ends of its pipe."""
+    news, completion = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        hub = Hub(eventfd, 100.0, 100.0)
+        hub = Hub(completion, 100.0, 100.0)
         with monitor(hub):
-            yield hub, eventfd
+            yield hub, news, completion
     finally:
-        os.close(eventfd)
+        os.close(news)
+        os.close(completion)
 
 
 def test_processes_that_leave_are_announced() -> None:
-    with monitored_hub() as (hub, eventfd):
+    with monitored_hub() as (hub, news, _):
         for _ in range(20):
             with driven(hub) as child:
                 index = hub.watch_word(child.ring.ctid_address)
                 assert index == 0
                 assert child.ring.call(NR["exit"], 0) in (_fast.PENDING, _fast.HANGUP)
-                wait_readable(eventfd)
-                os.eventfd_read(eventfd)
+                wait_readable(news)
+                os.read(news, 4096)
                 assert child.ring.left
                 assert child.wait() == 0
 
 
 def test_words_that_are_not_watched_any_more_are_quiet() -> None:
-    with monitored_hub() as (hub, eventfd), driven(hub) as child, driven(hub) as other:
+    with monitored_hub() as (hub, news, _), driven(hub) as child, driven(hub) as other:
         index = hub.watch_word(child.ring.ctid_address)
         assert hub.watch_word(other.ring.ctid_address) == index + 1
         # Of somebody else: nothing happens.
@@ -221,17 +237,17 @@ def test_words_that_are_not_watched_any_more_are_quiet() -> None:
         child.kill()
         time.sleep(0.02)
         with pytest.raises(BlockingIOError):
-            os.eventfd_read(eventfd)
+            os.read(news, 4096)
         # The entry is free again.
         assert hub.watch_word(child.ring.ctid_address) == index
-        wait_readable(eventfd)
-        os.eventfd_read(eventfd)
+        wait_readable(news)
+        os.read(news, 4096)
         other.kill()
-        wait_readable(eventfd)
+        wait_readable(news)
 
 
 def test_a_deaf_process_is_spoken_for() -> None:
-    with monitored_hub() as (hub, eventfd), driven(hub, eventfd) as child:
+    with monitored_hub() as (hub, news, completion), driven(hub, completion) as child:
         assert child.call("close_range", 0, 2**32 - 1, 0) == 0
         for _ in range(20):
             pause = timespec(0.001)
@@ -239,11 +255,53 @@ def test_a_deaf_process_is_spoken_for() -> None:
             assert result == _fast.PENDING
             # More than once, if the answer to the call before was told when it had been taken already.
             while result == _fast.PENDING:
-                wait_readable(eventfd)
-                os.eventfd_read(eventfd)
+                wait_readable(news)
+                os.read(news, 4096)
                 hub.drain()
                 result = child.ring.next_result()
             assert result == 0
+
+
+def test_replaced_pipe_is_left_alone() -> None:
+    """Whoever shares the table of a process may have opened something else in its place, at any moment."""
+    with monitored_hub() as (hub, news, completion), driven(hub, completion, flags=CLONE_FILES) as child:
+        assert child.ring.deaf
+        saved = os.dup(completion)
+        theirs = os.eventfd(7, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        os.dup2(theirs, completion)
+        for _ in range(20):
+            pause = timespec(0.001)
+            result = child.ring.call(NR["nanosleep"], pause.address)
+            while result == _fast.PENDING:
+                wait_readable(news)
+                os.read(news, 4096)
+                hub.drain()
+                result = child.ring.next_result()
+            assert result == 0
+        assert os.eventfd_read(theirs) == 7
+        os.dup2(saved, completion)
+        # In a table of its own it finds the pipe again.
+        assert child.call("unshare", CLONE_FILES) == 0
+        assert not child.ring.deaf
+        os.close(saved)
+        os.close(theirs)
+
+
+def test_process_that_shares_its_own_table_is_deaf() -> None:
+    hub = Hub(-1, 100.0, 100.0)
+    news, completion = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    with driven(hub, completion) as child:
+        assert not child.ring.deaf
+        assert child.call("clone3", 4096, CLONE_ARGS_SIZE) == -errno.EFAULT
+        assert not child.ring.deaf
+        # One that fails; the kernel tells before it looks at a table.
+        arguments = struct.pack("11Q", CLONE_FILES | CLONE_CLEAR_SIGHAND | 0x800, *[0] * 10)
+        buffer = Buffer(len(arguments))
+        write_memory(buffer.address, arguments)
+        assert child.call("clone3", buffer.address, CLONE_ARGS_SIZE) == -errno.EINVAL
+        assert child.ring.deaf
+    os.close(news)
+    os.close(completion)
 
 
 def test_all_entries_taken() -> None:
@@ -270,28 +328,29 @@ def test_addresses_that_cannot_be_waited_for() -> None:
 
 
 def test_announcements_found_while_blocks_are_reclaimed_are_passed_on() -> None:
-    """A process that has lost the eventfd relies on others to look; reclaiming takes what they would see."""
-    eventfd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-    hub = Hub(eventfd, 0.0, 0.0)
+    """A process that has lost the pipe relies on others to look; reclaiming takes what they would see."""
+    news, completion = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    hub = Hub(completion, 0.0, 0.0)
     pause = timespec(0.001)
-    with driven(hub, eventfd) as deaf:
+    with driven(hub, completion) as deaf:
         assert deaf.call("close_range", 0, 2**32 - 1, 0) == 0
         assert deaf.ring.deaf
-        dead = Driven(hub, eventfd)
+        dead = Driven(hub, completion)
         spare = [hub.ring() for _ in range(hub.blocks - 2)]  # no block is free
         dead.close()
         del dead
         hub.drain()
         with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(eventfd)
+            os.read(news, 4096)
         assert deaf.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
         deaf.wait_until_parked()
         spare.append(hub.ring())
-        wait_readable(eventfd)
+        wait_readable(news)
         assert hub.drain() == [deaf.ring]
         assert deaf.ring.next_result() == 0
         del spare
-    os.close(eventfd)
+    os.close(news)
+    os.close(completion)
 
 
 def test_budgets_can_be_changed_at_any_time() -> None:

@@ -2,7 +2,7 @@
 
 `ProgramHub` watches, with one epoll instance and one background task for any number of processes:
 
-* the eventfd by which servers announce answers that somebody waits for;
+* the pipe by which servers announce answers that somebody waits for;
 * a pidfd per process, for its exit;
 * futex words, through the monitor process, for processes that leave our memory by exec.
 
@@ -32,7 +32,6 @@ from rsyscall.near import Syscall, SyscallError, nr
 from rsyscall.near import types as near
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, HowSIG, Siginfo, Sigset
-from rsyscall.sys.eventfd import EFD
 from rsyscall.sys.mman import MAP, PROT
 from rsyscall.sys.wait import ChildState, IdType, W
 
@@ -174,10 +173,12 @@ class ProgramHub:
         client, server = spin_budgets()
         self.task = task
         self.pid = os.getpid()
-        self.eventfd: FileDescriptor = run_now(task.eventfd(0, EFD.NONBLOCK))
+        news, completion = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._news: FileDescriptor = task.make_fd_handle(near.FileDescriptor(news))
+        self.completion: FileDescriptor = task.make_fd_handle(near.FileDescriptor(completion))
         # Children look at it to see whether we died before they could ask to be told.
         self.owner = self._open_owner()
-        self.native = Hub(self.eventfd.near.number, client, server)
+        self.native = Hub(completion, client, server)
         self.native.configure_monitor(-1 if self.owner is None else self.owner.near.number, self.pid)
         # For signal masks and actions that are all zero, and for what a waitid of ours reports.
         self._constants = run_now(task.mmap(4096, PROT.READ | PROT.WRITE, MAP.PRIVATE))
@@ -191,14 +192,14 @@ class ProgramHub:
             Syscall(nr.rt_sigprocmask, HowSIG.SETMASK, self.zeros_address, 0, size),
         ]
         self._epoll = select.epoll()
-        self._epoll.register(self.eventfd.near.number, select.EPOLLIN)
+        self._epoll.register(news, select.EPOLLIN)
         self._exits: dict[int, tuple[Pidfd, Callable[[], None]]] = {}
         self._client_spin_us = client
         self._exit_spins_to_skip = self._exit_spins_failed = 0
         self._leaving: dict[Ring, tuple[int, Callable[[], None]]] = {}
         self._connections: dict[Ring, RingClient] = {}
         self._mute: set[Ring] = set()
-        task.infrastructure_fds = (self.eventfd,) if self.owner is None else (self.eventfd, self.owner)
+        task.infrastructure_fds = (self.completion,) if self.owner is None else (self.completion, self.owner)
         # A pidfd in our own table for every process that we drive.
         self.pidfds: weakref.WeakKeyDictionary[Task, Pidfd] = weakref.WeakKeyDictionary()
         self.rings: weakref.WeakKeyDictionary[Task, Ring] = weakref.WeakKeyDictionary()
@@ -219,12 +220,12 @@ class ProgramHub:
         return self.task.make_fd_handle(near.FileDescriptor(number))
 
     def standing_fds(self, task: Task) -> tuple[FileDescriptor | None, FileDescriptor | None]:
-        """What a process has of the hub's eventfd and the pidfd of our program in its table."""
-        eventfd, owner, *_ = (*task.infrastructure_fds, None, None)
-        if self.owner is None or eventfd is None:
+        """What a process has of the hub's pipe and the pidfd of our program in its table."""
+        completion, owner, *_ = (*task.infrastructure_fds, None, None)
+        if self.owner is None or completion is None:
             owner = None  # the second is something else then
         return (
-            eventfd if eventfd is not None and eventfd.valid else None,
+            completion if completion is not None and completion.valid else None,
             owner if owner is not None and owner.valid else None,
         )
 
@@ -480,9 +481,9 @@ class ProgramHub:
         for number, _ in self._epoll.poll(0, 256):
             if number in self._exits:
                 exited.append(number)
-            elif number == self.eventfd.near.number:
+            elif number == self._news.near.number:
                 try:
-                    os.eventfd_read(number)
+                    os.read(number, 4096)
                 except BlockingIOError:
                     pass
         self._dispatch_rings()
@@ -539,7 +540,7 @@ async def clone_block(
         args: up to six register arguments.
         owner: pidfd of our program in the new process' table, or -1.
         parent_pid: what getppid(2) will return there; -1 if unknown.
-        completion: the hub's eventfd in the new process' table, or -1.
+        completion: the end of the hub's pipe in the new process' table, or -1.
 
     Returns:
         The process id in the pid namespace of `task`.

@@ -323,7 +323,7 @@ async def start_spawn(
     spawning = Spawning(hub, ring, every, image)
     # Before the process can fail: what it announces must find us.
     hub.waiting(ring, spawning)
-    if any(_closes(call, hub.eventfd.near.number) for call in calls):
+    if any(_closes(call, hub.completion.near.number) for call in calls):
         hub.ensure_monitor()
     try:
         process, pidfd = await clone_process(
