@@ -34,9 +34,15 @@ _NEWPID = 0x20000000
 _NEWNET = 0x40000000
 _MS_REC_PRIVATE = 0x4000 | (1 << 18)
 _PTRACE_ATTACH = 16
-_MNT_DETACH = 2
-# How many capabilities Linux has: CAP_CHECKPOINT_RESTORE is the last.
-_CAPABILITIES = 41
+# Those of <linux/capability.h> that tests ask for by name, and how many there are.
+_CAPABILITIES = {
+    "CAP_DAC_READ_SEARCH": 2,
+    "CAP_KILL": 5,
+    "CAP_SETPCAP": 8,
+    "CAP_SYS_CHROOT": 18,
+    "CAP_SYS_ADMIN": 21,
+}
+_CAPABILITY_COUNT = 41
 NOBODY = 65534
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -124,6 +130,18 @@ def _mount() -> None:
     _call("mount", b"none", b"/", None, _MS_REC_PRIVATE, None)
 
 
+def _any_mount() -> None:
+    """In a mount namespace that was made with our privileges or, without them, in a user namespace."""
+    try:
+        _call("unshare", _NEWNS)
+    except Denied:
+        _call("unshare", _NEWUSER | _NEWNS)
+    _call("mount", b"none", b"/", None, _MS_REC_PRIVATE, None)
+    with tempfile.TemporaryDirectory() as directory:
+        _call("mount", b"none", directory.encode(), b"tmpfs", 0, None)
+        _call("umount2", directory.encode(), 0)
+
+
 def _network() -> None:
     _enter(_NEWNET)
 
@@ -176,14 +194,30 @@ def _other_users() -> None:
             os.setresuid(-1, os.getuid(), -1)
 
 
-def _capabilities() -> None:
-    """All of them, and not only over a user namespace of our own."""
+def _any_user() -> None:
+    with _denying("setgroups"):
+        os.setgroups([4_000_000_000])
+
+
+def _effective() -> int:
     status = Path("/proc/self/status").read_text()
-    effective = int(status.partition("CapEff:")[2].split()[0], 16)
-    missing = [str(bit) for bit in range(_CAPABILITIES) if not effective >> bit & 1]
-    # CAP_PERFMON and the like are left out of the lists of careful virtual machines.
-    if len(missing) > 2:
-        raise Denied(f"{_CAPABILITIES - len(missing)} of {_CAPABILITIES}")
+    return int(status.partition("CapEff:")[2].split()[0], 16)
+
+
+def _capability(name: str) -> Callable[[], None]:
+    def trial() -> None:
+        if not _effective() >> _CAPABILITIES[name] & 1:
+            raise Denied("not in the effective set")
+
+    return trial
+
+
+def _capabilities() -> None:
+    """Nearly all of them, and not only over a user namespace of our own."""
+    count = bin(_effective()).count("1")
+    # Virtual machines are started without CAP_SYS_RESOURCE and the like.
+    if count < _CAPABILITY_COUNT - 2:
+        raise Denied(f"{count} of {_CAPABILITY_COUNT}")
     if Path("/proc/self/uid_map").read_text().split() != ["0", "0", str(2**32 - 1)]:
         raise Denied("of a user namespace only")
 
@@ -248,14 +282,22 @@ def _lines(path: str) -> list[str]:
 
 
 def _last_pid() -> None:
-    """To choose the pid of the next process."""
-    _write("/proc/sys/kernel/ns_last_pid", "1000")
+    """To choose the pid of the next process of a pid namespace."""
+    _enter(_NEWPID)
+    _in_child(lambda: _write("/proc/sys/kernel/ns_last_pid", "1000"))
+
+
+def _suid_dumpable() -> None:
+    """To change whether programs that change their user may be looked at; written as it was."""
+    path = "/proc/sys/fs/suid_dumpable"
+    _write(path, Path(path).read_text())
 
 
 TRIALS: dict[str, Callable[[], None]] = {
     "user namespaces": _user,
     "pid namespaces": _pid,
     "mount namespaces": _mount,
+    "mounts": _any_mount,
     "network namespaces": _network,
     "uts namespaces": _uts,
     "ipc namespaces": _ipc,
@@ -267,13 +309,17 @@ TRIALS: dict[str, Callable[[], None]] = {
     "privileged network namespaces": _privileged(_NEWNET),
     "privileged uts namespaces": _privileged(_NEWUTS),
     "other users": _other_users,
+    "any user id": _any_user,
     "all capabilities": _capabilities,
+    **{name: _capability(name) for name in _CAPABILITIES},
     "ptrace": _ptrace,
     "pidfd_getfd": _pidfd_getfd,
     "/dev/fuse": _device("/dev/fuse"),
     "/dev/net/tun": _device("/dev/net/tun"),
+    "/dev/ptmx": _device("/dev/ptmx"),
     "cgroups": _cgroups,
     "ns_last_pid": _last_pid,
+    "suid_dumpable": _suid_dumpable,
 }
 
 

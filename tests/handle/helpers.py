@@ -84,9 +84,3 @@ def stranger() -> Local:
 def sharer(local: Local, *, fds: bool) -> Task:
     """A task that shares the address space of `local`, and its descriptor table if told so."""
     return make_task(local.task, share_fd_table=fds)
-
-
-def need_root() -> None:
-    """Skip the test unless it runs as root."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root")

@@ -32,7 +32,7 @@ architectures = pytest.mark.parametrize("architecture", compiler.ARCHITECTURES)
 
 def need_compiler(architecture: str) -> None:
     if compiler.compiler(architecture) is None:
-        pytest.skip(f"no C compiler for {architecture} is installed")
+        pytest.skip(f"package: no C compiler for {architecture} is installed")
 
 
 @functools.cache

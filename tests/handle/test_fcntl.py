@@ -35,7 +35,7 @@ from rsyscall.sched import CLONE
 from rsyscall.sys._buffers import BufferTooSmallError
 from rsyscall.unistd import Pipe
 
-from .helpers import forked, need_root, no_calls, stranger
+from .helpers import forked, no_calls, stranger
 from .support import Local, null_fds
 
 
@@ -156,13 +156,10 @@ async def test_a_process_group_that_gets_the_signals(local: Local) -> None:
     await pipe.read.fcntl(F.SETOWN, 0)
 
 
+@pytest.mark.needs("privileged pid namespaces")
 @forked
 async def test_groups_whose_numbers_are_errors(local: Local, tmp_path: Path) -> None:
-    need_root()
-    try:
-        await local.task.unshare(CLONE.NEWPID)
-    except PermissionError:
-        pytest.skip("needs the right to make namespaces")
+    await local.task.unshare(CLONE.NEWPID)
     low_numbers(tmp_path)
 
 

@@ -67,9 +67,8 @@ async def test_argument_may_be_a_number_or_nothing(local: Local) -> None:
     assert not os.get_inheritable(int(pipe.read))
 
 
+@pytest.mark.needs("/dev/ptmx")
 async def test_pseudoterminal(local: Local) -> None:
-    if not Path("/dev/ptmx").exists():
-        pytest.skip("no /dev/ptmx")
     leader = await local.task.open(await local.ptr("/dev/ptmx"), O.RDWR | O.NOCTTY)
     await leader.ioctl(TIOC.SPTLCK, await local.ptr(Int32(0)))
     number = await leader.ioctl(TIOC.GPTPEER, O.RDWR | O.NOCTTY | O.CLOEXEC)
@@ -112,7 +111,7 @@ HEADERS = (
 @pytest.mark.parametrize("architecture", compiler.ARCHITECTURES)
 def test_sizes_of_arguments(architecture: str) -> None:
     if compiler.compiler(architecture) is None:
-        pytest.skip(f"no C compiler for {architecture} is installed")
+        pytest.skip(f"package: no C compiler for {architecture} is installed")
     known = compiler.evaluate(architecture, HEADERS, tuple(f"sizeof({typ})" for typ in SIZES.values()))
     assert {request: _argument_size(request) for request in SIZES} == {
         request: known[f"sizeof({typ})"][0] for request, typ in SIZES.items()

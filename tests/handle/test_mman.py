@@ -320,7 +320,7 @@ async def test_flags_that_would_make_another_mapping_than_we_believe_are_refused
 
 async def test_huge_pages(local: Local) -> None:
     if not Path("/sys/kernel/mm/hugepages/hugepages-2048kB").exists():
-        pytest.skip("this kernel has no huge pages of 2 MB")
+        pytest.skip("kernel: it has no huge pages of 2 MB")
     size = 2 << 20
     # Nothing is touched, so no such page has to be available.
     flags = MAP.PRIVATE | MAP.NORESERVE | MAP.HUGETLB | MAP.HUGE_2MB

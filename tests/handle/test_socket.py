@@ -42,7 +42,7 @@ from rsyscall.sys.socket import (
 )
 from rsyscall.sys.un import SockaddrUn
 
-from .helpers import forked, need_root
+from .helpers import forked
 from .support import Local, is_open, make_task, open_fds
 
 LOCALHOST = "127.0.0.1"
@@ -299,10 +299,10 @@ async def test_a_sockbuf_takes_one_answer(local: Local) -> None:
     assert await guard.read() == b"untouchd"
 
 
+@pytest.mark.needs("other users")
 @forked
 async def test_a_length_that_came_with_an_error_is_an_answer(local: Local, tmp_path: Path) -> None:
     """With ERANGE the kernel says how much there was, which is more than there is room for."""
-    need_root()
     os.setgroups(range(1000, 1020))
     pair = await socketpair(local)
     both = await (await local.malloc(bytes, 96)).write(b"u" * 96)

@@ -441,7 +441,7 @@ async def test_pidfd(local: Local) -> None:
     try:
         await pair.second.setsockopt(SOL.SOCKET, SO.PASSPIDFD, await local.ptr(Int32(1)))
     except OSError:
-        pytest.skip("kernel before 6.5: no SO_PASSPIDFD")
+        pytest.skip("kernel: before 6.5, no SO_PASSPIDFD")
     await send(local, pair.first, None)
     _, hdr = await receive(local, pair.second)
     assert hdr.control is not None

@@ -152,6 +152,7 @@ def test_facade() -> None:
 # Namespaces
 
 
+@pytest.mark.needs("privileged mount namespaces")
 def test_unshare(local: Local) -> None:
     with forked_task(local) as task:
         mountns = task.mountns
@@ -167,10 +168,7 @@ def test_unshare(local: Local) -> None:
             run(task.unshare(CLONE.NEWNS | CLONE.DETACHED))
         assert caught.value.filename == CLONE.NEWNS | CLONE.DETACHED
         assert task.mountns is mountns
-        try:
-            run(task.unshare(CLONE.NEWNS))
-        except PermissionError:
-            pytest.skip("needs the right to make namespaces")
+        run(task.unshare(CLONE.NEWNS))
         assert task.mountns is not mountns
         assert local.task.mountns is mountns
 
@@ -238,12 +236,10 @@ async def test_a_failed_change_of_the_mount_namespace_does_not_undo_a_later_one(
     task.sysif = LocalSyscall()
 
 
+@pytest.mark.needs("user namespaces")
 def test_setns_user(local: Local) -> None:
     with forked_task(local) as task, forked_task(local) as other:
-        try:
-            run(other.unshare(CLONE.NEWUSER))
-        except PermissionError:
-            pytest.skip("needs the right to make user namespaces")
+        run(other.unshare(CLONE.NEWUSER))
         path = run(local.ptr(f"/proc/{other.near_process.id}/ns/user"))
         namespace = run(task.open(path, O.RDONLY))
         run(task.setns_user(namespace))

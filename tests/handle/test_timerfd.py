@@ -57,7 +57,7 @@ async def test_set_ticks_is_an_ioctl(local: Local, task: Task) -> None:
     try:
         await fd.ioctl(TFD_IOC_SET_TICKS, await local.ptr(Int64(5)))
     except OSError:
-        pytest.skip("kernel without CONFIG_CHECKPOINT_RESTORE: timerfd has no ioctl")
+        pytest.skip("kernel: without CONFIG_CHECKPOINT_RESTORE, timerfd has no ioctl")
     valid, _ = await fd.read(await local.malloc(Int64))
     assert await valid.read() == 5
 

@@ -19,7 +19,7 @@ from rsyscall.near import types as near
 from rsyscall.sys._buffers import BufferTooSmallError
 from rsyscall.unistd import GroupList, ResIds
 
-from .helpers import forked, need_root, no_calls, stranger
+from .helpers import forked, no_calls, stranger
 from .support import Local
 
 NOBODY = 65534
@@ -101,9 +101,9 @@ async def test_process_group_of_a_dead_child_is_refused(local: Local) -> None:
         await local.task.setpgid(child)
 
 
+@pytest.mark.needs("any user id")
 @forked
 async def test_groups(local: Local, tmp_path: Path) -> None:
-    need_root()
     await local.task.setgroups(await local.ptr(GroupList([5, 4_000_000_000])))
     assert os.getgroups() == [5, 4_000_000_000]
     assert await local.task.getgroups() == 2
@@ -122,10 +122,10 @@ async def test_groups(local: Local, tmp_path: Path) -> None:
     assert (valid.size(), rest.size()) == (0, 3)
 
 
+@pytest.mark.needs("other users")
 @forked
 async def test_groups_are_as_many_as_the_list_has(local: Local, tmp_path: Path) -> None:
     """The memory may be larger than what is in it, but not smaller."""
-    need_root()
     buf = await local.malloc(GroupList, 18)
     await local.task.setgroups(await buf.write(GroupList([1000])))
     assert os.getgroups() == [1000]
@@ -134,9 +134,9 @@ async def test_groups_are_as_many_as_the_list_has(local: Local, tmp_path: Path) 
         await local.task.setgroups(short._wrote(GroupList([1, 2])))
 
 
+@pytest.mark.needs("other users")
 @forked
 async def test_each_way_to_change_users_and_groups(local: Local, tmp_path: Path) -> None:
-    need_root()
     task = local.task
     await task.setresgid(10, 20, 30)
     assert os.getresgid() == (10, 20, 30)
@@ -154,9 +154,9 @@ async def test_each_way_to_change_users_and_groups(local: Local, tmp_path: Path)
     assert os.getresuid() == (NOBODY, NOBODY, NOBODY)
 
 
+@pytest.mark.needs("other users")
 @forked
 async def test_refusals_name_the_numbers(local: Local, tmp_path: Path) -> None:
-    need_root()
     await local.task.setresuid(NOBODY, NOBODY, NOBODY)
     for call, numbers, filename in [
         (local.task.setuid, (0,), 0),
@@ -175,9 +175,9 @@ async def test_refusals_name_the_numbers(local: Local, tmp_path: Path) -> None:
     assert info.value.filename == [1]
 
 
+@pytest.mark.needs("other users")
 @forked
 async def test_refused_change_is_no_change(local: Local, tmp_path: Path) -> None:
-    need_root()
     os.setresuid(NOBODY, NOBODY, NOBODY)
     with pytest.raises(PermissionError):
         await local.task.setuid(0)

@@ -101,9 +101,8 @@ async def set_last_pid(init: Thread, pid: int) -> None:
         await write_all(init, fd, b"%d" % pid)
 
 
+@pytest.mark.needs("pid namespaces", "ns_last_pid")
 async def test_the_number_of_a_process_group_is_taken() -> None:
-    if not os.path.exists("/proc/sys/kernel/ns_last_pid"):
-        pytest.skip("kernel: no ns_last_pid, to choose the pid of a process")
     async with cloned(local_thread, CLONE.NEWUSER | CLONE.NEWPID) as init:
         leader = await init.clone()
         assert int(await leader.task.getpid()) == int(leader.process.process.near) == 2
@@ -157,16 +156,10 @@ async def test_network_interface() -> None:
         assert caught.value.errno == errno.ENODEV
 
 
+@pytest.mark.needs("network namespaces", "/dev/net/tun")
 async def test_network_interface_of_our_own() -> None:
     async with cloned(local_thread, CLONE.NEWUSER | CLONE.NEWNET) as child:
-        try:
-            tun = await child.task.open(await child.ptr(Path("/dev/net/tun")), O.RDWR)
-        except OSError as error:
-            if error.errno == errno.EACCES and os.getuid() != 0:
-                pytest.skip("/dev/net/tun is for root here")
-            if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
-                pytest.skip("kernel: no /dev/net/tun")
-            raise
+        tun = await child.task.open(await child.ptr(Path("/dev/net/tun")), O.RDWR)
         await tun.ioctl(TUNSETIFF, await child.ptr(Ifreq("tun0", flags=IFF.TUN)))
         sock = await child.socket(AF.INET, SOCK.STREAM)
         request = await child.ptr(Ifreq("tun0"))

@@ -376,9 +376,8 @@ def run_python(program: str, *prefix: str) -> str:
     return done.stdout
 
 
+@pytest.mark.needs("user namespaces", "mounts of proc", "ns_last_pid")
 def test_the_pid_belongs_to_somebody_else_by_now() -> None:
-    if not os.path.exists("/proc/sys/kernel/ns_last_pid"):
-        pytest.skip("kernel: no ns_last_pid, to choose the pid of a process")
     prefix = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
     assert run_python(_TAKE_THE_PID, *prefix) == "done\n"
 

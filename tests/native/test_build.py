@@ -17,9 +17,9 @@ def make() -> list[str]:
     """The command that builds in the checkout; skips without the tools."""
     for tool in ("make", "gcc", "nm", "readelf"):
         if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is not installed")
+            pytest.skip(f"package: {tool} is not installed")
     if not (NATIVE / "Makefile").exists():
-        pytest.skip("the sources of the C code are not here")
+        pytest.skip("package: the sources of the C code are not here")
     return ["make", "-C", str(NATIVE)]
 
 

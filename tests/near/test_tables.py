@@ -65,7 +65,7 @@ def run_probe(directory: Path, headers: list[str], expressions: dict[str, str]) 
     """Values of C expressions, by a native program compiled against the installed headers."""
     compiler = next(filter(shutil.which, ("cc", "gcc", "clang")), None)
     if compiler is None:
-        pytest.skip("no C compiler")
+        pytest.skip("package: no C compiler")
     lines = ["#include <stddef.h>", "int printf(const char *, ...);"]
     lines += [f"#include <{header}>" for header in headers]
     lines += ["int main(void) {"]
@@ -86,7 +86,7 @@ def test_tables_are_what_the_pinned_headers_give() -> None:
     try:
         tables = generator.generate_all()
     except generator.Unobtainable as error:
-        pytest.skip(f"the pinned headers are not obtainable: {error}")
+        pytest.skip(f"package: the pinned headers are not obtainable: {error}")
     assert sorted(path.stem for path in tables) == sorted(ARCHITECTURES)
     for path, text in tables.items():
         assert path.read_text() == text, f"run {generator.COMMAND}"
@@ -128,7 +128,7 @@ def test_a_package_is_unpacked_without_the_tools_of_debian() -> None:
 def test_numbers_agree_with_the_installed_headers(tmp_path: Path) -> None:
     compiler = next(filter(shutil.which, ("cc", "gcc", "clang")), None)
     if compiler is None:
-        pytest.skip("no C compiler")
+        pytest.skip("package: no C compiler")
     macros = subprocess.run(
         [compiler, "-E", "-dM", "-xc", "-"],
         input="#include <asm/unistd.h>",

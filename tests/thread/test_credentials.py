@@ -6,7 +6,6 @@ it.
 
 from __future__ import annotations
 
-import os
 import signal
 
 import pytest
@@ -15,7 +14,7 @@ from drivers import Programs
 
 pytestmark = [
     pytest.mark.usefixtures("transport"),
-    pytest.mark.skipif(os.getuid() != 0, reason="needs root: only it can become somebody else"),
+    pytest.mark.needs("other users"),
 ]
 
 
@@ -44,6 +43,7 @@ def test_what_does_not_change_anything(programs: Programs, value: int) -> None:
     programs.run("credential_drivers:without_effect", value=value)
 
 
+@pytest.mark.needs("suid_dumpable")
 @pytest.mark.parametrize("setting", ["1", "2"])
 def test_other_setting_of_the_kernel(programs: Programs, setting: str) -> None:
     """`suid_dumpable` says what the flag becomes. With 1 nobody is protected, by the wish of the owner."""
@@ -53,9 +53,6 @@ def test_other_setting_of_the_kernel(programs: Programs, setting: str) -> None:
     try:
         with open(path, "w") as file:
             file.write(setting)
-    except OSError as error:
-        pytest.skip(f"kernel: {path} cannot be changed here: {error}")
-    try:
         programs.run("credential_drivers:restored", environ={"EXPECTED": setting})
     finally:
         with open(path, "w") as file:

@@ -262,7 +262,7 @@ async def test_no_zombies_of_what_is_collected_in_a_cycle(how: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root: only it can become somebody else")
+@pytest.mark.needs("other users")
 @pytest.mark.parametrize("how", ["cancelled", "executed", "driven", "in a call", "dead"])
 def test_children_that_may_not_be_signalled(programs: Programs, how: str) -> None:
     programs.run("monitor_drivers:not_permitted", how=how)

@@ -294,7 +294,7 @@ async def test_a_prepared_call_that_blocks_can_be_cancelled() -> None:
     await pipe.write.close()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root: only it can become somebody else")
+@pytest.mark.needs("other users")
 async def test_memory_is_as_dumpable_as_before_once_the_program_runs() -> None:
     async def dumpable() -> int:
         return await local_thread.task.sysif.syscall(SYS.prctl, PR.GET_DUMPABLE)

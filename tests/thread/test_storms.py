@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 
 import pytest
 from drivers import Programs
@@ -54,7 +53,7 @@ def test_many_children(programs: Programs, count: int, limit: int) -> None:
     programs.run("storm_drivers:many", count=count, limit=limit, seconds=30)
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root: only it can become a user that nobody else is")
+@pytest.mark.needs("other users")
 def test_no_more_processes(programs: Programs) -> None:
     programs.run("storm_drivers:without_processes", user=USER, seconds=20)
 
