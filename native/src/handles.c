@@ -170,23 +170,13 @@ static PyObject *handle_dropped(PyObject *module, PyObject *ref)
 	return result;
 }
 
-/* track(table, handle, record): list a handle; from now on it owns its number, and the record does not. */
-static PyObject *track(PyObject *module, PyObject *const *args, Py_ssize_t n)
+static int do_track(PyObject *table, PyObject *handle, CallRecord *record)
 {
-	PyObject *table, *handle, *near, *number = NULL, *task, *entries, *entry = NULL, *fresh = NULL;
-	PyObject *ref = NULL, *weak_task = NULL, *none = NULL, *result = NULL;
-	CallRecord *record;
+	PyObject *near, *number = NULL, *task, *entries, *entry = NULL, *fresh = NULL;
+	PyObject *ref = NULL, *weak_task = NULL, *none = NULL;
 	long value;
+	int err = -1;
 
-	(void)module;
-	if (n != 3) {
-		PyErr_SetString(PyExc_TypeError, "track(table, handle, record)");
-		return NULL;
-	}
-	table = args[0];
-	handle = args[1];
-	if (rsys_as_record(args[2], &record) < 0)
-		return NULL;
 	near = PyObject_GetAttr(handle, s_near);
 	number = near ? PyObject_GetAttr(near, s_number) : NULL;
 	Py_XDECREF(near);
@@ -221,17 +211,48 @@ static PyObject *track(PyObject *module, PyObject *const *args, Py_ssize_t n)
 	if (record)
 		rsys_record_disown(record, (int)value);
 	rsys_records_disown(table, (int)value);
-	result = Py_None;
-	Py_INCREF(result);
+	err = 0;
 out:
-	if (!result && !PyErr_Occurred())
+	if (err && !PyErr_Occurred())
 		PyErr_SetString(PyExc_AttributeError, "not a handle, or not a table");
 	Py_XDECREF(none);
 	Py_XDECREF(fresh);
 	Py_XDECREF(weak_task);
 	Py_XDECREF(ref);
 	Py_XDECREF(number);
-	return result;
+	return err;
+}
+
+/* track(table, handle, record): list a handle; from now on it owns its number, and the record does not. */
+static PyObject *track(PyObject *module, PyObject *const *args, Py_ssize_t n)
+{
+	CallRecord *record;
+
+	(void)module;
+	if (n != 3) {
+		PyErr_SetString(PyExc_TypeError, "track(table, handle, record)");
+		return NULL;
+	}
+	if (rsys_as_record(args[2], &record) < 0 || do_track(args[0], args[1], record) < 0)
+		return NULL;
+	Py_RETURN_NONE;
+}
+
+/* track_all(table, handles): several, in one step */
+static PyObject *track_all(PyObject *module, PyObject *const *args, Py_ssize_t n)
+{
+	Py_ssize_t i, count;
+
+	(void)module;
+	count = n == 2 ? PyList_Size(args[1]) : -1;
+	if (count < 0) {
+		PyErr_SetString(PyExc_TypeError, "track_all(table, list of handles)");
+		return NULL;
+	}
+	for (i = 0; i < count; i++)
+		if (do_track(args[0], PyList_GetItem(args[1], i), NULL) < 0)
+			return NULL;
+	Py_RETURN_NONE;
 }
 
 /*
@@ -596,6 +617,7 @@ static PyType_Spec closer_spec = {
 
 static PyMethodDef functions[] = {
 	{ "track", FASTCALL(track), NULL },
+	{ "track_all", FASTCALL(track_all), NULL },
 	{ "untrack", FASTCALL(untrack), NULL },
 	{ "new_entry", FASTCALL(new_entry_function), NULL },
 	{ "forget", forget_function, METH_O, NULL },

@@ -37,6 +37,8 @@ enum { MAKES_NOTHING, MAKES_DESCRIPTOR, MAKES_DESCRIPTORS_IN_MEMORY, MAKES_MAPPI
 
 /* As many as one message carries (SCM_MAX_FD is 253). */
 #define MOST_DESCRIPTORS 256
+/* SCM_PIDFD, which C libraries do not have yet. */
+#define SCM_PIDFD_ 4
 
 struct CallRecord {
 	PyObject_HEAD
@@ -146,7 +148,8 @@ static void own_received(CallRecord *self, struct msghdr *msg)
 	unsigned int total = 0, n;
 
 	for (part = CMSG_FIRSTHDR(msg); part; part = CMSG_NXTHDR(msg, part)) {
-		if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS || part->cmsg_len < CMSG_LEN(0))
+		if (part->cmsg_level != SOL_SOCKET || part->cmsg_len < CMSG_LEN(0) ||
+		    (part->cmsg_type != SCM_RIGHTS && part->cmsg_type != SCM_PIDFD_))
 			continue;
 		n = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		if (!n || total + n > MOST_DESCRIPTORS)

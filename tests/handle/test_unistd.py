@@ -19,6 +19,7 @@ from rsyscall.handle.pointer import ReadablePointer
 from rsyscall.near import SYS, SyscallInterface
 from rsyscall.near import types as near
 from rsyscall.near.abi import ABIS
+from rsyscall.near.record import CallRecord
 from rsyscall.unistd import OK, RENAME, Pipe, _get_near, _openat
 
 from .helpers import forked, no_calls, sharer, stranger
@@ -103,7 +104,7 @@ async def test_open_flags_are_those_of_the_target(local: Local) -> None:
 
         def get_activity_fd(self) -> None: ...
 
-    await _openat(Recorder(), None, near.Address(0), O.DIRECTORY | O.NOFOLLOW | O.CREAT, 0)
+    await _openat(Recorder(), CallRecord(), None, near.Address(0), O.DIRECTORY | O.NOFOLLOW | O.CREAT, 0)
     assert seen == [(SYS.openat, AT.FDCWD, near.Address(0), 0o40000 | 0o100000 | 0o100, 0)]
 
 

@@ -32,7 +32,7 @@ import logging
 import os
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
@@ -49,6 +49,7 @@ from rsyscall.near.record import (
     set_handle_types,
     take_garbage,
     track,
+    track_all,
     untrack,
 )
 
@@ -639,18 +640,30 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
 
     def _adopt(self, fd: rsyscall.near.FileDescriptor, record: CallRecord | None) -> T_fd:
         """As `make_fd_handle`, for a number that `record` owns until there is a handle."""
-        entry = self.fd_table._entries.get(fd.number)
-        # An empty entry is garbage not collected yet. If the number comes from the kernel it was closed
-        # elsewhere and opened again, if from the user it is to be kept: either way it is owned by the new
-        # handle now.
-        if entry:
-            raise SharedHandleError(f"{fd} of {self} is already tracked, by {len(entry)} handles", fd)
+        self._check_untracked(fd)
         if self.manipulating_fd_table:
             # It was opened before the change. Should an exec not close it, the next collection does.
             if record is not None:
                 record.release()
             self.fd_table._abandon(fd.number)
         return self._make_fd_handle_from_near(fd, record)
+
+    def _check_untracked(self, fd: rsyscall.near.FileDescriptor) -> None:
+        """Raise SharedHandleError if there are handles for this number."""
+        entry = self.fd_table._entries.get(fd.number)
+        # An empty entry is garbage not collected yet. If the number comes from the kernel it was closed
+        # elsewhere and opened again, if from the user it is to be kept: either way it is owned by the new
+        # handle now.
+        if entry:
+            raise SharedHandleError(f"{fd} of {self} is already tracked, by {len(entry)} handles", fd)
+
+    def _adopt_all(self, fds: Sequence[rsyscall.near.FileDescriptor]) -> list[T_fd]:
+        """As `make_fd_handle`, for all of these numbers or, when it raises, for none."""
+        for fd in fds:
+            self._check_untracked(fd)
+        handles = [self._file_descriptor_constructor(fd) for fd in fds]
+        track_all(self.fd_table, handles)
+        return handles
 
     def inherit_fd(self, fd: BaseFileDescriptor) -> T_fd:
         """Return a handle, in this task, for what `fd` refers to.

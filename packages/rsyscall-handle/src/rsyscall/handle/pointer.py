@@ -36,6 +36,7 @@ from rsyscall.struct import Serializer
 
 if TYPE_CHECKING:
     import rsyscall.far
+    from rsyscall.near.record import CallRecord
     from rsyscall.sys.mman import MemoryMapping
 
 __all__ = [
@@ -409,10 +410,12 @@ class Pointer(Generic[T]):
         new._pinned_by = pinned_by
         return new
 
-    def _linearize(self) -> LinearPointer[T]:
+    def _linearize(self, record: CallRecord | None = None) -> LinearPointer[T]:
+        """Say that the memory holds resources, which `record` owns, if it knows them."""
         pinned_by = self._consume()
         new = LinearPointer(self.mapping, self.transport, self.serializer, self.allocation, self.typ)
         new._pinned_by = pinned_by
+        new._record = record
         return new
 
     def _wrote(self, value: T) -> WrittenPointer[T]:
@@ -482,15 +485,16 @@ class ReadablePointer(Pointer[T]):
 class LinearPointer(ReadablePointer[T]):
     """Memory that the kernel has put a `T` into, where `T` contains resources such as file descriptors.
 
-    It must be read exactly once: reading twice would make two owners for the resources, and never reading it
-    leaks them. So it is logged as an error when the pointer is dropped, or consumed in any way that leaves a
-    pointer of another kind or other contents, before it has been read.
+    It must be read exactly once: reading twice would make two owners for the resources. Descriptors in our
+    own memory are closed when the pointer is dropped, or consumed in any way that leaves a pointer of another
+    kind or other contents, before it has been read. What is elsewhere is leaked then, and that is logged as
+    an error.
 
     Attributes:
         been_read: whether the value has been read.
     """
 
-    __slots__ = ("_gone", "been_read")
+    __slots__ = ("_gone", "_record", "been_read")
 
     been_read: bool
 
@@ -503,6 +507,7 @@ class LinearPointer(ReadablePointer[T]):
         typ: type[T],
     ) -> None:
         self.been_read = False
+        self._record: CallRecord | None = None
         # Whether what is in the value needs no owner any more: the process has executed a program or exited,
         # or is about to, and takes care of it; or it has been given up, and that was logged.
         self._gone = False
@@ -562,7 +567,8 @@ class LinearPointer(ReadablePointer[T]):
         """Log it if what is in the value will never have an owner."""
         if self.valid and not self.been_read and not self._gone:
             self._gone = True
-            self._log_loss(how)
+            if self._record is None or not self._record.owned:
+                self._log_loss(how)
 
     def _log_loss(self, how: str) -> None:
         logger.error("%r is %s without having been read: what it contains is leaked", self, how)
@@ -572,7 +578,7 @@ class LinearPointer(ReadablePointer[T]):
         gone, self._gone = self._gone, True  # nothing gets lost: the new one stands for the value
         pinned_by = self._consume()
         new = type(self)(mapping, self.transport, self.serializer, self.allocation, self.typ)
-        new.been_read, new._gone = self.been_read, gone
+        new.been_read, new._gone, new._record = self.been_read, gone, self._record
         new._pinned_by = pinned_by
         return new
 

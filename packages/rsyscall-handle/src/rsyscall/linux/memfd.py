@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import rsyscall.near.types as near
 from rsyscall.handle.fd import FileDescriptorTask, T_fd
 from rsyscall.near import nr
+from rsyscall.near.record import CallRecord
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import WrittenPointer
@@ -68,15 +69,18 @@ class MemfdTask(FileDescriptorTask[T_fd]):
 
         manpage: memfd_create(2)
         """
+        record = CallRecord(self.fd_table)
         with name.borrow(self) as name_addr:
             try:
-                fd = await _memfd_create(self.sysif, name_addr, flags | MFD.CLOEXEC)
+                fd = await _memfd_create(self.sysif, record, name_addr, flags | MFD.CLOEXEC)
             except OSError as exn:
                 exn.filename = name.value
                 raise
-        return self.make_fd_handle(fd)
+        return self._adopt(fd, record)
 
 
-async def _memfd_create(sysif: SyscallInterface, name: near.Address, flags: MFD) -> near.FileDescriptor:
-    """The raw call; the caller owns the number that comes back."""
-    return near.FileDescriptor(await sysif.syscall(nr.memfd_create, name, flags))
+async def _memfd_create(
+    sysif: SyscallInterface, record: CallRecord, name: near.Address, flags: MFD
+) -> near.FileDescriptor:
+    """The raw call; `record` owns the number that comes back."""
+    return near.FileDescriptor(await sysif.recorded_syscall(record, nr.memfd_create, name, flags))

@@ -16,7 +16,7 @@ import abc
 import builtins
 import logging
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsyscall.handle.pointer import LinearPointer
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor
     from rsyscall.handle.fd import FileDescriptorTask
     from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
+    from rsyscall.near.record import CallRecord
     from rsyscall.sys.uio import IovecList
 
 __all__ = [
@@ -484,6 +485,8 @@ class RecvMsghdrOutSerializer(Serializer[RecvMsghdrOut]):
     name: Pointer[Any] | None
     control: Pointer[CmsgList] | None
     task: FileDescriptorTask[Any] | None = None
+    # Owns what was received, until there are handles.
+    _record: CallRecord | None = field(default=None, repr=False, compare=False)
 
     all_or_nothing = True
 
@@ -506,7 +509,7 @@ class RecvMsghdrOutSerializer(Serializer[RecvMsghdrOut]):
             used, control_rest = self.control.split(min(controllen, self.control.size()))
             if self.task is not None:
                 used = used._reinterpret(_control_serializer(used, self.task), used.typ)
-            control = used._linearize() if used.size() else _linear(_EmptyControl, used)
+            control = used._linearize(self._record) if used.size() else _linear(_EmptyControl, used)
         return RecvMsghdrOut(name, control, MsghdrFlags(flags), name_rest, control_rest)
 
 
@@ -542,26 +545,32 @@ class _ReceivedHeader(LinearPointer[RecvMsghdrOut]):
 T_linear = TypeVar("T_linear", bound=LinearPointer[Any])
 
 
-def _linear(cls: type[T_linear], ptr: Pointer[Any]) -> T_linear:
+def _linear(cls: type[T_linear], ptr: Pointer[Any], record: CallRecord | None = None) -> T_linear:
     """Consume the pointer for one of another class."""
     pinned_by = ptr._consume()
     new = cls(ptr.mapping, ptr.transport, ptr.serializer, ptr.allocation, ptr.typ)
     new._pinned_by = pinned_by
+    new._record = record
     return new
 
 
 def _received_header(
-    hdr: RecvMsghdr, ptr: WrittenPointer[RecvMsghdr], task: FileDescriptorTask[Any], received: int
+    hdr: RecvMsghdr,
+    ptr: WrittenPointer[RecvMsghdr],
+    task: FileDescriptorTask[Any],
+    received: int,
+    record: CallRecord,
 ) -> Pointer[RecvMsghdrOut]:
     """Consume the pointer to `hdr` for one to what `recvmsg`, in `task`, has left there.
 
     Args:
         received: what the call returned.
+        record: of the call.
     """
     # Handles for what was received belong to the receiving task, whichever task the buffer was allocated for.
-    serializer = RecvMsghdrOutSerializer(hdr.name, hdr.control, task)
+    serializer = RecvMsghdrOutSerializer(hdr.name, hdr.control, task, record)
     out = hdr.to_out(ptr)._reinterpret(serializer, RecvMsghdrOut)
     # At the end of a stream nothing has come. (Neither has with a message without data, in practice.)
     if received and hdr.control is not None and hdr.control.size() >= CMSG_LEN(_INT.size):
-        return _linear(_ReceivedHeader, out)
+        return _linear(_ReceivedHeader, out, record)
     return out

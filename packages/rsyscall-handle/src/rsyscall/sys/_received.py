@@ -37,12 +37,4 @@ def take_over_all(task: FileDescriptorTask[Any], numbers: Iterable[int]) -> list
     if task.manipulating_fd_table:
         # Before any of them is left as garbage.
         raise ManipulatingFDTableError(f"can't take over {list(numbers)}: {task} is changing its table")
-    handles: list[Any] = []
-    try:
-        for number in numbers:
-            handles.append(task.make_fd_handle(NearFileDescriptor(number)))
-    except BaseException:
-        for handle in handles:
-            handle._invalidate()  # without closing it
-        raise
-    return handles
+    return task._adopt_all([NearFileDescriptor(number) for number in numbers])

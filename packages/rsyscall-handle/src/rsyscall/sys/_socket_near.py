@@ -8,20 +8,23 @@ from rsyscall.near import nr
 from rsyscall.near import types as near
 
 if TYPE_CHECKING:
+    from rsyscall.near.record import CallRecord
     from rsyscall.near.sysif import SyscallInterface
     from rsyscall.sys._socket_constants import AF, SHUT, SOCK
 
 
-async def _socket(sysif: SyscallInterface, domain: AF, type: SOCK, protocol: int) -> near.FileDescriptor:
-    """The raw call; the caller owns the number that comes back."""
-    return near.FileDescriptor(await sysif.syscall(nr.socket, domain, type, protocol))
+async def _socket(
+    sysif: SyscallInterface, record: CallRecord, domain: AF, type: SOCK, protocol: int
+) -> near.FileDescriptor:
+    """The raw call; `record` owns the number that comes back."""
+    return near.FileDescriptor(await sysif.recorded_syscall(record, nr.socket, domain, type, protocol))
 
 
 async def _socketpair(
-    sysif: SyscallInterface, domain: AF, type: SOCK, protocol: int, sv: near.Address
+    sysif: SyscallInterface, record: CallRecord, domain: AF, type: SOCK, protocol: int, sv: near.Address
 ) -> None:
-    """The raw call; the caller owns the numbers that are written to `sv`."""
-    await sysif.syscall(nr.socketpair, domain, type, protocol, sv)
+    """The raw call; `record` owns the numbers that are written to `sv`, if that is our own memory."""
+    await sysif.recorded_syscall(record, nr.socketpair, domain, type, protocol, sv)
 
 
 async def _bind(
@@ -45,13 +48,16 @@ async def _listen(sysif: SyscallInterface, sockfd: near.FileDescriptor, backlog:
 
 async def _accept(
     sysif: SyscallInterface,
+    record: CallRecord,
     sockfd: near.FileDescriptor,
     addr: near.Address | None,
     addrlen: near.Address | None,
     flags: int,
 ) -> near.FileDescriptor:
-    """The raw call; the caller owns the number that comes back."""
-    return near.FileDescriptor(await sysif.syscall(nr.accept4, sockfd, addr or 0, addrlen or 0, flags))
+    """The raw call; `record` owns the number that comes back."""
+    return near.FileDescriptor(
+        await sysif.recorded_syscall(record, nr.accept4, sockfd, addr or 0, addrlen or 0, flags)
+    )
 
 
 async def _shutdown(sysif: SyscallInterface, sockfd: near.FileDescriptor, how: SHUT) -> None:
@@ -123,9 +129,11 @@ async def _send(
     return await sysif.syscall(nr.sendto, fd, buf, count, flags, addr or 0, addrlen)
 
 
-async def _recvmsg(sysif: SyscallInterface, fd: near.FileDescriptor, msg: near.Address, flags: int) -> int:
-    """The raw call."""
-    return await sysif.syscall(nr.recvmsg, fd, msg, flags)
+async def _recvmsg(
+    sysif: SyscallInterface, record: CallRecord, fd: near.FileDescriptor, msg: near.Address, flags: int
+) -> int:
+    """The raw call; `record` owns what is received, if that is in our own memory."""
+    return await sysif.recorded_syscall(record, nr.recvmsg, fd, msg, flags)
 
 
 async def _sendmsg(sysif: SyscallInterface, fd: near.FileDescriptor, msg: near.Address, flags: int) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.near import native_abi, nr
 from rsyscall.near import types as near
+from rsyscall.near.record import CallRecord
 from rsyscall.struct import Serializable, Serializer, Struct
 from rsyscall.sys._buffers import BufferTooSmallError, require_size
 
@@ -279,12 +280,13 @@ class EpollTask(FileDescriptorTask[T_fd]):
 
         manpage: epoll_create1(2)
         """
-        return self.make_fd_handle(await _epoll_create(self.sysif, flags | EpollFlag.CLOEXEC))
+        record = CallRecord(self.fd_table)
+        return self._adopt(await _epoll_create(self.sysif, record, flags | EpollFlag.CLOEXEC), record)
 
 
-async def _epoll_create(sysif: SyscallInterface, flags: EpollFlag) -> near.FileDescriptor:
-    """The raw call; the caller owns the number that comes back."""
-    return near.FileDescriptor(await sysif.syscall(nr.epoll_create1, flags))
+async def _epoll_create(sysif: SyscallInterface, record: CallRecord, flags: EpollFlag) -> near.FileDescriptor:
+    """The raw call; `record` owns the number that comes back."""
+    return near.FileDescriptor(await sysif.recorded_syscall(record, nr.epoll_create1, flags))
 
 
 async def _epoll_ctl(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.near import nr
 from rsyscall.near import types as near
+from rsyscall.near.record import CallRecord
 
 if TYPE_CHECKING:
     from rsyscall.near.sysif import SyscallInterface
@@ -56,9 +57,12 @@ class EventfdTask(FileDescriptorTask[T_fd]):
         """
         if not 0 <= initval < 2**32:
             raise ValueError("an eventfd starts with a number of 32 bits", initval)
-        return self.make_fd_handle(await _eventfd(self.sysif, initval, flags | EFD.CLOEXEC))
+        record = CallRecord(self.fd_table)
+        return self._adopt(await _eventfd(self.sysif, record, initval, flags | EFD.CLOEXEC), record)
 
 
-async def _eventfd(sysif: SyscallInterface, initval: int, flags: EFD) -> near.FileDescriptor:
-    """The raw call; the caller owns the number that comes back."""
-    return near.FileDescriptor(await sysif.syscall(nr.eventfd2, initval, flags))
+async def _eventfd(
+    sysif: SyscallInterface, record: CallRecord, initval: int, flags: EFD
+) -> near.FileDescriptor:
+    """The raw call; `record` owns the number that comes back."""
+    return near.FileDescriptor(await sysif.recorded_syscall(record, nr.eventfd2, initval, flags))

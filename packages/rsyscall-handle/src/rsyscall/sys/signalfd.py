@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.near import nr
 from rsyscall.near import types as near
+from rsyscall.near.record import CallRecord
 from rsyscall.signal import SIG, Sigset, signal_number
 from rsyscall.struct import Struct
 from rsyscall.sys._buffers import require_size
@@ -151,7 +152,8 @@ class SignalFileDescriptor(BaseFileDescriptor):
         require_size(mask, _SIGSET_SIZE)
         with mask.borrow(self.task) as mask_near:
             try:
-                await _signalfd(self.task.sysif, self.near, mask_near, _SIGSET_SIZE, flags)
+                # It makes none.
+                await _signalfd(self.task.sysif, CallRecord(), self.near, mask_near, _SIGSET_SIZE, flags)
             except OSError as exn:
                 exn.filename = self
                 raise
@@ -178,15 +180,21 @@ class SignalfdTask(FileDescriptorTask[T_fd]):
         manpage: signalfd(2)
         """
         require_size(mask, _SIGSET_SIZE)
+        record = CallRecord(self.fd_table)
         with mask.borrow(self) as mask_near:
-            fd = await _signalfd(self.sysif, None, mask_near, _SIGSET_SIZE, flags | SFD.CLOEXEC)
-        return self.make_fd_handle(fd)
+            fd = await _signalfd(self.sysif, record, None, mask_near, _SIGSET_SIZE, flags | SFD.CLOEXEC)
+        return self._adopt(fd, record)
 
 
 async def _signalfd(
-    sysif: SyscallInterface, fd: near.FileDescriptor | None, mask: near.Address, sizemask: int, flags: SFD
+    sysif: SyscallInterface,
+    record: CallRecord,
+    fd: near.FileDescriptor | None,
+    mask: near.Address,
+    sizemask: int,
+    flags: SFD,
 ) -> near.FileDescriptor:
-    """The raw call; without `fd` it makes a new one, which the caller owns."""
+    """The raw call; without `fd` it makes a new one, which `record` owns."""
     return near.FileDescriptor(
-        await sysif.syscall(nr.signalfd4, -1 if fd is None else fd, mask, sizemask, flags)
+        await sysif.recorded_syscall(record, nr.signalfd4, -1 if fd is None else fd, mask, sizemask, flags)
     )

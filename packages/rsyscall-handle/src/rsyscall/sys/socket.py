@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask
+from rsyscall.near.record import CallRecord
 from rsyscall.sys._buffers import require_size
 from rsyscall.sys._msghdr import (
     CMSG_ALIGN,
@@ -280,20 +281,23 @@ class SocketFileDescriptor(BaseFileDescriptor):
         """
         self._validate()
         task: FileDescriptorTask[T_fd] = self.task
+        record = CallRecord(task.fd_table)
         if addr is None:
             try:
-                fd = await _accept(task.sysif, self.near, None, None, int(flags) | _SOCK_CLOEXEC)
+                fd = await _accept(task.sysif, record, self.near, None, None, int(flags) | _SOCK_CLOEXEC)
             except OSError as exn:
                 exn.filename = self
                 raise
-            return task.make_fd_handle(fd)
+            return task._adopt(fd, record)
         with _Answer(addr, task) as (addr_near, addrlen_near):
             try:
-                fd = await _accept(task.sysif, self.near, addr_near, addrlen_near, int(flags) | _SOCK_CLOEXEC)
+                fd = await _accept(
+                    task.sysif, record, self.near, addr_near, addrlen_near, int(flags) | _SOCK_CLOEXEC
+                )
             except OSError as exn:
                 exn.filename = self
                 raise
-        return task.make_fd_handle(fd), addr
+        return task._adopt(fd, record), addr
 
     async def shutdown(self, how: SHUT) -> None:
         """`shutdown(sockfd, how)`: end one half of a connection, or both, whoever else has the socket open.
@@ -467,6 +471,7 @@ class SocketFileDescriptor(BaseFileDescriptor):
         self._validate()
         _check_msghdr(msg)
         hdr = msg.value
+        record = CallRecord(self.task.fd_table, True)
         with ExitStack() as stack:
             msg_near = stack.enter_context(msg.borrow(self.task))
             if hdr.name is not None:
@@ -476,12 +481,12 @@ class SocketFileDescriptor(BaseFileDescriptor):
             if hdr.control is not None:
                 stack.enter_context(hdr.control.borrow(self.task))
             try:
-                ret = await _recvmsg(self.task.sysif, self.near, msg_near, int(flags) | _CMSG_CLOEXEC)
+                ret = await _recvmsg(self.task.sysif, record, self.near, msg_near, int(flags) | _CMSG_CLOEXEC)
             except OSError as exn:
                 exn.filename = self
                 raise
         # First, since file descriptors that have come are not forgotten from here on, whatever happens.
-        out = _received_header(hdr, msg, self.task, ret)
+        out = _received_header(hdr, msg, self.task, ret, record)
         valid, rest = hdr.iov.value.split(min(ret, hdr.iov.value.size()))
         return valid, rest, out
 
@@ -613,12 +618,13 @@ class SocketTask(FileDescriptorTask[T_task_fd]):
 
         manpage: socket(2)
         """
+        record = CallRecord(self.fd_table)
         try:
-            fd = await _socket(self.sysif, domain, type | SOCK.CLOEXEC, protocol)
+            fd = await _socket(self.sysif, record, domain, type | SOCK.CLOEXEC, protocol)
         except OSError as exn:
             exn.filename = (domain, type, protocol)
             raise
-        return self.make_fd_handle(fd)
+        return self._adopt(fd, record)
 
     async def socketpair(
         self, domain: AF, type: SOCK, protocol: int, sv: Pointer[Socketpair]
@@ -640,12 +646,13 @@ class SocketTask(FileDescriptorTask[T_task_fd]):
         manpage: socketpair(2)
         """
         require_size(sv, Socketpair.sizeof())
+        record = CallRecord(self.fd_table, True)
         with sv.borrow(self) as sv_near:
             try:
-                await _socketpair(self.sysif, domain, type | SOCK.CLOEXEC, protocol, sv_near)
+                await _socketpair(self.sysif, record, domain, type | SOCK.CLOEXEC, protocol, sv_near)
             except OSError as exn:
                 exn.filename = (domain, type, protocol)
                 raise
         # The handles belong to the task that made the call, whichever task the memory was allocated for.
         cls = sv.serializer.cls if isinstance(sv.serializer, SocketpairSerializer) else Socketpair
-        return sv._reinterpret(SocketpairSerializer(cls, self), cls)._linearize()
+        return sv._reinterpret(SocketpairSerializer(cls, self), cls)._linearize(record)

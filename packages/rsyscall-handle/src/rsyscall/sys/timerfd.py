@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, overload
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.near import nr
 from rsyscall.near import types as near
+from rsyscall.near.record import CallRecord
 from rsyscall.sys._buffers import require_size
 from rsyscall.time import CLOCK, Itimerspec, Timespec
 
@@ -149,17 +150,20 @@ class TimerfdTask(FileDescriptorTask[T_fd]):
 
         manpage: timerfd_create(2)
         """
+        record = CallRecord(self.fd_table)
         try:
-            fd = await _timerfd_create(self.sysif, clockid, flags | TFD.CLOEXEC)
+            fd = await _timerfd_create(self.sysif, record, clockid, flags | TFD.CLOEXEC)
         except OSError as exn:
             exn.filename = clockid
             raise
-        return self.make_fd_handle(fd)
+        return self._adopt(fd, record)
 
 
-async def _timerfd_create(sysif: SyscallInterface, clockid: CLOCK, flags: TFD) -> near.FileDescriptor:
-    """The raw call; the caller owns the number that comes back."""
-    return near.FileDescriptor(await sysif.syscall(nr.timerfd_create, clockid, flags))
+async def _timerfd_create(
+    sysif: SyscallInterface, record: CallRecord, clockid: CLOCK, flags: TFD
+) -> near.FileDescriptor:
+    """The raw call; `record` owns the number that comes back."""
+    return near.FileDescriptor(await sysif.recorded_syscall(record, nr.timerfd_create, clockid, flags))
 
 
 async def _timerfd_settime(

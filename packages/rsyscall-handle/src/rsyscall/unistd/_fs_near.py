@@ -7,6 +7,7 @@ from __future__ import annotations
 from rsyscall.fcntl import AT, encode_open_flags
 from rsyscall.near import SyscallInterface, nr
 from rsyscall.near import types as near
+from rsyscall.near.record import CallRecord
 
 
 async def _readlinkat(
@@ -31,11 +32,17 @@ async def _faccessat(
 
 
 async def _openat(
-    sysif: SyscallInterface, dirfd: near.FileDescriptor | None, path: near.Address, flags: int, mode: int
+    sysif: SyscallInterface,
+    record: CallRecord,
+    dirfd: near.FileDescriptor | None,
+    path: near.Address,
+    flags: int,
+    mode: int,
 ) -> near.FileDescriptor:
+    """`record` owns the number that comes back."""
     directory = AT.FDCWD if dirfd is None else dirfd
-    number = await sysif.syscall(nr.openat, directory, path, encode_open_flags(sysif.abi, flags), mode)
-    return near.FileDescriptor(number)
+    flags = encode_open_flags(sysif.abi, flags)
+    return near.FileDescriptor(await sysif.recorded_syscall(record, nr.openat, directory, path, flags, mode))
 
 
 async def _fchmod(sysif: SyscallInterface, fd: near.FileDescriptor, mode: int) -> None:

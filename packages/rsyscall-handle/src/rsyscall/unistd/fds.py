@@ -6,10 +6,11 @@ import enum
 from typing import TYPE_CHECKING
 
 from rsyscall.far import FDTableMismatchError
-from rsyscall.fcntl import F, _fcntl, encode_open_flags
+from rsyscall.fcntl import F, encode_open_flags
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, SharedHandleError, T_fd
 from rsyscall.near import nr
 from rsyscall.near import types as near
+from rsyscall.near.record import CallRecord
 
 if TYPE_CHECKING:
     from rsyscall.near import SyscallInterface
@@ -51,12 +52,15 @@ class DupFileDescriptor(BaseFileDescriptor):
         manpage: dup(2)
         """
         self._validate()
+        record = CallRecord(self.task.fd_table)
         try:
-            number = await _fcntl(self.task.sysif, self.near, F.DUPFD_CLOEXEC, lowest)
+            number = await self.task.sysif.recorded_syscall(
+                record, nr.fcntl, self.near, F.DUPFD_CLOEXEC, lowest
+            )
         except OSError as exn:
             exn.filename = self
             raise
-        new: T_fd = self.task.make_fd_handle(near.FileDescriptor(number))
+        new: T_fd = self.task._adopt(near.FileDescriptor(number), record)
         return new
 
     async def dup3(self, newfd: T_fd, flags: int) -> T_fd:
@@ -99,15 +103,17 @@ class DupFileDescriptor(BaseFileDescriptor):
             )
         # The borrow matters when newfd is of another task: it keeps newfd from being closed meanwhile.
         with newfd.borrow(self.task) as newfd_near:
+            record = CallRecord()
             try:
-                await _dup3(self.task.sysif, self.near, newfd_near, flags)
+                await _dup3(self.task.sysif, record, self.near, newfd_near, flags)
             except OSError as exn:
                 exn.filename = self
                 exn.filename2 = newfd
                 raise
-        if newfd.valid:
-            # Whoever has a copy of the table from before has another file behind this number.
-            newfd._entry().table._replaced(newfd)
+            finally:
+                # Whoever has a copy of the table from before has another file behind this number.
+                if newfd.valid and record.result == newfd_near.number:
+                    newfd._entry().table._replaced(newfd)
         return newfd
 
     async def dup2(self, newfd: T_fd) -> T_fd:
@@ -190,12 +196,14 @@ class CloseRangeTask(FileDescriptorTask[T_fd]):
 
 
 async def _dup3(
-    sysif: SyscallInterface, oldfd: near.FileDescriptor, newfd: near.FileDescriptor, flags: int
-) -> near.FileDescriptor:
-    """The raw call."""
-    return near.FileDescriptor(
-        await sysif.syscall(nr.dup3, oldfd, newfd, encode_open_flags(sysif.abi, flags))
-    )
+    sysif: SyscallInterface,
+    record: CallRecord,
+    oldfd: near.FileDescriptor,
+    newfd: near.FileDescriptor,
+    flags: int,
+) -> None:
+    """The raw call; who owns the new number owned it before."""
+    await sysif.recorded_syscall(record, nr.dup3, oldfd, newfd, encode_open_flags(sysif.abi, flags))
 
 
 async def _close_range(sysif: SyscallInterface, first: int, last: int, flags: int) -> None:

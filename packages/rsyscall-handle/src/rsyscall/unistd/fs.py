@@ -16,6 +16,7 @@ from rsyscall.fcntl import AT, O
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
 from rsyscall.near import types as near
+from rsyscall.near.record import CallRecord
 from rsyscall.unistd import _fs_near as raw
 from rsyscall.unistd.fds import CloseRangeTask, DupFileDescriptor
 
@@ -148,13 +149,16 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: open(2)
         """
         self._validate()
+        record = CallRecord(self.task.fd_table)
         with path.borrow(self.task) as path_addr:
             try:
-                fd = await raw._openat(self.task.sysif, self.near, path_addr, int(flags) | _CLOEXEC, mode)
+                fd = await raw._openat(
+                    self.task.sysif, record, self.near, path_addr, int(flags) | _CLOEXEC, mode
+                )
             except OSError as exn:
                 exn.filename = path.value
                 raise
-        new: T_fd = self.task.make_fd_handle(fd)
+        new: T_fd = self.task._adopt(fd, record)
         return new
 
     async def mkdirat(self, path: PathPointer, mode: int = 0o755) -> None:
@@ -444,13 +448,14 @@ class FSTask(CloseRangeTask[T_fd]):
 
         manpage: open(2)
         """
+        record = CallRecord(self.fd_table)
         with path.borrow(self) as path_addr:
             try:
-                fd = await raw._openat(self.sysif, None, path_addr, int(flags) | _CLOEXEC, mode)
+                fd = await raw._openat(self.sysif, record, None, path_addr, int(flags) | _CLOEXEC, mode)
             except OSError as exn:
                 exn.filename = path.value
                 raise
-        return self.make_fd_handle(fd)
+        return self._adopt(fd, record)
 
     async def mkdir(self, path: PathPointer, mode: int = 0o755) -> None:
         """`mkdirat(AT_FDCWD, path, mode)`: make a directory; its permissions are `mode` less the umask.

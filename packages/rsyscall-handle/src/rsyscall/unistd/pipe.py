@@ -12,6 +12,7 @@ from rsyscall.fcntl import O, encode_open_flags
 from rsyscall.handle.fd import FileDescriptorTask
 from rsyscall.near import nr
 from rsyscall.near import types as near
+from rsyscall.near.record import CallRecord
 from rsyscall.struct import FixedSize, Serializer
 from rsyscall.sys._received import take_over_all
 
@@ -97,11 +98,12 @@ class PipeTask(FileDescriptorTask[Any]):
         serializer = buf.serializer
         if isinstance(serializer, PipeSerializer) and serializer.task.fd_table is not self.fd_table:
             raise far.FDTableMismatchError(serializer.task.fd_table, self.fd_table)
+        record = CallRecord(self.fd_table, True)
         with buf.borrow(self) as buf_addr:
-            await _pipe(self.sysif, buf_addr, flags | O.CLOEXEC)
-        return buf._linearize()
+            await _pipe(self.sysif, record, buf_addr, flags | O.CLOEXEC)
+        return buf._linearize(record if isinstance(serializer, PipeSerializer) else None)
 
 
-async def _pipe(sysif: SyscallInterface, pipefd: near.Address, flags: O) -> None:
-    """The raw call; whoever reads the two numbers owns them."""
-    await sysif.syscall(nr.pipe2, pipefd, encode_open_flags(sysif.abi, flags))
+async def _pipe(sysif: SyscallInterface, record: CallRecord, pipefd: near.Address, flags: O) -> None:
+    """The raw call; `record` owns the two numbers, if `pipefd` is in our own memory."""
+    await sysif.recorded_syscall(record, nr.pipe2, pipefd, encode_open_flags(sysif.abi, flags))

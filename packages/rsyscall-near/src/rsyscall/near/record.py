@@ -26,6 +26,7 @@ from rsyscall.native._fast import (
     set_handle_types,
     take_garbage,
     track,
+    track_all,
     untrack,
 )
 
@@ -39,5 +40,6 @@ __all__ = [
     "set_handle_types",
     "take_garbage",
     "track",
+    "track_all",
     "untrack",
 ]
