@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import resource
 import stat
+import subprocess
+import sys
 import tempfile
+import traceback
 import types
 import typing as t
 from pathlib import Path as LocalPath
@@ -17,18 +22,27 @@ from support import local_thread
 
 from rsyscall.environ import Environment
 from rsyscall.fcntl import O
+from rsyscall.handle import Task
+from rsyscall.memory.allocator import AllocatorClient
+from rsyscall.memory.local import LocalMemoryTransport
 from rsyscall.memory.ram import RAM
+from rsyscall.near import SYS, LocalSyscall
 from rsyscall.path import Path
 from rsyscall.sched import CLONE
 from rsyscall.stdlib import TemporaryDirectory, mkdtemp, random_string, update_symlink
+from rsyscall.stdlib import _remove_tree as remove_tree
 from rsyscall.sys.mount import MS
 from rsyscall.sys.wait import W
 
 
-def thread(tmpdir: LocalPath) -> t.Any:
+def thread(tmpdir: LocalPath, task: Task | None = None) -> t.Any:
     """As much of a thread as is needed here."""
-    environ = Environment.make_from_environ(bare.task, bare.ram, {"TMPDIR": str(tmpdir)})
-    return types.SimpleNamespace(task=bare.task, ram=bare.ram, environ=environ)
+    if task is None:
+        task, ram = bare.task, bare.ram
+    else:
+        ram = RAM(task, LocalMemoryTransport(task), AllocatorClient.make_allocator(task))
+    environ = Environment.make_from_environ(task, ram, {"TMPDIR": str(tmpdir)})
+    return types.SimpleNamespace(task=task, ram=ram, environ=environ)
 
 
 def test_random_string() -> None:
@@ -107,6 +121,8 @@ def as_nobody(function: t.Callable[[], None]) -> None:
             os.setresuid(65534, 65534, 65534)
             function()
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     assert os.waitpid(pid, 0)[1] == 0
@@ -118,10 +134,7 @@ def test_permissions_are_no_obstacle() -> None:
 
         def make_and_remove() -> None:
             # A copy of a process cannot use the task of the original.
-            task = bare.make_local_task()
-            task.fd_table, task.address_space = bare.task.fd_table, bare.task.address_space
-            thr = thread(LocalPath(tmp))
-            thr.task, thr.ram = task, RAM(task, bare.ram.transport, bare.ram.allocator)
+            thr = thread(LocalPath(tmp), bare.make_local_task())
             path = bare.run_now(mkdtemp(thr))
             local = LocalPath(path)
             for name, mode in (("unwritable", 0o555), ("unreadable", 0o333), ("closed", 0)):
@@ -132,7 +145,7 @@ def test_permissions_are_no_obstacle() -> None:
                 (local / name / "subdirectory").chmod(mode)
                 (local / name).chmod(mode)
             local.chmod(0o500)
-            bare.run_now(path.cleanup())
+            trio.run(path.cleanup)
 
         as_nobody(make_and_remove)
         assert os.listdir(tmp) == []
@@ -181,7 +194,7 @@ async def test_what_is_mounted_below_stays(
     where: str, what: str, tmp_path: LocalPath, monkeypatch: pytest.MonkeyPatch, transport: str
 ) -> None:
     """It may be somebody's home directory."""
-    monkeypatch.setattr(local_thread.environ, "tmpdir", Path(tmp_path))
+    monkeypatch.setitem(local_thread.environ, "TMPDIR", str(tmp_path))
     source = tmp_path / "source"
     source.mkdir(0o555)
     child = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWNS)
@@ -224,3 +237,220 @@ async def test_what_cannot_be_removed_is_left_alone(tmp_path: LocalPath) -> None
         await path.cleanup()
     assert caught.value.filename == path
     os.unlink(path)
+
+
+def make_deep(path: LocalPath, depth: int) -> None:
+    """A chain of directories with a file in each; deeper than any path can say."""
+    fd = os.open(path, os.O_RDONLY)
+    for _ in range(depth):
+        os.close(os.open("file", os.O_CREAT, dir_fd=fd))
+        os.mkdir("d", dir_fd=fd)
+        below = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = below
+    os.close(fd)
+
+
+@contextlib.contextmanager
+def few_descriptors(count: int) -> t.Iterator[None]:
+    """No more than `count` descriptors can be opened."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + count, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("depth", [15, 16, 17, 33, 100])
+async def test_any_depth_in_twenty_descriptors(tmp_path: LocalPath, depth: int) -> None:
+    path = await mkdtemp(thread(tmp_path))
+    make_deep(LocalPath(path), depth)
+    with few_descriptors(20):
+        await path.cleanup()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+async def test_a_tree_deeper_than_python_recurses(tmp_path: LocalPath) -> None:
+    child = await local_thread.clone()
+    async with child.process:
+        child.environ["TMPDIR"] = str(tmp_path)
+        path = await mkdtemp(child)
+        make_deep(LocalPath(path), sys.getrecursionlimit() + 100)
+        await path.cleanup()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_many_deep_branches(tmp_path: LocalPath) -> None:
+    """More than one place below the limit, which all come to the top."""
+    path = await mkdtemp(thread(tmp_path))
+    fork = LocalPath(path, *("d" * (remove_tree.HELD - 1)))
+    fork.mkdir(parents=True)
+    for name in "abc":
+        (fork / name).mkdir()
+        make_deep(fork / name, 20)
+        (fork / name / "link").symlink_to(tmp_path)
+    await path.cleanup()
+    assert list(tmp_path.iterdir()) == []
+
+
+WRITERS = {
+    "files": "open(str(i), 'w').close()",
+    "directories": "os.makedirs(f'{i}/sub'); time.sleep(0.0003)",
+    "deeper": "os.mkdir('d'); os.chdir('d'); time.sleep(0.0003)",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", WRITERS)
+async def test_others_who_go_on_writing(
+    tmp_path: LocalPath, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is an end: they are too late, or there is an error that says where they are."""
+    monkeypatch.setattr(remove_tree, "LIMIT", 0.3)
+    path = await mkdtemp(thread(tmp_path))
+    script = f"import os, time\nprint(flush=True)\nfor i in range(30_000): {WRITERS[what]}"
+    error: OSError | None = None
+    with subprocess.Popen([sys.executable, "-c", script], cwd=path, stdout=-1, stderr=-3) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        try:
+            with trio.fail_after(60):
+                await path.cleanup()
+        except OSError as caught:
+            error = caught
+        finally:
+            writer.kill()
+    if error is not None:
+        assert error.errno == errno.ENOTEMPTY
+        assert os.fspath(error.filename).startswith(os.fspath(path))
+    assert LocalPath(path).exists() == (error is not None)
+    await path.cleanup()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_directory_that_fills_again_each_time(
+    tmp_path: LocalPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remove_tree, "LIMIT", 0.1)
+
+    class Refilling(LocalSyscall):
+        async def syscall(self, number: SYS, *args: t.SupportsInt) -> int:
+            if number == SYS.unlinkat:
+                (LocalPath(path) / "sub" / "again").touch()
+            return await super().syscall(number, *args)
+
+    path = await mkdtemp(thread(tmp_path))
+    (LocalPath(path) / "sub").mkdir()
+    task = bare.make_local_task()
+    task.sysif = Refilling()
+    other = TemporaryDirectory(thread(tmp_path, task), Path(tmp_path), path.name)
+    with pytest.raises(OSError, match="not empty") as caught:
+        await other.cleanup()
+    assert caught.value.filename == path / "sub"
+    await path.cleanup()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_what_others_write_for_a_moment(tmp_path: LocalPath) -> None:
+    """As a process does that has just been killed."""
+    path = await mkdtemp(thread(tmp_path))
+    local = LocalPath(path)
+    (local / "sub").mkdir()
+
+    async def write() -> None:
+        for number in range(20):
+            with contextlib.suppress(FileNotFoundError):
+                (local / "sub" / str(number)).mkdir()
+                (local / "sub" / str(number) / "file").touch()
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write)
+        await path.cleanup()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["held", "top"])
+async def test_what_others_move_out_is_left_alone(tmp_path: LocalPath, what: str) -> None:
+    path = await mkdtemp(thread(tmp_path))
+    local = LocalPath(path)
+    held = local / "held"
+    outside = tmp_path / "outside"
+    (held / "deep" / "deeper").mkdir(parents=True)
+    for number in range(50):
+        (held / "deep" / "deeper" / str(number)).mkdir()
+        (held / "deep" / "deeper" / str(number) / "file").touch()
+
+    async def move() -> None:
+        while len(os.listdir(held / "deep" / "deeper")) > 45:
+            await trio.lowlevel.checkpoint()
+        (held if what == "held" else local).rename(outside)
+        for number in range(100, 110):
+            (outside / str(number)).write_text("precious")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(move)
+        await path.cleanup()
+    deep = outside / ("deep" if what == "held" else "held/deep") / "deeper"
+    # One may have been at work when it was moved.
+    assert len([entry for entry in deep.iterdir() if (entry / "file").exists()]) >= 44
+    assert len(list(outside.glob("1??"))) == 10
+    assert not local.exists()
+
+
+async def test_other_tasks_go_on_and_it_can_be_cancelled(tmp_path: LocalPath) -> None:
+    path = await mkdtemp(thread(tmp_path))
+    local = LocalPath(path)
+    for number in range(100):
+        (local / str(number) / "sub").mkdir(parents=True)
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+
+            async def cancel() -> None:
+                while len(os.listdir(local)) > 90:
+                    await trio.lowlevel.checkpoint()
+                scope.cancel()
+
+            nursery.start_soon(cancel)
+            await path.cleanup()
+    assert scope.cancelled_caught
+    assert len(os.listdir(local)) > 50
+    await path.cleanup()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_in_place_of_an_unreadable_directory() -> None:
+    """What it leads to keeps its permissions."""
+    with tempfile.TemporaryDirectory() as tmp:
+        os.chmod(tmp, 0o777)
+
+        def replace_while_opening() -> None:
+            outside = LocalPath(tmp) / "outside"
+            outside.mkdir(0o755)
+
+            class Replacing(LocalSyscall):
+                async def syscall(self, number: SYS, *args: t.SupportsInt) -> int:
+                    try:
+                        return await super().syscall(number, *args)
+                    except PermissionError:
+                        if number == SYS.openat and not (local / "moved").exists():
+                            os.rename(local / "closed", local / "moved")
+                            (local / "closed").symlink_to(outside)
+                        raise
+
+            task = bare.make_local_task()
+            task.sysif = Replacing()
+            thr = thread(LocalPath(tmp), task)
+            path = bare.run_now(mkdtemp(thr))
+            local = LocalPath(path)
+            (local / "closed" / "file").parent.mkdir()
+            (local / "closed" / "file").touch()
+            (local / "closed").chmod(0)
+            trio.run(path.cleanup)
+            assert not local.exists()
+            assert stat.S_IMODE(outside.stat().st_mode) == 0o755
+
+        as_nobody(replace_while_opening)

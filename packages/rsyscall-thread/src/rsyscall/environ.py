@@ -175,6 +175,7 @@ class Environment(MutableMapping[str, str]):
         self._data: dict[str, str] = dict(environment)
         self._path = path
         self._path_is_for = self._data.get("PATH")
+        self._tmpdir: Path | None = None
         self.sh = Command(Path("/bin/sh"), ["sh"], {})
         # The variables as they are in memory, and the memory. Kept as a copy, so that every change is
         # noticed.
@@ -214,10 +215,19 @@ class Environment(MutableMapping[str, str]):
             self._path_is_for = path
         return self._path
 
+    @path.setter
+    def path(self, path: ExecutablePathCache) -> None:
+        self._path = path
+        self._path_is_for = self.data.get("PATH")
+
     @property
     def tmpdir(self) -> Path:
-        """Where temporary files go: TMPDIR, or else /tmp."""
-        return Path(self.data.get("TMPDIR") or "/tmp")
+        """Where temporary files go: TMPDIR, or else /tmp, unless another place has been set here."""
+        return self._tmpdir or Path(self.data.get("TMPDIR") or "/tmp")
+
+    @tmpdir.setter
+    def tmpdir(self, path: Path) -> None:
+        self._tmpdir = path
 
     def __getitem__(self, key: str) -> str:
         return self.data[key]
