@@ -1,15 +1,19 @@
-"""A container in a hundred lines, without privileges, and with every call of every process printed."""
+"""A container in a hundred lines, without privileges, and with every call of every process printed.
+
+Where namespaces are denied, it is still a pipeline of processes that are built call by call.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
-import sys
+from collections.abc import Iterator
 
 import trio
 
 from rsyscall import ChildThread, FileDescriptor, Path, Thread, local_thread
 from rsyscall.fcntl import O
-from rsyscall.linux.dirent import DirentList
 from rsyscall.net.if_ import IFF, SIOC, Ifreq
 from rsyscall.sched import CLONE
 from rsyscall.sys.mount import MS
@@ -21,9 +25,22 @@ from rsyscall.unistd import SEEK
 
 NAMESPACES = CLONE.NEWUSER | CLONE.NEWNS | CLONE.NEWPID | CLONE.NEWNET | CLONE.NEWUTS
 
+# What clone, mount and the others say where a container, a limit or the kernel's configuration denies them.
+DENIALS = {errno.EPERM, errno.EACCES, errno.ENOSPC, errno.ENOSYS, errno.EINVAL}
 
 # What the commands print comes in between.
 show = functools.partial(print, flush=True)
+
+
+@contextlib.contextmanager
+def unless_denied(what: str) -> Iterator[None]:
+    """Do without what this place does not permit, and say so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DENIALS:
+            raise
+        show(f"# This place does not permit {what} ({errno.errorcode[error.errno]}).")
 
 
 async def memory_file(text: str) -> FileDescriptor:
@@ -34,27 +51,40 @@ async def memory_file(text: str) -> FileDescriptor:
     return file
 
 
+async def first_process() -> tuple[ChildThread, bool]:
+    """A process in new namespaces, or, where these are denied, in our own; says which."""
+    with unless_denied("new namespaces"):
+        return await local_thread.clone(NAMESPACES), True
+    return await local_thread.clone(), False
+
+
 async def furnish(init: ChildThread) -> None:
     """Make calls in the new process until its namespaces look like a small machine of their own."""
-    await init.mount("none", "/", "", MS.REC | MS.PRIVATE, "")
-    await init.mount("proc", "/proc", "proc", MS.NOSUID | MS.NODEV | MS.NOEXEC, "")
-    await init.task.sethostname(await init.ptr("demo"))
-    await init.task.prctl(PR.SET_NAME, await init.ptr("init"))
-    async with await init.socket(AF.INET, SOCK.DGRAM) as sock:
-        loopback = await init.ptr(Ifreq("lo", flags=IFF.UP))
-        await sock.ioctl(SIOC.SIFFLAGS, loopback)
+    with unless_denied("mounting /proc"):
+        await init.mount("none", "/", "", MS.REC | MS.PRIVATE, "")
+        await init.mount("proc", "/proc", "proc", MS.NOSUID | MS.NODEV | MS.NOEXEC, "")
+    with unless_denied("setting the host name"):
+        await init.task.sethostname(await init.ptr("demo"))
+    with unless_denied("bringing up loopback"):
+        async with await init.socket(AF.INET, SOCK.DGRAM) as sock:
+            loopback = await init.ptr(Ifreq("lo", flags=IFF.UP))
+            await sock.ioctl(SIOC.SIFFLAGS, loopback)
+
+
+async def read_file(thread: Thread, path: Path) -> str:
+    """Read a small file by calls in a process, which may see another file there than we do."""
+    async with await thread.task.open(await thread.ptr(path), O.RDONLY) as file:
+        filled, _ = await file.read(await thread.malloc(bytes, 4096))
+    return (await filled.read()).decode()
 
 
 async def processes(thread: Thread) -> list[str]:
-    """What `ps` does, by calls in a process that sees the /proc in question."""
-    async with await thread.task.open(await thread.ptr("/proc"), O.RDONLY | O.DIRECTORY) as proc:
-        entries, _ = await proc.getdents(await thread.malloc(DirentList, 65536))
-        names = [entry.name for entry in await entries.read()]
+    """What `ps` does, for a process and its children."""
+    proc = Path("/proc")
+    children = await read_file(thread, proc / "thread-self/children")
     lines = [f"{'PID':>5} {'PPID':>5}  NAME"]
-    for name in filter(str.isdigit, names):
-        async with await thread.task.open(await thread.ptr(Path("/proc") / name / "stat"), O.RDONLY) as file:
-            filled, _ = await file.read(await thread.malloc(bytes, 4096))
-        pid, comm, _state, ppid, *_ = (await filled.read()).decode().split()
+    for name in ["self", *children.split()]:
+        pid, comm, _state, ppid, *_ = (await read_file(thread, proc / name / "stat")).split()
         lines.append(f"{pid:>5} {ppid:>5}  {comm.strip('()')}")
     return lines
 
@@ -63,12 +93,14 @@ async def demo(tracer: Tracer) -> None:
     message = await memory_file("a pipe has two ends\nand a file descriptor\nneeds no name\n")
 
     show("\n# A process, inert, in new user, mount, pid, net and uts namespaces.")
-    init = await local_thread.clone(NAMESPACES)
+    init, contained = await first_process()
     tracer.name(init.task, "init")
     message_inside = init.inherit_fd(message)
     async with init.process:  # killed at the end of the block, and everything in its pid namespace with it
-        show("\n# Calls in it: /proc mounted, host name set, loopback brought up.")
-        await furnish(init)
+        await init.task.prctl(PR.SET_NAME, await init.ptr("init"))
+        if contained:
+            show("\n# Calls in it: /proc mounted, host name set, loopback brought up.")
+            await furnish(init)
 
         show("\n# A child of it: its standard input is a pipe, and then it is tr.")
         pipe = await init.pipe()
@@ -85,27 +117,25 @@ async def demo(tracer: Tracer) -> None:
         await cat.inherit_fd(pipe.write).dup2(cat.stdout)
         await pipe.write.close()
 
-        show("\n# Who is there, seen from inside?")
-        listing = await processes(init)
-        uname = await (await init.task.uname(await init.malloc(Utsname))).read()
-        show(f"\n# {uname.nodename}:", *listing, sep="\n")
+        if contained:
+            show("\n# Who is there, seen from inside?")
+            listing = await processes(init)
+            uname = await (await init.task.uname(await init.malloc(Utsname))).read()
+            show(f"\n# {uname.nodename}:", *listing, sep="\n")
 
         show("\n# Now it is cat, and the text flows.")
         cat_process = await cat.exec(await cat.environ.which("cat"))
         await cat_process.check()
         await upper_process.check()
 
-        show("\n# The end of the pid namespace.")
+        show("\n# The end of init, and of its namespaces.")
     show(f"\n# {sum(count.calls for count in tracer.counts.values())} system calls in 4 processes.")
 
 
 async def main() -> None:
     tracer = Tracer(show)
-    try:
-        with tracer.tracing(local_thread.task, "demo"):
-            await demo(tracer)
-    except PermissionError as error:
-        sys.exit(f"demo: {error}: this needs a kernel that lets everybody make user namespaces")
+    with tracer.tracing(local_thread.task, "demo"):
+        await demo(tracer)
 
 
 if __name__ == "__main__":

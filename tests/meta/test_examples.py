@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 from pathlib import Path
 
@@ -90,6 +91,7 @@ def test_near_only_needs_only_near() -> None:
     assert {name for name in imported if name.startswith("rsyscall")} == {"rsyscall.near"}
 
 
+@pytest.mark.needs("network namespaces", "mounts of proc")
 def test_demo(cli: Programs, user: int | None) -> None:
     printed = run(cli, "demo.py", user).out
     lines = printed.splitlines()
@@ -111,7 +113,7 @@ def test_demo(cli: Programs, user: int | None) -> None:
         r'tr\] execve\("[^"]+/tr", \["tr", "a-z", "A-Z"\], .*\) = \? \(executed\)',
         r"cat\] dup3\(\d+, 0, 0\) = 0",
         r"cat\] dup3\(\d+, 1, 0\) = 1",
-        r'init\] openat\(AT_FDCWD, "/proc/1/stat", O_RDONLY\|O_CLOEXEC\) = \d+',
+        r'init\] openat\(AT_FDCWD, "/proc/self/stat", O_RDONLY\|O_CLOEXEC\) = \d+',
         r'cat\] execve\("[^"]+/cat", \["cat"\], .*\) = \? \(executed\)',
         r"pidfd_send_signal\(\d+, SIGKILL, NULL, 0\) = 0",
     ]
@@ -122,3 +124,44 @@ def test_demo(cli: Programs, user: int | None) -> None:
         place = found.start()
     assert lines[-1].startswith("# ")
     assert lines[-1].endswith(" system calls in 4 processes.")
+
+
+@pytest.mark.needs("user namespaces")
+def test_demo_where_namespaces_are_denied(cli: Programs) -> None:
+    """All that is left of it is a process built call by call, and the pipeline."""
+    deny = 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"'
+    prefix = ["unshare", "--user", "--map-root-user", "sh", "-c", deny, "sh"]
+    result = cli(program=EXAMPLES / "demo.py", prefix=prefix)
+    assert (result.status, result.err) == (0, "")
+    lines = result.out.splitlines()
+    assert [line for line in lines if line.startswith("# This place")] == [
+        "# This place does not permit new namespaces (ENOSPC)."
+    ]
+    assert lines[-1].endswith(" system calls in 4 processes.")
+    assert "A PIPE HAS TWO ENDS\nAND A FILE DESCRIPTOR\nNEEDS NO NAME\n" in result.out
+    assert not re.search(r"mount\(|sethostname|SIOCSIFFLAGS", result.out), "that would be done to the machine"
+
+
+@pytest.mark.needs("mounts of proc")
+def test_demo_where_proc_is_masked(cli: Programs) -> None:
+    mask = 'mount --bind /dev/null /proc/timer_list; exec "$@"'
+    prefix = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mask, "sh"]
+    result = cli(program=EXAMPLES / "demo.py", prefix=prefix)
+    assert (result.status, result.err) == (0, "")
+    lines = result.out.splitlines()
+    assert [line for line in lines if line.startswith("# This place")] == [
+        "# This place does not permit mounting /proc (EPERM)."
+    ]
+    start = lines.index("# demo:")
+    assert [line.split()[2] for line in lines[start + 2 : start + 4]] == ["init", "tr"]
+    assert "A PIPE HAS TWO ENDS\nAND A FILE DESCRIPTOR\nNEEDS NO NAME\n" in result.out
+
+
+def test_demo_without_capabilities(cli: Programs) -> None:
+    """With no way to get any: root cannot even map itself in a new user namespace."""
+    prefix = ["setpriv", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs"]
+    if os.geteuid() == 0:
+        prefix.append("--bounding-set=-all")
+    result = cli(program=EXAMPLES / "demo.py", prefix=prefix)
+    assert (result.status, result.err) == (0, "")
+    assert "A PIPE HAS TWO ENDS\nAND A FILE DESCRIPTOR\nNEEDS NO NAME\n" in result.out
