@@ -21,6 +21,7 @@ from rsyscall.near import (
     SYS,
     LocalSyscall,
     SyscallError,
+    SyscallHangup,
     SyscallSendError,
     UnusableSyscallInterface,
 )
@@ -278,7 +279,7 @@ def test_execve(local: Local) -> None:
         assert task.fd_table._get_task_in_table() is None
         with pytest.raises(SyscallError):
             run(own.lseek(0, SEEK.SET))
-        with pytest.raises(AddressSpaceMismatchError), run(local.ptr(b"")).borrow(task):
+        with pytest.raises(SyscallSendError), run(local.ptr(b"")).borrow(task):
             raise AssertionError("borrowed")
         assert reap(local, task).exit_status == 42
         run(fd.close())
@@ -502,3 +503,27 @@ def test_collection_in_a_table_that_a_task_has_left(local: Local) -> None:
         run(local.task.run_fd_table_gc(use_self=False))
         assert not has_open(local.task, number)
         assert local.task.fd_table._get_task_in_table() is local.task
+
+
+@pytest.mark.parametrize("how", ["exec", "exit"])
+def test_answer_that_comes_after_the_process_has_gone(local: Local, how: str) -> None:
+    """A descriptor opened in a shared table is closed by those who stay."""
+    task = make_task(local.task)
+    number = run(local.task.sysif.syscall(SYS.eventfd2, 0, 0))
+    if how == "exec":
+        task._did_exec(None)
+    else:
+        task._did_exit()
+    with pytest.raises(SyscallHangup):
+        task.make_fd_handle(near.FileDescriptor(number))
+    assert has_open(local.task, number)
+    run(local.task.run_fd_table_gc())
+    assert not has_open(local.task, number)
+    with pytest.raises(SyscallSendError):
+        run(task.chdir(run(local.ptr("/"))))
+    fd = null_fds(local.task, 1)[0]
+    with pytest.raises(SyscallSendError):
+        fd.for_task(task)
+    with pytest.raises(SyscallSendError):
+        task.inherit_fd(fd)
+    run(fd.close())

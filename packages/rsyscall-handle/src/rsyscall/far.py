@@ -6,7 +6,9 @@ identity and carry no kernel resource; when two `Task`s hold the same `FDTable` 
 share that table.
 
 Each operation in which something of one namespace could be used in another is checked, and raises one of the
-`NamespaceMismatchError`s here before any system call is made.
+`NamespaceMismatchError`s here before any system call is made. A process that has exited or executed a program
+is a different matter: its descriptors and pointers were right, and what happened to it may be news to the
+caller. So that is a `SyscallSendError`, as for a process that was killed.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rsyscall.near import SyscallSendError
 from rsyscall.near import types as near
 
 if TYPE_CHECKING:
@@ -113,8 +116,12 @@ class Task:
         address_space: the address space of the process.
         pidns: the process id namespace.
         mountns: the mount namespace; a fresh one if not given.
+
+    Attributes:
+        departed: whether the process has exited or executed a program, as far as we know.
     """
 
+    departed: bool = False
     sysif: SyscallInterface
     near_process: near.Process
     fd_table: FDTable
@@ -146,6 +153,17 @@ class Task:
     def near_pid(self) -> near.Process:
         """Another name of `near_process`."""
         return self.near_process
+
+    def check_not_departed(self) -> None:
+        """Raise SyscallSendError if the process has exited or executed a program."""
+        if self.departed:
+            raise SyscallSendError(f"{self} cannot be reached: it has exited, or executed a program")
+
+    def check_address_space(self, expected: AddressSpace) -> None:
+        """Raise unless memory of this address space can be used in the process."""
+        if self.address_space is not expected:
+            self.check_not_departed()
+            raise AddressSpaceMismatchError(self.address_space, expected)
 
     def _borrow_optional(self, stack: ExitStack, ptr: Pointer[Any] | None) -> near.Address | None:
         """Borrow `ptr` for this task until `stack` is left and return its address; None stays None."""

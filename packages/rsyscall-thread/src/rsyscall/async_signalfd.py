@@ -10,17 +10,16 @@ import trio
 
 from rsyscall.async_fd import finish
 from rsyscall.background import RunLoop, Waiter
-from rsyscall.epoller import AsyncFileDescriptor, Epoller, RemovedFromEpollError
-from rsyscall.handle.fd import InvalidHandleError
-from rsyscall.near import SyscallError
-from rsyscall.signal import SignalBlock, Sigset
+from rsyscall.epoller import AsyncFileDescriptor, Epoller
+from rsyscall.near import SyscallError, nr
+from rsyscall.signal import SignalBlock, Sigset, SignalTask
 from rsyscall.sys.signalfd import SFD, SignalfdSiginfo
 
 if TYPE_CHECKING:
     from rsyscall.handle import Pointer, Task
     from rsyscall.memory.ram import RAM
 
-__all__ = ["AsyncSignalfd", "SignalEvent", "first_of"]
+__all__ = ["AsyncSignalfd", "SignalEvent", "first_of", "mask_settled"]
 
 
 class SignalEvent:
@@ -135,6 +134,7 @@ class AsyncSignalfd:
             return sigfd
         newset = await ram.ptr(mask)
         oldset = await ram.malloc(Sigset)
+        await mask_settled(task)
         signal_block = blocked = await task.sigmask_block(newset, oldset)
         try:
             await finish(task.read_oldset_and_check)
@@ -174,8 +174,8 @@ class AsyncSignalfd:
                 # For the next run of trio, too: this one may end at any time.
                 self._buf = valid + rest
                 self.fire()
-        except (SyscallError, OSError, RemovedFromEpollError, InvalidHandleError) as error:
-            # The last one: closed when a signal had woken us, and before we came to read it.
+        except Exception as error:
+            # Whatever it is, those who wait must hear of it; left to itself it would end the whole run.
             self.next_signal.close(error)
 
     def fire(self) -> None:
@@ -198,9 +198,23 @@ class AsyncSignalfd:
             self._blocked = None
 
 
+async def mask_settled(task: SignalTask) -> None:
+    """Wait until nobody is changing the signal mask: two changes at once are refused."""
+    while task.sigprocmask_running:
+        # Calls are executed in order.
+        await task.sysif.syscall(nr.getpid)
+        await trio.lowlevel.checkpoint()
+
+
 async def _unblock(ours: SignalBlock, blocked: SignalBlock) -> None:
     """Undo `ours`, of which `blocked` is what was not blocked before."""
     if blocked.mask:
-        await blocked.unblock()
+        await mask_settled(ours.task)
+        try:
+            await blocked.unblock()
+        except SyscallError:
+            # The process is gone, and who asks next is to hear of that, not of what it had blocked.
+            ours.task.sigmask = Sigset(ours.task.sigmask - ours.mask)
+            raise
     # What others have blocked stays so, but not on our behalf.
     ours.task.sigmask = Sigset(ours.task.sigmask - ours.mask)

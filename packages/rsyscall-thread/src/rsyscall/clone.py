@@ -148,11 +148,11 @@ class _ChildStream(SyscallConnection):
             self._hub.unwatch_leave(self._ring)
         if self._ring.left:
             # The end of the stream can be seen before the word is looked at.
-            self._hub.dumpable.left(self._ring)
+            self._hub.left(self._ring)
 
     def _left(self) -> None:
         self.process_left()
-        self._hub.dumpable.left(self._ring)
+        self._hub.left(self._ring)
 
 
 async def clone_process(
@@ -298,7 +298,7 @@ async def abandon(hub: ProgramHub, ring: Ring, process: ChildProcess) -> None:
             # There are no means to end it: so its memory stays its own until it leaves it.
             ring.shutdown()
             return
-    hub.dumpable.exited(ring)
+    hub.exited(ring)
 
 
 async def _clone(
@@ -346,7 +346,7 @@ def _watch(
 
     def exited() -> None:
         left()
-        hub.dumpable.exited(ring)
+        hub.exited(ring)
 
     return monitor.add_child_process(process, hub.pidfds[child_task], exited)
 

@@ -214,6 +214,8 @@ class EpollWaiter:
                 return t.cast("FileDescriptor | None", sysif.get_activity_fd())
             except RuntimeError:
                 await any_answer(sysif)
+                # Let whoever made the other call hear of its end.
+                await trio.lowlevel.checkpoint()
         return t.cast("FileDescriptor | None", sysif.get_activity_fd())
 
     async def _watch_activity_fd(self, activity_fd: FileDescriptor | None) -> None:

@@ -198,6 +198,7 @@ class ProgramHub:
         self._exit_spins_to_skip = self._exit_spins_failed = 0
         self._leaving: dict[Ring, tuple[int, Callable[[], None]]] = {}
         self._connections: dict[Ring, RingClient] = {}
+        self._when_left: dict[Ring, list[Callable[[], None]]] = {}
         self._mute: set[Ring] = set()
         task.infrastructure_fds = (self.completion,) if self.owner is None else (self.completion, self.owner)
         # A pidfd in our own table for every process that we drive.
@@ -381,7 +382,29 @@ class ProgramHub:
             pidfd.reap()
         pidfd.close()
 
-    # ---- exec ----
+    # ---- leaving our memory ----
+
+    def when_left(self, ring: Ring, callback: Callable[[], None]) -> None:
+        """Call `callback` once, when the process of `ring` has exited or executed a program; now, if it has.
+
+        Unlike `watch_leave` this makes nobody look: it tells what is noticed anyway.
+        """
+        if ring.left:
+            callback()
+        else:
+            self._when_left.setdefault(ring, []).append(callback)
+
+    def left(self, ring: Ring) -> None:
+        """The process of `ring` has left our memory; may be told more than once."""
+        self.dumpable.left(ring)
+        for callback in self._when_left.pop(ring, ()):
+            callback()
+
+    def exited(self, ring: Ring) -> None:
+        """The process of `ring` has exited; may be told before, after or instead of `left`."""
+        self.dumpable.exited(ring)
+        for callback in self._when_left.pop(ring, ()):
+            callback()
 
     def watch_leave(self, ring: Ring, callback: Callable[[], None]) -> None:
         """Call `callback` once, as soon as the process of `ring` has left our memory."""

@@ -37,6 +37,7 @@ from rsyscall.async_fd import finish
 from rsyscall.async_signalfd import AsyncSignalfd, SignalEvent, first_of
 from rsyscall.denied import is_denied, wait4
 from rsyscall.epoller import Epoller
+from rsyscall.handle.fd import ManipulatingFDTableError
 from rsyscall.handle.process import ChildProcess
 from rsyscall.hub import Pidfd, ProgramHub, hub_of, run_now
 from rsyscall.near import SyscallError, nr
@@ -214,7 +215,10 @@ class AsyncChildProcess:
             if state is not None:
                 return state
         while True:
-            await self._exited.wait()
+            if self._is_ours:
+                await self._exited.wait()
+            else:
+                await first_of([self._exited, self.monitor.parent_left()])
             state = await self._waitid_nohang(options)
             if state is not None:
                 return state
@@ -346,7 +350,8 @@ class AsyncChildProcess:
                     await self.waitpid(W.EXITED)
                 except (SyscallError, ChildProcessError):
                     # Its parent has gone, and with it the duty and the possibility to reap it.
-                    pass
+                    with trio.move_on_after(_TIME_TO_LEAVE):
+                        await self._exited.wait()
                 except PermissionError:
                     if not await self._let_go() and not any(exc_info):
                         raise
@@ -442,6 +447,7 @@ class ChildProcessMonitor:
         self._sigchld_lock = trio.Lock()
         self._sigchld_users = 0
         self._root: ChildProcessMonitor = self
+        self._parent_left: SignalEvent | None = None
         self._signal_block: SignalBlock | None = None
 
     @staticmethod
@@ -481,7 +487,36 @@ class ChildProcessMonitor:
         """The signalfd for SIGCHLD of the parent, for the time of an `async with`."""
         return _Sigchld(self._root)
 
+    def signals_missed(self, task: Task) -> None:
+        """The signal mask of `task` was that of a program to be executed, for a moment."""
+        root = self._root
+        if root.task is task and root.sigfd is not None:
+            root.sigfd.fire()
+
+    def parent_left(self) -> SignalEvent:
+        """What happens when the parent, a process that we drive, exits or executes a program.
+
+        Its children may live on, but nobody can wait for them any more.
+        """
+        root = self._root
+        if root._parent_left is None:
+            root._parent_left = SignalEvent()
+            ring = self.hub.rings.get(self.task)
+            if ring is not None:
+                self.hub.when_left(ring, root._parent_left.set)
+        return root._parent_left
+
     async def _make_sigchld(self) -> AsyncSignalfd:
+        while True:
+            try:
+                return await self._open_sigchld()
+            except ManipulatingFDTableError:
+                # The parent is about to exit or to execute a program, and makes no descriptors meanwhile.
+                # Calls are executed in order: this one is answered if it stays, and fails if it goes.
+                await self.task.sysif.syscall(nr.getpid)
+                await trio.lowlevel.checkpoint()
+
+    async def _open_sigchld(self) -> AsyncSignalfd:
         epoller = self._epoller
         if epoller is None or epoller.epoll_waiter.epfd.task is not self.task:
             # The loop blocks in the parent itself; work for the parent interrupts it.

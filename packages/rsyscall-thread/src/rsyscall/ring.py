@@ -123,8 +123,10 @@ class _LateActivityFD:
         if value >= 0:
             try:
                 self._connection._activity_fd = self._connection._take_activity_fd(value)
-            except (OSError, RuntimeError, SyscallError):
-                pass  # whoever asks again is told
+            except Exception:
+                # Whoever asks again is told. (Also when the process is about to execute a program, and makes
+                # no handles.) Here it would end the loop that delivers all answers.
+                pass
 
     def throw(self, error: BaseException) -> None:
         pass
@@ -336,7 +338,7 @@ class RingConnection(SyscallInterface):
         if self._waiters or self._backlog:
             self._fail()
         self.ring.close_doorbell()
-        self._hub.dumpable.left(self.ring)
+        self._hub.left(self.ring)
 
     def _fail(self) -> None:
         waiters, self._waiters = self._waiters, deque()
@@ -412,7 +414,10 @@ class RingConnection(SyscallInterface):
                 take (pidfd_getfd(2)).
         """
         if self._activity_fd is None:
-            if self.ring.outstanding:
+            task = self._task() if self._task is not None else None
+            # Its table may be another one by the time when the descriptor is made. (The answer may be there,
+            # and who waits for it not have heard of it.)
+            if self.ring.outstanding or (task is not None and task.manipulating_fd_table):
                 raise RuntimeError(f"{self.name} is in a call: ask for its activity fd before it blocks")
             result = self._call(nr.eventfd2, 0, EFD.NONBLOCK | EFD.CLOEXEC)
             if result == _PENDING and self.ring.wait(_QUICK_CALL_US):

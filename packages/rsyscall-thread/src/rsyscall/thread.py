@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import trio
 
+from rsyscall.async_signalfd import mask_settled
 from rsyscall.clone import clone_child_task, clone_ring_task
 from rsyscall.command import Command, StrOrBytesPath, StrPath
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
@@ -606,12 +607,18 @@ class ChildThread(Thread):
         calls.append(Syscall(nr.rt_sigprocmask, HowSIG.SETMASK, mask.near, old_mask.near, size))
         undo = [Syscall(nr.rt_sigaction, sig, old.near, 0, size) for sig, old in changed]
         undo.append(Syscall(nr.rt_sigprocmask, HowSIG.SETMASK, old_mask.near, 0, size))
+        await mask_settled(self.task)
+        # What others change in between would be undone, too.
+        self.task.sigprocmask_running = True
         try:
             await exec_after(self.task, calls, image, command)
         except OSError:
             with trio.CancelScope(shield=True):
                 await self.task.sysif.syscalls(undo)
+            self.monitor.signals_missed(self.task)
             raise
+        finally:
+            self.task.sigprocmask_running = False
         return self.process
 
     async def exec(

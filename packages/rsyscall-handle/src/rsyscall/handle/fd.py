@@ -523,9 +523,11 @@ class BaseFileDescriptor:
 
         Raises:
             FDTableMismatchError: the tasks do not share a file descriptor table.
+            SyscallSendError: the process of `task` has exited or executed a program.
         """
         self._validate()
         if self.task.fd_table is not task.fd_table:
+            task.check_not_departed()
             raise FDTableMismatchError(
                 f"{self} is of another file descriptor table than {task}; if that is a copy, inherit_fd() of "
                 "the task makes a handle for what it has copied",
@@ -553,6 +555,7 @@ class BaseFileDescriptor:
         Raises (on entry):
             InvalidHandleError: this handle has been closed, invalidated or moved away.
             FDTableMismatchError: `task` has another file descriptor table.
+            SyscallSendError: the process of `task` has exited or executed a program.
         """
         return _Borrow(self, task)
 
@@ -584,6 +587,8 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         if not isinstance(self.fd_table, FDTable):
             raise TypeError(f"a task needs a rsyscall.handle.FDTable, not {self.fd_table!r}")
         self.manipulating_fd_table = False
+        # The table that it was in when it exited or executed a program.
+        self._departed_from: FDTable | None = None
         self._add_to_active_fd_table_tasks()
 
     @abc.abstractmethod
@@ -635,11 +640,18 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         Raises:
             SharedHandleError: there are handles for this number.
             ManipulatingFDTableError: the task is changing its table. The number is left as garbage.
+            SyscallHangup: the process has exited or executed a program, which was noticed before the answer
+                of this call. The number is left as garbage to those who shared the table with it.
         """
         return self._adopt(fd, None)
 
     def _adopt(self, fd: rsyscall.near.FileDescriptor, record: CallRecord | None) -> T_fd:
         """As `make_fd_handle`, for a number that `record` owns until there is a handle."""
+        if self._departed_from is not None:
+            if record is not None:
+                record.release()
+            self._departed_from._abandon(fd.number)
+            raise SyscallHangup(f"{self} has exited or executed a program, and {fd} is not in its table")
         self._check_untracked(fd)
         if self.manipulating_fd_table:
             # It was opened before the change. Should an exec not close it, the next collection does.
@@ -678,6 +690,7 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         """
         fd._validate()
         if fd.task.fd_table is not self.fd_table and not self.fd_table._can_inherit(fd):
+            self.check_not_departed()
             raise FDTableMismatchError(
                 f"tried to inherit non-inherited fd {fd} into {self}", fd.task.fd_table, self.fd_table
             )

@@ -176,10 +176,10 @@ class Pointer(Generic[T]):
         return self.allocation.size()
 
     def check_address_space(self, task: rsyscall.far.Task) -> None:
-        """Raise AddressSpaceMismatchError(task's, ours) unless `task` has our address space."""
-        ours = self.mapping.task.address_space
-        if task.address_space is not ours:
-            raise AddressSpaceMismatchError(task.address_space, ours)
+        """Raise AddressSpaceMismatchError(task's, ours) unless `task` has our address space; SyscallSendError
+        if its process has exited or executed a program.
+        """
+        task.check_address_space(self.mapping.task.address_space)
 
     def borrow(self, task: rsyscall.far.Task) -> _Borrow:
         """Context manager giving the address for use in a system call of `task`; the memory stays until it is
@@ -188,6 +188,7 @@ class Pointer(Generic[T]):
         Raises (on entry):
             UseAfterFreeError: this pointer was freed or consumed.
             AddressSpaceMismatchError: `task` has another address space.
+            SyscallSendError: the process of `task` has exited or executed a program.
         """
         return _Borrow(self, task)
 
@@ -532,7 +533,7 @@ class LinearPointer(ReadablePointer[T]):
                 data = await self.transport.read(self)
         except BaseException as exn:
             self.been_read = False
-            self._gone = isinstance(exn, AddressSpaceMismatchError)
+            self._gone = self.mapping.task.departed or isinstance(exn, AddressSpaceMismatchError)
             raise
         try:
             return self.serializer.from_bytes(data)

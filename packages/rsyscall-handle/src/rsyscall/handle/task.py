@@ -363,8 +363,7 @@ class Task(
 
         For whoever learns of a successful exec in another way than by making the call.
         """
-        self._make_fresh_fd_table()
-        self._make_fresh_address_space()
+        self._depart()
         if isinstance(self.process, ChildProcess):
             self.process.did_exec(command)
 
@@ -390,5 +389,11 @@ class Task(
 
     def _did_exit(self) -> None:
         """Record that the process is gone; what it shared is left to the other tasks."""
-        self._make_fresh_fd_table()
+        self._depart()
+
+    def _depart(self) -> None:
+        # What it makes of the calls that are still to come is a SyscallError, and not a mistake of who makes
+        # them.
+        self.departed = True
+        self._departed_from = self._make_fresh_fd_table()
         self._make_fresh_address_space()

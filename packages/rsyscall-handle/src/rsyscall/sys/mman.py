@@ -201,8 +201,7 @@ class MemoryMapping:
     def _validate(self) -> None:
         """Raise unless all pages are still mapped, in the address space that the task is in now."""
         region = self._region
-        if self.task.address_space is not region.address_space:
-            raise far.AddressSpaceMismatchError(self.task.address_space, region.address_space)
+        self.task.check_address_space(region.address_space)
         start = self.near.address
         if region.gone and region.overlaps_gone(start, start + self.near.length):
             raise UseAfterFreeError("the mapping has been unmapped, at least in part", self)
@@ -213,8 +212,7 @@ class MemoryMapping:
         Raises:
             AddressSpaceMismatchError: `task` is in another address space.
         """
-        if task.address_space is not self._region.address_space:
-            raise far.AddressSpaceMismatchError(task.address_space, self._region.address_space)
+        task.check_address_space(self._region.address_space)
         return MemoryMapping(task, self.near, self.file, self._region)
 
     def __getitem__(self, key: int | slice) -> MemoryMapping:
@@ -237,7 +235,7 @@ class MemoryMapping:
         Raises:
             UseAfterFreeError: some of the pages are unmapped already, or another `munmap` of them is under
                 way.
-            AddressSpaceMismatchError: the task has left the address space (exec, exit).
+            SyscallError: the process has left the address space (exec, exit), or is gone.
             OSError: EINVAL (a wrong page size was given to `mmap`); the pages stay mapped.
 
         manpage: munmap(2)

@@ -89,6 +89,7 @@ class DupFileDescriptor(BaseFileDescriptor):
         self._validate()
         newfd._validate()
         if newfd.task.fd_table is not self.task.fd_table:
+            self.task.check_not_departed()
             raise FDTableMismatchError(
                 f"{newfd} is of another file descriptor table than {self}; if one is a copy of the other, "
                 "inherit_fd() of its task makes a handle for what it has copied",

@@ -35,7 +35,6 @@ import weakref
 from _thread import get_ident
 from typing import TYPE_CHECKING
 
-from rsyscall.far import AddressSpaceMismatchError
 from rsyscall.handle.allocation import (
     AllocationInterface,
     AllocatorInterface,
@@ -505,9 +504,9 @@ class AllocatorClient(AllocatorInterface):
 
         Raises:
             ValueError: `size` is negative or `alignment` not a power of two up to 4096.
-            AddressSpaceMismatchError: the task has left the address space (by exec or exit).
             OSError: ENOMEM, the kernel gives no more; nothing was allocated.
-            SyscallError: the task was lost; nothing was allocated.
+            SyscallError: the process has left the address space (by exec or exit), or is gone; nothing was
+                allocated.
 
         If the caller is cancelled, nothing was allocated.
 
@@ -575,4 +574,4 @@ class AllocatorClient(AllocatorInterface):
 
     def _check_address_space(self) -> None:
         if self.task.address_space is not self._address_space:
-            raise AddressSpaceMismatchError(self.task.address_space, self._address_space)
+            self.task.check_address_space(self._address_space)

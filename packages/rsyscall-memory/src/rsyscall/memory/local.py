@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rsyscall.far import AddressSpaceMismatchError
 from rsyscall.handle.allocation import MemoryTransport, UseAfterFreeError
 from rsyscall.memory.allocator import Allocation
 from rsyscall.native import _fast
@@ -40,8 +39,7 @@ class LocalMemoryTransport(MemoryTransport):
         Raises:
             AddressSpaceMismatchError: `task` does not share our address space.
         """
-        if task.address_space is not self._address_space:
-            raise AddressSpaceMismatchError(task.address_space, self._address_space)
+        task.check_address_space(self._address_space)
         return self
 
     async def read(self, src: Pointer[Any]) -> bytes:
@@ -100,8 +98,7 @@ class LocalMemoryTransport(MemoryTransport):
         offset = allocation.offset()
         if not pointer.valid:
             raise UseAfterFreeError(f"handle is no longer valid: {pointer}")
-        if mapping.task.address_space is not self._address_space:
-            raise AddressSpaceMismatchError(mapping.task.address_space, self._address_space)
+        mapping.task.check_address_space(self._address_space)
         size = allocation.size()
         pages = mapping.near
         if length > size or offset < 0 or offset + size > pages.length:

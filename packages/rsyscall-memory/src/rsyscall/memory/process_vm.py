@@ -28,7 +28,6 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from rsyscall.far import AddressSpaceMismatchError
 from rsyscall.handle.allocation import MemoryTransport, UseAfterFreeError, WouldWaitError
 from rsyscall.memory.transport import BatchMemoryTransport, write_all
 from rsyscall.native import ffi
@@ -231,8 +230,7 @@ class ProcessVMTransport(BatchMemoryTransport):
         Raises:
             AddressSpaceMismatchError: `task` is in another address space.
         """
-        if task.address_space is not self._address_space:
-            raise AddressSpaceMismatchError(task.address_space, self._address_space)
+        task.check_address_space(self._address_space)
         return ProcessVMTransport(self._target, self.fallback.inherit(task))
 
     async def close(self) -> None:
@@ -354,8 +352,7 @@ class ProcessVMTransport(BatchMemoryTransport):
         offset = allocation.offset()
         if not pointer.valid:
             raise UseAfterFreeError(f"handle is no longer valid: {pointer}")
-        if mapping.task.address_space is not self._address_space:
-            raise AddressSpaceMismatchError(mapping.task.address_space, self._address_space)
+        mapping.task.check_address_space(self._address_space)
         size = allocation.size()
         pages = mapping.near
         if length > size or offset < 0 or offset + size > pages.length:

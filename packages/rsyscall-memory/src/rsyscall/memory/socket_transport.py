@@ -12,7 +12,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from rsyscall.far import AddressSpaceMismatchError
 from rsyscall.memory.allocator import Allocation
 from rsyscall.memory.span import SpanAllocation, to_span
 from rsyscall.memory.transport import BatchMemoryTransport
@@ -49,8 +48,7 @@ class StreamMemoryTransport(BatchMemoryTransport):
         Raises:
             AddressSpaceMismatchError: `task` is in another address space.
         """
-        if task.address_space is not self.task.address_space:
-            raise AddressSpaceMismatchError(task.address_space, self.task.address_space)
+        task.check_address_space(self.task.address_space)
         return StreamMemoryTransport(task)
 
     async def read(self, src: Pointer[Any]) -> bytes:

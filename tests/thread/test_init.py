@@ -1,0 +1,196 @@
+"""The init of a pid namespace exits, executes a program or is killed, while others wait for what is its own.
+
+It is the parent of what is cloned from it, and its children are waited for through it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
+
+import pytest
+import trio
+import trio.testing
+from support import local_thread, sh
+
+from rsyscall.epoller import AsyncFileDescriptor, Epoller
+from rsyscall.fcntl import O
+from rsyscall.monitor import AsyncSignalfd
+from rsyscall.near import SyscallError
+from rsyscall.sched import CLONE
+from rsyscall.signal import SIG, Sigset
+from rsyscall.sys.wait import W
+from rsyscall.thread import ChildThread
+
+pytestmark = pytest.mark.usefixtures("transport")
+
+ROUNDS = 64
+
+
+async def exit_(init: ChildThread) -> None:
+    await init.exit(0)
+
+
+async def exec_(init: ChildThread) -> None:
+    await init.exec(sh("exec sleep 1000"))
+
+
+async def kill(init: ChildThread) -> None:
+    await init.process.kill(SIG.KILL)
+
+
+WAYS = {"exit": exit_, "exec": exec_, "kill": kill}
+
+
+Wait = Callable[[], Awaitable[object]]
+
+
+async def read(init: ChildThread, child: ChildThread) -> Wait:
+    epoller = await Epoller.make_root(init.ram, init.task)
+    pipe = await init.pipe(O.NONBLOCK)
+    reader = await AsyncFileDescriptor.make(epoller, init.ram, pipe.read)
+
+    async def read() -> None:
+        await reader.read_some_bytes()
+        assert pipe.write.valid
+
+    return read
+
+
+async def next_signal(init: ChildThread, child: ChildThread) -> Wait:
+    epoller = await Epoller.make_root(init.ram, init.task)
+    sigfd = await AsyncSignalfd.make(init.ram, init.task, epoller, Sigset({SIG.USR1}))
+    return lambda: sigfd.next_signal.wait()
+
+
+async def change(init: ChildThread, child: ChildThread) -> Wait:
+    return child.process.wait
+
+
+async def death(init: ChildThread, child: ChildThread) -> Wait:
+    return partial(child.process.waitpid, W.EXITED)
+
+
+async def stop(init: ChildThread, child: ChildThread) -> Wait:
+    return partial(child.process.waitpid, W.STOPPED)
+
+
+WAITS: dict[str, Callable[[ChildThread, ChildThread], Awaitable[Wait]]] = {
+    function.__name__: function for function in (change, death, stop, next_signal, read)
+}
+
+
+@contextlib.asynccontextmanager
+async def family(flags: CLONE) -> AsyncGenerator[tuple[ChildThread, ChildThread], None]:
+    """An init and a child of it; leaving the block is what must work."""
+    init = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWPID | flags)
+    async with init.process:
+        child = await init.clone(flags)
+        async with child.process:
+            yield init, child
+
+
+async def go(way: str, waits: list[str], flags: CLONE, turns: int) -> Counter[str]:
+    """Have the init go `turns` turns of the scheduler after the beginning of the waits; count their ends."""
+    ends: Counter[str] = Counter()
+    with trio.fail_after(30):
+        async with family(flags) as (init, child):
+            begin = {name: await WAITS[name](init, child) for name in waits}
+
+            async def wait(name: str) -> None:
+                try:
+                    await begin[name]()
+                    ends["status"] += 1
+                except SyscallError:
+                    ends["SyscallError"] += 1
+
+            async with trio.open_nursery() as nursery:
+                for name in waits:
+                    nursery.start_soon(wait, name)
+                for _ in range(turns):
+                    await trio.lowlevel.checkpoint()
+                await WAYS[way](init)
+                # Promptly: the one that has executed a program does not exit, and nor does its child.
+    return ends
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_init_goes_at_any_moment(way: str) -> None:
+    """No run ends with an error, and each waiter has its answer."""
+    for turns in range(ROUNDS):
+        flags = CLONE.FILES if turns % 4 == 3 else CLONE.NONE
+        ends = trio.run(go, way, ["change"], flags, turns % 32)
+        assert sum(ends.values()) == 1, (turns, ends)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("flags", [CLONE.NONE, CLONE.FILES], ids=["private", "shared"])
+def test_everybody_hears_of_it(way: str, flags: CLONE) -> None:
+    for turns in (0, 1, 2, 3, 5, 8, 13, 21, 34, 200):
+        ends = trio.run(go, way, list(WAITS), flags, turns)
+        assert sum(ends.values()) == len(WAITS), (turns, ends)
+
+
+@pytest.mark.parametrize("name", WAITS)
+@pytest.mark.parametrize("way", WAYS)
+async def test_wait_under_an_init_that_goes(way: str, name: str) -> None:
+    async with family(CLONE.NONE) as (init, child), trio.open_nursery() as nursery:
+        begin = await WAITS[name](init, child)
+
+        async def wait() -> None:
+            with pytest.raises(SyscallError):
+                await begin()
+
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        await WAYS[way](init)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_child_of_an_init_that_is_gone(way: str) -> None:
+    async with family(CLONE.NONE) as (init, child):
+        waits = [await make(init, child) for make in WAITS.values()]
+        await WAYS[way](init)
+        if way != "exec":
+            await init.process.waitpid(W.EXITED)
+        for begin in waits:
+            with pytest.raises(SyscallError), trio.fail_after(5):
+                await begin()
+        for make in WAITS.values():
+            with pytest.raises(SyscallError), trio.fail_after(5):
+                await (await make(init, child))()
+        with pytest.raises(SyscallError):
+            await init.clone()
+        with pytest.raises(SyscallError):
+            await init.task.chdir(await init.ptr("/"))
+
+
+async def test_exec_that_fails_is_nothing_to_who_waits() -> None:
+    """While it is under way no descriptors are made; the waits begin in the middle of it."""
+    async with family(CLONE.NONE) as (init, child):
+        stops = 0
+
+        async def wait() -> None:
+            nonlocal stops
+            await child.process.waitpid(W.STOPPED)
+            stops += 1
+
+        async def fail_to_exec() -> None:
+            for _ in range(3):
+                with pytest.raises(FileNotFoundError):
+                    await init.execv("/no/such/program", ["program"])
+
+        for turns in range(8):
+            with trio.fail_after(10):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(fail_to_exec)
+                    for _ in range(turns):
+                        await trio.lowlevel.checkpoint()
+                    nursery.start_soon(wait)
+                    nursery.start_soon(child.process.kill, SIG.STOP)
+            assert stops == turns + 1
+            await child.process.kill(SIG.CONT)
