@@ -42,7 +42,8 @@ static int waiting_before(struct rsys_ring *ring, uint32_t end)
 {
 	uint32_t seq;
 
-	for (seq = ring->consumed + 1; seq != end; seq++) {
+	/* When all are answered and taken, `end` may be the last of them. */
+	for (seq = ring->consumed + 1; (int32_t)(end - seq) > 0; seq++) {
 		uint64_t word = __atomic_load_n(&ring->slots[seq % RSYS_RING_SLOTS].word, __ATOMIC_ACQUIRE);
 
 		if (!(word & RSYS_SLOT_DONE) && waits_for_descriptors((uint32_t)word))
