@@ -10,9 +10,10 @@ import trio
 
 from rsyscall.async_fd import finish
 from rsyscall.background import RunLoop, Waiter
+from rsyscall.denied import any_answer
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
-from rsyscall.near import SyscallError, nr
-from rsyscall.signal import SignalBlock, Sigset, SignalTask
+from rsyscall.near import SyscallError
+from rsyscall.signal import SignalBlock, SignalTask, Sigset
 from rsyscall.sys.signalfd import SFD, SignalfdSiginfo
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ async def mask_settled(task: SignalTask) -> None:
     """Wait until nobody is changing the signal mask: two changes at once are refused."""
     while task.sigprocmask_running:
         # Calls are executed in order.
-        await task.sysif.syscall(nr.getpid)
+        await any_answer(task.sysif)
         await trio.lowlevel.checkpoint()
 
 

@@ -35,7 +35,7 @@ import trio
 
 from rsyscall.async_fd import finish
 from rsyscall.async_signalfd import AsyncSignalfd, SignalEvent, first_of
-from rsyscall.denied import is_denied, wait4
+from rsyscall.denied import any_answer, is_denied, wait4
 from rsyscall.epoller import Epoller
 from rsyscall.handle.fd import ManipulatingFDTableError
 from rsyscall.handle.process import ChildProcess
@@ -513,7 +513,7 @@ class ChildProcessMonitor:
             except ManipulatingFDTableError:
                 # The parent is about to exit or to execute a program, and makes no descriptors meanwhile.
                 # Calls are executed in order: this one is answered if it stays, and fails if it goes.
-                await self.task.sysif.syscall(nr.getpid)
+                await any_answer(self.task.sysif)
                 await trio.lowlevel.checkpoint()
 
     async def _open_sigchld(self) -> AsyncSignalfd:
