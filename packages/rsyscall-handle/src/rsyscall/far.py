@@ -14,7 +14,7 @@ caller. So that is a `SyscallSendError`, as for a process that was killed.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rsyscall.near import SyscallSendError
@@ -71,9 +71,13 @@ class AddressSpace:
 
     Args:
         creator_pid: id of the process that the address space was made for; for people reading logs only.
+
+    Attributes:
+        dumpable: what `PR.SET_DUMPABLE` was last asked for by way of `Task.prctl`; None if it was not.
     """
 
     creator_pid: int
+    dumpable: bool | None = field(default=None, init=False, repr=False)
 
     def assert_is(self, other: AddressSpace) -> None:
         """Raise AddressSpaceMismatchError unless `other` is this very address space."""

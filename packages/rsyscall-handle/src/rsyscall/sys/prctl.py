@@ -45,6 +45,8 @@ from rsyscall.sys._prctl_arguments import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from rsyscall.near import SyscallInterface
     from rsyscall.near import types as near
     from rsyscall.signal import SIG
@@ -292,11 +294,29 @@ class PrctlTask(far.Task):
 
         The flag belongs to the address space: set in a process that shares the memory of this program, it is
         that of the program. See `CredentialsTask` for why it must stay off while such a process runs with
-        other credentials.
+        other credentials. What is set here, or by `prctl`, the library never undoes.
 
         manpage: PR_SET_DUMPABLE(2const)
         """
-        await _prctl(self.sysif, PR.SET_DUMPABLE, dumpable)
+        with self._setting_dumpable(dumpable):
+            await _prctl(self.sysif, PR.SET_DUMPABLE, dumpable)
+
+    @contextlib.contextmanager
+    def _setting_dumpable(self, dumpable: bool) -> Iterator[None]:
+        """Record what was asked for, since what is there may have other reasons.
+
+        Off from before the call, which may be made long before we hear of it; on only when it succeeded.
+        """
+        space = self.address_space
+        before = space.dumpable
+        if not dumpable:
+            space.dumpable = False
+        try:
+            yield
+        except OSError:
+            space.dumpable = before
+            raise
+        space.dumpable = dumpable
 
     async def prctl_get_dumpable(self) -> int:
         """1 if dumpable, 0 if not, 2 if only root may read the dump.
@@ -429,6 +449,8 @@ class PrctlTask(far.Task):
             ]
             if isinstance(arg2, Pointer):
                 require_size(arg2, _ANSWER_SIZES.get(option, 0))
+            elif option == PR.SET_DUMPABLE:
+                stack.enter_context(self._setting_dumpable(bool(arg2)))
             try:
                 return await _prctl(self.sysif, option, *numbers)
             except OSError as exn:
