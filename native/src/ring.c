@@ -39,6 +39,7 @@ PyObject *rsys_ring_new(Hub *hub)
 	block->ring.nudge_after = 16;
 	block->ring.origin.owner_fd = -1;
 	block->ring.origin.parent_pid = -1;
+	block->ring.origin.dumpable = -1;
 	return (PyObject *)self;
 }
 
@@ -210,15 +211,34 @@ static PyObject *ring_get_parks(PyObject *op, void *closure)
 	return PyLong_FromUnsignedLongLong(((Ring *)op)->block->ring.parks);
 }
 
-/* None, or the PR_GET_DUMPABLE of our memory before this process changed its credentials */
+/* None, or the PR_GET_DUMPABLE of our memory before this process or its credentials changed it */
 static PyObject *ring_get_dumpable_before(PyObject *op, void *closure)
 {
 	struct rsys_origin *origin = &((Ring *)op)->block->ring.origin;
 
 	(void)closure;
-	if (!__atomic_load_n(&origin->creds_changed, __ATOMIC_ACQUIRE))
+	if (!__atomic_load_n(&origin->creds_changed, __ATOMIC_ACQUIRE) || origin->dumpable < 0)
 		Py_RETURN_NONE;
 	return PyLong_FromLong(origin->dumpable);
+}
+
+/* whether this process is in another user namespace than the one that our memory belongs to */
+static PyObject *ring_get_in_user_namespace(PyObject *op, void *closure)
+{
+	(void)closure;
+	return PyBool_FromLong(
+		__atomic_load_n(&((Ring *)op)->block->ring.origin.user_namespace, __ATOMIC_ACQUIRE));
+}
+
+static int ring_set_in_user_namespace(PyObject *op, PyObject *value, void *closure)
+{
+	int truth = value ? PyObject_IsTrue(value) : 0;
+
+	(void)closure;
+	if (truth < 0)
+		return -1;
+	__atomic_store_n(&((Ring *)op)->block->ring.origin.user_namespace, truth, __ATOMIC_RELEASE);
+	return 0;
 }
 
 /* whether this process has made or been sent a call that may change its credentials */
@@ -336,6 +356,7 @@ static PyGetSetDef ring_getset[] = {
 	{ "submitted", ring_get_submitted, NULL, NULL, NULL },
 	{ "parks", ring_get_parks, NULL, NULL, NULL },
 	{ "dumpable_before", ring_get_dumpable_before, NULL, NULL, NULL },
+	{ "in_user_namespace", ring_get_in_user_namespace, ring_set_in_user_namespace, NULL, NULL },
 	{ "may_change_credentials", ring_get_may_change_credentials, NULL, NULL, NULL },
 	{ "pid", ring_get_pid, NULL, NULL, NULL },
 	{ "deaf", ring_get_deaf, NULL, NULL, NULL },

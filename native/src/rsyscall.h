@@ -13,14 +13,16 @@ struct rsys_origin {
 	int32_t owner_fd;	/* pidfd of the program that owns us, or -1 */
 	int32_t parent_pid;	/* getppid() must answer this (0: parent outside our pid namespace); -1: unknown */
 	uint32_t creds_changed;	/* set by us, before the first call that may change credentials */
-	int32_t dumpable;	/* PR_GET_DUMPABLE of the shared memory before that call */
+	int32_t dumpable;	/* PR_GET_DUMPABLE of the shared memory before we changed it; -1: we did not */
 	uint64_t sigmask;	/* valid with RESET_SIGNALS: the mask to go back to */
 	uint32_t flags;
-	uint32_t reserved;
+	uint32_t user_namespace; /* set by the creator or by us: our user namespace is not that of the memory */
 };
 
 /* clone3 could not clear the handlers: reset them by hand, then set `sigmask` (all is blocked until then) */
 #define RSYS_ORIGIN_RESET_SIGNALS 1u
+/* the memory is that of the process alone, and of no concern to anybody else */
+#define RSYS_ORIGIN_OWN_MEMORY 2u
 
 /* ---- The stream protocol -------------------------------------------------------------- */
 

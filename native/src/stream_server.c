@@ -179,7 +179,7 @@ static int serve_read(int outfd, uint64_t address, uint64_t length)
 
 int rsyscall_server(int infd, int outfd, struct rsys_origin *origin)
 {
-	struct rsys_origin nobody = { .owner_fd = -1, .parent_pid = -1 };
+	struct rsys_origin nobody = { .owner_fd = -1, .parent_pid = -1, .flags = RSYS_ORIGIN_OWN_MEMORY };
 	struct rsys_request request;
 	int failed = 0;	/* in a chain of linked calls */
 	long result;

@@ -39,6 +39,7 @@ static struct driven make(uint64_t spin)
 	driven.ring->server_cpu = driven.ring->client_cpu = -1;
 	driven.ring->origin.owner_fd = -1;
 	driven.ring->origin.parent_pid = getpid();
+	driven.ring->origin.dumpable = -1;
 	return driven;
 }
 
@@ -555,10 +556,10 @@ static void changed_credentials(void)
 
 	CHECK_EQUAL(prctl(PR_GET_DUMPABLE), 1);
 	CHECK_EQUAL(driven.ring->origin.creds_changed, 0);
-	/* Always fails, and is recorded all the same: what follows may succeed. */
+	/* May fail, and is recorded all the same: what follows may succeed. */
 	CHECK_EQUAL(CALL(&driven, SYS_setresuid, -2, -2, -2), getuid() ? -EPERM : 0);
 	CHECK_EQUAL(driven.ring->origin.creds_changed, 1);
-	CHECK_EQUAL(driven.ring->origin.dumpable, 1);
+	CHECK_EQUAL(driven.ring->origin.dumpable, prctl(PR_GET_DUMPABLE) == 1 ? -1 : 1);
 	CHECK_EQUAL(CALL(&driven, SYS_prctl, PR_GET_PDEATHSIG, as_arg(signal)), 0);
 	CHECK_EQUAL(*signal, SIGKILL);
 	finish(&driven);
@@ -573,8 +574,54 @@ static void changed_credentials(void)
 	if (getuid() == 0)
 		/* The shared memory is protected while that child lives; what it was is kept. */
 		CHECK(prctl(PR_GET_DUMPABLE) != 1);
+	CHECK_EQUAL(driven.ring->origin.dumpable, prctl(PR_GET_DUMPABLE) == 1 ? -1 : 1);
+	finish(&driven);
+	prctl(PR_SET_DUMPABLE, 1);
+}
+
+/* Root of another user namespace could trace us and so write into our owner's memory. */
+static void memory_is_protected_in_another_user_namespace(void)
+{
+	struct driven driven = start();
+
+	CHECK_EQUAL(CALL(&driven, SYS_execve, as_arg("/nonexistent"), 0, 0), -ENOENT);
+	CHECK_EQUAL(prctl(PR_GET_DUMPABLE), 1);
+	CHECK_EQUAL(CALL(&driven, SYS_unshare, CLONE_NEWUSER), 0);
+	CHECK_EQUAL(driven.ring->origin.user_namespace, 1);
+	CHECK_EQUAL(driven.ring->origin.dumpable, -1);
+	CHECK_EQUAL(prctl(PR_GET_DUMPABLE), 1);
+	CHECK_EQUAL(CALL(&driven, SYS_execve, as_arg("/nonexistent"), 0, 0), -ENOENT);
+	CHECK_EQUAL(prctl(PR_GET_DUMPABLE), 0);
 	CHECK_EQUAL(driven.ring->origin.dumpable, 1);
 	finish(&driven);
+	prctl(PR_SET_DUMPABLE, 1);
+}
+
+/* There may be others already. */
+static void memory_is_protected_before_a_user_namespace_is_entered(void)
+{
+	struct driven driven = start(), inside = start();
+	char *path = pages(4096);
+	int fd;
+
+	CHECK_EQUAL(CALL(&inside, SYS_unshare, CLONE_NEWUSER), 0);
+	/* Other kinds do not matter. */
+	fd = CALL(&driven, SYS_openat, AT_FDCWD, as_arg("/proc/self/ns/uts"), O_RDONLY | O_CLOEXEC);
+	CHECK(fd >= 0);
+	CALL(&driven, SYS_setns, fd, CLONE_NEWUTS);
+	CALL(&driven, SYS_setns, fd, 0);
+	CHECK_EQUAL(prctl(PR_GET_DUMPABLE), 1);
+	CHECK_EQUAL(driven.ring->origin.user_namespace, 0);
+	snprintf(path, 4096, "/proc/%d/ns/user", inside.child.pid);
+	fd = CALL(&driven, SYS_openat, AT_FDCWD, as_arg(path), O_RDONLY | O_CLOEXEC);
+	CHECK(fd >= 0);
+	CHECK_EQUAL(CALL(&driven, SYS_setns, fd, 0), 0);
+	CHECK_EQUAL(prctl(PR_GET_DUMPABLE), 0);
+	CHECK_EQUAL(driven.ring->origin.user_namespace, 1);
+	CHECK_EQUAL(driven.ring->origin.dumpable, 1);
+	finish(&inside);
+	finish(&driven);
+	prctl(PR_SET_DUMPABLE, 1);
 }
 
 static void on_signal(int sig)
@@ -630,6 +677,9 @@ const struct test ring_tests[] = {
 	{ "owner_that_is_gone_at_the_start", owner_that_is_gone_at_the_start },
 	{ "parent_that_dies", parent_that_dies },
 	{ "changed_credentials", changed_credentials },
+	{ "memory_is_protected_in_another_user_namespace", memory_is_protected_in_another_user_namespace },
+	{ "memory_is_protected_before_a_user_namespace_is_entered",
+	  memory_is_protected_before_a_user_namespace_is_entered },
 	{ "handlers_are_reset", handlers_are_reset },
 	{ NULL, NULL },
 };
