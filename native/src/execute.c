@@ -85,11 +85,13 @@ static int enters_user_namespace(int fd, unsigned int nstype)
 static long change_credentials(struct rsys_origin *origin, long nr, const int64_t *a)
 {
 	int32_t deathsig = 0, before;
-	int first = origin->dumpable < 0, entering;
+	int first = origin->dumpable == RSYS_DUMPABLE_UNCHANGED, entering;
 	long ret;
 
 	rsys_call2(__NR_prctl, RSYS_PR_GET_PDEATHSIG, &deathsig);
 	before = rsys_call1(__NR_prctl, RSYS_PR_GET_DUMPABLE);
+	if (before < 0)
+		before = RSYS_DUMPABLE_UNKNOWN;
 	if (first)
 		origin->dumpable = before;
 	__atomic_store_n(&origin->creds_changed, 1, __ATOMIC_RELEASE);
@@ -105,7 +107,7 @@ static long change_credentials(struct rsys_origin *origin, long nr, const int64_
 		__atomic_store_n(&origin->user_namespace, 1, __ATOMIC_RELEASE);
 	if (first && rsys_call1(__NR_prctl, RSYS_PR_GET_DUMPABLE) == before)
 		/* Not because of us: if it is changed later, it is not for us to undo. */
-		origin->dumpable = -1;
+		origin->dumpable = RSYS_DUMPABLE_UNCHANGED;
 	if (deathsig) {
 		rsys_call2(__NR_prctl, RSYS_PR_SET_PDEATHSIG, deathsig);
 		if (rsys_owner_gone(origin))

@@ -39,7 +39,7 @@ PyObject *rsys_ring_new(Hub *hub)
 	block->ring.nudge_after = 16;
 	block->ring.origin.owner_fd = -1;
 	block->ring.origin.parent_pid = -1;
-	block->ring.origin.dumpable = -1;
+	block->ring.origin.dumpable = RSYS_DUMPABLE_UNCHANGED;
 	return (PyObject *)self;
 }
 
@@ -211,13 +211,14 @@ static PyObject *ring_get_parks(PyObject *op, void *closure)
 	return PyLong_FromUnsignedLongLong(((Ring *)op)->block->ring.parks);
 }
 
-/* None, or the PR_GET_DUMPABLE of our memory before this process or its credentials changed it */
+/* None, or the PR_GET_DUMPABLE of our memory before this process changed it (negative: unknown) */
 static PyObject *ring_get_dumpable_before(PyObject *op, void *closure)
 {
 	struct rsys_origin *origin = &((Ring *)op)->block->ring.origin;
 
 	(void)closure;
-	if (!__atomic_load_n(&origin->creds_changed, __ATOMIC_ACQUIRE) || origin->dumpable < 0)
+	if (!__atomic_load_n(&origin->creds_changed, __ATOMIC_ACQUIRE) ||
+	    origin->dumpable == RSYS_DUMPABLE_UNCHANGED)
 		Py_RETURN_NONE;
 	return PyLong_FromLong(origin->dumpable);
 }

@@ -13,11 +13,14 @@ struct rsys_origin {
 	int32_t owner_fd;	/* pidfd of the program that owns us, or -1 */
 	int32_t parent_pid;	/* getppid() must answer this (0: parent outside our pid namespace); -1: unknown */
 	uint32_t creds_changed;	/* set by us, before the first call that may change credentials */
-	int32_t dumpable;	/* PR_GET_DUMPABLE of the shared memory before we changed it; -1: we did not */
+	int32_t dumpable;	/* PR_GET_DUMPABLE of the shared memory before we changed it, or one of the below */
 	uint64_t sigmask;	/* valid with RESET_SIGNALS: the mask to go back to */
 	uint32_t flags;
 	uint32_t user_namespace; /* set by the creator or by us: our user namespace is not that of the memory */
 };
+
+#define RSYS_DUMPABLE_UNCHANGED (-1)	/* not by us */
+#define RSYS_DUMPABLE_UNKNOWN (-2)	/* a filter denies the question */
 
 /* clone3 could not clear the handlers: reset them by hand, then set `sigmask` (all is blocked until then) */
 #define RSYS_ORIGIN_RESET_SIGNALS 1u

@@ -209,12 +209,14 @@ def batches() -> None:
 
 
 def without_effect(value: int) -> None:
-    """Calls that change nothing, or fail, or make a user namespace; and a flag that was off before."""
+    """Calls that change nothing, or fail, or make a user namespace that nobody else is in; and a flag that
+    was off before.
+    """
 
     async def main(thread: Thread) -> None:
         ctypes.CDLL(None).prctl(int(PR.SET_DUMPABLE), value, 0, 0, 0)
         child = await thread.clone()
-        await child.unshare_user(0, 0)
+        await child.task.unshare(CLONE.NEWUSER)
         assert dumpable() == value
         pidns = await child.clone(CLONE.NEWPID)
         await pidns.exit(0)

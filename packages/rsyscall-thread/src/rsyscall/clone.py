@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, SupportsInt
 import trio
 
 from rsyscall.denied import is_denied, reap
+from rsyscall.dumpable import CREDENTIAL_CALLS
 from rsyscall.far import PidNamespace
 from rsyscall.fd_collector import close_dropped
 from rsyscall.handle import FDTable, Task
@@ -48,13 +49,6 @@ _PARENT = int(CLONE.PARENT)
 _NEWPID = int(CLONE.NEWPID)
 _SIGCHLD = int(SIG.CHLD)
 _LEAVING = frozenset({nr.execve, nr.execveat, nr.exit, nr.exit_group})
-# As in rsys_may_change_credentials of the native part.
-CREDENTIAL_CALLS = frozenset(
-    {
-        nr.setuid, nr.setgid, nr.setreuid, nr.setregid, nr.setresuid, nr.setresgid, nr.setfsuid,
-        nr.setfsgid, nr.capset, nr.setns, nr.unshare,
-    }
-)  # fmt: skip
 
 
 class _ChildStream(SyscallConnection):
@@ -192,6 +186,8 @@ async def clone_process(
     # Unless the process that clones has lost them.
     completion, owner = hub.standing_fds(task)
     same_pidns = task.pidns is hub.task.pidns
+    cloning_ring = hub.rings.get(task)
+    ring.in_user_namespace = hub.dumpable.will_be_in_user_namespace(numeric, cloning_ring)
     if numeric & _NEWPID:
         parent_pid = 0  # outside of what it can see
     elif same_pidns:
@@ -217,7 +213,7 @@ async def clone_process(
         if ring.pid:
             await _undo_clone(task, hub, ring, ChildProcess(parent, near.Process(ring.pid)))
         raise
-    hub.dumpable.started(ring, hub.rings.get(task))
+    hub.dumpable.started(ring, cloning_ring)
     process = ChildProcess(parent, near.Process(pid))
     local = hub.task
     if task.fd_table is local.fd_table:
@@ -233,8 +229,7 @@ async def clone_process(
                     if not is_denied(error):
                         raise
             if pidfd is None:
-                theirs = hub.pidfds[task].number
-                pidfd = Pidfd(run_now(local.sysif.syscall(nr.pidfd_getfd, theirs, ring.pidfd, 0)))
+                pidfd = Pidfd(await hub.take_descriptor(task, ring.pidfd))
             try:
                 await task.sysif.syscall(nr.close, ring.pidfd)
             except SyscallHangup:

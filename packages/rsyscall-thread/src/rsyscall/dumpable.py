@@ -1,40 +1,67 @@
-"""The dumpable flag of our memory, while children that share it change who they are.
+"""The dumpable flag of our memory, while children that share it may be traced by others than we.
 
-When a process changes its user or group, the kernel makes its memory *undumpable*: other processes of the new
-user must not trace it or read what it still has in memory. A child that shares our memory does that to us.
-That is just as well: whoever may trace the child may write to our memory. But it also gives `/proc/<our pid>`
-to root and keeps others from tracing us, so it must not stay.
+Whoever may trace a process may write to its memory, and a child's memory is ours. Undumpable memory can be
+traced only by who has CAP_SYS_PTRACE in the user namespace that the memory belongs to: the one in which our
+program was executed. So the flag has to be off in two cases:
 
-The flag goes back to what it was when all such children have left our memory, and not an instant earlier. The
-word that the kernel clears for a process that leaves says so a moment too soon: the process has still to let
-go of the memory. So we ask once more, by kcmp(2), which waits for an exec under way.
+* A child changes its user or group. The kernel turns the flag off itself: processes of the new user must not
+  read what the child still has in memory.
+* A child is in another user namespace, and so may be programs over which we have no control. Root of that
+  namespace could trace the child. The flag is turned off when the user mapping has been written, by which
+  programs get the ids that they need for anything, and at the latest, by the child itself, right before it
+  executes a program or enters a namespace that others may be in already (native/src/execute.c). A file
+  `/proc/<pid>/mem` that was opened while the flag was on can still be written afterwards, so later is too
+  late. Before the mapping is written it is too early: `/proc/<pid>/uid_map` of undumpable memory belongs to
+  root.
+
+The flag also gives `/proc/<our pid>` to root and keeps debuggers away, so it must not stay. It goes back to
+what it was when all such children have left our memory, and not an instant earlier. The word that the kernel
+clears for a process that leaves says so a moment too soon: the process has still to let go of the memory. So
+we ask once more: by kcmp(2), which waits for an exec under way, and where that is denied by looking at
+/proc/<pid>/stat, which everybody may read.
+
+It does not go back to 1 if that would undo what the program or the kernel did for another reason: if the
+program's own ids or capabilities are no longer those with which the memory was last seen dumpable, or if
+`task.prctl` was told to turn the flag off. The bare system call, made while the flag is off anyway, leaves no
+trace.
 """
 
 from __future__ import annotations
 
+import os
+from array import array
 from typing import TYPE_CHECKING
 
 import trio
 
 from rsyscall.background import RunLoop, run_now
+from rsyscall.native._fast import syscall as local_syscall
 from rsyscall.near import nr
+from rsyscall.sched import CLONE
 from rsyscall.sys.prctl import PR
 
 if TYPE_CHECKING:
     from rsyscall.handle import Task
     from rsyscall.native import Ring
 
-__all__ = ["DumpableGuard"]
+__all__ = ["CREDENTIAL_CALLS", "DumpableGuard"]
+
+# As in rsys_may_change_credentials of the native part.
+CREDENTIAL_CALLS = frozenset(
+    {
+        nr.setuid, nr.setgid, nr.setreuid, nr.setregid, nr.setresuid, nr.setresgid, nr.setfsuid,
+        nr.setfsgid, nr.capset, nr.setns, nr.unshare,
+    }
+)  # fmt: skip
 
 _KCMP_VM = 1
+_NEWUSER = int(CLONE.NEWUSER)
+_GET_DUMPABLE = int(PR.GET_DUMPABLE)
+_CAPABILITY_VERSION_3 = 0x20080522
+# PF_FORKNOEXEC, among the flags in /proc/<pid>/stat: since it was made the process has executed nothing.
+_NOT_EXECUTED = 0x40
 _FIRST_PAUSE = 0.001
 _LAST_PAUSE = 1.0
-
-
-def _memory_size(pid: int) -> int:
-    with open(f"/proc/{pid}/stat", "rb") as stat:
-        # The second field, which others choose, ends with the last parenthesis.
-        return int(stat.read().rpartition(b")")[2].split()[20])
 
 
 class DumpableGuard:
@@ -48,8 +75,6 @@ class DumpableGuard:
     def __init__(self, task: Task, pid: int) -> None:
         self._task = task
         self._pid = pid
-        # Where a child could not ask what the flag was, it was this.
-        self._original = self._get()
         self._sharing: set[Ring] = set()
         # They have changed credentials, or may, in a way that their ring does not know of.
         self._announced: set[Ring] = set()
@@ -57,6 +82,12 @@ class DumpableGuard:
         self._before: list[int] = []
         # They had changed credentials and are leaving.
         self._leaving: list[Ring] = []
+        # Our program itself has moved to another user namespace, which it cannot leave.
+        self._moved = False
+        # With which the memory was last seen dumpable.
+        self._identity: tuple[object, ...] = ()
+        # Where a child could not ask what the flag was, it was this.
+        self._original = self.look()
         self._loop = RunLoop(self._watch, "rsyscall: giving back the dumpable flag")
 
     def started(self, ring: Ring, parent: Ring | None = None) -> None:
@@ -70,10 +101,76 @@ class DumpableGuard:
         if parent is not None and (parent in self._announced or parent.may_change_credentials):
             self._announced.add(ring)
 
+    def look(self) -> int:
+        """Return the flag; if our memory is dumpable, remember who we are.
+
+        To be called before something is done that may turn the flag off. What was remembered earlier is safe,
+        too: at worst the flag does not come back although the program, having changed its ids, wanted it on.
+        """
+        dumpable = self._get()
+        if dumpable == 1:
+            self._identity = _identity()
+        return dumpable
+
+    def _get(self) -> int:
+        """The flag as it is.
+
+        manpage: prctl(2) (PR_GET_DUMPABLE)
+        """
+        dumpable = local_syscall(nr.prctl, _GET_DUMPABLE)
+        # If a filter denies it: this is how programs are.
+        return dumpable if dumpable >= 0 else 1
+
+    def _set(self, dumpable: int) -> None:
+        run_now(self._task.sysif.syscall(nr.prctl, PR.SET_DUMPABLE, dumpable))
+
+    def will_be_in_user_namespace(self, flags: int, parent: Ring | None) -> bool:
+        """Whether a process that is about to be cloned will be in another user namespace than our memory.
+
+        Args:
+            flags: of the clone.
+            parent: as in `started`.
+        """
+        if flags & _NEWUSER:
+            inside = True
+        elif parent is None:
+            inside = self._moved
+        else:
+            # A call that has been sent and not answered may take the parent there before it clones.
+            inside = (
+                parent.in_user_namespace
+                or parent in self._announced
+                or (parent.outstanding > 0 and parent.may_change_credentials)
+            )
+        if inside:
+            self.look()
+        return inside
+
+    def protect(self, ring: Ring | None) -> None:
+        """Turn the flag off: the user mapping of a process in another user namespace has been written.
+
+        Args:
+            ring: of the process; None if it is our own, or one that was made by other means.
+        """
+        if ring is None:
+            self._moved = True
+        elif ring in self._sharing:
+            ring.in_user_namespace = True
+        else:
+            return  # it is gone
+        if self.look() == 1:
+            self._before.append(1)
+            self._set(0)
+
+    def is_dumpable(self) -> bool:
+        """Whether our memory is dumpable at the moment."""
+        return self._get() == 1
+
     def announce(self, ring: Ring) -> None:
         """A process is about to be sent a call that may change its credentials, other than by its ring."""
         if ring in self._sharing:
             self._announced.add(ring)
+        self.look()
 
     def left(self, ring: Ring) -> None:
         """The kernel has cleared the word of a process; may be told more than once."""
@@ -90,10 +187,9 @@ class DumpableGuard:
         before = ring.dumpable_before
         if before is not None:
             self._before.append(before if before >= 0 else self._original)
-        if ring in self._announced:
-            self._announced.discard(ring)
-            return True
-        return before is not None
+        announced = ring in self._announced
+        self._announced.discard(ring)
+        return announced or self._may_be_traced(ring)
 
     def exited(self, ring: Ring) -> None:
         """A process has exited; may be told before, after or instead of `left`."""
@@ -115,7 +211,9 @@ class DumpableGuard:
                 self._loop.ensure_running()
             return
         # Nothing can be sent to them between this and the call.
-        if self._announced or any(ring.may_change_credentials for ring in self._sharing):
+        if self._moved or self._announced:
+            return
+        if any(self._may_be_traced(ring) for ring in self._sharing):
             return
         values, self._before = self._before, []
         now = self._get()
@@ -123,21 +221,21 @@ class DumpableGuard:
             # The kernel set it to what /proc/sys/fs/suid_dumpable says, so the other value is ours. 2 cannot
             # be set.
             if value not in (now, 2):
-                try:
-                    run_now(self._task.sysif.syscall(nr.prctl, PR.SET_DUMPABLE, value))
-                except OSError:
-                    pass  # a filter denies it: there is no other way
+                if not value or self._may_be_dumpable():
+                    try:
+                        self._set(value)
+                    except OSError:
+                        pass  # a filter denies it: there is no other way
                 return
 
-    def _get(self) -> int:
-        """The flag as it is.
+    def _may_be_dumpable(self) -> bool:
+        """Whether nothing but our children was a reason to turn the flag off."""
+        return self._task.address_space.dumpable is not False and self._identity == _identity()
 
-        manpage: prctl(2) (PR_GET_DUMPABLE)
-        """
-        try:
-            return run_now(self._task.sysif.syscall(nr.prctl, PR.GET_DUMPABLE))
-        except OSError:  # a filter denies it; this is how programs are
-            return 1
+    @staticmethod
+    def _may_be_traced(ring: Ring) -> bool:
+        """Whether others than we may be able to trace a process if our memory is dumpable."""
+        return ring.in_user_namespace or ring.may_change_credentials
 
     def _has_let_go(self, ring: Ring) -> bool:
         """Whether a process whose word is cleared has other memory than we, or none.
@@ -151,22 +249,10 @@ class DumpableGuard:
         except ProcessLookupError:
             return True
         except OSError:
-            # A filter, such as those of containers; a kernel that was built without; a program with more
-            # privileges than we have; or our memory, undumpable, protects that process from us too.
-            return self._has_other_size(ring.pid)
-
-    def _has_other_size(self, pid: int) -> bool:
-        """Whether the memory of a process is of another size than ours: then it is not ours.
-
-        Everybody may know that. If by chance it is of the same size, we look again later.
-
-        manpage: proc_pid_stat(5) (vsize)
-        """
-        try:
-            before, theirs, after = (_memory_size(number) for number in (self._pid, pid, self._pid))
-        except OSError:
-            return False  # no /proc, or one that hides it: known when it exits
-        return before == after != theirs
+            # Not yet: our memory, undumpable, protects that process from us too. Or it is a program with more
+            # privileges than we have; or a filter, such as those of containers, denies the call; or the
+            # kernel was built without.
+            return _has_executed(ring.pid)
 
     async def _watch(self) -> None:
         pause = _FIRST_PAUSE
@@ -174,3 +260,30 @@ class DumpableGuard:
             await trio.sleep(pause)
             pause *= 2
             self._restore()
+
+
+def _identity() -> tuple[object, ...]:
+    """Who our program is, as far as the kernel cares when it decides who may trace it.
+
+    manpage: credentials(7), setfsuid(2), capget(2)
+    """
+    # An invalid id changes nothing, and the answer is the present one.
+    file_system = local_syscall(nr.setfsuid, -1), local_syscall(nr.setfsgid, -1)
+    header = array("I", (_CAPABILITY_VERSION_3, 0))
+    capabilities = array("I", bytes(24))
+    local_syscall(nr.capget, header.buffer_info()[0], capabilities.buffer_info()[0])
+    return os.getresuid(), os.getresgid(), file_system, capabilities.tobytes()
+
+
+def _has_executed(pid: int) -> bool:
+    """Whether a process of ours has executed a program or exited: both happen after it let go of our memory.
+
+    manpage: proc_pid_stat(5)
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The second field, which others choose, ends with the last parenthesis.
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return False  # its exit will be told
+    return fields[0] in (b"Z", b"X") or not int(fields[6]) & _NOT_EXECUTED

@@ -46,6 +46,20 @@ if TYPE_CHECKING:
 
         def deliver(self) -> None: ...
 
+    class Offer(Protocol):
+        """A copy of a descriptor that a process is to send us; see `rsyscall.network.connection.Offer`."""
+
+        call: Syscall
+
+        def take(self) -> int: ...
+
+        def forget(self) -> None: ...
+
+    class Sender(Protocol):
+        """Has a process send us copies of descriptors."""
+
+        def offer(self, number: int) -> Offer | None: ...
+
 
 __all__ = ["ProgramHub", "clone_block", "hub_of", "run_now", "spin_budgets", "transport_name"]
 
@@ -204,6 +218,7 @@ class ProgramHub:
         # A pidfd in our own table for every process that we drive.
         self.pidfds: weakref.WeakKeyDictionary[Task, Pidfd] = weakref.WeakKeyDictionary()
         self.rings: weakref.WeakKeyDictionary[Task, Ring] = weakref.WeakKeyDictionary()
+        self.senders: weakref.WeakKeyDictionary[Task, weakref.ref[Sender]] = weakref.WeakKeyDictionary()
         _hubs[task.address_space] = self
         self.dumpable = DumpableGuard(task, self.pid)
         self._monitor: Ring | None = None
@@ -282,6 +297,48 @@ class ProgramHub:
         """Nothing is outstanding on this ring any more."""
         self._connections.pop(ring, None)
         self._mute.discard(ring)
+
+    # ---- descriptors ----
+
+    async def take_descriptor(self, task: Task, number: int) -> int:
+        """Return a copy, in our own table, of a descriptor of a process that shares our memory.
+
+        While our memory is not dumpable, an ordinary user may not take it: the process has to send it.
+
+        Args:
+            task: of the process.
+            number: of the descriptor, there.
+
+        Raises:
+            OSError: EPERM: we may not take it, and the process has no connection any more; EMFILE.
+            SyscallError: the process is gone.
+
+        manpage: pidfd_getfd(2), unix(7)
+        """
+        taken = self.take_or_be_offered(task, number)
+        if isinstance(taken, int):
+            return taken
+        try:
+            await task.sysif.syscall(*taken.call)
+        except BaseException:
+            taken.forget()
+            raise
+        return taken.take()
+
+    def take_or_be_offered(self, task: Task, number: int) -> int | Offer:
+        """As `take_descriptor`, but what the process has to do for it is left to the caller."""
+        pidfd = self.pidfds[task].number
+        try:
+            return run_now(self.task.sysif.syscall(nr.pidfd_getfd, pidfd, number, 0))
+        except OSError as error:
+            if not is_denied(error):
+                raise
+            reference = self.senders.get(task)
+            sender = reference() if reference is not None else None
+            offer = sender.offer(number) if sender is not None else None
+            if offer is None:
+                raise
+            return offer
 
     # ---- exits ----
 

@@ -617,8 +617,7 @@ class ChildProcessMonitor:
         task, local = self.cloning_task, self.hub.task
         if task.fd_table is local.fd_table:
             return Pidfd(number)
-        theirs = self.hub.pidfds[task].number
-        pidfd = Pidfd(run_now(local.sysif.syscall(nr.pidfd_getfd, theirs, number, 0)))
+        pidfd = Pidfd(await self.hub.take_descriptor(task, number))
         try:
             await task.sysif.syscall(nr.close, number)
         except SyscallError:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol, SupportsInt
 import trio
 
 from rsyscall.background import Waiter
-from rsyscall.hub import run_now
+from rsyscall.dumpable import CREDENTIAL_CALLS
 from rsyscall.native import Ring, _fast
 from rsyscall.native._fast import LINKED
 from rsyscall.near import (
@@ -38,7 +38,7 @@ from rsyscall.sys.eventfd import EFD
 
 if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor, Task
-    from rsyscall.hub import ProgramHub
+    from rsyscall.hub import Offer, ProgramHub
 
 __all__ = ["RingConnection"]
 
@@ -56,7 +56,7 @@ _QUICK = frozenset(
         nr.socketpair, nr.epoll_create1, nr.epoll_ctl, nr.eventfd2, nr.rt_sigprocmask,
         nr.rt_sigaction, nr.mmap, nr.munmap, nr.lseek, nr.setpgid, nr.setsid, nr.chdir, nr.fchdir,
         nr.getsockname, nr.getpeername, nr.getsockopt, nr.setsockopt, nr.bind, nr.listen, nr.kill,
-        nr.unshare, nr.clone, nr.clone3, nr.execve, nr.execveat, nr.exit, nr.exit_group,
+        nr.clone, nr.clone3, nr.execve, nr.execveat, nr.exit, nr.exit_group,
     }
 )  # fmt: skip
 # Success is not answered.
@@ -132,6 +132,21 @@ class _LateActivityFD:
         pass
 
 
+class _LateOffer:
+    """Takes the answer to a call that sends us a descriptor, which did not come in time to be of use."""
+
+    __slots__ = ("_offer",)
+
+    def __init__(self, offer: Offer) -> None:
+        self._offer = offer
+
+    def send(self, value: int) -> None:
+        self._offer.forget()
+
+    def throw(self, error: BaseException) -> None:
+        self._offer.forget()
+
+
 class RingConnection(SyscallInterface):
     """The way to one process that shares our memory.
 
@@ -203,6 +218,8 @@ class RingConnection(SyscallInterface):
     ) -> int:
         """Make a call in the process; see `SyscallInterface.syscall`."""
         if number not in _QUICK:
+            if number in CREDENTIAL_CALLS:
+                self._hub.dumpable.look()
             await trio.lowlevel.checkpoint_if_cancelled()
         result = self._call(number, arg1, arg2, arg3, arg4, arg5, arg6)
         if result >= 0:
@@ -443,10 +460,28 @@ class RingConnection(SyscallInterface):
             ours = os.dup(result)
         else:
             try:
-                ours = run_now(local.sysif.syscall(nr.pidfd_getfd, self._hub.pidfds[task].number, result, 0))
+                taken = self._hub.take_or_be_offered(task, result)
             except OSError as error:
                 if error.errno in (errno.ESRCH, errno.EBADF):
                     raise self._hangup() from error  # it was killed just now
                 raise
+            ours = taken if isinstance(taken, int) else self._accept(taken)
         self.ring.watch_activity(ours)
         return theirs
+
+    def _accept(self, offer: Offer) -> int:
+        """Have the process send us a descriptor, at once; see `ProgramHub.take_descriptor`."""
+        result = _UNSENT if self.ring.outstanding else self._call(*offer.call)
+        if result == _PENDING and self.ring.wait(_QUICK_CALL_US):
+            result = self._next_result()
+        if result >= 0:
+            return offer.take()
+        if result == _PENDING:
+            self._sleep(_LateOffer(offer), 1, False, False)
+        else:
+            offer.forget()
+        if result >= -_MAX_ERRNO:
+            raise_if_error(result)
+        if result == _HANGUP:
+            raise self._hangup()
+        raise RuntimeError(f"{self.name} does not answer: ask for its activity fd when it does")

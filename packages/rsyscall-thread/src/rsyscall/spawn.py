@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, SupportsInt
 import trio
 
 from rsyscall.background import Waiter
-from rsyscall.clone import CREDENTIAL_CALLS, abandon, clone_process
+from rsyscall.clone import abandon, clone_process
+from rsyscall.dumpable import CREDENTIAL_CALLS
 from rsyscall.environ import checked_variable
 from rsyscall.handle import FDTable, FileDescriptor, Pointer, Task, WrittenPointer
 from rsyscall.handle.allocation import AllocationInterface, AllocatorInterface
@@ -320,6 +321,9 @@ async def start_spawn(
         raise ValueError(f"{len(calls)} calls are more than a process can be prepared with; clone it instead")
     ring = hub.make_ring()
     ring.prepare_calls(every)
+    changing = any(call.number in CREDENTIAL_CALLS for call in calls)
+    if changing:
+        hub.dumpable.look()
     spawning = Spawning(hub, ring, every, image)
     # Before the process can fail: what it announces must find us.
     hub.waiting(ring, spawning)
@@ -346,7 +350,7 @@ async def start_spawn(
     try:
         spawning.process = parent.monitor.add_child_process(process, pidfd, spawning.exited)
         spawning.process.executing = ring
-        if not spawning.finished and any(call.number in CREDENTIAL_CALLS for call in calls):
+        if not spawning.finished and (changing or ring.in_user_namespace):
             # Our memory stays undumpable until it has left it, whether anybody waits for that or not.
             hub.watch_leave(ring, spawning.left)
     except BaseException:

@@ -8,6 +8,7 @@ may be a process or a thread; the name says that it runs under the control of th
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
@@ -41,10 +42,12 @@ from rsyscall.sys.mount import MS
 from rsyscall.sys.socket import AF, SOCK, Sockbuf, Socketpair, T_sockaddr
 from rsyscall.sys.wait import ChildState, W
 from rsyscall.unistd import Pipe
+from rsyscall.user_mapping import write_user_mappings
 from rsyscall.with_memory import WithMemory
 
 if TYPE_CHECKING:
     from rsyscall.environ import Environment
+    from rsyscall.hub import Sender
     from rsyscall.network.connection import Connection
     from rsyscall.signal import SignalBlock
 
@@ -56,45 +59,6 @@ _IGNORED_BY_PYTHON = (SIG.PIPE, SIG.XFSZ)
 # Bytes that `read_to_eof` asks for: doubled while that many come.
 _FIRST_READ = 4096
 _LARGEST_READ = 1 << 20
-
-
-async def write_user_mappings(
-    thr: Thread,
-    uid: int,
-    gid: int,
-    in_namespace_uid: int | None = None,
-    in_namespace_gid: int | None = None,
-) -> None:
-    """Map one user and one group of the parent user namespace into the namespace of `thr`.
-
-    Args:
-        thr: a process that has just got a user namespace of its own.
-        uid: the user outside; read before the namespace was made, since inside it reads as the overflow id.
-        gid: the group outside.
-        in_namespace_uid: the user inside; the same number by default.
-        in_namespace_gid: the group inside.
-
-    manpage: user_namespaces(7)
-    """
-    if in_namespace_uid is None:
-        in_namespace_uid = uid
-    if in_namespace_gid is None:
-        in_namespace_gid = gid
-    # An unprivileged process may map groups only once it has given up setgroups.
-    for name, text in (
-        ("uid_map", f"{in_namespace_uid} {uid} 1\n"),
-        ("setgroups", "deny"),
-        ("gid_map", f"{in_namespace_gid} {gid} 1\n"),
-    ):
-        path = Path("/proc/self") / name
-        fd = await thr.task.open(await thr.ram.ptr(path), O.WRONLY)
-        async with fd:
-            try:
-                # In one write: the kernel takes nothing less.
-                await fd.write(await thr.ram.ptr(text.encode()))
-            except OSError as error:
-                error.filename = path
-                raise
 
 
 async def do_cloexec_except(thr: Thread, excluded_fds: set[near.FileDescriptor]) -> None:
@@ -460,6 +424,9 @@ class Thread(WithMemory):
                 ),
                 process,
             )
+            if self.loader.hub is not None:
+                sender: weakref.ref[Sender] = weakref.ref(child.connection)
+                self.loader.hub.senders[task] = sender
             if mapping is not None:
                 await write_user_mappings(child, *mapping)
         except BaseException:

@@ -28,18 +28,23 @@ import math
 import os
 import struct
 import typing as t
+from array import array
 
 import trio
 
 from rsyscall.async_fd import AsyncFileDescriptor, finish
+from rsyscall.background import run_now
 from rsyscall.denied import any_answer
 from rsyscall.fcntl import F, O
+from rsyscall.near import Syscall, nr
 from rsyscall.near.sysif import SyscallError
 from rsyscall.sys.socket import (
     AF,
     CMSG_SPACE,
     MSG,
+    SCM,
     SOCK,
+    SOL,
     CmsgList,
     CmsgSCMRights,
     RecvmsgFlags,
@@ -64,6 +69,7 @@ MAX_FDS = 253
 """As many file descriptors as fit into one message (the kernel's SCM_MAX_FD)."""
 
 _NUMBER = struct.Struct("=Q")
+_OFFER = struct.Struct("@QxxxxxxxxQQQQQ QQ Qiii4x 8s")
 
 # Accepted connections that say nothing: how many seconds they have, how many there may be (then the oldest
 # has to go), and how often they are looked at.
@@ -126,6 +132,17 @@ class Connection(abc.ABC):
             ram: memory of `task`.
         """
 
+    def offer(self, number: int) -> Offer | None:
+        """Prepare a call by which the process, which shares our memory, sends us a copy of a descriptor.
+
+        Args:
+            number: of the descriptor, in the table of the process.
+
+        Returns:
+            None if no descriptor can be sent by this connection.
+        """
+        return None
+
 
 async def _close_all(things: Iterable[FileDescriptor | AsyncFileDescriptor]) -> None:
     """Close whatever is left after a failure, even when cancelled; keeps quiet about further failures."""
@@ -167,16 +184,25 @@ class _Passage:
         """Receive the message with this number, which has been sent."""
         async with self._lock:
             while number not in self._arrived:
-                received = await self._receiver.receive(RecvmsgFlags.DONTWAIT)
-                if received is None:
-                    raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET), self._receiver.fd)
-                received_number, fds = received
-                if received_number in self._expected:
-                    self._arrived[received_number] = fds
-                else:
-                    # Its sender was lost.
-                    await _close_all(fds)
+                await self._receive()
         return self._arrived.pop(number)
+
+    def take_now(self, number: bytes) -> list[FileDescriptor]:
+        """As `take`, if the access side is in our own process: a call there suspends nobody."""
+        while number not in self._arrived:
+            run_now(self._receive())
+        return self._arrived.pop(number)
+
+    async def _receive(self) -> None:
+        received = await self._receiver.receive(RecvmsgFlags.DONTWAIT)
+        if received is None:
+            raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET), self._receiver.fd)
+        received_number, fds = received
+        if received_number in self._expected:
+            self._arrived[received_number] = fds
+        else:
+            # Its sender was lost.
+            await _close_all(fds)
 
     async def forget(self, number: bytes) -> None:
         """Close what comes, or has come, with this number, unless it was taken."""
@@ -399,6 +425,66 @@ class FDPassConnection(Connection):
     def inherit(self, task: Task, ram: RAM) -> FDPassConnection:
         """Return a connection to a child: see `Connection.inherit`."""
         return self.for_task_with_fd(task, ram, task.inherit_fd(self.fd))
+
+    def offer(self, number: int) -> Offer:
+        """Prepare a call by which the process sends us a copy of a descriptor: see `Connection.offer`."""
+        return Offer(self._passage, self.fd, number)
+
+
+class Offer:
+    """A copy of a descriptor that a process is to send us. Made by `FDPassConnection.offer`.
+
+    Args:
+        passage: where it arrives.
+        sender: the socket in the process.
+        number: what is to be copied.
+
+    Attributes:
+        call: to be made in the process.
+    """
+
+    __slots__ = ("_message", "_number", "_passage", "call")
+
+    def __init__(self, passage: _Passage, sender: FileDescriptor, number: int) -> None:
+        self._passage = passage
+        self._number = passage.expect()
+        # In words: msghdr, iovec, cmsghdr with its data, and what the iovec refers to. Kept until the call
+        # has been answered.
+        self._message = message = array("Q", bytes(_OFFER.size))
+        base = message.buffer_info()[0]
+        vector, control, data = base + 56, base + 72, base + 96
+        _OFFER.pack_into(
+            message,
+            0,
+            *(0, vector, 1, control, 24, 0),
+            *(data, _NUMBER.size),
+            *(20, SOL.SOCKET, SCM.RIGHTS, number),
+            self._number,
+        )
+        self.call = Syscall(nr.sendmsg, sender.near, base, SendmsgFlags.NOSIGNAL)
+
+    def take(self) -> int:
+        """Return our copy, now that the call has succeeded: a number that no handle stands for.
+
+        Raises:
+            OSError: EMFILE.
+        """
+        try:
+            received = self._passage.take_now(self._number)
+        finally:
+            self.forget()
+        if not received:
+            # The kernel leaves out what does not fit into the table.
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        [fd] = received
+        try:
+            return os.dup(int(fd.near))
+        finally:
+            run_now(fd.close())
+
+    def forget(self) -> None:
+        """The call has failed, or nobody needs the copy any more."""
+        run_now(self._passage.forget(self._number))
 
 
 # A KeyboardInterrupt in between would leave two descriptors that nobody knows.
