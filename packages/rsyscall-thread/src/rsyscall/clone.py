@@ -221,15 +221,16 @@ async def clone_process(
     else:
         # The kernel made the pidfd in the table of the process that called clone.
         try:
-            pidfd = None
+            number = -1
             if same_pidns:
                 try:
-                    pidfd = Pidfd(run_now(local.sysif.syscall(nr.pidfd_open, pid, 0)))
+                    number = run_now(local.sysif.syscall(nr.pidfd_open, pid, 0))
                 except OSError as error:
                     if not is_denied(error):
                         raise
-            if pidfd is None:
-                pidfd = Pidfd(await hub.take_descriptor(task, ring.pidfd))
+            if number < 0:
+                number = await hub.take_descriptor(task, ring.pidfd)
+            pidfd = Pidfd(number)
             try:
                 await task.sysif.syscall(nr.close, ring.pidfd)
             except SyscallHangup:
