@@ -32,6 +32,7 @@ FAST = [
     "record",
     "ring",
     "ring_call",
+    "ring_sleep",
     "ring_wait",
 ]
 

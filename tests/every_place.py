@@ -18,12 +18,16 @@ with its traceback, and collects garbage, before it calls `check`.
 from __future__ import annotations
 
 import contextlib
+import dis
 import gc
+import inspect
 import os
 import signal
 import sys
 import threading
 import time
+import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +40,7 @@ __all__ = ["Interruption", "Tried", "Trier", "holdings", "try_every_place"]
 
 _LIBRARY = tuple(f"{os.path.abspath(path)}/" for path in rsyscall.__path__)
 _TOOL = 4
+_YIELD_VALUE = dis.opmap["YIELD_VALUE"]
 _Place = tuple[CodeType, int]
 
 
@@ -92,6 +97,10 @@ class Trier:
         if self.place is not None or place in self._done:
             return
         self._done.add(place)
+        if code.co_flags & inspect.CO_COROUTINE and code.co_code[offset] == _YIELD_VALUE:
+            # The coroutine that is awaited has gone to sleep. Between that and our own sleep there is nothing
+            # at which the interpreter would look for signals.
+            return
         self._skip += 1
         if self._skip < self._step:
             return
@@ -193,9 +202,13 @@ def try_every_place(
     trier, tried = Trier(kind, step), Tried()
     deadline = time.monotonic() + seconds
     unraisable: list[str] = []
+    gc.collect()
+    gc.freeze()
     hook, sys.unraisablehook = sys.unraisablehook, lambda about: unraisable.append(repr(about.exc_value))
     try:
-        with trier.installed(), _Watchdog() as watchdog:
+        with trier.installed(), _Watchdog() as watchdog, warnings.catch_warnings():
+            # An exception may well come between the call of a coroutine function and its await.
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
             while True:
                 trier.place = None
                 watchdog.begin()
@@ -215,9 +228,10 @@ def try_every_place(
                     check()
                 except Exception as error:
                     tried.wrong.append(f"{place}: {error!r}")
-                assert time.monotonic() < deadline, f"only {len(tried.places)} places in {seconds} seconds"
+                assert time.monotonic() < deadline, f"not done in {seconds} seconds: {tried}"
     finally:
         sys.unraisablehook = hook
+        gc.unfreeze()
 
 
 class _Hang(BaseException):
@@ -262,7 +276,7 @@ def _run(scenario: Callable[[Trier], None], trier: Trier) -> str | None:
     try:
         scenario(trier)
     except BaseException as error:
-        return "" if _contains(error, trier._kind) else repr(error)
+        return "" if _contains(error, trier._kind) else "".join(traceback.format_exception(error))
     return None
 
 

@@ -26,6 +26,7 @@ static void guard(char *page)
 static int reclaim_blocks(Hub *self)
 {
 	struct block **link = &self->abandoned, *block, *dead = NULL;
+	size_t i, kept, handed;
 
 	while ((block = *link)) {
 		if (__atomic_load_n(&block->ring.ctid, __ATOMIC_ACQUIRE)) {
@@ -49,9 +50,13 @@ static int reclaim_blocks(Hub *self)
 	}
 	while ((block = dead)) {
 		dead = block->next;
-		for (size_t i = 0; i < self->n_collected; i++)
-			if (self->collected[i] == block)
-				self->collected[i--] = self->collected[--self->n_collected];
+		for (i = kept = 0, handed = self->n_handed; i < self->n_collected; i++) {
+			if (self->collected[i] != block)
+				self->collected[kept++] = self->collected[i];
+			else if (i < handed)
+				self->n_handed--;
+		}
+		self->n_collected = kept;
 		block->next = self->free;
 		self->free = block;
 	}

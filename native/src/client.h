@@ -54,11 +54,21 @@ typedef struct {
 	struct block *free, *abandoned;
 	struct block **collected;	/* popped from the ready stack, not handed to Python yet */
 	size_t n_collected, room_collected;
+	size_t n_handed;	/* of these: what Python knows of, and will say when it has delivered */
 	size_t n_blocks;
 	uint64_t client_spin, hold_gil;	/* cycles */
 	struct owner owner;
 	uint16_t word_generation;
 } Hub;
+
+/*
+ * Who waits for the answer to one call: a method answer(index, result) is told. NULL: nobody, since an
+ * exception came between sending and sleeping; then the answer is taken and dropped.
+ */
+struct wait {
+	PyObject *sleeper;
+	Py_ssize_t index;
+};
 
 typedef struct {
 	PyObject_HEAD
@@ -66,6 +76,7 @@ typedef struct {
 	struct block *block;
 	int doorbell;	/* an eventfd in our own table; -1: none */
 	int rung;	/* the doorbell is readable */
+	struct wait waits[RSYS_RING_SLOTS];	/* by sequence number, as the slots */
 } Ring;
 
 static inline int slot_done(struct rsys_ring *ring, uint32_t seq)
@@ -94,6 +105,9 @@ PyTypeObject *rsys_hub_init(void);
 
 /* Move what the servers announced to our own list. */
 int rsys_hub_collect(Hub *self);
+
+/* As if the server of this block had announced itself. */
+int rsys_hub_announce(Hub *self, struct block *block);
 
 /* ---- blocks.c ------------------------------------------------------------------------- */
 

@@ -61,6 +61,31 @@ static void hub_dealloc(PyObject *self)
 	Py_DECREF(type);
 }
 
+static int add_collected(Hub *self, struct block *block)
+{
+	if (self->n_collected == self->room_collected) {
+		size_t room = self->room_collected ? 2 * self->room_collected : 64;
+		void *bigger = realloc(self->collected, room * sizeof(struct block *));
+
+		if (!bigger) {
+			PyErr_NoMemory();
+			return -1;
+		}
+		self->collected = bigger;
+		self->room_collected = room;
+	}
+	self->collected[self->n_collected++] = block;
+	return 0;
+}
+
+int rsys_hub_announce(Hub *self, struct block *block)
+{
+	if (add_collected(self, block) < 0)
+		return -1;
+	rsys_call3(__NR_write, self->hub->monitor.completion, "", 1);
+	return 0;
+}
+
 int rsys_hub_collect(Hub *self)
 {
 	uint64_t head = __atomic_exchange_n(&self->hub->ready, 0, __ATOMIC_SEQ_CST);
@@ -69,25 +94,19 @@ int rsys_hub_collect(Hub *self)
 		struct block *block = (struct block *)head;
 
 		head = block->ring.ready_next;
-		if (self->n_collected == self->room_collected) {
-			size_t room = self->room_collected ? 2 * self->room_collected : 64;
-			void *bigger = realloc(self->collected, room * sizeof(struct block *));
-
-			if (!bigger) {
-				PyErr_NoMemory();
-				return -1;
-			}
-			self->collected = bigger;
-			self->room_collected = room;
-		}
-		self->collected[self->n_collected++] = block;
+		if (add_collected(self, block) < 0)
+			return -1;
 		/* From here on the server may announce it again. */
 		__atomic_store_n(&block->ring.queued, 0, __ATOMIC_SEQ_CST);
 	}
 	return 0;
 }
 
-static PyObject *hub_drain(PyObject *op, PyObject *unused)
+/*
+ * announced() -> the rings that have something to be delivered. They stay announced until delivered(ring) is
+ * called: an exception in between does not lose them.
+ */
+static PyObject *hub_announced(PyObject *op, PyObject *unused)
 {
 	Hub *self = (Hub *)op;
 	PyObject *list;
@@ -107,8 +126,26 @@ static PyObject *hub_drain(PyObject *op, PyObject *unused)
 			return NULL;
 		}
 	}
-	self->n_collected = 0;
+	self->n_handed = self->n_collected;
 	return list;
+}
+
+/* delivered(ring): it is not announced any more, unless by something that came after announced() */
+static PyObject *hub_delivered(PyObject *op, PyObject *ring)
+{
+	Hub *self = (Hub *)op;
+	size_t i, kept = 0, handed = self->n_handed;
+
+	for (i = 0; i < self->n_collected; i++) {
+		PyObject *owner = self->collected[i]->owner;
+
+		if (owner && (owner != ring || i >= handed))
+			self->collected[kept++] = self->collected[i];
+		else if (i < handed)
+			self->n_handed--;
+	}
+	self->n_collected = kept;
+	Py_RETURN_NONE;
 }
 
 static PyObject *hub_ring(PyObject *op, PyObject *unused)
@@ -229,7 +266,8 @@ static PyMethodDef hub_methods[] = {
 	{ "ring", hub_ring, METH_NOARGS, NULL },
 	{ "check_owner", hub_check_owner, METH_NOARGS, NULL },
 	{ "set_spin", hub_set_spin, METH_VARARGS, NULL },
-	{ "drain", hub_drain, METH_NOARGS, NULL },
+	{ "announced", hub_announced, METH_NOARGS, NULL },
+	{ "delivered", hub_delivered, METH_O, NULL },
 	{ "watch_word", hub_watch_word, METH_O, NULL },
 	{ "unwatch_word", hub_unwatch_word, METH_VARARGS, NULL },
 	{ "configure_monitor", hub_configure_monitor, METH_VARARGS, NULL },

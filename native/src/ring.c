@@ -43,12 +43,36 @@ PyObject *rsys_ring_new(Hub *hub)
 	return (PyObject *)self;
 }
 
+static int ring_traverse(PyObject *op, visitproc visit, void *arg)
+{
+	Ring *self = (Ring *)op;
+	size_t i;
+
+	Py_VISIT(Py_TYPE(op));
+	Py_VISIT((PyObject *)self->hub);
+	for (i = 0; i < RSYS_RING_SLOTS; i++)
+		Py_VISIT(self->waits[i].sleeper);
+	return 0;
+}
+
+static int ring_clear(PyObject *op)
+{
+	Ring *self = (Ring *)op;
+	size_t i;
+
+	for (i = 0; i < RSYS_RING_SLOTS; i++)
+		Py_CLEAR(self->waits[i].sleeper);
+	return 0;
+}
+
 static void ring_dealloc(PyObject *op)
 {
 	Ring *self = (Ring *)op;
 	PyTypeObject *type = Py_TYPE(op);
 	struct block *block = self->block;
 
+	PyObject_GC_UnTrack(op);
+	ring_clear(op);
 	if (block) {
 		block->owner = NULL;
 		if (self->hub->owner.generation == rsys_fork_generation) {
@@ -333,6 +357,12 @@ static PyMethodDef ring_methods[] = {
 	{ "put", (PyCFunction)(void (*)(void))rsys_ring_put_method, METH_FASTCALL, NULL },
 	{ "call_many", (PyCFunction)(void (*)(void))rsys_ring_call_many, METH_FASTCALL, NULL },
 	{ "next_result", rsys_ring_next_result, METH_NOARGS, NULL },
+	{ "sleep", rsys_ring_sleep, METH_VARARGS, NULL },
+	{ "put_backlog", rsys_ring_put_backlog, METH_O, NULL },
+	{ "deliver", rsys_ring_deliver, METH_NOARGS, NULL },
+	{ "sleepers", rsys_ring_sleepers, METH_NOARGS, NULL },
+	{ "forget", rsys_ring_forget, METH_NOARGS, NULL },
+	{ "results", rsys_ring_results, METH_NOARGS, NULL },
 	{ "wait", rsys_ring_wait_method, METH_O, NULL },
 	{ "prepare_calls", rsys_ring_prepare_calls, METH_O, NULL },
 	{ "announce", rsys_ring_announce, METH_NOARGS, NULL },
@@ -369,13 +399,15 @@ static PyType_Slot ring_slots[] = {
 	{ Py_tp_methods, ring_methods },
 	{ Py_tp_getset, ring_getset },
 	{ Py_tp_dealloc, ring_dealloc },
+	{ Py_tp_traverse, ring_traverse },
+	{ Py_tp_clear, ring_clear },
 	{ 0, NULL },
 };
 
 static PyType_Spec ring_spec = {
 	.name = "rsyscall.native._fast.Ring",
 	.basicsize = sizeof(Ring),
-	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_HAVE_GC,
 	.slots = ring_slots,
 };
 

@@ -75,7 +75,7 @@ static void silence_doorbell(Ring *self, uint32_t nr)
 
 /* ---- Putting and taking ------------------------------------------------------------------ */
 
-static void ring_put(Ring *self, const int64_t v[7])
+void rsys_ring_put(Ring *self, const int64_t v[7])
 {
 	struct rsys_ring *ring = &self->block->ring;
 	uint32_t seq = ring->submitted + 1;
@@ -88,7 +88,7 @@ static void ring_put(Ring *self, const int64_t v[7])
 	ring->submitted = seq;
 }
 
-static void ring_kick(Ring *self)
+void rsys_ring_kick(Ring *self)
 {
 	struct rsys_ring *ring = &self->block->ring;
 
@@ -102,7 +102,7 @@ static void ring_kick(Ring *self)
 }
 
 /* A number that the word of a slot cannot hold is not that of a call: let the kernel say so. */
-static int parse_ring_call(PyObject *const *args, Py_ssize_t n, int64_t v[7])
+int rsys_ring_parse(PyObject *const *args, Py_ssize_t n, int64_t v[7])
 {
 	if (rsys_parse_call(args, n, v) < 0)
 		return -1;
@@ -119,8 +119,10 @@ PyObject *rsys_ring_call(PyObject *op, PyObject *const *args, Py_ssize_t n)
 	int64_t v[7], result;
 	uint32_t outstanding, seq;
 
-	if (rsys_hub_check(self->hub) < 0 || parse_ring_call(args, n, v) < 0)
+	if (rsys_hub_check(self->hub) < 0 || rsys_ring_parse(args, n, v) < 0)
 		return NULL;
+	if (ring->submitted != ring->consumed)
+		rsys_ring_drop_answers(self);
 	outstanding = ring->submitted - ring->consumed;
 	if (has_left(self->block)) {
 		result = RESULT_UNSENT;
@@ -129,9 +131,9 @@ PyObject *rsys_ring_call(PyObject *op, PyObject *const *args, Py_ssize_t n)
 	} else {
 		int done, was_parked = __atomic_load_n(&ring->state, __ATOMIC_RELAXED) != RSYS_RUNNING;
 
-		ring_put(self, v);
+		rsys_ring_put(self, v);
 		seq = ring->submitted;
-		ring_kick(self);
+		rsys_ring_kick(self);
 		/* Behind a call that takes its time there is no point in spinning. */
 		done = outstanding ? 0 : rsys_ring_wait(self, seq, v[0], was_parked);
 		/* The wait may have given up the interpreter lock: our answer is that of `seq`, whatever came after. */
@@ -155,13 +157,13 @@ PyObject *rsys_ring_put_method(PyObject *op, PyObject *const *args, Py_ssize_t n
 	struct rsys_ring *ring = &self->block->ring;
 	int64_t v[7];
 
-	if (rsys_hub_check(self->hub) < 0 || parse_ring_call(args, n, v) < 0)
+	if (rsys_hub_check(self->hub) < 0 || rsys_ring_parse(args, n, v) < 0)
 		return NULL;
 	if (has_left(self->block))
 		return PyLong_FromLongLong(RESULT_UNSENT);
 	if (ring->submitted - ring->consumed >= RSYS_RING_SLOTS - 1)
 		return PyLong_FromLongLong(RESULT_FULL);
-	ring_put(self, v);
+	rsys_ring_put(self, v);
 	return PyLong_FromLong(ring->submitted);
 }
 
@@ -203,7 +205,7 @@ static struct call *parse_calls(PyObject *list, int linked, Py_ssize_t *ret_coun
 			items[j] = PyTuple_GetItem(call, j);
 		/* Converting may run code that takes it out of the list. */
 		Py_INCREF(call);
-		parsed = parse_ring_call(items, size, calls[i].words);
+		parsed = rsys_ring_parse(items, size, calls[i].words);
 		Py_DECREF(call);
 		if (parsed < 0)
 			goto failed;
@@ -235,12 +237,12 @@ static int64_t exchange(Ring *self, struct call *calls, size_t count, int64_t te
 		size_t ahead;
 
 		for (; sent < count && sent - answered < RSYS_RING_SLOTS - 1; sent++) {
-			ring_put(self, calls[sent].words);
+			rsys_ring_put(self, calls[sent].words);
 			if (sent == 0)
-				ring_kick(self);
+				rsys_ring_kick(self);
 		}
 		if (sent)
-			ring_kick(self);
+			rsys_ring_kick(self);
 		if (done <= 0 || answered == count)
 			break;
 		/* Not for all of them, as long as there is something to do meanwhile. */
@@ -296,7 +298,7 @@ PyObject *rsys_ring_call_many(PyObject *op, PyObject *const *args, Py_ssize_t n)
 		code = 0;
 	else if (has_left(self->block))
 		code = RESULT_UNSENT;
-	else if (ring->submitted != ring->consumed)
+	else if (rsys_ring_drop_answers(self), ring->submitted != ring->consumed)
 		code = RESULT_FULL;
 	else
 		code = exchange(self, calls, count, telling, &answered);
@@ -330,8 +332,11 @@ PyObject *rsys_ring_next_result(PyObject *op, PyObject *unused)
 		return PyLong_FromLongLong(RESULT_PENDING);
 	left = has_left(self->block);
 	if (slot_done(ring, seq) || (!left && rsys_ring_arm(ring, seq))) {
-		ring->consumed = seq;
-		return PyLong_FromLongLong(ring->slots[seq % RSYS_RING_SLOTS].result);
+		PyObject *result = PyLong_FromLongLong(ring->slots[seq % RSYS_RING_SLOTS].result);
+
+		if (result)
+			rsys_ring_consume(self);
+		return result;
 	}
 	return PyLong_FromLongLong(left ? RESULT_HANGUP : RESULT_PENDING);
 }
@@ -375,7 +380,7 @@ PyObject *rsys_ring_prepare_calls(PyObject *op, PyObject *list)
 		return NULL;
 	}
 	for (i = 0; i < count; i++)
-		ring_put(self, calls[i].words);
+		rsys_ring_put(self, calls[i].words);
 	PyMem_Free(calls);
 	rsys_ring_arm(ring, ring->submitted);
 	Py_RETURN_NONE;
@@ -401,7 +406,7 @@ PyObject *rsys_ring_kick_method(PyObject *op, PyObject *unused)
 	if (rsys_hub_check(self->hub) < 0)
 		return NULL;
 	if (!has_left(self->block))
-		ring_kick(self);
+		rsys_ring_kick(self);
 	Py_RETURN_NONE;
 }
 
@@ -412,7 +417,7 @@ void rsys_ring_send_shutdown(Ring *self)
 
 	if (self->hub->owner.generation == rsys_fork_generation && self->block->started && !has_left(self->block) &&
 	    ring->submitted - ring->consumed < RSYS_RING_SLOTS) {
-		ring_put(self, v);
-		ring_kick(self);
+		rsys_ring_put(self, v);
+		rsys_ring_kick(self);
 	}
 }

@@ -10,6 +10,25 @@ PyObject *rsys_ring_call(PyObject *op, PyObject *const *args, Py_ssize_t n);
 PyObject *rsys_ring_put_method(PyObject *op, PyObject *const *args, Py_ssize_t n);
 PyObject *rsys_ring_call_many(PyObject *op, PyObject *const *args, Py_ssize_t n);
 PyObject *rsys_ring_next_result(PyObject *op, PyObject *unused);
+PyObject *rsys_ring_sleep(PyObject *op, PyObject *args);
+PyObject *rsys_ring_put_backlog(PyObject *op, PyObject *backlog);
+PyObject *rsys_ring_deliver(PyObject *op, PyObject *unused);
+PyObject *rsys_ring_sleepers(PyObject *op, PyObject *unused);
+PyObject *rsys_ring_forget(PyObject *op, PyObject *unused);
+PyObject *rsys_ring_results(PyObject *op, PyObject *unused);
+
+/* The answer to the oldest call has been taken. */
+void rsys_ring_consume(Ring *self);
+
+/* Take answers that nobody waits for, as long as the oldest is one. */
+void rsys_ring_drop_answers(Ring *self);
+
+/* As rsys_parse_call; a number that the word of a slot cannot hold is not that of a call. */
+int rsys_ring_parse(PyObject *const *args, Py_ssize_t n, int64_t v[7]);
+
+/* Publish a call, where there is room; then, after one or several, wake who is to make them. */
+void rsys_ring_put(Ring *self, const int64_t v[7]);
+void rsys_ring_kick(Ring *self);
 PyObject *rsys_ring_wait_method(PyObject *op, PyObject *arg);
 PyObject *rsys_ring_prepare_calls(PyObject *op, PyObject *list);
 PyObject *rsys_ring_announce(PyObject *op, PyObject *unused);

@@ -35,6 +35,14 @@ CLONE_ARGS_SIZE = 88
 FLAGS = CLONE_VM | CLONE_PIDFD | CLONE_CHILD_CLEARTID | CLONE_CLEAR_SIGHAND
 
 
+def drain(hub: Hub) -> list[Ring]:
+    """The rings that are announced, which are not after that."""
+    rings = hub.announced()
+    for ring in rings:
+        hub.delivered(ring)
+    return rings
+
+
 class Driven:
     """One such process.
 

@@ -6,15 +6,17 @@ import errno
 import gc
 import os
 import signal
+import sys
 import threading
 import time
+from collections import deque
 from typing import Any
 
 import pytest
 
 from rsyscall.native import ForkedProcessError, Hub, Ring, WrongThreadError, _fast
 
-from .driven import CLONE_FILES, NR, Buffer, Driven, driven, timespec, wait_readable
+from .driven import CLONE_FILES, NR, Buffer, Driven, drain, driven, timespec, wait_readable
 
 SLOTS = _fast.RING_SLOTS
 
@@ -89,8 +91,8 @@ def test_a_call_that_blocks_is_pending_and_the_hub_tells() -> None:
         assert child.ring.next_result() == _fast.PENDING
         wait_readable(news)
         assert len(os.read(news, 4096)) == 1
-        assert hub.drain() == [child.ring]
-        assert hub.drain() == []
+        assert drain(hub) == [child.ring]
+        assert drain(hub) == []
         assert child.ring.next_result() == 0
         assert child.ring.next_result() == _fast.PENDING
         assert child.ring.outstanding == 0
@@ -110,7 +112,7 @@ def test_calls_behind_one_that_blocks_are_answered_in_order() -> None:
         while len(results) < 11:
             wait_readable(news)
             os.read(news, 4096)
-            for ring in hub.drain():
+            for ring in drain(hub):
                 assert ring is child.ring
                 while (result := ring.next_result()) != _fast.PENDING:
                     results.append(result)
@@ -129,6 +131,8 @@ def test_full() -> None:
         assert child.ring.put(NR["getpid"]) == _fast.FULL
         assert child.ring.call_many([(NR["getpid"],)], False) == ([], _fast.FULL)
         assert child.ring.outstanding == SLOTS - 1
+        # All are waited for: an answer that is not would be dropped by the next call.
+        child.ring.sleep(Sleeper(), SLOTS - 1, 0)
         assert child.result() == 0
         assert child.ring.call(NR["getppid"]) == _fast.PENDING
         assert [child.result() for _ in range(SLOTS - 1)] == (SLOTS - 2) * [child.pid] + [os.getpid()]
@@ -156,7 +160,7 @@ def test_prepared_linked_calls_are_announced_at_the_end() -> None:
         wait_readable(news)
         # One announcement, and all the answers are there.
         assert len(os.read(news, 4096)) == 1
-        assert hub.drain() == [child.ring]
+        assert drain(hub) == [child.ring]
         results = [child.ring.next_result() for _ in calls]
         assert results[1:] == [0, -errno.EBADF, -errno.ECANCELED]
         with pytest.raises(ValueError, match="before the process starts"):
@@ -431,25 +435,14 @@ def test_doorbell_is_silent_in_a_call_with_nothing_behind_it() -> None:
             assert child.call("getpid") == child.pid
             assert child.call("poll", pollfd.address, 1, 1) == 0
             # The ring of this one is heard by nobody; it must not be heard by the next.
-            assert child.ring.call(NR["poll"], pollfd.address, 1, 1) == _fast.PENDING
-            assert child.ring.call(NR["getpid"]) == _fast.PENDING
-            assert child.result() in (0, 1)
-            assert child.result() == child.pid
-            assert child.call("poll", pollfd.address, 1, 1) == 0
-        os.close(doorbell)
-
-
-def test_number_of_the_doorbell_is_left_alone() -> None:
-    """Whoever shares the table of a process may have opened something else under it."""
-    with driven(flags=CLONE_FILES) as child:
-        doorbell, pollfd = activity_watched(child)
-        theirs = os.eventfd(7, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        os.dup2(theirs, doorbell)
-        for _ in range(20):
-            assert child.ring.call(NR["poll"], pollfd.address, 1, 1) in (_fast.PENDING, 1)
-            assert child.ring.call(NR["getpid"]) == _fast.PENDING
-            assert child.result() == 1
-            assert child.result() == child.pid
+            results = []
+            for call in (NR["poll"], pollfd.address, 1, 1), (NR["getpid"],):
+                results.append(child.ring.call(*call))
+                if results[-1] == _fast.PENDING:
+                    child.ring.sleep(Sleeper(), 1, 0)
+            results = [result for result in results if result != _fast.PENDING]
+            results += [child.result() for _ in range(child.ring.outstanding)]
+            assert results == [1, child.pid]
             child.wait_until_parked()
         assert os.eventfd_read(theirs) == 7
         os.close(theirs)
@@ -531,7 +524,7 @@ def test_another_thread_is_refused() -> None:
             child.ring.kick,
             lambda: child.ring.wait(1.0),
             hub.ring,
-            hub.drain,
+            hub.announced,
             hub.check_owner,
             lambda: hub.set_spin(1.0, 1.0),
             lambda: hub.watch_word(child.ring.ctid_address),
@@ -606,7 +599,7 @@ def test_the_forked_copy_is_refused_and_harmless() -> None:
         if pid == 0:
             code = 1
             try:
-                for use in (lambda: child.ring.call(NR["getpid"]), hub.ring, hub.drain):
+                for use in (lambda: child.ring.call(NR["getpid"]), hub.ring, hub.announced):
                     try:
                         use()
                     except ForkedProcessError as error:
@@ -624,3 +617,103 @@ def test_the_forked_copy_is_refused_and_harmless() -> None:
                 os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         assert child.call("getpid") == child.pid
+
+
+class Sleeper:
+    """Waits for answers."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, int]] = []
+        self.interrupt = False
+
+    def answer(self, index: int, result: int) -> None:
+        self.answers.append((index, result))
+        if self.interrupt:
+            self.interrupt = False
+            raise KeyboardInterrupt
+
+    def fail(self, error: Exception) -> None:
+        raise NotImplementedError
+
+
+def test_an_answer_is_given_to_the_one_who_sleeps_for_it() -> None:
+    with driven() as child:
+        pause = timespec(0.01)
+        first, last = Sleeper(), Sleeper()
+        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        child.ring.sleep(first, 1, 7)
+        # An exception came before the caller of this one went to sleep.
+        assert child.ring.call(NR["getppid"]) == _fast.PENDING
+        assert child.ring.call(NR["getpid"]) == _fast.PENDING
+        child.ring.sleep(last, 1, 3)
+        assert child.ring.sleepers() == [first, last]
+        while child.ring.deliver() == _fast.PENDING:
+            os.sched_yield()
+        assert (first.answers, last.answers) == ([(7, 0)], [(3, child.pid)])
+        assert child.ring.sleepers() == []
+        assert sys.getrefcount(first) == 2
+        with pytest.raises(ValueError):
+            child.ring.sleep(first, 1, 0)
+
+
+def test_an_answer_that_nobody_waits_for_is_dropped() -> None:
+    with driven() as child:
+        pause = timespec(0.01)
+        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        while child.ring.outstanding and child.ring.call(NR["getppid"]) == _fast.PENDING:
+            time.sleep(0.001)
+        assert child.ring.call(NR["getpid"]) == child.pid
+        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        while (answer := child.ring.call_many([(NR["getpid"],)], False)) == ([], _fast.FULL):
+            time.sleep(0.001)
+        assert answer == [child.pid]
+
+
+def test_who_was_interrupted_in_being_told_is_told_again() -> None:
+    with driven(hub := Hub(-1, 50, 50)) as child:
+        pause = timespec(0.001)
+        sleeper = Sleeper()
+        sleeper.interrupt = True
+        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        child.ring.sleep(sleeper, 1, 0)
+        drain(hub)
+        with pytest.raises(KeyboardInterrupt):
+            while child.ring.deliver() == _fast.PENDING:
+                os.sched_yield()
+        assert drain(hub)[-1] is child.ring
+        assert child.ring.deliver() == 0
+        assert sleeper.answers == [(0, 0)] * 2
+
+
+def test_a_backlog_is_sent_as_far_as_there_is_room() -> None:
+    with driven() as child:
+        pause = timespec(0.001)
+        sleeper = Sleeper()
+        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        backlog = deque((sleeper, index, (NR["getpid"],)) for index in range(300))
+        assert child.ring.put_backlog(backlog) == _fast.RING_SLOTS - 2
+        assert child.ring.put_backlog(backlog) == 0
+        while (code := child.ring.deliver()) == _fast.PENDING or backlog:
+            child.ring.put_backlog(backlog)
+        assert code == 0
+        assert sleeper.answers == [(index, child.pid) for index in range(300)]
+        backlog.append((sleeper, 0, (2**70,)))
+        with pytest.raises(OverflowError):
+            child.ring.put_backlog(backlog)
+        assert len(backlog) == 1
+
+
+def test_sleepers_of_a_process_that_is_gone_are_forgotten() -> None:
+    with driven() as child:
+        sleeper = Sleeper()
+        pause = timespec(100)
+        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        child.ring.sleep(sleeper, 1, 0)
+        os.kill(child.pid, signal.SIGKILL)
+        while child.ring.deliver() == _fast.PENDING:
+            os.sched_yield()
+        assert child.ring.deliver() == _fast.HANGUP
+        assert child.ring.sleepers() == [sleeper]
+        child.ring.forget()
+        assert (child.ring.deliver(), child.ring.outstanding, child.ring.sleepers()) == (0, 0, [])
+        assert sys.getrefcount(sleeper) == 2

@@ -59,11 +59,19 @@ def start_background(body: Callable[[], Awaitable[None]], name: str) -> None:
         RuntimeError: not called from within a `trio.run`, or the run is ending and takes no more.
     """
 
-    async def run() -> None:
-        _in_background.set(True)
-        await body()
+    trio.lowlevel.spawn_system_task(_background, body, name=name)
 
-    trio.lowlevel.spawn_system_task(run, name=name)
+
+async def _background(body: Callable[[], Awaitable[None]]) -> None:
+    _in_background.set(True)
+    await body()
+
+
+def program_has_ended() -> bool:
+    """Whether the tasks of the program have ended in this run; asked by a background task."""
+    nursery = trio.lowlevel.current_task().parent_nursery
+    # Inside of the nursery of system tasks there is another one, for the main task.
+    return nursery is None or nursery.parent_task.child_nurseries[-1] is nursery
 
 
 class RunLoop:
@@ -78,12 +86,15 @@ class RunLoop:
         name: what to call it in trio's debugging output.
     """
 
-    __slots__ = ("_body", "_ident", "_name", "_pid", "_thread_name", "_tid", "_token")
+    __slots__ = ("_body", "_ident", "_name", "_pid", "_running", "_thread_name", "_tid", "_token")
 
     def __init__(self, body: Callable[[], Awaitable[None]], name: str) -> None:
         self._body = body
         self._name = name
+        # The run in which it has been started, and that in which it runs: an exception that comes right after
+        # the start keeps the former from being set.
         self._token: trio.lowlevel.TrioToken | None = None
+        self._running: trio.lowlevel.TrioToken | None = None
         # Whose it is, once it has been started. (No thread has 0 as its ident.)
         self._ident = self._tid = self._pid = 0
         self._thread_name = ""
@@ -111,22 +122,25 @@ class RunLoop:
                     f"thread {threading.get_native_id()} ({threading.current_thread().name})"
                 )
             start_background(partial(self._run, token), self._name)
-            self._token = token
             if not self._ident:
                 self._thread_name = threading.current_thread().name
                 self._tid = threading.get_native_id()
                 self._pid = _pid
                 self._ident = ident
+            self._token = token
 
     def _describe_owner(self) -> str:
         return f"thread {self._tid} ({self._thread_name})"
 
     async def _run(self, token: trio.lowlevel.TrioToken) -> None:
+        if self._running is token:
+            return
+        self._running = self._token = token
         try:
             await self._body()
         finally:
-            if self._token is token:
-                self._token = None
+            if self._running is token:
+                self._running = self._token = None
 
 
 class Waiter(Generic[T]):
@@ -143,13 +157,19 @@ class Waiter(Generic[T]):
         self.abandoned = False
 
     def resume(self, value: outcome.Outcome[T]) -> None:
-        """Wake the task with this outcome."""
-        if self._outcome is not None or self.abandoned:
+        """Wake the task with this outcome. Harmless when done again: who is interrupted in it may do so."""
+        if self.abandoned:
             return
-        self._outcome = value
-        # A run that has crashed leaves its tasks behind.
-        if self._task is not None and trio.lowlevel.current_trio_token() is self._run:
-            trio.lowlevel.reschedule(self._task, value)
+        if self._outcome is None:
+            self._outcome = value
+        task = self._task
+        # trio takes our mark away when it wakes the task. A run that has crashed leaves its tasks behind.
+        if (
+            task is not None
+            and task.custom_sleep_data is self
+            and trio.lowlevel.current_trio_token() is self._run
+        ):
+            trio.lowlevel.reschedule(task, self._outcome)
 
     def send(self, value: T) -> None:
         """Wake the task with a value."""
@@ -167,7 +187,7 @@ class Waiter(Generic[T]):
         """
         if self._outcome is not None:
             return self._outcome.unwrap()
-        self._task = trio.lowlevel.current_task()
+        task = trio.lowlevel.current_task()
         self._run = trio.lowlevel.current_trio_token()
         detachable = cancellable or _in_background.get()
 
@@ -177,8 +197,15 @@ class Waiter(Generic[T]):
             self.abandoned = True
             return trio.lowlevel.Abort.SUCCEEDED
 
-        result: T = await trio.lowlevel.wait_task_rescheduled(abort)
-        return result
+        try:
+            self._task = task
+            task.custom_sleep_data = self
+            result: T = await trio.lowlevel.wait_task_rescheduled(abort)
+            return result
+        except BaseException:
+            # Told so, or interrupted on the way to sleep; it must not be woken from another sleep then.
+            self.abandoned = True
+            raise
 
 
 async def wait_uncancellable(start: Callable[[Callable[[outcome.Outcome[T]], None]], None]) -> T:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from rsyscall.background import RunLoop, run_now
+from rsyscall.background import RunLoop, program_has_ended, run_now
 from rsyscall.denied import is_denied, pid_behind, reap, reap_by_pidfd, send_signal, wait4
 from rsyscall.dumpable import DumpableGuard
 from rsyscall.far import AddressSpace
@@ -223,6 +223,7 @@ class ProgramHub:
         self.dumpable = DumpableGuard(task, self.pid)
         self._monitor: Ring | None = None
         self._loop = RunLoop(self._run, "rsyscall hub")
+        self._deputy = RunLoop(self._stand_by, "rsyscall hub: deputy")
         self._poller = RunLoop(self._poll, "rsyscall hub: in place of the monitor")
 
     def _open_owner(self) -> FileDescriptor | None:
@@ -264,6 +265,7 @@ class ProgramHub:
         """
         self.check_owner()
         self._loop.ensure_running()
+        self._deputy.ensure_running()
 
     def check_owner(self) -> None:
         """Raise unless this is the OS thread, of the very program, that drives these processes.
@@ -345,16 +347,25 @@ class ProgramHub:
     def watch_exit(self, pidfd: Pidfd, callback: Callable[[], None]) -> None:
         """Call `callback` once, when the process of `pidfd` has exited."""
         number = pidfd.number
-        self._exits[number] = (pidfd, callback)
         self._epoll.register(number, select.EPOLLIN)
+        self._exits[number] = (pidfd, callback)
         self._loop.ensure_running()
+        self._deputy.ensure_running()
 
     def unwatch_exit(self, pidfd: Pidfd) -> None:
         """Forget `watch_exit`, before the descriptor is closed. The callback is called now, if it was not."""
-        watched = self._exits.pop(pidfd.number, None)
+        watched = self._exits.get(pidfd.number)
         if watched is not None:
-            self._epoll.unregister(pidfd.number)
             watched[1]()
+            self._forget_exit(pidfd.number)
+
+    def _forget_exit(self, number: int) -> None:
+        if number in self._exits:
+            try:
+                self._epoll.unregister(number)
+            except FileNotFoundError:
+                pass  # this was interrupted before
+            self._exits.pop(number, None)
 
     async def waitid(self, pidfd: Pidfd, options: int) -> ChildState | None:
         """What has happened to a child of our own, if anything; never waits.
@@ -437,6 +448,7 @@ class ProgramHub:
             return
         if process.task is self.task and os.getpid() == self.pid:
             pidfd.reap()
+        self._forget_exit(pidfd.number)
         pidfd.close()
 
     # ---- leaving our memory ----
@@ -520,6 +532,7 @@ class ProgramHub:
                 reap(pid, wait=False)
             except ChildProcessError:
                 pass
+            self._forget_exit(pidfd.number)
             pidfd.close()
             ring.exited()
             if self._monitor is ring:
@@ -534,12 +547,39 @@ class ProgramHub:
 
     # ---- dispatching ----
 
+    # An exception that a signal handler raises in the loop ends the run: the tasks of the program are
+    # cancelled. Those that have sent a call, or reap a child, in a shielded scope still wait, and what they
+    # wait for is told by the loop. So there are two tasks. Whichever is left when the run is to end goes on
+    # until the tasks of the program have ended. What was being told when the exception came is told again:
+    # it is forgotten only when it has been told.
+
     async def _run(self) -> None:
-        while True:
-            await trio.lowlevel.wait_readable(self._epoll.fileno())
-            if os.getpid() != self.pid:
-                return  # a copy of the program; these events are for the original
-            self.dispatch()
+        try:
+            while True:
+                self.dispatch()
+                await trio.lowlevel.wait_readable(self._epoll.fileno())
+                if os.getpid() != self.pid:
+                    return  # a copy of the program; these events are for the original
+        except trio.Cancelled:
+            await self._serve_the_rest()
+            raise
+
+    async def _stand_by(self) -> None:
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            await self._serve_the_rest()
+            raise
+
+    async def _serve_the_rest(self) -> None:
+        """The run is to end: go on until the tasks of the program have ended."""
+        with trio.CancelScope(shield=True):
+            while not program_has_ended() and os.getpid() == self.pid:
+                self.dispatch()
+                # It may have been interrupted before it could be announced.
+                for connection in list(self._connections.values()):
+                    connection.deliver()
+                await trio.sleep(0.001)
 
     async def _poll(self) -> None:
         """Look for what the monitor cannot tell us, until it can, or there is nothing to be told."""
@@ -566,22 +606,26 @@ class ProgramHub:
                     os.read(number, 4096)
                 except BlockingIOError:
                     pass
+            else:
+                # An exception came before anybody was registered to be told.
+                self._epoll.unregister(number)
         self._dispatch_rings()
         # Last: answers that were given before the exit go to their callers.
         for number in exited:
-            self._epoll.unregister(number)
-            _, callback = self._exits.pop(number)
-            callback()
+            watched = self._exits.get(number)
+            if watched is not None:
+                watched[1]()
+                self._forget_exit(number)
 
     def _dispatch_rings(self) -> None:
-        for ring in self.native.drain():
+        for ring in self.native.announced():
             connection = self._connections.get(ring)
             if connection is not None:
                 connection.deliver()
+            self.native.delivered(ring)
         for ring in [ring for ring in self._leaving if ring.left]:
-            index, callback = self._leaving.pop(ring)
-            self.native.unwatch_word(index, ring.ctid_address)
-            callback()
+            self._leaving[ring][1]()
+            self.unwatch_leave(ring)
 
 
 _SHARE_MEMORY = int(CLONE.VM | CLONE.CHILD_CLEARTID | CLONE.PIDFD)

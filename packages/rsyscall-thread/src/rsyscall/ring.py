@@ -2,7 +2,9 @@
 
 The fast path is one C function: it puts the call into a slot, spins for the answer and takes it. Only when
 the answer does not come within the budget does the caller go to sleep in trio, to be woken by the hub.
-Answers come in the order of the calls, so the callers that sleep are a queue.
+Answers come in the order of the calls, and the ring knows who sleeps for which. An exception of a signal
+handler may take a caller away between sending and sleeping: its answer is dropped, and never given to another
+(see src/ring_sleep.c of the native part).
 
 A process leaves our memory by exec or exit, and then the kernel clears a word that we can see: that is how
 calls that will never be answered are told from calls that take long.
@@ -15,7 +17,7 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, SupportsInt
+from typing import TYPE_CHECKING, Any, SupportsInt
 
 import trio
 
@@ -39,6 +41,7 @@ from rsyscall.sys.eventfd import EFD
 if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor, Task
     from rsyscall.hub import Offer, ProgramHub
+    from rsyscall.native._fast import Sleeper
 
 __all__ = ["RingConnection"]
 
@@ -84,30 +87,34 @@ def _words(call: Sequence[SupportsInt]) -> list[int]:
     return words
 
 
-class _Sleeper(Protocol):
-    """Who waits for one answer."""
+class _Caller(Waiter[int]):
+    """Waits for one answer."""
 
-    def send(self, value: int, /) -> None: ...
-    def throw(self, error: BaseException, /) -> None: ...
+    __slots__ = ()
+
+    def answer(self, index: int, result: int) -> None:
+        self.send(result)
+
+    def fail(self, error: BaseException) -> None:
+        self.throw(error)
 
 
 class _Collector:
-    """Waits for the answers of several calls."""
+    """Waits for the answers to several calls, some of which may be there. They come in order."""
 
-    __slots__ = ("missing", "results", "waiter")
+    __slots__ = ("results", "total", "waiter")
 
-    def __init__(self, results: list[int], missing: int) -> None:
+    def __init__(self, results: list[int], total: int) -> None:
         self.results = results
-        self.missing = missing
+        self.total = total
         self.waiter: Waiter[None] = Waiter()
 
-    def send(self, value: int) -> None:
-        self.results.append(value)
-        self.missing -= 1
-        if not self.missing:
+    def answer(self, index: int, result: int) -> None:
+        self.results[index:] = [result]
+        if index == self.total - 1:
             self.waiter.send(None)
 
-    def throw(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         self.waiter.throw(error)
 
 
@@ -119,16 +126,16 @@ class _LateActivityFD:
     def __init__(self, connection: RingConnection) -> None:
         self._connection = connection
 
-    def send(self, value: int) -> None:
-        if value >= 0:
+    def answer(self, index: int, result: int) -> None:
+        if result >= 0 and self._connection._activity_fd is None:
             try:
-                self._connection._activity_fd = self._connection._take_activity_fd(value)
+                self._connection._activity_fd = self._connection._take_activity_fd(result)
             except Exception:
                 # Whoever asks again is told. (Also when the process is about to execute a program, and makes
                 # no handles.) Here it would end the loop that delivers all answers.
                 pass
 
-    def throw(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         pass
 
 
@@ -167,9 +174,7 @@ class RingConnection(SyscallInterface):
         "_call_many",
         "_closed",
         "_hub",
-        "_next_result",
         "_task",
-        "_waiters",
         "name",
         "ring",
     )
@@ -180,10 +185,8 @@ class RingConnection(SyscallInterface):
         self._hub = hub
         self._call = ring.call
         self._call_many = ring.call_many
-        self._next_result = ring.next_result
-        self._waiters: deque[_Sleeper] = deque()
-        # Calls for which there was no free slot.
-        self._backlog: deque[tuple[list[int], _Sleeper]] = deque()
+        # Calls for which there was no free slot, and which one of its sleeper's each is.
+        self._backlog: deque[tuple[Sleeper, int, tuple[int, ...]]] = deque()
         self._closed = False
         self._task: weakref.ref[Task] | None = None
         self._activity_fd: FileDescriptor | None = None
@@ -203,8 +206,7 @@ class RingConnection(SyscallInterface):
 
     # ---- calls ----
 
-    # An answer that got lost between here and there would make the next caller take it for its own: a
-    # KeyboardInterrupt has to wait.
+    # A KeyboardInterrupt would lose the result of a call that has been made.
     @trio.lowlevel.enable_ki_protection
     async def syscall(
         self,
@@ -227,12 +229,12 @@ class RingConnection(SyscallInterface):
         if result >= -_MAX_ERRNO:
             raise OSError(-result, os.strerror(-result))
         if result == _PENDING:
-            waiter: Waiter[int] = Waiter()
-            self._sleep(waiter, 1, number in _LEAVING, number in _CLOSING)
+            waiter = _Caller()
+            self._sleep(waiter, 1, 0, number in _LEAVING, number in _CLOSING)
             result = await waiter.wait(cancellable=False)
         elif result == _FULL:
-            waiter = Waiter()
-            self._queue(waiter, [(number, arg1, arg2, arg3, arg4, arg5, arg6)], False)
+            waiter = _Caller()
+            self._queue(waiter, 0, [(number, arg1, arg2, arg3, arg4, arg5, arg6)], False)
             result = await waiter.wait(cancellable=False)
         elif result == _UNSENT:
             raise self._send_error()
@@ -260,13 +262,14 @@ class RingConnection(SyscallInterface):
             raise error
         sent = self.ring.outstanding if code == _PENDING else 0
         under_way, rest = todo[len(results) : len(results) + sent], todo[len(results) + sent :]
-        collector = _Collector(results, len(under_way) + len(rest))
+        collector = _Collector(results, len(todo))
+        answered = len(results)
         if under_way:
             numbers = {call[0] for call in under_way}
-            self._sleep(collector, sent, bool(numbers & _LEAVING), bool(numbers & _CLOSING))
+            self._sleep(collector, sent, answered, bool(numbers & _LEAVING), bool(numbers & _CLOSING))
         if rest:
             # Behind these calls, or those of others.
-            self._queue(collector, rest, linked)
+            self._queue(collector, answered + sent, rest, linked)
         await self._collect(collector)
         return results
 
@@ -288,21 +291,26 @@ class RingConnection(SyscallInterface):
     def _answered(self) -> list[int]:
         """The answers of a batch in whose course the process left."""
         answers = []
-        while (result := self._next_result()) not in (_PENDING, _HANGUP):
+        while (result := self.ring.next_result()) not in (_PENDING, _HANGUP):
             answers.append(result)
         return answers
 
-    def _sleep(self, sleeper: _Sleeper, count: int, leaving: bool, closing: bool) -> None:
-        """`count` calls have been sent and not been answered in time: their caller goes to sleep."""
-        for _ in range(count):
-            self._waiters.append(sleeper)
+    def _sleep(self, sleeper: Sleeper, count: int, index: int, leaving: bool, closing: bool) -> None:
+        """`count` calls have been sent and not been answered in time: their caller goes to sleep.
+
+        Args:
+            index: which of the sleeper's the first of them is.
+        """
+        self.ring.sleep(sleeper, count, index)
         self._hub.waiting(self.ring, self)
         if leaving:
             self._hub.watch_leave(self.ring, self.process_left)
         elif closing or self.ring.deaf:
             self._hub.ensure_monitor()
 
-    def _queue(self, sleeper: _Sleeper, calls: Sequence[tuple[SupportsInt, ...]], linked: bool) -> None:
+    def _queue(
+        self, sleeper: Sleeper, first: int, calls: Sequence[tuple[SupportsInt, ...]], linked: bool
+    ) -> None:
         """Send calls behind those that are under way, as soon as there is room."""
         # All of them are understood before any is sent.
         words = [_words(call) for call in calls]
@@ -313,59 +321,47 @@ class RingConnection(SyscallInterface):
             closing |= number in _CLOSING
             if linked and index < len(words):
                 call[0] = number | LINKED
-            self._backlog.append((call, sleeper))
-        self._send_backlog()
-        self._sleep(sleeper, 0, leaving, closing)
-
-    def _send_backlog(self) -> None:
-        backlog = self._backlog
-        sent = False
-        while backlog:
-            call, sleeper = backlog[0]
-            if self.ring.put(*call) < 0:
-                break  # full; or the process has left, and then we are told
-            backlog.popleft()
-            self._waiters.append(sleeper)
-            sent = True
-        if sent:
-            self.ring.kick()
+        # All in one step.
+        self._backlog.extend([(sleeper, index, tuple(call)) for index, call in enumerate(words, first)])
+        # If the process has left, we are told.
+        self.ring.put_backlog(self._backlog)
+        self._sleep(sleeper, 0, 0, leaving, closing)
 
     def deliver(self) -> None:
-        """Hand the answers that have arrived to their callers."""
-        while self._waiters:
-            result = self._next_result()
-            if result == _PENDING:
-                return
-            if result == _HANGUP:
+        """Hand the answers that have arrived to their callers. To be done again if it is interrupted."""
+        code = self.ring.deliver()
+        while self._backlog and code != _HANGUP:
+            if not self.ring.put_backlog(self._backlog):
+                if code == _PENDING:
+                    return
+                # There was room, and yet they could not be sent.
                 self._fail()
                 return
-            self._waiters.popleft().send(result)
-            if self._backlog:
-                self._send_backlog()
-        if self._backlog:
-            # There was room, and yet they could not be sent.
+            code = self.ring.deliver()
+        if code == _HANGUP:
             self._fail()
-            return
-        self._hub.not_waiting(self.ring)
-        self._hub.unwatch_leave(self.ring)
+        elif code != _PENDING:
+            self._hub.not_waiting(self.ring)
+            self._hub.unwatch_leave(self.ring)
 
     def process_left(self) -> None:
         """The process has left our memory: what is not answered will never be."""
         self.deliver()
-        if self._waiters or self._backlog:
+        if self.ring.outstanding or self._backlog:
             self._fail()
         self.ring.close_doorbell()
         self._hub.left(self.ring)
 
     def _fail(self) -> None:
-        waiters, self._waiters = self._waiters, deque()
-        backlog, self._backlog = self._backlog, deque()
+        for sleeper in self.ring.sleepers():
+            sleeper.fail(self._hangup())
+        for sleeper, _, _ in self._backlog:
+            sleeper.fail(self._send_error())
+        # Last, so that it can be done again.
+        self.ring.forget()
+        self._backlog.clear()
         self._hub.not_waiting(self.ring)
         self._hub.unwatch_leave(self.ring)
-        for sleeper in waiters:
-            sleeper.throw(self._hangup())
-        for _, sleeper in backlog:
-            sleeper.throw(self._send_error())
 
     def _hangup(self) -> SyscallHangup:
         return SyscallHangup(
@@ -438,9 +434,9 @@ class RingConnection(SyscallInterface):
                 raise RuntimeError(f"{self.name} is in a call: ask for its activity fd before it blocks")
             result = self._call(nr.eventfd2, 0, EFD.NONBLOCK | EFD.CLOEXEC)
             if result == _PENDING and self.ring.wait(_QUICK_CALL_US):
-                result = self._next_result()
+                result = self.ring.next_result()
             if result == _PENDING:
-                self._sleep(_LateActivityFD(self), 1, False, False)
+                self._sleep(_LateActivityFD(self), 1, 0, False, False)
                 raise RuntimeError(f"{self.name} does not answer: ask for its activity fd when it does")
             if result in (_UNSENT, _HANGUP):
                 raise self._send_error()

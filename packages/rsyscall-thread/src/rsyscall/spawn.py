@@ -28,7 +28,7 @@ from rsyscall.hub import EXEC_SPIN_US
 from rsyscall.memory.ram import RAM
 from rsyscall.memory.span import SpanAllocation
 from rsyscall.native import Ring, symbols
-from rsyscall.native._fast import HANGUP, PENDING, RING_SLOTS
+from rsyscall.native._fast import RING_SLOTS
 from rsyscall.near import SYS, Syscall, SyscallHangup, SyscallInterface, nr
 from rsyscall.near import types as near
 from rsyscall.sched import CLONE
@@ -214,12 +214,11 @@ class Spawning:
         """Answers have come: success has none, so a call has failed."""
         if self.finished:
             return
-        results = self._results
-        while (result := self._ring.next_result()) not in (PENDING, HANGUP):
-            results.append(result)
+        left = self._ring.left
+        results = self._results = self._ring.results()
         if len(results) < len(self._calls):
             # We may have been called before all of them were there.
-            if result == HANGUP:
+            if left:
                 self.left()
             return
         assert self._image is not None
@@ -239,17 +238,20 @@ class Spawning:
         self.hub.dumpable.exited(self._ring)
 
     def _finish(self, results: Sequence[int] = ()) -> None:
-        self.finished = True
+        # In an order in which it can be done again, if it is interrupted.
         if self.report is not None:
             self.report(results)
-        image, self._image = self._image, None
+            self.report = None
+        image = self._image
         if image is not None and image.noted is not None:
             image.noted.release()
-        self.hub.not_waiting(self._ring)
+        self._image = None
         self.hub.unwatch_leave(self._ring)
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
+        for waiter in self._waiters:
             waiter.send(None)
+        self._waiters = []
+        self.finished = True
+        self.hub.not_waiting(self._ring)
 
     async def wait(self) -> None:
         """Wait until the program runs.
