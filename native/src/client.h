@@ -63,11 +63,13 @@ typedef struct {
 
 /*
  * Who waits for the answer to one call: a method answer(index, result) is told. NULL: nobody, since an
- * exception came between sending and sleeping; then the answer is taken and dropped.
+ * exception came between sending and sleeping; then the answer is taken and dropped. And the record of the
+ * call, which learns of the answer in either case; NULL: none.
  */
 struct wait {
 	PyObject *sleeper;
 	Py_ssize_t index;
+	struct CallRecord *record;
 };
 
 typedef struct {

@@ -50,8 +50,10 @@ static int ring_traverse(PyObject *op, visitproc visit, void *arg)
 
 	Py_VISIT(Py_TYPE(op));
 	Py_VISIT((PyObject *)self->hub);
-	for (i = 0; i < RSYS_RING_SLOTS; i++)
+	for (i = 0; i < RSYS_RING_SLOTS; i++) {
 		Py_VISIT(self->waits[i].sleeper);
+		Py_VISIT((PyObject *)self->waits[i].record);
+	}
 	return 0;
 }
 
@@ -60,8 +62,13 @@ static int ring_clear(PyObject *op)
 	Ring *self = (Ring *)op;
 	size_t i;
 
-	for (i = 0; i < RSYS_RING_SLOTS; i++)
+	for (i = 0; i < RSYS_RING_SLOTS; i++) {
+		PyObject *record = (PyObject *)self->waits[i].record;
+
 		Py_CLEAR(self->waits[i].sleeper);
+		self->waits[i].record = NULL;
+		Py_XDECREF(record);
+	}
 	return 0;
 }
 
@@ -354,6 +361,7 @@ static PyObject *ring_watch_activity(PyObject *op, PyObject *args)
 
 static PyMethodDef ring_methods[] = {
 	{ "call", (PyCFunction)(void (*)(void))rsys_ring_call, METH_FASTCALL, NULL },
+	{ "recorded_call", (PyCFunction)(void (*)(void))rsys_ring_recorded_call, METH_FASTCALL, NULL },
 	{ "put", (PyCFunction)(void (*)(void))rsys_ring_put_method, METH_FASTCALL, NULL },
 	{ "call_many", (PyCFunction)(void (*)(void))rsys_ring_call_many, METH_FASTCALL, NULL },
 	{ "next_result", rsys_ring_next_result, METH_NOARGS, NULL },

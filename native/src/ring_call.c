@@ -6,6 +6,7 @@
 
 #include "arguments.h"
 #include "freestanding.h"
+#include "record.h"
 #include "ring_wait.h"
 
 /* ---- The doorbell ------------------------------------------------------------------------ */
@@ -112,9 +113,8 @@ int rsys_ring_parse(PyObject *const *args, Py_ssize_t n, int64_t v[7])
 }
 
 /* The whole life of most calls: put, wait, take. */
-PyObject *rsys_ring_call(PyObject *op, PyObject *const *args, Py_ssize_t n)
+static PyObject *ring_call(Ring *self, CallRecord *record, PyObject *const *args, Py_ssize_t n)
 {
-	Ring *self = (Ring *)op;
 	struct rsys_ring *ring = &self->block->ring;
 	int64_t v[7], result;
 	uint32_t outstanding, seq;
@@ -131,6 +131,8 @@ PyObject *rsys_ring_call(PyObject *op, PyObject *const *args, Py_ssize_t n)
 	} else {
 		int done, was_parked = __atomic_load_n(&ring->state, __ATOMIC_RELAXED) != RSYS_RUNNING;
 
+		if (record)
+			rsys_record_sent(record, v, 1);
 		rsys_ring_put(self, v);
 		seq = ring->submitted;
 		rsys_ring_kick(self);
@@ -140,14 +142,37 @@ PyObject *rsys_ring_call(PyObject *op, PyObject *const *args, Py_ssize_t n)
 		if (done > 0) {
 			result = ring->slots[seq % RSYS_RING_SLOTS].result;
 			ring->consumed = seq;
+			if (record)
+				rsys_record_answered(record, result);
 		} else {
 			result = done < 0 ? RESULT_HANGUP : RESULT_PENDING;
+			Py_XINCREF((PyObject *)record);
+			self->waits[seq % RSYS_RING_SLOTS].record = record;
 			/* Those who wait for the calls before this one are announced to first. */
 			if (outstanding && !ring->client_waits)
 				rsys_ring_arm(ring, ring->consumed + 1);
 		}
 	}
 	return PyLong_FromLongLong(result);
+}
+
+PyObject *rsys_ring_call(PyObject *op, PyObject *const *args, Py_ssize_t n)
+{
+	return ring_call((Ring *)op, NULL, args, n);
+}
+
+/* recorded_call(record, number, ...) -> as call: see record.c */
+PyObject *rsys_ring_recorded_call(PyObject *op, PyObject *const *args, Py_ssize_t n)
+{
+	CallRecord *record;
+
+	if (n < 1) {
+		PyErr_SetString(PyExc_TypeError, "recorded_call(record, number, ...)");
+		return NULL;
+	}
+	if (rsys_as_record(args[0], &record) < 0)
+		return NULL;
+	return ring_call((Ring *)op, record, args + 1, n - 1);
 }
 
 /* put(number, ...) -> sequence number: queue a call without waking anybody or waiting. */

@@ -7,6 +7,7 @@
 #pragma GCC visibility push(hidden)
 
 PyObject *rsys_ring_call(PyObject *op, PyObject *const *args, Py_ssize_t n);
+PyObject *rsys_ring_recorded_call(PyObject *op, PyObject *const *args, Py_ssize_t n);
 PyObject *rsys_ring_put_method(PyObject *op, PyObject *const *args, Py_ssize_t n);
 PyObject *rsys_ring_call_many(PyObject *op, PyObject *const *args, Py_ssize_t n);
 PyObject *rsys_ring_next_result(PyObject *op, PyObject *unused);

@@ -11,18 +11,26 @@
  */
 #include "ring_call.h"
 
+#include "record.h"
 #include "ring_wait.h"
 
 /* The answer to the oldest call has been taken. */
 void rsys_ring_consume(Ring *self)
 {
 	struct rsys_ring *ring = &self->block->ring;
-	struct wait *wait = &self->waits[++ring->consumed % RSYS_RING_SLOTS];
+	uint32_t seq = ring->consumed + 1;
+	struct wait *wait = &self->waits[seq % RSYS_RING_SLOTS];
 	PyObject *sleeper = wait->sleeper;
+	CallRecord *record = wait->record;
 
+	if (record && slot_done(ring, seq))
+		rsys_record_answered(record, ring->slots[seq % RSYS_RING_SLOTS].result);
 	wait->sleeper = NULL;
-	/* Last, since it may run a destructor. */
+	wait->record = NULL;
+	ring->consumed = seq;
+	/* Last, since these may run destructors, which make calls. */
 	Py_XDECREF(sleeper);
+	Py_XDECREF((PyObject *)record);
 }
 
 /* Nobody waits for these. */
@@ -66,8 +74,8 @@ PyObject *rsys_ring_sleep(PyObject *op, PyObject *args)
 }
 
 /*
- * put_backlog(deque) -> how many: send calls from the left of a deque of (sleeper, index, (number, ...)), as many
- * as there is room for.
+ * put_backlog(deque) -> how many: send calls from the left of a deque of (sleeper, index, (number, ...), record),
+ * as many as there is room for.
  */
 PyObject *rsys_ring_put_backlog(PyObject *op, PyObject *backlog)
 {
@@ -78,7 +86,8 @@ PyObject *rsys_ring_put_backlog(PyObject *op, PyObject *backlog)
 	if (rsys_hub_check(self->hub) < 0)
 		return NULL;
 	while (!has_left(self->block) && ring->submitted - ring->consumed < RSYS_RING_SLOTS - 1) {
-		PyObject *entry, *sleeper, *call, *items[7];
+		PyObject *entry, *sleeper, *call, *op_record, *items[7];
+		CallRecord *record;
 		Py_ssize_t index, n, i, size = PySequence_Size(backlog);
 		int64_t v[7];
 
@@ -88,7 +97,8 @@ PyObject *rsys_ring_put_backlog(PyObject *op, PyObject *backlog)
 			break;
 		}
 		entry = PySequence_GetItem(backlog, 0);
-		if (!entry || !PyArg_ParseTuple(entry, "OnO!", &sleeper, &index, &PyTuple_Type, &call)) {
+		if (!entry || !PyArg_ParseTuple(entry, "OnO!O", &sleeper, &index, &PyTuple_Type, &call, &op_record) ||
+		    rsys_as_record(op_record, &record) < 0) {
 			Py_XDECREF(entry);
 			return NULL;
 		}
@@ -99,9 +109,12 @@ PyObject *rsys_ring_put_backlog(PyObject *op, PyObject *backlog)
 			Py_DECREF(entry);
 			return NULL;
 		}
+		if (record)
+			rsys_record_sent(record, v, 1);
 		rsys_ring_put(self, v);
 		Py_INCREF(sleeper);
-		self->waits[ring->submitted % RSYS_RING_SLOTS] = (struct wait){ sleeper, index };
+		Py_XINCREF((PyObject *)record);
+		self->waits[ring->submitted % RSYS_RING_SLOTS] = (struct wait){ sleeper, index, record };
 		Py_DECREF(entry);
 		sent++;
 	}

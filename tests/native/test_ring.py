@@ -435,6 +435,21 @@ def test_doorbell_is_silent_in_a_call_with_nothing_behind_it() -> None:
             assert child.call("getpid") == child.pid
             assert child.call("poll", pollfd.address, 1, 1) == 0
             # The ring of this one is heard by nobody; it must not be heard by the next.
+            assert child.ring.call(NR["poll"], pollfd.address, 1, 1) == _fast.PENDING
+            assert child.ring.call(NR["getpid"]) == _fast.PENDING
+            assert child.result() in (0, 1)
+            assert child.result() == child.pid
+            assert child.call("poll", pollfd.address, 1, 1) == 0
+        os.close(doorbell)
+
+
+def test_number_of_the_doorbell_is_left_alone() -> None:
+    """Whoever shares the table of a process may have opened something else under it."""
+    with driven(flags=CLONE_FILES) as child:
+        doorbell, pollfd = activity_watched(child)
+        theirs = os.eventfd(7, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        os.dup2(theirs, doorbell)
+        for _ in range(20):
             results = []
             for call in (NR["poll"], pollfd.address, 1, 1), (NR["getpid"],):
                 results.append(child.ring.call(*call))
@@ -690,14 +705,14 @@ def test_a_backlog_is_sent_as_far_as_there_is_room() -> None:
         pause = timespec(0.001)
         sleeper = Sleeper()
         assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
-        backlog = deque((sleeper, index, (NR["getpid"],)) for index in range(300))
+        backlog: deque[Any] = deque((sleeper, index, (NR["getpid"],), None) for index in range(300))
         assert child.ring.put_backlog(backlog) == _fast.RING_SLOTS - 2
         assert child.ring.put_backlog(backlog) == 0
         while (code := child.ring.deliver()) == _fast.PENDING or backlog:
             child.ring.put_backlog(backlog)
         assert code == 0
         assert sleeper.answers == [(index, child.pid) for index in range(300)]
-        backlog.append((sleeper, 0, (2**70,)))
+        backlog.append((sleeper, 0, (2**70,), None))
         with pytest.raises(OverflowError):
             child.ring.put_backlog(backlog)
         assert len(backlog) == 1

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor, Task
     from rsyscall.hub import Offer, ProgramHub
     from rsyscall.native._fast import Sleeper
+    from rsyscall.near.record import CallRecord
 
 __all__ = ["RingConnection"]
 
@@ -174,6 +175,7 @@ class RingConnection(SyscallInterface):
         "_call_many",
         "_closed",
         "_hub",
+        "_recorded_call",
         "_task",
         "name",
         "ring",
@@ -184,9 +186,10 @@ class RingConnection(SyscallInterface):
         self.name = name
         self._hub = hub
         self._call = ring.call
+        self._recorded_call = ring.recorded_call
         self._call_many = ring.call_many
         # Calls for which there was no free slot, and which one of its sleeper's each is.
-        self._backlog: deque[tuple[Sleeper, int, tuple[int, ...]]] = deque()
+        self._backlog: deque[tuple[Sleeper, int, tuple[int, ...], CallRecord | None]] = deque()
         self._closed = False
         self._task: weakref.ref[Task] | None = None
         self._activity_fd: FileDescriptor | None = None
@@ -228,13 +231,43 @@ class RingConnection(SyscallInterface):
             return result
         if result >= -_MAX_ERRNO:
             raise OSError(-result, os.strerror(-result))
+        return await self._finish(result, (number, arg1, arg2, arg3, arg4, arg5, arg6), None)
+
+    @trio.lowlevel.enable_ki_protection
+    async def recorded_syscall(
+        self,
+        record: CallRecord,
+        number: SYS,
+        arg1: SupportsInt = 0,
+        arg2: SupportsInt = 0,
+        arg3: SupportsInt = 0,
+        arg4: SupportsInt = 0,
+        arg5: SupportsInt = 0,
+        arg6: SupportsInt = 0,
+    ) -> int:
+        """As `syscall`; what comes of the call is in `record` too, whenever an exception comes."""
+        if number not in _QUICK:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        result = self._recorded_call(record, number, arg1, arg2, arg3, arg4, arg5, arg6)
+        if result >= 0:
+            return result
+        if result >= -_MAX_ERRNO:
+            raise OSError(-result, os.strerror(-result))
+        return await self._finish(result, (number, arg1, arg2, arg3, arg4, arg5, arg6), record)
+
+    async def _finish(self, result: int, call: tuple[SupportsInt, ...], record: CallRecord | None) -> int:
+        """The rest of a call that was not answered at once.
+
+        Args:
+            result: why not.
+        """
         if result == _PENDING:
             waiter = _Caller()
-            self._sleep(waiter, 1, 0, number in _LEAVING, number in _CLOSING)
+            self._sleep(waiter, 1, 0, call[0] in _LEAVING, call[0] in _CLOSING)
             result = await waiter.wait(cancellable=False)
         elif result == _FULL:
             waiter = _Caller()
-            self._queue(waiter, 0, [(number, arg1, arg2, arg3, arg4, arg5, arg6)], False)
+            self._queue(waiter, 0, [call], False, record)
             result = await waiter.wait(cancellable=False)
         elif result == _UNSENT:
             raise self._send_error()
@@ -309,7 +342,12 @@ class RingConnection(SyscallInterface):
             self._hub.ensure_monitor()
 
     def _queue(
-        self, sleeper: Sleeper, first: int, calls: Sequence[tuple[SupportsInt, ...]], linked: bool
+        self,
+        sleeper: Sleeper,
+        first: int,
+        calls: Sequence[tuple[SupportsInt, ...]],
+        linked: bool,
+        record: CallRecord | None = None,
     ) -> None:
         """Send calls behind those that are under way, as soon as there is room."""
         # All of them are understood before any is sent.
@@ -322,7 +360,9 @@ class RingConnection(SyscallInterface):
             if linked and index < len(words):
                 call[0] = number | LINKED
         # All in one step.
-        self._backlog.extend([(sleeper, index, tuple(call)) for index, call in enumerate(words, first)])
+        self._backlog.extend(
+            [(sleeper, index, tuple(call), record) for index, call in enumerate(words, first)]
+        )
         # If the process has left, we are told.
         self.ring.put_backlog(self._backlog)
         self._sleep(sleeper, 0, 0, leaving, closing)
@@ -355,7 +395,7 @@ class RingConnection(SyscallInterface):
     def _fail(self) -> None:
         for sleeper in self.ring.sleepers():
             sleeper.fail(self._hangup())
-        for sleeper, _, _ in self._backlog:
+        for sleeper, _, _, _ in self._backlog:
             sleeper.fail(self._send_error())
         # Last, so that it can be done again.
         self.ring.forget()
@@ -397,7 +437,8 @@ class RingConnection(SyscallInterface):
             return
         self.check_owner()
         self._closed = True
-        self._call, self._call_many = self._closed_call, self._closed_call_many
+        self._call = self._recorded_call = self._closed_call
+        self._call_many = self._closed_call_many
         under_way = self.ring.outstanding
         self.ring.shutdown()
         if self.ring.left:
