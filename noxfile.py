@@ -6,7 +6,8 @@ sessions.
 Own wheels are built once (the cache is keyed by the contents of their sources) and installed with
 `--no-index --no-deps --force-reinstall`: our requirements on each other are never resolved from a package
 index, where the name `rsyscall` belongs to an old release of another project. `pip check` then says whether
-what was installed is what the distributions ask for.
+what was installed is what the distributions ask for. An environment that has these wheels already is left as
+it is.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,7 +99,7 @@ MAIN = PYTHONS[-1] if sys.version_info[:2] > (3, 13) else "{}.{}".format(*sys.ve
 OTHERS = [version for version in PYTHONS if version != MAIN]
 
 nox.needs_version = ">=2024.10.9"
-nox.options.sessions = ["tests"]
+nox.options.sessions = []  # without a name it says what there is
 nox.options.reuse_venv = "yes"
 nox.options.default_venv_backend = "virtualenv"
 
@@ -155,7 +157,7 @@ def _wheel(session: nox.Session, layer: str) -> Path:
         out.parent.mkdir(parents=True, exist_ok=True)
         scratch = out.with_suffix(".tmp")
         shutil.rmtree(scratch, ignore_errors=True)
-        session.run(
+        session.run_install(
             *[str(_builder()), "-m", "build", "--no-isolation", "--outdir", str(scratch), str(directory)],
             external=True,
             silent=True,
@@ -180,20 +182,23 @@ def _third_party(layers: list[str]) -> list[str]:
     return list(found)
 
 
-_installed: set[tuple[str, str]] = set()
-
-
 def _install(session: nox.Session, layer: str, *requirements: str) -> None:
-    """Install a layer and those below it as wheels, and what they and the tests need from others."""
-    key = (session.name, layer)
-    if key in _installed:
-        return
+    """Install a layer and those below it as wheels, and what they and the tests need from others.
+
+    An environment that has all of that is left alone: a file in it says what was installed.
+    """
     layers = _up_to(layer)
-    wheels = [str(_wheel(session, name)) for name in layers]
-    session.install("-c", str(CONSTRAINTS), *_third_party(layers), *requirements)
-    session.install("--no-index", "--no-deps", "--force-reinstall", *wheels)
-    session.run("python", "-m", "pip", "check", silent=True)
-    _installed.add(key)
+    wheels = [_wheel(session, name) for name in layers]
+    third_party = [*_third_party(layers), *requirements]
+    stamp = Path(session.virtualenv.location) / "complete"
+    wanted = "\n".join([*(wheel.parent.name for wheel in wheels), *third_party, CONSTRAINTS.read_text()])
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    stamp.unlink(missing_ok=True)
+    session.install("-c", str(CONSTRAINTS), *third_party)
+    session.install("--no-index", "--no-deps", "--force-reinstall", *map(str, wheels))
+    session.run_install("python", "-m", "pip", "check", silent=True)
+    stamp.write_text(wanted)
 
 
 def _check_nothing_above(session: nox.Session, layer: str) -> None:
@@ -276,6 +281,13 @@ def meta(session: nox.Session) -> None:
     _test_layer(session, "meta", "tests/integration", "tests/contract")
 
 
+@nox.session(python=MAIN)
+def quick(session: nox.Session) -> None:
+    """All tests but the slow ones, in one environment with everything installed: some three minutes."""
+    _install(session, "meta", *TEST_REQUIREMENTS, "pytest-trio")
+    _pytest(session, "tests", "-m", "not slow")
+
+
 @nox.session(python=PYTHONS)
 def suite(session: nox.Session) -> None:
     """All tests in one environment with everything installed; without the slow ones by default."""
@@ -343,6 +355,58 @@ def demo(session: nox.Session) -> None:
     session.run("python", "examples/demo.py", *session.posargs, env={"PYTHONPATH": None})
 
 
+PLACES = ("no-user-namespaces", "masked-proc", "no-capabilities", "read-only-root")
+# Need not exist; is not `nobody`, whom tests become.
+ORDINARY_USER = 12345
+
+
+def _copy_for(user: int, sessions: list[str], directory: Path) -> Path:
+    """Copy the checkout, with the environments of these sessions, for a user."""
+    wanted = {"run", "cache", "interpreters", *sessions}
+    unwanted = {".git", ".dev", ".hypothesis", ".pytest_cache", ".mypy_cache", ".ruff_cache", "__pycache__"}
+
+    def ignore(path: str, names: list[str]) -> set[str]:
+        if Path(path) == ROOT / ".nox":
+            return set(names) - wanted
+        return unwanted.intersection(names)
+
+    copy = directory / f"checkout-{user}"
+    shutil.copytree(ROOT, copy, symlinks=True, ignore=ignore)
+    for parent, directories, files in os.walk(copy):
+        for name in (".", *directories, *files):
+            os.chown(os.path.join(parent, name), user, user, follow_symlinks=False)
+    return copy
+
+
+@nox.session(venv_backend="none")
+def places(session: nox.Session) -> None:
+    """`demo` and `quick` (or the sessions given) where little is permitted, as root and as an ordinary user.
+
+    The environments are made outside, and used in copies of the checkout that tools/place runs them in: the
+    network is not needed there.
+    """
+    if os.geteuid() != 0:
+        session.skip("it takes root to make the places")
+    sessions = session.posargs or ["demo", "quick"]
+    nox_of_ours = [sys.executable, "-m", "nox", "-f", str(ROOT / "noxfile.py")]
+    session.run(*nox_of_ours, "--install-only", "-s", *sessions, silent=True)
+    failed = []
+    with tempfile.TemporaryDirectory(prefix="rsyscall-places-") as name:
+        os.chmod(name, 0o755)
+        for user in (0, ORDINARY_USER):
+            copy = _copy_for(user, sessions, Path(name))
+            for place in PLACES:
+                session.log(f"{place}, {'root' if user == 0 else 'an ordinary user'}: {', '.join(sessions)}")
+                session.chdir(copy)
+                command = ["tools/place", place, str(user), "./run", *sessions]
+                try:
+                    session.run(*command, external=True, silent=sessions == ["demo"])
+                except CommandFailed:
+                    failed.append(f"{place} as {user}")
+    if failed:
+        session.error("; ".join(failed))
+
+
 @nox.session(python=MAIN)
 def bench(session: nox.Session) -> None:
     """The benchmarks; fails if a gate is missed."""
@@ -353,7 +417,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
-    """All that CI runs: static checks, each layer alone, all together on other Pythons, the demo."""
+    """All that CI runs: static checks, each layer alone, all on other Pythons, the demo in several places."""
     session.notify("lint")
     session.notify("types")
     for layer in LAYERS:
@@ -364,4 +428,5 @@ def tests(session: nox.Session) -> None:
         for layer in ("near", "handle", "memory"):
             session.notify(f"{layer}-{version}")
     session.notify("demo")
+    session.notify("places", ["demo"])
     session.log(f"Pythons: {', '.join(PYTHONS)}; started {time.strftime('%H:%M:%S')}")
