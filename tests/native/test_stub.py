@@ -178,6 +178,23 @@ def test_usage() -> None:
         assert process.stderr.startswith("usage: rsyscall-stub")
 
 
+def test_write(tmp_path: Path) -> None:
+    def write(*arguments: str | Path) -> int:
+        return subprocess.run([stub_path(), "write", *arguments], stderr=subprocess.DEVNULL).returncode
+
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.touch()
+    second.touch()
+    assert write() == 0
+    assert write(first, "one\n", second, "") == 0
+    assert first.read_text() == "one\n"
+    assert write(tmp_path / "missing", "", first, "") == errno.ENOENT
+    assert write(first, "1", second, "2", tmp_path, "3") == 64 * 2 + errno.EISDIR
+    assert (first.read_text(), second.read_text()) == ("1ne\n", "2")
+    assert write(first) == 2
+    assert write(*[first, ""] * 5) == 2
+
+
 # ---- The protocol
 
 

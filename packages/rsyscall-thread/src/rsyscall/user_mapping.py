@@ -12,6 +12,7 @@ have a root directory without it.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import struct
 from typing import TYPE_CHECKING, Protocol
@@ -129,7 +130,7 @@ async def _write_by_program(thr: _Thread, files: Sequence[tuple[Path, str]]) -> 
     """Write the files of the namespace of `thr` in a child of it that is not us any more."""
     program = await thr.task.memfd_create(await thr.ram.ptr("rsyscall-stub"))
     async with program:
-        await program.write(await thr.ram.ptr(stub_path().read_bytes()))
+        await program.write(await thr.ram.ptr(_stub()))
         child = thr.prepare()
         await _keep_over_exec(child, _CAP_SYS_ADMIN)
         arguments = [argument for path, text in files for argument in (os.fspath(path), text)]
@@ -143,6 +144,11 @@ async def _write_by_program(thr: _Thread, files: Sequence[tuple[Path, str]]) -> 
         # As the program says it: where and why.
         index, number = divmod(state.exit_status, 64)
         raise OSError(number, os.strerror(number), files[index][0])
+
+
+@functools.cache
+def _stub() -> bytes:
+    return stub_path().read_bytes()
 
 
 async def _keep_over_exec(child: _Prepared, capability: int) -> None:
