@@ -88,6 +88,8 @@ struct block *rsys_take_block(Hub *self)
 			block = (struct block *)(space + SPACE_PER_PROCESS) - 1;
 			block->next = self->free;
 			self->free = block;
+			block->ring.next_ring = self->hub->rings;
+			__atomic_store_n(&self->hub->rings, (uint64_t)&block->ring, __ATOMIC_RELEASE);
 		}
 		self->n_blocks += BLOCKS_PER_ARENA;
 	}

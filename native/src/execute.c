@@ -2,23 +2,15 @@
 
 RSYS_ARCH_ASM;
 
-/* A pidfd is readable once its process has exited. */
-int rsys_owner_gone(const struct rsys_origin *origin)
+/* By the number: one that is not told, or whose parent is outside our pid namespace, does not notice. */
+static int parent_gone(const struct rsys_origin *origin)
 {
-	struct rsys_pollfd owner = { .fd = origin->owner_fd, .events = RSYS_POLLIN };
-	struct rsys_timespec now = { 0, 0 };
+	long parent;
 
-	/* When a program has exited, its children have another parent. This cannot be mistaken, a number of a
-	 * descriptor can: whoever shares our table may have opened something else under it. */
-	if (origin->parent_pid > 0) {
-		long parent = rsys_call0(__NR_getppid);
-
-		if (!rsys_is_error(parent))	/* a filter may deny even this */
-			return parent != origin->parent_pid;
-	}
-	if (origin->owner_fd < 0)
+	if (origin->parent_pid <= 0)
 		return 0;
-	return rsys_call5(__NR_ppoll, &owner, 1, &now, 0, 8) == 1 && owner.revents & RSYS_POLLIN;
+	parent = rsys_call0(__NR_getppid);
+	return !rsys_is_error(parent) && parent != origin->parent_pid;	/* a filter may deny even this */
 }
 
 /* Python's handlers must never run here; what was ignored stays ignored, as over an exec. */
@@ -39,8 +31,8 @@ int rsys_begin(struct rsys_origin *origin)
 {
 	if (origin->flags & RSYS_ORIGIN_RESET_SIGNALS)
 		reset_handlers(origin->sigmask);
-	/* The trampoline has set PDEATHSIG; an owner that died before that would never be noticed. */
-	return !rsys_owner_gone(origin);
+	/* The trampoline has set PDEATHSIG; a parent that died before that would never be noticed. */
+	return !rsys_owner_gone(origin) && !parent_gone(origin);
 }
 
 /*
@@ -78,7 +70,7 @@ static int enters_user_namespace(int fd, unsigned int nstype)
 
 /*
  * A change of credentials clears PDEATHSIG, and makes the memory that we share undumpable
- * (credentials(7), prctl(2)). The first must be undone here: between two requests our owner
+ * (credentials(7), prctl(2)). The first must be undone here: between two requests our parent
  * may die, and nobody would tell us. The second protects our owner from processes of our new
  * user, so it stays until we have left its memory; we only record that and what was before.
  */
@@ -110,7 +102,7 @@ static long change_credentials(struct rsys_origin *origin, long nr, const int64_
 		origin->dumpable = RSYS_DUMPABLE_UNCHANGED;
 	if (deathsig) {
 		rsys_call2(__NR_prctl, RSYS_PR_SET_PDEATHSIG, deathsig);
-		if (rsys_owner_gone(origin))
+		if (rsys_owner_gone(origin) || parent_gone(origin))
 			rsys_call1(__NR_exit_group, 0);
 	}
 	return ret;

@@ -2,12 +2,48 @@
 #include "client.h"
 
 #include <linux/futex.h>
+#include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "freestanding.h"
+
+/*
+ * Have this OS thread hold a robust mutex to its end. Returns the word of it that the kernel then marks,
+ * as futex(2) says under "Robust futexes"; NULL where there is no such thing. It is one of a process-shared
+ * mutex, so that waiters in other processes are woken, and says from the start that there are some.
+ */
+static uint32_t *hold_for_life(pthread_mutex_t *mutex)
+{
+	const uint32_t tid = gettid();
+	uint32_t before[sizeof(*mutex) / 4], *words = (uint32_t *)mutex;
+	pthread_mutexattr_t attributes;
+	size_t size, i;
+	void *head = NULL;
+
+	/* What libc asked for when the thread was made may have been denied. */
+	if (rsys_is_error(rsys_call3(__NR_get_robust_list, 0, &head, &size)) || !head)
+		return NULL;
+	pthread_mutexattr_init(&attributes);
+	pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+	if (pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST) != 0)
+		return NULL;
+	pthread_mutex_init(mutex, &attributes);
+	memcpy(before, mutex, sizeof(before));
+	if (pthread_mutex_lock(mutex) != 0)
+		return NULL;
+	/* Where it is in the mutex is libc's affair. */
+	for (i = 0; i < sizeof(before) / sizeof(*before); i++)
+		if (words[i] != before[i] && (words[i] & FUTEX_TID_MASK) == tid) {
+			__atomic_fetch_or(&words[i], FUTEX_WAITERS, __ATOMIC_SEQ_CST);
+			return &words[i];
+		}
+	return NULL;
+}
 
 static PyObject *hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -15,7 +51,7 @@ static PyObject *hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	int fd;
 	double client_us, server_us;
 	uint64_t rate;
-	size_t size = sizeof(struct rsys_hub);
+	size_t size = sizeof(struct rsys_hub) + sizeof(pthread_mutex_t);
 	struct stat pipe;
 	void *memory;
 	Hub *self;
@@ -36,6 +72,9 @@ static PyObject *hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	}
 	rate = rsys_cycles_per_us();
 	self->hub = memory;
+	self->hub->owner = (uint64_t)hold_for_life((pthread_mutex_t *)(self->hub + 1));
+	self->hub->monitor.origin.owner = self->hub->owner;
+	self->hub->monitor.origin.monitor_fd = -1;
 	self->hub->monitor.completion = fd;
 	if (fstat(fd, &pipe) == 0) {
 		self->hub->completion_dev = pipe.st_dev;
@@ -250,14 +289,14 @@ static PyObject *hub_unwatch_word(PyObject *op, PyObject *args)
 	Py_RETURN_NONE;
 }
 
-/* configure_monitor(owner_fd, parent_pid) */
+/* configure_monitor(parent_pid) */
 static PyObject *hub_configure_monitor(PyObject *op, PyObject *args)
 {
 	struct rsys_monitor *m = &((Hub *)op)->hub->monitor;
 
 	if (rsys_hub_check((Hub *)op) < 0)
 		return NULL;
-	if (!PyArg_ParseTuple(args, "ii", &m->origin.owner_fd, &m->origin.parent_pid))
+	if (!PyArg_ParseTuple(args, "i", &m->origin.parent_pid))
 		return NULL;
 	Py_RETURN_NONE;
 }

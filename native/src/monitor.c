@@ -1,5 +1,21 @@
 /*
- * The monitor, see struct rsys_monitor. It needs one descriptor, the pipe, and gives up
+ * The monitor, see struct rsys_monitor.
+ *
+ * It ends with its owner, the OS thread that made it, and has all other processes on this memory end, too.
+ * Each of them has asked the kernel to be killed when its parent dies (PDEATHSIG), but that is not enough:
+ * a parent that has given up its privileges may not kill those who have not, and it is not told when it
+ * executes another program. So the owner holds a robust mutex as long as it lives. When it exits, is killed
+ * or executes a program, whatever its ids are by then, the kernel marks the word of the mutex and wakes who
+ * sleeps on it, which is us. Servers that sleep for want of work are woken and see the mark themselves, with
+ * no need of a permission; those that are in a call are killed, if we may: we have the ids of the owner when
+ * it made its first process. The others end after their call.
+ *
+ * Those who wait for descriptors, the servers behind a stream, watch a pidfd of ours: the end of their stream
+ * may be open in each other.
+ *
+ * A copy of the owner made by fork has neither the mutex nor these processes.
+ *
+ * It needs one descriptor, the pipe, and gives up
  * all others at once: a helper that kept its creator's table alive would keep pipes open
  * that everybody believes closed.
  */
@@ -15,6 +31,7 @@ struct futex_waitv_ {
 
 #define FUTEX_32 2u	/* a 32-bit word; shared, because the kernel's own wake-up is */
 #define WAITV_MAX 128
+#define WAITV_FIXED 2	/* the first ones: our own word and the owner's */
 #define MOST_DESCRIPTORS (1u << 20)	/* that are closed one by one, where close_range is denied */
 #ifndef __NR_futex_waitv
 #define __NR_futex_waitv 449
@@ -25,7 +42,7 @@ static unsigned int collect(struct rsys_monitor *m, struct futex_waitv_ *waits, 
 			    unsigned int *ret_more)
 {
 	uint32_t count = __atomic_load_n(&m->count, __ATOMIC_ACQUIRE), i;
-	unsigned int fired = 0, n = 1;
+	unsigned int fired = 0, n = WAITV_FIXED;
 
 	*ret_more = 0;
 	for (i = 0; i < count; i++) {
@@ -74,9 +91,57 @@ static void close_others(int32_t fd)
 			rsys_call1(__NR_close, i);
 }
 
-int rsyscall_futex_helper(struct rsys_hub *hub)
+/*
+ * Kill the process of a ring. It is a number of our pid namespace, and may be that of another process by
+ * the time we use it; not so if the process has not left our memory yet when we have the pidfd.
+ */
+static void kill_process(const struct rsys_ring *ring)
+{
+	int foreign = __atomic_load_n(&ring->origin.flags, __ATOMIC_ACQUIRE) & RSYS_ORIGIN_FOREIGN_PID;
+	int32_t pid = __atomic_load_n(&ring->pid, __ATOMIC_ACQUIRE);
+	long pidfd;
+
+	if (pid <= 0 || foreign)
+		return;
+	pidfd = rsys_call2(__NR_pidfd_open, pid, 0);
+	if (pidfd < 0)
+		return;
+	if (__atomic_load_n(&ring->ctid, __ATOMIC_ACQUIRE))
+		rsys_call4(__NR_pidfd_send_signal, pidfd, RSYS_SIGKILL, 0, 0);
+	rsys_call1(__NR_close, pidfd);
+}
+
+/* The owner is gone. Who is made from now on sees that before anything else. */
+static void end_all(struct rsys_hub *hub, const struct rsys_ring *self)
+{
+	uint64_t address = __atomic_load_n(&hub->rings, __ATOMIC_ACQUIRE);
+	/* An owner that has unshared its pid namespace for its children has us in another one. */
+	int may_kill = !self || rsys_call0(__NR_getpid) == self->pid;
+	struct rsys_ring *ring;
+
+	for (; address; address = ring->next_ring) {
+		ring = (struct rsys_ring *)address;
+		if (ring == self || !__atomic_load_n(&ring->ctid, __ATOMIC_ACQUIRE))
+			continue;
+		if (__atomic_exchange_n(&ring->state, RSYS_RUNNING, __ATOMIC_SEQ_CST) == RSYS_PARKED)
+			rsys_call3(__NR_futex, &ring->state, RSYS_FUTEX_WAKE | RSYS_FUTEX_PRIVATE, 1);
+		if (may_kill)
+			kill_process(ring);
+	}
+}
+
+static void wait_for(struct futex_waitv_ *wait, const uint32_t *word, uint32_t value)
+{
+	wait->value = value;
+	wait->address = (uint64_t)word;
+	wait->flags = FUTEX_32;
+	wait->reserved = 0;
+}
+
+int rsyscall_futex_helper(struct rsys_hub *hub, const struct rsys_ring *self)
 {
 	struct rsys_monitor *m = &hub->monitor;
+	const uint32_t *owner = (const uint32_t *)hub->owner;
 	struct futex_waitv_ waits[WAITV_MAX];
 	uint64_t all = ~0ull;
 	int32_t fd = m->completion;
@@ -86,18 +151,26 @@ int rsyscall_futex_helper(struct rsys_hub *hub)
 	close_others(fd);
 	/* Not the addressee of what a terminal or a process group is sent. */
 	rsys_call4(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, 0, 8);
+	/* We may be the only one that it kills. */
+	if (owner)
+		rsys_call2(__NR_prctl, RSYS_PR_SET_PDEATHSIG, 0);
 	for (;;) {
 		uint32_t control = __atomic_load_n(&m->control, __ATOMIC_SEQ_CST);
-		struct rsys_timespec pause = { 0, 1000000 };
+		uint32_t alive = owner ? __atomic_load_n(owner, __ATOMIC_SEQ_CST) : 0;
+		struct rsys_timespec pause = { 0, 1000000 }, long_pause = { 0, 200000000 };
+		const struct rsys_timespec *most;
 		unsigned int n, more;
 		long ret;
 
+		if (alive & RSYS_FUTEX_OWNER_DIED) {
+			end_all(hub, self);
+			return 0;
+		}
 		if (collect(m, waits, &n, &more) || __atomic_load_n(&hub->ready, __ATOMIC_SEQ_CST))
 			rsys_call3(__NR_write, fd, "", 1);
-		waits[0].value = control;
-		waits[0].address = (uint64_t)&m->control;
-		waits[0].flags = FUTEX_32;
-		waits[0].reserved = 0;
+		wait_for(&waits[0], &m->control, control);
+		/* Where there is no mutex, this is the same word once more. */
+		wait_for(&waits[1], owner ? owner : &m->control, owner ? alive : control);
 		if (!more) {
 			ret = rsys_call5(__NR_futex_waitv, waits, n, 0, 0, 0);
 			if (ret >= 0 || ret == -EAGAIN || ret == -EINTR)
@@ -105,9 +178,10 @@ int rsyscall_futex_helper(struct rsys_hub *hub)
 		}
 		/*
 		 * Too many words, a kernel before 5.16, or a filter that does not know the call: look at
-		 * them all every millisecond.
+		 * them all every millisecond. Five times a second, if it is the owner's only.
 		 */
-		if (!rsys_sleep_on(&m->control, control, 0, n > 1 ? &pause : 0))
+		most = n > WAITV_FIXED ? &pause : owner ? &long_pause : 0;
+		if (!rsys_sleep_on(&m->control, control, 0, most))
 			return 0;
 	}
 }

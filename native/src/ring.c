@@ -37,7 +37,8 @@ PyObject *rsys_ring_new(Hub *hub)
 	block->ring.completion = -1;
 	block->ring.client_spin = 16;
 	block->ring.nudge_after = 16;
-	block->ring.origin.owner_fd = -1;
+	block->ring.origin.owner = hub->hub->owner;
+	block->ring.origin.monitor_fd = -1;
 	block->ring.origin.parent_pid = -1;
 	block->ring.origin.dumpable = RSYS_DUMPABLE_UNCHANGED;
 	return (PyObject *)self;
@@ -168,6 +169,19 @@ static PyObject *ring_started(PyObject *op, PyObject *arg)
 		return NULL;
 	self->block->started = 1;
 	self->block->ring.pid = pid;
+	Py_RETURN_NONE;
+}
+
+/* set_pid(pid): in our own pid namespace, where it was made from another one; 0: unknown */
+static PyObject *ring_set_pid(PyObject *op, PyObject *arg)
+{
+	struct rsys_ring *ring = &((Ring *)op)->block->ring;
+	long pid = PyLong_AsLong(arg);
+
+	if (pid == -1 && PyErr_Occurred())
+		return NULL;
+	__atomic_store_n(&ring->pid, pid, __ATOMIC_RELEASE);
+	__atomic_and_fetch(&ring->origin.flags, ~RSYS_ORIGIN_FOREIGN_PID, __ATOMIC_RELEASE);
 	Py_RETURN_NONE;
 }
 
@@ -315,17 +329,17 @@ static PyObject *ring_get_mute(PyObject *op, void *closure)
 	return PyBool_FromLong(__atomic_load_n(&ring->mute, __ATOMIC_ACQUIRE));
 }
 
-/* configure(owner_fd, parent_pid, completion, flags, sigmask): before the process starts */
+/* configure(monitor_fd, parent_pid, completion, flags, sigmask): before the process starts */
 static PyObject *ring_configure(PyObject *op, PyObject *args)
 {
 	struct rsys_ring *ring = &((Ring *)op)->block->ring;
-	int owner_fd, parent_pid, completion;
+	int monitor_fd, parent_pid, completion;
 	unsigned int flags;
 	unsigned long long sigmask;
 
-	if (!PyArg_ParseTuple(args, "iiiIK", &owner_fd, &parent_pid, &completion, &flags, &sigmask))
+	if (!PyArg_ParseTuple(args, "iiiIK", &monitor_fd, &parent_pid, &completion, &flags, &sigmask))
 		return NULL;
-	ring->origin.owner_fd = owner_fd;
+	ring->origin.monitor_fd = monitor_fd;
 	ring->origin.parent_pid = parent_pid;
 	ring->origin.flags = flags;
 	ring->origin.sigmask = sigmask;
@@ -378,6 +392,7 @@ static PyMethodDef ring_methods[] = {
 	{ "shutdown", ring_shutdown, METH_NOARGS, NULL },
 	{ "prepare", ring_prepare, METH_VARARGS, NULL },
 	{ "started", ring_started, METH_O, NULL },
+	{ "set_pid", ring_set_pid, METH_O, NULL },
 	{ "exited", ring_exited, METH_NOARGS, NULL },
 	{ "configure", ring_configure, METH_VARARGS, NULL },
 	{ "close_doorbell", ring_close_doorbell, METH_NOARGS, NULL },

@@ -21,13 +21,14 @@ static int has_request(struct rsys_slot *slot, uint32_t seq)
 	return __atomic_load_n(&slot->word, __ATOMIC_ACQUIRE) >> 32 == seq;
 }
 
-/* Until a request or a reason to look; 0 when nothing that waits is permitted. */
+/* Until a request or a reason to look; 0 when the owner is gone, or nothing that waits is permitted. */
 static int park(struct rsys_ring *ring, struct rsys_slot *slot, uint32_t seq)
 {
 	int permitted = 1;
 
 	__atomic_store_n(&ring->state, RSYS_PARKED, __ATOMIC_SEQ_CST);
-	if (!has_request(slot, seq)) {
+	/* The monitor looks at the state after the owner is gone: what it does not see, we see. */
+	if (!has_request(slot, seq) && !rsys_owner_gone(&ring->origin)) {
 		ring->parks++;
 		permitted = rsys_sleep_on(&ring->state, RSYS_PARKED, RSYS_FUTEX_PRIVATE, 0);
 	}
@@ -75,7 +76,7 @@ static int wait_for_request(struct rsys_ring *ring, struct rsys_slot *slot, uint
 		/* Calls that come this seldom are not worth a whole budget each. */
 		if (*spin > budget / 4)
 			*spin /= 2;
-		if (!park(ring, slot, seq))
+		if (!park(ring, slot, seq) || rsys_owner_gone(&ring->origin))
 			return 0;
 		if (has_request(slot, seq))
 			return 1;
@@ -128,14 +129,11 @@ static void announce(struct rsys_ring *ring)
 	rsys_call3(__NR_futex, &hub->monitor.control, RSYS_FUTEX_WAKE, 1);
 }
 
-/* Our descriptors are entries of a table that the client may rearrange as it likes. */
+/* It is an entry of a table that the client may rearrange as it likes. */
 static void forget_replaced(struct rsys_ring *ring, uint32_t first, uint32_t last)
 {
 	if (ring->completion >= 0 && (uint32_t)ring->completion >= first && (uint32_t)ring->completion <= last)
 		ring->completion = -1;
-	if (ring->origin.owner_fd >= 0 && (uint32_t)ring->origin.owner_fd >= first &&
-	    (uint32_t)ring->origin.owner_fd <= last)
-		ring->origin.owner_fd = -1;
 }
 
 /* Of struct clone_args, whose address may be bad: then the kernel says so. */
@@ -209,6 +207,8 @@ int rsyscall_ring_server(struct rsys_ring *ring)
 		uint32_t nr, waits;
 
 		if (!has_request(slot, seq) && !wait_for_request(ring, slot, seq, &spin))
+			return 0;
+		if (rsys_owner_gone(&ring->origin))
 			return 0;
 		nr = (uint32_t)slot->word;
 		if (nr == RSYS_NR_SHUTDOWN)

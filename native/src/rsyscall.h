@@ -10,7 +10,8 @@
 
 /* Facts that every driven process checks or keeps; the creator fills them in. */
 struct rsys_origin {
-	int32_t owner_fd;	/* pidfd of the program that owns us, or -1 */
+	uint64_t owner;		/* address of the word that the kernel marks when our owner ends; 0: there is none */
+	int32_t monitor_fd;	/* pidfd of the monitor, or -1: for who waits for descriptors */
 	int32_t parent_pid;	/* getppid() must answer this (0: parent outside our pid namespace); -1: unknown */
 	uint32_t creds_changed;	/* set by us, before the first call that may change credentials */
 	int32_t dumpable;	/* PR_GET_DUMPABLE of the shared memory before we changed it, or one of the below */
@@ -26,6 +27,8 @@ struct rsys_origin {
 #define RSYS_ORIGIN_RESET_SIGNALS 1u
 /* the memory is that of the process alone, and of no concern to anybody else */
 #define RSYS_ORIGIN_OWN_MEMORY 2u
+/* who clones is in another pid namespace than the client, and the id of the new process is one of there */
+#define RSYS_ORIGIN_FOREIGN_PID 4u
 
 /* ---- The stream protocol -------------------------------------------------------------- */
 
@@ -91,7 +94,7 @@ enum { RSYS_RUNNING = 0, RSYS_PARKED = 1 };
  * One process per address space that turns futex words into bytes in a pipe: the
  * kernel announces that a process left our memory (exec or exit) by zeroing a word and
  * waking its waiters, and by nothing else. It also speaks for servers that have lost the
- * descriptor.
+ * descriptor, and ends them all when the owner ends: see monitor.c.
  */
 struct rsys_monitor {
 	uint32_t control;	/* changed and woken after every change that the monitor must see */
@@ -107,6 +110,8 @@ struct rsys_hub {
 	_Alignas(64) uint64_t ready;	/* stack of rings with results that somebody waits for */
 	_Alignas(64) uint64_t server_spin;	/* budget in cycles */
 	uint64_t completion_dev, completion_ino;	/* what fstat says of the pipe */
+	uint64_t rings;		/* all that have ever been made, linked by next_ring */
+	uint64_t owner;		/* address of the word of a robust mutex that the owner holds; 0: none */
 	struct rsys_monitor monitor;
 };
 
@@ -140,6 +145,7 @@ struct rsys_ring {
 	int32_t pid;			/* in the client's pid namespace; 0: unknown */
 	struct rsys_origin origin;
 	_Alignas(64) struct rsys_slot slots[RSYS_RING_SLOTS];
+	uint64_t next_ring;		/* written once, before the hub knows of it */
 };
 
 /* ---- Entry points --------------------------------------------------------------------- */
@@ -152,7 +158,7 @@ int rsyscall_server(int infd, int outfd, struct rsys_origin *origin);
 int rsyscall_greeting_server(int infd, int outfd, char **envp);
 int rsyscall_persistent_server(int infd, int outfd, int listenfd);
 int rsyscall_ring_server(struct rsys_ring *ring);
-int rsyscall_futex_helper(struct rsys_hub *hub);
+int rsyscall_futex_helper(struct rsys_hub *hub, const struct rsys_ring *self);
 #pragma GCC visibility pop
 
 #endif

@@ -8,32 +8,61 @@
 #define CHUNK 2048	/* on a stack of a few kilobytes */
 #define PIECE 65536	/* of a transfer that needs no room of ours */
 #define PAGE 4096	/* or a part of one */
+#define MSG_DONTWAIT 0x40
+#define MSG_NOSIGNAL 0x4000
+
+struct stream {
+	int infd, outfd;
+	struct rsys_origin *origin;
+};
 
 /*
- * After EAGAIN: whoever gave us the descriptor, or shares it, has made it non-blocking. *pause belongs to the
- * one wait; 0 when it is not possible.
+ * Until the descriptor is ready; 0 when our owner is gone, or nothing that waits is permitted. *pause belongs
+ * to the one wait.
  */
-static int wait_until(int fd, int events, int64_t *pause)
+static int wait_until(const struct stream *stream, int fd, int events, int64_t *pause)
 {
-	struct rsys_pollfd pollfd = { .fd = fd, .events = events };
+	struct rsys_pollfd fds[2] = {
+		{ .fd = fd, .events = events },
+		{ .fd = stream->origin->monitor_fd, .events = RSYS_POLLIN },
+	};
 
-	if (!rsys_is_denied(rsys_call5(__NR_ppoll, &pollfd, 1, 0, 0, 8)))
+	if (rsys_is_denied(rsys_call5(__NR_ppoll, fds, 2, 0, 0, 8)))
+		return rsys_pause_longer(pause) && !rsys_owner_gone(stream->origin);
+	if (!fds[1].revents)
 		return 1;
-	return rsys_pause_longer(pause);
+	/* If it has another reason: somebody has killed the monitor, or opened something else in its place. */
+	stream->origin->monitor_fd = -1;
+	return !rsys_owner_gone(stream->origin);
 }
 
-static int read_all(int fd, void *buf, size_t len)
+/*
+ * As read(2). Other processes may have copies of the other end, so that the death of our owner does not end
+ * the stream: wait for both. EAGAIN comes from whoever gave us the descriptor, or shares it, and has made it
+ * non-blocking.
+ */
+static long receive(const struct stream *stream, void *buf, size_t len)
+{
+	int64_t pause = RSYS_FIRST_PAUSE_NS;
+	long n;
+
+	do {
+		if (stream->origin->monitor_fd >= 0 && !wait_until(stream, stream->infd, RSYS_POLLIN, &pause))
+			return 0;
+		n = rsys_call3(__NR_read, stream->infd, buf, len);
+		if (n == -EAGAIN && !wait_until(stream, stream->infd, RSYS_POLLIN, &pause))
+			return 0;
+	} while (n == -EAGAIN || n == -EINTR);	/* the latter: a signal that was not meant for the connection */
+	return n;
+}
+
+static int read_all(const struct stream *stream, void *buf, size_t len)
 {
 	char *p = buf;
-	int64_t pause = RSYS_FIRST_PAUSE_NS;
 
 	while (len) {
-		long n = rsys_call3(__NR_read, fd, p, len);
+		long n = receive(stream, p, len);
 
-		if (n == -EINTR)
-			continue;	/* a signal that was not meant for the connection */
-		if (n == -EAGAIN && wait_until(fd, RSYS_POLLIN, &pause))
-			continue;
 		if (n <= 0)
 			return -1;
 		p += n;
@@ -42,22 +71,24 @@ static int read_all(int fd, void *buf, size_t len)
 	return 0;
 }
 
-static int write_all(int fd, const void *buf, size_t len)
+static int write_all(const struct stream *stream, const void *buf, size_t len)
 {
 	const char *p = buf;
+	int fd = stream->outfd;
 	int64_t pause = RSYS_FIRST_PAUSE_NS;
+	/* MSG_NOSIGNAL: a client that went away must not kill us by SIGPIPE before we clean up. */
+	int flags = MSG_NOSIGNAL | (stream->origin->monitor_fd >= 0 ? MSG_DONTWAIT : 0);
 
 	while (len) {
-		/* MSG_NOSIGNAL: a client that went away must not kill us by SIGPIPE before we clean up. */
 		size_t piece = len < PIECE ? len : PIECE;
-		long n = rsys_call6(__NR_sendto, fd, p, piece, 0x4000, 0, 0);
+		long n = rsys_call6(__NR_sendto, fd, p, piece, flags, 0, 0);
 
 		/* Where a filter denies it, a client that went away does kill us: nothing is lost. */
 		if (n == -ENOTSOCK || n == -EPERM || n == -ENOSYS || n == -EACCES)
 			n = rsys_call3(__NR_write, fd, p, piece);
 		if (n == -EINTR)
 			continue;
-		if (n == -EAGAIN && wait_until(fd, RSYS_POLLOUT, &pause))
+		if (n == -EAGAIN && wait_until(stream, fd, RSYS_POLLOUT, &pause))
 			continue;
 		if (n <= 0)
 			return -1;
@@ -67,11 +98,11 @@ static int write_all(int fd, const void *buf, size_t len)
 	return 0;
 }
 
-static int respond(int fd, int64_t result, uint64_t length)
+static int respond(const struct stream *stream, int64_t result, uint64_t length)
 {
 	struct rsys_response response = { result, length };
 
-	return write_all(fd, &response, sizeof(response));
+	return write_all(stream, &response, sizeof(response));
 }
 
 /*
@@ -79,29 +110,28 @@ static int respond(int fd, int64_t result, uint64_t length)
  * of this process. What a read could not put there stays in the stream and is thrown away, to stay
  * in step.
  */
-static int serve_write(int infd, int outfd, uint64_t address, uint64_t length)
+static int serve_write(const struct stream *stream, uint64_t address, uint64_t length)
 {
 	char rest[CHUNK];
 	long result = 0;
 	uint64_t done = 0;
-	int64_t pause = RSYS_FIRST_PAUSE_NS;
 
 	while (done < length) {
 		size_t left = length - done;
 		long n;
 
 		if (result < 0)
-			n = rsys_call3(__NR_read, infd, rest, left < CHUNK ? left : CHUNK);
+			n = receive(stream, rest, left < CHUNK ? left : CHUNK);
 		else
-			n = rsys_call3(__NR_read, infd, address + done, left < PIECE ? left : PIECE);
+			n = receive(stream, (void *)(address + done), left < PIECE ? left : PIECE);
 		if (n == -EFAULT && result == 0)
 			result = -EFAULT;
 		else if (n > 0)
 			done += n;
-		else if (n != -EINTR && !(n == -EAGAIN && wait_until(infd, RSYS_POLLIN, &pause)))
+		else
 			return -1;
 	}
-	return respond(outfd, result < 0 ? result : (int64_t)length, 0);
+	return respond(stream, result < 0 ? result : (int64_t)length, 0);
 }
 
 /*
@@ -155,7 +185,7 @@ static long look_at(uint64_t address, uint64_t length, char *place)
 	return 0;
 }
 
-static int serve_read(int outfd, uint64_t address, uint64_t length)
+static int serve_read(const struct stream *stream, uint64_t address, uint64_t length)
 {
 	struct {
 		struct rsys_response response;
@@ -165,30 +195,31 @@ static int serve_read(int outfd, uint64_t address, uint64_t length)
 	long result = look_at(address, length, answer.bytes);
 
 	if (result < 0)
-		return respond(outfd, result, 0);
+		return respond(stream, result, 0);
 	if (length <= CHUNK) {
 		answer.response.result = length;
 		answer.response.length = length;
-		return write_all(outfd, &answer, sizeof(answer.response) + length);
+		return write_all(stream, &answer, sizeof(answer.response) + length);
 	}
 	/* If it is gone by now (another process unmapped it), the answer cannot be taken back. */
-	if (respond(outfd, length, length) < 0)
+	if (respond(stream, length, length) < 0)
 		return -1;
-	return write_all(outfd, (void *)address, length);
+	return write_all(stream, (void *)address, length);
 }
 
 int rsyscall_server(int infd, int outfd, struct rsys_origin *origin)
 {
-	struct rsys_origin nobody = { .owner_fd = -1, .parent_pid = -1, .flags = RSYS_ORIGIN_OWN_MEMORY };
+	struct rsys_origin nobody = { .monitor_fd = -1, .parent_pid = -1, .flags = RSYS_ORIGIN_OWN_MEMORY };
+	struct stream whole = { infd, outfd, origin ? origin : &nobody };
+	const struct stream *stream = &whole;
 	struct rsys_request request;
 	int failed = 0;	/* in a chain of linked calls */
 	long result;
 
-	if (!origin)
-		origin = &nobody;
+	origin = whole.origin;
 	if (!rsys_begin(origin))
 		return 0;
-	while (read_all(infd, &request, sizeof(request)) == 0) {
+	while (read_all(stream, &request, sizeof(request)) == 0) {
 		uint64_t length = request.args[0];
 		int err;
 
@@ -202,17 +233,17 @@ int rsyscall_server(int infd, int outfd, struct rsys_origin *origin)
 			else
 				result = rsys_execute(origin, request.number, (int64_t *)request.args);
 			failed = request.flags & RSYS_REQUEST_LINKED && rsys_is_error(result);
-			err = respond(outfd, result, 0);
+			err = respond(stream, result, 0);
 			break;
 		case RSYS_OP_WRITE:
-			err = serve_write(infd, outfd, request.number, length);
+			err = serve_write(stream, request.number, length);
 			break;
 		case RSYS_OP_READ:
-			err = serve_read(outfd, request.number, length);
+			err = serve_read(stream, request.number, length);
 			break;
 		default:
 			/* Out of step or not our client: nothing that follows can be trusted. */
-			respond(outfd, -EPROTO, 0);
+			respond(stream, -EPROTO, 0);
 			return 0;
 		}
 		if (err < 0)
@@ -234,6 +265,9 @@ static size_t string_length(const char *s)
 int rsyscall_greeting_server(int infd, int outfd, char **envp)
 {
 	static const char magic[] = RSYS_MAGIC;
+	struct rsys_origin nobody = { .monitor_fd = -1, .parent_pid = -1 };
+	struct stream whole = { infd, outfd, &nobody };
+	const struct stream *stream = &whole;
 	struct rsys_hello hello;
 	uint32_t i, count = 0, length = sizeof(hello);
 	unsigned char *p = (unsigned char *)&hello;
@@ -258,12 +292,12 @@ int rsyscall_greeting_server(int infd, int outfd, char **envp)
 	hello.symbols[2] = (uint64_t)rsyscall_futex_helper;
 	hello.symbols[3] = (uint64_t)rsyscall_trampoline;
 	hello.symbols[4] = (uint64_t)rsyscall_ring_server;
-	if (write_all(outfd, &hello, sizeof(hello)) < 0)
+	if (write_all(stream, &hello, sizeof(hello)) < 0)
 		return 1;
 	for (i = 0; i < count; i++) {
 		uint32_t n = string_length(envp[i]);
 
-		if (write_all(outfd, &n, sizeof(n)) < 0 || write_all(outfd, envp[i], n) < 0)
+		if (write_all(stream, &n, sizeof(n)) < 0 || write_all(stream, envp[i], n) < 0)
 			return 1;
 	}
 	return rsyscall_server(infd, outfd, 0);

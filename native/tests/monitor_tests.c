@@ -19,17 +19,23 @@ struct monitored {
 	int news;
 };
 
-static void start_monitor(struct monitored *monitored)
+static void start_monitor_for(struct monitored *monitored, uint32_t *owner)
 {
 	struct rsys_monitor *monitor;
 
 	monitored->hub = pages(sizeof(struct rsys_hub));
 	monitored->news = make_pipe(monitored->hub);
 	monitor = &monitored->hub->monitor;
-	monitor->origin.owner_fd = -1;
+	monitor->origin.monitor_fd = -1;
 	monitor->origin.parent_pid = getpid();
+	monitored->hub->owner = monitor->origin.owner = as_arg(owner);
 	monitored->helper = start_child(0, &monitored->helper_ctid, (void *)(uintptr_t)rsyscall_futex_helper,
 					(int64_t[6]){ as_arg(monitored->hub) });
+}
+
+static void start_monitor(struct monitored *monitored)
+{
+	start_monitor_for(monitored, NULL);
 }
 
 static void changed(struct monitored *monitored)
@@ -234,15 +240,65 @@ static void it_ignores_signals(void)
 
 static void owner_that_is_gone(void)
 {
+	static uint32_t ended = FUTEX_OWNER_DIED;
 	struct rsys_hub *hub = pages(sizeof(*hub));
 	uint32_t ctid;
 	struct child helper;
 
 	make_pipe(hub);
-	hub->monitor.origin.owner_fd = pidfd_of_dead();
-	hub->monitor.origin.parent_pid = -1;
+	hub->owner = hub->monitor.origin.owner = as_arg(&ended);
 	helper = start_child(0, &ctid, (void *)(uintptr_t)rsyscall_futex_helper, (int64_t[6]){ as_arg(hub) });
 	CHECK_EQUAL(wait_for_exit(helper.pid), 0);
+}
+
+/* It ends who sleeps and who is in a call, and nobody else: not who has left, nor whose id is of elsewhere. */
+static void owner_that_ends(void)
+{
+	enum { IDLE, BLOCKED, FOREIGN, LEFT, COUNT };
+	struct monitored monitored;
+	struct rsys_ring *rings[COUNT];
+	struct child children[COUNT];
+	uint32_t *owner = pages(4096);
+	pid_t other = CHECK_CALL(fork());
+	int i;
+
+	if (other == 0) {
+		pause();
+		_exit(0);
+	}
+	*owner = getpid() | FUTEX_WAITERS;
+	start_monitor_for(&monitored, owner);
+	for (i = 0; i < COUNT; i++) {
+		rings[i] = pages(sizeof(struct rsys_ring));
+		rings[i]->hub = monitored.hub;
+		rings[i]->completion = -1;
+		rings[i]->origin.parent_pid = getpid();
+		rings[i]->origin.owner = as_arg(owner);
+		if (i == BLOCKED || i == FOREIGN)
+			rings[i]->slots[1].word = 1ull << 32 | SYS_pause;
+		children[i] = start_child(0, &rings[i]->ctid, (void *)(uintptr_t)rsyscall_ring_server,
+					  (int64_t[6]){ as_arg(rings[i]) });
+		rings[i]->pid = i == FOREIGN || i == LEFT ? other : children[i].pid;
+		rings[i]->next_ring = monitored.hub->rings;
+		monitored.hub->rings = as_arg(rings[i]);
+	}
+	rings[FOREIGN]->origin.flags = RSYS_ORIGIN_FOREIGN_PID;
+	CHECK_CALL(kill(children[LEFT].pid, SIGKILL));
+	CHECK_EQUAL(wait_for_exit(children[LEFT].pid), 128 + SIGKILL);
+	CHECK_COMES_TRUE(rings[IDLE]->state == RSYS_PARKED);
+	usleep(10000);
+
+	/* As the kernel does it. */
+	__atomic_store_n(owner, FUTEX_WAITERS | FUTEX_OWNER_DIED, __ATOMIC_SEQ_CST);
+	CHECK_EQUAL(CHECK_CALL(syscall(SYS_futex, owner, FUTEX_WAKE, 1, NULL, NULL, 0)), 1);
+	CHECK_EQUAL(wait_for_exit(monitored.helper.pid), 0);
+	wait_for_exit(children[IDLE].pid);
+	CHECK_EQUAL(wait_for_exit(children[BLOCKED].pid), 128 + SIGKILL);
+	CHECK_CALL(kill(other, 0));
+	CHECK_CALL(kill(children[FOREIGN].pid, SIGKILL));
+	CHECK_CALL(kill(other, SIGKILL));
+	CHECK_EQUAL(wait_for_exit(children[FOREIGN].pid), 128 + SIGKILL);
+	CHECK_EQUAL(wait_for_exit(other), 128 + SIGKILL);
 }
 
 const struct test monitor_tests[] = {
@@ -253,5 +309,6 @@ const struct test monitor_tests[] = {
 	{ "it_holds_no_other_descriptor", it_holds_no_other_descriptor },
 	{ "it_ignores_signals", it_ignores_signals },
 	{ "owner_that_is_gone", owner_that_is_gone },
+	{ "owner_that_ends", owner_that_ends },
 	{ NULL, NULL },
 };

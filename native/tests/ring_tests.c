@@ -37,7 +37,6 @@ static struct driven make(uint64_t spin)
 	driven.ring->hub = driven.hub;
 	driven.ring->completion = -1;
 	driven.ring->server_cpu = driven.ring->client_cpu = -1;
-	driven.ring->origin.owner_fd = -1;
 	driven.ring->origin.parent_pid = getpid();
 	driven.ring->origin.dumpable = -1;
 	return driven;
@@ -255,7 +254,6 @@ static struct driven with_descriptors(uint64_t spin)
 
 	driven.news = make_pipe(driven.hub);
 	driven.ring->completion = driven.hub->monitor.completion;
-	driven.ring->origin.owner_fd = CHECK_CALL(syscall(SYS_pidfd_open, getppid(), 0));
 	return driven;
 }
 
@@ -335,7 +333,6 @@ static void closes_its_own_descriptors(void)
 	CHECK_COMES_TRUE(state_of(&driven) == RSYS_PARKED);
 	CHECK_EQUAL(CALL(&driven, SYS_close_range, 0, ~0u, 0), 0);
 	CHECK_EQUAL(driven.ring->completion, -1);
-	CHECK_EQUAL(driven.ring->origin.owner_fd, -1);
 	for (i = 0; i < 20; i++) {
 		CHECK_COMES_TRUE(state_of(&driven) == RSYS_PARKED);
 		CHECK_EQUAL(CALL(&driven, SYS_getpid), driven.child.pid);
@@ -348,7 +345,7 @@ static void closes_its_own_descriptors(void)
 static void replaces_its_own_descriptors(void)
 {
 	struct driven driven = with_descriptors(SPIN);
-	int completion = driven.ring->completion, owner = driven.ring->origin.owner_fd;
+	int completion = driven.ring->completion;
 
 	launch(&driven);
 	/* Harmless to them: */
@@ -356,12 +353,9 @@ static void replaces_its_own_descriptors(void)
 	CHECK_EQUAL(CALL(&driven, SYS_dup3, completion, 100, 0), 100);
 	CHECK_EQUAL(CALL(&driven, SYS_close, 100), 0);
 	CHECK_EQUAL(driven.ring->completion, completion);
-	CHECK_EQUAL(driven.ring->origin.owner_fd, owner);
 	/* And not: */
-	CHECK_EQUAL(CALL(&driven, SYS_dup3, owner, completion, 0), completion);
+	CHECK_EQUAL(CALL(&driven, SYS_dup3, driven.news, completion, 0), completion);
 	CHECK_EQUAL(driven.ring->completion, -1);
-	CHECK_EQUAL(CALL(&driven, SYS_close, owner), 0);
-	CHECK_EQUAL(driven.ring->origin.owner_fd, -1);
 	finish(&driven);
 }
 
@@ -501,17 +495,34 @@ static void leaving_clears_the_word(void)
 
 static void owner_that_is_gone_at_the_start(void)
 {
+	static uint32_t ended = FUTEX_OWNER_DIED;
 	struct driven driven = make(SPIN);
 
 	driven.ring->origin.parent_pid = getpid() + 1;
 	launch(&driven);
 	CHECK_EQUAL(wait_for_exit(driven.child.pid), 0);
 
-	/* The descriptor is asked where the parent cannot be: outside of the pid namespace. */
 	driven = make(SPIN);
-	driven.ring->origin.parent_pid = -1;
-	driven.ring->origin.owner_fd = pidfd_of_dead();
+	driven.ring->origin.owner = as_arg(&ended);
+	put(&driven, SYS_exit, ARGS(7));
 	launch(&driven);
+	CHECK_EQUAL(wait_for_exit(driven.child.pid), 0);
+}
+
+/* What has been sent is not made any more. */
+static void owner_that_ends(void)
+{
+	struct driven driven = make(0);
+	struct { int64_t sec, nsec; } pause = { 0, 20000000 };
+	uint32_t *owner = pages(4096);
+
+	driven.ring->origin.owner = as_arg(owner);
+	launch(&driven);
+	CHECK_EQUAL(CALL(&driven, SYS_getpid), driven.child.pid);
+	put(&driven, SYS_nanosleep, ARGS(as_arg(&pause), 0));
+	put(&driven, SYS_exit, ARGS(7));
+	kick(&driven);
+	__atomic_store_n(owner, FUTEX_OWNER_DIED, __ATOMIC_SEQ_CST);
 	CHECK_EQUAL(wait_for_exit(driven.child.pid), 0);
 }
 
@@ -682,6 +693,7 @@ const struct test ring_tests[] = {
 	{ "many_announce_at_once", many_announce_at_once },
 	{ "leaving_clears_the_word", leaving_clears_the_word },
 	{ "owner_that_is_gone_at_the_start", owner_that_is_gone_at_the_start },
+	{ "owner_that_ends", owner_that_ends },
 	{ "parent_that_dies", parent_that_dies },
 	{ "changed_credentials", changed_credentials },
 	{ "memory_is_protected_in_another_user_namespace", memory_is_protected_in_another_user_namespace },

@@ -5,6 +5,7 @@
 
 #include <elf.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -475,7 +476,8 @@ static void interrupted_call_is_answered(void)
 
 static void owner_that_is_gone(void)
 {
-	struct rsys_origin origin = { .owner_fd = -1, .parent_pid = getpid() };
+	static uint32_t ended = FUTEX_OWNER_DIED;
+	struct rsys_origin origin = { .monitor_fd = -1, .parent_pid = getpid() };
 	struct peer peer = start_with(&origin, 0);
 
 	finish(&peer);
@@ -485,12 +487,50 @@ static void owner_that_is_gone(void)
 	expect_end(&peer);
 
 	origin.parent_pid = -1;
-	origin.owner_fd = pidfd_of_dead();
+	origin.owner = as_arg(&ended);
 	peer = start_with(&origin, 0);
 	expect_end(&peer);
+}
 
-	origin.owner_fd = CHECK_CALL(syscall(SYS_pidfd_open, getpid(), 0));
-	peer = start_with(&origin, 0);
+/* It is told by the end of the monitor, whoever has copies of our end of the stream. */
+static void owner_that_ends(void)
+{
+	uint32_t *owner = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct rsys_origin origin = { .owner = as_arg(owner), .parent_pid = -1 };
+	int wait;
+
+	CHECK(owner != MAP_FAILED);
+	/* While it waits for a request, and for room for an answer. */
+	for (wait = 0; wait < 2; wait++) {
+		pid_t monitor = CHECK_CALL(fork());
+		struct peer peer;
+
+		if (monitor == 0) {
+			pause();
+			_exit(0);
+		}
+		*owner = 0;
+		origin.monitor_fd = CHECK_CALL(syscall(SYS_pidfd_open, monitor, 0));
+		peer = start_with(&origin, 0);
+		CHECK_EQUAL(CALL(&peer, SYS_getpid), peer.pid);
+		if (wait)
+			send_request(&peer, RSYS_OP_READ, 0, as_arg(pages(RSYS_MAX_TRANSFER)), ARGS(RSYS_MAX_TRANSFER));
+		usleep(10000);
+		__atomic_store_n(owner, FUTEX_OWNER_DIED, __ATOMIC_SEQ_CST);
+		CHECK_CALL(kill(monitor, SIGKILL));
+		CHECK_EQUAL(wait_for_exit(peer.pid), 0);
+		wait_for_exit(monitor);
+	}
+}
+
+/* A monitor that somebody killed is none to watch. */
+static void monitor_that_is_killed(void)
+{
+	uint32_t owner = 0;
+	struct rsys_origin origin = { .owner = as_arg(&owner), .monitor_fd = pidfd_of_dead(), .parent_pid = -1 };
+	struct peer peer = start_with(&origin, 0);
+
+	CHECK_EQUAL(CALL(&peer, SYS_getpid), peer.pid);
 	finish(&peer);
 }
 
@@ -614,5 +654,7 @@ const struct test stream_kernel_tests[] = {
 	{ "bad_addresses_are_errors", bad_addresses_are_errors },
 	{ "unknown_calls", unknown_calls },
 	{ "owner_that_is_gone", owner_that_is_gone },
+	{ "owner_that_ends", owner_that_ends },
+	{ "monitor_that_is_killed", monitor_that_is_killed },
 	{ NULL, NULL },
 };

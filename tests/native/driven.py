@@ -61,8 +61,7 @@ class Driven:
         flags: int = 0,
     ) -> None:
         self.ring = hub.ring()
-        self.owner = os.pidfd_open(os.getpid())
-        self.ring.configure(self.owner, os.getpid(), completion, 0, 0)
+        self.ring.configure(-1, os.getpid(), completion, 0, 0)
         if prepare is not None:
             prepare(self.ring)
         args = self.ring.prepare(
@@ -119,7 +118,6 @@ class Driven:
         if not self.reaped:
             self.kill()
         os.close(self.ring.pidfd)
-        os.close(self.owner)
 
 
 @contextmanager

@@ -91,20 +91,19 @@ def test_memory_is_used_again() -> None:
 def test_process_that_nobody_can_reach_exits() -> None:
     hub = Hub(-1, 0.0, 0.0)
     child = Driven(hub)
-    pid, pidfd, owner = child.pid, child.ring.pidfd, child.owner
+    pid, pidfd = child.pid, child.ring.pidfd
     del child
     gc.collect()
     _, status = os.waitpid(pid, 0)
     assert status == 0
     os.close(pidfd)
-    os.close(owner)
 
 
 def test_memory_of_a_living_process_is_not_used_again() -> None:
     hub = Hub(-1, 0.0, 0.0)
     child = Driven(hub)
     address = child.ring.address
-    pid, pidfd, owner = child.pid, child.ring.pidfd, child.owner
+    pid, pidfd = child.pid, child.ring.pidfd
     # A process whose Ring is gone is told to exit; this one does not hear it.
     assert child.ring.call(NR["ppoll"]) == _fast.PENDING
     del child
@@ -121,7 +120,6 @@ def test_memory_of_a_living_process_is_not_used_again() -> None:
         rings.append(hub.ring())
     assert rings[-1].address == address
     os.close(pidfd)
-    os.close(owner)
 
 
 def test_a_ring_that_was_never_started_is_free_at_once() -> None:
@@ -167,14 +165,14 @@ def test_a_ring_that_is_gone_is_not_drained() -> None:
     pause = timespec(0.001)
     assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
     wait_readable(news)
-    pid, pidfd, owner = child.pid, child.ring.pidfd, child.owner
+    pid, pidfd = child.pid, child.ring.pidfd
     del child
     gc.collect()
     assert drain(hub) == []
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     assert drain(hub) == []
-    for fd in (pidfd, owner, news, completion):
+    for fd in (pidfd, news, completion):
         os.close(fd)
 
 
@@ -185,9 +183,14 @@ def test_a_ring_that_is_gone_is_not_drained() -> None:
 def monitor(hub: Hub) -> Iterator[int]:
     """Start the monitor of a hub; its pid."""
     ring: Ring = hub.ring()
-    hub.configure_monitor(-1, os.getpid())
+    hub.configure_monitor(os.getpid())
     args = ring.prepare(
-        FLAGS, signal.SIGCHLD, symbols.rsyscall_trampoline, symbols.rsyscall_futex_helper, hub.address
+        FLAGS,
+        signal.SIGCHLD,
+        symbols.rsyscall_trampoline,
+        symbols.rsyscall_futex_helper,
+        hub.address,
+        ring.address,
     )
     pid = syscall(NR["clone3"], args, CLONE_ARGS_SIZE)
     assert pid > 0
@@ -289,9 +292,8 @@ def test_replaced_pipe_is_left_alone() -> None:
 
 
 def test_process_that_shares_its_own_table_is_deaf() -> None:
-    hub = Hub(-1, 100.0, 100.0)
     news, completion = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    with driven(hub, completion) as child:
+    with driven(Hub(completion, 100.0, 100.0), completion) as child:
         assert not child.ring.deaf
         assert child.call("clone3", 4096, CLONE_ARGS_SIZE) == -errno.EFAULT
         assert not child.ring.deaf

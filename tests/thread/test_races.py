@@ -608,7 +608,7 @@ async def test_d6_listing_descriptors_while_closing_them() -> None:
     links = [f"/proc/{pid_of(child)}/fd/{int(fd)}" for fd in fds]
     assert [os.path.exists(link) for link in links] == [index == 3 for index in range(30)]
     with pytest.raises(FDTableMismatchError, match="inherit"):
-        child.inherit_fd(local_thread.monitor.hub.owner)
+        child.inherit_fd(local_thread.monitor.hub.completion)
     await finish(child)
 
 

@@ -184,7 +184,7 @@ async def clone_process(
         numeric |= _PARENT
         exit_signal = 0  # it is that of the caller; clone3 insists that we do not name it
     # Unless the process that clones has lost them.
-    completion, owner = hub.standing_fds(task)
+    completion, monitor_fd = hub.standing_fds(task)
     same_pidns = task.pidns is hub.task.pidns
     cloning_ring = hub.rings.get(task)
     ring.in_user_namespace = hub.dumpable.will_be_in_user_namespace(numeric, cloning_ring)
@@ -202,9 +202,10 @@ async def clone_process(
             exit_signal,
             function,
             args,
-            owner=-1 if owner is None else owner.near.number,
+            monitor_fd=-1 if monitor_fd is None else monitor_fd.near.number,
             parent_pid=parent_pid,
             completion=-1 if completion is None else completion.near.number,
+            foreign=not same_pidns,
         )
     except OSError as error:
         raise clone_error(error, flags) from None
@@ -241,7 +242,7 @@ async def clone_process(
                 error.filename = flags
             raise
     if not same_pidns:
-        ring.started(pidfd.pid())
+        ring.set_pid(pidfd.pid())
     return process, pidfd
 
 
@@ -321,10 +322,7 @@ async def _clone(
         None if flags & CLONE.NEWNS else task.mountns,
     )
     child_task.sigmask = Sigset(task.sigmask)
-    completion, owner = hub.standing_fds(task)
-    if completion is not None and (owner is not None or hub.owner is None):
-        kept = [completion] if owner is None else [completion, owner]
-        child_task.infrastructure_fds = tuple(child_task.inherit_fd(fd) for fd in kept)
+    hub.pass_on(task, child_task)
     hub.pidfds[child_task] = pidfd
     hub.rings[child_task] = ring
     return process, child_task

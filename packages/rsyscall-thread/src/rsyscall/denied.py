@@ -56,8 +56,13 @@ def pid_behind(pidfd: int) -> int:
     manpage: pidfd_open(2)
     """
     try:
-        with open(f"/proc/self/fdinfo/{pidfd}") as info:
-            return next((int(line.split()[1]) for line in info if line.startswith("Pid:")), 0)
+        # Also while the interpreter is being taken down, when `open` is gone already.
+        number = os.open(f"/proc/self/fdinfo/{pidfd}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            lines = os.read(number, 4096).splitlines()
+        finally:
+            os.close(number)
+        return next((int(line.split()[1]) for line in lines if line.startswith(b"Pid:")), 0)
     except (OSError, LookupError, ValueError):
         return 0
 

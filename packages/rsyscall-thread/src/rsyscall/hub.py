@@ -16,6 +16,7 @@ import os
 import select
 import signal
 import struct
+import time
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -190,10 +191,8 @@ class ProgramHub:
         news, completion = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._news: FileDescriptor = task.make_fd_handle(near.FileDescriptor(news))
         self.completion: FileDescriptor = task.make_fd_handle(near.FileDescriptor(completion))
-        # Children look at it to see whether we died before they could ask to be told.
-        self.owner = self._open_owner()
         self.native = Hub(completion, client, server)
-        self.native.configure_monitor(-1 if self.owner is None else self.owner.near.number, self.pid)
+        self.native.configure_monitor(self.pid)
         # For signal masks and actions that are all zero, and for what a waitid of ours reports.
         self._constants = run_now(task.mmap(4096, PROT.READ | PROT.WRITE, MAP.PRIVATE))
         self.zeros_address: int = self._constants.near.address
@@ -214,7 +213,10 @@ class ProgramHub:
         self._connections: dict[Ring, RingClient] = {}
         self._when_left: dict[Ring, list[Callable[[], None]]] = {}
         self._mute: set[Ring] = set()
-        task.infrastructure_fds = (self.completion,) if self.owner is None else (self.completion, self.owner)
+        task.infrastructure_fds = (self.completion,)
+        # For each task the numbers of our pipe and of the monitor's pidfd, which it has as infrastructure.
+        self._standing: weakref.WeakKeyDictionary[Task, tuple[int, int]] = weakref.WeakKeyDictionary()
+        self._standing[task] = completion, -1
         # A pidfd in our own table for every process that we drive.
         self.pidfds: weakref.WeakKeyDictionary[Task, Pidfd] = weakref.WeakKeyDictionary()
         self.rings: weakref.WeakKeyDictionary[Task, Ring] = weakref.WeakKeyDictionary()
@@ -226,25 +228,21 @@ class ProgramHub:
         self._deputy = RunLoop(self._stand_by, "rsyscall hub: deputy")
         self._poller = RunLoop(self._poll, "rsyscall hub: in place of the monitor")
 
-    def _open_owner(self) -> FileDescriptor | None:
-        """A pidfd of this program; None if that is denied. Then children have their parent's id to go by."""
-        try:
-            number = run_now(self.task.sysif.syscall(nr.pidfd_open, self.pid, 0))
-        except OSError as error:
-            if not is_denied(error):
-                raise
-            return None
-        return self.task.make_fd_handle(near.FileDescriptor(number))
-
     def standing_fds(self, task: Task) -> tuple[FileDescriptor | None, FileDescriptor | None]:
-        """What a process has of the hub's pipe and the pidfd of our program in its table."""
-        completion, owner, *_ = (*task.infrastructure_fds, None, None)
-        if self.owner is None or completion is None:
-            owner = None  # the second is something else then
-        return (
-            completion if completion is not None and completion.valid else None,
-            owner if owner is not None and owner.valid else None,
-        )
+        """What a process has of our pipe and of the monitor's pidfd in its table."""
+
+        def find(number: int) -> FileDescriptor | None:
+            found = (fd for fd in task.infrastructure_fds if fd.valid and fd.near.number == number)
+            return next(found, None)
+
+        completion, monitor_fd = self._standing.get(task, (-1, -1))
+        return find(completion), find(monitor_fd)
+
+    def pass_on(self, task: Task, child: Task) -> None:
+        """`child` has been cloned from `task`, and has what that has."""
+        self._standing[child] = self._standing.get(task, (-1, -1))
+        kept = self.standing_fds(task)
+        child.infrastructure_fds = tuple(child.inherit_fd(fd) for fd in kept if fd is not None)
 
     def set_spin(self, client_us: float, server_us: float) -> None:
         """Change how long this program and the processes that it drives spin before they sleep.
@@ -284,6 +282,7 @@ class ProgramHub:
             WrongThreadError, ForkedProcessError: as `ensure_running`.
         """
         self.check_owner()
+        self.ensure_monitor()
         return self.native.ring()
 
     def waiting(self, ring: Ring, connection: RingClient) -> None:
@@ -494,12 +493,12 @@ class ProgramHub:
             self.native.unwatch_word(entry[0], ring.ctid_address)
 
     def ensure_monitor(self) -> None:
-        """Start the monitor process unless it runs.
+        """Start the monitor process unless it runs; it does from the first child on.
 
-        It shares our memory and nothing else, so that no descriptor stays open because of it; it is killed
-        with us; and it does not announce its exit by a signal, so that a `wait` for any child does not see
-        it. If it cannot be started, for want of a process or a descriptor, we look ourselves: whoever needs
-        it has sent a call already, which will be answered.
+        It shares our memory and nothing else, so that no descriptor stays open because of it; it ends with
+        us, and ends our children then; and it does not announce its exit by a signal, so that a `wait` for
+        any child does not see it. If it cannot be started, for want of a process or a descriptor, we look
+        ourselves: whoever needs it has sent a call already, which will be answered.
         """
         if self._monitor is not None and not self._monitor.left:
             return
@@ -517,17 +516,25 @@ class ProgramHub:
                 CLONE.NONE,
                 0,
                 symbols.rsyscall_futex_helper,
-                (self.native.address,),
-                owner=-1 if self.owner is None else self.owner.near.number,
+                (self.native.address, ring.address),
+                monitor_fd=-1,
                 parent_pid=self.pid,
                 completion=-1,
             )
         )
         pidfd = Pidfd(ring.pidfd)
         self._monitor = ring
+        started = time.monotonic()
+        try:
+            # For children that wait for descriptors: it ends when we do.
+            monitor_fd = self.task.make_fd_handle(near.FileDescriptor(os.dup(ring.pidfd)))
+        except OSError:
+            pass  # there is no room for it; they still end with their stream
+        else:
+            self._standing[self.task] = self.completion.near.number, monitor_fd.near.number
+            self.task.infrastructure_fds = (self.completion, monitor_fd)
 
         def exited() -> None:
-            # Somebody killed it: have it replaced when there is something to watch.
             try:
                 reap(pid, wait=False)
             except ChildProcessError:
@@ -537,7 +544,8 @@ class ProgramHub:
             ring.exited()
             if self._monitor is ring:
                 self._monitor = None
-            if self._needs_monitor():
+            # Somebody killed it. (One that ends at once has a filter under which it cannot sleep.)
+            if self._needs_monitor() or time.monotonic() - started > 0.1:
                 self.ensure_monitor()
 
         self.watch_exit(pidfd, exited)
@@ -634,7 +642,7 @@ _SIGHAND = int(CLONE.SIGHAND)
 _CLEAR_SIGHAND = int(CLONE.CLEAR_SIGHAND)
 _CLONE_ARGS = struct.Struct("11Q")
 _CLONE_ARGS_SIZE = _CLONE_ARGS.size
-_RESET_SIGNALS = 1  # RSYS_ORIGIN_RESET_SIGNALS
+_RESET_SIGNALS, _FOREIGN_PID = 1, 4  # RSYS_ORIGIN_RESET_SIGNALS, RSYS_ORIGIN_FOREIGN_PID
 _clone3_missing = False
 
 
@@ -646,9 +654,10 @@ async def clone_block(
     function: int,
     args: tuple[int, ...],
     *,
-    owner: int,
+    monitor_fd: int,
     parent_pid: int,
     completion: int,
+    foreign: bool = False,
 ) -> int:
     """Clone, from `task`, a process that calls a native function on the stack of `ring`.
 
@@ -662,9 +671,10 @@ async def clone_block(
         exit_signal: 0 or a signal number.
         function: the address of a native function.
         args: up to six register arguments.
-        owner: pidfd of our program in the new process' table, or -1.
+        monitor_fd: pidfd of the monitor in the new process' table, or -1.
         parent_pid: what getppid(2) will return there; -1 if unknown.
         completion: the end of the hub's pipe in the new process' table, or -1.
+        foreign: `task` is not in our pid namespace; say later what the new process is there (`Ring.set_pid`).
 
     Returns:
         The process id in the pid namespace of `task`.
@@ -674,7 +684,8 @@ async def clone_block(
     global _clone3_missing
     # In plain numbers: combining members of a flag class takes longer than all the rest.
     flags = int(flags) | _SHARE_MEMORY
-    ring.configure(owner, parent_pid, completion, 0, 0)
+    origin_flags = _FOREIGN_PID if foreign else 0
+    ring.configure(monitor_fd, parent_pid, completion, origin_flags, 0)
     if not _clone3_missing:
         # Handlers that Python installed must not run in the child, not even for an instant.
         clear = 0 if flags & _SIGHAND else _CLEAR_SIGHAND
@@ -696,7 +707,7 @@ async def clone_block(
             ring.started(pid)
             return pid
     return await _clone_without_clone3(
-        task, ring, flags, exit_signal, function, args, owner, parent_pid, completion
+        task, ring, flags, exit_signal, function, args, monitor_fd, parent_pid, completion
     )
 
 
@@ -707,7 +718,7 @@ async def _clone_without_clone3(
     exit_signal: int,
     function: int,
     args: tuple[int, ...],
-    owner: int,
+    monitor_fd: int,
     parent_pid: int,
     completion: int,
 ) -> int:
@@ -720,7 +731,7 @@ async def _clone_without_clone3(
     try:
         if ours:
             mask = sum(1 << (number - 1) for number in before)
-            ring.configure(owner, parent_pid, completion, _RESET_SIGNALS, mask)
+            ring.configure(monitor_fd, parent_pid, completion, _RESET_SIGNALS, mask)
         address = ring.prepare(flags, exit_signal, symbols.rsyscall_trampoline, function, *args)
         fields = _CLONE_ARGS.unpack(read_memory(address, _CLONE_ARGS_SIZE))
         _, pidfd, child_tid, _, _, stack, stack_size, *_ = fields

@@ -593,13 +593,12 @@ class ChildProcessMonitor:
         if self.use_clone_parent:
             flags |= CLONE.PARENT
         number: Pointer[Int32] | None = None
-        if hub.owner is None and task.fd_table is hub.task.fd_table:
-            # pidfd_open is denied.
+        if task.fd_table is hub.task.fd_table:
             flags |= CLONE.PIDFD
             number = await self.ram.malloc(Int32)
         elif task.pidns is not hub.task.pidns:
             # Its id is one of the inner namespace: in ours it belongs to somebody else.
-            if task.fd_table is not hub.task.fd_table and task not in hub.pidfds:
+            if task not in hub.pidfds:
                 raise ValueError(f"{task} is in another pid namespace, and its descriptors are out of reach")
             flags |= CLONE.PIDFD
             number = await self.ram.malloc(Int32)
