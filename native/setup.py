@@ -29,11 +29,13 @@ FAST = [
     "hub",
     "local_call",
     "owner",
+    "pointers",
     "record",
     "ring",
     "ring_call",
     "ring_sleep",
     "ring_wait",
+    "space",
 ]
 
 

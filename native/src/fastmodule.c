@@ -10,6 +10,7 @@
 #include "clock.h"
 #include "local_call.h"
 #include "record.h"
+#include "space.h"
 
 static PyMethodDef module_methods[] = {
 	{ "syscall", (PyCFunction)(void (*)(void))rsys_local_syscall, METH_FASTCALL, NULL },
@@ -17,6 +18,7 @@ static PyMethodDef module_methods[] = {
 	{ "read_memory", (PyCFunction)(void (*)(void))rsys_read_memory, METH_FASTCALL, NULL },
 	{ "write_memory", (PyCFunction)(void (*)(void))rsys_write_memory, METH_FASTCALL, NULL },
 	{ "spin_for_exit", rsys_spin_for_exit, METH_VARARGS, NULL },
+	{ "set_memory_errors", rsys_set_memory_errors, METH_O, NULL },
 	{ "set_raw_syscall", rsys_set_raw_syscall, METH_O, NULL },
 	{ NULL, NULL, 0, NULL },
 };
@@ -47,6 +49,7 @@ PyMODINIT_FUNC PyInit__fast(void)
 	ring_type = rsys_ring_init();
 	record_type = rsys_record_init();
 	if (!hub_type || !ring_type || !record_type || rsys_handles_init(module) < 0 ||
+	    rsys_space_init(module) < 0 || rsys_pointers_init(module) < 0 ||
 	    PyModule_AddObjectRef(module, "CallRecord", (PyObject *)record_type) < 0 ||
 	    PyModule_AddObjectRef(module, "Hub", (PyObject *)hub_type) < 0 ||
 	    PyModule_AddObjectRef(module, "Ring", (PyObject *)ring_type) < 0 ||

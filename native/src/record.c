@@ -197,6 +197,18 @@ void rsys_record_answered(CallRecord *self, int64_t result)
 	}
 }
 
+void rsys_record_release(CallRecord *self)
+{
+	list_remove(self);
+	self->n_owned = 0;
+	self->owns_mapping = 0;
+}
+
+int rsys_record_owns(CallRecord *self)
+{
+	return self->n_owned || self->owns_mapping;
+}
+
 int rsys_as_record(PyObject *obj, CallRecord **ret)
 {
 	*ret = NULL;
@@ -213,13 +225,18 @@ int rsys_as_record(PyObject *obj, CallRecord **ret)
 /* CallRecord(table=None, in_memory=False, length=0) */
 static PyObject *record_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-	PyObject *table = Py_None;
-	int in_memory = 0;
-	unsigned long long length = 0;
+	/* Made for every call that opens or closes something: PyArg_ParseTuple would take half of the time. */
+	Py_ssize_t n = PyTuple_Size(args);
+	PyObject *table = n > 0 ? PyTuple_GetItem(args, 0) : Py_None;
+	int in_memory = n > 1 && PyTuple_GetItem(args, 1) == Py_True;
+	unsigned long long length = n > 2 ? PyLong_AsUnsignedLongLong(PyTuple_GetItem(args, 2)) : 0;
 	CallRecord *self;
 
-	(void)kwargs;
-	if (!PyArg_ParseTuple(args, "|OpK:CallRecord", &table, &in_memory, &length))
+	if (n > 3 || kwargs) {
+		PyErr_SetString(PyExc_TypeError, "CallRecord(table, in_memory, length)");
+		return NULL;
+	}
+	if (PyErr_Occurred())
 		return NULL;
 	self = (CallRecord *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
 	if (!self)
@@ -308,12 +325,8 @@ static PyObject *record_own(PyObject *op, PyObject *arg)
 /* release(): what was made has an owner now, who knows it from the answer */
 static PyObject *record_release(PyObject *op, PyObject *unused)
 {
-	CallRecord *self = (CallRecord *)op;
-
 	(void)unused;
-	list_remove(self);
-	self->n_owned = 0;
-	self->owns_mapping = 0;
+	rsys_record_release((CallRecord *)op);
 	Py_RETURN_NONE;
 }
 
@@ -332,6 +345,14 @@ static PyObject *get_sent(PyObject *op, void *unused)
 {
 	(void)unused;
 	return PyBool_FromLong(((CallRecord *)op)->state != NOT_SENT);
+}
+
+static PyObject *get_refused(PyObject *op, void *unused)
+{
+	CallRecord *self = (CallRecord *)op;
+
+	(void)unused;
+	return PyBool_FromLong(self->state == ANSWERED && self->result < 0 && self->result >= -4095);
 }
 
 static PyObject *get_result(PyObject *op, void *unused)
@@ -368,6 +389,7 @@ static PyMethodDef record_methods[] = {
 
 static PyGetSetDef record_attributes[] = {
 	{ "sent", get_sent, NULL, NULL, NULL },
+	{ "refused", get_refused, NULL, NULL, NULL },
 	{ "result", get_result, NULL, NULL, NULL },
 	{ "owned", get_owned, NULL, NULL, NULL },
 	{ NULL, NULL, NULL, NULL, NULL },

@@ -24,6 +24,11 @@ void rsys_record_sent(CallRecord *record, const int64_t v[7], int in_memory);
 void rsys_record_unsent(CallRecord *record);
 void rsys_record_answered(CallRecord *record, int64_t result);
 
+/* What was made has another owner now. */
+void rsys_record_release(CallRecord *record);
+
+int rsys_record_owns(CallRecord *record);
+
 /* A handle owns this number of the table now, so that no record does. */
 void rsys_records_disown(PyObject *table, int number);
 

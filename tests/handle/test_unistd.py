@@ -105,7 +105,7 @@ async def test_open_flags_are_those_of_the_target(local: Local) -> None:
         def get_activity_fd(self) -> None: ...
 
     await _openat(Recorder(), CallRecord(), None, near.Address(0), O.DIRECTORY | O.NOFOLLOW | O.CREAT, 0)
-    assert seen == [(SYS.openat, AT.FDCWD, near.Address(0), 0o40000 | 0o100000 | 0o100, 0)]
+    assert seen[0][:5] == (SYS.openat, AT.FDCWD, near.Address(0), 0o40000 | 0o100000 | 0o100, 0)
 
 
 # Making and removing names

@@ -10,8 +10,8 @@ from typing import Any, SupportsInt, TypeVar
 from rsyscall import far
 from rsyscall.handle.fd import FDTable
 from rsyscall.handle.task import Task
-from rsyscall.memory._freespace import FreeSpace, bin_of
 from rsyscall.memory.allocator import Allocation, Arena
+from rsyscall.native._fast import FreeSpace
 from rsyscall.near import SYS, LocalSyscall, SyscallInterface
 from rsyscall.near import types as near
 
@@ -91,30 +91,15 @@ def mapped(start: int, length: int = 1) -> bool:
     return False
 
 
-def check(space: FreeSpace, arenas: Collection[Arena], live: Iterable[Allocation]) -> None:
-    """Check that every byte of all arenas belongs to one owner, and that the indices agree."""
-    holes = 0
+def check(space: FreeSpace[Allocation], arenas: Collection[Arena], live: Iterable[Allocation]) -> None:
+    """Check that every byte of all arenas belongs to one owner."""
+    assert set(space.arenas) == set(arenas)
     for arena in arenas:
-        ranges = []
-        for start, hole in arena.hole_at.items():
-            assert (hole.arena, hole.start) == (arena, start)
-            assert hole.start < hole.end
-            assert arena.hole_before[hole.end] is hole
-            usable = hole.end - (hole.start + 15) // 16 * 16
-            assert hole.index == (bin_of(usable) if usable >= 16 else -1)
-            if hole.index >= 0:
-                assert hole in space._bins[hole.index]
-                holes += 1
-            ranges.append((hole.start, hole.end, "hole"))
-        assert len(arena.hole_at) == len(arena.hole_before)
-        blocks = [*space.returned, *(block for blocks in space.quick.values() for block in blocks)]
-        ranges += [(start, limit, "returned") for owner, start, limit in blocks if owner is arena]
+        ranges = [(start, end, "hole") for start, end in space.holes(arena)]
         for allocation in live:
-            if allocation.arena is arena:
-                owner, start, limit = allocation._block
-                assert owner is arena
-                assert start == allocation.start <= allocation.end <= limit
-                ranges.append((start, limit, "live"))
+            if allocation.arena is arena and allocation.valid:
+                assert allocation.start <= allocation.end <= allocation._limit
+                ranges.append((allocation.start, allocation._limit, "live"))
         position = 0
         previous = ""
         ranges = sorted(one for one in ranges if one[0] < one[1])  # what is empty may be anywhere
@@ -124,11 +109,3 @@ def check(space: FreeSpace, arenas: Collection[Arena], live: Iterable[Allocation
             position, previous = end, what
         assert position == arena.size
         assert (arena in space.empty) == (len(ranges) == 1 and previous == "hole")
-    assert sum(len(found) for found in space._bins.values()) == holes
-    in_holes = [hole.end - hole.start for arena in arenas for hole in arena.hole_at.values()]
-    assert space._free == sum(in_holes)
-    assert space._size == sum(arena.size for arena in arenas)
-    assert space._arenas == len(arenas)
-    assert space._bits == sum(1 << index for index, found in space._bins.items() if found)
-    for size, blocks in space.quick.items():
-        assert all(limit - start == size and start % 16 == 0 for _, start, limit in blocks)

@@ -168,10 +168,6 @@ class AllocatorMachine(RuleBasedStateMachine):
         assert (memory.allocation.start, memory.allocation.end) == (before.start, before.end)
         assert memory.allocation.slack() == before.slack()
 
-    @rule()
-    def consolidate(self) -> None:
-        self.allocator._space.consolidate()
-
     @invariant()
     def nothing_overlaps_and_nothing_is_lost(self) -> None:
         check(self.allocator._space, self.allocator.arenas, [memory.allocation for memory in self.live])

@@ -3,9 +3,11 @@
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol, SupportsInt
+from typing import Any, Generic, Protocol, SupportsInt, TypeVar
 
-from typing_extensions import Buffer
+from typing_extensions import Buffer, Self
+
+T_allocation = TypeVar("T_allocation", bound=Allocation)
 
 PENDING: int
 """Result code: sent, the answer comes through the event loop."""
@@ -46,6 +48,7 @@ def recorded_syscall(
 def read_memory(address: SupportsInt, length: int, /) -> bytes: ...
 def write_memory(address: SupportsInt, data: Buffer, /) -> None: ...
 def spin_for_exit(pidfd: int, budget_us: float, /) -> bool: ...
+def set_memory_errors(use_after_free_error: type[Exception], /) -> None: ...
 def set_raw_syscall(address: int, /) -> None: ...
 
 class CallRecord:
@@ -91,12 +94,79 @@ class CallRecord:
         """Whether the call was made, or is being made."""
 
     @property
+    def refused(self) -> bool:
+        """Whether the kernel has answered with an error."""
+
+    @property
     def result(self) -> int | None:
         """The answer, once there is one."""
 
     @property
     def owned(self) -> tuple[int, ...]:
         """The descriptors that have no other owner."""
+
+class DroppedPointer:
+    """Base of pointers: gives their memory back when they are dropped; see src/pointers.c."""
+
+class NothingToFree:
+    """Base of allocations that stand for no memory."""
+
+    def free(self) -> None:
+        """Do nothing."""
+
+class Allocation:
+    """A range of bytes of an arena, owned by whoever holds this object; see src/space.c."""
+
+    arena: Any
+    start: int
+    end: int
+    valid: bool
+    _limit: int
+    def __init__(self, arena: Any, start: int, end: int, valid: bool = True) -> None: ...
+    def offset(self) -> int: ...
+    def size(self) -> int: ...
+    def slack(self) -> int: ...
+    def split(self, size: int, /) -> tuple[Self, Self]: ...
+    def merge(self, other: Any, /) -> Self: ...
+    def divide(self, parts: list[tuple[int, int]], /) -> list[Self]: ...
+    def free(self) -> None: ...
+
+class FreeSpace(Generic[T_allocation]):
+    """The free bytes of any number of arenas; see src/space.c.
+
+    Args:
+        allocation_type: what is made.
+        largest_kept: the size of the largest arena that is kept although it is empty.
+    """
+
+    def __init__(self, allocation_type: type[T_allocation], largest_kept: int, /) -> None: ...
+    def __class_getitem__(cls, item: Any, /) -> Any: ...
+    def add(self, arena: Any, size: int, record: CallRecord | None = None, /) -> None:
+        """Take charge of an arena all of whose bytes are free, and which `record` owned so far."""
+
+    def remove(self, arena: Any, /) -> None:
+        """Forget an arena, which must be empty."""
+
+    def retire(self, retired: list[Any], everything: bool = False, /) -> None:
+        """Forget the surplus of empty arenas and append it to a list; the largest that may be kept stays."""
+
+    def allocate(
+        self, size: int, alignment: int, arena: Any = None, whatever: bool = True, /
+    ) -> T_allocation | None:
+        """Find room and own it; None if there is none, or a surplus of arenas and not `whatever`."""
+
+    def has_surplus(self) -> bool:
+        """Whether there are empty arenas besides the one that is kept for the next request."""
+
+    def holes(self, arena: Any, /) -> list[tuple[int, int]]: ...
+    @property
+    def arenas(self) -> tuple[Any, ...]: ...
+    @property
+    def empty(self) -> tuple[Any, ...]: ...
+    @property
+    def live(self) -> int: ...
+    @property
+    def looked_at(self) -> int: ...
 
 class Closer:
     """The garbage hook of a table; see src/handles.c.

@@ -167,6 +167,8 @@ class RingConnection(SyscallInterface):
         name: for messages, such as `process 1234`.
     """
 
+    shares_memory = True
+
     __slots__ = (
         "__weakref__",
         "_activity_fd",

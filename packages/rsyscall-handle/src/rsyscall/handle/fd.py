@@ -293,6 +293,8 @@ class FDTable(rsyscall.far.FDTable):
                         record.own(number)  # as in _close_fd
                         raise
                     except OSError as exn:
+                        if not record.refused:
+                            raise  # of a signal handler
                         self._log_failed_close(number, exn)
         except SyscallError as exn:
             logger.debug("%s: %s cannot collect garbage: %s", self, task, exn)

@@ -32,6 +32,7 @@ from rsyscall.handle.allocation import (
     WouldWaitError,
 )
 from rsyscall.handle.fd import ManipulatingFDTableError
+from rsyscall.near.record import DroppedPointer
 from rsyscall.struct import Serializer
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class _Borrow:
             pointer._free_waiting()
 
 
-class Pointer(Generic[T]):
+class Pointer(DroppedPointer, Generic[T]):
     """Owned memory with room for a `T`. Compared by identity.
 
     Usually made by `malloc` or `ptr` of the memory layer, not directly.
@@ -203,12 +204,9 @@ class Pointer(Generic[T]):
             else:
                 self.allocation.free()
 
-    def __del__(self) -> None:
-        try:
-            if self.valid:
-                self.free()
-        except AttributeError:
-            pass  # the constructor was called with wrong arguments
+    # A pointer that is dropped is freed, by the destructor of DroppedPointer. For that one: what is in the
+    # memory needs no owner.
+    _gone = True
 
     def _free_waiting(self) -> None:
         waiting, self._waiting = self._waiting, None

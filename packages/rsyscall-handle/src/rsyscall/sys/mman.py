@@ -19,7 +19,7 @@ from rsyscall.handle.allocation import UseAfterFreeError
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask
 from rsyscall.linux.memfd import MFD
 from rsyscall.near import nr
-from rsyscall.near.sysif import SyscallHangup
+from rsyscall.near.record import CallRecord
 
 if TYPE_CHECKING:
     from rsyscall.near.sysif import SyscallInterface
@@ -240,18 +240,21 @@ class MemoryMapping:
 
         manpage: munmap(2)
         """
+        await self._munmap(CallRecord())
+
+    async def _munmap(self, record: CallRecord) -> None:
         self._validate()
         start = self.near.address
         pages = (start, start + self.near.length)
-        # Said before the call is made: once it has been, the addresses may belong to somebody else.
-        self._region.gone.append(pages)
+        gone = self._region.gone
         try:
-            await _munmap(self.task.sysif, self.near)
-        except SyscallHangup:
-            raise  # nobody knows whether it was executed
+            # Said before the call is made: once it has been, the addresses may belong to somebody else.
+            gone.append(pages)
+            await _munmap(self.task.sysif, record, self.near)
         except BaseException as exn:
-            # Refused by the kernel, or cancelled before it was sent.
-            self._region.gone.remove(pages)
+            # Refused by the kernel, or not sent. After a hang-up nobody knows whether it was executed.
+            if (record.refused or not record.sent) and pages in gone:
+                gone.remove(pages)
             if isinstance(exn, OSError):
                 exn.filename = self
             raise
@@ -330,7 +333,17 @@ class MemoryMappingTask(FileDescriptorTask[Any]):
         manpage: mmap(2)
         """
         _check_mmap(length, flags, page_size)
-        mapping = await _mmap(self.sysif, length, prot, flags | MAP.ANONYMOUS, page_size=page_size)
+        record = _mmap_record(self.sysif, length)
+        mapping = await self._mmap_recorded(record, length, prot, flags, page_size)
+        # The last thing here: nothing unmaps what a mapping that is dropped is of.
+        record.release()
+        return mapping
+
+    async def _mmap_recorded(
+        self, record: CallRecord, length: int, prot: PROT, flags: MAP, page_size: int = 4096
+    ) -> MemoryMapping:
+        """As `mmap`, where `record` goes on owning the mapping."""
+        mapping = await _mmap(self.sysif, record, length, prot, flags | MAP.ANONYMOUS, page_size=page_size)
         return MemoryMapping(self, mapping, far.File())
 
 
@@ -376,18 +389,27 @@ class MappableFileDescriptor(BaseFileDescriptor):
         """
         self._validate()
         _check_mmap(length, flags, page_size)
+        record = _mmap_record(self.task.sysif, length)
         try:
-            mapping = await _mmap(
-                self.task.sysif, length, prot, flags, fd=self.near, offset=offset, page_size=page_size
+            near = await _mmap(
+                self.task.sysif, record, length, prot, flags, fd=self.near, offset=offset, page_size=page_size
             )
         except OSError as exn:
             exn.filename = self
             raise
-        return MemoryMapping(self.task, mapping, file or far.File())
+        mapping = MemoryMapping(self.task, near, file or far.File())
+        record.release()
+        return mapping
+
+
+def _mmap_record(sysif: SyscallInterface, length: int) -> CallRecord:
+    """A record that owns what a call of mmap makes, if that is in our own memory."""
+    return CallRecord(None, False, length if sysif.shares_memory else 0)
 
 
 async def _mmap(
     sysif: SyscallInterface,
+    record: CallRecord,
     length: int,
     prot: PROT,
     flags: MAP,
@@ -397,13 +419,15 @@ async def _mmap(
     page_size: int = 4096,
 ) -> rsyscall.near.MemoryMapping:
     """The raw call; `page_size` is only recorded."""
-    address = await sysif.syscall(nr.mmap, addr or 0, length, prot, flags, -1 if fd is None else fd, offset)
+    address = await sysif.recorded_syscall(
+        record, nr.mmap, addr or 0, length, prot, flags, -1 if fd is None else fd, offset
+    )
     return rsyscall.near.MemoryMapping(address=address, length=length, page_size=page_size)
 
 
-async def _munmap(sysif: SyscallInterface, mapping: rsyscall.near.MemoryMapping) -> None:
+async def _munmap(sysif: SyscallInterface, record: CallRecord, mapping: rsyscall.near.MemoryMapping) -> None:
     """The raw call."""
-    await sysif.syscall(nr.munmap, mapping.address, mapping.length)
+    await sysif.recorded_syscall(record, nr.munmap, mapping.address, mapping.length)
 
 
 async def _madvise(sysif: SyscallInterface, mapping: rsyscall.near.MemoryMapping, advice: MADV) -> None:

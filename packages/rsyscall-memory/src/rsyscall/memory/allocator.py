@@ -2,7 +2,8 @@
 
 An `Arena` is one mapping, cut into allocations. An `UnlimitedAllocator` makes arenas as they are needed, for
 all the tasks of one address space; each task has its own `AllocatorClient`, through which it allocates and in
-whose name it gets the mappings. `rsyscall.memory._freespace` says how free bytes are found.
+whose name it gets the mappings. How free bytes are found is in the native part (`src/space.c`), where an
+exception of a signal handler cannot divide what belongs together.
 
 Facts a user may rely on:
 
@@ -12,8 +13,7 @@ Facts a user may rely on:
   another.
 * The cost of a request or of a release does not grow with the number of live allocations.
 * `free` never makes a system call and takes no lock. It may be called at any point, in any thread, by the
-  garbage collector too. An allocation that is dropped without `free` is freed when it is collected. Requests,
-  `split` and `merge`, on the other hand, are for one thread at a time.
+  garbage collector too. An allocation that is dropped without `free` is freed when it is collected.
 * Memory goes back to the kernel: when more than one arena is empty, the next request unmaps all but one.
 * Our own process maps and unmaps its memory itself, whichever task asks: it costs least, and a child that is
   killed in the course of an munmap would leave nobody who knows whether it was made. In any other address
@@ -41,7 +41,8 @@ from rsyscall.handle.allocation import (
     OutOfSpaceError,
     UseAfterFreeError,
 )
-from rsyscall.memory._freespace import GRANULE, QUICK_COUNT, QUICK_LIMIT, FreeSpace, Hole, round_up
+from rsyscall.native import _fast
+from rsyscall.near.record import CallRecord
 from rsyscall.near.sysif import SyscallError, SyscallSendError
 from rsyscall.sys.mman import MAP, PROT, MemoryMapping
 
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rsyscall.handle.task import Task
-    from rsyscall.memory._freespace import Block
 
 __all__ = [
     "Allocation",
@@ -73,8 +73,10 @@ LARGEST_ARENA = 4 * 1024 * 1024
 
 logger = logging.getLogger(__name__)
 
-# Alignments that every block has.
-_COMMON_ALIGNMENTS = frozenset({1, 2, 4, 8, 16})
+GRANULE = 16
+"""Allocations start at a multiple of this many bytes: enough for structs, futex words, iovecs and stacks."""
+
+_fast.set_memory_errors(UseAfterFreeError)
 
 
 def align(num: int, alignment: int) -> int:
@@ -91,8 +93,8 @@ def _check_request(size: int, alignment: int) -> None:
         raise ValueError(f"alignment {alignment} is more than {LARGEST_ALIGNMENT}")
 
 
-class Allocation(AllocationInterface):
-    """A range of bytes of an arena, owned by whoever holds this object.
+class Allocation(_fast.Allocation, AllocationInterface):
+    """A range of bytes of an arena, owned by whoever holds this object. Made by arenas.
 
     Attributes:
         arena: where the bytes are.
@@ -101,99 +103,10 @@ class Allocation(AllocationInterface):
         valid: False once the allocation was freed, split or merged. Do not set.
     """
 
-    # _block is what goes back to the arena: from start to a limit that is at least end. _home is the list it
-    # is appended to then, unless that is long; the append is all that free does (see _freespace).
-    __slots__ = ("_block", "_home", "arena", "end", "start", "valid")
+    __slots__ = ()
 
-    def __init__(
-        self,
-        arena: Arena,
-        start: int,
-        end: int,
-        valid: bool = True,
-        _block: Block | None = None,
-        _home: list[Block] | None = None,
-    ) -> None:
-        self.valid = valid
-        self.arena = arena
-        self.start = start
-        self.end = end
-        self._block = (arena, start, end) if _block is None else _block
-        self._home = arena.space.returned if _home is None else _home
-
-    def offset(self) -> int:
-        """The offset in bytes of this allocation from the start of its mapping.
-
-        Raises:
-            UseAfterFreeError: the allocation was freed, or consumed by `split` or `merge`.
-        """
-        if not self.valid:
-            raise UseAfterFreeError(f"allocation was freed, or consumed by split or merge: {self}")
-        return self.start
-
-    def size(self) -> int:
-        """The size of this allocation in bytes."""
-        return self.end - self.start
-
-    def slack(self) -> int:
-        """How many bytes behind the end are nobody else's, because sizes are rounded up."""
-        return self._block[2] - self.end
-
-    def split(self, size: int) -> tuple[Allocation, Allocation]:
-        """Consume this allocation; return one of its first `size` bytes and one of the rest, maybe empty.
-
-        Raises:
-            UseAfterFreeError: the allocation is not valid any more.
-            ValueError: `size` is negative or more than the allocation has; the allocation stays as it is.
-        """
-        start = self.offset()
-        middle = start + size
-        if not start <= middle <= self.end:
-            raise ValueError(f"cannot split {size} bytes off an allocation of {self.size()}")
-        arena, _, limit = self._block
-        # Made invalid, so that a failure before the end frees nothing twice.
-        left = Allocation(arena, start, middle, False, (arena, start, middle))
-        right = Allocation(arena, middle, self.end, False, (arena, middle, limit))
-        self.valid = False
-        left.valid = right.valid = True
-        return left, right
-
-    def merge(self, other: AllocationInterface) -> Allocation:
-        """Consume this allocation and the one that begins where it ends, giving one that covers both.
-
-        Raises:
-            UseAfterFreeError: one of the two is not valid any more.
-            ValueError: the two are not neighbours in the same arena, in this order; both stay as they are.
-        """
-        start = self.offset()
-        if not isinstance(other, Allocation) or other.arena is not self.arena:
-            raise ValueError(f"allocations are not of the same arena: {self} and {other}")
-        # The second condition tells empty parts in the right order from those in the wrong one.
-        if other is self or other.offset() != self.end or self.slack():
-            raise ValueError(
-                f"the second allocation does not begin where the first one ends: {self} and {other}"
-            )
-        arena, _, limit = other._block
-        home = arena.space.returned
-        if not (start | limit) & (GRANULE - 1):
-            # Most often this undoes a split: the whole block can be handed out again as it is.
-            home = arena.space.quick.get(limit - start, home)
-        merged = Allocation(arena, start, other.end, False, (arena, start, limit), home)
-        self.valid = other.valid = False
-        merged.valid = True
-        return merged
-
-    def free(self, _quick_count: int = QUICK_COUNT) -> None:
-        """Give the bytes back. Does nothing if this allocation is not valid any more."""
-        # The limit is bound here because this also runs when the interpreter has cleared our globals.
-        if self.valid:
-            self.valid = False
-            home = self._home
-            (home if len(home) < _quick_count else self.arena.space.returned).append(self._block)
-
-    def __del__(self) -> None:
-        if self.valid:
-            self.free()
+    # offset, size, slack, split, merge and free are inherited; an interface has them abstract, and comes
+    # behind.
 
     def __repr__(self) -> str:
         return f"Allocation({self.start}, {self.end}{'' if self.valid else ', valid=False'})"
@@ -207,19 +120,22 @@ class Arena(AllocatorInterface):
         size: its length in bytes.
     """
 
-    __slots__ = ("_alone", "hole_at", "hole_before", "mapping", "size", "space")
+    __slots__ = ("mapping", "size", "space")
 
-    def __init__(self, mapping: MemoryMapping, _space: FreeSpace | None = None) -> None:
+    space: _fast.FreeSpace[Allocation]
+
+    def __init__(
+        self,
+        mapping: MemoryMapping,
+        _space: _fast.FreeSpace[Allocation] | None = None,
+        _record: CallRecord | None = None,
+    ) -> None:
         """Hand out pieces of `mapping`; the mapping stays the caller's to unmap, or `close` does it."""
         self.mapping = mapping
         self.size = mapping.near.length
-        # Bookkeeping of the free space: the hole that starts, and the one that ends, at an offset.
-        self.hole_at: dict[int, Hole] = {}
-        self.hole_before: dict[int, Hole] = {}
-        # Whether no other arena has its holes in the same space.
-        self._alone = _space is None
-        self.space = FreeSpace() if _space is None else _space
-        self.space.add(self)
+        self.space = _fast.FreeSpace(Allocation, LARGEST_ARENA) if _space is None else _space
+        # Now the mapping is not its record's any more.
+        self.space.add(self, self.size, _record)
 
     @property
     def allocations(self) -> list[Allocation]:
@@ -240,21 +156,10 @@ class Arena(AllocatorInterface):
             OutOfSpaceError: there is no room.
             ValueError: the size is negative, or the alignment not a power of two up to 4096.
         """
-        _check_request(size, alignment)
-        taken = round_up(size)
-        block = self.space.reserve(taken, alignment) if self._alone else None
-        if block is None:
-            block = self._search(taken, alignment)
-        return Allocation(self, block[1], block[1] + size, True, block)
-
-    def _search(self, size: int, alignment: int) -> Block:
-        """Look at every hole of this arena, until one fits."""
-        self.space.consolidate()
-        for offset in sorted(self.hole_at):
-            block = self.space.take_from(self.hole_at[offset], size, alignment)
-            if block is not None:
-                return block
-        raise OutOfSpaceError(f"no room for {size} bytes aligned to {alignment} in {self}")
+        allocation = self.space.allocate(size, alignment, self)
+        if allocation is None:
+            raise OutOfSpaceError(f"no room for {size} bytes aligned to {alignment} in {self}")
+        return allocation
 
     async def malloc(self, size: int, alignment: int) -> tuple[MemoryMapping, Allocation]:
         """As `allocate`, with the mapping. Never suspends."""
@@ -268,7 +173,6 @@ class Arena(AllocatorInterface):
 
         manpage: munmap(2)
         """
-        self.space.consolidate()
         if self not in self.space.empty:
             raise ValueError(f"cannot close an arena that is in use: {self}")
         self.space.remove(self)
@@ -290,16 +194,22 @@ class UnlimitedAllocator(AllocatorInterface):
 
     Attributes:
         task: the task it was made with.
-        arenas: the arenas there are.
+        arenas: the arenas there are, oldest first.
     """
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self.address_space = task.address_space
-        self.arenas: dict[Arena, None] = {}
-        self._space = FreeSpace()
-        _spaces.add(self._space)
+        self._space: _fast.FreeSpace[Allocation] = _fast.FreeSpace(Allocation, LARGEST_ARENA)
+        # The ident of the OS thread that allocates here; 0 until one has been found fit to.
+        self._owner = 0
+        _allocators.add(self)
         self._own_client: AllocatorClient | None = None
+
+    @property
+    def arenas(self) -> tuple[Arena, ...]:
+        """The arenas there are, oldest first."""
+        return self._space.arenas
 
     async def malloc(self, size: int, alignment: int) -> tuple[MemoryMapping, Allocation]:
         """As `AllocatorClient.malloc`, through the task that this allocator was made with."""
@@ -327,11 +237,11 @@ class UnlimitedAllocator(AllocatorInterface):
 
         manpage: munmap(2)
         """
-        self._space.consolidate()
+        empty = self._space.empty
         for arena in self.arenas:
-            if arena not in self._space.empty:
+            if arena not in empty:
                 raise ValueError(f"cannot close an allocator that is in use: {arena}")
-        await self._unmap(self.task, self._space.retire(largest_kept=-1))
+        await self._unmap(self.task, everything=True)
 
     def __str__(self) -> str:
         return f"UnlimitedAllocator([{', '.join(str(arena) for arena in self.arenas)}])"
@@ -344,86 +254,82 @@ class UnlimitedAllocator(AllocatorInterface):
     def check_owner(self, task: Task) -> None:
         """Raise unless the running OS thread may allocate for `task`; if so, remember it.
 
-        Only what comes back may come from any thread: the bookkeeping of a request must not be entered twice.
+        Only what comes back may come from any thread.
 
         Raises:
             WrongThreadError, ForkedProcessError: as a call of the task would.
         """
         self._mapper(task).sysif.check_owner()
-        self._space.owner = get_ident()
+        self._owner = get_ident()
 
     def _mapper(self, task: Task) -> Task:
         """Who makes the calls for `task`."""
         own = self.task
         return own if own.sysif.immediate and own.address_space is self.address_space else task
 
-    async def _obtain(self, task: Task, size: int, alignment: int) -> Block:
-        """A block of `size` bytes, in a new arena if there is no room; unmaps surplus empty arenas."""
+    async def _obtain(self, task: Task, size: int, alignment: int) -> Allocation:
+        """An allocation, in a new arena if there is no room; unmaps surplus empty arenas."""
         task = self._mapper(task)
         space = self._space
-        block = space.reserve(size, alignment)
-        if block is None:
+        allocation = space.allocate(size, alignment)
+        if allocation is None:
             # Nothing is held while we wait for the kernel: a cancelled or refused requester leaves no trace.
             arena = await self._map(task, size)
-            block = space.take_from(arena.hole_at[0], size, alignment)
-            assert block is not None
-        if space.surplus(LARGEST_ARENA):
-            try:
-                await self._unmap(task, space.retire(LARGEST_ARENA))
-            except BaseException:
-                space.returned.append(block)
-                raise
-        return block
+            allocation = space.allocate(size, alignment, arena)
+            assert allocation is not None
+        if space.has_surplus():
+            await self._unmap(task)
+        return allocation
 
     async def _map(self, task: Task, size: int) -> Arena:
         mapped = sum(arena.size for arena in self.arenas)
-        length = max(align(size, SMALLEST_ARENA), min(align(mapped, SMALLEST_ARENA), LARGEST_ARENA))
-        mapping = await task.mmap(length, PROT.READ | PROT.WRITE, MAP.PRIVATE | MAP.ANONYMOUS)
+        length = max(align(size or 1, SMALLEST_ARENA), min(align(mapped, SMALLEST_ARENA), LARGEST_ARENA))
+        record = CallRecord(None, False, length if task.sysif.shares_memory else 0)
+        mapping = await task._mmap_recorded(record, length, PROT.READ | PROT.WRITE, MAP.PRIVATE)
         if task is not self.task and self.task.address_space is self.address_space:
             # The arena will outlive the task that happened to ask for it.
             mapping = mapping.for_task(self.task)
-        arena = Arena(mapping, self._space)
-        self.arenas[arena] = None
-        return arena
+        return Arena(mapping, self._space, record)
 
-    async def _unmap(self, task: Task, retired: list[Arena]) -> None:
-        """Unmap detached arenas. One that could not be unmapped is used again."""
-        for arena in retired:
-            del self.arenas[arena]
-        while retired:
-            arena = retired.pop()
-            try:
-                # A mapping object of its own, since one that was asked to go away cannot be asked again.
-                await MemoryMapping(task, arena.mapping.near, arena.mapping.file).munmap()
-            except (OSError, SyscallSendError):
-                self._readopt([arena])
-            except SyscallError:
-                # Perhaps it is unmapped, perhaps not: it must not be used, and not be unmapped again either.
-                logger.warning(
-                    "lost track of whether %s is still mapped: the process that unmapped it is gone", arena
-                )
-            except (KeyboardInterrupt, SystemExit, GeneratorExit):
-                # Not known either.
-                self._readopt(retired)
-                raise
-            except BaseException:
-                # Cancelled: then the call was not made.
-                self._readopt([arena, *retired])
-                raise
-
-    def _readopt(self, arenas: list[Arena]) -> None:
-        for arena in arenas:
-            self.arenas[arena] = None
-            self._space.add(arena)
+    async def _unmap(self, task: Task, everything: bool = False) -> None:
+        """Unmap the surplus of empty arenas. One that could not be unmapped is used again."""
+        # Detached and not unmapped yet.
+        retired: list[Arena] = []
+        record = CallRecord()
+        try:
+            self._space.retire(retired, everything)
+            while retired:
+                arena = retired[-1]
+                record = CallRecord()
+                try:
+                    # A mapping object of its own: one that was asked to go away cannot be asked again.
+                    await MemoryMapping(task, arena.mapping.near, arena.mapping.file)._munmap(record)
+                except (OSError, SyscallSendError):
+                    if record.sent and not record.refused:
+                        raise  # of a signal handler
+                    self._space.add(arena, arena.size)
+                except SyscallError:
+                    # Perhaps it is unmapped, perhaps not: it must not be used, nor be unmapped again.
+                    logger.warning(
+                        "lost track of whether %s is still mapped: the process that unmapped it is gone",
+                        arena,
+                    )
+                retired.pop()
+        except BaseException:
+            if retired and record.sent and not record.refused:
+                retired.pop()
+            for arena in retired:
+                self._space.add(arena, arena.size)
+            raise
 
 
 # In the copy of a program that was made by fork(2), every thread is a stranger.
-_spaces: weakref.WeakSet[FreeSpace] = weakref.WeakSet()
+_allocators: weakref.WeakSet[UnlimitedAllocator] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    for space in _spaces:
-        space.owner = 0
+    for allocator in _allocators:
+        allocator._owner = 0
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -435,7 +341,7 @@ class AllocatorClient(AllocatorInterface):
     Several clients share the memory; each returns mappings that belong to its own task.
     """
 
-    __slots__ = ("_address_space", "_mappings", "_shared", "_space", "task")
+    __slots__ = ("_address_space", "_allocate", "_mappings", "_shared", "task")
 
     def __init__(self, task: Task, shared_allocator: UnlimitedAllocator) -> None:
         """Use `shared_allocator` through `task`.
@@ -446,7 +352,7 @@ class AllocatorClient(AllocatorInterface):
         self.task = task
         self._shared = shared_allocator
         self._address_space = shared_allocator.address_space
-        self._space = shared_allocator._space
+        self._allocate = shared_allocator._space.allocate
         self._mappings: dict[Arena, MemoryMapping] = {}
         self._check_address_space()
 
@@ -467,29 +373,12 @@ class AllocatorClient(AllocatorInterface):
         """As `malloc`, without suspending; None if that is not possible because a system call is due."""
         if self.task.address_space is not self._address_space:
             self._check_address_space()
-        space = self._space
-        if get_ident() != space.owner:
+        if get_ident() != self._shared._owner:
             self._shared.check_owner(self.task)
-        if space.returned or space.countdown <= 0:
-            space.collect()
-        if size > 0 and alignment in _COMMON_ALIGNMENTS:
-            blocks = space.quick.get((size + 15) & -16)
-            if blocks:
-                # The short way: a block of this size came back a moment ago.
-                space.countdown -= 1
-                block = blocks.pop()
-                arena, start, _ = block
-                allocation = Allocation(arena, start, start + size, True, block, blocks)
-                return self._mappings.get(arena) or self._mapping(arena), allocation
-        _check_request(size, alignment)
-        found = space.reserve(round_up(size), alignment)
-        if found is None:
+        allocation = self._allocate(size, alignment, None, False)
+        if allocation is None:
             return None
-        if space.surplus(LARGEST_ARENA):
-            space.returned.append(found)
-            return None
-        allocation = self._make(found, size)
-        return self._mapping(found[0]), allocation
+        return self._mappings.get(allocation.arena) or self._mapping(allocation.arena), allocation
 
     async def malloc(self, size: int, alignment: int) -> tuple[MemoryMapping, Allocation]:
         """Allocate memory. Suspends only if memory has to be mapped, or is unmapped on this occasion.
@@ -515,9 +404,7 @@ class AllocatorClient(AllocatorInterface):
         done = self.allocate_now(size, alignment)
         if done is not None:
             return done
-        block = await self._shared._obtain(self.task, round_up(size), alignment)
-        # First the allocation, which owns the block: making a mapping can fail.
-        allocation = self._make(block, size)
+        allocation = await self._shared._obtain(self.task, size, alignment)
         return self._mapping(allocation.arena), allocation
 
     async def bulk_malloc(self, sizes: Sequence[tuple[int, int]]) -> list[tuple[MemoryMapping, Allocation]]:
@@ -530,44 +417,30 @@ class AllocatorClient(AllocatorInterface):
         """
         self._check_address_space()
         self._shared.check_owner(self.task)
-        starts = []
+        parts = []
         total = 0
         largest_alignment = GRANULE
         for size, alignment in sizes:
             _check_request(size, alignment)
             largest_alignment = max(largest_alignment, alignment)
             total = align(total, max(alignment, GRANULE))
-            starts.append(total)
-            total += round_up(size)
-        if not starts:
+            parts.append((total, size))
+            # No two begin at the same address.
+            total += align(size, GRANULE) or GRANULE
+        if not parts:
             return []
-        arena, base, limit = await self._shared._obtain(self.task, total, largest_alignment)
-        limits = [*(base + start for start in starts[1:]), limit]
-        allocations = [
-            self._make((arena, base + start, limit), size)
-            for start, limit, (size, _) in zip(starts, limits, sizes, strict=True)
-        ]
-        mapping = self._mapping(arena)
-        return [(mapping, allocation) for allocation in allocations]
-
-    def _make(self, block: Block, size: int) -> Allocation:
-        """An allocation of the first `size` bytes of a block."""
-        arena, start, limit = block
-        length = limit - start
-        home = None
-        if length <= QUICK_LIMIT:
-            home = self._space.quick.get(length)
-            if home is None:
-                home = self._space.quick[length] = []
-        return Allocation(arena, start, start + size, True, block, home)
+        whole = await self._shared._obtain(self.task, total, largest_alignment)
+        mapping = self._mapping(whole.arena)
+        return [(mapping, allocation) for allocation in whole.divide(parts)]
 
     def _mapping(self, arena: Arena) -> MemoryMapping:
         """The mapping of an arena as our task's."""
         mapping = self._mappings.get(arena)
         if mapping is None:
             mappings = self._mappings
-            if len(mappings) >= len(self._shared.arenas):
-                for gone in mappings.keys() - self._shared.arenas.keys():
+            arenas = self._shared.arenas
+            if len(mappings) >= len(arenas):
+                for gone in mappings.keys() - set(arenas):
                     del mappings[gone]
             mapping = mappings[arena] = arena.mapping.for_task(self.task)
         return mapping

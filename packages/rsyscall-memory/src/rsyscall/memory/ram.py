@@ -11,6 +11,7 @@ from rsyscall.handle.allocation import AllocationInterface, AllocatorInterface, 
 from rsyscall.handle.pointer import Pointer, WrittenPointer
 from rsyscall.memory.transport import write_all
 from rsyscall.near import types as near
+from rsyscall.near.record import NothingToFree
 from rsyscall.near.sysif import UnusableSyscallInterface
 from rsyscall.struct import (
     BytesSerializer,
@@ -284,7 +285,7 @@ def _never(size: int, alignment: int) -> None:
 # So it runs twice: once with null pointers, to learn the sizes, and once more with the real memory.
 
 
-class NullAllocation(AllocationInterface):
+class NullAllocation(NothingToFree, AllocationInterface):
     """Stands for memory that does not exist: of any size, and indifferent to being freed."""
 
     __slots__ = ("_offset", "_size")
@@ -312,9 +313,6 @@ class NullAllocation(AllocationInterface):
         if not isinstance(other, NullAllocation) or other._offset != self._offset + self._size:
             raise ValueError(f"cannot merge {self} with {other}")
         return NullAllocation(self._size + other._size, self._offset)
-
-    def free(self) -> None:
-        """Do nothing."""
 
     def __repr__(self) -> str:
         return f"NullAllocation({self._size}, {self._offset})"

@@ -50,6 +50,7 @@ class LocalSyscall(SyscallInterface):
     __slots__ = ("__weakref__", "_ident", "_thread_name", "_tid", "log_calls")
 
     immediate = True
+    shares_memory = True
 
     def __init__(self, log_calls: bool | None = None) -> None:
         self.log_calls = logger.isEnabledFor(logging.DEBUG) if log_calls is None else log_calls

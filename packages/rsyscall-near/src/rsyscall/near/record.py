@@ -19,6 +19,8 @@ from __future__ import annotations
 from rsyscall.native._fast import (
     CallRecord,
     Closer,
+    DroppedPointer,
+    NothingToFree,
     abandon,
     became_garbage,
     forget,
@@ -33,6 +35,8 @@ from rsyscall.native._fast import (
 __all__ = [
     "CallRecord",
     "Closer",
+    "DroppedPointer",
+    "NothingToFree",
     "abandon",
     "became_garbage",
     "forget",

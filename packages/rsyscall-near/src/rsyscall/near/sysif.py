@@ -137,6 +137,9 @@ class SyscallInterface(abc.ABC):
     immediate: bool = False
     """Whether calls are made at once, by the OS thread that asks: then awaiting one never suspends."""
 
+    shares_memory: bool = False
+    """Whether the process certainly has our memory, so that an address there is one here."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "syscall" in cls.__dict__ and "recorded_syscall" not in cls.__dict__:
@@ -234,7 +237,8 @@ class SyscallInterface(abc.ABC):
         try:
             result = await self.syscall(number, arg1, arg2, arg3, arg4, arg5, arg6)
         except OSError as error:
-            record.answer(-(error.errno or errno.EIO))
+            if error.errno is not None:  # else it is not the kernel's
+                record.answer(-error.errno)
             raise
         except SyscallSendError:
             record.unsent()

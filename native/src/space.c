@@ -1,0 +1,1018 @@
+/*
+ * FreeSpace and Allocation: which bytes of a set of arenas are free, and who has the others.
+ *
+ * Everything here is arithmetic on offsets. It is in C because it changes several things at once, and an
+ * exception of a signal handler can come between any two instructions of Python code (see record.c): each
+ * function here is one step. An allocation is found and has its owner in one step; so it is divided, joined,
+ * and given back, by a destructor too, in any thread.
+ *
+ * A *hole* is a maximal run of free bytes of one arena. Only holes are recorded; live allocations are known to
+ * their owners alone, so nothing ever walks over them. Holes are found
+ *
+ *  - by where they start and by where they end, through one hash table: what comes back is joined with its
+ *    neighbours in constant time;
+ *  - by size, through bins. Below 512 bytes there is one for every multiple of 16, above eight for every power
+ *    of two. A bit says that a bin has something in it; so a hole that certainly fits is found with a few
+ *    shifts.
+ *
+ * Allocations start at multiples of 16, and have bytes up to the next one; parts of them start anywhere.
+ */
+#include "space.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <structmember.h>
+
+#define GRANULE 16
+/* Bins for up to 2^57 bytes. */
+#define BINS 512
+/* How many holes that perhaps fit are looked at before giving up. */
+#define SCAN_LIMIT 16
+#define MOST_ALIGNMENT 4096
+
+struct arena {
+	PyObject *object;
+	uint64_t size;
+	struct arena *next;
+	struct hole *holes;
+	int empty;
+};
+
+struct hole {
+	struct arena *arena;
+	uint64_t start, end;
+	int bin;			/* -1: too small for any */
+	struct hole *next, **link;	/* of the bin */
+	struct hole *by_start, *by_end;	/* next ones with this hash */
+	struct hole *sibling, **sibling_link;	/* of the arena */
+};
+
+typedef struct {
+	PyObject_HEAD
+	PyTypeObject *allocation_type;
+	struct arena *arenas, **last;	/* oldest first */
+	struct hole *bins[BINS];
+	uint64_t bits[BINS / 64];
+	struct hole **starts, **ends;	/* hash tables */
+	size_t n_buckets, n_holes, n_arenas, n_empty;
+	struct hole *spare;		/* so that giving back never has to ask for memory */
+	size_t n_spare, n_live;
+	uint64_t largest_kept, looked_at;
+} FreeSpace;
+
+typedef struct {
+	PyObject_HEAD
+	PyObject *arena, *start_object, *end_object, *valid;
+	FreeSpace *space;
+	struct arena *in;
+	uint64_t start, end, limit;
+} Allocation;
+
+static PyTypeObject *space_type, *allocation_type;
+static PyObject *use_after_free_error;
+
+/* ---- Holes ---------------------------------------------------------------------------- */
+
+static size_t bucket(FreeSpace *self, struct arena *arena, uint64_t offset)
+{
+	uint64_t key = ((uintptr_t)arena >> 4) * 0x9e3779b97f4a7c15ull ^ offset * 0xc2b2ae3d27d4eb4full;
+
+	return (key ^ key >> 29) & (self->n_buckets - 1);
+}
+
+static void hash_add(FreeSpace *self, struct hole *hole)
+{
+	struct hole **first = &self->starts[bucket(self, hole->arena, hole->start)];
+
+	hole->by_start = *first;
+	*first = hole;
+	first = &self->ends[bucket(self, hole->arena, hole->end)];
+	hole->by_end = *first;
+	*first = hole;
+}
+
+static struct hole *starting_at(FreeSpace *self, struct arena *arena, uint64_t offset)
+{
+	struct hole *hole = self->starts[bucket(self, arena, offset)];
+
+	for (; hole && (hole->arena != arena || hole->start != offset); hole = hole->by_start)
+		self->looked_at++;
+	return hole;
+}
+
+static struct hole *ending_at(FreeSpace *self, struct arena *arena, uint64_t offset)
+{
+	struct hole *hole = self->ends[bucket(self, arena, offset)];
+
+	for (; hole && (hole->arena != arena || hole->end != offset); hole = hole->by_end)
+		self->looked_at++;
+	return hole;
+}
+
+static void hash_remove(FreeSpace *self, struct hole *hole)
+{
+	struct hole **link = &self->starts[bucket(self, hole->arena, hole->start)];
+
+	while (*link != hole)
+		link = &(*link)->by_start;
+	*link = hole->by_start;
+	link = &self->ends[bucket(self, hole->arena, hole->end)];
+	while (*link != hole)
+		link = &(*link)->by_end;
+	*link = hole->by_end;
+}
+
+static int grow(FreeSpace *self)
+{
+	size_t n = self->n_buckets ? 2 * self->n_buckets : 64;
+	struct hole **starts = PyMem_Calloc(n, sizeof(*starts)), **ends = PyMem_Calloc(n, sizeof(*ends));
+	struct arena *arena;
+	struct hole *hole;
+
+	if (!starts || !ends) {
+		PyMem_Free(starts);
+		PyMem_Free(ends);
+		return -1;
+	}
+	PyMem_Free(self->starts);
+	PyMem_Free(self->ends);
+	self->starts = starts;
+	self->ends = ends;
+	self->n_buckets = n;
+	for (arena = self->arenas; arena; arena = arena->next)
+		for (hole = arena->holes; hole; hole = hole->sibling)
+			hash_add(self, hole);
+	return 0;
+}
+
+/*
+ * Before anything becomes live: memory for the holes that giving it back may make. There are never more holes
+ * than arenas and live allocations.
+ */
+static int prepare(FreeSpace *self, size_t more)
+{
+	size_t wanted = self->n_arenas + self->n_live + more + 2;
+
+	while (self->n_spare + self->n_holes < wanted) {
+		struct hole *hole = PyMem_Malloc(sizeof(*hole));
+
+		if (!hole)
+			goto failed;
+		hole->next = self->spare;
+		self->spare = hole;
+		self->n_spare++;
+	}
+	/* Better chains that are long than no memory. */
+	if (wanted > self->n_buckets && grow(self) < 0 && !self->n_buckets)
+		goto failed;
+	return 0;
+failed:
+	PyErr_NoMemory();
+	return -1;
+}
+
+static int bin_of(uint64_t size)
+{
+	int bits;
+
+	if (size < 512)
+		return size >> 4;
+	bits = 64 - __builtin_clzll(size);
+	return (bits << 3) + (int)(size >> (bits - 4)) - 56;
+}
+
+/* The first bin all of whose holes have this size, which is a multiple of the granule. */
+static int first_sufficient_bin(uint64_t size)
+{
+	int bits;
+
+	if (size < 512)
+		return size >> 4;
+	bits = 64 - __builtin_clzll(size);
+	return bin_of(size) + !!(size & ((1ull << (bits - 4)) - 1));
+}
+
+static void set_empty(FreeSpace *self, struct arena *arena, int empty)
+{
+	self->n_empty += empty - arena->empty;
+	arena->empty = empty;
+}
+
+/* The bytes are in no hole yet, and none is beside them. */
+static void hole_add(FreeSpace *self, struct arena *arena, uint64_t start, uint64_t end)
+{
+	struct hole *hole = self->spare;
+	uint64_t aligned = (start + GRANULE - 1) & -(uint64_t)GRANULE;
+
+	self->spare = hole->next;
+	self->n_spare--;
+	self->n_holes++;
+	hole->arena = arena;
+	hole->start = start;
+	hole->end = end;
+	hash_add(self, hole);
+	hole->sibling = arena->holes;
+	hole->sibling_link = &arena->holes;
+	if (hole->sibling)
+		hole->sibling->sibling_link = &hole->sibling;
+	arena->holes = hole;
+	hole->bin = -1;
+	if (end >= aligned + GRANULE) {
+		struct hole **bin = &self->bins[hole->bin = bin_of(end - aligned)];
+
+		hole->next = *bin;
+		hole->link = bin;
+		if (*bin)
+			(*bin)->link = &hole->next;
+		*bin = hole;
+		self->bits[hole->bin / 64] |= 1ull << hole->bin % 64;
+	}
+	if (end - start == arena->size)
+		set_empty(self, arena, 1);
+}
+
+static void hole_remove(FreeSpace *self, struct hole *hole)
+{
+	set_empty(self, hole->arena, 0);
+	hash_remove(self, hole);
+	*hole->sibling_link = hole->sibling;
+	if (hole->sibling)
+		hole->sibling->sibling_link = hole->sibling_link;
+	if (hole->bin >= 0) {
+		*hole->link = hole->next;
+		if (hole->next)
+			hole->next->link = hole->link;
+		if (!self->bins[hole->bin])
+			self->bits[hole->bin / 64] &= ~(1ull << hole->bin % 64);
+	}
+	hole->next = self->spare;
+	self->spare = hole;
+	self->n_spare++;
+	self->n_holes--;
+}
+
+/* These bytes are free, and joined with what is free around them. */
+static void give(FreeSpace *self, struct arena *arena, uint64_t start, uint64_t end)
+{
+	struct hole *beside;
+
+	if (start == end)
+		return;
+	beside = ending_at(self, arena, start);
+	if (beside) {
+		start = beside->start;
+		hole_remove(self, beside);
+	}
+	beside = starting_at(self, arena, end);
+	if (beside) {
+		end = beside->end;
+		hole_remove(self, beside);
+	}
+	hole_add(self, arena, start, end);
+}
+
+static uint64_t aligned_start(struct hole *hole, uint64_t alignment)
+{
+	return (hole->start + alignment - 1) & -alignment;
+}
+
+static int fits(struct hole *hole, uint64_t size, uint64_t alignment)
+{
+	uint64_t start = aligned_start(hole, alignment);
+
+	return start <= hole->end && size <= hole->end - start;
+}
+
+/* A hole that has room; NULL if none was found. There may be one nevertheless, among many that have not. */
+static struct hole *find(FreeSpace *self, uint64_t size, uint64_t alignment)
+{
+	int first = first_sufficient_bin(size + alignment - GRANULE), word = first / 64, bin, i;
+	uint64_t bits;
+	struct hole *hole;
+
+	/* What came back last is most often what is asked for next. */
+	bin = bin_of(size);
+	if (bin < first && bin < BINS && (hole = self->bins[bin]) && fits(hole, size, alignment))
+		return hole;
+	if (first < BINS) {
+		bits = self->bits[word] & -(1ull << first % 64);
+		while (!bits && ++word < BINS / 64)
+			bits = self->bits[word];
+		if (bits)
+			return self->bins[64 * word + __builtin_ctzll(bits)];
+	}
+	for (bin = bin_of(size); bin < first && bin < BINS; bin++)
+		for (hole = self->bins[bin], i = 0; hole && i < SCAN_LIMIT; hole = hole->next, i++) {
+			self->looked_at++;
+			if (fits(hole, size, alignment))
+				return hole;
+		}
+	return NULL;
+}
+
+/* Take bytes out of a hole in which they fit; returns where they start. */
+static uint64_t cut(FreeSpace *self, struct hole *hole, uint64_t size, uint64_t alignment)
+{
+	struct arena *arena = hole->arena;
+	uint64_t hole_start = hole->start, hole_end = hole->end, start = aligned_start(hole, alignment);
+
+	hole_remove(self, hole);
+	if (hole_start < start)
+		hole_add(self, arena, hole_start, start);
+	if (start + size < hole_end)
+		hole_add(self, arena, start + size, hole_end);
+	return start;
+}
+
+/* ---- Allocation ----------------------------------------------------------------------- */
+
+/* One that owns nothing yet, of no arena. */
+static Allocation *new_allocation(PyTypeObject *type)
+{
+	Allocation *self = (Allocation *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+
+	if (self) {
+		Py_INCREF(Py_False);
+		self->valid = Py_False;
+	}
+	return self;
+}
+
+static void set_valid(Allocation *self, PyObject *valid)
+{
+	PyObject *before = self->valid;
+
+	if (before != valid)
+		self->space->n_live += valid == Py_True ? 1 : -1;
+	Py_INCREF(valid);
+	self->valid = valid;
+	Py_DECREF(before);
+}
+
+/* Say which bytes it is to own; set_valid() makes it the owner. */
+static int place(Allocation *self, FreeSpace *space, struct arena *arena, uint64_t start, uint64_t end,
+		 uint64_t limit)
+{
+	PyObject *start_object = PyLong_FromUnsignedLongLong(start), *end_object = PyLong_FromUnsignedLongLong(end);
+
+	if (!start_object || !end_object) {
+		Py_XDECREF(start_object);
+		Py_XDECREF(end_object);
+		return -1;
+	}
+	self->start_object = start_object;
+	self->end_object = end_object;
+	Py_INCREF((PyObject *)space);
+	self->space = space;
+	Py_INCREF(arena->object);
+	self->arena = arena->object;
+	self->in = arena;
+	self->start = start;
+	self->end = end;
+	self->limit = limit;
+	return 0;
+}
+
+static void give_back(Allocation *self)
+{
+	if (self->valid == Py_True) {
+		set_valid(self, Py_False);
+		give(self->space, self->in, self->start, self->limit);
+	}
+}
+
+static void allocation_finalize(PyObject *op)
+{
+	give_back((Allocation *)op);
+}
+
+static int allocation_traverse(PyObject *op, visitproc visit, void *arg)
+{
+	Allocation *self = (Allocation *)op;
+
+	Py_VISIT(Py_TYPE(op));
+	Py_VISIT(self->arena);
+	Py_VISIT((PyObject *)self->space);
+	return 0;
+}
+
+static int allocation_clear(PyObject *op)
+{
+	give_back((Allocation *)op);
+	Py_CLEAR(((Allocation *)op)->arena);
+	return 0;
+}
+
+static void allocation_dealloc(PyObject *op)
+{
+	Allocation *self = (Allocation *)op;
+	PyTypeObject *type = Py_TYPE(op);
+
+	PyObject_GC_UnTrack(op);
+	give_back(self);
+	Py_XDECREF(self->arena);
+	Py_XDECREF(self->start_object);
+	Py_XDECREF(self->end_object);
+	Py_XDECREF(self->valid);
+	Py_XDECREF((PyObject *)self->space);
+	((freefunc)PyType_GetSlot(type, Py_tp_free))(op);
+	Py_DECREF(type);
+}
+
+static int check_valid(Allocation *self)
+{
+	if (self->valid == Py_True)
+		return 0;
+	PyErr_Format(use_after_free_error, "allocation was freed, or consumed by split or merge: %R", self);
+	return -1;
+}
+
+static PyObject *allocation_offset(PyObject *op, PyObject *unused)
+{
+	Allocation *self = (Allocation *)op;
+
+	(void)unused;
+	if (check_valid(self) < 0)
+		return NULL;
+	Py_INCREF(self->start_object);
+	return self->start_object;
+}
+
+static PyObject *allocation_size(PyObject *op, PyObject *unused)
+{
+	Allocation *self = (Allocation *)op;
+
+	(void)unused;
+	return PyLong_FromUnsignedLongLong(self->end - self->start);
+}
+
+static PyObject *allocation_slack(PyObject *op, PyObject *unused)
+{
+	Allocation *self = (Allocation *)op;
+
+	(void)unused;
+	return PyLong_FromUnsignedLongLong(self->limit - self->end);
+}
+
+static PyObject *allocation_free(PyObject *op, PyObject *unused)
+{
+	(void)unused;
+	give_back((Allocation *)op);
+	Py_RETURN_NONE;
+}
+
+static PyObject *allocation_split(PyObject *op, PyObject *arg)
+{
+	Allocation *self = (Allocation *)op, *left, *right;
+	long long size;
+	PyObject *pair = NULL;
+
+	if (check_valid(self) < 0)
+		return NULL;
+	size = PyLong_AsLongLong(arg);
+	if (size == -1 && PyErr_Occurred())
+		return NULL;
+	if (size < 0 || (uint64_t)size > self->end - self->start) {
+		PyErr_Format(PyExc_ValueError, "cannot split %lld bytes off an allocation of %llu", size,
+			     (unsigned long long)(self->end - self->start));
+		return NULL;
+	}
+	if (prepare(self->space, 1) < 0)
+		return NULL;
+	left = new_allocation(Py_TYPE(op));
+	right = new_allocation(Py_TYPE(op));
+	if (left && right && !place(left, self->space, self->in, self->start, self->start + size, self->start + size) &&
+	    !place(right, self->space, self->in, self->start + size, self->end, self->limit))
+		pair = PyTuple_Pack(2, (PyObject *)left, (PyObject *)right);
+	/* Making objects may run destructors, but those cannot have freed this one: the caller has it. */
+	if (pair && check_valid(self) < 0)
+		Py_CLEAR(pair);
+	if (pair) {
+		set_valid(self, Py_False);
+		set_valid(left, Py_True);
+		set_valid(right, Py_True);
+	}
+	Py_XDECREF((PyObject *)left);
+	Py_XDECREF((PyObject *)right);
+	return pair;
+}
+
+static PyObject *allocation_merge(PyObject *op, PyObject *arg)
+{
+	Allocation *self = (Allocation *)op, *other, *merged;
+
+	if (check_valid(self) < 0)
+		return NULL;
+	if (!PyObject_TypeCheck(arg, allocation_type) || ((Allocation *)arg)->in != self->in) {
+		PyErr_Format(PyExc_ValueError, "allocations are not of the same arena: %R and %R", op, arg);
+		return NULL;
+	}
+	other = (Allocation *)arg;
+	if (other != self && check_valid(other) < 0)
+		return NULL;
+	/* The last condition tells empty parts in the right order from those in the wrong one. */
+	if (other == self || other->start != self->end || self->limit != self->end) {
+		PyErr_Format(PyExc_ValueError, "the second allocation does not begin where the first one ends: %R and %R",
+			     op, arg);
+		return NULL;
+	}
+	merged = new_allocation(Py_TYPE(op));
+	if (!merged)
+		return NULL;
+	if (place(merged, self->space, self->in, self->start, other->end, other->limit) < 0 || check_valid(self) < 0 ||
+	    check_valid(other) < 0) {
+		Py_DECREF((PyObject *)merged);
+		return NULL;
+	}
+	set_valid(self, Py_False);
+	set_valid(other, Py_False);
+	set_valid(merged, Py_True);
+	return (PyObject *)merged;
+}
+
+/* divide([(start, size), ...]) -> allocations, which consume this one: each up to where the next begins */
+static PyObject *allocation_divide(PyObject *op, PyObject *list)
+{
+	Allocation *self = (Allocation *)op;
+	Py_ssize_t n = PyList_Size(list), i;
+	PyObject *parts;
+
+	if (n < 0 || check_valid(self) < 0 || prepare(self->space, n) < 0)
+		return NULL;
+	parts = PyList_New(n);
+	for (i = 0; parts && i < n; i++) {
+		unsigned long long start, size, limit = self->limit - self->start, unused;
+		Allocation *part = new_allocation(Py_TYPE(op));
+
+		if (!part || !PyArg_ParseTuple(PyList_GetItem(list, i), "KK", &start, &size) ||
+		    (i + 1 < n && !PyArg_ParseTuple(PyList_GetItem(list, i + 1), "KK", &limit, &unused)) ||
+		    place(part, self->space, self->in, self->start + start, self->start + start + size,
+			  self->start + limit) < 0) {
+			Py_XDECREF((PyObject *)part);
+			Py_CLEAR(parts);
+			break;
+		}
+		PyList_SetItem(parts, i, (PyObject *)part);
+	}
+	if (!parts || check_valid(self) < 0) {
+		Py_XDECREF(parts);
+		return NULL;
+	}
+	for (i = 0; i < n; i++)
+		set_valid((Allocation *)PyList_GetItem(parts, i), Py_True);
+	set_valid(self, Py_False);
+	return parts;
+}
+
+static PyMethodDef allocation_methods[] = {
+	{ "offset", allocation_offset, METH_NOARGS,
+	  "The offset in bytes of this allocation from the start of its mapping; UseAfterFreeError once it is freed, "
+	  "or consumed by `split` or `merge`." },
+	{ "size", allocation_size, METH_NOARGS, "The size of this allocation in bytes." },
+	{ "slack", allocation_slack, METH_NOARGS,
+	  "How many bytes behind the end are nobody else's, because sizes are rounded up." },
+	{ "free", allocation_free, METH_NOARGS, "Give the bytes back. Does nothing if the allocation is not valid." },
+	{ "split", allocation_split, METH_O,
+	  "Consume this allocation; return one of its first `size` bytes and one of the rest, maybe empty." },
+	{ "merge", allocation_merge, METH_O,
+	  "Consume this allocation and the one that begins where it ends, giving one that covers both." },
+	{ "divide", allocation_divide, METH_O, "Consume this allocation, giving several." },
+	{ NULL, NULL, 0, NULL },
+};
+
+
+static PyMemberDef allocation_members[] = {
+	{ "arena", T_OBJECT_EX, offsetof(Allocation, arena), READONLY, "Where the bytes are." },
+	{ "start", T_OBJECT_EX, offsetof(Allocation, start_object), READONLY, "Offset in the arena of the first byte." },
+	{ "_limit", T_LONGLONG, offsetof(Allocation, limit), READONLY, "Offset after the bytes that are nobody else's." },
+	{ "end", T_OBJECT_EX, offsetof(Allocation, end_object), READONLY, "Offset in the arena after the last byte." },
+	{ "valid", T_OBJECT_EX, offsetof(Allocation, valid), 0,
+	  "False once the allocation was freed, split or merged. Do not set." },
+	{ NULL, 0, 0, 0, NULL },
+};
+
+static PyObject *allocation_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
+
+static PyType_Slot allocation_slots[] = {
+	{ Py_tp_new, allocation_new },
+	{ Py_tp_dealloc, allocation_dealloc },
+	{ Py_tp_finalize, allocation_finalize },
+	{ Py_tp_traverse, allocation_traverse },
+	{ Py_tp_clear, allocation_clear },
+	{ Py_tp_methods, allocation_methods },
+	{ Py_tp_members, allocation_members },
+	{ 0, NULL },
+};
+
+static PyType_Spec allocation_spec = {
+	"rsyscall.native._fast.Allocation", sizeof(Allocation), 0,
+	Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, allocation_slots,
+};
+
+int rsys_free_allocation(PyObject *op)
+{
+	if (!PyObject_TypeCheck(op, allocation_type))
+		return -1;
+	give_back((Allocation *)op);
+	return 0;
+}
+
+/* ---- FreeSpace ------------------------------------------------------------------------ */
+
+/* FreeSpace(allocation_type, largest_kept): the type is a subclass of Allocation */
+static PyObject *space_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+	PyObject *kind;
+	unsigned long long largest_kept;
+	FreeSpace *self;
+
+	(void)kwargs;
+	if (!PyArg_ParseTuple(args, "OK:FreeSpace", &kind, &largest_kept))
+		return NULL;
+	if (!PyType_Check(kind) || !PyType_IsSubtype((PyTypeObject *)kind, allocation_type)) {
+		PyErr_SetString(PyExc_TypeError, "expected a subclass of Allocation");
+		return NULL;
+	}
+	self = (FreeSpace *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+	if (!self)
+		return NULL;
+	Py_INCREF(kind);
+	self->allocation_type = (PyTypeObject *)kind;
+	self->last = &self->arenas;
+	self->largest_kept = largest_kept;
+	return (PyObject *)self;
+}
+
+static int space_traverse(PyObject *op, visitproc visit, void *arg)
+{
+	FreeSpace *self = (FreeSpace *)op;
+	struct arena *arena;
+
+	Py_VISIT(Py_TYPE(op));
+	Py_VISIT((PyObject *)self->allocation_type);
+	for (arena = self->arenas; arena; arena = arena->next)
+		Py_VISIT(arena->object);
+	return 0;
+}
+
+static int space_clear(PyObject *op)
+{
+	FreeSpace *self = (FreeSpace *)op;
+	struct arena *arena;
+
+	for (arena = self->arenas; arena; arena = arena->next)
+		Py_CLEAR(arena->object);
+	return 0;
+}
+
+static void space_dealloc(PyObject *op)
+{
+	FreeSpace *self = (FreeSpace *)op;
+	PyTypeObject *type = Py_TYPE(op);
+	struct arena *arena;
+	struct hole *hole;
+
+	PyObject_GC_UnTrack(op);
+	while ((arena = self->arenas)) {
+		while ((hole = arena->holes)) {
+			arena->holes = hole->sibling;
+			PyMem_Free(hole);
+		}
+		self->arenas = arena->next;
+		Py_XDECREF(arena->object);
+		PyMem_Free(arena);
+	}
+	while ((hole = self->spare)) {
+		self->spare = hole->next;
+		PyMem_Free(hole);
+	}
+	PyMem_Free(self->starts);
+	PyMem_Free(self->ends);
+	Py_XDECREF((PyObject *)self->allocation_type);
+	((freefunc)PyType_GetSlot(type, Py_tp_free))(op);
+	Py_DECREF(type);
+}
+
+static struct arena *find_arena(FreeSpace *self, PyObject *object)
+{
+	struct arena *arena = self->arenas;
+
+	while (arena && arena->object != object)
+		arena = arena->next;
+	return arena;
+}
+
+/* Allocation(arena, start, end, valid=True): of bytes that the caller has */
+static PyObject *allocation_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+	static char *names[] = { "arena", "start", "end", "valid", NULL };
+	PyObject *object, *space;
+	unsigned long long start, end;
+	int valid = 1;
+	struct arena *arena;
+	Allocation *self = NULL;
+
+	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OKK|p:Allocation", names, &object, &start, &end, &valid))
+		return NULL;
+	space = PyObject_GetAttrString(object, "space");
+	if (!space)
+		return NULL;
+	arena = PyObject_TypeCheck(space, space_type) ? find_arena((FreeSpace *)space, object) : NULL;
+	if (!arena || start > end || end > arena->size) {
+		PyErr_SetString(PyExc_ValueError, "no such bytes in this arena");
+	} else if (prepare((FreeSpace *)space, 1) == 0 && (self = new_allocation(type))) {
+		if (place(self, (FreeSpace *)space, arena, start, end, end) < 0)
+			Py_CLEAR(self);
+		else if (valid)
+			set_valid(self, Py_True);
+	}
+	Py_DECREF(space);
+	return (PyObject *)self;
+}
+
+/* Two steps in one: the arena is here, and the mapping that it is has no other owner any more. */
+static PyObject *space_add(PyObject *op, PyObject *args)
+{
+	FreeSpace *self = (FreeSpace *)op;
+	PyObject *object, *record_object = Py_None;
+	unsigned long long size;
+	struct arena *arena;
+	CallRecord *record;
+
+	if (!PyArg_ParseTuple(args, "OK|O", &object, &size, &record_object) ||
+	    rsys_as_record(record_object, &record) < 0)
+		return NULL;
+	if (!find_arena(self, object)) {
+		if (prepare(self, 1) < 0)
+			return NULL;
+		arena = PyMem_Calloc(1, sizeof(*arena));
+		if (!arena)
+			return PyErr_NoMemory();
+		Py_INCREF(object);
+		arena->object = object;
+		arena->size = size;
+		*self->last = arena;
+		self->last = &arena->next;
+		self->n_arenas++;
+		give(self, arena, 0, size);
+	}
+	if (record)
+		rsys_record_release(record);
+	Py_RETURN_NONE;
+}
+
+static void forget_arena(FreeSpace *self, struct arena *arena)
+{
+	struct arena **link = &self->arenas;
+
+	while (*link != arena)
+		link = &(*link)->next;
+	*link = arena->next;
+	if (!arena->next)
+		self->last = link;
+	self->n_arenas--;
+	if (arena->holes)
+		hole_remove(self, arena->holes);
+	Py_DECREF(arena->object);
+	PyMem_Free(arena);
+}
+
+static PyObject *space_remove(PyObject *op, PyObject *object)
+{
+	FreeSpace *self = (FreeSpace *)op;
+	struct arena *arena = find_arena(self, object);
+
+	if (!arena || !arena->empty) {
+		PyErr_SetString(PyExc_ValueError, arena ? "the arena is in use" : "there is no such arena");
+		return NULL;
+	}
+	forget_arena(self, arena);
+	Py_RETURN_NONE;
+}
+
+/* Whether there are empty arenas besides the one that is kept for the next request. */
+static int has_surplus(FreeSpace *self)
+{
+	struct arena *arena;
+
+	if (self->n_empty != 1)
+		return self->n_empty > 1;
+	for (arena = self->arenas; !arena->empty; arena = arena->next)
+		;
+	return arena->size > self->largest_kept;
+}
+
+/*
+ * retire(list, all=False): detach the surplus of empty arenas, the largest one that may be kept staying, and
+ * append it to the list
+ */
+static PyObject *space_retire(PyObject *op, PyObject *args)
+{
+	FreeSpace *self = (FreeSpace *)op;
+	PyObject *list;
+	int all = 0;
+	struct arena *arena, *next, *keep = NULL;
+
+	if (!PyArg_ParseTuple(args, "O|p", &list, &all))
+		return NULL;
+	for (arena = self->arenas; !all && arena; arena = arena->next)
+		if (arena->empty && arena->size <= self->largest_kept && (!keep || arena->size > keep->size))
+			keep = arena;
+	for (arena = self->arenas; arena; arena = next) {
+		next = arena->next;
+		if (!arena->empty || arena == keep)
+			continue;
+		if (PyList_Append(list, arena->object) < 0)
+			return NULL;
+		forget_arena(self, arena);
+	}
+	Py_RETURN_NONE;
+}
+
+/* -1 with an exception if there cannot be such an allocation */
+static int parse_request(PyObject *size_object, PyObject *alignment_object, uint64_t *ret_size, uint64_t *ret_alignment)
+{
+	int overflow, over;
+	long long size = PyLong_AsLongLongAndOverflow(size_object, &overflow), alignment;
+
+	if (size == -1 && PyErr_Occurred())
+		return -1;
+	alignment = PyLong_AsLongLongAndOverflow(alignment_object, &over);
+	if (alignment == -1 && PyErr_Occurred())
+		return -1;
+	if (overflow < 0 || (!overflow && size < 0))
+		PyErr_Format(PyExc_ValueError, "cannot allocate a negative number of bytes: %S", size_object);
+	else if (over < 0 || (!over && (alignment <= 0 || alignment & (alignment - 1))))
+		PyErr_Format(PyExc_ValueError, "alignment is not a power of two: %S", alignment_object);
+	else if (over || alignment > MOST_ALIGNMENT)
+		PyErr_Format(PyExc_ValueError, "alignment %S is more than %d", alignment_object, MOST_ALIGNMENT);
+	else {
+		*ret_size = overflow || size > INT64_MAX / 4 ? INT64_MAX / 4 : size;
+		*ret_alignment = alignment < GRANULE ? GRANULE : alignment;
+		return 0;
+	}
+	return -1;
+}
+
+/*
+ * allocate(size, alignment, arena=None, whatever=True) -> Allocation; None if there is no room. With
+ * whatever=False also None if there is a surplus of empty arenas, to be unmapped first.
+ */
+static PyObject *space_allocate(PyObject *op, PyObject *const *args, Py_ssize_t n)
+{
+	FreeSpace *self = (FreeSpace *)op;
+	uint64_t size, alignment, taken, start;
+	struct arena *arena;
+	struct hole *hole = NULL, *candidate;
+	Allocation *allocation;
+
+	if (n < 2 || n > 4) {
+		PyErr_SetString(PyExc_TypeError, "allocate(size, alignment, arena, whatever)");
+		return NULL;
+	}
+	if (parse_request(args[0], args[1], &size, &alignment) < 0)
+		return NULL;
+	if (n == 4 && args[3] == Py_False && has_surplus(self))
+		Py_RETURN_NONE;
+	taken = (size + GRANULE - 1) & -(uint64_t)GRANULE;
+	if (!taken)
+		taken = GRANULE;
+	/* First the objects, since making them may run destructors, which give back. */
+	if (prepare(self, 1) < 0)
+		return NULL;
+	allocation = new_allocation(self->allocation_type);
+	if (!allocation)
+		return NULL;
+	if (n > 2 && args[2] != Py_None) {
+		arena = find_arena(self, args[2]);
+		for (candidate = arena ? arena->holes : NULL; candidate; candidate = candidate->sibling)
+			if (fits(candidate, taken, alignment) && (!hole || candidate->start < hole->start))
+				hole = candidate;
+	} else {
+		hole = find(self, taken, alignment);
+	}
+	if (!hole) {
+		Py_DECREF((PyObject *)allocation);
+		Py_RETURN_NONE;
+	}
+	/* Numbers are no garbage-collected objects: nothing runs from here on. */
+	start = aligned_start(hole, alignment);
+	if (place(allocation, self, hole->arena, start, start + size, start + taken) < 0) {
+		Py_DECREF((PyObject *)allocation);
+		return NULL;
+	}
+	cut(self, hole, taken, alignment);
+	set_valid(allocation, Py_True);
+	return (PyObject *)allocation;
+}
+
+static PyObject *space_has_surplus(PyObject *op, PyObject *unused)
+{
+	(void)unused;
+	return PyBool_FromLong(has_surplus((FreeSpace *)op));
+}
+
+/* holes(arena) -> [(start, end), ...], for tests */
+static PyObject *space_holes(PyObject *op, PyObject *object)
+{
+	struct arena *arena = find_arena((FreeSpace *)op, object);
+	struct hole *hole;
+	PyObject *list = PyList_New(0);
+
+	for (hole = arena ? arena->holes : NULL; list && hole; hole = hole->sibling) {
+		PyObject *pair = Py_BuildValue("(KK)", hole->start, hole->end);
+
+		if (!pair || PyList_Append(list, pair) < 0)
+			Py_CLEAR(list);
+		Py_XDECREF(pair);
+	}
+	return list;
+}
+
+static PyObject *list_arenas(FreeSpace *self, int only_empty)
+{
+	PyObject *list = PyList_New(0), *tuple;
+	struct arena *arena;
+
+	for (arena = self->arenas; list && arena; arena = arena->next)
+		if ((arena->empty || !only_empty) && PyList_Append(list, arena->object) < 0)
+			Py_CLEAR(list);
+	tuple = list ? PyList_AsTuple(list) : NULL;
+	Py_XDECREF(list);
+	return tuple;
+}
+
+static PyObject *space_get_arenas(PyObject *op, void *unused)
+{
+	(void)unused;
+	return list_arenas((FreeSpace *)op, 0);
+}
+
+static PyObject *space_get_empty(PyObject *op, void *unused)
+{
+	(void)unused;
+	return list_arenas((FreeSpace *)op, 1);
+}
+
+static PyObject *space_get_live(PyObject *op, void *unused)
+{
+	(void)unused;
+	return PyLong_FromSize_t(((FreeSpace *)op)->n_live);
+}
+
+static PyObject *space_get_looked_at(PyObject *op, void *unused)
+{
+	(void)unused;
+	return PyLong_FromUnsignedLongLong(((FreeSpace *)op)->looked_at);
+}
+
+static PyMethodDef space_methods[] = {
+	{ "add", space_add, METH_VARARGS, NULL },
+	{ "remove", space_remove, METH_O, NULL },
+	{ "retire", space_retire, METH_VARARGS, NULL },
+	{ "allocate", (PyCFunction)(void (*)(void))space_allocate, METH_FASTCALL, NULL },
+	{ "has_surplus", space_has_surplus, METH_NOARGS, NULL },
+	{ "holes", space_holes, METH_O, NULL },
+	{ NULL, NULL, 0, NULL },
+};
+
+static PyGetSetDef space_attributes[] = {
+	{ "arenas", space_get_arenas, NULL, NULL, NULL },
+	{ "empty", space_get_empty, NULL, NULL, NULL },
+	{ "live", space_get_live, NULL, NULL, NULL },
+	{ "looked_at", space_get_looked_at, NULL, NULL, NULL },
+	{ NULL, NULL, NULL, NULL, NULL },
+};
+
+static PyType_Slot space_slots[] = {
+	{ Py_tp_new, space_new },
+	{ Py_tp_dealloc, space_dealloc },
+	{ Py_tp_traverse, space_traverse },
+	{ Py_tp_clear, space_clear },
+	{ Py_tp_methods, space_methods },
+	{ Py_tp_getset, space_attributes },
+	{ 0, NULL },
+};
+
+static PyType_Spec space_spec = {
+	"rsyscall.native._fast.FreeSpace", sizeof(FreeSpace), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, space_slots,
+};
+
+PyObject *rsys_set_memory_errors(PyObject *module, PyObject *error)
+{
+	(void)module;
+	Py_INCREF(error);
+	use_after_free_error = error;
+	Py_RETURN_NONE;
+}
+
+int rsys_space_init(PyObject *module)
+{
+	allocation_type = (PyTypeObject *)PyType_FromSpec(&allocation_spec);
+	space_type = (PyTypeObject *)PyType_FromSpec(&space_spec);
+	if (!allocation_type || !space_type ||
+	    PyModule_AddObjectRef(module, "Allocation", (PyObject *)allocation_type) < 0)
+		return -1;
+	return PyModule_AddObjectRef(module, "FreeSpace", (PyObject *)space_type);
+}

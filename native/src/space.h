@@ -1,0 +1,23 @@
+/* Free bytes and their allocations (space.c), and the end of pointers (pointers.c). */
+#ifndef RSYS_SPACE_H
+#define RSYS_SPACE_H
+
+#include "limited_api.h"
+
+#include "record.h"
+
+#pragma GCC visibility push(hidden)
+
+/* Makes the types; once. */
+int rsys_space_init(PyObject *module);
+int rsys_pointers_init(PyObject *module);
+
+/* set_memory_errors(UseAfterFreeError) */
+PyObject *rsys_set_memory_errors(PyObject *module, PyObject *error);
+
+/* Give back an Allocation; -1 without an exception if it is none of ours. */
+int rsys_free_allocation(PyObject *op);
+
+#pragma GCC visibility pop
+
+#endif
