@@ -56,13 +56,14 @@ async def test_dup3_with_close_on_exec(local: Local) -> None:
     assert (info.value.filename, info.value.filename2) == (first, second)
 
 
-async def test_dup2_onto_itself_does_nothing(local: Local) -> None:
+async def test_dup2_onto_itself_keeps_it_open_over_exec(local: Local) -> None:
     (fd,) = null_fds(local.task, 1)
     twin = fd.for_task(local.task)
-    with no_calls(local.task):
-        assert await fd.dup2(fd) is fd
-        assert await fd.dup2(twin) is twin
-    assert not os.get_inheritable(int(fd))
+    for target in (fd, twin):
+        assert await fd.dup3(target, O.CLOEXEC) is target
+        assert not os.get_inheritable(int(fd))
+        assert await fd.dup2(target) is target
+        assert os.get_inheritable(int(fd))
     await twin.invalidate()
 
 

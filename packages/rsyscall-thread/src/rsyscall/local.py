@@ -16,7 +16,8 @@ from rsyscall.environ import Environment, ExecutablePathCache, directories_of
 from rsyscall.epoller import Epoller
 from rsyscall.far import AddressSpace, PidNamespace
 from rsyscall.fd_collector import close_dropped
-from rsyscall.handle import FDTable, Task
+from rsyscall.handle import FDTable, FileDescriptor, Task
+from rsyscall.handle.fd import STANDARD
 from rsyscall.hub import ProgramHub, run_now
 from rsyscall.loader import NativeLoader
 from rsyscall.memory.allocator import AllocatorClient
@@ -32,10 +33,34 @@ from rsyscall.thread import Thread
 __all__ = ["LocalThread"]
 
 
+class _StandardDescriptor:
+    """An attribute for descriptor 0, 1 or 2; see `LocalThread`."""
+
+    __slots__ = ("_number",)
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __get__(self, thread: LocalThread, cls: type[LocalThread]) -> FileDescriptor:
+        fd = thread._standard[self._number]
+        table = thread.task.fd_table
+        if not fd.valid and fd.near not in table.near_to_handles:
+            table.keep_open |= {self._number}
+            fd = thread._standard[self._number] = thread.task.make_fd_handle(fd.near)
+        return fd
+
+    def __set__(self, thread: LocalThread, fd: FileDescriptor) -> None:
+        thread._standard[self._number] = fd
+
+
 class LocalThread(Thread):
     """The running program's own thread. A program needs one; `rsyscall.tasks.local` has it.
 
     Making it opens nothing and changes nothing in the program; what is needed is made when it is first used.
+
+    `stdin`, `stdout` and `stderr` stand for whatever has the numbers 0, 1 and 2, as they do for the rest of
+    the program. When nothing has the number, using them raises EBADF. When something has it that we opened, a
+    pipe perhaps, that has a handle of its own, and they are invalid until it is closed.
     """
 
     def __init__(self) -> None:
@@ -45,12 +70,14 @@ class LocalThread(Thread):
         self.task.sysif = LocalSyscall()
         close_dropped(self.task.fd_table)
         # Python itself uses them, whatever becomes of this object.
-        self.task.fd_table.keep_open = frozenset(range(3))
+        self.task.fd_table.keep_open = frozenset(STANDARD)
         self.ram = RAM(self.task, LocalMemoryTransport(self.task), AllocatorClient.make_allocator(self.task))
         self.environ = ProgramEnvironment(self.task, self.ram)
-        self.stdin, self.stdout, self.stderr = (
-            self.task.make_fd_handle(near.FileDescriptor(number)) for number in range(3)
-        )
+        self._standard = [self.task.make_fd_handle(near.FileDescriptor(number)) for number in STANDARD]
+
+    stdin = _StandardDescriptor(0)
+    stdout = _StandardDescriptor(1)
+    stderr = _StandardDescriptor(2)
 
     def __getattr__(self, name: str) -> Any:
         make = _MADE_ON_DEMAND.get(name)

@@ -21,6 +21,7 @@ from rsyscall.background import Waiter
 from rsyscall.clone import abandon, clone_process
 from rsyscall.dumpable import CREDENTIAL_CALLS
 from rsyscall.environ import checked_variable
+from rsyscall.far import FDTableMismatchError
 from rsyscall.handle import FDTable, FileDescriptor, Pointer, Task, WrittenPointer
 from rsyscall.handle.allocation import AllocationInterface, AllocatorInterface
 from rsyscall.handle.fd import InvalidHandleError
@@ -432,6 +433,25 @@ class _KeepingAllocator(AllocatorInterface):
         self.release()
 
 
+def inherit_standard_fd(task: Task, fd: FileDescriptor) -> FileDescriptor:
+    """The handle, in a child, for a standard descriptor of its parent.
+
+    Args:
+        task: the child.
+        fd: of the parent. If that has closed it, the child has a copy of what has the number now, or nothing.
+            In a shared table, that has a handle already, and this one is returned, which is invalid.
+    """
+    if task.fd_table is fd.task.fd_table:
+        return task.inherit_fd(fd) if fd.valid else fd
+    try:
+        return task.inherit_fd(fd)
+    except (InvalidHandleError, FDTableMismatchError):
+        # What has the number may have been inherited by its own name, too.
+        for other in task.fd_table.near_to_handles.get(fd.near, ()):
+            return task.inherit_fd(other)
+        return task.make_fd_handle(fd.near)
+
+
 class PreparedThread(WithMemory):
     """A child that does not exist yet. Calls in it are noted down, and made when `exec` brings it about.
 
@@ -485,7 +505,10 @@ class PreparedThread(WithMemory):
     def _standard(self, name: str) -> FileDescriptor:
         fd = self._inherited.get(name)
         if fd is None:
-            fd = self._inherited[name] = self.inherit_fd(getattr(self._parent, name))
+            original = getattr(self._parent, name)
+            fd = self._inherited[name] = inherit_standard_fd(self.task, original)
+            if original.valid:
+                self._originals.append(original)
         return fd
 
     def inherit_fd(self, fd: FileDescriptor) -> FileDescriptor:

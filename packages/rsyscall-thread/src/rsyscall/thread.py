@@ -35,6 +35,7 @@ from rsyscall.spawn import (
     PreparedThread,
     check_strings,
     exec_after,
+    inherit_standard_fd,
     make_image,
     start_spawn,
 )
@@ -418,9 +419,9 @@ class Thread(WithMemory):
                     epoller,
                     monitor,
                     self.environ.inherit(task, ram),
-                    task.inherit_fd(self.stdin),
-                    task.inherit_fd(self.stdout),
-                    task.inherit_fd(self.stderr),
+                    inherit_standard_fd(task, self.stdin),
+                    inherit_standard_fd(task, self.stdout),
+                    inherit_standard_fd(task, self.stderr),
                 ),
                 process,
             )

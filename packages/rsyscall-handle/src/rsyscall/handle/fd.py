@@ -67,12 +67,19 @@ logger = logging.getLogger(__name__)
 
 T_fd = TypeVar("T_fd", bound="BaseFileDescriptor")
 
+STANDARD = range(3)
+"""The numbers of standard input, output and error."""
+
 _CLONE_FILES = 0x400
 _next_serial = itertools.count(1).__next__
 
 
 class InvalidHandleError(Exception):
-    """A file descriptor handle was used after it was closed, invalidated or moved away."""
+    """A file descriptor handle was used after it was closed, invalidated or moved away.
+
+    Or it was for standard input, output or error, which others closed, and now another file of ours has the
+    number.
+    """
 
 
 class SharedHandleError(Exception):
@@ -645,10 +652,15 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
             SyscallHangup: the process has exited or executed a program, which was noticed before the answer
                 of this call. The number is left as garbage to those who shared the table with it.
         """
-        return self._adopt(fd, None)
+        return self._own(fd, None)
 
     def _adopt(self, fd: rsyscall.near.FileDescriptor, record: CallRecord | None) -> T_fd:
-        """As `make_fd_handle`, for a number that `record` owns until there is a handle."""
+        """As `make_fd_handle`, for a number that was just opened, and that `record` owns so far."""
+        if self._departed_from is None:
+            self._replace_standard(fd)
+        return self._own(fd, record)
+
+    def _own(self, fd: rsyscall.near.FileDescriptor, record: CallRecord | None) -> T_fd:
         if self._departed_from is not None:
             if record is not None:
                 record.release()
@@ -671,9 +683,25 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         if entry:
             raise SharedHandleError(f"{fd} of {self} is already tracked, by {len(entry)} handles", fd)
 
+    def _replace_standard(self, fd: rsyscall.near.FileDescriptor) -> None:
+        """See to a number that the kernel has just opened, should it be that of a standard descriptor.
+
+        All of the program uses those, and some part of it has closed this one. So its handles are invalid
+        now, and the number is ours alone.
+        """
+        if fd.number not in STANDARD:
+            return
+        table = self.fd_table
+        table.keep_open -= {fd.number}
+        for ref in list(table._entries.get(fd.number, ())):
+            handle = ref()
+            if handle is not None and handle.valid:
+                handle._invalidate()
+
     def _adopt_all(self, fds: Sequence[rsyscall.near.FileDescriptor]) -> list[T_fd]:
-        """As `make_fd_handle`, for all of these numbers or, when it raises, for none."""
+        """As `_adopt`, for all of these numbers or, when it raises, for none."""
         for fd in fds:
+            self._replace_standard(fd)
             self._check_untracked(fd)
         handles = [self._file_descriptor_constructor(fd) for fd in fds]
         track_all(self.fd_table, handles)

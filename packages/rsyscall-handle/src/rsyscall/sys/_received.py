@@ -24,7 +24,7 @@ def take_over(task: FileDescriptorTask[Any], numbers: Iterable[int]) -> list[Any
     failure: Exception | None = None
     for number in numbers:
         try:
-            handles.append(task.make_fd_handle(NearFileDescriptor(number)))
+            handles.append(task._adopt(NearFileDescriptor(number), None))
         except Exception as exn:
             failure = failure or exn
     if failure is not None:

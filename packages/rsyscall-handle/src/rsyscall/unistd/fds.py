@@ -6,7 +6,7 @@ import enum
 from typing import TYPE_CHECKING
 
 from rsyscall.far import FDTableMismatchError
-from rsyscall.fcntl import F, encode_open_flags
+from rsyscall.fcntl import FD, F, O, encode_open_flags
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, SharedHandleError, T_fd
 from rsyscall.near import nr
 from rsyscall.near import types as near
@@ -75,8 +75,8 @@ class DupFileDescriptor(BaseFileDescriptor):
                 flag, since that is what it is for.
 
         Returns:
-            `newfd`. When it is this very descriptor, or another handle for its number, no call is made, and
-            the close-on-exec flag stays as it is.
+            `newfd`. When it is this very descriptor, or another handle for its number, only its close-on-exec
+            flag is set or cleared.
 
         Raises:
             SharedHandleError: `newfd` has other handles.
@@ -97,6 +97,15 @@ class DupFileDescriptor(BaseFileDescriptor):
                 self.task.fd_table,
             )
         if newfd.near == self.near:
+            # dup3 would say EINVAL, and dup2 leave the flag. In a program that has closed its standard
+            # descriptors, a pipe for the output of a command may well be number 1.
+            cloexec = FD.CLOEXEC if flags & O.CLOEXEC else 0
+            try:
+                await self.task.sysif.syscall(nr.fcntl, self.near, F.SETFD, cloexec)
+            except OSError as exn:
+                exn.filename = self
+                exn.filename2 = newfd
+                raise
             return newfd
         if not newfd.is_only_handle():
             raise SharedHandleError(
