@@ -135,6 +135,8 @@ def page(results: Results) -> str:
 
 _WIDTH, _LEFT, _RIGHT = 860, 330, 80
 _BAR, _GAP = 18, 7
+# Values that are further apart than this cannot be compared by the lengths of their bars.
+_MOST_ON_ONE_LINEAR_AXIS = 30
 _STYLE = """
   text { font: 13px system-ui, "Segoe UI", "DejaVu Sans", sans-serif; fill: #24292f }
   .heading { font-size: 15px; font-weight: 600 }
@@ -155,7 +157,7 @@ _STYLE = """
 
 
 def picture(results: Results) -> str:
-    """Bars on a logarithmic scale, as SVG: what a call and what a process costs, by path and by peer."""
+    """What a call and what a process costs, by path and by peer, as SVG."""
     parts: list[str] = []
     top = 16.0
     sections = [entries for name, entries in _sections(results).items() if name.startswith("one ")]
@@ -180,41 +182,64 @@ def picture(results: Results) -> str:
     return "\n".join([head, f"<style>{_STYLE}</style>", background, *parts, "</svg>"]) + "\n"
 
 
+class _Axis:
+    """A horizontal axis from the left edge of a panel to its right.
+
+    The length of a bar stands for its value, so bars need an axis that begins at zero. Where the values are
+    too far apart for that, the axis is logarithmic, and a value is the position of a dot.
+    """
+
+    def __init__(self, low: float, high: float) -> None:
+        self.logarithmic = high > _MOST_ON_ONE_LINEAR_AXIS * low
+        width = _WIDTH - _LEFT - _RIGHT
+        if self.logarithmic:
+            self._low = math.log10(low) - 0.1
+            self._scale = width / (math.log10(high) - self._low)
+            exponents = range(math.ceil(self._low), math.floor(math.log10(high)) + 1)
+            self.ticks = [10.0**exponent for exponent in exponents]
+        else:
+            self._low = 0.0
+            self._scale = width / high
+            step = 10.0 ** math.floor(math.log10(high))
+            while high / step < 4:
+                step /= 2
+            self.ticks = [step * number for number in range(math.floor(high / step) + 1)]
+
+    def __call__(self, us: float) -> float:
+        return _LEFT + ((math.log10(us) if self.logarithmic else us) - self._low) * self._scale
+
+
 def _panel(parts: list[str], top: float, entries: list[tuple[Time, dict[str, float]]]) -> float:
-    """Draw the bars of one section; returns where it ends."""
+    """Draw one section; returns where it ends."""
     statistic = "min" if entries[0][1]["min"] < 10 else "p25"
     bars = sorted(((summary[statistic], shown) for shown, summary in entries), key=lambda bar: bar[0])
-    low = math.floor(math.log10(bars[0][0]) - 0.05)
-    high = math.log10(bars[-1][0])
-    scale = (_WIDTH - _LEFT - _RIGHT) / (high - low)
-
-    def x(us: float) -> float:
-        return _LEFT + (math.log10(us) - low) * scale
-
-    heading = f"{entries[0][0].section[0].upper()}{entries[0][0].section[1:]}: microseconds, logarithmic"
+    axis = _Axis(bars[0][0], bars[-1][0])
+    heading = f"{entries[0][0].section[0].upper()}{entries[0][0].section[1:]}: microseconds"
+    if axis.logarithmic:
+        heading += ", logarithmic"
     parts.append(f'<text class="heading" x="16" y="{top + 12:.0f}">{escape(heading)}</text>')
     first = top + 28
     bottom = first + len(bars) * (_BAR + _GAP)
-    for exponent in range(low, math.floor(high) + 1):
-        for digit in (1, 2, 5) if high - low < 2.5 else (1,):
-            value = digit * 10.0**exponent
-            if math.log10(value) > high:
-                continue
-            at = x(value)
-            parts.append(
-                f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{first - 4:.0f}" y2="{bottom:.0f}"/>'
-            )
-            parts.append(
-                f'<text class="tick" x="{at:.1f}" y="{bottom + 13:.0f}" text-anchor="middle">{value:g}</text>'
-            )
+    for value in axis.ticks:
+        at = axis(value)
+        parts.append(
+            f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{first - 4:.0f}" y2="{bottom:.0f}"/>'
+        )
+        parts.append(
+            f'<text class="tick" x="{at:.1f}" y="{bottom + 13:.0f}" text-anchor="middle">{value:g}</text>'
+        )
     for index, (us, shown) in enumerate(bars):
         y = first + index * (_BAR + _GAP)
-        width = max(x(us) - _LEFT, 2)
+        end = axis(us)
         kind = "ours" if shown.ours else "peer"
+        if axis.logarithmic:
+            mark = f'<circle class="{kind}" cx="{end:.1f}" cy="{y + _BAR / 2:.1f}" r="6"/>'
+        else:
+            place = f'x="{_LEFT}" y="{y:.0f}" width="{end - _LEFT:.1f}" height="{_BAR}"'
+            mark = f'<rect class="{kind}" {place} rx="3"/>'
         parts.append(
-            f'<text x="{_LEFT - 8}" y="{y + 13:.0f}" text-anchor="end">{escape(shown.label)}</text>'
-            f'<rect class="{kind}" x="{_LEFT}" y="{y:.0f}" width="{width:.1f}" height="{_BAR}" rx="3"/>'
-            f'<text x="{_LEFT + width + 6:.1f}" y="{y + 13:.0f}">{_number(us)}</text>'
+            f'<text x="{_LEFT - 8}" y="{y + 13:.0f}" text-anchor="end">{escape(shown.label)}</text>{mark}'
+            f'<text x="{end + 10:.1f}" y="{y + 13:.0f}">{_number(us)}</text>'
         )
     return bottom + 16
 
