@@ -2,28 +2,9 @@
 #ifndef RSYS_EXECUTE_H
 #define RSYS_EXECUTE_H
 
+#include "call_facts.h"
 #include "freestanding.h"
 #include "rsyscall.h"
-
-/* Calls that may change credentials: see change_credentials in execute.c, and who cares for the aftermath. */
-static inline int rsys_may_change_credentials(long nr)
-{
-	switch (nr) {
-	case __NR_setuid:
-	case __NR_setgid:
-	case __NR_setreuid:
-	case __NR_setregid:
-	case __NR_setresuid:
-	case __NR_setresgid:
-	case __NR_setfsuid:
-	case __NR_setfsgid:
-	case __NR_capset:
-	case __NR_setns:
-	case __NR_unshare:
-		return 1;
-	}
-	return 0;
-}
 
 /* Calls after which others may be denied. */
 static inline int rsys_may_filter(long nr, const int64_t *args)

@@ -5,28 +5,10 @@
 #include <string.h>
 
 #include "arguments.h"
+#include "call_facts.h"
 #include "clock.h"
 #include "freestanding.h"
 #include "record.h"
-
-/* Calls that return at once, whatever their arguments: not worth giving up the lock. */
-static int never_blocks(int64_t nr)
-{
-	switch (nr) {
-	case __NR_getpid: case __NR_getppid: case __NR_gettid: case __NR_getuid: case __NR_geteuid:
-	case __NR_getgid: case __NR_getegid: case __NR_getpgid: case __NR_getsid: case __NR_getresuid:
-	case __NR_getresgid: case __NR_umask: case __NR_uname: case __NR_prctl: case __NR_kill:
-	case __NR_rt_sigprocmask: case __NR_rt_sigaction: case __NR_sched_getaffinity:
-	case __NR_sched_yield: case __NR_epoll_create1: case __NR_epoll_ctl: case __NR_eventfd2:
-	case __NR_signalfd4: case __NR_timerfd_create: case __NR_timerfd_settime:
-	case __NR_timerfd_gettime: case __NR_pipe2: case __NR_socket: case __NR_socketpair:
-	case __NR_getsockname: case __NR_getpeername: case __NR_getsockopt: case __NR_setsockopt:
-	case __NR_memfd_create: case __NR_clone: case __NR_clone3: case __NR_pidfd_open: case __NR_dup3:
-	case __NR_pidfd_send_signal: case __NR_madvise: case __NR_capget: case __NR_prlimit64:
-		return 1;
-	}
-	return 0;
-}
 
 /* In another object, so that a clone through it finds the trampoline there; set at import. */
 static long (*out_of_line_syscall)(long, long, long, long, long, long, long);
@@ -50,7 +32,7 @@ static long local_syscall(const int64_t v[7])
 
 	if (v[0] == __NR_clone || v[0] == __NR_clone3)
 		return out_of_line_syscall(v[1], v[2], v[3], v[4], v[5], v[6], v[0]);
-	if (never_blocks(v[0]))
+	if (rsys_is_quick(v[0]))
 		return rsys_syscall6(v[0], v[1], v[2], v[3], v[4], v[5], v[6]);
 	state = PyEval_SaveThread();
 	result = rsys_syscall6(v[0], v[1], v[2], v[3], v[4], v[5], v[6]);

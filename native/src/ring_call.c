@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "arguments.h"
+#include "call_facts.h"
 #include "freestanding.h"
 #include "record.h"
 #include "ring_wait.h"
@@ -21,23 +22,6 @@
  * other is under way. One that is put behind another finds it rung and returns at once; what it waits for
  * is looked for again by its caller, and found silent then.
  */
-static int waits_for_descriptors(uint32_t nr)
-{
-	switch (nr & ~RSYS_NR_LINKED) {
-#ifdef __NR_epoll_wait
-	case __NR_epoll_wait:
-	case __NR_poll:
-	case __NR_select:
-#endif
-	case __NR_epoll_pwait:
-	case __NR_epoll_pwait2:
-	case __NR_ppoll:
-	case __NR_pselect6:
-		return 1;
-	}
-	return 0;
-}
-
 /* Whether a call before number `end` waits for descriptors, or is going to. */
 static int waiting_before(struct rsys_ring *ring, uint32_t end)
 {
@@ -47,7 +31,7 @@ static int waiting_before(struct rsys_ring *ring, uint32_t end)
 	for (seq = ring->consumed + 1; (int32_t)(end - seq) > 0; seq++) {
 		uint64_t word = __atomic_load_n(&ring->slots[seq % RSYS_RING_SLOTS].word, __ATOMIC_ACQUIRE);
 
-		if (!(word & RSYS_SLOT_DONE) && waits_for_descriptors((uint32_t)word))
+		if (!(word & RSYS_SLOT_DONE) && rsys_polls((uint32_t)word & ~RSYS_NR_LINKED))
 			return 1;
 	}
 	return 0;
@@ -67,7 +51,7 @@ static void silence_doorbell(Ring *self, uint32_t nr)
 {
 	uint64_t count;
 
-	if (!self->rung || !waits_for_descriptors(nr) ||
+	if (!self->rung || !rsys_polls(nr & ~RSYS_NR_LINKED) ||
 	    waiting_before(&self->block->ring, self->block->ring.submitted + 1))
 		return;
 	rsys_call3(__NR_read, self->doorbell, &count, 8);
@@ -234,8 +218,8 @@ static struct call *parse_calls(PyObject *list, int linked, Py_ssize_t *ret_coun
 		Py_DECREF(call);
 		if (parsed < 0)
 			goto failed;
-		if (rsys_likely_blocks(calls[i].words[0]) ||
-		    (calls[i].words[0] == __NR_sched_setaffinity && !rsys_likely_blocks(*ret_telling)))
+		if (rsys_waits(calls[i].words[0]) ||
+		    (calls[i].words[0] == __NR_sched_setaffinity && !rsys_waits(*ret_telling)))
 			*ret_telling = calls[i].words[0];
 		if (linked && i < count - 1)
 			calls[i].words[0] |= RSYS_NR_LINKED;

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "call_facts.h"
 #include "freestanding.h"
 
 #define LOOKS_BEFORE_PAUSE 64
@@ -81,20 +82,6 @@ int rsys_ring_spin(struct block *block, uint32_t seq, uint64_t budget, int may_n
 	return 1;
 }
 
-int rsys_likely_blocks(int64_t nr)
-{
-	switch (nr) {
-	case __NR_nanosleep: case __NR_clock_nanosleep: case __NR_epoll_pwait: case __NR_ppoll:
-	case __NR_pselect6: case __NR_futex: case __NR_waitid: case __NR_wait4: case __NR_rt_sigtimedwait:
-	case __NR_accept4: case __NR_accept: case __NR_rt_sigsuspend: case __NR_flock:
-#ifdef __NR_epoll_wait
-	case __NR_epoll_wait: case __NR_poll: case __NR_select: case __NR_pause:
-#endif
-		return 1;
-	}
-	return 0;
-}
-
 int rsys_ring_arm(struct rsys_ring *ring, uint32_t seq)
 {
 	/* 0 stands for nobody; the number before it is announced when this one is done. */
@@ -121,7 +108,8 @@ int rsys_ring_wait(Ring *self, uint32_t seq, int64_t nr, int was_parked)
 	 */
 	if (was_parked)
 		hold = budget;
-	if (rsys_likely_blocks(nr))
+	/* To spin for a call that is there to wait is wasted. */
+	if (rsys_waits(nr))
 		budget = hold = 0;
 	done = rsys_ring_spin(block, seq, hold, may_nudge);
 	if (!done && budget > hold) {

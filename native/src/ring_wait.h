@@ -9,9 +9,6 @@
 /* Spin for the answer to `seq`: 1 when it is there, -1 when the process left, 0 when time is up. */
 int rsys_ring_spin(struct block *block, uint32_t seq, uint64_t budget, int may_nudge);
 
-/* Calls that wait for something by their nature: spinning for them is wasted. */
-int rsys_likely_blocks(int64_t nr);
-
 /* Ask to be woken when something is done; 1 when `seq` is done already. */
 int rsys_ring_arm(struct rsys_ring *ring, uint32_t seq);
 

@@ -28,6 +28,7 @@ from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
 from rsyscall.native import Ring, symbols
 from rsyscall.near import SYS, Syscall, SyscallError, SyscallHangup, as_syscalls, nr
 from rsyscall.near import types as near
+from rsyscall.near.calls import Fact, having
 from rsyscall.ring import RingConnection
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, Sigset
@@ -48,7 +49,7 @@ logger = logging.getLogger(__name__)
 _PARENT = int(CLONE.PARENT)
 _NEWPID = int(CLONE.NEWPID)
 _SIGCHLD = int(SIG.CHLD)
-_LEAVING = frozenset({nr.execve, nr.execveat, nr.exit, nr.exit_group})
+_LEAVING = having(Fact.LEAVES)
 
 
 class _ChildStream(SyscallConnection):

@@ -37,6 +37,7 @@ import trio
 from rsyscall.background import RunLoop, run_now
 from rsyscall.native._fast import syscall as local_syscall
 from rsyscall.near import nr
+from rsyscall.near.calls import Fact, having
 from rsyscall.sched import CLONE
 from rsyscall.sys.prctl import PR
 
@@ -47,12 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["CREDENTIAL_CALLS", "DumpableGuard"]
 
 # As in rsys_may_change_credentials of the native part.
-CREDENTIAL_CALLS = frozenset(
-    {
-        nr.setuid, nr.setgid, nr.setreuid, nr.setregid, nr.setresuid, nr.setresgid, nr.setfsuid,
-        nr.setfsgid, nr.capset, nr.setns, nr.unshare,
-    }
-)  # fmt: skip
+CREDENTIAL_CALLS = having(Fact.CREDENTIALS)
 
 _KCMP_VM = 1
 _NEWUSER = int(CLONE.NEWUSER)

@@ -36,6 +36,7 @@ from rsyscall.near import (
     raise_if_error,
 )
 from rsyscall.near import types as near
+from rsyscall.near.calls import Fact, having
 from rsyscall.sys.eventfd import EFD
 
 if TYPE_CHECKING:
@@ -51,22 +52,13 @@ _MAX_ERRNO = 4095
 # How long to look for the answer of a call that takes no time at all, before looking anew.
 _QUICK_CALL_US = 1000.0
 
-# Calls that answer at once. For all others a pending cancellation is delivered before the call is sent; the
-# check would cost these a third of their time.
-_QUICK = frozenset(
-    {
-        nr.getpid, nr.getppid, nr.gettid, nr.getuid, nr.geteuid, nr.getgid, nr.getegid, nr.getpgid,
-        nr.getsid, nr.umask, nr.prctl, nr.close, nr.dup3, nr.fcntl, nr.pipe2, nr.socket,
-        nr.socketpair, nr.epoll_create1, nr.epoll_ctl, nr.eventfd2, nr.rt_sigprocmask,
-        nr.rt_sigaction, nr.mmap, nr.munmap, nr.lseek, nr.setpgid, nr.setsid, nr.chdir, nr.fchdir,
-        nr.getsockname, nr.getpeername, nr.getsockopt, nr.setsockopt, nr.bind, nr.listen, nr.kill,
-        nr.clone, nr.clone3, nr.execve, nr.execveat, nr.exit, nr.exit_group,
-    }
-)  # fmt: skip
+# For all other calls a pending cancellation is delivered before the call is sent. The check would cost the
+# quick ones a third of their time.
+_UNCHECKED = having(Fact.QUICK) | having(Fact.RELEASES)
 # Success is not answered.
-_LEAVING = frozenset({nr.execve, nr.execveat, nr.exit, nr.exit_group})
+_LEAVING = having(Fact.LEAVES)
 # May close the descriptor that answers are announced by; then the monitor has to speak for the server.
-_CLOSING = frozenset({nr.close_range, nr.close, nr.dup3})
+_CLOSING = having(Fact.CLOSES)
 
 
 def _words(call: Sequence[SupportsInt]) -> list[int]:
@@ -224,7 +216,7 @@ class RingConnection(SyscallInterface):
         arg6: SupportsInt = 0,
     ) -> int:
         """Make a call in the process; see `SyscallInterface.syscall`."""
-        if number not in _QUICK:
+        if number not in _UNCHECKED:
             if number in CREDENTIAL_CALLS:
                 self._hub.dumpable.look()
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -248,7 +240,7 @@ class RingConnection(SyscallInterface):
         arg6: SupportsInt = 0,
     ) -> int:
         """As `syscall`; what comes of the call is in `record` too, whenever an exception comes."""
-        if number not in _QUICK:
+        if number not in _UNCHECKED:
             await trio.lowlevel.checkpoint_if_cancelled()
         result = self._recorded_call(record, number, arg1, arg2, arg3, arg4, arg5, arg6)
         if result >= 0:

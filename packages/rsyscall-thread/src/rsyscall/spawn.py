@@ -32,6 +32,7 @@ from rsyscall.native import Ring, symbols
 from rsyscall.native._fast import RING_SLOTS
 from rsyscall.near import SYS, Syscall, SyscallHangup, SyscallInterface, nr
 from rsyscall.near import types as near
+from rsyscall.near.calls import Fact, having
 from rsyscall.sched import CLONE
 from rsyscall.signal import Sigset
 from rsyscall.sys.wait import W
@@ -48,19 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ExecImage", "PreparedThread", "Spawning", "exec_after", "start_spawn"]
 
-# Calls whose result nobody needs if they succeed.
-_PREPARABLE = frozenset(
-    {
-        nr.chdir, nr.fchdir, nr.chroot, nr.pivot_root, nr.umask, nr.setsid, nr.setpgid, nr.setuid,
-        nr.setgid, nr.setreuid, nr.setregid, nr.setresuid, nr.setresgid, nr.setgroups, nr.setfsuid,
-        nr.setfsgid, nr.capset, nr.prctl, nr.prlimit64, nr.setpriority, nr.sched_setaffinity,
-        nr.sched_setscheduler, nr.ioprio_set, nr.rt_sigprocmask, nr.rt_sigaction, nr.dup3, nr.close,
-        nr.close_range, nr.fcntl, nr.unshare, nr.setns, nr.mount, nr.umount2, nr.mkdirat,
-        nr.unlinkat, nr.symlinkat, nr.linkat, nr.renameat2, nr.fchmod, nr.ftruncate, nr.sethostname,
-        nr.setdomainname, nr.ioctl, nr.setsockopt, nr.bind, nr.listen, nr.kill, nr.seccomp,
-        nr.landlock_restrict_self, nr.personality, nr.write,
-    }
-)  # fmt: skip
+_PREPARABLE = having(Fact.PREPARABLE)
 
 
 def check_strings(command: Command) -> None:

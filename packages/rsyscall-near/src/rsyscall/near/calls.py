@@ -1,0 +1,319 @@
+"""What the kernel does in a system call: the facts that decide how a call is sent, waited for and prepared.
+
+Every fact about a call stands here once. The sets that the layers above use are derived from this book by
+`having`, and those of the C code are generated from it (`tools/abigen/call_facts.py`). What a call takes is
+said beside its method, in the module of its header. A call without a row has no method yet.
+
+A fact is about the call with any arguments: where only some arguments make it wait, it may wait.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from rsyscall.near.abi import SYS
+
+__all__ = ["BOOK", "CallFacts", "Fact", "having"]
+
+
+class Fact(enum.Flag):
+    """Something that is true of a system call, whatever its arguments are."""
+
+    NONE = 0
+    QUICK = enum.auto()
+    """The kernel answers at once: it waits for no disk, no network and no other process."""
+    WAITS = enum.auto()
+    """It is there to wait: for an event, for time to pass, for another process."""
+    POLLS = enum.auto()
+    """It waits for descriptors, so that it can also wait for one by which we wake the process."""
+    LEAVES = enum.auto()
+    """When it succeeds, the process has left its address space, and there is no answer."""
+    RELEASES = enum.auto()
+    """It gives something back. A caller that has been cancelled makes it nevertheless."""
+    CLOSES = enum.auto()
+    """It closes descriptors, or replaces what they stand for."""
+    CREDENTIALS = enum.auto()
+    """It may change credentials: user, group, capabilities, user namespace."""
+    PREPARABLE = enum.auto()
+    """Its result is of no use to its caller if it succeeds: it can be queued before the process exists."""
+    ADDRESS = enum.auto()
+    """Its result is an address."""
+
+
+@dataclass(frozen=True)
+class CallFacts:
+    """A row of the book.
+
+    Attributes:
+        facts: what is true of the call.
+        since: the first kernel that has it, if that is newer than 2.6; or an empty string.
+        skipped: why there is no method, and what to use; an empty string if there is one.
+    """
+
+    facts: Fact
+    since: str = ""
+    skipped: str = ""
+
+
+def facts(*all_of: Fact, since: str = "") -> CallFacts:
+    """The row of a call that has a method."""
+    return CallFacts(_union(all_of), since)
+
+
+def skipped(reason: str, *all_of: Fact) -> CallFacts:
+    """The row of a call that will have no method."""
+    return CallFacts(_union(all_of), skipped=reason)
+
+
+def instead(name: str, *all_of: Fact) -> CallFacts:
+    """The row of a call that will have no method, because another one does the same and more."""
+    return skipped(f"{name} does the same", *all_of)
+
+
+def _union(all_of: tuple[Fact, ...]) -> Fact:
+    union = Fact.NONE
+    for fact in all_of:
+        union |= fact
+    return union
+
+
+QUICK, WAITS, POLLS, LEAVES, RELEASES, CLOSES, CREDENTIALS, PREPARABLE, ADDRESS = (
+    Fact.QUICK, Fact.WAITS, Fact.POLLS, Fact.LEAVES, Fact.RELEASES, Fact.CLOSES, Fact.CREDENTIALS,
+    Fact.PREPARABLE, Fact.ADDRESS,
+)  # fmt: skip
+
+BOOK: dict[str, CallFacts] = {
+    "read": facts(),
+    "write": facts(PREPARABLE),
+    "open": instead("openat"),
+    "close": facts(CLOSES, RELEASES, PREPARABLE),
+    "stat": instead("newfstatat"),
+    "fstat": facts(),
+    "lstat": instead("newfstatat"),
+    "poll": instead("ppoll", WAITS, POLLS),
+    "lseek": facts(),
+    "mmap": facts(ADDRESS),
+    "mprotect": facts(),
+    "munmap": facts(RELEASES),
+    "brk": skipped(
+        "the program break belongs to the malloc of the program whose memory a task may share; mmap", ADDRESS
+    ),
+    "rt_sigaction": facts(QUICK, PREPARABLE),
+    "rt_sigprocmask": facts(QUICK, PREPARABLE),
+    "rt_sigreturn": skipped("replaces all registers of the server by what lies on its stack"),
+    "ioctl": facts(PREPARABLE),
+    "pread64": facts(),
+    "pwrite64": facts(),
+    "readv": instead("preadv2"),
+    "writev": instead("pwritev2"),
+    "access": instead("faccessat"),
+    "pipe": instead("pipe2"),
+    "select": instead("pselect6", WAITS, POLLS),
+    "mremap": facts(ADDRESS),
+    "madvise": facts(),
+    "shmat": facts(ADDRESS),
+    "dup": instead("fcntl"),
+    "dup2": instead("dup3", CLOSES),
+    "pause": skipped(
+        "returns only after a signal handler has run there; ppoll, rt_sigtimedwait, signalfd", WAITS
+    ),
+    "nanosleep": facts(WAITS),
+    "alarm": instead("setitimer"),
+    "getpid": facts(QUICK),
+    "socket": facts(),
+    "connect": facts(),
+    "accept": instead("accept4", WAITS),
+    "sendto": facts(),
+    "recvfrom": facts(),
+    "sendmsg": facts(),
+    "recvmsg": facts(),
+    "shutdown": facts(),
+    "bind": facts(PREPARABLE),
+    "listen": facts(QUICK, PREPARABLE),
+    "getsockname": facts(QUICK),
+    "getpeername": facts(QUICK),
+    "socketpair": facts(),
+    "setsockopt": facts(QUICK, PREPARABLE),
+    "getsockopt": facts(QUICK),
+    "clone": facts(),
+    "fork": skipped("both processes would go on in the code of the server; clone with a stack of its own"),
+    "vfork": skipped(
+        "suspends the server and shares its stack; clone with CLONE_VFORK and a stack of its own"
+    ),
+    "execve": facts(LEAVES),
+    "exit": facts(LEAVES, RELEASES),
+    "wait4": instead("waitid", WAITS),
+    "kill": facts(QUICK, PREPARABLE),
+    "uname": facts(QUICK),
+    "msgrcv": facts(WAITS),
+    "fcntl": facts(PREPARABLE),
+    "flock": facts(WAITS),
+    "fsync": facts(),
+    "fdatasync": facts(),
+    "truncate": facts(),
+    "ftruncate": facts(PREPARABLE),
+    "getdents": instead("getdents64"),
+    "getcwd": facts(),
+    "chdir": facts(PREPARABLE),
+    "fchdir": facts(QUICK, PREPARABLE),
+    "rename": instead("renameat2"),
+    "mkdir": instead("mkdirat"),
+    "rmdir": instead("unlinkat"),
+    "creat": instead("openat"),
+    "link": instead("linkat"),
+    "unlink": instead("unlinkat"),
+    "symlink": instead("symlinkat"),
+    "readlink": instead("readlinkat"),
+    "chmod": instead("fchmodat"),
+    "fchmod": facts(PREPARABLE),
+    "chown": instead("fchownat"),
+    "fchown": facts(),
+    "lchown": instead("fchownat"),
+    "umask": facts(QUICK, PREPARABLE),
+    "getuid": facts(QUICK),
+    "getgid": facts(QUICK),
+    "setuid": facts(CREDENTIALS, PREPARABLE),
+    "setgid": facts(CREDENTIALS, PREPARABLE),
+    "geteuid": facts(QUICK),
+    "getegid": facts(QUICK),
+    "setpgid": facts(QUICK, PREPARABLE),
+    "getppid": facts(QUICK),
+    "getpgrp": instead("getpgid"),
+    "setsid": facts(QUICK, PREPARABLE),
+    "setreuid": facts(CREDENTIALS, PREPARABLE),
+    "setregid": facts(CREDENTIALS, PREPARABLE),
+    "getgroups": facts(QUICK),
+    "setgroups": facts(PREPARABLE),
+    "setresuid": facts(CREDENTIALS, PREPARABLE),
+    "getresuid": facts(QUICK),
+    "setresgid": facts(CREDENTIALS, PREPARABLE),
+    "getresgid": facts(QUICK),
+    "getpgid": facts(QUICK),
+    "setfsuid": facts(CREDENTIALS, PREPARABLE),
+    "setfsgid": facts(CREDENTIALS, PREPARABLE),
+    "getsid": facts(QUICK),
+    "capget": facts(QUICK),
+    "capset": facts(CREDENTIALS, PREPARABLE),
+    "rt_sigtimedwait": facts(WAITS),
+    "rt_sigsuspend": skipped(
+        "returns only after a signal handler has run there; rt_sigtimedwait, signalfd", WAITS
+    ),
+    "utime": instead("utimensat"),
+    "mknod": instead("mknodat"),
+    "uselib": skipped("removed from the kernel"),
+    "personality": facts(PREPARABLE),
+    "ustat": skipped("obsolete; statfs"),
+    "sysfs": skipped("obsolete; /proc/filesystems"),
+    "getpriority": facts(),
+    "setpriority": facts(PREPARABLE),
+    "sched_setscheduler": facts(PREPARABLE),
+    "pivot_root": facts(PREPARABLE),
+    "_sysctl": skipped("removed in 5.5; /proc/sys"),
+    "prctl": facts(QUICK, PREPARABLE),
+    "chroot": facts(PREPARABLE),
+    "sync": facts(),
+    "mount": facts(PREPARABLE),
+    "umount2": facts(PREPARABLE),
+    "sethostname": facts(PREPARABLE),
+    "setdomainname": facts(PREPARABLE),
+    "iopl": skipped("obsolete; since 5.5 it only gives what ioperm gives"),
+    "create_module": skipped("never in a 64-bit kernel"),
+    "get_kernel_syms": skipped("never in a 64-bit kernel"),
+    "query_module": skipped("never in a 64-bit kernel"),
+    "nfsservctl": skipped("removed in 3.1"),
+    "getpmsg": skipped("never implemented"),
+    "putpmsg": skipped("never implemented"),
+    "afs_syscall": skipped("never implemented"),
+    "tuxcall": skipped("never implemented"),
+    "security": skipped("never implemented"),
+    "gettid": facts(QUICK),
+    "time": instead("clock_gettime"),
+    "futex": facts(WAITS),
+    "sched_setaffinity": facts(PREPARABLE),
+    "sched_getaffinity": facts(QUICK),
+    "set_thread_area": skipped("for 32-bit programs; arch_prctl"),
+    "io_getevents": facts(WAITS),
+    "get_thread_area": skipped("for 32-bit programs; arch_prctl"),
+    "lookup_dcookie": skipped("removed from the kernel"),
+    "epoll_create": instead("epoll_create1"),
+    "epoll_ctl_old": skipped("never implemented"),
+    "epoll_wait_old": skipped("never implemented"),
+    "remap_file_pages": skipped("obsolete; emulated by mmap since 4.0"),
+    "getdents64": facts(),
+    "set_tid_address": skipped(
+        "replaces the word by which the end of the process is noticed (CLONE_CHILD_CLEARTID)"
+    ),
+    "restart_syscall": skipped("made by the kernel itself, after a stop signal"),
+    "semtimedop": facts(WAITS),
+    "clock_nanosleep": facts(WAITS),
+    "exit_group": skipped("exit: a task is a process of one thread", LEAVES, RELEASES),
+    "epoll_wait": instead("epoll_pwait", WAITS, POLLS),
+    "epoll_ctl": facts(QUICK),
+    "utimes": instead("utimensat"),
+    "vserver": skipped("never implemented"),
+    "mq_timedreceive": facts(WAITS),
+    "waitid": facts(WAITS),
+    "ioprio_set": facts(PREPARABLE),
+    "inotify_init": instead("inotify_init1"),
+    "openat": facts(),
+    "mkdirat": facts(PREPARABLE),
+    "fchownat": facts(),
+    "futimesat": instead("utimensat"),
+    "unlinkat": facts(PREPARABLE),
+    "renameat": instead("renameat2"),
+    "linkat": facts(PREPARABLE),
+    "symlinkat": facts(PREPARABLE),
+    "readlinkat": facts(),
+    "fchmodat": facts(),
+    "faccessat": facts(),
+    "pselect6": facts(WAITS, POLLS),
+    "ppoll": facts(WAITS, POLLS),
+    "unshare": facts(CREDENTIALS, PREPARABLE),
+    "set_robust_list": facts(),
+    "epoll_pwait": facts(WAITS, POLLS),
+    "signalfd": instead("signalfd4"),
+    "timerfd_create": facts(QUICK),
+    "eventfd": instead("eventfd2"),
+    "timerfd_settime": facts(QUICK),
+    "timerfd_gettime": facts(QUICK),
+    "accept4": facts(WAITS),
+    "signalfd4": facts(QUICK),
+    "eventfd2": facts(QUICK),
+    "epoll_create1": facts(QUICK),
+    "dup3": facts(CLOSES, PREPARABLE),
+    "pipe2": facts(QUICK),
+    "preadv": instead("preadv2"),
+    "pwritev": instead("pwritev2"),
+    "prlimit64": facts(QUICK, PREPARABLE),
+    "syncfs": facts(),
+    "setns": facts(CREDENTIALS, PREPARABLE, since="3.0"),
+    "process_vm_readv": facts(since="3.2"),
+    "process_vm_writev": facts(since="3.2"),
+    "kcmp": facts(since="3.5"),
+    "renameat2": facts(PREPARABLE, since="3.15"),
+    "seccomp": facts(PREPARABLE, since="3.17"),
+    "memfd_create": facts(QUICK, since="3.17"),
+    "execveat": facts(LEAVES, since="3.19"),
+    "preadv2": facts(since="4.6"),
+    "pwritev2": facts(since="4.6"),
+    "uretprobe": skipped("made by the kernel's own trampoline; SIGILL for others"),
+    "uprobe": skipped("made by the kernel's own trampoline; ENXIO for others"),
+    "pidfd_send_signal": facts(QUICK, since="5.1"),
+    "pidfd_open": facts(QUICK, since="5.3"),
+    "clone3": facts(since="5.3"),
+    "close_range": facts(CLOSES, RELEASES, PREPARABLE, since="5.9"),
+    "pidfd_getfd": facts(since="5.6"),
+    "faccessat2": facts(since="5.8"),
+    "epoll_pwait2": facts(WAITS, POLLS, since="5.11"),
+    "landlock_restrict_self": facts(PREPARABLE, since="5.13"),
+    "futex_waitv": facts(WAITS, since="5.16"),
+    "fchmodat2": facts(since="6.6"),
+    "futex_wait": facts(WAITS, since="6.7"),
+}
+"""The rows, by the name of the call, in the order of the numbers on x86_64."""
+
+
+def having(fact: Fact) -> frozenset[SYS]:
+    """The calls of the running architecture of which `fact` is true."""
+    return frozenset(SYS[name] for name, row in BOOK.items() if row.facts & fact and name in SYS.__members__)

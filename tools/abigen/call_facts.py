@@ -1,0 +1,72 @@
+"""Generate the sets of system calls that the C code needs from the book of calls, `rsyscall.near.calls`.
+
+    python3 tools/abigen/call_facts.py --write     write native/src/call_facts.h
+    python3 tools/abigen/call_facts.py --check     exit 1 if it is not what would be written
+
+`rsyscall.near` must be importable.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+from rsyscall.near._tables import ARCHITECTURES
+from rsyscall.near.calls import BOOK, Fact
+
+HEADER = Path(__file__).resolve().parent.parent.parent / "native/src/call_facts.h"
+COMMAND = "python3 tools/abigen/call_facts.py --write"
+
+FUNCTIONS = {
+    Fact.QUICK: ("rsys_is_quick", "The kernel answers at once, whatever the arguments."),
+    Fact.WAITS: ("rsys_waits", "They are there to wait: for an event, for time, for another process."),
+    Fact.POLLS: ("rsys_polls", "They wait for descriptors."),
+    Fact.CREDENTIALS: ("rsys_may_change_credentials", "They may change user, group, capabilities."),
+}
+
+# Headers from before these calls are still in use.
+OLDEST_HEADERS = 445
+
+
+def _everywhere(name: str) -> bool:
+    """Whether the headers of every architecture have a call."""
+    tables = [importlib.import_module(f"rsyscall.near._tables.{name}").SYS for name in ARCHITECTURES]
+    return all(name in table.__members__ and table[name] < OLDEST_HEADERS for table in tables)
+
+
+def header() -> str:
+    """The text of the header."""
+    lines = [
+        f"/* Made by: {COMMAND} */",
+        "/* What is true of system calls, from the book of calls in rsyscall.near.calls. */",
+        "#ifndef RSYS_CALL_FACTS_H",
+        "#define RSYS_CALL_FACTS_H",
+        "",
+        "#include <asm/unistd.h>",
+    ]
+    for fact, (function, comment) in FUNCTIONS.items():
+        lines += ["", f"/* {comment} */", f"static inline int {function}(long nr)", "{", "\tswitch (nr) {"]
+        for name in sorted(name for name, row in BOOK.items() if row.facts & fact):
+            case = f"\tcase __NR_{name}:"
+            lines += [case] if _everywhere(name) else [f"#ifdef __NR_{name}", case, "#endif"]
+        lines += ["\t\treturn 1;", "\t}", "\treturn 0;", "}"]
+    return "\n".join([*lines, "", "#endif"]) + "\n"
+
+
+def main() -> int:
+    """See the module."""
+    if sys.argv[1:] == ["--write"]:
+        HEADER.write_text(header())
+        return 0
+    if sys.argv[1:] == ["--check"]:
+        if HEADER.read_text() == header():
+            return 0
+        print(f"{HEADER} is not what the book of calls says; run {COMMAND}", file=sys.stderr)
+        return 1
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
