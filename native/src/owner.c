@@ -1,7 +1,9 @@
 /* Owners of what drives processes, and the two exceptions of those who are not. */
 #include "owner.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <unistd.h>
 
 unsigned int rsys_fork_generation;
@@ -57,7 +59,9 @@ int rsys_owner_refuse(const struct owner *owner)
 			     "the process that forked this one (%d); a copy cannot use them",
 			     owner->tid, (int)getpid());
 	else
-		PyErr_Format(wrong_thread_error, "the processes that this program drives belong to thread %d; they "
-			     "were used on thread %d", owner->tid, (int)gettid());
+		PyErr_Format(wrong_thread_error, "the processes that this program drives belong to thread %d%s; "
+			     "they were used on thread %d", owner->tid,
+			     tgkill(getpid(), owner->tid, 0) < 0 && errno == ESRCH ? ", which has ended" : "",
+			     (int)gettid());
 	return -1;
 }

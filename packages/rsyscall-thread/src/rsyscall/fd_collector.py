@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import weakref
+from collections.abc import Callable
 from functools import partial
 
 import trio
@@ -24,7 +26,9 @@ def close_dropped(table: FDTable) -> None:
     """
     reference = weakref.ref(table)
 
-    def later() -> None:
+    def later(finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if finalizing():
+            return  # our globals may be gone; the kernel closes what is left
         if _collect_own(reference) or not _has_task(reference):
             return
         try:
