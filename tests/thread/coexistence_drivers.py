@@ -19,7 +19,7 @@ import trio
 from support import assert_thread_works, children, sh
 
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
-from rsyscall.fcntl import O
+from rsyscall.fcntl import F, O
 from rsyscall.handle import FileDescriptor
 from rsyscall.local import LocalThread
 from rsyscall.monitor import AsyncChildProcess
@@ -554,6 +554,39 @@ def fork(where: str) -> None:
     for body in (misuse_in_copy, drop_in_copy, leave_in_copy, begin_anew_in_copy):
         run_copy(body)
     trio.run(after)
+
+
+def fork_before_use() -> None:
+    """What was made and not used is a thread of the copy there, and of the original here."""
+    thread = LocalThread()
+    task, process, stdin = thread.task, thread.task.process, thread.stdin
+
+    async def use() -> None:
+        pid = os.getpid()
+        assert (process.near.id, task.near_process.id) == (pid, pid)
+        assert task.process is process
+        assert await task.getpid() == process.near
+        received: list[int] = []
+        before = signal.signal(signal.SIGUSR1, lambda number, _frame: received.append(number))
+        await process.kill(SIG.USR1)
+        signal.signal(signal.SIGUSR1, before)
+        assert received == [signal.SIGUSR1]
+        await stdin.fcntl(F.GETFD)
+        await work(thread, 0.05)
+
+    pid = os.fork()
+    if pid == 0:
+        trio.run(use)
+        return
+    assert os.waitpid(pid, 0)[1] == 0
+    trio.run(use)
+    # Now it has been used.
+    pid = os.fork()
+    if pid == 0:
+        with pytest.raises(ForkedProcessError):
+            trio.run(process.kill, SIG.USR1)
+        return
+    assert os.waitpid(pid, 0)[1] == 0
 
 
 def fork_and_exit() -> None:

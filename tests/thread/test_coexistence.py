@@ -22,6 +22,10 @@ def test_stolen_children(programs: Programs, how: str) -> None:
     programs.run("coexistence_drivers:stolen", how=how)
 
 
+def test_fork_before_use(programs: Programs, transport: str) -> None:
+    programs.run("coexistence_drivers:fork_before_use", seconds=20)
+
+
 @pytest.mark.parametrize("where", ["inside", "outside"])
 def test_fork(programs: Programs, where: str) -> None:
     programs.run("coexistence_drivers:fork", where=where, seconds=20)

@@ -8,6 +8,7 @@ and serves the next one.
 from __future__ import annotations
 
 import os
+import weakref
 from typing import Any
 
 import trio
@@ -57,6 +58,8 @@ class LocalThread(Thread):
     """The running program's own thread. A program needs one; `rsyscall.tasks.local` has it.
 
     Making it opens nothing and changes nothing in the program; what is needed is made when it is first used.
+    In a copy of the program, made by `os.fork`, it is a thread of the copy if it was not used before, and
+    refuses every call with `ForkedProcessError` if it has; make another one then.
 
     `stdin`, `stdout` and `stderr` stand for whatever has the numbers 0, 1 and 2, as they do for the rest of
     the program. When nothing has the number, using them raises EBADF. When something has it that we opened, a
@@ -74,6 +77,17 @@ class LocalThread(Thread):
         self.ram = RAM(self.task, LocalMemoryTransport(self.task), AllocatorClient.make_allocator(self.task))
         self.environ = ProgramEnvironment(self.task, self.ram)
         self._standard = [self.task.make_fd_handle(near.FileDescriptor(number)) for number in STANDARD]
+        _threads.add(self)
+
+    def _after_fork(self) -> None:
+        """In a copy of the program: be a thread of the copy, unless this was used in the original."""
+        task = self.task
+        if not getattr(task.sysif, "unused", False):
+            return
+        pid = os.getpid()
+        task.near_process = task.process.near = near.Process(pid)
+        for identity in (task.fd_table, task.address_space, task.pidns, task.mountns):
+            identity.creator_pid = pid
 
     stdin = _StandardDescriptor(0)
     stdout = _StandardDescriptor(1)
@@ -127,6 +141,17 @@ class ProgramEnvironment(Environment):
             self._data.pop(name, None)
         else:
             self._data[name] = os.fsdecode(value)
+
+
+_threads: weakref.WeakSet[LocalThread] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for thread in list(_threads):
+        thread._after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _make_epoller(thread: LocalThread) -> Epoller:

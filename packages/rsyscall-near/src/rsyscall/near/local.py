@@ -58,6 +58,11 @@ class LocalSyscall(SyscallInterface):
         self._tid = 0
         self._thread_name = ""
 
+    @property
+    def unused(self) -> bool:
+        """Whether it belongs to no OS thread yet."""
+        return self._ident == _UNBOUND
+
     def __repr__(self) -> str:
         return f"LocalSyscall({self._describe_owner() if self._tid else 'not used yet'})"
 
