@@ -29,6 +29,7 @@ FAST = [
     "hub",
     "local_call",
     "owner",
+    "pidfd",
     "pointers",
     "record",
     "ring",

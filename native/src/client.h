@@ -78,6 +78,13 @@ typedef struct {
 	struct block *block;
 	int doorbell;	/* an eventfd in our own table; -1: none */
 	int rung;	/* the doorbell is readable */
+	/*
+	 * The process, from before it is cloned until release(): if this object goes meanwhile, nobody has been
+	 * given the process, and it is ended.
+	 */
+	enum { NOT_OURS, OUR_CHILD, OUR_CHILD_BY_ANOTHER } holds;
+	int holds_pidfd;	/* block->pidfd has no other owner */
+	PyObject *cloning_table;	/* where that is a descriptor, if not in our own table */
 	struct wait waits[RSYS_RING_SLOTS];	/* by sequence number, as the slots */
 } Ring;
 

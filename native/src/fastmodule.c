@@ -9,6 +9,7 @@
 #include "client.h"
 #include "clock.h"
 #include "local_call.h"
+#include "pidfd.h"
 #include "record.h"
 #include "space.h"
 
@@ -39,7 +40,7 @@ static int add_code(PyObject *module, const char *name, int64_t value)
 PyMODINIT_FUNC PyInit__fast(void)
 {
 	PyObject *module;
-	PyTypeObject *hub_type, *ring_type, *record_type;
+	PyTypeObject *hub_type, *ring_type, *record_type, *pidfd_type;
 
 	rsys_clock_init();
 	module = PyModule_Create(&module_def);
@@ -48,9 +49,11 @@ PyMODINIT_FUNC PyInit__fast(void)
 	hub_type = rsys_hub_init();
 	ring_type = rsys_ring_init();
 	record_type = rsys_record_init();
-	if (!hub_type || !ring_type || !record_type || rsys_handles_init(module) < 0 ||
+	pidfd_type = rsys_pidfd_init();
+	if (!hub_type || !ring_type || !record_type || !pidfd_type || rsys_handles_init(module) < 0 ||
 	    rsys_space_init(module) < 0 || rsys_pointers_init(module) < 0 ||
 	    PyModule_AddObjectRef(module, "CallRecord", (PyObject *)record_type) < 0 ||
+	    PyModule_AddObjectRef(module, "OwnedPidfd", (PyObject *)pidfd_type) < 0 ||
 	    PyModule_AddObjectRef(module, "Hub", (PyObject *)hub_type) < 0 ||
 	    PyModule_AddObjectRef(module, "Ring", (PyObject *)ring_type) < 0 ||
 	    add_code(module, "PENDING", RESULT_PENDING) < 0 || add_code(module, "UNSENT", RESULT_UNSENT) < 0 ||

@@ -2,11 +2,14 @@
 #include "client.h"
 
 #include <linux/sched.h>
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "execute.h"
 #include "freestanding.h"
+#include "pidfd.h"
+#include "record.h"
 #include "ring_call.h"
 
 struct trampoline_stack {
@@ -51,6 +54,7 @@ static int ring_traverse(PyObject *op, visitproc visit, void *arg)
 
 	Py_VISIT(Py_TYPE(op));
 	Py_VISIT((PyObject *)self->hub);
+	Py_VISIT(self->cloning_table);
 	for (i = 0; i < RSYS_RING_SLOTS; i++) {
 		Py_VISIT(self->waits[i].sleeper);
 		Py_VISIT((PyObject *)self->waits[i].record);
@@ -63,6 +67,7 @@ static int ring_clear(PyObject *op)
 	Ring *self = (Ring *)op;
 	size_t i;
 
+	Py_CLEAR(self->cloning_table);
 	for (i = 0; i < RSYS_RING_SLOTS; i++) {
 		PyObject *record = (PyObject *)self->waits[i].record;
 
@@ -73,6 +78,34 @@ static int ring_clear(PyObject *op)
 	return 0;
 }
 
+/* End a process that nobody has been given. */
+static void end_process(Ring *self)
+{
+	struct block *block = self->block;
+	int pidfd = self->holds_pidfd ? block->pidfd : -1;
+	int pid = __atomic_load_n(&block->ring.pid, __ATOMIC_ACQUIRE), saved = errno;
+
+	/* The number may be one of another pid namespace. */
+	if (__atomic_load_n(&block->ring.origin.flags, __ATOMIC_ACQUIRE) & RSYS_ORIGIN_FOREIGN_PID)
+		pid = 0;
+	if (self->holds == OUR_CHILD_BY_ANOTHER && pid <= 0)
+		self->holds = NOT_OURS;
+	if (self->holds != NOT_OURS && (pidfd >= 0 || pid > 0)) {
+		block->started = 1;
+		if (rsys_end_child(self->holds == OUR_CHILD ? pidfd : -1, pid) == 0)
+			__atomic_store_n(&block->ring.ctid, 0, __ATOMIC_RELEASE);
+	}
+	self->holds = NOT_OURS;
+	self->holds_pidfd = 0;
+	if (pidfd >= 0) {
+		if (self->cloning_table)
+			rsys_abandon(self->cloning_table, pidfd, 0);
+		else
+			close(pidfd);
+	}
+	errno = saved;
+}
+
 static void ring_dealloc(PyObject *op)
 {
 	Ring *self = (Ring *)op;
@@ -80,6 +113,8 @@ static void ring_dealloc(PyObject *op)
 	struct block *block = self->block;
 
 	PyObject_GC_UnTrack(op);
+	if (block && self->hub->owner.generation == rsys_fork_generation)
+		end_process(self);
 	ring_clear(op);
 	if (block) {
 		block->owner = NULL;
@@ -182,6 +217,74 @@ static PyObject *ring_set_pid(PyObject *op, PyObject *arg)
 		return NULL;
 	__atomic_store_n(&ring->pid, pid, __ATOMIC_RELEASE);
 	__atomic_and_fetch(&ring->origin.flags, ~RSYS_ORIGIN_FOREIGN_PID, __ATOMIC_RELEASE);
+	Py_RETURN_NONE;
+}
+
+/*
+ * hold(is_child, table): the process is about to be cloned. Until release() it is ended when this object
+ * goes. is_child: it will be a child of ours. table: where its pidfd is going to be; None: in our own.
+ */
+static PyObject *ring_hold(PyObject *op, PyObject *args)
+{
+	Ring *self = (Ring *)op;
+	PyObject *table, *before = self->cloning_table;
+	int is_child;
+
+	if (!PyArg_ParseTuple(args, "pO", &is_child, &table))
+		return NULL;
+	if (self->block->started) {
+		PyErr_SetString(PyExc_RuntimeError, "a process has been started on this block already");
+		return NULL;
+	}
+	self->holds = !is_child ? NOT_OURS : table == Py_None ? OUR_CHILD : OUR_CHILD_BY_ANOTHER;
+	self->holds_pidfd = 1;
+	self->cloning_table = NULL;
+	if (table != Py_None) {
+		Py_INCREF(table);
+		self->cloning_table = table;
+	}
+	Py_XDECREF(before);
+	Py_RETURN_NONE;
+}
+
+/* give_pidfd(owner): an OwnedPidfd, or the record of a call that closes it, owns it from now on */
+static PyObject *ring_give_pidfd(PyObject *op, PyObject *owner)
+{
+	Ring *self = (Ring *)op;
+	CallRecord *record;
+
+	if (!self->holds_pidfd || self->block->pidfd < 0) {
+		PyErr_SetString(PyExc_ValueError, "there is no pidfd, or it has been given away");
+		return NULL;
+	}
+	if (rsys_is_pidfd(owner)) {
+		if (rsys_pidfd_set(owner, self->block->pidfd) < 0)
+			return NULL;
+	} else {
+		if (rsys_as_record(owner, &record) < 0)
+			return NULL;
+		if (record)
+			rsys_record_own(record, self->block->pidfd);
+	}
+	self->holds_pidfd = 0;
+	Py_RETURN_NONE;
+}
+
+/* release(): there is somebody who answers for the process now */
+static PyObject *ring_release(PyObject *op, PyObject *unused)
+{
+	(void)unused;
+	((Ring *)op)->holds = NOT_OURS;
+	Py_RETURN_NONE;
+}
+
+/* end_process(): as if this object went now */
+static PyObject *ring_end_process(PyObject *op, PyObject *unused)
+{
+	(void)unused;
+	if (rsys_hub_check(((Ring *)op)->hub) < 0)
+		return NULL;
+	end_process((Ring *)op);
 	Py_RETURN_NONE;
 }
 
@@ -393,6 +496,10 @@ static PyMethodDef ring_methods[] = {
 	{ "prepare", ring_prepare, METH_VARARGS, NULL },
 	{ "started", ring_started, METH_O, NULL },
 	{ "set_pid", ring_set_pid, METH_O, NULL },
+	{ "hold", ring_hold, METH_VARARGS, NULL },
+	{ "give_pidfd", ring_give_pidfd, METH_O, NULL },
+	{ "release", ring_release, METH_NOARGS, NULL },
+	{ "end_process", ring_end_process, METH_NOARGS, NULL },
 	{ "exited", ring_exited, METH_NOARGS, NULL },
 	{ "configure", ring_configure, METH_VARARGS, NULL },
 	{ "close_doorbell", ring_close_doorbell, METH_NOARGS, NULL },

@@ -207,6 +207,25 @@ class Hub:
     @property
     def blocks(self) -> int: ...
 
+class OwnedPidfd:
+    """A pidfd in our own table, which is closed with this object; see src/pidfd.c.
+
+    Attributes:
+        number: the descriptor; -1 when it is closed, or has not been opened yet.
+        reaps: whether it is of a child of ours that nobody can wait for any more when this object is gone.
+    """
+
+    reaps: bool
+
+    def __new__(cls, number: int = -1, /) -> Self: ...
+    @property
+    def number(self) -> int: ...
+    def take(self, record: CallRecord | None, number: int, /) -> None:
+        """Own a descriptor that this record owns."""
+
+    def close(self) -> None:
+        """Close it; harmless when done twice. manpage: close(2)."""
+
 class Sleeper(Protocol):
     """Who waits for the answers to calls."""
 
@@ -270,6 +289,10 @@ class Ring:
     def prepare(self, flags: int, exit_signal: int, trampoline: int, function: int, /, *args: int) -> int: ...
     def started(self, pid: int, /) -> None: ...
     def set_pid(self, pid: int, /) -> None: ...
+    def hold(self, is_child: bool, table: Any, /) -> None: ...
+    def give_pidfd(self, owner: OwnedPidfd | CallRecord, /) -> None: ...
+    def release(self) -> None: ...
+    def end_process(self) -> None: ...
     def exited(self) -> None: ...
     def configure(
         self, monitor_fd: int, parent_pid: int, completion: int, flags: int, sigmask: int, /

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, SupportsInt
 
 import trio
 
-from rsyscall.denied import is_denied, reap
+from rsyscall.denied import is_denied
 from rsyscall.dumpable import CREDENTIAL_CALLS
 from rsyscall.far import PidNamespace
 from rsyscall.fd_collector import close_dropped
@@ -26,9 +26,10 @@ from rsyscall.hub import Pidfd, ProgramHub, clone_block, hub_of, run_now
 from rsyscall.loader import Trampoline
 from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
 from rsyscall.native import Ring, symbols
-from rsyscall.near import SYS, Syscall, SyscallError, SyscallHangup, as_syscalls, nr
+from rsyscall.near import SYS, Syscall, SyscallError, as_syscalls, nr
 from rsyscall.near import types as near
 from rsyscall.near.calls import Fact, having
+from rsyscall.near.record import CallRecord
 from rsyscall.ring import RingConnection
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, Sigset
@@ -195,6 +196,11 @@ async def clone_process(
         parent_pid = hub.pid if parent is hub.task else int(parent.near_process)
     else:
         parent_pid = -1
+    own_table = task.fd_table is hub.task.fd_table
+    is_ours = parent is hub.task
+    # Until `release` the process goes when the ring goes, whatever becomes of us.
+    ring.hold(is_ours and (own_table or same_pidns), None if own_table else task.fd_table)
+    pidfd = Pidfd()
     try:
         pid = await clone_block(
             task,
@@ -210,38 +216,34 @@ async def clone_process(
         )
     except OSError as error:
         raise clone_error(error, flags) from None
-    except BaseException:
-        # Whoever was to clone is gone, or a signal handler has raised something; perhaps after it was done.
-        if ring.pid:
-            await _undo_clone(task, hub, ring, ChildProcess(parent, near.Process(ring.pid)))
-        raise
     hub.dumpable.started(ring, cloning_ring)
     process = ChildProcess(parent, near.Process(pid))
-    local = hub.task
-    if task.fd_table is local.fd_table:
-        pidfd = Pidfd(ring.pidfd)
+    if own_table:
+        ring.give_pidfd(pidfd)
     else:
         # The kernel made the pidfd in the table of the process that called clone.
+        theirs = CallRecord(task.fd_table)
         try:
-            number = -1
             if same_pidns:
                 try:
-                    number = run_now(local.sysif.syscall(nr.pidfd_open, pid, 0))
+                    record = CallRecord(hub.task.fd_table)
+                    number = run_now(hub.task.sysif.recorded_syscall(record, nr.pidfd_open, pid, 0))
+                    pidfd.take(record, number)
                 except OSError as error:
                     if not is_denied(error):
                         raise
-            if number < 0:
-                number = await hub.take_descriptor(task, ring.pidfd)
-            pidfd = Pidfd(number)
-            try:
-                await task.sysif.syscall(nr.close, ring.pidfd)
-            except SyscallHangup:
-                pass  # gone, and its table with it
-        except BaseException as error:
-            await _undo_clone(task, hub, ring, process)
-            if isinstance(error, OSError):
-                error.filename = flags
+            if pidfd.number < 0:
+                pidfd.take(None, await hub.take_descriptor(task, ring.pidfd))
+        except OSError as error:
+            error.filename = flags
             raise
+        finally:
+            ring.give_pidfd(theirs)
+            with trio.CancelScope(shield=True):
+                try:
+                    await task.sysif.recorded_syscall(theirs, nr.close, ring.pidfd)
+                except (OSError, SyscallError):
+                    pass  # gone, and its table with it
     if not same_pidns:
         ring.set_pid(pidfd.pid())
     return process, pidfd
@@ -270,33 +272,30 @@ def clone_error(error: OSError, flags: CLONE) -> OSError:
     return OSError(error.errno, reason, flags)
 
 
-async def _undo_clone(task: Task, hub: ProgramHub, ring: Ring, process: ChildProcess) -> None:
-    """End and reap a process, and close the pidfd that the kernel has made for it in the table of `task`."""
-    await abandon(hub, ring, process)
-    if ring.pidfd >= 0:
+async def abandon(hub: ProgramHub, ring: Ring, process: ChildProcess | None = None) -> None:
+    """End and reap a process that nobody has been given, if there is one.
+
+    Args:
+        process: who is known to be its parent, if anything is known.
+    """
+    # It may have been made, and we not have heard of it: the ring knows. A child of ours is reaped by that.
+    ring.end_process()
+    parent = process.task if process is not None else hub.task
+    if process is not None and parent is not hub.task:
         with trio.CancelScope(shield=True):
             try:
-                await task.sysif.syscall(nr.close, ring.pidfd)
-            except (OSError, SyscallError):
-                pass  # closed already, or gone with its table
-
-
-async def abandon(hub: ProgramHub, ring: Ring, process: ChildProcess) -> None:
-    """End and reap a process that nobody has been given, since it could not be made complete."""
-    parent, pid = process.task, process.near.id
-    with trio.CancelScope(shield=True):
-        try:
-            if parent is hub.task:
-                os.kill(pid, SIG.KILL)
-                reap(pid, wait=True)
-            else:
+                pid = process.near.id
                 await parent.sysif.syscall(nr.kill, pid, SIG.KILL)
                 await parent.sysif.syscall(nr.waitid, IdType.PID, pid, 0, W.EXITED | W.ALL, 0)
-        except (OSError, SyscallError):
-            # There are no means to end it: so its memory stays its own until it leaves it.
-            ring.shutdown()
-            return
-    hub.exited(ring)
+            except (OSError, SyscallError):
+                pass
+            else:
+                ring.exited()
+    if ring.left or not ring.pid:
+        hub.exited(ring)
+    else:
+        # There are no means to end it: so its memory stays its own until it leaves it.
+        ring.shutdown()
 
 
 async def _clone(
@@ -369,10 +368,11 @@ async def clone_ring_task(
     if hub is None:
         raise ValueError(f"{task} does not share the memory of this program")
     ring = hub.make_ring()
-    process, child_task = await _clone(
-        task, hub, monitor, flags, ring, symbols.rsyscall_ring_server, (ring.address,)
-    )
+    process = None
     try:
+        process, child_task = await _clone(
+            task, hub, monitor, flags, ring, symbols.rsyscall_ring_server, (ring.address,)
+        )
         connection = RingConnection(hub, ring, f"process {process.near.id}")
         connection.attach(child_task)
         reference = weakref.ref(connection)
@@ -383,7 +383,9 @@ async def clone_ring_task(
                 alive.process_left()
 
         child_task.sysif = task.sysif.wrap_child(connection, connection.name)
-        return _watch(monitor, hub, ring, process, child_task, left), child_task
+        child = _watch(monitor, hub, ring, process, child_task, left)
+        ring.release()
+        return child, child_task
     except BaseException:
         await abandon(hub, ring, process)
         raise
@@ -418,6 +420,7 @@ async def clone_child_task(
     hub = loader.hub if loader.hub is not None else hub_of(task)
     ring = hub.make_ring()
     [(access, remote)] = await connection.open_async_channels(1)
+    process = None
     try:
         trampoline = trampoline_func(remote)
         with ExitStack() as stack:
@@ -430,6 +433,7 @@ async def clone_child_task(
                 task, hub, monitor, flags, ring, int(trampoline.function.near), tuple(words)
             )
     except BaseException:
+        await abandon(hub, ring, process)
         await access.close()
         await remote.invalidate()
         raise
@@ -446,7 +450,9 @@ async def clone_child_task(
                 alive.process_left()
 
         child_task.sysif = task.sysif.wrap_child(sysif, f"process {process.near.id}")
-        return _watch(monitor, hub, ring, process, child_task, left), child_task
+        child = _watch(monitor, hub, ring, process, child_task, left)
+        ring.release()
+        return child, child_task
     except BaseException:
         await abandon(hub, ring, process)
         await access.close()

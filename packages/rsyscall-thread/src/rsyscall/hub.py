@@ -28,7 +28,7 @@ from rsyscall.denied import is_denied, pid_behind, reap, reap_by_pidfd, send_sig
 from rsyscall.dumpable import DumpableGuard
 from rsyscall.far import AddressSpace
 from rsyscall.native import Hub, Ring, read_memory, symbols
-from rsyscall.native._fast import spin_for_exit
+from rsyscall.native._fast import OwnedPidfd, spin_for_exit
 from rsyscall.near import Syscall, SyscallError, nr
 from rsyscall.near import types as near
 from rsyscall.sched import CLONE
@@ -130,25 +130,10 @@ def hub_of(task: Task) -> ProgramHub:
         raise ValueError(f"{task} does not share the memory of this program") from None
 
 
-class Pidfd:
-    """A pidfd in our own table. It is not a handle: nothing but the hub and what watches children uses it.
+class Pidfd(OwnedPidfd):
+    """A pidfd in our own table. It is not a handle: nothing but the hub and what watches children uses it."""
 
-    Attributes:
-        number: the descriptor; -1 when it is closed.
-        reaps: whether it is of a child of ours that nobody can wait for any more when this object is gone.
-    """
-
-    __slots__ = ("number", "reaps")
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.reaps = False
-
-    def __del__(self) -> None:
-        # In a cycle of garbage we may come first, and then whoever wanted to reap the child has no means to.
-        if self.reaps:
-            self.reap()
-        self.close()
+    __slots__ = ()
 
     def kill(self) -> bool:
         """Send SIGKILL; returns whether that was possible. manpage: pidfd_send_signal(2)."""
@@ -169,12 +154,6 @@ class Pidfd:
     def pid(self) -> int:
         """The process id in the namespace of our /proc; 0 if there is no telling."""
         return max(pid_behind(self.number), 0)
-
-    def close(self) -> None:
-        """Close it; harmless when done twice. manpage: close(2)."""
-        number, self.number = self.number, -1
-        if number >= 0:
-            os.close(number)
 
 
 class ProgramHub:
@@ -509,6 +488,7 @@ class ProgramHub:
 
     def _start_monitor(self) -> None:
         ring = self.native.ring()
+        ring.hold(True, None)
         pid = run_now(
             clone_block(
                 self.task,
@@ -522,12 +502,13 @@ class ProgramHub:
                 completion=-1,
             )
         )
-        pidfd = Pidfd(ring.pidfd)
+        pidfd = Pidfd()
+        ring.give_pidfd(pidfd)
         self._monitor = ring
         started = time.monotonic()
         try:
             # For children that wait for descriptors: it ends when we do.
-            monitor_fd = self.task.make_fd_handle(near.FileDescriptor(os.dup(ring.pidfd)))
+            monitor_fd = self.task.make_fd_handle(near.FileDescriptor(os.dup(pidfd.number)))
         except OSError:
             pass  # there is no room for it; they still end with their stream
         else:
@@ -549,6 +530,7 @@ class ProgramHub:
                 self.ensure_monitor()
 
         self.watch_exit(pidfd, exited)
+        ring.release()
 
     def _needs_monitor(self) -> bool:
         return bool(self._leaving) or any(ring.deaf for ring in self._connections)
@@ -563,11 +545,13 @@ class ProgramHub:
 
     async def _run(self) -> None:
         try:
+            # What another run was interrupted in telling is announced by nothing else.
+            self._dispatch_rings()
             while True:
-                self.dispatch()
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
                 if os.getpid() != self.pid:
                     return  # a copy of the program; these events are for the original
+                self.dispatch()
         except trio.Cancelled:
             await self._serve_the_rest()
             raise

@@ -140,10 +140,10 @@ class _LateOffer:
     def __init__(self, offer: Offer) -> None:
         self._offer = offer
 
-    def send(self, value: int) -> None:
+    def answer(self, index: int, result: int) -> None:
         self._offer.forget()
 
-    def throw(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         self._offer.forget()
 
 
@@ -504,11 +504,11 @@ class RingConnection(SyscallInterface):
         """Have the process send us a descriptor, at once; see `ProgramHub.take_descriptor`."""
         result = _UNSENT if self.ring.outstanding else self._call(*offer.call)
         if result == _PENDING and self.ring.wait(_QUICK_CALL_US):
-            result = self._next_result()
+            result = self.ring.next_result()
         if result >= 0:
             return offer.take()
         if result == _PENDING:
-            self._sleep(_LateOffer(offer), 1, False, False)
+            self._sleep(_LateOffer(offer), 1, 0, False, False)
         else:
             offer.forget()
         if result >= -_MAX_ERRNO:

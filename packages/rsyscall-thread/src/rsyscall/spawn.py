@@ -312,44 +312,42 @@ async def start_spawn(
     if len(every) >= RING_SLOTS:
         raise ValueError(f"{len(calls)} calls are more than a process can be prepared with; clone it instead")
     ring = hub.make_ring()
-    ring.prepare_calls(every)
-    changing = any(call.number in CREDENTIAL_CALLS for call in calls)
-    if changing:
-        hub.dumpable.look()
-    spawning = Spawning(hub, ring, every, image)
-    # Before the process can fail: what it announces must find us.
-    hub.waiting(ring, spawning)
-    if any(_closes(call, hub.completion.near.number) for call in calls):
-        hub.ensure_monitor()
+    process = None
     try:
+        ring.prepare_calls(every)
+        changing = any(call.number in CREDENTIAL_CALLS for call in calls)
+        if changing:
+            hub.dumpable.look()
+        spawning = Spawning(hub, ring, every, image)
+        # Before the process can fail: what it announces must find us.
+        hub.waiting(ring, spawning)
+        if any(_closes(call, hub.completion.near.number) for call in calls):
+            hub.ensure_monitor()
         process, pidfd = await clone_process(
             parent.task, hub, parent.monitor, flags, ring, symbols.rsyscall_ring_server, (ring.address,)
         )
-    except BaseException:
-        hub.not_waiting(ring)
-        raise
-    if spawning.error is not None:
-        # It failed before we heard that it exists, and could not be told to exit then.
-        ring.shutdown()
-    watch = getattr(parent.task.sysif, "watch_prepared", None)
-    if watch is not None:
-        report = watch(every, f"process {process.near.id}")
-        if spawning.finished:
-            report(spawning._results if spawning.error is not None else ())
-        else:
-            spawning.report = report
-    process.did_exec(command)
-    try:
+        if spawning.error is not None:
+            # It failed before we heard that it exists, and could not be told to exit then.
+            ring.shutdown()
+        watch = getattr(parent.task.sysif, "watch_prepared", None)
+        if watch is not None:
+            report = watch(every, f"process {process.near.id}")
+            if spawning.finished:
+                report(spawning._results if spawning.error is not None else ())
+            else:
+                spawning.report = report
+        process.did_exec(command)
         spawning.process = parent.monitor.add_child_process(process, pidfd, spawning.exited)
         spawning.process.executing = ring
         if not spawning.finished and (changing or ring.in_user_namespace):
             # Our memory stays undumpable until it has left it, whether anybody waits for that or not.
             hub.watch_leave(ring, spawning.left)
+        ring.release()
+        return spawning
     except BaseException:
         await abandon(hub, ring, process)
         hub.not_waiting(ring)
         raise
-    return spawning
 
 
 # ---- preparing with typed calls ----
