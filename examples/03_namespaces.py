@@ -28,6 +28,7 @@ async def main() -> None:
     async with child.process:
         await describe(child, "at first")
 
+        # From here on, until it executes cat, the program's memory is undumpable: see SECURITY.md.
         await child.unshare_user(in_namespace_uid=0, in_namespace_gid=0)
         await describe(child, "in a new user namespace")
 

@@ -14,6 +14,9 @@ async def run(command: Command, seconds: float, stdout: FileDescriptor) -> Child
 
     At the end of the block it is killed, and the kernel kills all that is left in the namespace, daemons and
     processes in sessions of their own included.
+
+    The command is process 1 itself, so nothing that shares our memory stays beside it. It keeps our user id:
+    outside of its namespaces it may do what we may.
     """
     child = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWPID)
     async with child.process:

@@ -17,8 +17,10 @@ from support import do_async_things, sh
 
 from rsyscall.command import Command
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
+from rsyscall.fcntl import O
 from rsyscall.local import LocalThread
 from rsyscall.near import SYS
+from rsyscall.path import Path
 from rsyscall.sched import CLONE
 from rsyscall.sys.mount import MS
 from rsyscall.sys.prctl import PR
@@ -362,5 +364,56 @@ def shared_attributes(user: int) -> None:
             assert await filled.read() == b"done\n"
             after = [LocalPath("/proc/self", name).read_text() for name in names]
         print(json.dumps([old != new for old, new in zip(before, after, strict=True)]))
+
+    trio.run(main, LocalThread())
+
+
+def out_of_reach(user: int) -> None:
+    """What an ordinary user cannot do while the flag is off, and what does it instead."""
+    become(user)
+
+    async def main(thread: Thread) -> None:
+        outside = await thread.clone()
+        init = await thread.clone(CLONE.NEWUSER | CLONE.NEWNET)
+        pid = init.process.process.near.id
+        for name in ("ns/net", "mem", "root", "exe", "environ"):
+            with pytest.raises(PermissionError):
+                os.close(os.open(f"/proc/{pid}/{name}", os.O_RDONLY))
+        with pytest.raises(PermissionError):
+            os.listdir(f"/proc/{pid}/fd")
+        for name in ("oom_score_adj", "coredump_filter", "uid_map"):
+            with pytest.raises(PermissionError):
+                os.close(os.open(f"/proc/self/{name}", os.O_WRONLY))
+            with pytest.raises(PermissionError):
+                os.close(os.open(f"/proc/{pid}/{name}", os.O_WRONLY))
+        number = await outside.task.sysif.syscall(SYS.pidfd_open, pid, 0)
+        with pytest.raises(PermissionError):
+            await outside.task.sysif.syscall(SYS.setns, number, CLONE.NEWUSER | CLONE.NEWNET)
+        # Opened by the process itself, and passed on by inheritance.
+        network = await init.task.open(await init.ptr(Path("/proc/self/ns/net")), O.RDONLY)
+        child = await init.clone()
+        inherited = child.inherit_fd(network)
+        await child.unshare(CLONE.NEWNET)
+        await child.task.setns(inherited, CLONE.NEWNET)
+        for process in (child.process, init.process, outside.process):
+            async with process:
+                pass
+        await settled(1)
+
+    trio.run(main, LocalThread())
+
+
+def moved(inside: int) -> None:
+    """The program itself in another user namespace: nothing gets at it any more, and there is no way back."""
+
+    async def main(thread: Thread) -> None:
+        await thread.unshare_user(inside, inside)
+        assert dumpable() == 0
+        await thread.run(sh("true"))
+        child = await thread.clone(CLONE.NEWUSER)
+        await child.exit(0)
+        await child.process.waitpid(W.EXITED)
+        await trio.sleep(0.02)
+        assert dumpable() == 0
 
     trio.run(main, LocalThread())

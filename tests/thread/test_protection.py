@@ -110,6 +110,11 @@ def test_turned_off_before_there_was_a_reason(programs: Programs, how: str) -> N
     programs.run("protection_drivers:turned_off_earlier", how=how)
 
 
+def test_what_an_ordinary_user_cannot_do_meanwhile(programs: Programs) -> None:
+    """The price, named in SECURITY.md."""
+    programs.run("protection_drivers:out_of_reach", user=as_user(ORDINARY))
+
+
 @pytest.mark.parametrize("user", [ROOT, ORDINARY])
 def test_attributes_of_the_memory_are_not_protected_from_the_same_user_id(
     programs: Programs, user: int
@@ -117,3 +122,7 @@ def test_attributes_of_the_memory_are_not_protected_from_the_same_user_id(
     """A limit, named in SECURITY.md: the files belong to root, and root of such a box has the uid of root."""
     changed = json.loads(programs.run("protection_drivers:shared_attributes", user=as_user(user)))
     assert changed == [as_user(user) == ROOT] * 2
+
+
+def test_the_program_itself_in_another_user_namespace(programs: Programs) -> None:
+    programs.run("protection_drivers:moved", inside=0)

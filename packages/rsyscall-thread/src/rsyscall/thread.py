@@ -354,6 +354,8 @@ class Thread(WithMemory):
     ) -> None:
         """Move to a new user namespace, with one user and one group mapped.
 
+        Our memory is undumpable from then on, until we do not share it any more: see SECURITY.md.
+
         Args:
             in_namespace_uid: who we are inside; the same user by default.
             in_namespace_gid: likewise.
@@ -373,7 +375,8 @@ class Thread(WithMemory):
         """Make a child, inert and under our control.
 
         It shares our memory until it execs, and copies everything else that `flags` does not say to share. It
-        dies with us, and when nothing refers to it any more.
+        dies with us, and when nothing refers to it any more. Who may trace it may write to our memory:
+        SECURITY.md says who that is. With NEWUSER our memory is undumpable while the child shares it.
 
         Args:
             flags: FILES and FS to share, NEW... for new namespaces.

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from rsyscall.command import Command
 from rsyscall.fcntl import O
-from rsyscall.hub import hub_of
 from rsyscall.native import stub_path
 from rsyscall.near import nr
 from rsyscall.path import Path
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rsyscall.handle import Task
-    from rsyscall.hub import ProgramHub
+    from rsyscall.loader import NativeLoader
     from rsyscall.memory.ram import RAM
     from rsyscall.monitor import AsyncChildProcess
 
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
 
         task: Task
         ram: RAM
+        loader: NativeLoader
 
         def prepare(self) -> _Prepared: ...
 
@@ -91,11 +91,8 @@ async def write_user_mappings(
         (Path("/proc/self/setgroups"), "deny"),
         (Path("/proc/self/gid_map"), f"{in_namespace_gid} {gid} 1\n"),
     ]
-    hub: ProgramHub | None
-    try:
-        hub = hub_of(thr.task)
-    except ValueError:
-        hub = None
+    # Made here, if it is our own process and has none yet.
+    hub = thr.loader.hub
     mapped = False
     try:
         for index, (path, text) in enumerate(files):
