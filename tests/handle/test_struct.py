@@ -143,3 +143,8 @@ async def test_through_memory(local: Local) -> None:
     values = StructList(Int32, [Int32(1), Int32(2)])
     assert await (await local.ptr(values)).read() == values
     assert (await local.malloc(Int32)).size() == 4
+
+
+def test_numbers_are_shown_as_numbers() -> None:
+    assert (str(Int32(-5)), str(Int64(7)), f"{Int32(3)}") == ("-5", "7", "3")
+    assert (repr(Int32(-5)), repr(Int64(7))) == ("Int32(-5)", "Int64(7)")

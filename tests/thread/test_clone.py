@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import pathlib
 import signal
 from typing import Any
 
@@ -22,9 +23,11 @@ from rsyscall.near import SYS, Syscall, SyscallError, SyscallHangup, SyscallSend
 from rsyscall.path import Path
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, Sigset
+from rsyscall.sys.mount import MS, UMOUNT
 from rsyscall.sys.wait import CLD, CalledProcessError, W
 from rsyscall.thread import ChildThread, do_cloexec_except
 from rsyscall.time import Timespec
+from rsyscall.unistd import OK
 
 pytestmark = pytest.mark.usefixtures("transport")
 
@@ -470,3 +473,21 @@ async def test_what_is_opened_while_a_child_is_made_is_not_inherited() -> None:
         for thread in (made.pop("child"), parent):
             async with thread.process:
                 pass
+
+
+async def test_pivot_root_without_a_place_for_the_old_root(tmp_path: pathlib.Path, transport: str) -> None:
+    """As the docstring says."""
+    (tmp_path / "here").touch()
+    child = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWNS)
+    async with child.process:
+        await child.mount("none", "/", "", MS.REC | MS.PRIVATE, "")
+        await child.mount(tmp_path, tmp_path, "", MS.BIND, "")
+        await child.task.chdir(await child.ptr(os.fspath(tmp_path)))
+        dot = await child.ptr(".")
+        await child.task.pivot_root(dot, dot)
+        await child.task.umount(dot, UMOUNT.DETACH)
+        await child.task.access(await child.ptr("/here"), OK.F)
+
+
+def test_native_functions_can_be_shown() -> None:
+    assert "in repr" not in repr(local_thread.loader)

@@ -196,6 +196,9 @@ class Int32(Struct, int):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({int(self)})"
 
+    def __str__(self) -> str:
+        return str(int(self))
+
 
 class Int64(Struct, int):
     """A signed 64-bit integer in native byte order."""
@@ -221,6 +224,9 @@ class Int64(Struct, int):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({int(self)})"
+
+    def __str__(self) -> str:
+        return str(int(self))
 
 
 @dataclass

@@ -457,6 +457,9 @@ class Pointer(DroppedPointer, Generic[T]):
         """What is in the parentheses of repr; must not raise, whatever the state."""
         try:
             return f"{self.near}, {self.size()}"
+        except TypeError:
+            # Of a native function only the address is known.
+            return str(self.near)
         except UseAfterFreeError:
             return "freed" if not self.valid else "allocation freed"
 

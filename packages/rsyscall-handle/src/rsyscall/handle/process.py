@@ -307,7 +307,7 @@ class ChildProcess(Process):
                 await _setpgid(self.task.sysif, self.near, pgid._as_process_group())
 
     async def waitid(
-        self, options: W, infop: Pointer[Siginfo], *, rusage: Pointer[Siginfo] | None = None
+        self, options: W, infop: Pointer[Siginfo], *, rusage: Pointer[Any] | None = None
     ) -> None:
         """Wait until something happens to the child. What it is must be read with `read_siginfo`.
 

@@ -149,8 +149,9 @@ class MountTask(far.Task):
 
         Args:
             new_root: a mount point other than the current root, not shared.
-            put_old: where the old root is attached: at or below `new_root`. The same path as `new_root`
-                stacks the old root on top, to be detached at once with `umount(".", UMOUNT.DETACH)`.
+            put_old: where the old root is attached: at or below `new_root`. To have no place for it,
+                `chdir` to `new_root` first and give "." for both: the old root is stacked on top, and
+                `umount(".", UMOUNT.DETACH)` detaches it.
 
         Raises:
             OSError: EINVAL (not a mount point, `MS.SHARED`, not below), EBUSY (the current root), ENOTDIR,

@@ -228,7 +228,7 @@ class PrctlTask(far.Task):
         """Look at or change the ambient capability set.
 
         Args:
-            arg3: number of a capability (a `CAP`); 0 for `PR_CAP_AMBIENT.CLEAR_ALL`.
+            arg3: number of a capability, as in `<linux/capability.h>`; 0 for `PR_CAP_AMBIENT.CLEAR_ALL`.
 
         Returns:
             For `PR_CAP_AMBIENT.IS_SET`, 1 if the capability is in the set; otherwise 0.
@@ -364,7 +364,7 @@ class PrctlTask(far.Task):
         return arg2
 
     async def prctl_capbset_read(self, cap: int) -> bool:
-        """Is this capability (a `CAP`) in the bounding set?
+        """Is this capability, a number of `<linux/capability.h>`, in the bounding set?
 
         Raises:
             OSError: EINVAL (the kernel knows no such capability); `filename` is (option, cap).
@@ -374,7 +374,7 @@ class PrctlTask(far.Task):
         return await self._prctl_with_cap(PR.CAPBSET_READ, cap) == 1
 
     async def prctl_capbset_drop(self, cap: int) -> None:
-        """Take this capability (a `CAP`) out of the bounding set, for good.
+        """Take this capability, a number of `<linux/capability.h>`, out of the bounding set, for good.
 
         Raises:
             OSError: EPERM (needs CAP_SETPCAP), EINVAL; `filename` is (option, cap).
