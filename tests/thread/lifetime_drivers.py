@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
+import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -28,6 +31,7 @@ from rsyscall.thread import ChildThread, do_cloexec_except
 from rsyscall.time import Timespec
 
 NOBODY = 65534
+SOMEBODY = 65533
 
 
 class Owner:
@@ -225,11 +229,12 @@ async def own_session(owner: Owner) -> None:
 
 
 async def stopped(owner: Owner) -> None:
+    """Perhaps before it could ask to be killed with us."""
     child = await owner.clone()
-    # Stopped before it could ask to be killed with us it would stay: there is no way to have that
-    # asked for by clone.
-    await child.task.getpid()
     await child.process.kill(SIG.STOP)
+
+
+async def stopped_program(owner: Owner) -> None:
     owner.kept.append(stopping := await (await owner.clone()).exec(sh("exec sleep 1000")))
     await stopping.kill(SIG.STOP)
 
@@ -247,13 +252,107 @@ STATES = {
     for state in (
         idle, shared, read, nanosleep, queue, polling, nested, nested_without_parents, pid_namespace,
         pid_namespace_in_another, other_namespaces, prepared, spawning, cloning, executed, executed_below,
-        run, credentials, new_user_namespace, without_descriptors, own_session, stopped, standard_output,
+        run, credentials, new_user_namespace, without_descriptors, own_session, stopped,
+        stopped_program, standard_output,
     )
 }  # fmt: skip
 
 
+# States in which programs run that only their parent ends, and how many these are.
+PROGRAMS = {"executed": 1, "executed_below": 1, "credentials": 1, "stopped_program": 1, "standard_output": 1}
+
+
 class ProgramFailed(Exception):
     """Leaves `trio.run`."""
+
+
+def execute_shell() -> None:
+    """Become a program that says so and ends when it is told to."""
+    os.execv("/bin/sh", ["sh", "-c", "echo '\"executed\"'; read line"])
+
+
+def outlive(states: list[str], drop: bool, end: str) -> None:
+    """Make processes in these states, and end in a way in which no signal of ours may reach them.
+
+    Args:
+        states: names.
+        drop: give up our privileges before.
+        end: "killed", "os._exit", "executed" (another program), "executed by a thread", "copied" (by fork,
+            and the copy goes on).
+    """
+
+    async def program() -> None:
+        async with trio.open_nursery() as nursery:
+            owner = Owner(nursery)
+            for state in states:
+                await STATES[state](owner)
+            await trio.sleep(0.002)
+            if drop:
+                os.setresgid(SOMEBODY, SOMEBODY, SOMEBODY)
+                os.setresuid(SOMEBODY, SOMEBODY, SOMEBODY)
+            if end == "copied" and os.fork() == 0:
+                # Only what tells the test of the copy is closed.
+                os.closerange(0, 3)
+                signal.pause()
+            print(json.dumps("ready"), flush=True)
+            if end == "os._exit":
+                os._exit(0)
+            if end == "executed":
+                execute_shell()
+            if end == "executed by a thread":
+                await trio.to_thread.run_sync(execute_shell)
+            await trio.sleep_forever()
+
+    trio.run(program)
+
+
+def out_of_reach() -> None:
+    """Children of a user whom neither the program nor the monitor may signal; one is in a call."""
+    libc, cap_kill = ctypes.CDLL(None), 5
+    header, data = struct.pack("Ii", 0x20080522, 0), ctypes.create_string_buffer(24)
+    assert libc.capget(header, data) == 0
+    effective, permitted, *others = struct.unpack("6I", data.raw)
+    kept = struct.pack("6I", effective & ~(1 << cap_kill), permitted & ~(1 << cap_kill), *others)
+    assert libc.capset(header, kept) == 0
+
+    async def program() -> None:
+        thread = LocalThread()
+        children = [await thread.clone() for _ in range(3)]
+        for child in children:
+            await child.task.setresgid(NOBODY, NOBODY, NOBODY)
+            await child.task.setresuid(NOBODY, NOBODY, NOBODY)
+        request = await children[0].ptr(Timespec(1, 500_000_000))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(children[0].task.sysif.syscall, SYS.nanosleep, request.near, 0)
+            await trio.sleep(0.01)
+            print(json.dumps(children[0].process.process.near.id), flush=True)
+            await trio.sleep_forever()
+
+    trio.run(program)
+
+
+def copied() -> None:
+    """The end of a copy of the program is not that of the program, whether it used our processes or not."""
+
+    async def program() -> None:
+        thread = LocalThread()
+        child = await thread.clone()
+        pid = await child.task.getpid()
+        for end in ("os._exit", "killed", "executed"):
+            copy = os.fork()
+            if copy == 0:
+                if end == "executed":
+                    os.execv("/bin/true", ["true"])
+                if end == "killed":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                os._exit(0)
+            os.waitpid(copy, 0)
+            subprocess.run(["true"], check=True)
+            await trio.sleep(0.02)
+            assert await child.task.getpid() == pid
+        await child.exit(0)
+
+    trio.run(program)
 
 
 def main(states: list[str], end: str) -> None:
