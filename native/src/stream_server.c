@@ -145,7 +145,8 @@ static long look_at_pages(uint64_t address, uint64_t length)
 	if (address + length < address)
 		return -EFAULT;
 	for (; page < address + length; page += PAGE) {
-		long result = rsys_call4(__NR_rt_sigprocmask, -1, page, 0, 8);
+		/* Not the first word of a page: 0 would be no mask at all. */
+		long result = rsys_call4(__NR_rt_sigprocmask, -1, page + 8, 0, 8);
 
 		if (result != -EINVAL)
 			return result;

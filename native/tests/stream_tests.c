@@ -5,11 +5,14 @@
 
 #include <elf.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/futex.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -266,11 +269,10 @@ static void exit_is_not_answered(void)
 
 /* ---- Memory ----------------------------------------------------------------------------- */
 
-static void memory_round_trips(void)
+static void check_memory_round_trips(struct peer peer)
 {
 	static const size_t lengths[] = { 0, 1, 2047, 2048, 2049, 4096, 65537, RSYS_MAX_TRANSFER - 1,
 					  RSYS_MAX_TRANSFER };
-	struct peer peer = start();
 	int64_t address = map(&peer, RSYS_MAX_TRANSFER + 8192);
 	char *data = pages(RSYS_MAX_TRANSFER + 2), *copy = pages(RSYS_MAX_TRANSFER + 2), edge[1];
 	size_t i, j;
@@ -291,9 +293,13 @@ static void memory_round_trips(void)
 	finish(&peer);
 }
 
-static void bad_addresses_are_errors(void)
+static void memory_round_trips(void)
 {
-	struct peer peer = start();
+	check_memory_round_trips(start());
+}
+
+static void check_bad_addresses(struct peer peer)
+{
 	int64_t address = map(&peer, 4 * 4096);
 	char *data = pages(RSYS_MAX_TRANSFER);
 
@@ -319,6 +325,43 @@ static void bad_addresses_are_errors(void)
 	CHECK_EQUAL(write_to(&peer, 0, data, 0), 0);
 	CHECK_EQUAL(read_from(&peer, 0, data, 0), 0);
 	finish(&peer);
+}
+
+static void bad_addresses_are_errors(void)
+{
+	check_bad_addresses(start());
+}
+
+/* A server that has installed a filter which denies it some of the calls that it makes for itself. */
+static struct peer start_denied(unsigned int error)
+{
+	struct sock_filter program[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_process_vm_readv, 3, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_sendto, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ppoll, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error),
+	};
+	struct sock_fprog filter = { sizeof(program) / sizeof(program[0]), program };
+	struct peer peer;
+
+	/* The server has a copy of our stack, at the same address: all must be there before it is forked. */
+	__asm__ volatile("" : : "r"(&filter) : "memory");
+	peer = start();
+	CHECK_EQUAL(CALL(&peer, SYS_prctl, PR_SET_NO_NEW_PRIVS, 1), 0);
+	CHECK_EQUAL(CALL(&peer, SYS_prctl, PR_SET_SECCOMP, SECCOMP_MODE_FILTER, as_arg(&filter)), 0);
+	return peer;
+}
+
+static void memory_where_calls_are_denied(void)
+{
+	unsigned int errors[] = { EPERM, ENOSYS, EACCES }, i;
+
+	for (i = 0; i < 3; i++) {
+		check_memory_round_trips(start_denied(errors[i]));
+		check_bad_addresses(start_denied(errors[i]));
+	}
 }
 
 /* A write and the call that uses it need no round trip between them. */
@@ -652,6 +695,7 @@ const struct test stream_tests[] = {
 /* Calls that valgrind does not know, or rightly finds wrong. */
 const struct test stream_kernel_tests[] = {
 	{ "bad_addresses_are_errors", bad_addresses_are_errors },
+	{ "memory_where_calls_are_denied", memory_where_calls_are_denied },
 	{ "unknown_calls", unknown_calls },
 	{ "owner_that_is_gone", owner_that_is_gone },
 	{ "owner_that_ends", owner_that_ends },
