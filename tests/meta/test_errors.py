@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -12,6 +13,8 @@ import pytest
 from .conftest import NOBODY, Programs, Result
 
 pytestmark = pytest.mark.slow
+
+DENY = Path(__file__).parents[1] / "integration" / "filters.py"
 
 
 def assert_one_line(result: Result, status: int, pattern: str) -> None:
@@ -93,6 +96,24 @@ def test_with_namespaces(
 )
 def test_what_is_not_permitted(cli: Programs, arguments: list[str], pattern: str) -> None:
     assert_one_line(cli.run(*arguments, "--", "true", uid=NOBODY), 125, pattern)
+
+
+@pytest.mark.parametrize("error", ["EPERM", "ENOSYS"])
+@pytest.mark.parametrize(
+    ("denied", "arguments", "pattern"),
+    [
+        ("clone,clone3", [], r"a seccomp filter or a security module denies it, .* \(no new namespaces\)"),
+        # What containers deny; --user would not help.
+        ("clone/0x7e020000,clone3", ["--mount"], "new namespaces are restricted here, as in containers .*"),
+        ("clone/0x7e020000,clone3", ["--user"], "new namespaces are restricted here, as in containers .*"),
+    ],
+)
+def test_what_a_filter_denies(
+    cli: Programs, error: str, denied: str, arguments: list[str], pattern: str
+) -> None:
+    result = cli.run(*arguments, "--", "true", prefix=[sys.executable, str(DENY), error, denied])
+    strerror = os.strerror(getattr(errno, error))
+    assert_one_line(result, 125, f"make a process: {strerror}; {pattern}")
 
 
 def test_no_more_namespaces(cli: Programs) -> None:

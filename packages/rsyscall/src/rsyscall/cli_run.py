@@ -159,7 +159,7 @@ class Run:
             try:
                 child = await local_thread.clone(flags, automatically_write_user_mappings=False)
             except OSError as error:
-                raise StepError("make a process", _why_no_clone(error, self.options.user), what) from error
+                raise StepError("make a process", await _why_no_clone(error, flags), what) from error
         if self.options.verbose:
             say(f"process {child.process.process.near.id}")
         return child
@@ -341,15 +341,29 @@ def _reason(error: OSError) -> str:
     return f"{reason}; see ulimit -n" if error.errno == errno.EMFILE else reason
 
 
-def _why_no_clone(error: OSError, user: bool) -> str:
-    reason = _reason(error)
-    if error.errno == errno.EPERM:
-        return f"{reason}; try --user" if not user else f"{reason}; user namespaces are restricted here"
+async def _why_no_clone(error: OSError, flags: CLONE) -> str:
+    reason = os.strerror(error.errno or 0)
+    if error.errno in (errno.EPERM, errno.EACCES, errno.ENOSYS):
+        if not flags:
+            return f"{reason}; a seccomp filter or a security module denies it, as containers do"
+        if flags & CLONE.NEWUSER or not await _is_possible(CLONE.NEWUSER):
+            return f"{reason}; new namespaces are restricted here, as in containers"
+        return f"{reason}; try --user"
     if error.errno in (errno.ENOSPC, errno.EUSERS):
         return "no more namespaces are allowed; see /proc/sys/user"
     if error.errno == errno.EAGAIN:
         return "no more processes are allowed; see ulimit -u"
-    return reason
+    return _reason(error)
+
+
+async def _is_possible(flags: CLONE) -> bool:
+    """Whether a process can be made with these flags."""
+    try:
+        child = await local_thread.clone(flags, automatically_write_user_mappings=False)
+    except OSError:
+        return False
+    async with child.process:
+        return True
 
 
 async def _why_no_exec(thread: ChildThread, command: Command, error: OSError) -> tuple[int, str]:
