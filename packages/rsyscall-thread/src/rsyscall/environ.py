@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import typing as t
@@ -135,7 +136,9 @@ class ExecutablePathCache:
                 calls.append(Syscall(nr.faccessat, AT.FDCWD, address, OK.X))
                 address += len(string)
             results = await self.task.sysif.syscalls(calls)
-        return [path for path, result in zip(paths, results, strict=True) if result == 0]
+        # Where a filter denies the question, exec gives the answer: these are not errors of the file.
+        possible = (0, -errno.EPERM, -errno.ENOSYS)
+        return [path for path, result in zip(paths, results, strict=True) if result in possible]
 
     async def _is_regular(self, path: Path) -> bool:
         try:
