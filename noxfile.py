@@ -304,6 +304,14 @@ def floors(session: nox.Session) -> None:
 
 
 @nox.session(python=MAIN)
+def denied(session: nox.Session) -> None:
+    """The core of the conformance suite once for each call that is denied; `-- --docker`: as by Docker."""
+    _install(session, "meta", *TEST_REQUIREMENTS, "pytest-trio")
+    session.chdir(ROOT)
+    session.run("python", "tools/denied.py", *session.posargs, env={"PYTHONPATH": None})
+
+
+@nox.session(python=MAIN)
 def contract(session: nox.Session) -> None:
     """Which of the promised names and signatures exist."""
     _install(session, "meta", *TEST_REQUIREMENTS, "pytest-trio")
@@ -427,6 +435,7 @@ def tests(session: nox.Session) -> None:
     for version in OTHERS[1:-1]:  # between the oldest and the newest nothing new is to be expected
         for layer in ("near", "handle", "memory"):
             session.notify(f"{layer}-{version}")
+    session.notify("denied", ["--docker"])
     session.notify("demo")
     session.notify("places", ["demo"])
     session.log(f"Pythons: {', '.join(PYTHONS)}; started {time.strftime('%H:%M:%S')}")

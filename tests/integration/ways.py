@@ -14,6 +14,8 @@ from rsyscall.tasks.local import local_thread
 from rsyscall.thread import ChildThread, Thread
 from rsyscall.trace import Tracer
 
+from .filters import deny_in
+
 EVERYTHING_NEW = CLONE.NEWUSER | CLONE.NEWPID | CLONE.NEWNET | CLONE.NEWNS | CLONE.NEWUTS | CLONE.NEWIPC
 
 
@@ -110,8 +112,23 @@ async def _traced() -> AsyncIterator[Thread]:
     assert lines
 
 
+DENIED_IN_CHILD = "RSYSCALL_TEST_DENIED_IN_CHILD"
+"""Variable for `tools/denied.py`: an errno and calls, which processes deny themselves in two more ways."""
+
+
+@contextlib.asynccontextmanager
+async def _denied() -> AsyncIterator[Thread]:
+    """A child that has installed a filter of its own."""
+    verdict, calls = os.environ[DENIED_IN_CHILD].split()
+    async with ending(await local_thread.clone()) as child:
+        await deny_in(child, verdict, calls.split(","))
+        yield child
+
+
 def _ways() -> list[Way]:
     ways = [Way("local", _local)]
+    if DENIED_IN_CHILD in os.environ:
+        ways += [Way(f"{transport}-denied", _denied, transport) for transport in ("ring", "stream")]
     for transport in ("ring", "stream"):
 
         def add(name: str, *levels: CLONE, transport: str = transport) -> None:
@@ -140,4 +157,6 @@ def _ways() -> list[Way]:
     return ways
 
 
-WAYS = _ways()
+# For `tools/denied.py`: the names of the only ways to take.
+_only = os.environ.get("RSYSCALL_TEST_WAYS", "").split()
+WAYS = [way for way in _ways() if not _only or way.name in _only]

@@ -1,0 +1,126 @@
+"""Where calls that we make for ourselves are denied. `tools/denied.py` has the rest of it, call by call."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path as LocalPath
+
+import pytest
+import trio
+
+from rsyscall.near import SYS, SyscallError
+from rsyscall.struct import Int64
+from rsyscall.tasks.local import local_thread
+from rsyscall.thread import ChildThread
+
+from .filters import deny_in
+from .support import cloned
+
+SLEEPS = "futex,ppoll,clock_nanosleep,nanosleep,pselect6,rt_sigtimedwait"
+
+
+def run_driver(name: str, *filters: str, transport: str = "ring") -> None:
+    result = subprocess.run(
+        [sys.executable, str(LocalPath(__file__).with_name("denied_drivers.py")), name, *filters],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+        env={**os.environ, "RSYSCALL_TRANSPORT": transport},
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def processor_time(pid: int) -> float:
+    """Seconds that a process has run."""
+    return int(LocalPath(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+async def sleep_in(child: ChildThread, seconds: float) -> None:
+    """A call that takes longer than anybody spins for it."""
+    time = await child.ptr(Int64(0).to_bytes() + Int64(int(seconds * 1e9)).to_bytes())
+    await child.task.sysif.syscall(SYS.clock_nanosleep, 1, 0, time.near, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "calls", ["futex", "ppoll", "futex,ppoll", "futex,clock_nanosleep,nanosleep", "futex,sched_yield,getppid"]
+)
+@pytest.mark.parametrize("verdict", ["EPERM", "ENOSYS"])
+async def test_an_idle_child_costs_nothing(child: ChildThread, verdict: str, calls: str) -> None:
+    await deny_in(child, verdict, calls.split(","))
+    await child.task.getpid()
+    pid = child.process.process.near.id
+    await trio.sleep(0.05)  # it goes to sleep more and more deeply
+    before = processor_time(pid)
+    await trio.sleep(0.3)
+    assert processor_time(pid) - before < 0.03
+    assert await child.task.getpid() == child.process.process.near
+
+
+@pytest.mark.slow
+async def test_a_watched_child_costs_nothing(child: ChildThread) -> None:
+    """The doorbell, which is polled elsewhere, wakes it from a call; between calls there is the word."""
+    epfd = await child.task.epoll_create()
+    child.task.sysif.get_activity_fd()
+    await deny_in(child, "EPERM", ["ppoll"])
+    pid = child.process.process.near.id
+    await trio.sleep(0.05)
+    before = processor_time(pid)
+    await trio.sleep(0.3)
+    assert processor_time(pid) - before < 0.03
+    assert await child.task.getpid() == child.process.process.near
+    await epfd.close()
+
+
+@pytest.mark.parametrize("calls", ["futex", "futex,write", "futex,fstat", "futex,sendto"])
+async def test_long_calls_are_answered(child: ChildThread, calls: str) -> None:
+    """Even if the child may not wake us."""
+    await deny_in(child, "EPERM", calls.split(","))
+    with trio.fail_after(10):
+        for _ in range(3):
+            await sleep_in(child, 0.005)
+
+
+async def test_the_call_that_makes_it_mute_is_answered(child: ChildThread) -> None:
+    """A filter and a long call in one submission: we sleep already when the child is silenced."""
+    await deny_in(child, "EPERM", ["futex", "write"])
+    with trio.fail_after(10):
+        await deny_in(child, "EPERM", ["fstat"])
+        await sleep_in(child, 0.005)
+
+
+async def test_a_child_that_may_not_sleep_ends() -> None:
+    async with cloned(local_thread) as child:
+        await deny_in(child, "EPERM", SLEEPS.split(","))
+        with trio.fail_after(20):
+            state = await child.process.waitpid(4)
+        assert state.clean()
+        with pytest.raises(SyscallError):
+            await child.task.getpid()
+    vars(child).clear()
+
+
+@pytest.mark.parametrize("verdict", ["EPERM", "ENOSYS"])
+@pytest.mark.parametrize(
+    "calls", ["pidfd_send_signal", "waitid", "pidfd_send_signal,waitid,pidfd_open,clone3"]
+)
+@pytest.mark.parametrize("name", ["the_end_of_a_block", "statuses", "dropped_children"])
+@pytest.mark.slow
+def test_children_are_ended_and_reaped(name: str, verdict: str, calls: str, transport: str) -> None:
+    run_driver(name, verdict, calls, transport=transport)
+
+
+@pytest.mark.slow
+def test_errors_of_clone_say_what_they_may_be_due_to(transport: str) -> None:
+    for verdict in ("EPERM", "ENOSYS"):
+        run_driver("clone_is_refused", verdict, "clone,clone3", transport=transport)
+
+
+@pytest.mark.slow
+@pytest.mark.needs("any user id")
+def test_the_program_is_dumpable_again(transport: str) -> None:
+    for verdict in ("EPERM", "ENOSYS"):
+        run_driver("dumpable_again", verdict, "kcmp", transport=transport)
