@@ -184,11 +184,12 @@ class FDTable(rsyscall.far.FDTable):
 
     def _replaced(self, handle: BaseFileDescriptor) -> None:
         """The number of `handle`, its only one, stands for another file from now on."""
-        ref, entry = handle._ref, handle._entry()
-        assert ref is not None
-        entry.discard(ref)
-        self._forget(entry)
-        self._track(handle)
+        # At every moment either the handle or the record owns the number.
+        record = CallRecord(self)
+        if not untrack(handle, record):
+            raise AssertionError(f"{handle} was the only handle")
+        handle.valid = True
+        track(self, handle, record)
 
     def _became_garbage(self, entry: _Entry) -> None:
         """Have the number of an entry without handles closed, unless that has been arranged already."""

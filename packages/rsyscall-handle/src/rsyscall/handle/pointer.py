@@ -412,9 +412,8 @@ class Pointer(DroppedPointer, Generic[T]):
     def _linearize(self, record: CallRecord | None = None) -> LinearPointer[T]:
         """Say that the memory holds resources, which `record` owns, if it knows them."""
         pinned_by = self._consume()
-        new = LinearPointer(self.mapping, self.transport, self.serializer, self.allocation, self.typ)
+        new = LinearPointer(self.mapping, self.transport, self.serializer, self.allocation, self.typ, record)
         new._pinned_by = pinned_by
-        new._record = record
         return new
 
     def _wrote(self, value: T) -> WrittenPointer[T]:
@@ -507,13 +506,15 @@ class LinearPointer(ReadablePointer[T]):
         serializer: Serializer[T],
         allocation: AllocationInterface,
         typ: type[T],
+        _record: CallRecord | None = None,
     ) -> None:
+        # Owns what is in the value, as far as it is known.
+        self._record = _record
         self.been_read = False
-        self._record: CallRecord | None = None
+        super().__init__(mapping, transport, serializer, allocation, typ)
         # Whether what is in the value needs no owner any more: the process has executed a program or exited,
         # or is about to, and takes care of it; or it has been given up, and that was logged.
         self._gone = False
-        super().__init__(mapping, transport, serializer, allocation, typ)
 
     async def read(self) -> T:
         """Return the value. Can be done once; the pointer stays valid, to reuse the memory.
@@ -579,8 +580,8 @@ class LinearPointer(ReadablePointer[T]):
         self._check_same_file(mapping)
         gone, self._gone = self._gone, True  # nothing gets lost: the new one stands for the value
         pinned_by = self._consume()
-        new = type(self)(mapping, self.transport, self.serializer, self.allocation, self.typ)
-        new.been_read, new._gone, new._record = self.been_read, gone, self._record
+        new = type(self)(mapping, self.transport, self.serializer, self.allocation, self.typ, self._record)
+        new.been_read, new._gone = self.been_read, gone
         new._pinned_by = pinned_by
         return new
 

@@ -548,9 +548,8 @@ T_linear = TypeVar("T_linear", bound=LinearPointer[Any])
 def _linear(cls: type[T_linear], ptr: Pointer[Any], record: CallRecord | None = None) -> T_linear:
     """Consume the pointer for one of another class."""
     pinned_by = ptr._consume()
-    new = cls(ptr.mapping, ptr.transport, ptr.serializer, ptr.allocation, ptr.typ)
+    new = cls(ptr.mapping, ptr.transport, ptr.serializer, ptr.allocation, ptr.typ, record)
     new._pinned_by = pinned_by
-    new._record = record
     return new
 
 

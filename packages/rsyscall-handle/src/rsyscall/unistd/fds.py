@@ -111,19 +111,20 @@ class DupFileDescriptor(BaseFileDescriptor):
             raise SharedHandleError(
                 f"can't replace what {newfd} refers to: there are other handles for it", newfd
             )
-        # The borrow matters when newfd is of another task: it keeps newfd from being closed meanwhile.
-        with newfd.borrow(self.task) as newfd_near:
-            record = CallRecord()
-            try:
+        record = CallRecord()
+        try:
+            # The borrow matters when newfd is of another task: it keeps newfd from being closed meanwhile.
+            with newfd.borrow(self.task) as newfd_near:
                 await _dup3(self.task.sysif, record, self.near, newfd_near, flags)
-            except OSError as exn:
+        except OSError as exn:
+            if record.refused:
                 exn.filename = self
                 exn.filename2 = newfd
-                raise
-            finally:
-                # Whoever has a copy of the table from before has another file behind this number.
-                if newfd.valid and record.result == newfd_near.number:
-                    newfd._entry().table._replaced(newfd)
+            raise
+        finally:
+            # Whoever has a copy of the table from before has another file behind this number.
+            if record.result == newfd.near.number and newfd.valid and newfd.is_only_handle():
+                newfd._entry().table._replaced(newfd)
         return newfd
 
     async def dup2(self, newfd: T_fd) -> T_fd:
