@@ -73,12 +73,13 @@ class Trier:
     Args:
         kind: the class of what is raised.
         step: raise at every `step`-th place only, and skip those in between.
+        first: how many places to skip before the first one; below `step`.
     """
 
-    def __init__(self, kind: type[BaseException] = Interruption, step: int = 1) -> None:
+    def __init__(self, kind: type[BaseException] = Interruption, step: int = 1, first: int = 0) -> None:
         self._kind = kind
         self._step = step
-        self._skip = 0
+        self._skip = step - 1 - first
         self._done: set[_Place] = set()
         self._ours: dict[CodeType, bool] = {}
         # Where it was raised in this run.
@@ -185,6 +186,7 @@ def try_every_place(
     *,
     kind: type[BaseException] = Interruption,
     step: int = 1,
+    first: int = 0,
     seconds: float = 50,
 ) -> Tried:
     """Run `scenario` until an exception has been raised at every place.
@@ -194,12 +196,13 @@ def try_every_place(
         check: sees that the library works as before and that nothing is left behind.
         kind: the class of what is raised.
         step: see `Trier`.
+        first: see `Trier`.
         seconds: how long all this may take.
 
     Raises:
         AssertionError: it took longer; or something is wrong even if nothing is raised.
     """
-    trier, tried = Trier(kind, step), Tried()
+    trier, tried = Trier(kind, step, first), Tried()
     deadline = time.monotonic() + seconds
     unraisable: list[str] = []
     gc.collect()

@@ -1,0 +1,200 @@
+"""An exception at every place of the library that common operations come through, over the ring."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+from every_place import Interruption, Tried, Trier, holdings, try_every_place
+from support import local_thread, sh
+
+from rsyscall.fcntl import O
+from rsyscall.handle import FileDescriptor
+from rsyscall.near import SYS, Syscall
+from rsyscall.sys.mman import MAP, PROT
+from rsyscall.sys.wait import W
+from rsyscall.thread import ChildThread
+
+KNOWN = b"known bytes"
+
+
+class Surroundings:
+    """A child that lives through it all, and what is compared after each exception."""
+
+    child: ChildThread
+    file: FileDescriptor
+
+    def __init__(self) -> None:
+        trio.run(self.open)
+        trio.run(self.see_that_it_works)
+        gc.collect()
+        self.before = holdings()
+
+    async def open(self) -> None:
+        self.child = await local_thread.clone()
+        task = self.child.task
+        fd = await task.memfd_create(await self.child.ptr("known"))
+        await fd.write(await self.child.ptr(KNOWN))
+        self.file = fd
+
+    async def close(self) -> None:
+        async with self.child.process:
+            pass
+
+    async def see_that_it_works(self) -> None:
+        child, sysif = self.child, self.child.task.sysif
+        assert await sysif.syscall(SYS.getppid) == os.getpid()
+        assert await sysif.syscall(SYS.getpid) == child.process.process.near.id
+        read, _ = await self.file.pread(await child.malloc(bytes, 100), 0)
+        assert await read.read() == KNOWN
+        assert await sysif.syscalls([Syscall(SYS.getppid), Syscall(SYS.close, -1)]) == [os.getpid(), -9]
+
+    def check(self) -> None:
+        """Everything works, and nothing is left."""
+        deadline = time.monotonic() + 2
+        try:
+            while True:
+                # What exits now is reaped by the hub, whose loop belongs to a run.
+                trio.run(self.see_that_it_works)
+                now = holdings()
+                if now == self.before:
+                    return
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"left: {_difference(self.before, now)}")
+                time.sleep(0.001)
+        except BaseException:
+            # The next one begins anew.
+            trio.run(self.close)
+            self.__init__()
+            raise
+
+
+def _difference(before: tuple[list[str], ...], now: tuple[list[str], ...]) -> str:
+    more = [sorted(set(b) - set(a)) for a, b in zip(before, now, strict=True)]
+    less = [sorted(set(a) - set(b)) for a, b in zip(before, now, strict=True)]
+    return f"descriptors, children, mappings: {more}; and without {less}"
+
+
+Scenario = Callable[[Trier, Surroundings], Awaitable[None]]
+SCENARIOS: list[Scenario] = []
+
+
+def scenario(body: Scenario) -> Scenario:
+    SCENARIOS.append(body)
+    return body
+
+
+@scenario
+async def call(trier: Trier, around: Surroundings) -> None:
+    with trier.armed():
+        await around.child.task.sysif.syscall(SYS.getppid)
+
+
+@scenario
+async def call_that_sleeps(trier: Trier, around: Surroundings) -> None:
+    memory = await around.child.ptr((0).to_bytes(8, "little") + (2_000_000).to_bytes(8, "little"))
+    with trier.armed():
+        await around.child.task.sysif.syscall(SYS.nanosleep, memory.near, 0)
+
+
+@scenario
+async def batch(trier: Trier, around: Surroundings) -> None:
+    with trier.armed():
+        await around.child.task.sysif.syscalls([Syscall(SYS.getppid)] * 300)
+
+
+@scenario
+async def read(trier: Trier, around: Surroundings) -> None:
+    buffer = await around.child.malloc(bytes, 100)
+    with trier.armed():
+        read, _ = await around.file.pread(buffer, 0)
+        await read.read()
+
+
+@scenario
+async def clone(trier: Trier, around: Surroundings) -> None:
+    with trier.armed():
+        child = await local_thread.clone()
+        await child.task.sysif.syscall(SYS.getpid)
+    await child.exit(0)
+    await child.process.waitpid(W.EXITED)
+
+
+@scenario
+async def exec(trier: Trier, around: Surroundings) -> None:
+    async with (child := await local_thread.clone()).process:
+        with trier.armed():
+            process = await child.exec(sh("true"))
+            await process.check()
+
+
+@scenario
+async def close(trier: Trier, around: Surroundings) -> None:
+    fd = await around.child.task.memfd_create(await around.child.ptr("more"))
+    with trier.armed():
+        await fd.close()
+
+
+@scenario
+async def open_and_drop(trier: Trier, around: Surroundings) -> None:
+    path = await around.child.ptr("/dev/null")
+    with trier.armed():
+        fd = await around.child.task.open(path, O.RDONLY)
+        del fd
+
+
+@scenario
+async def mapping(trier: Trier, around: Surroundings) -> None:
+    with trier.armed():
+        mapping = await around.child.task.mmap(1 << 16, PROT.READ | PROT.WRITE, MAP.PRIVATE)
+        await mapping.munmap()
+
+
+@scenario
+async def memory(trier: Trier, around: Surroundings) -> None:
+    with trier.armed():
+        pointer = await around.child.malloc(bytes, 1 << 20)
+        pointer.free()
+        await around.child.malloc(bytes, 100)
+
+
+def _try(body: Scenario, kind: type[BaseException], step: int, first: int = 0) -> Tried:
+    around = Surroundings()
+    try:
+        return try_every_place(
+            lambda trier: trio.run(body, trier, around), around.check, kind=kind, step=step, first=first
+        )
+    finally:
+        trio.run(around.close)
+
+
+# Each part of a scenario raises at every `PARTS`-th place.
+PARTS = 8
+
+# How many places there are at least, in all parts together. By their names, of functions.
+PLACES = {
+    "call": 16, "call_that_sleeps": 100, "batch": 24, "read": 300, "clone": 1000, "exec": 1600, "close": 80,
+    "open_and_drop": 300, "mapping": 250, "memory": 350,
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(PARTS))
+@pytest.mark.parametrize("body", SCENARIOS, ids=lambda body: body.__name__)
+def test_an_exception_at_every_place(body: Scenario, first: int) -> None:
+    tried = _try(body, Interruption, PARTS, first)
+    assert not tried.wrong, str(tried)
+    assert not tried.lost, str(tried)
+    assert len(tried.places) >= PLACES[body.__name__] // PARTS, str(tried)
+
+
+@pytest.mark.parametrize("body", [call, batch], ids=lambda body: body.__name__)
+def test_a_keyboard_interrupt_at_every_place_of_a_call(body: Scenario) -> None:
+    tried = _try(body, KeyboardInterrupt, 1)
+    assert not tried.wrong, str(tried)
+    assert not tried.lost, str(tried)
+    assert len(tried.places) >= PLACES[body.__name__], str(tried)
