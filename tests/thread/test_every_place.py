@@ -96,7 +96,7 @@ async def call(trier: Trier, around: Surroundings) -> None:
 
 @scenario
 async def call_that_sleeps(trier: Trier, around: Surroundings) -> None:
-    memory = await around.child.ptr((0).to_bytes(8, "little") + (2_000_000).to_bytes(8, "little"))
+    memory = await around.child.ptr((0).to_bytes(8, "little") + (10_000_000).to_bytes(8, "little"))
     with trier.armed():
         await around.child.task.sysif.syscall(SYS.nanosleep, memory.near, 0)
 
