@@ -29,7 +29,9 @@ def warm_up() -> None:
     trio.run(main)
 
 
-@pytest.fixture(params=WAYS, ids=lambda way: way.name)
+@pytest.fixture(
+    params=[pytest.param(way, id=way.name, marks=pytest.mark.needs(*way.needs)) for way in WAYS],
+)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Way:
     """One of the ways of getting a thread."""
     way = request.param

@@ -18,6 +18,15 @@ from .filters import deny_in
 
 EVERYTHING_NEW = CLONE.NEWUSER | CLONE.NEWPID | CLONE.NEWNET | CLONE.NEWNS | CLONE.NEWUTS | CLONE.NEWIPC
 
+_NAMESPACES = {
+    CLONE.NEWUSER: "user namespaces",
+    CLONE.NEWPID: "pid namespaces",
+    CLONE.NEWNET: "network namespaces",
+    CLONE.NEWNS: "mount namespaces",
+    CLONE.NEWUTS: "uts namespaces",
+    CLONE.NEWIPC: "ipc namespaces",
+}
+
 
 @dataclass(frozen=True)
 class Way:
@@ -34,6 +43,11 @@ class Way:
     open: Callable[[], AbstractAsyncContextManager[Thread]]
     transport: str = "ring"
     flags: CLONE = CLONE.NONE
+
+    @property
+    def needs(self) -> list[str]:
+        """What the place has to permit."""
+        return [name for flag, name in _NAMESPACES.items() if self.flags & flag]
 
     @property
     def is_local(self) -> bool:
