@@ -119,37 +119,17 @@ _PLACE = pytest.StashKey[Place]()
 # ------------------------------------------------------------------------------------------ skips
 
 
-class PlaceOfTest:
-    """What the fixture `place` gives: for tests that find out in their body what they need.
-
-    Attributes:
-        place: what the place permits.
-    """
-
-    def __init__(self, place: Place) -> None:
-        self.place = place
-
-    def permits(self, *things: str) -> bool:
-        """Whether all of these are permitted."""
-        return self.place.permits(*things)
-
-    def need(self, *things: str) -> None:
-        """Skip the test unless all of these are permitted."""
-        if (reason := self.place.reason(*things)) is not None:
-            pytest.skip(reason)
-
-
 @pytest.fixture(scope="session")
-def place(pytestconfig: pytest.Config) -> PlaceOfTest:
+def place(pytestconfig: pytest.Config) -> Place:
     """What the place where we run permits."""
-    return PlaceOfTest(pytestconfig.stash[_PLACE])
+    return pytestconfig.stash[_PLACE]
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests that need what the place does not permit."""
     for marker in item.iter_markers("needs"):
-        PlaceOfTest(item.config.stash[_PLACE]).need(*marker.args)
+        item.config.stash[_PLACE].need(*marker.args)
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:

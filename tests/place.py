@@ -5,7 +5,7 @@ changes outlives the trial). A test says what it needs with the marker `needs`, 
 fixture `place`; see CONVENTIONS.md. Nothing is guessed from a name, a version or a user id: a container may
 deny to root what a plain machine permits to everybody.
 
-`python tests/place.py` prints the table. Nothing but the standard library is imported here.
+`python tests/place.py` prints the table. The trials import nothing but the standard library.
 """
 
 from __future__ import annotations
@@ -366,6 +366,13 @@ class Place:
             if (how := self.denied[thing]) is not None:
                 return f"place: {thing} not permitted ({how})"
         return None
+
+    def need(self, *things: str) -> None:
+        """Skip the test that asks, unless all of these are permitted."""
+        if (reason := self.reason(*things)) is not None:
+            import pytest
+
+            pytest.skip(reason)
 
     def table(self) -> list[str]:
         """One line for each thing."""

@@ -129,7 +129,8 @@ async def test_bounding_set(local: Local, tmp_path: Path) -> None:
 
 @forked
 async def test_no_new_privs(local: Local, tmp_path: Path) -> None:
-    assert not await local.task.prctl_get_no_new_privs()
+    before = "NoNewPrivs:\t1" in Path("/proc/self/status").read_text()  # there is no way back
+    assert await local.task.prctl_get_no_new_privs() is before
     await local.task.prctl_set_no_new_privs()
     assert await local.task.prctl_get_no_new_privs()
     assert "NoNewPrivs:\t1" in Path("/proc/self/status").read_text()

@@ -63,7 +63,7 @@ def test_setaffinity(local: Local) -> None:
         assert caught.value.filename == set()
 
 
-@pytest.mark.needs("privileged uts namespaces")
+@pytest.mark.needs("privileged uts namespaces", "all capabilities")
 def test_setns(local: Local) -> None:
     with forked_task(local) as task:
         path = run(local.ptr(f"/proc/{os.getpid()}/ns/uts"))

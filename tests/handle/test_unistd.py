@@ -275,6 +275,7 @@ async def test_access(local: Local, tmp_path: Path) -> None:
     assert info.value.filename == "none"
 
 
+@pytest.mark.needs("other users")
 @forked
 async def test_access_obeys_its_flags(local: Local, tmp_path: Path) -> None:
     """The plain call ignores them."""

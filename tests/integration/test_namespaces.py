@@ -29,6 +29,7 @@ from .support import bring_up_loopback, cloned, close, exec_with, finish, pipe_o
 pytestmark = pytest.mark.usefixtures("transport")
 
 
+@pytest.mark.needs("mount namespaces")
 async def test_another_root_directory() -> None:
     async with await mkdtemp(local_thread) as root:
         async with cloned(local_thread, CLONE.NEWUSER | CLONE.NEWNS) as child:
@@ -42,6 +43,7 @@ async def test_another_root_directory() -> None:
         assert os.listdir(root / "proc") == []
 
 
+@pytest.mark.needs("uts namespaces")
 async def test_another_host_name() -> None:
     before = os.uname().nodename
     async with cloned(local_thread, CLONE.NEWUSER | CLONE.NEWUTS) as child:
@@ -50,6 +52,7 @@ async def test_another_host_name() -> None:
     assert os.uname().nodename == before
 
 
+@pytest.mark.needs("user namespaces")
 async def test_user_mappings() -> None:
     async with cloned(local_thread) as child:
         await child.unshare_user(0, 0)
@@ -62,6 +65,7 @@ async def test_user_mappings() -> None:
 # ---- Process ids
 
 
+@pytest.mark.needs("pid namespaces")
 async def test_the_end_of_an_init_is_the_end_of_a_program() -> None:
     pair = await local_thread.socketpair(AF.UNIX, SOCK.STREAM)
     init = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWPID | CLONE.FILES)
@@ -75,6 +79,7 @@ async def test_the_end_of_an_init_is_the_end_of_a_program() -> None:
     await pair.first.close()
 
 
+@pytest.mark.needs("pid namespaces")
 async def test_the_end_of_an_init_is_the_end_of_a_daemon() -> None:
     """Nobody knows the process: its parent has exited, and so has that one's."""
     async with pipe_of(local_thread) as pipe:
@@ -128,6 +133,7 @@ async def test_the_number_of_a_process_group_is_taken() -> None:
 # ---- Networks
 
 
+@pytest.mark.needs("network namespaces")
 async def test_a_namespace_that_belongs_to_somebody_else() -> None:
     async with cloned(local_thread, CLONE.NEWUSER) as child, cloned(child) as grandchild:
         namespace = await grandchild.task.open(await grandchild.ptr(Path("/proc/self/ns/net")), O.RDONLY)
@@ -136,6 +142,7 @@ async def test_a_namespace_that_belongs_to_somebody_else() -> None:
             await grandchild.task.setns(namespace, CLONE.NEWNET)
 
 
+@pytest.mark.needs("network namespaces")
 async def test_network_interface() -> None:
     async with cloned(local_thread, CLONE.NEWUSER | CLONE.NEWNET) as child:
         sock = await child.socket(AF.INET, SOCK.STREAM)
@@ -187,6 +194,7 @@ async def bound(child: Thread, type: SOCK, port: int = 0, reuse: bool = False) -
     return sock
 
 
+@pytest.mark.needs("network namespaces")
 async def test_a_socket_whose_peer_has_its_own_address() -> None:
     async with cloned(local_thread, CLONE.NEWUSER | CLONE.NEWNET) as child:
         await one_port(child)
@@ -202,6 +210,7 @@ async def test_a_socket_whose_peer_has_its_own_address() -> None:
         assert names[0] == names[1] == address.value
 
 
+@pytest.mark.needs("network namespaces")
 @pytest.mark.parametrize("type", [SOCK.STREAM, SOCK.DGRAM], ids=["stream", "dgram"])
 async def test_no_port_is_left(type: SOCK) -> None:
     async with cloned(local_thread, CLONE.NEWUSER | CLONE.NEWNET) as child:
@@ -213,6 +222,7 @@ async def test_no_port_is_left(type: SOCK) -> None:
         await close(first)
 
 
+@pytest.mark.needs("network namespaces")
 async def test_no_port_is_left_for_streams_that_reuse_addresses() -> None:
     async with cloned(local_thread, CLONE.NEWUSER | CLONE.NEWNET) as child:
         await one_port(child)
@@ -223,6 +233,7 @@ async def test_no_port_is_left_for_streams_that_reuse_addresses() -> None:
         await close(first)
 
 
+@pytest.mark.needs("network namespaces")
 async def test_datagram_sockets_that_share_a_port() -> None:
     async with cloned(local_thread, CLONE.NEWUSER | CLONE.NEWNET) as child:
         await one_port(child)

@@ -8,16 +8,19 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from place import Place
 
 from .conftest import NOBODY
 
 RUN = Path(__file__).resolve().parents[2] / "run"
 
 
-@pytest.mark.parametrize("place", [".", ".nox", ".nox/run"])
-def test_what_belongs_to_somebody_else_is_one_line(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("where", [".", ".nox", ".nox/run"])
+def test_what_belongs_to_somebody_else_is_one_line(tmp_path: Path, where: str, place: Place) -> None:
+    if os.geteuid() == 0:
+        place.need("other users")
     shutil.copy(RUN, tmp_path / "run")
-    inner = tmp_path / place
+    inner = tmp_path / where
     (inner / "bin").mkdir(parents=True)
     (inner / "bin" / "file").touch()
     if os.geteuid() == 0:
@@ -36,4 +39,4 @@ def test_what_belongs_to_somebody_else_is_one_line(tmp_path: Path, place: str) -
     )
     inner.chmod(0o755)
     message = "cannot be written, it may belong to somebody else: use a checkout of your own"
-    assert (result.returncode, result.stdout, result.stderr) == (1, "", f"run: {place} {message}\n")
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", f"run: {where} {message}\n")

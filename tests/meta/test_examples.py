@@ -42,6 +42,13 @@ PRINTED: dict[str, str | re.Pattern[str]] = {
     ),
 }
 
+# What the place has to permit.
+NEEDS = {
+    "03_namespaces.py": ["uts namespaces", "mount namespaces"],
+    "04_fd_passing.py": ["mount namespaces"],
+    "06_sandbox_timeout.py": ["pid namespaces"],
+}
+
 
 def run(cli: Programs, name: str, user: int | None) -> Result:
     result = cli(program=EXAMPLES / name, uid=user)
@@ -73,7 +80,9 @@ def test_there_is_a_test_for_each() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PRINTED)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.needs(*NEEDS.get(name, []))) for name in PRINTED]
+)
 def test_example(cli: Programs, name: str, user: int | None) -> None:
     expected, printed = PRINTED[name], run(cli, name, user).out
     if isinstance(expected, str):

@@ -20,6 +20,10 @@ from .conftest import NOBODY, Programs
 pytestmark = pytest.mark.slow
 
 UNSHARE = ["--user", "--mount", "--pid", "--net", "--uts", "--ipc", "--cgroup"]
+NAMESPACED = pytest.mark.needs(
+    *("pid namespaces", "network namespaces", "uts namespaces", "ipc namespaces"),
+    *("cgroup namespaces", "mounts of proc"),
+)
 NAMES = {"--mount": "mnt"}
 
 
@@ -59,6 +63,7 @@ def test_other_descriptors_are_handed_on(cli: Programs, tmp_path: Path) -> None:
     assert result == (0, "from descriptor nine\n", "")
 
 
+@NAMESPACED
 def test_none_of_ours_are_handed_on(cli: Programs) -> None:
     result = cli.run("--user", "--pid", "--net", "--", "ls", "/proc/self/fd")
     assert result.out.split() == ["0", "1", "2", "3"], "the last is that of the directory"
@@ -136,6 +141,7 @@ def test_nothing_is_new_that_was_not_asked_for(cli: Programs) -> None:
     assert result.out.split() == list(namespaces().values())
 
 
+@NAMESPACED
 @pytest.mark.parametrize("option", UNSHARE)
 def test_each_namespace_is_new_and_the_others_are_not(cli: Programs, option: str, user: int | None) -> None:
     name = NAMES.get(option, option.removeprefix("--"))
@@ -149,6 +155,7 @@ def test_each_namespace_is_new_and_the_others_are_not(cli: Programs, option: str
     assert changed == {name} | ({"user"} if "--user" in options else set())
 
 
+@NAMESPACED
 def test_users(cli: Programs, user: int | None) -> None:
     uid = os.geteuid() if user is None or os.geteuid() else user
     assert cli.run("--user", "--", "id", "-u", uid=user) == (0, f"{uid}\n", "")
@@ -157,6 +164,7 @@ def test_users(cli: Programs, user: int | None) -> None:
     assert result.out.split() == ["0", str(uid), "1"]
 
 
+@NAMESPACED
 def test_everything_at_once(cli: Programs, user: int | None) -> None:
     script = "echo $$; uname -n; id -u; sleep 100 & ls -d /proc/[0-9]*"
     result = cli.run(*UNSHARE, "--map-root", "--hostname", "box", "--", "sh", "-c", script, uid=user)
@@ -168,6 +176,7 @@ def test_everything_at_once(cli: Programs, user: int | None) -> None:
     assert socket.gethostname() != "box"
 
 
+@NAMESPACED
 def test_the_mounts_of_others_are_not_touched(cli: Programs) -> None:
     before = Path("/proc/self/mountinfo").read_text()
     script = "mount -t tmpfs none /mnt && touch /mnt/x && ls /mnt"
@@ -175,6 +184,7 @@ def test_the_mounts_of_others_are_not_touched(cli: Programs) -> None:
     assert Path("/proc/self/mountinfo").read_text() == before
 
 
+@NAMESPACED
 def test_loopback_is_up(cli: Programs, user: int | None) -> None:
     script = """
 import socket
@@ -189,6 +199,7 @@ print(len(socket.if_nameindex()))
     assert (result.status, result.err) == (0, "")
 
 
+@NAMESPACED
 def test_the_command_is_the_init_that_takes_all_with_it(cli: Programs) -> None:
     result = cli.run("--user", "--pid", "--", "sh", "-c", "sleep 1000 & (setsid sleep 1000 &); echo $$")
     assert result == (0, "1\n", ""), "the pipe is at its end, so they are gone"
@@ -207,18 +218,21 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@NAMESPACED
 def test_chroot(cli: Programs, root: Path) -> None:
     result = cli.run("--chroot", root, "--", "/bin/stub", "--help")
     assert (result.status, result.out) == (0, "")
     assert result.err.startswith("usage: rsyscall-stub")
 
 
+@NAMESPACED
 def test_the_command_is_looked_up_in_the_new_root(cli: Programs, root: Path) -> None:
     assert cli.run("--chroot", root, "--setenv", "PATH=/bin", "stub", "--help").status == 0
     result = cli.run("--chroot", root, "--setenv", "PATH=/bin", "sh")
     assert result == (127, "", f"rsyscall run: find the command: there is none in PATH below {root} (sh)\n")
 
 
+@NAMESPACED
 def test_the_working_directory_is_in_the_new_root(cli: Programs, root: Path) -> None:
     assert cli.run("--chroot", "/", "--", "pwd", cwd=root).out == "/\n"
     assert cli.run("--chroot", root, "--", "./bin/stub", "--help").status == 0
@@ -226,10 +240,12 @@ def test_the_working_directory_is_in_the_new_root(cli: Programs, root: Path) -> 
     assert cli.run("--chroot", root, "--chdir", "bin", "./stub", "--help").status == 0
 
 
+@NAMESPACED
 def test_chroot_with_a_relative_path(cli: Programs, root: Path) -> None:
     assert cli.run("--chroot", root.name, "--", "/bin/stub", "--help", cwd=root.parent).status == 0
 
 
+@NAMESPACED
 def test_proc_is_mounted_in_the_new_root_if_it_has_a_place(cli: Programs, root: Path) -> None:
     options = ["--map-root", "--mount", "--pid", "--verbose", "--chroot"]
     result = cli.run(*options, root, "--", "/bin/stub", "--help")
@@ -242,6 +258,7 @@ def test_proc_is_mounted_in_the_new_root_if_it_has_a_place(cli: Programs, root: 
     assert cli.run(*options, "/", "--", "sh", "-c", "ls -d /proc/[0-9]*").out.split()[0] == "/proc/1"
 
 
+@NAMESPACED
 def test_chroot_as_somebody_else(cli: Programs, root: Path) -> None:
     for directory in (root, *root.parents[:-2]):
         if os.geteuid() == 0:
@@ -253,6 +270,7 @@ def test_chroot_as_somebody_else(cli: Programs, root: Path) -> None:
 # ---------------------------------------------------------------------------------- seeing
 
 
+@NAMESPACED
 def test_verbose_says_the_steps(cli: Programs) -> None:
     result = cli.run("--verbose", "--map-root", "--net", "--hostname", "h", "--chdir", "/", "--", "true")
     uid, gid = os.geteuid(), os.getegid()
@@ -269,6 +287,7 @@ def test_verbose_says_the_steps(cli: Programs) -> None:
     ]
 
 
+@NAMESPACED
 def test_trace(cli: Programs) -> None:
     result = cli.run("--trace", "--user", "--mount", "--pid", "--net", "--hostname", "h", "--", "echo", "hi")
     assert (result.status, result.out) == (0, "hi\n")
@@ -318,6 +337,7 @@ def test_nobody_has_to_read_what_is_said(cli: Programs, options: list[str]) -> N
     assert result.status == 5
 
 
+@NAMESPACED
 @pytest.mark.parametrize("transport", ["ring", "stream"])
 def test_both_transports(cli: Programs, transport: str) -> None:
     result = cli.run(*UNSHARE, "--map-root", "--", "id", "-u", env={"RSYSCALL_TRANSPORT": transport})

@@ -85,9 +85,13 @@ def unchanged() -> None:
         async with process:
             pass
         assert facts() == before
-        init = await thread.clone(CLONE.NEWUSER | CLONE.NEWPID | CLONE.NEWNS)
-        async with init.process:
+        try:
+            init = await thread.clone(CLONE.NEWUSER | CLONE.NEWPID | CLONE.NEWNS)
+        except OSError:  # the place does not permit it, which must not change anything either
             pass
+        else:
+            async with init.process:
+                pass
         assert facts() == before
 
     before = facts()

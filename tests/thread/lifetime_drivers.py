@@ -197,8 +197,6 @@ async def run(owner: Owner) -> None:
 
 
 async def credentials(owner: Owner) -> None:
-    if os.getuid() != 0:
-        return
     for blocked in (False, True):
         child = await owner.clone()
         await child.task.setresgid(NOBODY, NOBODY, NOBODY)
@@ -256,6 +254,15 @@ STATES = {
         stopped_program, standard_output,
     )
 }  # fmt: skip
+
+# What the place has to permit for some of them; see tests/place.py.
+NEEDS = {
+    "pid_namespace": ["pid namespaces"],
+    "pid_namespace_in_another": ["pid namespaces"],
+    "other_namespaces": [f"{name} namespaces" for name in ("mount", "network", "uts", "ipc")],
+    "credentials": ["other users"],
+    "new_user_namespace": ["pid namespaces"],
+}
 
 
 # States in which programs run that only their parent ends, and how many these are.

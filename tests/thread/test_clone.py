@@ -401,6 +401,7 @@ async def test_dropped_child_goes() -> None:
     assert children() == before
 
 
+@pytest.mark.needs("pid namespaces")
 async def test_new_pid_namespace() -> None:
     init = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWPID)
     assert int(await init.task.getpid()) == 1
@@ -419,6 +420,7 @@ async def test_new_pid_namespace() -> None:
         await inner.task.getpid()
 
 
+@pytest.mark.needs("user namespaces")
 async def test_user_namespace_mappings() -> None:
     child = await local_thread.clone(CLONE.NEWUSER)
     assert await child.task.getuid() == os.getuid()

@@ -385,6 +385,7 @@ def test_far_is_what_tells_namespaces_apart() -> None:
     assert far.MountNamespace(1) != far.MountNamespace(1)
 
 
+@pytest.mark.needs("mount namespaces")
 async def test_a_child_with_mounts_of_its_own(tmp_path: Path) -> None:
     """It finds what it sees, not what its parent sees."""
     (tmp_path / "bin").mkdir()
@@ -431,6 +432,7 @@ def set_path(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     monkeypatch.setattr(local_thread, "environ", Environment.make_from_environ(task, ram, {"PATH": path}))
 
 
+@pytest.mark.needs("mount namespaces")
 async def test_a_child_whose_mounts_become_its_own(
     tmp_path: Path, path_of_local_thread: Path, transport: str
 ) -> None:
@@ -456,6 +458,7 @@ async def test_a_child_whose_mounts_become_its_own(
     await end(grandchild, child)
 
 
+@pytest.mark.needs("user namespaces")
 async def test_a_child_with_another_root(tmp_path: Path, path_of_local_thread: Path, transport: str) -> None:
     make_executable(path_of_local_thread / "foo")
     await find(local_thread, "foo")
@@ -473,6 +476,7 @@ async def test_a_child_with_another_root(tmp_path: Path, path_of_local_thread: P
     await end(child)
 
 
+@pytest.mark.needs("mount namespaces")
 async def test_the_process_that_looked_first_is_gone(path_of_local_thread: Path, transport: str) -> None:
     """It has executed a program; its child has not."""
     make_executable(path_of_local_thread / "foo")

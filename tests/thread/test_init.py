@@ -24,7 +24,7 @@ from rsyscall.signal import SIG, Sigset
 from rsyscall.sys.wait import W
 from rsyscall.thread import ChildThread
 
-pytestmark = pytest.mark.usefixtures("transport")
+pytestmark = [pytest.mark.usefixtures("transport"), pytest.mark.needs("pid namespaces")]
 
 ROUNDS = 64
 

@@ -10,7 +10,8 @@ import time
 import pytest
 import trio
 from drivers import Programs
-from lifetime_drivers import STATES
+from lifetime_drivers import NEEDS, STATES
+from place import Place
 from support import eventually, is_running, local_thread, sh
 
 from rsyscall.near import SYS, Syscall, SyscallError, SyscallHangup, SyscallSendError
@@ -60,36 +61,44 @@ def test_what_is_left_is_seen(programs: Programs) -> None:
     programs.assert_nothing_left()
 
 
+@pytest.fixture
+def states(place: Place) -> list[str]:
+    """The states that the place permits."""
+    return [state for state in STATES if place.permits(*NEEDS.get(state, []))]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(
+    "state", [pytest.param(state, marks=pytest.mark.needs(*NEEDS.get(state, []))) for state in STATES]
+)
 def test_kill_of_owner(programs: Programs, state: str) -> None:
     assert end_of(programs, [state], "killed") == -signal.SIGKILL
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("round", range(5))
-def test_kills_at_random(programs: Programs, round: int) -> None:
+def test_kills_at_random(programs: Programs, states: list[str], round: int) -> None:
     """Ten kills each: when all is made and rests, and when it is being made."""
     dice = random.Random(f"lifetime {round} {os.environ['RSYSCALL_TRANSPORT']}")
     for _ in range(5):
-        states = dice.sample(sorted(STATES), 6)
-        assert end_of(programs, states, "killed", dice.random() * 0.005) == -signal.SIGKILL
-        assert end_of(programs, states, "early", dice.random() * 0.05) == -signal.SIGKILL
+        some = dice.sample(sorted(states), 6)
+        assert end_of(programs, some, "killed", dice.random() * 0.005) == -signal.SIGKILL
+        assert end_of(programs, some, "early", dice.random() * 0.05) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(
     ("end", "status"),
     [("exit", 3), ("exception", 1), ("exception later", 1), ("os._exit", 3), ("return", 0)],
 )
-def test_other_ends_of_owner(programs: Programs, end: str, status: int) -> None:
-    half = len(STATES) // 2
-    for states in (list(STATES)[:half], list(STATES)[half:]):
-        assert end_of(programs, states, end) == status
+def test_other_ends_of_owner(programs: Programs, states: list[str], end: str, status: int) -> None:
+    half = len(states) // 2
+    for some in (states[:half], states[half:]):
+        assert end_of(programs, some, end) == status
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT, signal.SIGSEGV])
-def test_owner_ended_by_signal(programs: Programs, signal_number: int) -> None:
-    program = programs.start("lifetime_drivers:main", states=list(STATES), end="killed")
+def test_owner_ended_by_signal(programs: Programs, states: list[str], signal_number: int) -> None:
+    program = programs.start("lifetime_drivers:main", states=states, end="killed")
     assert program.read_json() == "ready"
     if signal_number == signal.SIGINT:
         # A KeyboardInterrupt does not get out of a run in which a call is not answered; the second
@@ -104,6 +113,7 @@ def test_owner_ended_by_signal(programs: Programs, signal_number: int) -> None:
     programs.assert_nothing_left(1.0)
 
 
+@pytest.mark.needs("pid namespaces")
 def test_thread_that_ends_takes_its_processes_along(programs: Programs) -> None:
     """Death of the OS thread that runs trio is what counts, not that of the program."""
     programs.run("lifetime_drivers:run_in_thread", states=["idle", "nested", "executed", "pid_namespace"])

@@ -357,6 +357,7 @@ async def test_strings_that_programs_cannot_get() -> None:
 # ---- processes ----
 
 
+@pytest.mark.needs("pid namespaces")
 async def test_child_of_another_process() -> None:
     async with children(CLONE.NONE, CLONE.NEWUSER | CLONE.NEWPID) as [child, init]:
         inner = await init.clone()

@@ -64,7 +64,9 @@ def test_interrupt_of_a_wait_for_a_stop(programs: Programs) -> None:
     assert programs.run("monitor_drivers:interrupted_wait") == "KeyboardInterrupt\n"
 
 
-@pytest.mark.parametrize("parent", ["program", "init"])
+@pytest.mark.parametrize(
+    "parent", ["program", pytest.param("init", marks=pytest.mark.needs("pid namespaces"))]
+)
 async def test_everybody_hears_of_every_stop(parent: str) -> None:
     """Also if some of those who wait are cancelled all the time."""
     dice = random.Random(parent)
@@ -156,6 +158,7 @@ def test_interrupts_leave_no_signal_blocked_in_an_init(programs: Programs) -> No
 # ---- children of the init of a pid namespace ----
 
 
+@pytest.mark.needs("pid namespaces")
 async def test_children_of_an_init_are_killed_while_it_is_in_a_call() -> None:
     init = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWPID)
     child = await init.clone()
@@ -178,6 +181,7 @@ async def test_children_of_an_init_are_killed_while_it_is_in_a_call() -> None:
     await kill(init)
 
 
+@pytest.mark.needs("pid namespaces")
 async def test_killing_what_has_died_with_its_init_does_nothing() -> None:
     init = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWPID)
     child = await init.clone()
@@ -211,6 +215,7 @@ async def open_files(thread: Thread) -> list[set[str]]:
     return [set(os.listdir("/proc/self/fd")), theirs]
 
 
+@pytest.mark.needs("pid namespaces")
 @pytest.mark.parametrize("flags", [CLONE.NONE, CLONE.FILES])
 async def test_monitor_of_an_init_watches_what_it_has_cloned(flags: CLONE) -> None:
     """Their ids are those of the inner namespace, and in ours they belong to others."""
@@ -237,6 +242,7 @@ async def test_monitor_of_an_init_watches_what_it_has_cloned(flags: CLONE) -> No
     await kill(below, init)
 
 
+@pytest.mark.needs("pid namespaces")
 async def test_a_number_of_another_namespace_is_not_watched() -> None:
     init = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWPID)
     with pytest.raises(ValueError, match="in another pid namespace"):

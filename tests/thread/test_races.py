@@ -204,6 +204,7 @@ async def test_a10_grandchildren_are_children_of_the_one_who_waits() -> None:
     await kill(leaf, below, middle)
 
 
+@pytest.mark.needs("pid namespaces")
 async def test_a11_init_reaps_its_children_itself() -> None:
     """The kernel does not let it give them away."""
     init = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWPID)
@@ -215,6 +216,7 @@ async def test_a11_init_reaps_its_children_itself() -> None:
     await finish(init)
 
 
+@pytest.mark.needs("pid namespaces")
 async def test_a12_end_of_init_is_the_end_of_all_and_said_at_once() -> None:
     init = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWPID)
     inner = await init.clone()
@@ -243,6 +245,7 @@ async def test_a12_end_of_init_is_the_end_of_all_and_said_at_once() -> None:
         await inner.task.getpid()
 
 
+@pytest.mark.needs("pid namespaces")
 async def test_a13_killing_an_init_leaves_sigchld_alone() -> None:
     before = signal.getsignal(signal.SIGCHLD)
     init = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWPID)
@@ -257,6 +260,7 @@ async def test_a13_killing_an_init_leaves_sigchld_alone() -> None:
     del inner
 
 
+@pytest.mark.needs("pid namespaces")
 async def test_a14_first_process_of_a_namespace_is_the_child_itself() -> None:
     """No helper of ours takes a number, neither the first nor any later one."""
     init = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWPID)
