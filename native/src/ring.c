@@ -106,6 +106,14 @@ static void end_process(Ring *self)
 	errno = saved;
 }
 
+/*
+ * The kernel writes pidfd and (clone3) pid before the call returns: an interrupt in between loses nothing.
+ */
+static int may_run(struct block *block)
+{
+	return block->started || block->pidfd >= 0 || __atomic_load_n(&block->ring.pid, __ATOMIC_ACQUIRE);
+}
+
 static void ring_dealloc(PyObject *op)
 {
 	Ring *self = (Ring *)op;
@@ -119,14 +127,7 @@ static void ring_dealloc(PyObject *op)
 	if (block) {
 		block->owner = NULL;
 		if (self->hub->owner.generation == rsys_fork_generation) {
-			/*
-			 * The kernel writes pidfd and (clone3) pid before the call returns: an interrupt in
-			 * between loses nothing.
-			 */
-			int running = block->started || block->pidfd >= 0 ||
-				      __atomic_load_n(&block->ring.pid, __ATOMIC_ACQUIRE);
-
-			block->started = running;
+			block->started = may_run(block);
 			rsys_ring_send_shutdown(self);
 			rsys_give_back_block(self->hub, block);
 		}
@@ -220,6 +221,18 @@ static PyObject *ring_set_pid(PyObject *op, PyObject *arg)
 	Py_RETURN_NONE;
 }
 
+/* not_started(): the clone has failed, whatever the kernel had written by then */
+static PyObject *ring_not_started(PyObject *op, PyObject *unused)
+{
+	struct block *block = ((Ring *)op)->block;
+
+	(void)unused;
+	block->started = 0;
+	block->pidfd = -1;
+	__atomic_store_n(&block->ring.pid, 0, __ATOMIC_RELEASE);
+	Py_RETURN_NONE;
+}
+
 /*
  * hold(is_child, table): the process is about to be cloned. Until release() it is ended when this object
  * goes. is_child: it will be a child of ours. table: where its pidfd is going to be; None: in our own.
@@ -306,6 +319,15 @@ static PyObject *ring_get_left(PyObject *op, void *closure)
 {
 	(void)closure;
 	return PyBool_FromLong(has_left(((Ring *)op)->block));
+}
+
+/* whether a process runs on it, or may have been made to */
+static PyObject *ring_get_taken(PyObject *op, void *closure)
+{
+	struct block *block = ((Ring *)op)->block;
+
+	(void)closure;
+	return PyBool_FromLong(may_run(block) && !has_left(block));
 }
 
 static PyObject *ring_get_address(PyObject *op, void *closure)
@@ -496,6 +518,7 @@ static PyMethodDef ring_methods[] = {
 	{ "prepare", ring_prepare, METH_VARARGS, NULL },
 	{ "started", ring_started, METH_O, NULL },
 	{ "set_pid", ring_set_pid, METH_O, NULL },
+	{ "not_started", ring_not_started, METH_NOARGS, NULL },
 	{ "hold", ring_hold, METH_VARARGS, NULL },
 	{ "give_pidfd", ring_give_pidfd, METH_O, NULL },
 	{ "release", ring_release, METH_NOARGS, NULL },
@@ -509,6 +532,7 @@ static PyMethodDef ring_methods[] = {
 
 static PyGetSetDef ring_getset[] = {
 	{ "left", ring_get_left, NULL, NULL, NULL },
+	{ "taken", ring_get_taken, NULL, NULL, NULL },
 	{ "address", ring_get_address, NULL, NULL, NULL },
 	{ "origin_address", ring_get_origin, NULL, NULL, NULL },
 	{ "ctid_address", ring_get_ctid_address, NULL, NULL, NULL },

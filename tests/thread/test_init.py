@@ -6,6 +6,12 @@ It is the parent of what is cloned from it, and its children are waited for thro
 from __future__ import annotations
 
 import contextlib
+import errno
+import gc
+import os
+import resource
+import signal
+import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from functools import partial
@@ -17,6 +23,7 @@ from support import local_thread, sh
 
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
 from rsyscall.fcntl import O
+from rsyscall.handle.fd import ManipulatingFDTableError
 from rsyscall.monitor import AsyncSignalfd
 from rsyscall.near import SyscallError
 from rsyscall.sched import CLONE
@@ -194,3 +201,100 @@ async def test_exec_that_fails_is_nothing_to_who_waits() -> None:
                     nursery.start_soon(child.process.kill, SIG.STOP)
             assert stops == turns + 1
             await child.process.kill(SIG.CONT)
+
+
+# ---- cloning from a process that goes ----
+
+
+def kept() -> tuple[int, int]:
+    """How many rings are taken, and how much memory there is for them."""
+    hub = local_thread.loader.hub
+    assert hub is not None
+    return len(hub.dumpable._sharing), hub.native.blocks
+
+
+async def none_kept(before: tuple[int, int]) -> None:
+    with trio.fail_after(5):
+        while True:
+            gc.collect()
+            now = kept()
+            if now[0] <= before[0]:
+                break
+            await trio.sleep(0.01)
+    assert now[1] <= before[1] + 128
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [CLONE.NONE, CLONE.FILES], ids=["private", "shared"])
+@pytest.mark.parametrize("kind", [CLONE.NEWUSER | CLONE.NEWPID, CLONE.NONE], ids=["init", "child"])
+async def test_clone_from_a_process_that_is_killed(kind: CLONE, flags: CLONE) -> None:
+    before = kept()
+    ends: Counter[str] = Counter()
+    for attempt in range(150):
+        cloner = await local_thread.clone(kind | flags)
+        pidfd = local_thread.loader.hub.pidfds[cloner.task].number  # type: ignore[union-attr] # it has one
+        timer = threading.Timer(attempt % 50 * 2e-5, signal.pidfd_send_signal, (pidfd, signal.SIGKILL))
+        timer.start()
+        cloned = []
+        try:
+            for _ in range(25):
+                cloned.append(await cloner.clone(flags))
+            ends["in time"] += 1
+        except SyscallError:
+            ends["SyscallError"] += 1
+        timer.join()
+        async with cloner.process:
+            while cloned:
+                async with cloned.pop().process:
+                    pass
+        del cloner
+    assert ends["SyscallError"] > 20, ends
+    await none_kept(before)
+
+
+@pytest.mark.slow
+async def test_clone_from_an_init_that_executes() -> None:
+    """Another task has it execute a program, perhaps just when the clone has been made."""
+    before = kept()
+    for turns in range(60):
+        init = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWPID)
+        async with init.process, trio.open_nursery() as nursery:
+
+            async def clone(init: ChildThread = init) -> None:
+                with contextlib.suppress(SyscallError, ManipulatingFDTableError):
+                    for _ in range(20):
+                        child = await init.clone()
+                        async with child.process:
+                            await trio.lowlevel.checkpoint()
+
+            nursery.start_soon(clone)
+            for _ in range(turns % 20):
+                await trio.lowlevel.checkpoint()
+            await init.exec(sh("exec sleep 1000"))
+    del init
+    await none_kept(before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [CLONE.NONE, CLONE.FILES, CLONE.NEWUSER | CLONE.NEWPID])
+async def test_errors_of_clone_are_about_its_flags(flags: CLONE) -> None:
+    """Whatever it is that there is no descriptor for."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    cloner = await local_thread.clone()
+    cloner_pid = cloner.process.process.near.id
+    errors = []
+    async with cloner.process:
+        for thread, pid in ((local_thread, os.getpid()), (cloner, cloner_pid)):
+            highest = max(int(number) for number in os.listdir(f"/proc/{pid}/fd"))
+            for limit in range(highest + 2, 2, -1):
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, (limit, limits[1]))
+                try:
+                    child = await thread.clone(flags)
+                except OSError as error:
+                    errors.append((error.errno, error.filename))
+                    break
+                finally:
+                    resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+                async with child.process:
+                    pass
+    assert errors == [(errno.EMFILE, flags)] * 2

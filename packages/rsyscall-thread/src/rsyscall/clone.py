@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, SupportsInt
 
 import trio
 
+from rsyscall import far
 from rsyscall.denied import is_denied
 from rsyscall.dumpable import CREDENTIAL_CALLS
 from rsyscall.far import PidNamespace
@@ -213,6 +214,7 @@ async def clone_process(
             parent_pid=parent_pid,
             completion=-1 if completion is None else completion.near.number,
             foreign=not same_pidns,
+            cloner=cloning_ring,
         )
     except OSError as error:
         raise clone_error(error, flags) from None
@@ -233,7 +235,7 @@ async def clone_process(
                     if not is_denied(error):
                         raise
             if pidfd.number < 0:
-                pidfd.take(None, await hub.take_descriptor(task, ring.pidfd))
+                pidfd.take(None, await hub.take_new_descriptor(task, ring.pidfd))
         except OSError as error:
             error.filename = flags
             raise
@@ -272,15 +274,15 @@ def clone_error(error: OSError, flags: CLONE) -> OSError:
     return OSError(error.errno, reason, flags)
 
 
-async def abandon(hub: ProgramHub, ring: Ring, process: ChildProcess | None = None) -> None:
+async def abandon(hub: ProgramHub, ring: Ring, parent: far.Task, process: ChildProcess | None = None) -> None:
     """End and reap a process that nobody has been given, if there is one.
 
     Args:
-        process: who is known to be its parent, if anything is known.
+        parent: the task of its parent.
+        process: what it is there, if that is known.
     """
     # It may have been made, and we not have heard of it: the ring knows. A child of ours is reaped by that.
     ring.end_process()
-    parent = process.task if process is not None else hub.task
     if process is not None and parent is not hub.task:
         with trio.CancelScope(shield=True):
             try:
@@ -291,11 +293,11 @@ async def abandon(hub: ProgramHub, ring: Ring, process: ChildProcess | None = No
                 pass
             else:
                 ring.exited()
-    if ring.left or not ring.pid:
-        hub.exited(ring)
+    if ring.taken:
+        # There are no means to reap it: so its memory stays its own until it leaves it.
+        hub.orphaned(ring, parent)
     else:
-        # There are no means to end it: so its memory stays its own until it leaves it.
-        ring.shutdown()
+        hub.exited(ring)
 
 
 async def _clone(
@@ -311,18 +313,26 @@ async def _clone(
     # Before the call: what is opened while it is made is perhaps not in the copy.
     table = task.fd_table if flags & CLONE.FILES else FDTable(0, task.fd_table)
     process, pidfd = await clone_process(task, hub, monitor, flags, ring, function, args)
-    if not flags & CLONE.FILES:
-        table.creator_pid = process.near.id
-        close_dropped(table)
-    child_task = Task(
-        process,
-        table,
-        task.address_space,
-        PidNamespace(process.near.id) if flags & CLONE.NEWPID else task.pidns,
-        None if flags & CLONE.NEWNS else task.mountns,
-    )
-    child_task.sigmask = Sigset(task.sigmask)
-    hub.pass_on(task, child_task)
+    try:
+        # It may have gone just after the call, and what it shared with us with it.
+        task.check_not_departed()
+        if not flags & CLONE.FILES:
+            table.creator_pid = process.near.id
+            close_dropped(table)
+        child_task = Task(
+            process,
+            table,
+            task.address_space,
+            PidNamespace(process.near.id) if flags & CLONE.NEWPID else task.pidns,
+            None if flags & CLONE.NEWNS else task.mountns,
+        )
+        child_task.sigmask = Sigset(task.sigmask)
+        hub.pass_on(task, child_task)
+    except BaseException:
+        # The ring ends children of ours only, and this may be one of an init.
+        pidfd.kill()
+        await abandon(hub, ring, process.task, process)
+        raise
     hub.pidfds[child_task] = pidfd
     hub.rings[child_task] = ring
     return process, child_task
@@ -387,7 +397,7 @@ async def clone_ring_task(
         ring.release()
         return child, child_task
     except BaseException:
-        await abandon(hub, ring, process)
+        await abandon(hub, ring, monitor.task, process)
         raise
 
 
@@ -433,7 +443,7 @@ async def clone_child_task(
                 task, hub, monitor, flags, ring, int(trampoline.function.near), tuple(words)
             )
     except BaseException:
-        await abandon(hub, ring, process)
+        await abandon(hub, ring, monitor.task, process)
         await access.close()
         await remote.invalidate()
         raise
@@ -454,6 +464,6 @@ async def clone_child_task(
         ring.release()
         return child, child_task
     except BaseException:
-        await abandon(hub, ring, process)
+        await abandon(hub, ring, monitor.task, process)
         await access.close()
         raise

@@ -19,17 +19,19 @@ import struct
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
+from rsyscall import far
 from rsyscall.background import RunLoop, program_has_ended, run_now
 from rsyscall.denied import is_denied, pid_behind, reap, reap_by_pidfd, send_signal, wait4
 from rsyscall.dumpable import DumpableGuard
 from rsyscall.far import AddressSpace
 from rsyscall.native import Hub, Ring, read_memory, symbols
 from rsyscall.native._fast import OwnedPidfd, spin_for_exit
-from rsyscall.near import Syscall, SyscallError, nr
+from rsyscall.near import Syscall, SyscallError, SyscallHangup, SyscallSendError, nr
 from rsyscall.near import types as near
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, HowSIG, Siginfo, Sigset
@@ -191,6 +193,8 @@ class ProgramHub:
         self._leaving: dict[Ring, tuple[int, Callable[[], None]]] = {}
         self._connections: dict[Ring, RingClient] = {}
         self._when_left: dict[Ring, list[Callable[[], None]]] = {}
+        # By the ring of the init that they were children of.
+        self._orphans: dict[Ring, list[Ring]] = {}
         self._mute: set[Ring] = set()
         task.infrastructure_fds = (self.completion,)
         # For each task the numbers of our pipe and of the monitor's pidfd, which it has as infrastructure.
@@ -319,6 +323,25 @@ class ProgramHub:
             if offer is None:
                 raise
             return offer
+
+    async def take_new_descriptor(self, task: Task, number: int) -> int:
+        """As `take_descriptor`, of what a call of that process has just opened.
+
+        Raises:
+            SyscallHangup: the process has gone since.
+        """
+        try:
+            ours = await self.take_descriptor(task, number)
+        except OSError as error:
+            if error.errno in (errno.ESRCH, errno.EBADF):
+                raise _hangup(task) from error
+            raise
+        ring = self.rings.get(task)
+        if ring is not None and ring.left:
+            # It may have executed a program, and the number be that of another file by now.
+            os.close(ours)
+            raise _hangup(task)
+        return ours
 
     # ---- exits ----
 
@@ -452,6 +475,31 @@ class ProgramHub:
         self.dumpable.exited(ring)
         for callback in self._when_left.pop(ring, ()):
             callback()
+        for orphan in self._orphans.pop(ring, ()):
+            self.unwatch_leave(orphan)
+            self.exited(orphan)
+
+    def orphaned(self, ring: Ring, parent: far.Task) -> None:
+        """Let go of a process that there are no means to reap: its memory is ours again when it leaves that.
+
+        It exits as soon as it looks at its ring.
+
+        Args:
+            ring: of the process.
+            parent: ourselves; or an init that is gone: when that has exited, so has the process.
+        """
+        ring.shutdown()
+        if ring in self._leaving:
+            return
+        if parent is not self.task:
+            pidfd = next((found for task, found in self.pidfds.items() if task is parent), None)
+            if pidfd is None or pidfd.number not in self._exits:
+                self.exited(ring)
+                return
+            parents_ring = next((found for task, found in self.rings.items() if task is parent), None)
+            if parents_ring is not None:
+                self._orphans.setdefault(parents_ring, []).append(ring)
+        self.watch_leave(ring, partial(self.left, ring))
 
     def watch_leave(self, ring: Ring, callback: Callable[[], None]) -> None:
         """Call `callback` once, as soon as the process of `ring` has left our memory."""
@@ -620,6 +668,10 @@ class ProgramHub:
             self.unwatch_leave(ring)
 
 
+def _hangup(task: Task) -> SyscallHangup:
+    return SyscallHangup(f"{task} has exited, been killed, or executed a program")
+
+
 _SHARE_MEMORY = int(CLONE.VM | CLONE.CHILD_CLEARTID | CLONE.PIDFD)
 _PARENT_SETTID = int(CLONE.PARENT_SETTID)
 _SIGHAND = int(CLONE.SIGHAND)
@@ -642,13 +694,14 @@ async def clone_block(
     parent_pid: int,
     completion: int,
     foreign: bool = False,
+    cloner: Ring | None = None,
 ) -> int:
     """Clone, from `task`, a process that calls a native function on the stack of `ring`.
 
     Its pidfd is `ring.pidfd` afterwards: a number of the table of `task`.
 
-    When the process that clones is lost in the course of it, nobody knows whether there is a new one. Then
-    `ring` stays taken, and `ring.pid` is the new process, if there is one (0 otherwise).
+    When the process that clones is lost in the course of it, `ring.pid` is the new process, if there is one
+    (0 otherwise, or if nobody knows: then `ring` stays taken).
 
     Args:
         flags: in addition to VM, CHILD_CLEARTID, PIDFD and CLEAR_SIGHAND.
@@ -659,6 +712,7 @@ async def clone_block(
         parent_pid: what getppid(2) will return there; -1 if unknown.
         completion: the end of the hub's pipe in the new process' table, or -1.
         foreign: `task` is not in our pid namespace; say later what the new process is there (`Ring.set_pid`).
+        cloner: the ring of `task`; None if it is our own.
 
     Returns:
         The process id in the pid namespace of `task`.
@@ -679,20 +733,39 @@ async def clone_block(
         try:
             pid = await task.sysif.syscall(nr.clone3, address, _CLONE_ARGS_SIZE)
         except OSError as error:
+            ring.not_started()
             if not is_denied(error):
                 raise
             # Before Linux 5.3, or a filter that cannot look into the structure: none of the processes has it.
             # Anything else may be due to what is asked for, or to this process.
             _clone3_missing = error.errno == errno.ENOSYS and task.sysif.immediate
+        except SyscallSendError:
+            ring.not_started()
+            raise
         except SyscallError:
-            ring.started(ring.pid)
+            # The kernel writes the id of the new process before that runs, and nothing after the one that
+            # clones has gone.
+            if await _has_gone(cloner) and not ring.pid:
+                ring.not_started()
+            else:
+                ring.started(ring.pid)
             raise
         else:
             ring.started(pid)
             return pid
     return await _clone_without_clone3(
-        task, ring, flags, exit_signal, function, args, monitor_fd, parent_pid, completion
+        task, ring, flags, exit_signal, function, args, monitor_fd, parent_pid, completion, cloner
     )
+
+
+async def _has_gone(cloner: Ring | None) -> bool:
+    """Whether the process of a ring that a call was lost in has left our memory; it is given a second."""
+    with trio.CancelScope(shield=True):
+        for _ in range(1000):
+            if cloner is None or cloner.left:
+                break
+            await trio.sleep(0.001)
+    return cloner is not None and cloner.left
 
 
 async def _clone_without_clone3(
@@ -705,6 +778,7 @@ async def _clone_without_clone3(
     monitor_fd: int,
     parent_pid: int,
     completion: int,
+    cloner: Ring | None,
 ) -> int:
     """Clone by the older call. From our own process, block all signals until the child has reset the handlers
     itself; other processes have none.
@@ -723,8 +797,14 @@ async def _clone_without_clone3(
         pid = await task.sysif.syscall(nr.clone, flags | exit_signal, stack + stack_size, pidfd, child_tid, 0)
         # Before signals are let through, whose handlers may raise anything.
         ring.started(pid)
+    except (OSError, SyscallSendError):
+        ring.not_started()
+        raise
     except SyscallError:
-        ring.started(0)
+        if await _has_gone(cloner) and ring.pidfd < 0:
+            ring.not_started()
+        else:
+            ring.started(0)
         raise
     finally:
         if ours:

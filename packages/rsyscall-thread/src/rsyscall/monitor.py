@@ -616,7 +616,7 @@ class ChildProcessMonitor:
         task, local = self.cloning_task, self.hub.task
         if task.fd_table is local.fd_table:
             return Pidfd(number)
-        pidfd = Pidfd(await self.hub.take_descriptor(task, number))
+        pidfd = Pidfd(await self.hub.take_new_descriptor(task, number))
         try:
             await task.sysif.syscall(nr.close, number)
         except SyscallError:

@@ -345,7 +345,7 @@ async def start_spawn(
         ring.release()
         return spawning
     except BaseException:
-        await abandon(hub, ring, process)
+        await abandon(hub, ring, parent.monitor.task, process)
         hub.not_waiting(ring)
         raise
 

@@ -383,10 +383,20 @@ class Thread(WithMemory):
             automatically_write_user_mappings: with NEWUSER, map our user and group to themselves.
 
         Raises:
-            OSError: filename is the flags; no process is left behind.
+            OSError: filename is the flags, filename2 what else it is about, if anything; no process is left
+                behind.
+            SyscallError: we are gone.
 
         manpage: clone3(2)
         """
+        try:
+            return await self._clone(flags, automatically_write_user_mappings)
+        except OSError as error:
+            if error.filename is not flags:
+                error.filename, error.filename2 = flags, error.filename
+            raise
+
+    async def _clone(self, flags: CLONE, automatically_write_user_mappings: bool) -> ChildThread:
         mapping = None
         if flags & CLONE.NEWUSER and automatically_write_user_mappings:
             mapping = (await self.task.getuid(), await self.task.getgid())

@@ -718,10 +718,12 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         Raises:
             InvalidHandleError: `fd` has been closed, invalidated or moved away.
             FDTableMismatchError: `fd` was not there when this task's table was copied, or is closed here.
+            SyscallSendError: the process of `fd`, or ours, has exited or executed a program.
         """
         fd._validate()
         if fd.task.fd_table is not self.fd_table and not self.fd_table._can_inherit(fd):
             self.check_not_departed()
+            fd.task.check_not_departed()
             raise FDTableMismatchError(
                 f"tried to inherit non-inherited fd {fd} into {self}", fd.task.fd_table, self.fd_table
             )
