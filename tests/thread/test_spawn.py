@@ -248,7 +248,8 @@ async def test_others_run_before_anybody_spins(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(local_thread.monitor.hub, "_exit_spins_to_skip", 0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(other)
-        await local_thread.run(TRUE)
+        # Not one that may have exited before anything else has run.
+        await local_thread.run(sh("exec sleep 0.1"))
     assert order == ["other", "spin"]
 
 
