@@ -46,6 +46,7 @@ from rsyscall.near.protocol import (
     encode_response,
     parse_response,
 )
+from rsyscall.near.record import CallRecord
 from rsyscall.near.stream import Exchange, StreamState
 from rsyscall.near.sysif import MAX_ERRNO
 from rsyscall.struct import Struct
@@ -205,18 +206,38 @@ class SyscallConnection(SyscallInterface):
         arg6: SupportsInt = 0,
     ) -> int:
         """Make a call in the process; see `SyscallInterface.syscall`."""
-        call = Syscall(number, arg1, arg2, arg3, arg4, arg5, arg6)
+        result = await self._call(Syscall(number, arg1, arg2, arg3, arg4, arg5, arg6), None)
+        if 0 > result >= -MAX_ERRNO:
+            raise OSError(-result, os.strerror(-result))
+        return result if result >= 0 else result + 2**64
+
+    @trio.lowlevel.enable_ki_protection
+    async def recorded_syscall(
+        self,
+        record: CallRecord,
+        number: SYS,
+        arg1: SupportsInt = 0,
+        arg2: SupportsInt = 0,
+        arg3: SupportsInt = 0,
+        arg4: SupportsInt = 0,
+        arg5: SupportsInt = 0,
+        arg6: SupportsInt = 0,
+    ) -> int:
+        """As `syscall`; what comes of the call is in `record` too, whenever an exception comes."""
+        result = await self._call(Syscall(number, arg1, arg2, arg3, arg4, arg5, arg6), record)
+        if 0 > result >= -MAX_ERRNO:
+            raise OSError(-result, os.strerror(-result))
+        return result if result >= 0 else result + 2**64
+
+    async def _call(self, call: Syscall, record: CallRecord | None) -> int:
+        """Make a call; returns what the kernel returned, where -4095 to -1 is an error number, negated."""
         waiter: Waiter[None] = Waiter()
-        exchange = Exchange.calls(partial(waiter.send, None), self.abi, (call,))
+        exchange = Exchange.calls(partial(waiter.send, None), self.abi, (call,), record=record)
         await self._exchange(exchange, waiter)
         [result] = exchange.check()
         if self._log_calls:
             self.logger.debug("%s -> %d", call, result)
-        if result >= 0:
-            return result
-        if result >= -MAX_ERRNO:
-            raise OSError(-result, os.strerror(-result))
-        return result + 2**64
+        return result
 
     async def do_syscall(self, syscall: RsyscallSyscall) -> int:
         """Make a call; returns what the kernel returned, where -4095 to -1 is an error number, negated."""

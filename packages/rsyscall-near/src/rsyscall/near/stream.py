@@ -33,12 +33,14 @@ from typing import NamedTuple
 from rsyscall.near.abi import ABI, SYS
 from rsyscall.near.protocol import (
     ProtocolError,
+    decode_call,
     encode_call,
     encode_read,
     encode_write,
     parse_response,
     split_transfer,
 )
+from rsyscall.near.record import CallRecord
 from rsyscall.near.sysif import Syscall, SyscallError, SyscallHangup, SyscallSendError
 
 __all__ = ["Exchange", "StreamState"]
@@ -55,14 +57,23 @@ class _Request:
         end: where it ends in the stream of all requests.
         read: how many bytes of memory the answer brings, if it is not an error.
         written: the only result that is not an error, of a request to write memory.
+        record: of a call, what is to know what has become of it; or None.
     """
 
-    __slots__ = ("data", "end", "exchange", "index", "read", "written")
+    __slots__ = ("data", "end", "exchange", "index", "read", "record", "written")
 
     def __init__(
-        self, exchange: Exchange, index: int, data: bytes, *, read: int = 0, written: int | None = None
+        self,
+        exchange: Exchange,
+        index: int,
+        data: bytes,
+        *,
+        read: int = 0,
+        written: int | None = None,
+        record: CallRecord | None = None,
     ) -> None:
         self.exchange = exchange
+        self.record = record
         self.index = index
         self.data = data
         self.read = read
@@ -103,7 +114,12 @@ class Exchange:
 
     @classmethod
     def calls(
-        cls, on_finish: Callable[[], None], abi: ABI, calls: Sequence[Syscall], linked: bool = False
+        cls,
+        on_finish: Callable[[], None],
+        abi: ABI,
+        calls: Sequence[Syscall],
+        linked: bool = False,
+        record: CallRecord | None = None,
     ) -> Exchange:
         """System calls.
 
@@ -112,6 +128,7 @@ class Exchange:
             abi: of the peer.
             calls: one or more.
             linked: after one that fails, do not make the others.
+            record: of the only call.
 
         Raises:
             TypeError, ValueError, OverflowError: one of them cannot be encoded.
@@ -128,6 +145,7 @@ class Exchange:
                     call[1:],
                     linked=linked and index < last,
                 ),
+                record=record,
             )
             for index, call in enumerate(calls)
         ]
@@ -300,7 +318,27 @@ class StreamState:
             room -= len(pieces[-1])
         data = b"".join(pieces)
         self._wire = (sent, sent + len(data))
+        # Only now: interrupted before, the offer is taken back, and with it what the records have been told.
+        self._tell_records(sent, sent + len(data))
         return data
+
+    def _tell_records(self, sent: int, offered: int) -> None:
+        """Tell the records of calls that start before `offered` whether these may have been made.
+
+        Those that start from `sent` on have certainly not been, unless they are on offer now.
+        """
+        queue = self._answers.queue
+        for index in range(self._unsent, len(queue)):
+            request = queue[index]
+            if request.start >= offered:
+                break
+            if request.record is None:
+                continue
+            if request.start < self._wire[1]:
+                number, args = decode_call(request.data)
+                request.record.begin(number, *args)
+            elif request.start >= sent:
+                request.record.unsent()
 
     def sent(self, count: int) -> None:
         """The transport has taken the first `count` bytes of what it was offered, and will not take the rest.
@@ -310,6 +348,7 @@ class StreamState:
         sent, offered = self._wire
         if sent != offered:
             self._wire = (sent + count, sent + count)
+            self._tell_records(sent + count, offered)
 
     def unsent(self) -> None:
         """The transport has taken nothing of what it was offered."""
@@ -365,6 +404,8 @@ class StreamState:
             raise ProtocolError(f"an answer that nobody has asked for: {result}")
         request = queue[answered]
         request.check(result, payload)
+        if request.record is not None:
+            request.record.answer(result)
         request.exchange._answer(request.index, result, payload)
         answered += 1
         if answered == len(queue) or answered == _LONG_QUEUE:
