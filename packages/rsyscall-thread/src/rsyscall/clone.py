@@ -12,7 +12,7 @@ import os
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, SupportsInt
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -27,7 +27,7 @@ from rsyscall.hub import Pidfd, ProgramHub, clone_block, hub_of, run_now
 from rsyscall.loader import Trampoline
 from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
 from rsyscall.native import Ring, symbols
-from rsyscall.near import SYS, Syscall, SyscallError, as_syscalls, nr
+from rsyscall.near import Syscall, SyscallError, as_syscalls, nr
 from rsyscall.near import types as near
 from rsyscall.near.calls import Fact, having
 from rsyscall.near.record import CallRecord
@@ -100,24 +100,14 @@ class _ChildStream(SyscallConnection):
                     await trio.sleep(0.001)
         await super().close_interface()
 
-    @trio.lowlevel.enable_ki_protection
-    async def syscall(
-        self,
-        number: SYS,
-        arg1: SupportsInt = 0,
-        arg2: SupportsInt = 0,
-        arg3: SupportsInt = 0,
-        arg4: SupportsInt = 0,
-        arg5: SupportsInt = 0,
-        arg6: SupportsInt = 0,
-    ) -> int:
-        if number in CREDENTIAL_CALLS:
+    async def _call(self, call: Syscall, record: CallRecord | None) -> int:
+        if call.number in CREDENTIAL_CALLS:
             self._hub.dumpable.announce(self._ring)
-        if number not in _LEAVING or self._ring.left:
-            return await super().syscall(number, arg1, arg2, arg3, arg4, arg5, arg6)
+        if call.number not in _LEAVING or self._ring.left:
+            return await super()._call(call, record)
         self._begin_leaving()
         try:
-            return await super().syscall(number, arg1, arg2, arg3, arg4, arg5, arg6)
+            return await super()._call(call, record)
         finally:
             self._end_leaving()
 

@@ -106,7 +106,11 @@ class Allocation(_fast.Allocation, AllocationInterface):
     __slots__ = ()
 
     # offset, size, slack, split, merge and free are inherited; an interface has them abstract, and comes
-    # behind.
+    # behind. A type checker takes the parameters that C has without names for others.
+    if TYPE_CHECKING:
+
+        def split(self, size: int) -> tuple[Allocation, Allocation]: ...
+        def merge(self, other: AllocationInterface) -> Allocation: ...
 
     def __repr__(self) -> str:
         return f"Allocation({self.start}, {self.end}{'' if self.valid else ', valid=False'})"
