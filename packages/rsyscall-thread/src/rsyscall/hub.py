@@ -358,10 +358,11 @@ class ProgramHub:
         watched = self._exits.get(pidfd.number)
         if watched is not None:
             watched[1]()
-            self._forget_exit(pidfd.number)
+            self._forget_exit(pidfd.number, watched)
 
-    def _forget_exit(self, number: int) -> None:
-        if number in self._exits:
+    def _forget_exit(self, number: int, watched: tuple[Pidfd, Callable[[], None]]) -> None:
+        # What was told may have closed the descriptor, and another process may be watched by its number now.
+        if self._exits.get(number) is watched:
             try:
                 self._epoll.unregister(number)
             except FileNotFoundError:
@@ -449,7 +450,9 @@ class ProgramHub:
             return
         if process.task is self.task and os.getpid() == self.pid:
             pidfd.reap()
-        self._forget_exit(pidfd.number)
+        watched = self._exits.get(pidfd.number)
+        if watched is not None:
+            self._forget_exit(pidfd.number, watched)
         pidfd.close()
 
     # ---- leaving our memory ----
@@ -568,7 +571,9 @@ class ProgramHub:
                 reap(pid, wait=False)
             except ChildProcessError:
                 pass
-            self._forget_exit(pidfd.number)
+            watched = self._exits.get(pidfd.number)
+            if watched is not None:
+                self._forget_exit(pidfd.number, watched)
             pidfd.close()
             ring.exited()
             if self._monitor is ring:
@@ -655,7 +660,7 @@ class ProgramHub:
             watched = self._exits.get(number)
             if watched is not None:
                 watched[1]()
-                self._forget_exit(number)
+                self._forget_exit(number, watched)
 
     def _dispatch_rings(self) -> None:
         for ring in self.native.announced():
