@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import trio
@@ -14,8 +17,12 @@ from lifetime_drivers import NEEDS, STATES
 from place import Place
 from support import eventually, is_running, local_thread, sh
 
+from rsyscall.epoller import AsyncFileDescriptor, Epoller
+from rsyscall.fcntl import O
+from rsyscall.monitor import AsyncSignalfd
 from rsyscall.near import SYS, Syscall, SyscallError, SyscallHangup, SyscallSendError
-from rsyscall.signal import SIG
+from rsyscall.sched import CLONE
+from rsyscall.signal import SIG, Sigset
 from rsyscall.sys.wait import W
 from rsyscall.thread import ChildThread
 
@@ -249,3 +256,49 @@ async def test_monitor_is_replaced() -> None:
 async def exec_true(child: ChildThread) -> None:
     """Execute a program that succeeds."""
     await (await child.exec(sh("true"))).check()
+
+
+# ---- children that are dropped ----
+
+
+async def soon(condition: Callable[[], bool]) -> None:
+    """Wait until a condition holds, and collect garbage: a process and its descriptors are a circle."""
+    with trio.fail_after(5):
+        while not condition():  # nothing tells
+            gc.collect()
+            await trio.sleep(0.001)
+
+
+async def busy_child(flags: CLONE, what: str) -> int:
+    """Make a child that waits in an epoll loop of its own, and drop it; return its id."""
+    child = await local_thread.clone(flags)
+    epoller = await Epoller.make_root(child.ram, child.task)
+    if what == "signalfd":
+        sigfd = await AsyncSignalfd.make(child.ram, child.task, epoller, Sigset({SIG.INT}))
+        assert not sigfd.next_signal.is_set()
+    else:
+        pipe = await child.pipe(O.NONBLOCK)
+        reader = await AsyncFileDescriptor.make(epoller, child.ram, pipe.read)
+        with trio.move_on_after(0.01):
+            await reader.read_some_bytes()
+    pid = child.process.process.near.id
+    await soon(lambda: Path(f"/proc/{pid}/wchan").read_text() in ("ep_poll", "do_epoll_wait", "0"))
+    return pid
+
+
+@pytest.mark.parametrize("what", ["signalfd", "reader"])
+@pytest.mark.parametrize("flags", [CLONE.NONE, CLONE.FILES], ids=["private", "shared"])
+async def test_dropped_child_that_waits_ends(flags: CLONE, what: str) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    pids = [await busy_child(flags, what) for _ in range(3)]
+    await soon(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids))
+    await soon(lambda: len(os.listdir("/proc/self/fd")) <= before)
+
+
+@pytest.mark.parametrize("what", ["signalfd", "reader"])
+@pytest.mark.parametrize("flags", [CLONE.NONE, CLONE.FILES], ids=["private", "shared"])
+def test_child_that_is_dropped_with_the_run_ends(flags: CLONE, what: str) -> None:
+    """No other run is needed for that."""
+    pids = [trio.run(busy_child, flags, what) for _ in range(3)]
+    gc.collect()
+    assert eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids))

@@ -94,12 +94,22 @@ class AsyncSignalfd:
     ) -> None:
         self.afd = afd
         self.signal_block = signal_block
-        self.next_signal = SignalEvent()
         # What to unblock in the end.
         self._blocked: SignalBlock | None = signal_block
-        self._buf = buf
-        self._loop = RunLoop(self._run, f"rsyscall signalfd {afd.handle.near}")
+        # Without a reference to us: what reads signals in the background must not keep the process alive.
+        self._reading = _Reading(afd, buf)
+        self._loop = RunLoop(self._reading.run, f"rsyscall signalfd {afd.handle.near}")
         self._loop.ensure_running()
+
+    def __del__(self) -> None:
+        loop = getattr(self, "_loop", None)
+        if loop is not None:
+            loop.stop()
+
+    @property
+    def next_signal(self) -> SignalEvent:
+        """Happens when the next signal arrives; then there is another one for the one after it."""
+        return self._reading.next_signal
 
     # An interrupt must not come between blocking the signals and the moment when somebody can unblock them.
     @classmethod
@@ -168,22 +178,9 @@ class AsyncSignalfd:
         """Read signals in the current trio run too."""
         self._loop.ensure_running()
 
-    async def _run(self) -> None:
-        try:
-            while True:
-                valid, rest = await self.afd.read(self._buf)
-                # For the next run of trio, too: this one may end at any time.
-                self._buf = valid + rest
-                self.fire()
-        except Exception as error:
-            # Whatever it is, those who wait must hear of it; left to itself it would end the whole run.
-            self.next_signal.close(error)
-
     def fire(self) -> None:
         """Wake whoever waits for `next_signal`."""
-        # A new event before the old one fires: whoever is woken takes the new one at once.
-        event, self.next_signal = self.next_signal, SignalEvent()
-        event.set()
+        self._reading.fire()
 
     @trio.lowlevel.enable_ki_protection
     async def close(self) -> None:
@@ -197,6 +194,33 @@ class AsyncSignalfd:
             with trio.CancelScope(shield=True):
                 await _unblock(self.signal_block, self._blocked)
             self._blocked = None
+
+
+class _Reading:
+    """What the loop of an `AsyncSignalfd` needs."""
+
+    __slots__ = ("_afd", "_buf", "next_signal")
+
+    def __init__(self, afd: AsyncFileDescriptor, buf: Pointer[SignalfdSiginfo]) -> None:
+        self._afd = afd
+        self._buf = buf
+        self.next_signal = SignalEvent()
+
+    async def run(self) -> None:
+        try:
+            while True:
+                valid, rest = await self._afd.read(self._buf)
+                # For the next run of trio, too: this one may end at any time.
+                self._buf = valid + rest
+                self.fire()
+        except Exception as error:
+            # Whatever it is, those who wait must hear of it; left to itself it would end the whole run.
+            self.next_signal.close(error)
+
+    def fire(self) -> None:
+        # A new event before the old one fires: whoever is woken takes the new one at once.
+        event, self.next_signal = self.next_signal, SignalEvent()
+        event.set()
 
 
 async def mask_settled(task: SignalTask) -> None:

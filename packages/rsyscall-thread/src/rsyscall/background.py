@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from functools import partial
@@ -74,6 +75,21 @@ def program_has_ended() -> bool:
     return nursery is None or nursery.parent_task.child_nurseries[-1] is nursery
 
 
+def weakly(method: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    """A method as the body of a loop that its object owns, without a circle of references.
+
+    Between two runs of the loop nothing but its owners keeps the object alive; while the body runs it does.
+    """
+    reference = weakref.WeakMethod(method)
+
+    async def body() -> None:
+        alive = reference()
+        if alive is not None:
+            await alive()
+
+    return body
+
+
 class RunLoop:
     """One background coroutine per trio run, started on demand.
 
@@ -86,7 +102,18 @@ class RunLoop:
         name: what to call it in trio's debugging output.
     """
 
-    __slots__ = ("_body", "_ident", "_name", "_pid", "_running", "_thread_name", "_tid", "_token")
+    __slots__ = (
+        "_body",
+        "_ident",
+        "_name",
+        "_pid",
+        "_running",
+        "_scope",
+        "_stopped",
+        "_thread_name",
+        "_tid",
+        "_token",
+    )
 
     def __init__(self, body: Callable[[], Awaitable[None]], name: str) -> None:
         self._body = body
@@ -95,6 +122,8 @@ class RunLoop:
         # the start keeps the former from being set.
         self._token: trio.lowlevel.TrioToken | None = None
         self._running: trio.lowlevel.TrioToken | None = None
+        self._scope: trio.CancelScope | None = None
+        self._stopped = False
         # Whose it is, once it has been started. (No thread has 0 as its ident.)
         self._ident = self._tid = self._pid = 0
         self._thread_name = ""
@@ -133,14 +162,30 @@ class RunLoop:
         return f"thread {self._tid} ({self._thread_name})"
 
     async def _run(self, token: trio.lowlevel.TrioToken) -> None:
-        if self._running is token:
+        if self._running is token or self._stopped:
             return
         self._running = self._token = token
         try:
-            await self._body()
+            with trio.CancelScope() as self._scope:
+                await self._body()
         finally:
             if self._running is token:
-                self._running = self._token = None
+                self._running = self._token = self._scope = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the loop is under way, in some run."""
+        return self._running is not None
+
+    def stop(self) -> None:
+        """Cancel the loop, soon and for good; may be called from a destructor and in any OS thread."""
+        self._stopped = True
+        token, scope = self._token, self._scope
+        if token is not None and scope is not None:
+            try:
+                token.run_sync_soon(scope.cancel)
+            except trio.RunFinishedError:
+                pass
 
 
 class Waiter(Generic[T]):

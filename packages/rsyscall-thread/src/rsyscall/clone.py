@@ -80,13 +80,11 @@ class _ChildStream(SyscallConnection):
         super().__del__()
         # Nobody can reach the process any more. The end of the stream does not tell it, for it has a copy of
         # our end.
-        if (
-            not self._closed
-            and not self._ring.left
-            and os.getpid() == self._hub.pid
-            and self._pidfd.number >= 0
-        ):
-            self._pidfd.kill()
+        if not self._closed and os.getpid() == self._hub.pid and self._pidfd.number >= 0:
+            # (Unless ours was closed before us.)
+            if not self._ring.left:
+                self._pidfd.kill()
+            self._hub.dismissed(self._ring)
 
     @trio.lowlevel.enable_ki_protection
     async def close_interface(self) -> None:
@@ -342,7 +340,9 @@ def _watch(
         left()
         hub.exited(ring)
 
-    return monitor.add_child_process(process, hub.pidfds[child_task], exited)
+    child = monitor.add_child_process(process, hub.pidfds[child_task], exited)
+    hub.exit_numbers[ring] = hub.pidfds[child_task].number
+    return child
 
 
 # Between its creation and the moment when somebody answers for it, a process must not get lost because of a

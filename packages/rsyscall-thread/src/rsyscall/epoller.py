@@ -37,7 +37,7 @@ import weakref
 import trio
 
 from rsyscall.async_fd import AsyncFileDescriptor
-from rsyscall.background import RunLoop, Waiter
+from rsyscall.background import RunLoop, Waiter, weakly
 from rsyscall.denied import any_answer
 from rsyscall.epoller_state import FDStatus, RemovedFromEpollError
 from rsyscall.handle.process import ChildProcess
@@ -103,13 +103,22 @@ class EpollWaiter:
         self._fresh = 0
         self._sleepers = 0
         self._failure: Exception | None = None
-        self._loop = RunLoop(self._run, f"epoll of {epfd}")
+        self._loop = RunLoop(weakly(self._run), f"epoll of {epfd}")
+        self._lease: weakref.ref[_Lease] | None = None
         self._layout = epfd.task.sysif.abi.epoll_event
         self._buffer: Pointer[EpollEventList] | None = None
         # Whether there may be events in the buffer which have not been given out.
         self._unsettled = False
         self._activity_fd: FileDescriptor | None = None
         self._activity_number: int | None = None
+
+    def lease(self) -> _Lease:
+        """What every `Epoller` on this instance holds: the loop is there for them, and ends with the last."""
+        lease = self._lease() if self._lease is not None else None
+        if lease is None:
+            lease = _Lease(self._loop)
+            self._lease = weakref.ref(lease)
+        return lease
 
     def allocate_number(self, request: int) -> int:
         """Take a number to register a file descriptor with.
@@ -305,6 +314,22 @@ class EpollWaiter:
         return f"EpollWaiter({self.epfd}, {'root' if self.wait_readable is None else 'subsidiary'})"
 
 
+class _Lease:
+    """See `EpollWaiter.lease`.
+
+    The loop of a root keeps the process alive that it waits in, since it is in the middle of a call there. So
+    when nobody can wait any more, it must not go on.
+    """
+
+    __slots__ = ("__weakref__", "_loop")
+
+    def __init__(self, loop: RunLoop) -> None:
+        self._loop = loop
+
+    def __del__(self) -> None:
+        self._loop.stop()
+
+
 class Epoller:
     """Registers file descriptors with an epoll instance, through one task.
 
@@ -315,12 +340,13 @@ class Epoller:
             registered.
     """
 
-    __slots__ = ("epfd", "epoll_waiter", "ram")
+    __slots__ = ("_lease", "epfd", "epoll_waiter", "ram")
 
     def __init__(self, epoll_waiter: EpollWaiter, ram: RAM, epfd: FileDescriptor) -> None:
         self.epoll_waiter = epoll_waiter
         self.ram = ram
         self.epfd = epfd
+        self._lease = epoll_waiter.lease()
 
     @staticmethod
     def make_subsidiary(

@@ -77,6 +77,10 @@ EXEC_SPIN_US = 150.0
 """How long to look for the outcome of an exec before sleeping: what the kernel takes for one, and some."""
 
 
+# How long a destructor waits for the exit of an idle process, in seconds.
+_PATIENCE = 0.05
+
+
 def spin_budgets() -> tuple[float, float]:
     """How long client and server spin before they sleep, in microseconds.
 
@@ -196,6 +200,10 @@ class ProgramHub:
         # By the ring of the init that they were children of.
         self._orphans: dict[Ring, list[Ring]] = {}
         self._mute: set[Ring] = set()
+        # The pidfd by which the exit of each process that we drive is watched.
+        self.exit_numbers: dict[Ring, int] = {}
+        # Told to exit by a destructor.
+        self._dismissed: set[Ring] = set()
         task.infrastructure_fds = (self.completion,)
         # For each task the numbers of our pipe and of the monitor's pidfd, which it has as infrastructure.
         self._standing: weakref.WeakKeyDictionary[Task, tuple[int, int]] = weakref.WeakKeyDictionary()
@@ -455,6 +463,37 @@ class ProgramHub:
             self._forget_exit(pidfd.number, watched)
         pidfd.close()
 
+    def dismissed(self, ring: Ring) -> None:
+        """Nobody can reach the process of `ring` any more, and it has been told to exit; for destructors."""
+        try:
+            self.check_owner()
+        except RuntimeError:
+            return  # a copy of the program, or another OS thread, which this is not the business of
+        if ring in self.exit_numbers:
+            self._dismissed.add(ring)
+        if not self._loop.is_running:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Reap what has been dismissed, where no run is there to hear of its exit, or none after this one.
+
+        What is in a call exits when that returns; it is left to the next run.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while (rest := deadline - time.monotonic()) > 0:
+            numbers = [self.exit_numbers[ring] for ring in self._dismissed]
+            if not numbers:
+                break
+            poller = select.poll()
+            for number in numbers:
+                poller.register(number, select.POLLIN)
+            for number, _ in poller.poll(rest * 1000):
+                watched = self._exits.get(number)
+                if watched is not None:
+                    watched[1]()
+                    self._forget_exit(number, watched)
+        self._dismissed.clear()
+
     # ---- leaving our memory ----
 
     def when_left(self, ring: Ring, callback: Callable[[], None]) -> None:
@@ -475,6 +514,9 @@ class ProgramHub:
 
     def exited(self, ring: Ring) -> None:
         """The process of `ring` has exited; may be told before, after or instead of `left`."""
+        self._dismissed.discard(ring)
+        self.exit_numbers.pop(ring, None)
+        self.not_waiting(ring)
         self.dumpable.exited(ring)
         for callback in self._when_left.pop(ring, ()):
             callback()
@@ -625,6 +667,7 @@ class ProgramHub:
                 for connection in list(self._connections.values()):
                     connection.deliver()
                 await trio.sleep(0.001)
+        self._settle()
 
     async def _poll(self) -> None:
         """Look for what the monitor cannot tell us, until it can, or there is nothing to be told."""

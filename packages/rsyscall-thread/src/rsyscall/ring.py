@@ -147,6 +147,36 @@ class _LateOffer:
         self._offer.forget()
 
 
+class _Client:
+    """What the hub knows of a connection.
+
+    It must not keep it alive: what is not answered may be a call that nobody waits for any more.
+    """
+
+    __slots__ = ("_connection", "_hub", "_ring")
+
+    def __init__(self, connection: RingConnection) -> None:
+        self._connection = weakref.ref(connection)
+        self._hub = connection._hub
+        self._ring = connection.ring
+
+    def deliver(self) -> None:
+        connection = self._connection()
+        if connection is not None:
+            connection.deliver()
+        else:
+            self._hub.not_waiting(self._ring)
+
+    def process_left(self) -> None:
+        connection = self._connection()
+        if connection is not None:
+            connection.process_left()
+        else:
+            self._ring.close_doorbell()
+            self._hub.not_waiting(self._ring)
+            self._hub.left(self._ring)
+
+
 class RingConnection(SyscallInterface):
     """The way to one process that shares our memory.
 
@@ -167,6 +197,7 @@ class RingConnection(SyscallInterface):
         "_backlog",
         "_call",
         "_call_many",
+        "_client",
         "_closed",
         "_hub",
         "_recorded_call",
@@ -187,6 +218,7 @@ class RingConnection(SyscallInterface):
         self._closed = False
         self._task: weakref.ref[Task] | None = None
         self._activity_fd: FileDescriptor | None = None
+        self._client = _Client(self)
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "left" if self.ring.left else "running"
@@ -196,6 +228,7 @@ class RingConnection(SyscallInterface):
         # Nobody can reach the process any more: it goes.
         if not self._closed:
             self.ring.shutdown()
+            self._hub.dismissed(self.ring)
 
     def attach(self, task: Task) -> None:
         """Say which task is driven."""
@@ -329,9 +362,9 @@ class RingConnection(SyscallInterface):
             index: which of the sleeper's the first of them is.
         """
         self.ring.sleep(sleeper, count, index)
-        self._hub.waiting(self.ring, self)
+        self._hub.waiting(self.ring, self._client)
         if leaving:
-            self._hub.watch_leave(self.ring, self.process_left)
+            self._hub.watch_leave(self.ring, self._client.process_left)
         elif closing or self.ring.deaf:
             self._hub.ensure_monitor()
 
@@ -438,7 +471,7 @@ class RingConnection(SyscallInterface):
         if self.ring.left:
             self.process_left()
         elif under_way:
-            self._hub.watch_leave(self.ring, self.process_left)
+            self._hub.watch_leave(self.ring, self._client.process_left)
             task = self._task() if self._task is not None else None
             pidfd = self._hub.pidfds.get(task) if task is not None else None
             if pidfd is not None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import weakref
 from _thread import get_ident
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any, SupportsInt
 import trio
 
 from rsyscall.async_fd import finish
-from rsyscall.background import RunLoop, Waiter, run_now
+from rsyscall.background import RunLoop, Waiter, run_now, weakly
 from rsyscall.native import _fast
 from rsyscall.near import (
     SYS,
@@ -168,9 +169,11 @@ class SyscallConnection(SyscallInterface):
         self._memory: Pointer[bytes] | None = None
         self._reading = False
         self._unread: tuple[int, Pointer[bytes], Pointer[bytes]] | None = None
-        self._sender = RunLoop(self._send, f"requests to {server_infd}")
-        self._receiver = RunLoop(self._receive, f"responses from {server_outfd}")
-        self._shutting_down = RunLoop(self._shut_down, f"shutdown of {server_infd}")
+        self._sender = RunLoop(weakly(self._send), f"requests to {server_infd}")
+        self._receiver = RunLoop(
+            partial(_receive, weakref.ref(self), fromfd), f"responses from {server_outfd}"
+        )
+        self._shutting_down = RunLoop(weakly(self._shut_down), f"shutdown of {server_infd}")
         self._closed = False
         self._pid = os.getpid()
         self._thread = get_ident()
@@ -370,18 +373,9 @@ class SyscallConnection(SyscallInterface):
 
     # ---- receiving
 
-    async def _receive(self) -> None:
-        """The loop that receives, until everything has been answered."""
-        state = self._state
-        try:
-            while state.under_way:
-                if self._unread is None and not self._reading:
-                    await self.fromfd.when_readable(self._read_once)
-                else:
-                    await self._read_once()
-        except Exception as exn:
-            state.end(exn)
-        if state.ended:
+    async def _received_all(self) -> None:
+        """Everything has been answered, or nothing more will be."""
+        if self._state.ended:
             await self.close_interface()
 
     async def _read_once(self) -> None:
@@ -477,6 +471,36 @@ class SyscallConnection(SyscallInterface):
     def get_activity_fd(self) -> FileDescriptor:
         """The process' end of the stream: readable when there is work for it."""
         return self.server_infd
+
+
+async def _receive(reference: weakref.ref[SyscallConnection], fromfd: AsyncFileDescriptor) -> None:
+    """The loop that receives, until everything has been answered.
+
+    While it waits it has no reference to the connection: what is answered last may be a call that nobody
+    waits for any more, and it comes only when the connection goes.
+    """
+    while (connection := reference()) is not None:
+        state = connection._state
+        try:
+            if state.under_way:
+                if connection._unread is None and not connection._reading:
+                    del connection
+                    await fromfd.when_readable(partial(_read_once, reference))
+                else:
+                    await connection._read_once()
+                continue
+        except Exception as exn:
+            state.end(exn)
+            connection = reference()
+        if connection is not None:
+            await connection._received_all()
+        return
+
+
+async def _read_once(reference: weakref.ref[SyscallConnection]) -> None:
+    connection = reference()
+    if connection is not None:
+        await connection._read_once()
 
 
 def _would_block(exn: BaseException) -> bool:
