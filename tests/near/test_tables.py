@@ -81,6 +81,7 @@ def run_probe(directory: Path, headers: list[str], expressions: dict[str, str]) 
 # ---- Generation
 
 
+@pytest.mark.slow  # fetches packages
 def test_tables_are_what_the_pinned_headers_give() -> None:
     generator = load_generator()
     try:

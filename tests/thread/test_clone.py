@@ -477,6 +477,7 @@ async def test_what_is_opened_while_a_child_is_made_is_not_inherited() -> None:
                 pass
 
 
+@pytest.mark.needs("mount namespaces")
 async def test_pivot_root_without_a_place_for_the_old_root(tmp_path: pathlib.Path, transport: str) -> None:
     """As the docstring says."""
     (tmp_path / "here").touch()
