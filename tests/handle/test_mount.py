@@ -163,7 +163,7 @@ async def test_errors_name_what_was_to_be_mounted(local: Local, tmp_path: Path) 
         await local.task.umount(target)
     assert info.value.filename == tmp_path
     # It is on the file system that is the root (busy), and in a user namespace the root is locked (invalid).
-    with pytest.raises(OSError, match="busy|Invalid argument") as info:
+    with pytest.raises(OSError, match=r"busy|Invalid argument") as info:
         await local.task.pivot_root(target, await local.ptr("/tmp"))
     assert (info.value.filename, info.value.filename2) == (tmp_path, "/tmp")
 

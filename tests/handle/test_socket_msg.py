@@ -558,6 +558,7 @@ async def test_data_in_pieces(local: Local) -> None:
     assert (await out.read()).flags == MsghdrFlags.CMSG_CLOEXEC
 
 
+@pytest.mark.slow
 async def test_partial_send(local: Local) -> None:
     pair = await socketpair(local, SOCK.STREAM | SOCK.NONBLOCK)
     size = 1 << 20

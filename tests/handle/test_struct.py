@@ -84,6 +84,7 @@ def test_bits_of_a_negative_number() -> None:
         list(bits(-1))
 
 
+@pytest.mark.slow
 @given(no_nul)
 def test_string_round_trip(text: str) -> None:
     serializer = StrSerializer()

@@ -193,6 +193,7 @@ async def test_a_blocked_process_gets_its_own_and_delays_nobody() -> None:
                 await local.invalidate()
 
 
+@pytest.mark.slow
 async def test_cancelled_while_under_way() -> None:
     """What was sent is received, and closed if nobody wants it; the next transfer is not disturbed."""
     async with connection_to_ourselves() as connection, other(share_files=False) as process:

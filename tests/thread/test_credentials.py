@@ -93,6 +93,7 @@ def test_attacks_are_real(programs: Programs) -> None:
     victim.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("states", [["credentials"], ["credentials", "idle", "executed"]])
 def test_they_die_with_their_owner(programs: Programs, states: list[str]) -> None:
     for _ in range(3):

@@ -142,6 +142,7 @@ def test_everybody_hears_of_it(way: str, flags: CLONE) -> None:
         assert sum(ends.values()) == len(WAITS), (turns, ends)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WAITS)
 @pytest.mark.parametrize("way", WAYS)
 async def test_wait_under_an_init_that_goes(way: str, name: str) -> None:

@@ -58,6 +58,7 @@ def end_of(programs: Programs, states: list[str], end: str, delay: float = 0.0) 
     return status
 
 
+@pytest.mark.slow
 def test_what_is_left_is_seen(programs: Programs) -> None:
     """A process that does outlive its owner, so that the other tests can be believed."""
     program = programs.start("lifetime_drivers:leave_something")
@@ -93,6 +94,7 @@ def test_kills_at_random(programs: Programs, states: list[str], round: int) -> N
         assert end_of(programs, some, "early", dice.random() * 0.05) == -signal.SIGKILL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "status"),
     [("exit", 3), ("exception", 1), ("exception later", 1), ("os._exit", 3), ("return", 0)],
@@ -103,6 +105,7 @@ def test_other_ends_of_owner(programs: Programs, states: list[str], end: str, st
         assert end_of(programs, some, end) == status
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT, signal.SIGSEGV])
 def test_owner_ended_by_signal(programs: Programs, states: list[str], signal_number: int) -> None:
     program = programs.start("lifetime_drivers:main", states=states, end="killed")
@@ -120,6 +123,7 @@ def test_owner_ended_by_signal(programs: Programs, states: list[str], signal_num
     programs.assert_nothing_left(1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.needs("pid namespaces")
 def test_thread_that_ends_takes_its_processes_along(programs: Programs) -> None:
     """Death of the OS thread that runs trio is what counts, not that of the program."""
@@ -203,6 +207,7 @@ async def test_death_before_the_first_call() -> None:
         assert (await child.process.waitpid(W.EXITED)).killed_with() == SIG.KILL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sig", [SIG.ABRT, SIG.SEGV, SIG.QUIT])
 def test_core_dump_of_a_child(programs: Programs, sig: SIG) -> None:
     """It does not kill us, and is a death as any other, although the kernel clears no futex word."""

@@ -64,6 +64,7 @@ def is_copy(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("drop", [pytest.param(False, id="same user"), DROPPING])
 def test_no_server_is_left(programs: Programs, drop: bool, end: str) -> None:
@@ -79,6 +80,7 @@ def test_no_server_is_left_in_any_state(programs: Programs, drop: bool, state: s
         end_of(programs, [state], drop, end)
 
 
+@pytest.mark.slow
 @pytest.mark.needs("other users")
 @pytest.mark.parametrize("end", ["killed", "executed"])
 def test_programs_of_another_user_are_left(programs: Programs, end: str) -> None:
@@ -86,6 +88,7 @@ def test_programs_of_another_user_are_left(programs: Programs, end: str) -> None
     end_of(programs, ["executed"], True, end, left=1)
 
 
+@pytest.mark.slow
 def test_programs_are_left_to_the_program_that_is_executed(programs: Programs) -> None:
     end_of(programs, ["executed", "idle"], False, "executed", left=1)
 
@@ -117,5 +120,6 @@ def test_a_child_out_of_reach_ends_after_its_call(programs: Programs) -> None:
     programs.forget(program)
 
 
+@pytest.mark.slow
 def test_end_of_a_copy_ends_nothing(programs: Programs) -> None:
     programs.run("lifetime_drivers:copied")

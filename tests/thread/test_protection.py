@@ -84,6 +84,7 @@ def test_everything_works_meanwhile(programs: Programs, user: int, kcmp: bool) -
     programs.run("protection_drivers:works_meanwhile", user=as_user(user), kcmp=kcmp, seconds=30)
 
 
+@pytest.mark.slow
 @pytest.mark.needs("other users", "all capabilities")
 @pytest.mark.parametrize("how", ["credentials", "mapping", "exec"])
 @pytest.mark.parametrize(

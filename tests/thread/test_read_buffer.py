@@ -193,6 +193,7 @@ async def test_cancelled_between_the_read_and_its_bytes() -> None:
         assert SlowTransport.cancel is None
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(
     lines=st.lists(st.binary(max_size=20).map(lambda line: line.replace(b"ab", b"-"))),

@@ -41,6 +41,7 @@ def test_kills_at_random_moments(programs: Programs, seed: int) -> None:
     programs.run("storm_drivers:kills", seed=seed, count=50, seconds=30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["one", "one later", "no spinning", "long spinning"])
 def test_processors(programs: Programs, how: str) -> None:
     environ = {"no spinning": {"RSYSCALL_SPIN_US": "0"}, "long spinning": {"RSYSCALL_SPIN_US": "1000,5000"}}
@@ -62,11 +63,13 @@ def test_full_ring(programs: Programs) -> None:
     programs.run("storm_drivers:full_ring", count=500)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["with monitor", "without monitor"])
 def test_many_execs_at_once(programs: Programs, way: str) -> None:
     programs.run("storm_drivers:many_execs", count=200, way=way, seconds=20)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [errno.EPERM, errno.ENOSYS])
 def test_filters_that_do_not_know_futex_waitv(programs: Programs, error: int) -> None:
     programs.run("storm_drivers:filtered", number=int(SYS.futex_waitv), error=error)

@@ -454,6 +454,7 @@ async def test_memory_is_read_up_to_where_it_ends() -> None:
     await mapping.munmap()
 
 
+@pytest.mark.slow
 async def test_no_registers_make_it_fail() -> None:
     """Whatever the numbers are, and whatever they point to, there is a text."""
     junk = await local_thread.ptr(bytes(range(1, 256)) * 32)
