@@ -595,6 +595,7 @@ static PyMemberDef allocation_members[] = {
 static PyObject *allocation_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
 
 static PyType_Slot allocation_slots[] = {
+	{ Py_tp_doc, "Allocation(arena, start, end, valid=True)\n--\n\nA range of bytes of an arena." },
 	{ Py_tp_new, allocation_new },
 	{ Py_tp_dealloc, allocation_dealloc },
 	{ Py_tp_finalize, allocation_finalize },

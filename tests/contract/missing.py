@@ -61,15 +61,4 @@ MISSING: dict[str, tuple[str, str]] = {
         "the parameter is called as in the method of ChildProcess that it overrides",
     ),
     # Details of an earlier implementation.
-    "rsyscall.environ:ExecutablePathCache._check": (INTERNAL, "`which` looks in many directories at once"),
-    "rsyscall.environ:ExecutablePathCache._get_fd_for_path": (INTERNAL, "see above"),
-    "rsyscall.epoller:AsyncReadBuffer._read": (INTERNAL, "the buffer reads in another way"),
-    "rsyscall.handle.fd:BaseFileDescriptor._get_global_handles": (INTERNAL, "the table keeps the handles"),
-    "rsyscall.handle.fd:BaseFileDescriptor._remove_from_tracking": (INTERNAL, "see above"),
-    "rsyscall.memory.allocator:UnlimitedAllocator._bulk_malloc": (INTERNAL, "bulk_malloc does it itself"),
-    "rsyscall.monitor:AsyncChildProcess._waitid_nohang": (INTERNAL, "takes the options to wait for"),
-    "rsyscall.tasks.local:_direct_syscall": (INTERNAL, "LocalSyscall.syscall does it itself"),
-    "rsyscall.tasks.local:_initialize": (INTERNAL, "the local thread is made when it is first used"),
-    "rsyscall.tasks.local:_make_local_thread": (INTERNAL, "see above"),
-    "rsyscall.thread:ChildThread._execve": (INTERNAL, "mask, signals and exec go in one batch"),
 }
