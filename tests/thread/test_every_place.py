@@ -178,7 +178,7 @@ PARTS = 8
 # How many places there are at least, in all parts together. By their names, of functions.
 PLACES = {
     "call": 16, "call_that_sleeps": 100, "batch": 24, "read": 300, "clone": 1000, "exec": 1600, "close": 80,
-    "open_and_drop": 300, "mapping": 250, "memory": 350,
+    "open_and_drop": 300, "mapping": 250, "memory": 240,
 }  # fmt: skip
 
 
