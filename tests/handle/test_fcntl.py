@@ -234,3 +234,8 @@ async def test_misuse_raises_before_any_call(local: Local) -> None:
     await fd.close()
     with no_calls(local.task), pytest.raises(InvalidHandleError):
         await fd.fcntl(F.GETFD)
+
+
+def test_flags_of_the_newest_kernels() -> None:
+    assert O(0x4000000) is O.EMPTYPATH is O.FMODE_NONOTIFY
+    assert (F.GETDELEG, F.SETDELEG) == (1039, 1040)

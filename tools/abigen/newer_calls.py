@@ -1,4 +1,4 @@
-"""System calls that are newer than the pinned headers: the part of the tables kept by hand, up to Linux 6.18.
+"""System calls that are newer than the pinned headers: the part of the tables kept by hand, up to Linux 7.3.
 
 Source of every line: the call tables of the kernel (`scripts/syscall.tbl`, shared by aarch64 and riscv64
 since 6.11, `include/uapi/asm-generic/unistd.h` before that, and `arch/x86/entry/syscalls/syscall_64.tbl`) at
@@ -32,6 +32,9 @@ EVERYWHERE: dict[str, tuple[int, str]] = {
     "open_tree_attr": (467, "6.15"),
     "file_getattr": (468, "6.17"),
     "file_setattr": (469, "6.17"),
+    "listns": (470, "6.19"),
+    "rseq_slice_yield": (471, "7.0"),
+    "fchroot": (472, "7.3"),
 }
 
 # architecture -> name -> (number, first release)

@@ -106,12 +106,18 @@ ENUMS: dict[type[enum.Enum], Constants] = {
             "FMODE_EXEC": "internal to the kernel; FUSE shows it",
             "FMODE_NONOTIFY": "internal to the kernel; FUSE shows it",
         },
+        newer={"EMPTYPATH": (7, 3)},
         encode=fcntl.encode_open_flags,
     ),
     fcntl.F: Constants(
         ("linux/fcntl.h",),
         "F_",
-        newer={"DUPFD_QUERY": (6, 10), "CREATED_QUERY": (6, 12)},
+        newer={
+            "DUPFD_QUERY": (6, 10),
+            "CREATED_QUERY": (6, 12),
+            "GETDELEG": (6, 19),
+            "SETDELEG": (6, 19),
+        },
         also=("fcntl.h",),
         left_out={
             "F_LINUX_SPECIFIC_BASE": "where some of the numbers begin",
@@ -134,6 +140,7 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         ("linux/sched.h",),
         "CLONE_",
         also=("sched.h",),
+        newer=dict.fromkeys(("AUTOREAP", "NNP", "PIDFD_AUTOKILL", "EMPTY_MNTNS"), (7, 3)),
         left_out={"CLONE_ARGS_SIZE_VER*": "sizes of what there was of CloneArgs before"},
     ),
     signal.SIG: Constants(
@@ -151,7 +158,9 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     signal.SA: Constants(_ASM_SIGNAL, "SA_", only_on={"RESTORER": ("x86_64", "aarch64")}, also=("signal.h",)),
     signal.HowSIG: Constants(("signal.h",), "SIG_", left_out=_OF_C_FUNCTIONS),
     signal.Sighandler: Constants(("signal.h",), "SIG_", left_out=_OF_C_FUNCTIONS),
-    time.CLOCK: Constants(("linux/time.h",), "CLOCK_", also=("time.h",)),
+    time.CLOCK: Constants(
+        ("linux/time.h",), "CLOCK_", also=("time.h",), newer={"AUX": (6, 17), "AUX_LAST": (6, 17)}
+    ),
     time.TIMER: Constants(("linux/time.h",), "TIMER_", also=("time.h",)),
     time.ITIMER: Constants(("linux/time.h",), "ITIMER_", also=("sys/time.h",)),
     # unistd
@@ -228,6 +237,7 @@ ENUMS: dict[type[enum.Enum], Constants] = {
             **{f"{verb}_SHADOW_STACK_STATUS": (6, 13) for verb in ("GET", "SET", "LOCK")},
             "TIMER_CREATE_RESTORE_IDS": (6, 15),
             "FUTEX_HASH": (6, 16),
+            **dict.fromkeys(("RSEQ_SLICE_EXTENSION", "GET_CFI", "SET_CFI"), (7, 0)),
         },
         also=("sys/prctl.h",),
         left_out={"PR_SCHED_CORE_MAX": "how many there are", "PR_MTE_TCF_SHIFT": "unused, it says"},
@@ -287,6 +297,7 @@ ENUMS: dict[type[enum.Enum], Constants] = {
             "RCVPRIORITY": (6, 14),
             "PASSRIGHTS": (6, 16),
             "INQ": (6, 17),
+            "RIGHTS_NOTRUNC": (7, 3),
         },
     ),
     sc.SCM: Constants(
@@ -329,8 +340,14 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     dirent.DT: Constants(("dirent.h",), "DT_"),
     **{
         cls: Constants(("linux/futex.h",), f"{cls.__name__}_", left_out=_FUTEX_CMD_MASK)
-        for cls in (futex.FUTEX, futex.FUTEX_OP, futex.FUTEX_OP_CMP)
+        for cls in (futex.FUTEX_OP, futex.FUTEX_OP_CMP)
     },
+    futex.FUTEX: Constants(
+        ("linux/futex.h",),
+        "FUTEX_",
+        left_out=_FUTEX_CMD_MASK,
+        newer={"ROBUST_UNLOCK": (7, 3), "ROBUST_LIST32": (7, 3)},
+    ),
     futex.FUTEX2: Constants(
         ("linux/futex.h",),
         "FUTEX2_",

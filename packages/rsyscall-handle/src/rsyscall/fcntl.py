@@ -119,7 +119,8 @@ class O(enum.IntFlag):  # noqa: E742 (the prefix in C is O_)
     LARGEFILE = _NATIVE_ABI.O_LARGEFILE
     NOFOLLOW = _NATIVE_ABI.O_NOFOLLOW
     TMPFILE = _NATIVE_ABI.O_TMPFILE
-    # Private to the kernel, but FUSE servers get to see them.
+    EMPTYPATH = 0x4000000  # since Linux 7.3
+    # Private to the kernel, but FUSE servers get to see them. NONOTIFY has this value until Linux 7.2.
     FMODE_EXEC = 0x20
     FMODE_NONOTIFY = 0x4000000
 
@@ -166,6 +167,8 @@ class F(enum.IntEnum):
     SET_RW_HINT = 1036
     GET_FILE_RW_HINT = 1037
     SET_FILE_RW_HINT = 1038
+    GETDELEG = 1039  # since Linux 6.19
+    SETDELEG = 1040  # since Linux 6.19
 
 
 class F_SEAL(enum.IntEnum):

@@ -31,7 +31,8 @@ __all__ = [
 
 
 class CLONE(enum.IntFlag):
-    """Flags of clone, unshare and setns. `CLEAR_SIGHAND` and `INTO_CGROUP` are understood by clone3 only.
+    """Flags of clone, unshare and setns. From `CLEAR_SIGHAND` on they are understood by clone3
+    only.
 
     manpage: clone(2), unshare(2), setns(2)
     """
@@ -64,6 +65,10 @@ class CLONE(enum.IntFlag):
     IO = 0x80000000
     CLEAR_SIGHAND = 0x1_0000_0000
     INTO_CGROUP = 0x2_0000_0000
+    AUTOREAP = 0x4_0000_0000  # since Linux 7.3
+    NNP = 0x8_0000_0000  # since Linux 7.3
+    PIDFD_AUTOKILL = 0x10_0000_0000  # since Linux 7.3
+    EMPTY_MNTNS = 0x20_0000_0000  # since Linux 7.3
 
 
 class Borrowable:

@@ -50,6 +50,9 @@ class CLOCK(enum.IntEnum):
     BOOTTIME_ALARM = 9
     SGI_CYCLE = 10
     TAI = 11
+    # Auxiliary clocks, eight of them, since Linux 6.17
+    AUX = 16
+    AUX_LAST = 23
 
 
 class TIMER(enum.IntFlag):

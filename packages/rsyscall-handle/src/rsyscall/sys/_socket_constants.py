@@ -257,6 +257,7 @@ class SO(enum.IntEnum):
     RCVPRIORITY = 82  # Linux 6.14
     PASSRIGHTS = 83  # Linux 6.16
     INQ = 84  # Linux 6.17
+    RIGHTS_NOTRUNC = 85  # Linux 7.3
 
 
 class SOCK_BUF_LOCK(enum.IntFlag):

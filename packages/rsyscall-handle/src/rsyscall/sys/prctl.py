@@ -165,6 +165,9 @@ class PR(enum.IntEnum):
     LOCK_SHADOW_STACK_STATUS = 76
     TIMER_CREATE_RESTORE_IDS = 77  # since Linux 6.15
     FUTEX_HASH = 78  # since Linux 6.16
+    RSEQ_SLICE_EXTENSION = 79  # since Linux 7.0
+    GET_CFI = 80  # since Linux 7.0
+    SET_CFI = 81  # since Linux 7.0
     GET_AUXV = 0x41555856  # since Linux 6.4
     SET_VMA = 0x53564D41
     SET_PTRACER = 0x59616D61

@@ -310,6 +310,7 @@ BOOK: dict[str, CallFacts] = {
     "futex_waitv": facts(WAITS, since="5.16"),
     "fchmodat2": facts(since="6.6"),
     "futex_wait": facts(WAITS, since="6.7"),
+    "rseq_slice_yield": skipped("answers for a critical section of the very thread that calls"),
 }
 """The rows, by the name of the call, in the order of the numbers on x86_64."""
 

@@ -387,3 +387,6 @@ class SYS(enum.IntEnum):
     open_tree_attr = 467  # since Linux 6.15
     file_getattr = 468  # since Linux 6.17
     file_setattr = 469  # since Linux 6.17
+    listns = 470  # since Linux 6.19
+    rseq_slice_yield = 471  # since Linux 7.0
+    fchroot = 472  # since Linux 7.3
