@@ -71,7 +71,8 @@ def gone() -> None:
                 # What we opened is closed when it is dropped, whatever its number.
                 del pair
                 gc.collect()
-                assert open_fds() == before
+                # The end of an earlier stream may be closed only now.
+                assert open_fds() <= before
                 # Not open; and then open again.
                 with pytest.raises(OSError, match="Bad file descriptor"):
                     await thread.stdin.read(await thread.ptr(b"x"))
@@ -173,7 +174,8 @@ def commands(closed: list[int]) -> None:
                 assert await output_of(thread, run) == b"hello\n", run
                 await thread.run(sh("true"))
                 gc.collect()
-                assert open_fds() == before
+                # The end of an earlier stream may be closed only now.
+                assert open_fds() <= before
 
     trio.run(main)
 
