@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
+import trio.testing
 from every_place import Interruption, Tried, Trier, holdings, try_every_place
 from support import local_thread, sh
 
@@ -53,12 +54,18 @@ class Surroundings:
         assert await read.read() == KNOWN
         assert await sysif.syscalls([Syscall(SYS.getppid), Syscall(SYS.close, -1)]) == [os.getpid(), -9]
 
+    async def serve(self) -> None:
+        local_thread.monitor.hub.ensure_running()
+        await trio.testing.wait_all_tasks_blocked()
+
     def check(self) -> None:
         """Everything works, and nothing is left."""
         deadline = time.monotonic() + 2
         try:
             while True:
-                # What exits now is reaped by the hub, whose loop belongs to a run.
+                # What exits now is reaped by the hub, whose loop belongs to a run; an interrupt may have kept
+                # the loop from being started.
+                trio.run(self.serve)
                 trio.run(self.see_that_it_works)
                 now = holdings()
                 if now == self.before:

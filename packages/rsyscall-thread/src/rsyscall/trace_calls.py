@@ -118,6 +118,7 @@ CALLS: dict[str, tuple[Kind, ...]] = {
     "ioctl": (FDNUM, Kind(show_ioctl_request), Kind(show_ioctl_argument, after=ioctl_gives)),
     "pipe2": (PAIR_OUT, Kind(lambda frame, arg: "|".join(flag_names(arg, O, "O_")) or "0")),
     "fstat": (FDNUM, Kind(show_stat, after=True)),
+    "newfstatat": (DIRFD, STRING, Kind(show_stat, after=True), AT_NOFOLLOW),
     "getdents64": (FDNUM, Kind(show_directory_entries, after=True), SIZE),
     "faccessat": (DIRFD, STRING, flags(OK, "", renamed={n: f"{n}_OK" for n in "RWXF"}, zero="F_OK")),
     "faccessat2": (
