@@ -378,7 +378,7 @@ def _copy_for(user: int, sessions: list[str], directory: Path) -> Path:
             return set(names) - wanted
         return unwanted.intersection(names)
 
-    copy = directory / f"checkout-{user}"
+    copy = directory / str(user)
     shutil.copytree(ROOT, copy, symlinks=True, ignore=ignore)
     for parent, directories, files in os.walk(copy):
         for name in (".", *directories, *files):
@@ -399,7 +399,7 @@ def places(session: nox.Session) -> None:
     nox_of_ours = [sys.executable, "-m", "nox", "-f", str(ROOT / "noxfile.py")]
     session.run(*nox_of_ours, "--install-only", "-s", *sessions, silent=True)
     failed = []
-    with tempfile.TemporaryDirectory(prefix="rsyscall-places-") as name:
+    with tempfile.TemporaryDirectory(prefix="places-") as name:
         os.chmod(name, 0o755)
         for user in (0, ORDINARY_USER):
             copy = _copy_for(user, sessions, Path(name))

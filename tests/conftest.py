@@ -74,6 +74,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_TEMPORARY] = (directory, os.environ.get("TMPDIR"))
     os.environ["TMPDIR"] = directory
     tempfile.tempdir = None
+    # Short, because the name of a socket has at most 107 bytes, and where /tmp cannot be written this is
+    # in the checkout.
+    if not config.option.basetemp:
+        config.option.basetemp = f"{directory}/pytest"
     os.kill = _careful_kill
     # As if started from a terminal: what runs us in the background may have SIGINT and SIGQUIT ignored.
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
@@ -250,7 +254,7 @@ def _mappings() -> tuple[list[str], int]:
 
 
 def _files() -> set[str]:
-    return {name for name in os.listdir(tempfile.gettempdir()) if not name.startswith("pytest-of-")}
+    return {name for name in os.listdir(tempfile.gettempdir()) if name != "pytest"}
 
 
 def _census() -> Census:
