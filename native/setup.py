@@ -13,6 +13,14 @@ import sys
 import sysconfig
 from glob import glob
 
+if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    sys.exit(
+        f"rsyscall-native: this Python ({sys.executable}) is a free-threaded build, which is not supported: "
+        "the extension modules use the stable ABI, and the interpreter lock guards what threads share; use "
+        "an ordinary build of Python"
+    )
+
+# After that check, which needs nothing that has to be installed.
 from setuptools import Extension, setup
 from setuptools.command.build_py import build_py
 
@@ -38,14 +46,6 @@ FAST = [
     "ring_wait",
     "space",
 ]
-
-
-if sysconfig.get_config_var("Py_GIL_DISABLED"):
-    sys.exit(
-        f"rsyscall-native: this Python ({sys.executable}) is a free-threaded build, which is not supported: "
-        "the extension modules use the stable ABI, and the interpreter lock guards what threads share; use "
-        "an ordinary build of Python"
-    )
 
 
 class BuildWithStub(build_py):

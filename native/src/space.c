@@ -462,13 +462,29 @@ static PyObject *allocation_free(PyObject *op, PyObject *unused)
 	Py_RETURN_NONE;
 }
 
-static PyObject *allocation_split(PyObject *op, PyObject *arg)
+/*
+ * The one argument of a method, given by position or by this name. Argument clinic would do it, but its
+ * parser is not part of the limited API.
+ */
+static PyObject *only_argument(const char *method, const char *name, PyObject *const *args, Py_ssize_t n,
+			       PyObject *names)
 {
+	Py_ssize_t named = names ? PyTuple_Size(names) : 0;
+
+	if (n + named == 1 && (!named || PyUnicode_CompareWithASCIIString(PyTuple_GetItem(names, 0), name) == 0))
+		return args[0];
+	PyErr_Format(PyExc_TypeError, "%s(%s) takes exactly this one argument", method, name);
+	return NULL;
+}
+
+static PyObject *allocation_split(PyObject *op, PyObject *const *args, Py_ssize_t n, PyObject *names)
+{
+	PyObject *arg = only_argument("split", "size", args, n, names);
 	Allocation *self = (Allocation *)op, *left, *right;
 	long long size;
 	PyObject *pair = NULL;
 
-	if (check_valid(self) < 0)
+	if (!arg || check_valid(self) < 0)
 		return NULL;
 	size = PyLong_AsLongLong(arg);
 	if (size == -1 && PyErr_Occurred())
@@ -498,11 +514,12 @@ static PyObject *allocation_split(PyObject *op, PyObject *arg)
 	return pair;
 }
 
-static PyObject *allocation_merge(PyObject *op, PyObject *arg)
+static PyObject *allocation_merge(PyObject *op, PyObject *const *args, Py_ssize_t n, PyObject *names)
 {
+	PyObject *arg = only_argument("merge", "other", args, n, names);
 	Allocation *self = (Allocation *)op, *other, *merged;
 
-	if (check_valid(self) < 0)
+	if (!arg || check_valid(self) < 0)
 		return NULL;
 	if (!PyObject_TypeCheck(arg, allocation_type) || ((Allocation *)arg)->in != self->in) {
 		PyErr_Format(PyExc_ValueError, "allocations are not of the same arena: %R and %R", op, arg);
@@ -573,9 +590,11 @@ static PyMethodDef allocation_methods[] = {
 	{ "slack", allocation_slack, METH_NOARGS,
 	  "How many bytes behind the end are nobody else's, because sizes are rounded up." },
 	{ "free", allocation_free, METH_NOARGS, "Give the bytes back. Does nothing if the allocation is not valid." },
-	{ "split", allocation_split, METH_O,
+	{ "split", (PyCFunction)(void (*)(void))allocation_split, METH_FASTCALL | METH_KEYWORDS,
+	  "split($self, size)\n--\n\n"
 	  "Consume this allocation; return one of its first `size` bytes and one of the rest, maybe empty." },
-	{ "merge", allocation_merge, METH_O,
+	{ "merge", (PyCFunction)(void (*)(void))allocation_merge, METH_FASTCALL | METH_KEYWORDS,
+	  "merge($self, other)\n--\n\n"
 	  "Consume this allocation and the one that begins where it ends, giving one that covers both." },
 	{ "divide", allocation_divide, METH_O, "Consume this allocation, giving several." },
 	{ NULL, NULL, 0, NULL },

@@ -250,7 +250,7 @@ def _check_function(owner: object, promised: Function, names: dict[str, Any]) ->
     try:
         actual = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
-        return None  # implemented in C
+        return "its signature is not known" if promised.parameters else None  # implemented in C
     plain_method = inspect.isclass(owner) and not isinstance(static, (staticmethod, classmethod))
     if (plain_method and promised.name != "__new__" and actual) or promised.name == "__new__":
         actual = actual[1:]

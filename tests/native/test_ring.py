@@ -53,10 +53,7 @@ def test_numbers_that_no_call_has(number: int) -> None:
         assert child.call("getpid") == child.pid
         result = child.ring.call(number)
         assert (child.result() if result == _fast.PENDING else result) == -errno.ENOSYS
-        results = child.ring.call_many([(number,), (NR["getpid"],)], False)
-        assert results == [-errno.ENOSYS, child.pid] or (
-            [child.result(), child.result()] == [-errno.ENOSYS, child.pid]
-        )
+        assert finish_batch(child, [(number,), (NR["getpid"],)]) == [-errno.ENOSYS, child.pid]
         assert child.call("getpid") == child.pid
 
 
@@ -677,11 +674,13 @@ def test_an_answer_that_nobody_waits_for_is_dropped() -> None:
     with driven() as child:
         pause = timespec(0.01)
         assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
-        while child.ring.outstanding and child.ring.call(NR["getppid"]) == _fast.PENDING:
+        # On a busy machine its answers may be late, too, and are dropped then.
+        while (result := child.ring.call(NR["getpid"])) == _fast.PENDING:
             time.sleep(0.001)
-        assert child.ring.call(NR["getpid"]) == child.pid
+        assert result == child.pid
         assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
-        while (answer := child.ring.call_many([(NR["getpid"],)], False)) == ([], _fast.FULL):
+        while isinstance(answer := child.ring.call_many([(NR["getpid"],)], False), tuple):
+            assert answer in (([], _fast.FULL), ([], _fast.PENDING))
             time.sleep(0.001)
         assert answer == [child.pid]
 

@@ -281,6 +281,8 @@ class FDTable(rsyscall.far.FDTable):
         self.log_failed_closes()
         if not self._garbage:
             return
+        # Where no call can be made nothing is touched: what is given back would call the hook, and that this.
+        task.sysif.check_owner()
         # It owns what is not closed yet.
         record = CallRecord(self)
         closer = task if only_own else None
