@@ -2,7 +2,7 @@
 
 Every operation is the same loop: wait until the file is believed ready for it, make the system call, and if
 that says EAGAIN, note it and start again. The beliefs are kept by `rsyscall.epoller_state`, the waiting is
-done by `rsyscall.epoller`.
+done by `rsyscall.epoll_loop`.
 
 An operation that can be done at once is not a checkpoint of trio: a loop that may go on for long needs one of
 its own. A cancelled operation has either been done or it has not; when it has, its result is returned, and
@@ -22,7 +22,7 @@ from rsyscall.sys.epoll import EPOLL
 from rsyscall.sys.socket import MSG, SOCK, Sockaddr, SockaddrStorage, Sockbuf
 
 if t.TYPE_CHECKING:
-    from rsyscall.epoller import EpolledFileDescriptor, Epoller
+    from rsyscall.epoll_loop import EpolledFileDescriptor, Epoller
     from rsyscall.handle import FileDescriptor, Pointer, WrittenPointer
     from rsyscall.memory.ram import RAM
 

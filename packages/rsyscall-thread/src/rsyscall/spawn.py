@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, SupportsInt
+from typing import TYPE_CHECKING, Any, Protocol, SupportsInt
 
 import trio
 
@@ -41,15 +41,31 @@ from rsyscall.with_memory import WithMemory
 
 if TYPE_CHECKING:
     from rsyscall.command import Command, StrOrBytesPath, StrPath
+    from rsyscall.environ import Environment
     from rsyscall.hub import ProgramHub
-    from rsyscall.monitor import AsyncChildProcess
+    from rsyscall.loader import NativeLoader
+    from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
     from rsyscall.signal import SignalBlock
     from rsyscall.sys.mman import MemoryMapping
-    from rsyscall.thread import Thread
 
 __all__ = ["ExecImage", "PreparedThread", "Spawning", "exec_after", "start_spawn"]
 
 _PREPARABLE = having(Fact.PREPARABLE)
+
+
+class SpawningThread(Protocol):
+    """What is needed of the thread that a process is made from."""
+
+    @property
+    def task(self) -> Task: ...
+    @property
+    def ram(self) -> RAM: ...
+    @property
+    def loader(self) -> NativeLoader: ...
+    @property
+    def monitor(self) -> ChildProcessMonitor: ...
+    @property
+    def environ(self) -> Environment: ...
 
 
 def check_strings(command: Command) -> None:
@@ -290,7 +306,7 @@ def _closes(call: Syscall, number: int) -> bool:
 
 @trio.lowlevel.enable_ki_protection
 async def start_spawn(
-    parent: Thread,
+    parent: SpawningThread,
     flags: CLONE,
     calls: Sequence[Syscall],
     image: ExecImage,
@@ -453,7 +469,7 @@ class PreparedThread(WithMemory):
         ram: memory for them.
     """
 
-    def __init__(self, parent: Thread, flags: CLONE) -> None:
+    def __init__(self, parent: SpawningThread, flags: CLONE) -> None:
         if flags & CLONE.NEWUSER:
             raise ValueError(
                 "the user mappings of a new user namespace must be written: clone with NEWUSER instead"
@@ -552,7 +568,7 @@ class PreparedThread(WithMemory):
         return await start_spawn(parent, self._flags, self._sysif.calls, image, command, mask)
 
 
-async def make_image(parent: Thread, command: Command) -> ExecImage:
+async def make_image(parent: SpawningThread, command: Command) -> ExecImage:
     """Put what executes `command`, with the environment of `parent` and its own updates, into memory."""
     envp = await parent.environ.for_exec(parent.ram, command.env_updates)
     return await ExecImage.make(parent.ram, command.executable_path, command.arguments, envp)

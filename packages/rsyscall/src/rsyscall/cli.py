@@ -9,12 +9,11 @@ import resource
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-__all__ = ["FAILED", "RunOptions", "main", "parse", "say"]
+from rsyscall.cli_options import FAILED, RunOptions, say
 
-FAILED = 125
+__all__ = ["FAILED", "RunOptions", "main", "parse", "say"]
 
 DESCRIPTION = "Make any Linux system call in any of your processes."
 
@@ -46,37 +45,6 @@ command. It is killed if this program is. As process 1 of a pid namespace
 (--pid) it takes everything in there with it when it ends; signals that it does
 not handle end it, although the kernel ignores them for a process 1.
 """
-
-
-def say(message: str) -> None:
-    """Print a line to standard error, if anybody is there to read it."""
-    try:
-        print(f"rsyscall run: {message}", file=sys.stderr, flush=True)
-    except OSError:
-        pass
-
-
-@dataclass
-class RunOptions:
-    """What `rsyscall run` was asked for."""
-
-    command: list[str]
-    user: bool = False
-    map_root: bool = False
-    mount: bool = False
-    pid: bool = False
-    net: bool = False
-    uts: bool = False
-    ipc: bool = False
-    cgroup: bool = False
-    hostname: str | None = None
-    chroot: str | None = None
-    chdir: str | None = None
-    setenv: list[tuple[str, str]] = field(default_factory=list)
-    trace: bool = False
-    trace_file: str | None = None
-    summary: bool = False
-    verbose: bool = False
 
 
 def _show(text: str) -> None:

@@ -13,7 +13,7 @@ from io import RawIOBase
 
 import trio
 
-from rsyscall.cli import FAILED, RunOptions, say
+from rsyscall.cli_options import FAILED, RunOptions, say
 from rsyscall.command import Command
 from rsyscall.environ import ExecutableNotFound
 from rsyscall.fcntl import O

@@ -1,0 +1,45 @@
+"""What the command line can be asked for, and how it says what is wrong.
+
+Imports nothing of the layers, so that `--help` and a wrong command line are answered at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+
+__all__ = ["FAILED", "RunOptions", "say"]
+
+FAILED = 125
+"""The exit status if a step failed."""
+
+
+def say(message: str) -> None:
+    """Print a line to standard error, if anybody is there to read it."""
+    try:
+        print(f"rsyscall run: {message}", file=sys.stderr, flush=True)
+    except OSError:
+        pass
+
+
+@dataclass
+class RunOptions:
+    """What `rsyscall run` was asked for."""
+
+    command: list[str]
+    user: bool = False
+    map_root: bool = False
+    mount: bool = False
+    pid: bool = False
+    net: bool = False
+    uts: bool = False
+    ipc: bool = False
+    cgroup: bool = False
+    hostname: str | None = None
+    chroot: str | None = None
+    chdir: str | None = None
+    setenv: list[tuple[str, str]] = field(default_factory=list)
+    trace: bool = False
+    trace_file: str | None = None
+    summary: bool = False
+    verbose: bool = False
