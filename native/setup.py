@@ -32,6 +32,7 @@ FAST = [
     "arguments",
     "blocks",
     "clock",
+    "destructor",
     "fastmodule",
     "handles",
     "hub",

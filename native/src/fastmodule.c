@@ -8,6 +8,7 @@
 #include "arguments.h"
 #include "client.h"
 #include "clock.h"
+#include "destructor.h"
 #include "local_call.h"
 #include "pidfd.h"
 #include "record.h"
@@ -44,7 +45,8 @@ PyMODINIT_FUNC PyInit__fast(void)
 
 	rsys_clock_init();
 	module = PyModule_Create(&module_def);
-	if (!module || rsys_arguments_init() < 0 || rsys_owner_init(module) < 0)
+	if (!module || rsys_arguments_init() < 0 || rsys_owner_init(module) < 0 ||
+	    rsys_destructor_init(module) < 0)
 		return NULL;
 	hub_type = rsys_hub_init();
 	ring_type = rsys_ring_init();

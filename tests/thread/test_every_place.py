@@ -13,6 +13,7 @@ import trio.testing
 from every_place import Interruption, Tried, Trier, holdings, try_every_place
 from support import local_thread, sh
 
+from rsyscall.async_fd import AsyncFileDescriptor
 from rsyscall.fcntl import O
 from rsyscall.handle import FileDescriptor
 from rsyscall.near import SYS, Syscall
@@ -67,6 +68,8 @@ class Surroundings:
                 # the loop from being started.
                 trio.run(self.serve)
                 trio.run(self.see_that_it_works)
+                # An exit that is heard of only now may have been the last thing to keep a cycle alive.
+                gc.collect()
                 now = holdings()
                 if now == self.before:
                     return
@@ -137,6 +140,69 @@ async def exec(trier: Trier, around: Surroundings) -> None:
         with trier.armed():
             process = await child.exec(sh("true"))
             await process.check()
+
+
+@scenario
+async def run(trier: Trier, around: Surroundings) -> None:
+    with trier.armed():
+        await local_thread.run(sh("true"))
+
+
+@scenario
+async def exit_and_wait(trier: Trier, around: Surroundings) -> None:
+    child = await local_thread.clone()
+    with trier.armed():
+        await child.exit(0)
+        await child.process.waitpid(W.EXITED)
+
+
+@scenario
+async def clone_and_drop(trier: Trier, around: Surroundings) -> None:
+    child = await local_thread.clone()
+    pid = child.process.process.near.id
+    with trier.armed():
+        await child.task.sysif.syscall(SYS.getpid)
+        del child
+    with trio.fail_after(10):
+        while str(pid) in holdings()[1]:  # noqa: ASYNC110 # the hub tells nobody
+            gc.collect()
+            await trio.sleep(0.001)
+
+
+@scenario
+async def block(trier: Trier, around: Surroundings) -> None:
+    with trier.armed():
+        async with (await local_thread.clone()).process:
+            pass
+
+
+@scenario
+async def epoll(trier: Trier, around: Surroundings) -> None:
+    pipe = await around.child.pipe(O.NONBLOCK)
+    buffer = await around.child.ptr(b"word")
+    reader = await AsyncFileDescriptor.make(around.child.epoller, around.child.ram, pipe.read)
+    with trier.armed():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reader.read_some_bytes)
+            await pipe.write.write(buffer)
+    await reader.close()
+    await pipe.write.close()
+
+
+@scenario
+async def pass_descriptor(trier: Trier, around: Surroundings) -> None:
+    fd = await around.child.task.memfd_create(await around.child.ptr("passed"))
+    with trier.armed():
+        (passed,) = await around.child.connection.move_fds([fd])
+    await passed.close()
+
+
+@scenario
+async def channel(trier: Trier, around: Surroundings) -> None:
+    with trier.armed():
+        mine, theirs = await around.child.connection.open_channel()
+    await mine.close()
+    await theirs.close()
 
 
 @scenario

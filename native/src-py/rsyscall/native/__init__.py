@@ -4,6 +4,7 @@ This layer is dangerous by nature: addresses are plain integers and nothing is c
 
 * `syscall`, `read_memory`, `write_memory`: calls and memory of our own process;
 * `Hub` and `Ring`: driving a process that shares our memory through a ring in that memory;
+* `destructor`: makes a `__del__` of a function, of which exceptions of signal handlers are not lost;
 * `WrongThreadError`, `ForkedProcessError`: what all of it raises for others than its owner;
 * `symbols`: addresses of the functions that a new process can be started on;
 * `stub_path()`: the static program `rsyscall-stub`, for processes that do not share our memory.
@@ -21,6 +22,7 @@ from rsyscall.native._fast import (
     Hub,
     Ring,
     WrongThreadError,
+    destructor,
     read_memory,
     syscall,
     write_memory,
@@ -33,6 +35,7 @@ __all__ = [
     "Ring",
     "Symbols",
     "WrongThreadError",
+    "destructor",
     "ffi",
     "lib",
     "read_memory",

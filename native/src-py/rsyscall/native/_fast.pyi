@@ -7,6 +7,7 @@ from typing import Any, Generic, Protocol, SupportsInt, TypeVar
 
 from typing_extensions import Buffer, Self
 
+T = TypeVar("T")
 T_allocation = TypeVar("T_allocation", bound=Allocation)
 
 PENDING: int
@@ -23,6 +24,14 @@ LINKED: int
 
 class WrongThreadError(RuntimeError): ...
 class ForkedProcessError(RuntimeError): ...
+
+def destructor(function: Callable[[T], None], /) -> Callable[[T], None]:
+    """A `__del__` that no exception cuts short, and that swallows none; see src/destructor.c.
+
+    Args:
+        function: called again if an exception of a signal handler ends it, after any of its instructions. So
+            doing again what is done already must do nothing.
+    """
 
 def syscall(
     number: SupportsInt,

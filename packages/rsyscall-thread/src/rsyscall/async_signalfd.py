@@ -12,6 +12,7 @@ from rsyscall.async_fd import finish
 from rsyscall.background import RunLoop, Waiter
 from rsyscall.denied import any_answer
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
+from rsyscall.native import destructor
 from rsyscall.near import SyscallError
 from rsyscall.signal import SignalBlock, SignalTask, Sigset
 from rsyscall.sys.signalfd import SFD, SignalfdSiginfo
@@ -36,16 +37,17 @@ class SignalEvent:
     def set(self) -> None:
         """Wake everybody, now and later."""
         self._set = True
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            waiter.send(None)
+        # Each is forgotten when it has been woken: if an exception comes in between, this is done again.
+        while self._waiters:
+            self._waiters[-1].send(None)
+            self._waiters.pop()
 
     def close(self, error: BaseException) -> None:
         """Fail everybody, now and later."""
         self._error = error
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            waiter.throw(error)
+        while self._waiters:
+            self._waiters[-1].throw(error)
+            self._waiters.pop()
 
     def is_set(self) -> bool:
         """Return whether it has happened."""
@@ -101,6 +103,7 @@ class AsyncSignalfd:
         self._loop = RunLoop(self._reading.run, f"rsyscall signalfd {afd.handle.near}")
         self._loop.ensure_running()
 
+    @destructor
     def __del__(self) -> None:
         loop = getattr(self, "_loop", None)
         if loop is not None:

@@ -26,7 +26,7 @@ from rsyscall.handle.process import ChildProcess
 from rsyscall.hub import Pidfd, ProgramHub, clone_block, hub_of, run_now
 from rsyscall.loader import Trampoline
 from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
-from rsyscall.native import Ring, symbols
+from rsyscall.native import Ring, destructor, symbols
 from rsyscall.near import Syscall, SyscallError, as_syscalls, nr
 from rsyscall.near import types as near
 from rsyscall.near.calls import Fact, having
@@ -76,6 +76,7 @@ class _ChildStream(SyscallConnection):
         self._pidfd = pidfd
         self._leaving_calls = 0
 
+    @destructor
     def __del__(self) -> None:
         super().__del__()
         # Nobody can reach the process any more. The end of the stream does not tell it, for it has a copy of

@@ -41,6 +41,7 @@ from rsyscall.denied import any_answer
 from rsyscall.epoller_state import FDStatus, RemovedFromEpollError
 from rsyscall.handle.process import ChildProcess
 from rsyscall.memory.allocator import Allocation
+from rsyscall.native import destructor
 from rsyscall.near import nr
 from rsyscall.near.sysif import SyscallError, SyscallHangup
 from rsyscall.sys.epoll import EPOLL, EPOLL_CTL, EpollEvent, EpollEventList, EpollFlag
@@ -322,6 +323,7 @@ class _Lease:
     def __init__(self, loop: RunLoop) -> None:
         self._loop = loop
 
+    @destructor
     def __del__(self) -> None:
         self._loop.stop()
 
@@ -558,6 +560,7 @@ class EpolledFileDescriptor:
             RemovedFromEpollError(f"{self.fd} was removed from {self.epoller.epfd} while being waited for")
         )
 
+    @destructor
     def __del__(self) -> None:
         if not getattr(self, "_removed", True):
             self.epoller.epoll_waiter._abandon_number(self.number)

@@ -509,8 +509,14 @@ class ProgramHub:
     def left(self, ring: Ring) -> None:
         """The process of `ring` has left our memory; may be told more than once."""
         self.dumpable.left(ring)
-        for callback in self._when_left.pop(ring, ()):
-            callback()
+        self._tell_left(ring)
+
+    def _tell_left(self, ring: Ring) -> None:
+        callbacks = self._when_left.get(ring, [])
+        while callbacks:
+            callbacks[0]()
+            callbacks.pop(0)
+        self._when_left.pop(ring, None)
 
     def exited(self, ring: Ring) -> None:
         """The process of `ring` has exited; may be told before, after or instead of `left`."""
@@ -518,11 +524,11 @@ class ProgramHub:
         self.exit_numbers.pop(ring, None)
         self.not_waiting(ring)
         self.dumpable.exited(ring)
-        for callback in self._when_left.pop(ring, ()):
-            callback()
-        for orphan in self._orphans.pop(ring, ()):
+        self._tell_left(ring)
+        for orphan in self._orphans.get(ring, ()):
             self.unwatch_leave(orphan)
             self.exited(orphan)
+        self._orphans.pop(ring, None)
 
     def orphaned(self, ring: Ring, parent: far.Task) -> None:
         """Let go of a process that there are no means to reap: its memory is ours again when it leaves that.

@@ -40,6 +40,7 @@ from rsyscall.epoller import Epoller
 from rsyscall.handle.fd import ManipulatingFDTableError
 from rsyscall.handle.process import ChildProcess
 from rsyscall.hub import Pidfd, ProgramHub, hub_of, run_now
+from rsyscall.native import destructor
 from rsyscall.near import SyscallError, nr
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, Siginfo, SignalBlock, Sigset
@@ -96,6 +97,7 @@ class AsyncChildProcess:
     def __repr__(self) -> str:
         return f"AsyncChildProcess({self.process})"
 
+    @destructor
     def __del__(self) -> None:
         if self._exited.is_set() and self.process.death_state is None:
             self.monitor.hub.reap_orphan(self.process, self.pidfd)

@@ -23,7 +23,7 @@ import trio
 
 from rsyscall.background import Waiter
 from rsyscall.dumpable import CREDENTIAL_CALLS
-from rsyscall.native import Ring, _fast
+from rsyscall.native import Ring, _fast, destructor
 from rsyscall.native._fast import LINKED
 from rsyscall.near import (
     SYS,
@@ -224,6 +224,7 @@ class RingConnection(SyscallInterface):
         state = "closed" if self._closed else "left" if self.ring.left else "running"
         return f"RingConnection({self.name}, {state})"
 
+    @destructor
     def __del__(self) -> None:
         # Nobody can reach the process any more: it goes.
         if not self._closed:

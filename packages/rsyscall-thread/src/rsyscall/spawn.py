@@ -28,7 +28,7 @@ from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.hub import EXEC_SPIN_US
 from rsyscall.memory.ram import RAM
 from rsyscall.memory.span import SpanAllocation
-from rsyscall.native import Ring, symbols
+from rsyscall.native import Ring, destructor, symbols
 from rsyscall.native._fast import RING_SLOTS
 from rsyscall.near import SYS, Syscall, SyscallHangup, SyscallInterface, nr
 from rsyscall.near import types as near
@@ -256,8 +256,8 @@ class Spawning:
         for waiter in self._waiters:
             waiter.send(None)
         self._waiters = []
-        self.finished = True
         self.hub.not_waiting(self._ring)
+        self.finished = True
 
     async def wait(self) -> None:
         """Wait until the program runs.
@@ -428,10 +428,11 @@ class _KeepingAllocator(AllocatorInterface):
 
     def release(self) -> None:
         """Give everything back."""
-        kept, self._kept = self._kept, []
-        for allocation in kept:
-            allocation.free()
+        while self._kept:
+            self._kept[-1].free()
+            self._kept.pop()
 
+    @destructor
     def __del__(self) -> None:
         self.release()
 

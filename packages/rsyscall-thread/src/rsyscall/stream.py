@@ -26,7 +26,7 @@ import trio
 
 from rsyscall.async_fd import finish
 from rsyscall.background import RunLoop, Waiter, run_now, weakly
-from rsyscall.native import _fast
+from rsyscall.native import _fast, destructor
 from rsyscall.near import (
     SYS,
     Syscall,
@@ -183,6 +183,7 @@ class SyscallConnection(SyscallInterface):
         state = "closed" if self._closed else "ended" if self._state.stopped else under_way
         return f"SyscallConnection({self.server_infd}, {state})"
 
+    @destructor
     def __del__(self) -> None:
         # Nobody can reach the process any more, and the end of the stream tells it. Not from a forked copy of
         # our program: the socket belongs to the original as well.

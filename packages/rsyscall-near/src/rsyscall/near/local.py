@@ -15,7 +15,7 @@ from _thread import get_ident
 from collections.abc import Sequence
 from typing import Any, SupportsInt
 
-from rsyscall.native import ForkedProcessError, WrongThreadError, _fast
+from rsyscall.native import ForkedProcessError, WrongThreadError, _fast, destructor
 from rsyscall.near.abi import SYS
 from rsyscall.near.record import CallRecord
 from rsyscall.near.sysif import MAX_ERRNO, Syscall, SyscallInterface, as_syscalls, raise_if_error
@@ -209,6 +209,7 @@ class _EndOfThread:
     def __init__(self) -> None:
         self.owned: weakref.WeakSet[LocalSyscall] = weakref.WeakSet()
 
+    @destructor
     def __del__(self) -> None:
         for interface in self.owned:
             interface._disown(_THREAD_ENDED)
