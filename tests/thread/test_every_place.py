@@ -191,7 +191,7 @@ async def epoll(trier: Trier, around: Surroundings) -> None:
 
 @scenario
 async def pass_descriptor(trier: Trier, around: Surroundings) -> None:
-    fd = await around.child.task.memfd_create(await around.child.ptr("passed"))
+    fd = await local_thread.task.memfd_create(await local_thread.ptr("passed"))
     with trier.armed():
         (passed,) = await around.child.connection.move_fds([fd])
     await passed.close()

@@ -362,8 +362,9 @@ class RingConnection(SyscallInterface):
         Args:
             index: which of the sleeper's the first of them is.
         """
-        self.ring.sleep(sleeper, count, index)
+        # First, because the hub throws away an announcement of a ring that it does not know.
         self._hub.waiting(self.ring, self._client)
+        self.ring.sleep(sleeper, count, index)
         if leaving:
             self._hub.watch_leave(self.ring, self._client.process_left)
         elif closing or self.ring.deaf:
@@ -387,6 +388,7 @@ class RingConnection(SyscallInterface):
             closing |= number in _CLOSING
             if linked and index < len(words):
                 call[0] = number | LINKED
+        self._hub.waiting(self.ring, self._client)  # as in _sleep
         # All in one step.
         self._backlog.extend(
             [(sleeper, index, tuple(call), record) for index, call in enumerate(words, first)]

@@ -182,13 +182,15 @@ class _Passage:
 
     async def take(self, number: bytes) -> list[FileDescriptor]:
         """Receive the message with this number, which has been sent."""
+        if self._receiver.immediate:
+            return self.take_now(number)
         async with self._lock:
             while number not in self._arrived:
                 await self._receive()
         return self._arrived.pop(number)
 
     def take_now(self, number: bytes) -> list[FileDescriptor]:
-        """As `take`, if the access side is in our own process: a call there suspends nobody."""
+        """As `take`, if the access side is in our own process: no call suspends there."""
         while number not in self._arrived:
             run_now(self._receive())
         return self._arrived.pop(number)
@@ -534,6 +536,11 @@ class _Receiver:
         self.fd = fd
         self._count = count
         self._prepared: WrittenPointer[RecvMsghdr] | None = None
+
+    @property
+    def immediate(self) -> bool:
+        """Whether it is in our own process, where no call suspends."""
+        return self._task.sysif.immediate
 
     async def prepare(self) -> WrittenPointer[RecvMsghdr]:
         """Set up the memory for one message."""
