@@ -12,6 +12,9 @@ it is.
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
+import fcntl
 import hashlib
 import os
 import platform
@@ -20,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import nox
@@ -84,8 +87,10 @@ def _find_interpreters() -> list[str]:
             if _works(candidate, version):
                 link = links / f"python{version}"
                 if Path(candidate) != link:
-                    link.unlink(missing_ok=True)
-                    link.symlink_to(candidate)
+                    # In one step: another session may be looking for it.
+                    fresh = links / f"{os.getpid()}"
+                    fresh.symlink_to(candidate)
+                    fresh.replace(link)
                 found.append(version)
                 break
     os.environ["PATH"] = f"{links}{os.pathsep}{os.environ['PATH']}"
@@ -148,8 +153,22 @@ def _builder() -> Path:
     return python
 
 
+@contextlib.contextmanager
+def _building() -> Iterator[None]:
+    """Keep sessions that run at the same time from building the same thing."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def _wheel(session: nox.Session, layer: str) -> Path:
     """Build the wheel of a layer (through a source distribution) unless these sources were built before."""
+    with _building():
+        return _built_wheel(session, layer)
+
+
+def _built_wheel(session: nox.Session, layer: str) -> Path:
     name, directory = LAYERS[layer]
     out = CACHE / "wheels" / f"{name}-{_fingerprint(directory)}"
     if not list(out.glob("*.whl")):
@@ -423,19 +442,43 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", *session.posargs, env={"PYTHONPATH": None})
 
 
+# How many sessions run at the same time. The tests wait more than they compute.
+AT_ONCE = 2
+
+
+def _run_at_once(names: Iterable[str]) -> list[str]:
+    """Run sessions beside each other and show what each has printed when it ends; return what failed."""
+
+    def run(name: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "nox", "-f", str(ROOT / "noxfile.py"), "--no-color", "-s", name]
+        return subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True
+        )
+
+    failed = []
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        started = {pool.submit(run, name): name for name in names}
+        for future in concurrent.futures.as_completed(started):
+            result = future.result()
+            print(result.stdout, flush=True)
+            if result.returncode:
+                failed.append(started[future])
+    return failed
+
+
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     """All that CI runs: static checks, each layer alone, all on other Pythons, the demo in several places."""
-    session.notify("lint")
-    session.notify("types")
-    for layer in LAYERS:
-        session.notify(f"{layer}-{MAIN}")
-    for version in sorted({*OTHERS[:1], *OTHERS[-1:]}) or [MAIN]:
-        session.notify(f"suite-{version}")
+    session.log(f"Pythons: {', '.join(PYTHONS)}; started {time.strftime('%H:%M:%S')}")
+    # The longest first.
+    names = [f"suite-{version}" for version in sorted({*OTHERS[:1], *OTHERS[-1:]}) or [MAIN]]
+    names += [f"thread-{MAIN}", f"meta-{MAIN}"]
+    names += [f"{layer}-{MAIN}" for layer in LAYERS if layer not in {"thread", "meta"}]
     for version in OTHERS[1:-1]:  # between the oldest and the newest nothing new is to be expected
-        for layer in ("near", "handle", "memory"):
-            session.notify(f"{layer}-{version}")
+        names += [f"{layer}-{version}" for layer in ("near", "handle", "memory")]
+    failed = _run_at_once(["lint", "types", *names])
     session.notify("denied", ["--docker"])
     session.notify("demo")
     session.notify("places", ["demo"])
-    session.log(f"Pythons: {', '.join(PYTHONS)}; started {time.strftime('%H:%M:%S')}")
+    if failed:
+        session.error(f"failed: {', '.join(failed)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable
 
@@ -164,7 +165,7 @@ async def clone_and_drop(trier: Trier, around: Surroundings) -> None:
         await child.task.sysif.syscall(SYS.getpid)
         del child
     with trio.fail_after(10):
-        while str(pid) in holdings()[1]:  # noqa: ASYNC110 # the hub tells nobody
+        while str(pid) in holdings()[1]:  # the hub tells of it to no one
             gc.collect()
             await trio.sleep(0.001)
 
@@ -248,11 +249,28 @@ def _try(body: Scenario, kind: type[BaseException], step: int, first: int = 0) -
 # Each part of a scenario raises at every `PARTS`-th place.
 PARTS = 8
 
-# How many places there are at least, in all parts together. By their names, of functions.
+# How many places there are at least, in all parts together: on Python 3.10, on 3.11, and on those that tell
+# of instructions by sys.monitoring.
 PLACES = {
-    "call": 16, "call_that_sleeps": 100, "batch": 24, "read": 300, "clone": 1000, "exec": 1600, "close": 80,
-    "open_and_drop": 300, "mapping": 250, "memory": 240,
-}  # fmt: skip
+    "call": (16, 16, 16),
+    "call_that_sleeps": (499, 531, 480),
+    "batch": (25, 32, 25),
+    "read": (320, 339, 300),
+    "clone": (1632, 1702, 1491),
+    "exec": (3014, 3392, 2860),
+    "run": (1990, 2067, 1894),
+    "exit_and_wait": (1363, 1593, 1331),
+    "clone_and_drop": (20, 80, 60),
+    "block": (2816, 3193, 2643),
+    "epoll": (544, 691, 505),
+    "pass_descriptor": (3398, 3744, 3059),
+    "channel": (3353, 3584, 2732),
+    "close": (108, 108, 96),
+    "open_and_drop": (300, 300, 200),
+    "mapping": (294, 358, 300),
+    "memory": (441, 454, 409),
+}
+_VERSION = min(sys.version_info[1] - 10, 2)
 
 
 @pytest.mark.slow
@@ -262,7 +280,7 @@ def test_an_exception_at_every_place(body: Scenario, first: int) -> None:
     tried = _try(body, Interruption, PARTS, first)
     assert not tried.wrong, str(tried)
     assert not tried.lost, str(tried)
-    assert len(tried.places) >= PLACES[body.__name__] // PARTS, str(tried)
+    assert len(tried.places) >= PLACES[body.__name__][_VERSION] // PARTS, str(tried)
 
 
 @pytest.mark.parametrize("body", [call, batch], ids=lambda body: body.__name__)
@@ -270,4 +288,4 @@ def test_a_keyboard_interrupt_at_every_place_of_a_call(body: Scenario) -> None:
     tried = _try(body, KeyboardInterrupt, 1)
     assert not tried.wrong, str(tried)
     assert not tried.lost, str(tried)
-    assert len(tried.places) >= PLACES[body.__name__], str(tried)
+    assert len(tried.places) >= PLACES[body.__name__][_VERSION], str(tried)
