@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast, overload
 
 from rsyscall import far
-from rsyscall.handle.allocation import AllocationInterface, MemoryGateway, UseAfterFreeError
+from rsyscall.handle.allocation import AllocationInterface, UseAfterFreeError
 from rsyscall.handle.fd import FDTable
-from rsyscall.handle.pointer import Pointer, WrittenPointer
+from rsyscall.handle.pointer import MemoryGateway, Pointer, WrittenPointer
 from rsyscall.handle.task import Task
 from rsyscall.native import _fast
 from rsyscall.near import LocalSyscall

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from rsyscall.far import AddressSpaceMismatchError, FDTableMismatchError
 from rsyscall.handle.allocation import UseAfterFreeError
+from rsyscall.handle.buffers import BufferTooSmallError
 from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.handle.task import Task
 from rsyscall.near import LocalSyscall
 from rsyscall.near.abi import ABIS, native_abi
 from rsyscall.struct import Int64
-from rsyscall.sys._buffers import BufferTooSmallError
 from rsyscall.sys.epoll import EPOLL, EPOLL_CTL, EpollEvent, EpollEventList, EpollFlag
 
 from .support import Local, make_task

@@ -27,12 +27,12 @@ from rsyscall.fcntl import (
     encode_open_flags,
 )
 from rsyscall.handle.allocation import UseAfterFreeError
+from rsyscall.handle.buffers import BufferTooSmallError
 from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.linux.memfd import MFD
 from rsyscall.near import SyscallSendError, native_abi
 from rsyscall.near.abi import ABIS
 from rsyscall.sched import CLONE
-from rsyscall.sys._buffers import BufferTooSmallError
 from rsyscall.unistd import Pipe
 
 from .helpers import forked, no_calls, stranger

@@ -14,12 +14,12 @@ import pytest
 from rsyscall.far import AddressSpaceMismatchError
 from rsyscall.fcntl import F, O
 from rsyscall.handle.allocation import UseAfterFreeError
+from rsyscall.handle.buffers import BufferTooSmallError
 from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.near import SyscallSendError
 from rsyscall.near import types as near
 from rsyscall.net.if_ import SIOC, TUN
 from rsyscall.struct import Int32
-from rsyscall.sys._buffers import BufferTooSmallError
 from rsyscall.sys.ioctl import FIO, IO, IOR, IOW, IOWR, TC, TIOC, _argument_size
 from rsyscall.unistd import Pipe
 

@@ -14,11 +14,11 @@ import pytest
 
 from rsyscall import far
 from rsyscall.far import AddressSpace, AddressSpaceMismatchError
-from rsyscall.handle.allocation import MemoryGateway
 from rsyscall.handle.fd import ManipulatingFDTableError
 from rsyscall.handle.pointer import (
     LinearPointer,
     LinearReadError,
+    MemoryGateway,
     Pointer,
     PointerMergeError,
     ReadablePointer,

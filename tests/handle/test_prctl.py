@@ -11,11 +11,11 @@ import pytest
 
 from rsyscall.far import AddressSpaceMismatchError
 from rsyscall.handle.allocation import UseAfterFreeError
+from rsyscall.handle.buffers import BufferTooSmallError
 from rsyscall.handle.pointer import ReadablePointer
 from rsyscall.near import SyscallSendError
 from rsyscall.signal import SIG
 from rsyscall.struct import Int32
-from rsyscall.sys._buffers import BufferTooSmallError
 from rsyscall.sys.prctl import PR, PR_CAP_AMBIENT
 
 from .helpers import forked, no_calls, stranger

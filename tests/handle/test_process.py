@@ -18,8 +18,8 @@ import pytest
 from rsyscall import far
 from rsyscall.command import Command
 from rsyscall.far import AddressSpaceMismatchError, NamespaceMismatchError
-from rsyscall.handle.allocation import AllocationInterface, MemoryGateway
-from rsyscall.handle.pointer import Pointer, UseAfterFreeError, WrittenPointer
+from rsyscall.handle.allocation import AllocationInterface
+from rsyscall.handle.pointer import MemoryGateway, Pointer, UseAfterFreeError, WrittenPointer
 from rsyscall.handle.process import (
     ChildProcess,
     DeadProcessError,

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rsyscall.far import AddressSpaceMismatchError
+from rsyscall.handle.buffers import BufferTooSmallError
 from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.handle.task import Task
 from rsyscall.signal import SIG, Sigset
-from rsyscall.sys._buffers import BufferTooSmallError
 from rsyscall.sys.signalfd import SFD, SignalfdSiginfo
 
 from .support import Local

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from rsyscall.far import AddressSpaceMismatchError
 from rsyscall.handle.allocation import UseAfterFreeError
+from rsyscall.handle.buffers import BufferTooSmallError
 from rsyscall.handle.fd import InvalidHandleError, ManipulatingFDTableError, SharedHandleError
 from rsyscall.handle.pointer import LinearReadError
 from rsyscall.handle.task import Task
@@ -23,7 +24,6 @@ from rsyscall.near import types as near
 from rsyscall.netinet.in_ import SockaddrIn, SockaddrIn6
 from rsyscall.netinet.ip import IPPROTO, IPV6
 from rsyscall.struct import Int32
-from rsyscall.sys._buffers import BufferTooSmallError
 from rsyscall.sys.socket import (
     AF,
     MSG,

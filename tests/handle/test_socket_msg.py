@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from rsyscall.far import AddressSpaceMismatchError, FDTableMismatchError
 from rsyscall.handle.allocation import UseAfterFreeError
+from rsyscall.handle.buffers import BufferTooSmallError
 from rsyscall.handle.fd import InvalidHandleError, ManipulatingFDTableError, SharedHandleError
 from rsyscall.handle.pointer import LinearReadError, Pointer
 from rsyscall.handle.task import Task
 from rsyscall.near import SYS, LocalSyscall
 from rsyscall.netinet.in_ import SockaddrIn
 from rsyscall.struct import Int32
-from rsyscall.sys._buffers import BufferTooSmallError
 from rsyscall.sys.socket import (
     AF,
     CMSG_ALIGN,

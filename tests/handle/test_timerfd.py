@@ -9,10 +9,10 @@ import pytest
 
 from rsyscall.far import AddressSpaceMismatchError
 from rsyscall.handle.allocation import UseAfterFreeError
+from rsyscall.handle.buffers import BufferTooSmallError
 from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.handle.task import Task
 from rsyscall.struct import Int64
-from rsyscall.sys._buffers import BufferTooSmallError
 from rsyscall.sys.timerfd import CLOCK, TFD, TFD_IOC_SET_TICKS, TFD_TIMER, Itimerspec, Timespec
 
 from .support import Local

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from rsyscall.far import AddressSpaceMismatchError
 from rsyscall.fcntl import O
 from rsyscall.handle.allocation import UseAfterFreeError
+from rsyscall.handle.buffers import BufferTooSmallError
 from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.handle.pointer import Pointer
 from rsyscall.handle.task import Task
 from rsyscall.near import types as near
 from rsyscall.struct import BytesSerializer
-from rsyscall.sys._buffers import BufferTooSmallError
 from rsyscall.sys.uio import RWF, UIO_MAXIOV, IovecList, split_iovec
 
 from .support import Local, run

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from rsyscall.far import AddressSpaceMismatchError, NamespaceMismatchError, PidNamespace
 from rsyscall.handle.allocation import UseAfterFreeError
+from rsyscall.handle.buffers import BufferTooSmallError
 from rsyscall.handle.process import ChildProcess
 from rsyscall.near import types as near
-from rsyscall.sys._buffers import BufferTooSmallError
 from rsyscall.unistd import GroupList, ResIds
 
 from .helpers import forked, no_calls, stranger

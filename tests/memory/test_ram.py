@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from rsyscall.handle.allocation import AllocatorInterface, MemoryTransport, UseAfterFreeError
+from rsyscall.handle.allocation import UseAfterFreeError
 from rsyscall.handle.pointer import Pointer, WrittenPointer
 from rsyscall.handle.task import Task
+from rsyscall.memory.allocation_interface import AllocatorInterface
 from rsyscall.memory.allocator import Arena, UnlimitedAllocator
 from rsyscall.memory.ram import RAM, BytesSerializer, LaterAllocator
+from rsyscall.memory.transport import MemoryTransport
 from rsyscall.struct import (
     FixedSerializer,
     HasSerializer,

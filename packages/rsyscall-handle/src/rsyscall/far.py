@@ -13,15 +13,14 @@ caller. So that is a `SyscallSendError`, as for a process that was killed.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from rsyscall.near import SyscallSendError
 from rsyscall.near import types as near
 
 if TYPE_CHECKING:
-    from rsyscall.handle.pointer import Pointer
     from rsyscall.near import SyscallInterface
 
 __all__ = [
@@ -47,6 +46,12 @@ class FDTableMismatchError(NamespaceMismatchError):
 
 class AddressSpaceMismatchError(NamespaceMismatchError):
     """A pointer was used through a task with another address space."""
+
+
+class _Borrowable(Protocol):
+    """What a pointer is to a task."""
+
+    def borrow(self, task: Task) -> AbstractContextManager[near.Address]: ...
 
 
 @dataclass(eq=False)
@@ -169,7 +174,7 @@ class Task:
             self.check_not_departed()
             raise AddressSpaceMismatchError(self.address_space, expected)
 
-    def _borrow_optional(self, stack: ExitStack, ptr: Pointer[Any] | None) -> near.Address | None:
+    def _borrow_optional(self, stack: ExitStack, ptr: _Borrowable | None) -> near.Address | None:
         """Borrow `ptr` for this task until `stack` is left and return its address; None stays None."""
         if ptr is None:
             return None

@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import Pointer
 from rsyscall.near import native_abi, nr
 from rsyscall.struct import Struct
-from rsyscall.sys._buffers import require_size
 
 if TYPE_CHECKING:
     import rsyscall.near.types as near

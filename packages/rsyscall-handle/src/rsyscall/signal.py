@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
 import rsyscall.far
+from rsyscall.handle.buffers import require_size
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.struct import Serializer, Struct, bits
-from rsyscall.sys._buffers import require_size
 
 if TYPE_CHECKING:
     from rsyscall.handle.fd import FileDescriptorTask

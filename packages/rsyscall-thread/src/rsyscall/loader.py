@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Union
 
 from rsyscall.far import File
-from rsyscall.handle.allocation import AllocationInterface, MemoryGateway
+from rsyscall.handle.allocation import AllocationInterface
 from rsyscall.handle.fd import BaseFileDescriptor
-from rsyscall.handle.pointer import Pointer, WrittenPointer
+from rsyscall.handle.pointer import MemoryGateway, Pointer, WrittenPointer
 from rsyscall.hub import ProgramHub
 from rsyscall.near import types as near
 from rsyscall.sched import Borrowable, Stack

@@ -23,9 +23,10 @@ from rsyscall.dumpable import CREDENTIAL_CALLS
 from rsyscall.environ import checked_variable
 from rsyscall.far import FDTableMismatchError
 from rsyscall.handle import FDTable, FileDescriptor, Pointer, Task, WrittenPointer
-from rsyscall.handle.allocation import AllocationInterface, AllocatorInterface
+from rsyscall.handle.allocation import AllocationInterface
 from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.hub import EXEC_SPIN_US
+from rsyscall.memory.allocation_interface import AllocatorInterface
 from rsyscall.memory.ram import RAM
 from rsyscall.memory.span import SpanAllocation
 from rsyscall.native import Ring, destructor, symbols

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ManipulatingFDTableError,
         SharedHandleError,
     )
+    from rsyscall.handle.mapping import MemoryMapping
     from rsyscall.handle.pointer import (
         LinearPointer,
         LinearReadError,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     )
     from rsyscall.handle.process import ChildProcess, Process, ProcessTask, ThreadProcess
     from rsyscall.handle.task import FileDescriptor, Task
-    from rsyscall.sys.mman import MemoryMapping
 
 _HOMES = {
     "BaseFileDescriptor": "rsyscall.handle.fd",
@@ -43,7 +43,7 @@ _HOMES = {
     "LinearPointer": "rsyscall.handle.pointer",
     "LinearReadError": "rsyscall.handle.pointer",
     "ManipulatingFDTableError": "rsyscall.handle.fd",
-    "MemoryMapping": "rsyscall.sys.mman",
+    "MemoryMapping": "rsyscall.handle.mapping",
     "Pointer": "rsyscall.handle.pointer",
     "PointerMergeError": "rsyscall.handle.pointer",
     "Process": "rsyscall.handle.process",

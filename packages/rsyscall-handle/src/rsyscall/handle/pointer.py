@@ -19,7 +19,9 @@ after the call.
 
 from __future__ import annotations
 
+import abc
 import logging
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -27,22 +29,22 @@ import rsyscall.near
 from rsyscall.far import AddressSpaceMismatchError
 from rsyscall.handle.allocation import (
     AllocationInterface,
-    MemoryGateway,
     UseAfterFreeError,
     WouldWaitError,
 )
 from rsyscall.handle.fd import ManipulatingFDTableError
+from rsyscall.handle.mapping import MemoryMapping
 from rsyscall.near.record import DroppedPointer
 from rsyscall.struct import Serializer
 
 if TYPE_CHECKING:
     import rsyscall.far
     from rsyscall.near.record import CallRecord
-    from rsyscall.sys.mman import MemoryMapping
 
 __all__ = [
     "LinearPointer",
     "LinearReadError",
+    "MemoryGateway",
     "Pointer",
     "PointerMergeError",
     "ReadablePointer",
@@ -64,6 +66,33 @@ class PointerMergeError(Exception):
 
 class LinearReadError(Exception):
     """The value behind a `LinearPointer` was read a second time."""
+
+
+class MemoryGateway(abc.ABC):
+    """Moves bytes between our own memory and the memory that a pointer points to.
+
+    An implementation takes the address with `pointer.borrow(task)` or `pointer.near`, which raise if the
+    pointer is not usable. Transfers of zero bytes do nothing. Once a transfer has been sent it is waited for
+    even when the caller is cancelled.
+
+    Attributes:
+        read_now, write_now: the same for a gateway that does not wait, as plain functions; None for others.
+            Pointers use them when they are there: most transfers are so short that a coroutine would take
+            most of the time. They may raise `WouldWaitError`.
+    """
+
+    __slots__ = ()
+
+    read_now: Callable[[Pointer[Any]], bytes] | None = None
+    write_now: Callable[[Pointer[Any], bytes], None] | None = None
+
+    @abc.abstractmethod
+    async def read(self, src: Pointer[Any]) -> bytes:
+        """Return all `src.size()` bytes."""
+
+    @abc.abstractmethod
+    async def write(self, dest: Pointer[Any], data: bytes) -> None:
+        """Put `data`, which is no longer than `dest`, at its start; what is behind stays as it was."""
 
 
 class _Borrow:

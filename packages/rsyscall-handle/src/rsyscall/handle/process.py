@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 import rsyscall.far
 import rsyscall.near
 from rsyscall.far import NamespaceMismatchError
+from rsyscall.handle.buffers import require_size
 from rsyscall.handle.pointer import Pointer, PointerMergeError, WrittenPointer
 from rsyscall.linux.futex import FutexNode
 from rsyscall.near import nr
 from rsyscall.path import Path
 from rsyscall.sched import CLONE, Stack, _clone
 from rsyscall.signal import SIG, Siginfo, _kill, _pidfd_send_signal
-from rsyscall.sys._buffers import require_size
 from rsyscall.sys.wait import ChildState, W, _waitid
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from rsyscall.handle.buffers import BufferTooSmallError, require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.near import native_abi, nr
 from rsyscall.near import types as near
 from rsyscall.near.record import CallRecord
 from rsyscall.struct import Serializable, Serializer, Struct
-from rsyscall.sys._buffers import BufferTooSmallError, require_size
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer

@@ -9,10 +9,10 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any
 
+from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import Pointer
 from rsyscall.near import nr
-from rsyscall.sys._buffers import require_size
 
 if TYPE_CHECKING:
     from rsyscall.near import SyscallInterface

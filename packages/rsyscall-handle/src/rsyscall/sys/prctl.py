@@ -12,10 +12,10 @@ import enum
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from rsyscall import far
+from rsyscall.handle.buffers import require_size
 from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
 from rsyscall.near import nr
 from rsyscall.struct import Int32
-from rsyscall.sys._buffers import require_size
 from rsyscall.sys._prctl_arguments import (
     PR_ENDIAN,
     PR_FP_EXC,

@@ -10,13 +10,13 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
+from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.record import CallRecord
 from rsyscall.signal import SIG, Sigset, signal_number
 from rsyscall.struct import Struct
-from rsyscall.sys._buffers import require_size
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import Pointer

@@ -17,9 +17,9 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask
 from rsyscall.near.record import CallRecord
-from rsyscall.sys._buffers import require_size
 from rsyscall.sys._msghdr import (
     CMSG_ALIGN,
     CMSG_LEN,

@@ -8,11 +8,11 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, overload
 
+from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.record import CallRecord
-from rsyscall.sys._buffers import require_size
 from rsyscall.time import CLOCK, Itimerspec, Timespec
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ import struct
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.near import nr
 from rsyscall.struct import Serializable
-from rsyscall.sys._buffers import require_size
 
 if TYPE_CHECKING:
     from rsyscall.handle.fd import FileDescriptorTask

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, SupportsInt, overload
 
 from rsyscall import far
+from rsyscall.handle.buffers import require_size
 from rsyscall.near import SYS, Syscall, nr
 from rsyscall.near import types as near
 from rsyscall.struct import Serializable, Struct
-from rsyscall.sys._buffers import require_size
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer

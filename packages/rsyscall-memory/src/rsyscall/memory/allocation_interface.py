@@ -1,12 +1,46 @@
-"""What pointers need of an allocator. It is defined in `rsyscall.handle.allocation`."""
+"""What memory needs of an allocator.
+
+What pointers need of the memory that it hands out is defined in `rsyscall.handle.allocation`.
+"""
 
 from __future__ import annotations
 
-from rsyscall.handle.allocation import (
-    AllocationInterface,
-    AllocatorInterface,
-    OutOfSpaceError,
-    UseAfterFreeError,
-)
+import abc
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rsyscall.handle.allocation import AllocationInterface, OutOfSpaceError, UseAfterFreeError
+
+if TYPE_CHECKING:
+    from rsyscall.handle.mapping import MemoryMapping
+    from rsyscall.handle.task import Task
 
 __all__ = ["AllocationInterface", "AllocatorInterface", "OutOfSpaceError", "UseAfterFreeError"]
+
+
+class AllocatorInterface(abc.ABC):
+    """Hands out memory in the address space of some task."""
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    async def malloc(self, size: int, alignment: int) -> tuple[MemoryMapping, AllocationInterface]:
+        """Allocate memory.
+
+        Args:
+            size: bytes; may be 0.
+            alignment: a power of two that the absolute address is to be a multiple of.
+
+        Returns:
+            The mapping which the memory is in, seen from the allocator's task, and the range in it.
+        """
+
+    async def bulk_malloc(
+        self, sizes: Sequence[tuple[int, int]]
+    ) -> Sequence[tuple[MemoryMapping, AllocationInterface]]:
+        """Make several allocations of the given (size, alignment); by default one after another."""
+        return [await self.malloc(size, alignment) for size, alignment in sizes]
+
+    def inherit(self, task: Task) -> AllocatorInterface:
+        """Return an allocator over the same memory for `task`, which shares the address space."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be inherited")

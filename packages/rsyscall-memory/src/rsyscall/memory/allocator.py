@@ -35,12 +35,8 @@ import weakref
 from _thread import get_ident
 from typing import TYPE_CHECKING
 
-from rsyscall.handle.allocation import (
-    AllocationInterface,
-    AllocatorInterface,
-    OutOfSpaceError,
-    UseAfterFreeError,
-)
+from rsyscall.handle.allocation import AllocationInterface, OutOfSpaceError, UseAfterFreeError
+from rsyscall.memory.allocation_interface import AllocatorInterface
 from rsyscall.native import _fast
 from rsyscall.near.record import CallRecord
 from rsyscall.near.sysif import SyscallError, SyscallSendError

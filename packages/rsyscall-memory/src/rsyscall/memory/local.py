@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rsyscall.handle.allocation import MemoryTransport, UseAfterFreeError
+from rsyscall.handle.allocation import UseAfterFreeError
 from rsyscall.memory.allocator import Allocation
+from rsyscall.memory.transport import MemoryTransport
 from rsyscall.native import _fast
 
 if TYPE_CHECKING:

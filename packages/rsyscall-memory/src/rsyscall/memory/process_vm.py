@@ -28,8 +28,8 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from rsyscall.handle.allocation import MemoryTransport, UseAfterFreeError, WouldWaitError
-from rsyscall.memory.transport import BatchMemoryTransport, write_all
+from rsyscall.handle.allocation import UseAfterFreeError, WouldWaitError
+from rsyscall.memory.transport import BatchMemoryTransport, MemoryTransport, write_all
 from rsyscall.native import ffi
 from rsyscall.near import SYS, SyscallSendError, nr
 from rsyscall.near import types as near

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from rsyscall import far
-from rsyscall.handle.allocation import AllocationInterface, AllocatorInterface, MemoryTransport
+from rsyscall.handle.allocation import AllocationInterface
 from rsyscall.handle.pointer import Pointer, WrittenPointer
-from rsyscall.memory.transport import write_all
+from rsyscall.memory.allocation_interface import AllocatorInterface
+from rsyscall.memory.transport import MemoryTransport, write_all
 from rsyscall.near import types as near
 from rsyscall.near.record import NothingToFree
 from rsyscall.near.sysif import UnusableSyscallInterface

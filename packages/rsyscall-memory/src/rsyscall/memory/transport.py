@@ -1,8 +1,8 @@
 """What moves bytes between Python and the memory of a task.
 
 A `MemoryGateway` reads and writes what a `Pointer` points to; that is all a pointer needs. A
-`MemoryTransport` can also be handed on to another task of the same address space. Both are defined in
-`rsyscall.handle.allocation`.
+`MemoryTransport` can also be handed on to another task of the same address space. The first is
+defined in `rsyscall.handle.pointer`.
 
 Which one to use:
 
@@ -30,14 +30,25 @@ from __future__ import annotations
 import abc
 from typing import TYPE_CHECKING, Any
 
-from rsyscall.handle.allocation import MemoryGateway, MemoryTransport
+from rsyscall.handle.pointer import MemoryGateway
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rsyscall.handle.pointer import Pointer
+    from rsyscall.handle.task import Task
 
 __all__ = ["BatchMemoryTransport", "MemoryGateway", "MemoryTransport", "write_all"]
+
+
+class MemoryTransport(MemoryGateway):
+    """A gateway that can be handed on to other tasks which share the memory."""
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def inherit(self, task: Task) -> MemoryTransport:
+        """Return a transport to the memory of `task`, a child that shares the address space."""
 
 
 class BatchMemoryTransport(MemoryTransport):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from rsyscall.handle.pointer import Pointer
+from typing import Protocol
 
 __all__ = ["BufferTooSmallError", "require_size"]
 
@@ -17,7 +14,13 @@ class BufferTooSmallError(ValueError):
     """
 
 
-def require_size(ptr: Pointer[Any], size: int) -> None:
+class _Sized(Protocol):
+    """What a pointer is here."""
+
+    def size(self) -> int: ...
+
+
+def require_size(ptr: _Sized, size: int) -> None:
     """Raise `BufferTooSmallError` if the memory of `ptr` is shorter than `size` bytes."""
     actual = ptr.size()
     if actual < size:

@@ -1,0 +1,180 @@
+"""Mapped memory.
+
+A `MemoryMapping` owns pages of an address space. Several may denote the same pages (`for_task`) or parts of
+them (`mapping[a:b]`); all that come from one `mmap` share the knowledge of which pages are gone, so that
+unmapping twice is an error here and not, in the kernel, the loss of whatever was mapped at that address
+since. Nothing is unmapped when a mapping is dropped: pages may be in use without any Python object saying so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import NoReturn
+
+import rsyscall.near
+from rsyscall import far
+from rsyscall.handle.allocation import UseAfterFreeError
+from rsyscall.near.record import CallRecord
+from rsyscall.sys._mman_near import MADV, PROT, _madvise, _mprotect, _munmap
+
+__all__ = ["MemoryMapping"]
+
+
+class _Region:
+    """What all mappings that came out of one `mmap` know together: the address space, and which addresses are
+    unmapped.
+    """
+
+    __slots__ = ("address_space", "gone")
+
+    def __init__(self, address_space: far.AddressSpace) -> None:
+        self.address_space = address_space
+        self.gone: list[tuple[int, int]] = []
+
+    def overlaps_gone(self, start: int, end: int) -> bool:
+        """Is any address of `start` up to `end` unmapped, or being unmapped?"""
+        return any(start < gone_end and gone_start < end for gone_start, gone_end in self.gone)
+
+
+class MemoryMapping:
+    """Pages mapped in the address space of `task`.
+
+    Immutable; compares and hashes by (task, near, file). `file` is the identity of what is mapped: two
+    mappings with the same `file` show the same bytes at the same offset.
+    """
+
+    __slots__ = ("__weakref__", "_region", "file", "near", "task")
+
+    task: far.Task
+    near: rsyscall.near.MemoryMapping
+    file: far.File
+    _region: _Region
+
+    def __init__(
+        self,
+        task: far.Task,
+        near: rsyscall.near.MemoryMapping,
+        file: far.File,
+        _region: _Region | None = None,
+    ) -> None:
+        initialize = object.__setattr__
+        initialize(self, "task", task)
+        initialize(self, "near", near)
+        initialize(self, "file", file)
+        initialize(self, "_region", _region or _Region(task.address_space))
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise dataclasses.FrozenInstanceError(f"cannot delete field {name!r}")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, MemoryMapping):
+            return NotImplemented
+        return (self.task, self.near, self.file) == (other.task, other.near, other.file)
+
+    def __hash__(self) -> int:
+        return hash((self.task, self.near, self.file))
+
+    def __repr__(self) -> str:
+        return f"MemoryMapping({self.task}, {self.near}, {self.file})"
+
+    def _validate(self) -> None:
+        """Raise unless all pages are still mapped, in the address space that the task is in now."""
+        region = self._region
+        self.task.check_address_space(region.address_space)
+        start = self.near.address
+        if region.gone and region.overlaps_gone(start, start + self.near.length):
+            raise UseAfterFreeError("the mapping has been unmapped, at least in part", self)
+
+    def for_task(self, task: far.Task) -> MemoryMapping:
+        """The same pages, to be used through another task of the same address space.
+
+        Raises:
+            AddressSpaceMismatchError: `task` is in another address space.
+        """
+        task.check_address_space(self._region.address_space)
+        return MemoryMapping(task, self.near, self.file, self._region)
+
+    def __getitem__(self, key: int | slice) -> MemoryMapping:
+        """Some of the pages: `mapping[i]` is page number i, `mapping[a:b]` are pages a up to but not
+        including b.
+
+        Raises:
+            ValueError: a page number outside the mapping, or a slice with a step or without both ends.
+        """
+        return MemoryMapping(self.task, self.near[key], self.file, self._region)
+
+    def __iter__(self) -> Iterator[MemoryMapping]:
+        """The pages, one by one."""
+        return (self[i] for i in range(self.near.pages))
+
+    async def munmap(self) -> None:
+        """`munmap(address, length)`: give the pages back. Afterwards this mapping, and all others of these
+        pages, are unusable.
+
+        Raises:
+            UseAfterFreeError: some of the pages are unmapped already, or another `munmap` of them is under
+                way.
+            SyscallError: the process has left the address space (exec, exit), or is gone.
+            OSError: EINVAL (a wrong page size was given to `mmap`); the pages stay mapped.
+
+        manpage: munmap(2)
+        """
+        await self._munmap(CallRecord())
+
+    async def _munmap(self, record: CallRecord) -> None:
+        self._validate()
+        start = self.near.address
+        pages = (start, start + self.near.length)
+        gone = self._region.gone
+        try:
+            # Said before the call is made: once it has been, the addresses may belong to somebody else.
+            gone.append(pages)
+            await _munmap(self.task.sysif, record, self.near)
+        except BaseException as exn:
+            # Refused by the kernel, or not sent. After a hang-up nobody knows whether it was executed.
+            if (record.refused or not record.sent) and pages in gone:
+                gone.remove(pages)
+            if isinstance(exn, OSError):
+                exn.filename = self
+            raise
+
+    async def madvise(self, advice: MADV) -> None:
+        """`madvise(address, length, advice)`: tell the kernel how the pages are going to be used.
+
+        Some advice destroys contents (`DONTNEED`, `REMOVE`, `FREE`, `GUARD_INSTALL`), for every process that
+        shares the memory.
+
+        Raises:
+            UseAfterFreeError: some of the pages are unmapped.
+            OSError: EINVAL (not for this kind of mapping, unknown to this kernel), ENOMEM, EAGAIN; `filename`
+                is this mapping.
+
+        manpage: madvise(2)
+        """
+        self._validate()
+        try:
+            await _madvise(self.task.sysif, self.near, advice)
+        except OSError as exn:
+            exn.filename = self
+            raise
+
+    async def mprotect(self, prot: PROT) -> None:
+        """`mprotect(address, length, prot)`: change what may be done with the pages, for every process of the
+        address space.
+
+        Raises:
+            UseAfterFreeError: some of the pages are unmapped.
+            OSError: EACCES (a file not open for that), ENOMEM; `filename` is this mapping.
+
+        manpage: mprotect(2)
+        """
+        self._validate()
+        try:
+            await _mprotect(self.task.sysif, self.near, prot)
+        except OSError as exn:
+            exn.filename = self
+            raise
