@@ -16,8 +16,11 @@ from rsyscall import (
     WrittenPointer,
 )
 from rsyscall.fcntl import O
+from rsyscall.handle.process import ChildProcess
 from rsyscall.memory.ram import RAM
+from rsyscall.signal import Siginfo
 from rsyscall.sys.stat import Stat
+from rsyscall.sys.wait import W
 from rsyscall.unistd.pipe import Pipe
 
 
@@ -56,3 +59,9 @@ async def opening(task: Task, ram: RAM, directory: FileDescriptor) -> None:
     assert_type(pipe, LinearPointer[Pipe])
     assert_type((await pipe.read()).read, FileDescriptor)
     await task.open(await ram.malloc(str, 10), O.RDONLY)  # type: ignore[arg-type]  # nothing was written there
+
+
+async def waiting(process: ChildProcess, ram: RAM) -> None:
+    infop = await ram.malloc(Siginfo)
+    await process.waitid(W.EXITED, infop, rusage=await ram.malloc(bytes, 144))
+    await process.waitid(W.EXITED, await ram.malloc(bytes, 128))  # type: ignore[arg-type]

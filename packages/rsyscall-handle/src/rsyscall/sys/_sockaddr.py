@@ -37,7 +37,6 @@ _FAMILY_MODULES = {
     AF.UNIX: "rsyscall.sys.un",
     AF.INET: "rsyscall.netinet.in_",
     AF.INET6: "rsyscall.netinet.in_",
-    AF.NETLINK: "rsyscall.linux.netlink",
 }
 
 
@@ -54,11 +53,7 @@ def _register_sockaddr(sockaddr: type[Sockaddr]) -> None:
 def _class_of_family(family: AF) -> type[Sockaddr] | None:
     module = _FAMILY_MODULES.get(family)
     if module is not None and family not in family_to_class:
-        try:
-            importlib.import_module(module)
-        except ModuleNotFoundError as exn:
-            if exn.name != module:
-                raise
+        importlib.import_module(module)
     return family_to_class.get(family)
 
 
