@@ -350,6 +350,7 @@ def lint(session: nox.Session) -> None:
         ["ruff", "format", "--check", "--output-format=concise", "."],
         ["lint-imports"],
         ["python", "tools/checklayers.py"],
+        ["python", "tools/checkimports.py"],
     ]
     failed = []
     for command in commands:  # all of them, even if the first one finds something

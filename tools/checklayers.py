@@ -6,7 +6,8 @@
 * Every module has one owner; every package directory has `__init__.py` and `py.typed`; the root `py.typed` is
   in rsyscall-near and the root `__init__.py` in the meta package, each only there.
 * No layer imports a name of the meta package.
-* `.importlinter` has every module of every distribution, on the line of its layer.
+* `.importlinter` has every module of every distribution, on the line of its layer, and every module of the
+  handle and the thread layer on a line of its own.
 * Licences are the same text, and every changelog has an entry for the present version.
 """
 
@@ -39,6 +40,8 @@ DISTRIBUTIONS = {
 META = "rsyscall"
 # Compiled code needs this one without an import statement that says so.
 IMPLIED = {"rsyscall-native": {"cffi"}}
+# Type checkers bring this one with them, and it is imported for them alone.
+BUILT_IN = {"typing_extensions"}
 
 
 def project(directory: Path) -> dict[str, Any]:
@@ -65,7 +68,8 @@ def third_party_imports(source: Path) -> set[str]:
                 found.update(alias.name.partition(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
                 found.add(node.module.partition(".")[0])
-    return {name.replace("_", "-").lower() for name in found - set(sys.stdlib_module_names) - {"rsyscall"}}
+    others = found - set(sys.stdlib_module_names) - BUILT_IN - {"rsyscall"}
+    return {name.replace("_", "-").lower() for name in others}
 
 
 def check_requirements() -> Iterator[str]:
@@ -142,6 +146,24 @@ def check_contract() -> Iterator[str]:
         yield f".importlinter: has {len(layers)} layers, there are {len(expected)}"
 
 
+def check_floors() -> Iterator[str]:
+    """Check that `.importlinter` puts the modules inside the two large layers into an order."""
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / ".importlinter")
+    for layer in ("handle", "thread"):
+        directory, source = DISTRIBUTIONS[f"rsyscall-{layer}"]
+        listed = parser[f"importlinter:contract:inside-{layer}"]["layers"].split()
+        paths = [path.relative_to(directory / source) for path in (directory / source).rglob("*.py")]
+        modules = {".".join(["rsyscall", *path.with_suffix("").parts]) for path in paths}
+        modules = {module for module in modules if not module.endswith(".__init__")}
+        for module in sorted(modules - set(listed)):
+            yield f".importlinter: {module} has no line inside its layer"
+        for module in sorted(set(listed) - modules):
+            yield f".importlinter: {module} is not a module of the {layer} layer"
+        if len(listed) != len(set(listed)):
+            yield f".importlinter: a module has two lines inside the {layer} layer"
+
+
 def check_root_imports() -> Iterator[str]:
     """Check that no layer imports a name of the meta package."""
     known = {
@@ -176,7 +198,14 @@ def check_texts() -> Iterator[str]:
 
 def main() -> int:
     """Print what is wrong; returns a process exit status."""
-    checks = [check_requirements, check_modules, check_contract, check_root_imports, check_texts]
+    checks = [
+        check_requirements,
+        check_modules,
+        check_contract,
+        check_floors,
+        check_root_imports,
+        check_texts,
+    ]
     problems = [problem for check in checks for problem in check()]
     for problem in problems:
         print(problem, file=sys.stderr)

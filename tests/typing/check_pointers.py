@@ -56,7 +56,7 @@ async def opening(task: Task, ram: RAM, directory: FileDescriptor) -> None:
     assert_type(await directory.openat(path, O.RDONLY), FileDescriptor)
     assert_type(await directory.fstat(await ram.malloc(Stat)), Pointer[Stat])
     pipe = await task.pipe(await ram.malloc(Pipe))
-    assert_type(pipe, LinearPointer[Pipe])
+    assert_type(pipe, LinearPointer[Pipe[FileDescriptor]])
     assert_type((await pipe.read()).read, FileDescriptor)
     await task.open(await ram.malloc(str, 10), O.RDONLY)  # type: ignore[arg-type]  # nothing was written there
 

@@ -33,9 +33,9 @@ async def running(thread: Thread) -> None:
 
 
 async def talking(thread: Thread) -> None:
-    assert_type(await thread.pipe(), Pipe)
+    assert_type(await thread.pipe(), Pipe[FileDescriptor])
     pair = await thread.socketpair(AF.UNIX, SOCK.STREAM)
-    assert_type(pair, Socketpair)
+    assert_type(pair, Socketpair[FileDescriptor])
     afd = await thread.make_afd(pair.first, set_nonblock=True)
     assert_type(afd, AsyncFileDescriptor)
     assert_type(await afd.read_some_bytes(), bytes)

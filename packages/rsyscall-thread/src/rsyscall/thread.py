@@ -301,12 +301,12 @@ class Thread(WithMemory):
     # Of these two: a KeyboardInterrupt between the call and the handles would lose both descriptors.
 
     @trio.lowlevel.enable_ki_protection
-    async def pipe(self, flags: O = O(0)) -> Pipe:
+    async def pipe(self, flags: O = O(0)) -> Pipe[FileDescriptor]:
         """Make a pipe. manpage: pipe2(2)."""
         return await (await self.task.pipe(await self.ram.malloc(Pipe), flags)).read()
 
     @trio.lowlevel.enable_ki_protection
-    async def socketpair(self, domain: AF, type: SOCK, protocol: int = 0) -> Socketpair:
+    async def socketpair(self, domain: AF, type: SOCK, protocol: int = 0) -> Socketpair[FileDescriptor]:
         """Make a pair of connected sockets. manpage: socketpair(2)."""
         return await (
             await self.task.socketpair(domain, type, protocol, await self.ram.malloc(Socketpair))

@@ -34,7 +34,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import rsyscall.far
 import rsyscall.near
@@ -61,11 +61,19 @@ __all__ = [
     "ManipulatingFDTableError",
     "SharedHandleError",
     "T_fd",
+    "T_held",
 ]
 
 logger = logging.getLogger(__name__)
 
 T_fd = TypeVar("T_fd", bound="BaseFileDescriptor")
+# The class of the handles that a structure such as `Pipe` owns; not checked where none is given.
+if TYPE_CHECKING:
+    import typing_extensions
+
+    T_held = typing_extensions.TypeVar("T_held", bound="BaseFileDescriptor", default=Any)
+else:
+    T_held = TypeVar("T_held", bound="BaseFileDescriptor")
 
 STANDARD = range(3)
 """The numbers of standard input, output and error."""

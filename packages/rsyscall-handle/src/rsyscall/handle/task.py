@@ -27,6 +27,7 @@ from rsyscall.near import UnusableSyscallInterface
 from rsyscall.path import Path
 from rsyscall.sched import CLONE, SchedTask, _unshare
 from rsyscall.signal import SignalTask
+from rsyscall.sys._socket_calls import SocketFileDescriptor, SocketTask
 from rsyscall.sys.epoll import EpollFileDescriptor, EpollTask
 from rsyscall.sys.eventfd import EventfdTask, EventFileDescriptor
 from rsyscall.sys.ioctl import IoctlFileDescriptor
@@ -34,7 +35,6 @@ from rsyscall.sys.mman import MappableFileDescriptor, MemoryMappingTask
 from rsyscall.sys.mount import MountTask
 from rsyscall.sys.prctl import PrctlTask
 from rsyscall.sys.signalfd import SignalfdTask, SignalFileDescriptor
-from rsyscall.sys.socket import SocketFileDescriptor, SocketTask
 from rsyscall.sys.stat import StatFileDescriptor
 from rsyscall.sys.timerfd import TimerfdTask, TimerFileDescriptor
 from rsyscall.sys.uio import UioFileDescriptor
@@ -139,7 +139,7 @@ class Task(
     MemfdTask[FileDescriptor],
     FSTask[FileDescriptor],
     SocketTask[FileDescriptor],
-    PipeTask,
+    PipeTask[FileDescriptor],
     MemoryMappingTask,
     CWDTask,
     FileDescriptorTask[FileDescriptor],

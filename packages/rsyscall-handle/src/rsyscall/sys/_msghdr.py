@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsyscall.handle.pointer import LinearPointer
 from rsyscall.struct import FixedSerializer, Serializable, Serializer
-from rsyscall.sys._received import take_over
 from rsyscall.sys._sockaddr import Sockaddr, _address_length
 from rsyscall.sys._socket_constants import SCM, SOL, MsghdrFlags
 from rsyscall.sys._socket_structs import _UCRED
@@ -29,7 +28,6 @@ from rsyscall.sys._socket_structs import _UCRED
 if TYPE_CHECKING:
     from contextlib import ExitStack
 
-    from rsyscall.handle import FileDescriptor
     from rsyscall.handle.fd import FileDescriptorTask
     from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
     from rsyscall.near.record import CallRecord
@@ -42,9 +40,7 @@ __all__ = [
     "Cmsg",
     "CmsgList",
     "CmsgListSerializer",
-    "CmsgPidfd",
     "CmsgRaw",
-    "CmsgSCMRights",
     "CmsgSerializer",
     "CmsgUcred",
     "RecvMsghdr",
@@ -170,38 +166,6 @@ class CmsgSerializer(Serializer[T_cmsg]):
         raise ValueError("no control message", len(data))
 
 
-class CmsgSCMRights(Cmsg, list["FileDescriptor"]):
-    """`SCM_RIGHTS`: a list of file descriptors. What arrives are new fds for the same open files.
-
-    manpage: unix(7)
-    """
-
-    def to_data(self) -> bytes:
-        """The numbers of the fds."""
-        return b"".join(_INT.pack(int(fd)) for fd in self)
-
-    def borrow_with(self, stack: ExitStack, task: FileDescriptorTask[Any]) -> None:
-        """Borrow every fd for the sending task. Raises FDTableMismatchError if it has another fd table."""
-        for fd in self:
-            stack.enter_context(fd.borrow(task))
-
-    @classmethod
-    def from_data(cls, task: FileDescriptorTask[Any], data: bytes) -> CmsgSCMRights:
-        """Make handles for the fds that were received; a part of a number at the end is ignored."""
-        whole = len(data) - len(data) % _INT.size
-        return cls(take_over(task, [number for (number,) in _INT.iter_unpack(data[:whole])]))
-
-    @classmethod
-    def level(cls) -> SOL:
-        """`SOL.SOCKET`."""
-        return SOL.SOCKET
-
-    @classmethod
-    def type(cls) -> int:
-        """`SCM.RIGHTS`."""
-        return SCM.RIGHTS
-
-
 @dataclass(frozen=True)
 class CmsgUcred(Cmsg):
     """`SCM_CREDENTIALS`: the sender's process, user and group; received when `SO.PASSCRED` is set.
@@ -238,50 +202,6 @@ class CmsgUcred(Cmsg):
     def type(cls) -> int:
         """`SCM.CREDENTIALS`."""
         return SCM.CREDENTIALS
-
-
-@dataclass(eq=False)
-class CmsgPidfd(Cmsg):
-    """`SCM_PIDFD`: a pidfd of the sender; received when `SO.PASSPIDFD` is set, and never sent.
-
-    Args:
-        fd: the pidfd; None if the kernel could not make one.
-        error: then, why: an errno.
-
-    manpage: unix(7)
-    """
-
-    fd: FileDescriptor | None
-    error: int = 0
-
-    def to_data(self) -> bytes:
-        """Raises TypeError: the kernel makes these messages."""
-        raise TypeError("SCM_PIDFD is received only")
-
-    def borrow_with(self, stack: ExitStack, task: FileDescriptorTask[Any]) -> None:
-        """Borrow the pidfd."""
-        if self.fd is not None:
-            stack.enter_context(self.fd.borrow(task))
-
-    @classmethod
-    def from_data(cls, task: FileDescriptorTask[Any], data: bytes) -> CmsgPidfd:
-        """Make a handle for the pidfd. Raises ValueError if there is none in it."""
-        if len(data) < _INT.size:
-            raise _CutOffError("pidfd was cut off", len(data))
-        (number,) = _INT.unpack_from(data)
-        if number < 0:
-            return cls(None, -number)
-        return cls(take_over(task, [number])[0])
-
-    @classmethod
-    def level(cls) -> SOL:
-        """`SOL.SOCKET`."""
-        return SOL.SOCKET
-
-    @classmethod
-    def type(cls) -> int:
-        """`SCM.PIDFD`."""
-        return SCM.PIDFD
 
 
 @dataclass(frozen=True)
@@ -324,9 +244,15 @@ class CmsgRaw(Cmsg):
         return self.cmsg_level, self.cmsg_type
 
 
-_CMSG_CLASSES: dict[tuple[int, int], type[Cmsg]] = {
-    (cls.level(), cls.type()): cls for cls in (CmsgSCMRights, CmsgUcred, CmsgPidfd)
-}
+_CMSG_CLASSES: dict[tuple[int, int], type[Cmsg]] = {}
+
+
+def _register_cmsg(cls: type[Cmsg]) -> None:
+    """Have control messages of this kind received as `cls`."""
+    _CMSG_CLASSES[cls.level(), cls.type()] = cls
+
+
+_register_cmsg(CmsgUcred)
 
 
 class CmsgList(list[Cmsg], FixedSerializer):

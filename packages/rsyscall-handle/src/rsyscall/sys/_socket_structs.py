@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from rsyscall.handle.fd import T_held
 from rsyscall.struct import FixedSize, Serializer, Struct
 from rsyscall.sys._received import take_over_all
 
 if TYPE_CHECKING:
-    from rsyscall.handle import FileDescriptor
     from rsyscall.handle.fd import FileDescriptorTask
 
 __all__ = ["Linger", "Socketpair", "SocketpairSerializer", "Ucred"]
 
-T_socketpair = TypeVar("T_socketpair", bound="Socketpair")
+T_socketpair = TypeVar("T_socketpair", bound="Socketpair[Any]")
 
 _FD_PAIR = struct.Struct("=ii")
 _LINGER = struct.Struct("=ii")
@@ -23,14 +23,14 @@ _UCRED = struct.Struct("=iII")
 
 
 @dataclass
-class Socketpair(FixedSize):
+class Socketpair(FixedSize, Generic[T_held]):
     """The two ends of a pair of connected sockets; in memory, the two numbers.
 
     manpage: socketpair(2)
     """
 
-    first: FileDescriptor
-    second: FileDescriptor
+    first: T_held
+    second: T_held
 
     @classmethod
     def sizeof(cls) -> int:

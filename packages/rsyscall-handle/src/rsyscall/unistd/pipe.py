@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rsyscall import far
 from rsyscall.fcntl import O, encode_open_flags
-from rsyscall.handle.fd import FileDescriptorTask
+from rsyscall.handle.fd import FileDescriptorTask, T_fd, T_held
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.record import CallRecord
@@ -18,27 +18,26 @@ from rsyscall.sys._received import take_over_all
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import LinearPointer, Pointer
-    from rsyscall.handle.task import FileDescriptor
     from rsyscall.near import SyscallInterface
 
 __all__ = ["Pipe", "PipeSerializer", "PipeTask"]
 
 _FORMAT = struct.Struct("=ii")
 
-T_pipe = TypeVar("T_pipe", bound="Pipe")
+T_pipe = TypeVar("T_pipe", bound="Pipe[Any]")
 
 
 @dataclass
-class Pipe(FixedSize):
+class Pipe(FixedSize, Generic[T_held]):
     """`int pipefd[2]`: the two ends of a pipe. What is written to `write` can be read from `read`."""
 
-    read: FileDescriptor
-    write: FileDescriptor
+    read: T_held
+    write: T_held
 
-    def __getitem__(self, idx: int) -> FileDescriptor:
+    def __getitem__(self, idx: int) -> T_held:
         return (self.read, self.write)[idx]
 
-    def __iter__(self) -> Iterator[FileDescriptor]:
+    def __iter__(self) -> Iterator[T_held]:
         return iter((self.read, self.write))
 
     @classmethod
@@ -57,7 +56,7 @@ class PipeSerializer(Serializer[T_pipe]):
     """Reads two numbers and makes handles for them, which must be done once: see `LinearPointer`."""
 
     cls: type[T_pipe]
-    task: FileDescriptorTask[FileDescriptor]
+    task: FileDescriptorTask[Any]
 
     all_or_nothing = True
 
@@ -71,10 +70,10 @@ class PipeSerializer(Serializer[T_pipe]):
         return self.cls(read, write)
 
 
-class PipeTask(FileDescriptorTask[Any]):
+class PipeTask(FileDescriptorTask[T_fd]):
     """Making pipes."""
 
-    async def pipe(self, buf: Pointer[Pipe], flags: O = O(0)) -> LinearPointer[Pipe]:
+    async def pipe(self, buf: Pointer[Pipe[Any]], flags: O = O(0)) -> LinearPointer[Pipe[T_fd]]:
         """`pipe2(buf, flags | O_CLOEXEC)`: make a pipe.
 
         Args:

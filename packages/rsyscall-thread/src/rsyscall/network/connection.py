@@ -335,7 +335,7 @@ class FDPassConnection(Connection):
 
     async def _make_pairs_here(self, count: int) -> list[tuple[FileDescriptor, FileDescriptor]]:
         """Make pairs of sockets in a table that the process shares."""
-        pairs: list[Socketpair] = []
+        pairs: list[Socketpair[FileDescriptor]] = []
         try:
             for _ in range(count):
                 pairs.append(await _make_pair(self.access_task, self.access_ram, SOCK.STREAM))
@@ -491,7 +491,7 @@ class Offer:
 
 # A KeyboardInterrupt in between would leave two descriptors that nobody knows.
 @trio.lowlevel.enable_ki_protection
-async def _make_pair(task: Task, ram: RAM, type: SOCK) -> Socketpair:
+async def _make_pair(task: Task, ram: RAM, type: SOCK) -> Socketpair[FileDescriptor]:
     written = await task.socketpair(AF.UNIX, type, 0, await ram.malloc(Socketpair))
     return await finish(written.read)
 
