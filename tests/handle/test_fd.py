@@ -311,7 +311,7 @@ async def test_hook_is_told_about_garbage(local: Local) -> None:
     assert table.garbage_pending
     # what an exec leaves behind
     [fd] = null_fds(dead, 1)
-    dead._did_exec(None)
+    dead.did_exec(None)
     assert told == [True, True, True]
     table.garbage_hook = None
     await task.run_fd_table_gc()

@@ -6,6 +6,8 @@ import contextlib
 import errno
 import os
 import struct
+import subprocess
+import sys
 import termios
 from pathlib import Path
 
@@ -172,3 +174,10 @@ async def test_misuse_raises_before_any_call(local: Local) -> None:
     await pipe.read.close()
     with no_calls(local.task), pytest.raises(InvalidHandleError):
         await pipe.read.ioctl(FIO.NREAD, await local.malloc(Int32))
+
+
+def test_sizes_do_not_depend_on_what_is_imported() -> None:
+    text = "import sys; from rsyscall.sys.ioctl import _argument_size as size\n"
+    text += "print(size(0x8913), 'rsyscall.net.if_' in sys.modules)  # SIOCGIFFLAGS"
+    result = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["40", "False"]

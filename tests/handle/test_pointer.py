@@ -139,14 +139,14 @@ async def test_every_consuming_operation_consumes(local: Local) -> None:
         lambda ptr: ptr.split_from_end(1, 1),
         lambda ptr: ptr._readable(),
         lambda ptr: ptr.unsafe(),
-        lambda ptr: ptr._wrote(b"abc"),
+        lambda ptr: ptr.wrote(b"abc"),
         lambda ptr: ptr._reinterpret(StrSerializer(), str),
         lambda ptr: ptr._with_mapping(ptr.mapping),
     ]
     makers: list[Any] = [
         lambda ptr: ptr,
         lambda ptr: ptr._readable(),
-        lambda ptr: ptr._wrote(b"abc"),
+        lambda ptr: ptr.wrote(b"abc"),
     ]
     for operation in operations:
         for make in makers:
@@ -170,7 +170,7 @@ async def test_types_of_results(local: Local) -> None:
     assert type(other) is Pointer
     assert other.typ is str
     assert await other.read() == "abc"
-    alias = other._with_alloc(local.arena.allocate(2, 1))
+    alias = other.with_allocation(local.arena.allocate(2, 1))
     assert alias.size() == 2
     assert other.valid
 
@@ -471,14 +471,14 @@ async def test_unread_linear_pointers_are_complained_about(
         lambda linear: linear.split(1),
         lambda linear: linear.readable_split(1),
         lambda linear: linear.split_from_end(1, 1),
-        lambda linear: linear.merge(linear._with_alloc(linear.allocation.arena.allocate(3, 1))),
+        lambda linear: linear.merge(linear.with_allocation(linear.allocation.arena.allocate(3, 1))),
         lambda linear: linear.unsafe(),
         lambda linear: linear._readable(),
         lambda linear: linear._linearize(),
         lambda linear: linear._reinterpret(StrSerializer(), str),
         lambda linear: run(linear.write(b"xyz")),
         lambda linear: run(linear.write_to_end(b"z", 1)),
-        lambda linear: linear._wrote(b"xyz"),
+        lambda linear: linear.wrote(b"xyz"),
     ],
 )
 async def test_a_linear_pointer_is_not_made_into_something_else_unread(
@@ -609,7 +609,7 @@ async def test_wrong_construction_does_not_disturb_the_destructor(
 
 async def test_identity(local: Local) -> None:
     one = await local.ptr(b"abc")
-    other = one._with_alloc(local.arena.allocate(3, 1))
+    other = one.with_allocation(local.arena.allocate(3, 1))
     assert one == one
     assert one != other
     assert len({one, other}) == 2

@@ -526,7 +526,7 @@ async def test_a_stack_in_two_mappings_is_refused(local: Local) -> None:
 
     unmergeable = OfAnotherArena(local)
     unmergeable.start = free_part.allocation.offset()
-    also = free_part._with_alloc(unmergeable)
+    also = free_part.with_allocation(unmergeable)
     with pytest.raises(ValueError, match="one piece"):
         await local.task.clone(CLONE.VM, (also, used_part), None, None, None)
     assert (free_part + used_part).size() == 8192

@@ -503,11 +503,11 @@ async def test_consumed_and_short_memory_is_refused(local: Local, task: Task) ->
     length, _ = (await local.ptr(Sockbuf(await local.malloc(SockaddrIn)))).split(3)
     value = Sockbuf(await local.malloc(SockaddrIn))
     with pytest.raises(BufferTooSmallError):
-        await pair.first.getsockname(length._wrote(value))
+        await pair.first.getsockname(length.wrote(value))
     address = SockaddrIn(0, 0)
     short_address, _ = (await local.malloc(SockaddrIn)).split(15)
     with pytest.raises(ValueError):
-        await pair.first.bind(short_address._wrote(address))
+        await pair.first.bind(short_address.wrote(address))
 
 
 async def test_a_closed_socket_is_refused(local: Local, task: Task) -> None:

@@ -741,7 +741,7 @@ async def test_consumed_and_short_memory_is_refused(local: Local) -> None:
     hdr = SendMsghdr(None, await iovec(local, b"x"), None)
     short, _ = (await local.ptr(hdr)).split(55)
     with pytest.raises(BufferTooSmallError):
-        await pair.first.sendmsg(short._wrote(hdr))
+        await pair.first.sendmsg(short.wrote(hdr))
     hdr = SendMsghdr(None, await iovec(local, b"x"), None)
     grown = await local.ptr(hdr)
     hdr.iov.value.append(await local.ptr(b"y"))

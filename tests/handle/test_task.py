@@ -465,7 +465,7 @@ def test_exec_leaves_a_shared_table(local: Local) -> None:
     shared, own = null_fds(local.task, 2)
     in_task = shared.for_task(task)
     own = own.move(task)
-    task._did_exec(None)
+    task.did_exec(None)
     assert task.fd_handles == {in_task, own}
     assert local.task.fd_table.garbage_pending
     run(local.task.run_fd_table_gc())
@@ -511,7 +511,7 @@ def test_answer_that_comes_after_the_process_has_gone(local: Local, how: str) ->
     task = make_task(local.task)
     number = run(local.task.sysif.syscall(SYS.eventfd2, 0, 0))
     if how == "exec":
-        task._did_exec(None)
+        task.did_exec(None)
     else:
         task._did_exit()
     with pytest.raises(SyscallHangup):

@@ -131,7 +131,7 @@ async def test_groups_are_as_many_as_the_list_has(local: Local, tmp_path: Path) 
     assert os.getgroups() == [1000]
     short, _ = (await local.malloc(GroupList, 8)).split(7)
     with no_calls(local.task), pytest.raises(BufferTooSmallError):
-        await local.task.setgroups(short._wrote(GroupList([1, 2])))
+        await local.task.setgroups(short.wrote(GroupList([1, 2])))
 
 
 @pytest.mark.needs("other users")

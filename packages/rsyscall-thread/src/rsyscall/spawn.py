@@ -153,7 +153,7 @@ async def exec_after(task: Task, calls: Sequence[Syscall], image: ExecImage, com
     manpage: execve(2)
     """
     every = [*calls, Syscall(nr.execve, image.path, image.argv, image.envp)]
-    task._check_not_manipulating()
+    task.check_not_manipulating()
     task.manipulating_fd_table = True
     try:
         results = await task.sysif.syscalls(every, linked=True)
@@ -164,7 +164,7 @@ async def exec_after(task: Task, calls: Sequence[Syscall], image: ExecImage, com
         raise call_error(every, results, image.path_text)
     finally:
         task.manipulating_fd_table = False
-    task._did_exec(command)
+    task.did_exec(command)
     await task.sysif.close_interface()
 
 

@@ -190,7 +190,7 @@ class SyscallConnection(SyscallInterface):
         if getattr(self, "_closed", True) or os.getpid() != self._pid:
             return
         for afd in {self.tofd, self.fromfd}:
-            if afd.handle.task.sysif.immediate and afd.handle._is_tracked():
+            if afd.handle.task.sysif.immediate and afd.handle.is_tracked():
                 # Not through the task: this may be any thread.
                 _fast.syscall(_SHUTDOWN, afd.handle.near, SHUT.RDWR)
 

@@ -456,7 +456,7 @@ class BaseFileDescriptor:
             raise InvalidHandleError(f"handle is not tracked by a table: {self}", self)
         return ref.entry
 
-    def _is_tracked(self) -> bool:
+    def is_tracked(self) -> bool:
         """Return whether the number is still ours, for use in destructors.
 
         When a cycle of objects is collected, the table hears of the end of a handle, and may close its
@@ -788,11 +788,11 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
 
         manpage: unshare(2)
         """
-        self._check_not_manipulating()
+        self.check_not_manipulating()
         # what is closed now need not be copied
         await self.run_fd_table_gc()
         # somebody may have been faster during the await
-        self._check_not_manipulating()
+        self.check_not_manipulating()
         old = self.fd_table
         fresh = FDTable(self.near_process.id, parent=old)
         # The old references stay in the old table until the kernel has copied it: without them another task
@@ -834,7 +834,8 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
             refs.append(ref)
             fresh._track(handle)
 
-    def _check_not_manipulating(self) -> None:
+    def check_not_manipulating(self) -> None:
+        """Raise ManipulatingFDTableError if this task is changing its table."""
         if self.manipulating_fd_table:
             raise ManipulatingFDTableError(f"{self} is changing its file descriptor table already")
 

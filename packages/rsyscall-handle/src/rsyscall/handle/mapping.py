@@ -123,9 +123,10 @@ class MemoryMapping:
 
         manpage: munmap(2)
         """
-        await self._munmap(CallRecord())
+        await self.munmap_recorded(CallRecord())
 
-    async def _munmap(self, record: CallRecord) -> None:
+    async def munmap_recorded(self, record: CallRecord) -> None:
+        """As `munmap`, where `record` tells afterwards whether the call was sent or refused."""
         self._validate()
         start = self.near.address
         pages = (start, start + self.near.length)

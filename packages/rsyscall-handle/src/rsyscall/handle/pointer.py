@@ -289,12 +289,12 @@ class Pointer(DroppedPointer, Generic[T]):
             except WouldWaitError:
                 pass
             else:
-                return self._wrote(value)
+                return self.wrote(value)
         self._validate()
         data = self._to_bytes(value)
         with _Pin(self):
             await transport.write(self, data)
-        return self._wrote(value)
+        return self.wrote(value)
 
     async def read(self) -> T:
         """Return the value in the memory, all `size()` bytes of it. Does not consume the pointer."""
@@ -445,7 +445,7 @@ class Pointer(DroppedPointer, Generic[T]):
         new._pinned_by = pinned_by
         return new
 
-    def _wrote(self, value: T) -> WrittenPointer[T]:
+    def wrote(self, value: T) -> WrittenPointer[T]:
         """Claim that the memory holds `value`. Consumes this pointer."""
         pinned_by = self._consume() if self._pins or self._pinned_by or not self.valid else ()
         self.valid = False
@@ -477,7 +477,7 @@ class Pointer(DroppedPointer, Generic[T]):
         if mapping.file is not self.mapping.file:
             raise ValueError(f"{mapping} is not a mapping of the file that {self!r} is in: {self.mapping}")
 
-    def _with_alloc(self, allocation: AllocationInterface) -> Pointer[T]:
+    def with_allocation(self, allocation: AllocationInterface) -> Pointer[T]:
         """Return a pointer to another allocation of the same mapping. Does not consume this pointer."""
         return self._make(allocation, ())
 
@@ -591,9 +591,10 @@ class LinearPointer(ReadablePointer[T]):
         self._give_up("consumed")
         return super()._consume()
 
-    def _wrote(self, value: T) -> WrittenPointer[T]:
+    def wrote(self, value: T) -> WrittenPointer[T]:
+        """As for any pointer; logs an error if the value was never read."""
         self._give_up("overwritten")
-        return super()._wrote(value)
+        return super().wrote(value)
 
     def _give_up(self, how: str) -> None:
         """Log it if what is in the value will never have an owner."""

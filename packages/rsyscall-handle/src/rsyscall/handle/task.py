@@ -293,7 +293,7 @@ class Task(
 
         manpage: execve(2)
         """
-        self._check_not_manipulating()
+        self.check_not_manipulating()
         with ExitStack() as stack:
             filename_address = stack.enter_context(filename.borrow(self))
             argv_address, envp_address = self._borrow_arguments(stack, argv, envp)
@@ -305,7 +305,7 @@ class Task(
                 raise
             finally:
                 self.manipulating_fd_table = False
-        self._did_exec(command)
+        self.did_exec(command)
         await self.sysif.close_interface()
 
     async def execveat(
@@ -332,7 +332,7 @@ class Task(
 
         manpage: execveat(2)
         """
-        self._check_not_manipulating()
+        self.check_not_manipulating()
         with ExitStack() as stack:
             near_fd = None if fd is None else stack.enter_context(fd.borrow(self))
             pathname_address = stack.enter_context(pathname.borrow(self))
@@ -345,7 +345,7 @@ class Task(
                 raise
             finally:
                 self.manipulating_fd_table = False
-        self._did_exec(command)
+        self.did_exec(command)
         await self.sysif.close_interface()
 
     def _borrow_arguments(
@@ -358,7 +358,7 @@ class Task(
                 stack.enter_context(string.borrow(self))
         return addresses
 
-    def _did_exec(self, command: Command | None) -> None:
+    def did_exec(self, command: Command | None) -> None:
         """Record that the process has executed a program: nothing is shared with it any more.
 
         For whoever learns of a successful exec in another way than by making the call.
@@ -378,7 +378,7 @@ class Task(
 
         manpage: _exit(2)
         """
-        self._check_not_manipulating()
+        self.check_not_manipulating()
         self.manipulating_fd_table = True
         try:
             await _exit(self.sysif, status)

@@ -7,8 +7,8 @@ import os
 import struct
 from typing import Any
 
+from rsyscall.net._if_requests import IFREQ_SIZE, SIOC, TUN
 from rsyscall.struct import Struct
-from rsyscall.sys.ioctl import _ARGUMENT_SIZES
 from rsyscall.sys.socket import Sockaddr
 
 __all__ = [
@@ -32,42 +32,6 @@ TUNSETIFF = 0x400454CA
 """`ioctl` request that ties an open /dev/net/tun to an interface; takes an `Ifreq` with name and flags."""
 
 
-class TUN(enum.IntEnum):
-    """`TUN*`: `ioctl` requests of /dev/net/tun.
-
-    manpage: tun(4)
-    """
-
-    SETNOCSUM = 0x400454C8
-    SETDEBUG = 0x400454C9
-    SETIFF = 0x400454CA
-    SETPERSIST = 0x400454CB
-    SETOWNER = 0x400454CC
-    SETLINK = 0x400454CD
-    SETGROUP = 0x400454CE
-    GETFEATURES = 0x800454CF
-    SETOFFLOAD = 0x400454D0
-    SETTXFILTER = 0x400454D1
-    GETIFF = 0x800454D2
-    GETSNDBUF = 0x800454D3
-    SETSNDBUF = 0x400454D4
-    ATTACHFILTER = 0x401054D5
-    DETACHFILTER = 0x401054D6
-    GETVNETHDRSZ = 0x800454D7
-    SETVNETHDRSZ = 0x400454D8
-    SETQUEUE = 0x400454D9
-    SETIFINDEX = 0x400454DA
-    GETFILTER = 0x801054DB
-    SETVNETLE = 0x400454DC
-    GETVNETLE = 0x800454DD
-    SETVNETBE = 0x400454DE
-    GETVNETBE = 0x800454DF
-    SETSTEERINGEBPF = 0x800454E0
-    SETFILTEREBPF = 0x800454E1
-    SETCARRIER = 0x400454E2
-    GETDEVNETNS = 0x54E3
-
-
 class TUN_F(enum.IntFlag):
     """`TUN_F_*`: what `TUN.SETOFFLOAD` says that whoever reads the packets takes care of.
 
@@ -81,100 +45,6 @@ class TUN_F(enum.IntFlag):
     UFO = 0x10
     USO4 = 0x20  # since Linux 6.2
     USO6 = 0x40
-
-
-class SIOC(enum.IntEnum):
-    """`SIOC*`: `ioctl` requests of sockets. Those with `IF` in the name take an `Ifreq`.
-
-    manpage: netdevice(7)
-    """
-
-    OUTQ = 0x5411
-    INQ = 0x541B
-    SPGRP = 0x8902
-    GPGRP = 0x8904
-    ATMARK = 0x8905
-    GSTAMP = 0x8906
-    GSTAMP_OLD = 0x8906
-    GSTAMPNS = 0x8907
-    GSTAMPNS_OLD = 0x8907
-    ADDRT = 0x890B
-    DELRT = 0x890C
-    RTMSG = 0x890D
-    GIFNAME = 0x8910
-    SIFLINK = 0x8911
-    GIFCONF = 0x8912
-    GIFFLAGS = 0x8913
-    SIFFLAGS = 0x8914
-    GIFADDR = 0x8915
-    SIFADDR = 0x8916
-    GIFDSTADDR = 0x8917
-    SIFDSTADDR = 0x8918
-    GIFBRDADDR = 0x8919
-    SIFBRDADDR = 0x891A
-    GIFNETMASK = 0x891B
-    SIFNETMASK = 0x891C
-    GIFMETRIC = 0x891D
-    SIFMETRIC = 0x891E
-    GIFMEM = 0x891F
-    SIFMEM = 0x8920
-    GIFMTU = 0x8921
-    SIFMTU = 0x8922
-    SIFNAME = 0x8923
-    SIFHWADDR = 0x8924
-    GIFENCAP = 0x8925
-    SIFENCAP = 0x8926
-    GIFHWADDR = 0x8927
-    GIFSLAVE = 0x8929
-    SIFSLAVE = 0x8930
-    ADDMULTI = 0x8931
-    DELMULTI = 0x8932
-    GIFINDEX = 0x8933
-    SIFPFLAGS = 0x8934
-    GIFPFLAGS = 0x8935
-    DIFADDR = 0x8936
-    SIFHWBROADCAST = 0x8937
-    GIFCOUNT = 0x8938
-    GIFBR = 0x8940
-    SIFBR = 0x8941
-    GIFTXQLEN = 0x8942
-    SIFTXQLEN = 0x8943
-    ETHTOOL = 0x8946
-    GMIIPHY = 0x8947
-    GMIIREG = 0x8948
-    SMIIREG = 0x8949
-    WANDEV = 0x894A
-    OUTQNSD = 0x894B
-    GSKNS = 0x894C
-    DARP = 0x8953
-    GARP = 0x8954
-    SARP = 0x8955
-    DRARP = 0x8960
-    GRARP = 0x8961
-    SRARP = 0x8962
-    GIFMAP = 0x8970
-    SIFMAP = 0x8971
-    ADDDLCI = 0x8980
-    DELDLCI = 0x8981
-    GIFVLAN = 0x8982
-    SIFVLAN = 0x8983
-    BONDENSLAVE = 0x8990
-    BONDRELEASE = 0x8991
-    BONDSETHWADDR = 0x8992
-    BONDSLAVEINFOQUERY = 0x8993
-    BONDINFOQUERY = 0x8994
-    BONDCHANGEACTIVE = 0x8995
-    BRADDBR = 0x89A0
-    BRDELBR = 0x89A1
-    BRADDIF = 0x89A2
-    BRDELIF = 0x89A3
-    SHWTSTAMP = 0x89B0
-    GHWTSTAMP = 0x89B1
-    PROTOPRIVATE = 0x89E0
-    UNIXFILE = 0x89E0
-    DEVPRIVATE = 0x89F0
-    GSTAMP_NEW = 0x80108906
-    GSTAMPNS_NEW = 0x80108907
 
 
 class IFF(enum.IntFlag):
@@ -221,27 +91,6 @@ class IFF(enum.IntFlag):
     TUN_EXCL = 0x8000
 
 
-_IFREQ_SIZE = 40
-
-_ARGUMENT_SIZES.update(dict.fromkeys((SIOC.SPGRP, SIOC.GPGRP, SIOC.ATMARK, SIOC.OUTQNSD), 4))
-_ARGUMENT_SIZES.update(dict.fromkeys((SIOC.GSTAMP, SIOC.GSTAMPNS), 16))
-# Requests that take an Ifreq whatever the family of the socket. (For IPv6, those that set addresses take
-# something smaller.)
-_ARGUMENT_SIZES.update(
-    dict.fromkeys(
-        [
-            *(TUN.SETIFF, TUN.GETIFF, TUN.SETQUEUE),  # as opposed to what their numbers say
-            *(SIOC.GIFNAME, SIOC.SIFNAME, SIOC.GIFINDEX, SIOC.GIFFLAGS, SIOC.SIFFLAGS),
-            *(SIOC.GIFADDR, SIOC.GIFDSTADDR, SIOC.GIFBRDADDR, SIOC.SIFBRDADDR),
-            *(SIOC.GIFNETMASK, SIOC.SIFNETMASK, SIOC.GIFMETRIC, SIOC.SIFMETRIC, SIOC.GIFMTU, SIOC.SIFMTU),
-            *(SIOC.GIFHWADDR, SIOC.SIFHWADDR, SIOC.SIFHWBROADCAST, SIOC.ADDMULTI, SIOC.DELMULTI),
-            *(SIOC.GIFSLAVE, SIOC.SIFSLAVE, SIOC.GIFPFLAGS, SIOC.SIFPFLAGS),
-            *(SIOC.GIFTXQLEN, SIOC.SIFTXQLEN, SIOC.GIFMAP, SIOC.SIFMAP),
-            *(SIOC.ETHTOOL, SIOC.GMIIPHY, SIOC.GMIIREG, SIOC.SMIIREG, SIOC.SHWTSTAMP, SIOC.GHWTSTAMP),
-        ],
-        _IFREQ_SIZE,
-    )
-)
 _INT = struct.Struct("=i")
 _SHORT = struct.Struct("=H")
 _SOCKADDR_SIZE = 16
@@ -378,12 +227,12 @@ class Ifreq(Struct):
         flags: IFF | None = None,
         cffi: Any = None,
     ) -> None:
-        self._data = bytearray(_IFREQ_SIZE)
+        self._data = bytearray(IFREQ_SIZE)
         if cffi is not None:
             data = bytes(cffi)
-            if len(data) < _IFREQ_SIZE:
+            if len(data) < IFREQ_SIZE:
                 raise ValueError("too short for struct ifreq", len(data))
-            self._data[:] = data[:_IFREQ_SIZE]
+            self._data[:] = data[:IFREQ_SIZE]
         if addr is not None and flags is not None:
             raise ValueError("an ifreq has room either for an address or for flags")
         if name is not None:
@@ -405,7 +254,7 @@ class Ifreq(Struct):
     @classmethod
     def sizeof(cls) -> int:
         """40 bytes."""
-        return _IFREQ_SIZE
+        return IFREQ_SIZE
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Ifreq):

@@ -13,6 +13,7 @@ from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import Pointer
 from rsyscall.near import nr
+from rsyscall.net._if_requests import IFREQ_SIZE, SIOC, TUN
 
 if TYPE_CHECKING:
     from rsyscall.near import SyscallInterface
@@ -247,8 +248,7 @@ class TIOCSER(enum.IntFlag):
 
 
 _TERMIOS, _TERMIO, _INT = 36, 18, 4
-# What a request reads or writes whose number does not say so, or says something else. The header modules add
-# theirs.
+# What a request reads or writes whose number does not say so, or says something else.
 _ARGUMENT_SIZES: dict[int, int] = {
     **dict.fromkeys((FIO.NREAD, FIO.NBIO, FIO.ASYNC, FIO.SETOWN, FIO.GETOWN), _INT),
     FIO.QSIZE: 8,
@@ -270,6 +270,23 @@ _ARGUMENT_SIZES: dict[int, int] = {
     IOW("v", 2, 8): _INT,  # FS_IOC_SETVERSION
     IOR(0x12, 112, 8): _INT,  # BLKBSZGET
     IOW(0x12, 113, 8): _INT,  # BLKBSZSET
+    **dict.fromkeys((SIOC.SPGRP, SIOC.GPGRP, SIOC.ATMARK, SIOC.OUTQNSD), _INT),
+    **dict.fromkeys((SIOC.GSTAMP, SIOC.GSTAMPNS), 16),
+    # Requests that take an Ifreq whatever the family of the socket. (For IPv6, those that set addresses take
+    # something smaller.)
+    **dict.fromkeys(
+        [
+            *(TUN.SETIFF, TUN.GETIFF, TUN.SETQUEUE),  # as opposed to what their numbers say
+            *(SIOC.GIFNAME, SIOC.SIFNAME, SIOC.GIFINDEX, SIOC.GIFFLAGS, SIOC.SIFFLAGS),
+            *(SIOC.GIFADDR, SIOC.GIFDSTADDR, SIOC.GIFBRDADDR, SIOC.SIFBRDADDR),
+            *(SIOC.GIFNETMASK, SIOC.SIFNETMASK, SIOC.GIFMETRIC, SIOC.SIFMETRIC, SIOC.GIFMTU, SIOC.SIFMTU),
+            *(SIOC.GIFHWADDR, SIOC.SIFHWADDR, SIOC.SIFHWBROADCAST, SIOC.ADDMULTI, SIOC.DELMULTI),
+            *(SIOC.GIFSLAVE, SIOC.SIFSLAVE, SIOC.GIFPFLAGS, SIOC.SIFPFLAGS),
+            *(SIOC.GIFTXQLEN, SIOC.SIFTXQLEN, SIOC.GIFMAP, SIOC.SIFMAP),
+            *(SIOC.ETHTOOL, SIOC.GMIIPHY, SIOC.GMIIREG, SIOC.SMIIREG, SIOC.SHWTSTAMP, SIOC.GHWTSTAMP),
+        ],
+        IFREQ_SIZE,
+    ),
 }
 
 

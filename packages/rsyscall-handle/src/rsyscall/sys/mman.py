@@ -69,12 +69,12 @@ class MemoryMappingTask(FileDescriptorTask[Any]):
         """
         _check_mmap(length, flags, page_size)
         record = _mmap_record(self.sysif, length)
-        mapping = await self._mmap_recorded(record, length, prot, flags, page_size)
+        mapping = await self.mmap_recorded(record, length, prot, flags, page_size)
         # The last thing here: nothing unmaps what a mapping that is dropped is of.
         record.release()
         return mapping
 
-    async def _mmap_recorded(
+    async def mmap_recorded(
         self, record: CallRecord, length: int, prot: PROT, flags: MAP, page_size: int = 4096
     ) -> MemoryMapping:
         """As `mmap`, where `record` goes on owning the mapping."""

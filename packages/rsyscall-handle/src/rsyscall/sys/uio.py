@@ -118,7 +118,7 @@ def split_iovec(
     done, partial, untouched = iov.value.split_with_middle(ret)
     entries = len(done) + (partial is not None)
     done_ptr, untouched_ptr = iov.split(entries * _IOVEC.size)
-    return done_ptr._wrote(done), partial, untouched_ptr._wrote(untouched)
+    return done_ptr.wrote(done), partial, untouched_ptr.wrote(untouched)
 
 
 class UioFileDescriptor(BaseFileDescriptor):

@@ -172,7 +172,7 @@ class CloseRangeTask(FileDescriptorTask[T_fd]):
             # The kernel's way saves copying what is closed next, but the handles could not be told apart.
             await self.unshare_files()
             flags &= ~CLOSE_RANGE.UNSHARE
-        self._check_not_manipulating()
+        self.check_not_manipulating()
         table = self.fd_table
         garbage: list[int] = []
         inheritable = table._parent, dict(table._first_closed)

@@ -285,7 +285,7 @@ class UnlimitedAllocator(AllocatorInterface):
         mapped = sum(arena.size for arena in self.arenas)
         length = max(align(size or 1, SMALLEST_ARENA), min(align(mapped, SMALLEST_ARENA), LARGEST_ARENA))
         record = CallRecord(None, False, length if task.sysif.shares_memory else 0)
-        mapping = await task._mmap_recorded(record, length, PROT.READ | PROT.WRITE, MAP.PRIVATE)
+        mapping = await task.mmap_recorded(record, length, PROT.READ | PROT.WRITE, MAP.PRIVATE)
         if task is not self.task and self.task.address_space is self.address_space:
             # The arena will outlive the task that happened to ask for it.
             mapping = mapping.for_task(self.task)
@@ -303,7 +303,7 @@ class UnlimitedAllocator(AllocatorInterface):
                 record = CallRecord()
                 try:
                     # A mapping object of its own: one that was asked to go away cannot be asked again.
-                    await MemoryMapping(task, arena.mapping.near, arena.mapping.file)._munmap(record)
+                    await MemoryMapping(task, arena.mapping.near, arena.mapping.file).munmap_recorded(record)
                 except (OSError, SyscallSendError):
                     if record.sent and not record.refused:
                         raise  # of a signal handler

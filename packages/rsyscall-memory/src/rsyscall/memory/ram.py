@@ -265,7 +265,7 @@ class RAM:
     async def _write_to_pointer(self, ptr: Pointer[T], data: T, data_bytes: bytes) -> WrittenPointer[T]:
         """Write a serialised value, consuming `ptr`. Subclasses may do it otherwise."""
         await ptr.transport.write(ptr, data_bytes)
-        return ptr._wrote(data)
+        return ptr.wrote(data)
 
     async def _write_new(self, ptr: Pointer[T], data: T, data_bytes: bytes) -> WrittenPointer[T]:
         try:
@@ -409,7 +409,7 @@ class BatchWriteSemantics(RAM):
 
     async def _write_to_pointer(self, ptr: Pointer[T], data: T, data_bytes: bytes) -> WrittenPointer[T]:
         """Remember what to write. Never suspends."""
-        written = ptr._wrote(data)
+        written = ptr.wrote(data)
         self.writes.append((written, data_bytes))
         return written
 

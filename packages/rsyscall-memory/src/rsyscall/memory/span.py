@@ -81,4 +81,4 @@ def to_span(ptr: Pointer[T]) -> Pointer[T]:
 
     It becomes unusable (UseAfterFreeError) when the memory of `ptr` is freed, or `ptr` is split or merged.
     """
-    return ptr._with_alloc(SpanAllocation(ptr.allocation, 0, ptr.size()))
+    return ptr.with_allocation(SpanAllocation(ptr.allocation, 0, ptr.size()))
