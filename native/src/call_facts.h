@@ -1,9 +1,10 @@
 /* Made by: python3 tools/abigen/call_facts.py --write */
-/* What is true of system calls, from the book of calls in rsyscall.near.calls. */
+/* What is true of system calls, from rsyscall.near.calls and rsyscall.near.address_space. */
 #ifndef RSYS_CALL_FACTS_H
 #define RSYS_CALL_FACTS_H
 
 #include <asm/unistd.h>
+#include <stdint.h>
 
 /* The kernel answers at once, whatever the arguments. */
 static inline int rsys_is_quick(long nr)
@@ -137,6 +138,24 @@ static inline int rsys_may_change_credentials(long nr)
 	case __NR_setuid:
 	case __NR_unshare:
 		return 1;
+	}
+	return 0;
+}
+
+/* It changes the address space for good: refused where that is another's. */
+static inline int rsys_changes_memory_for_good(long nr, const int64_t *a)
+{
+	switch (nr) {
+#ifdef __NR_arch_prctl
+	case __NR_arch_prctl:
+		return (int32_t)a[0] == 0x4002 ||
+		       (int32_t)a[0] == 0x4004;
+#endif
+	case 462: /* mseal */
+		return 1;
+	case __NR_prctl:
+		return (int32_t)a[0] == 65 ||
+		       ((int32_t)a[0] == 78 && a[1] == 1);
 	}
 	return 0;
 }

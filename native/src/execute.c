@@ -118,6 +118,9 @@ long rsys_execute(struct rsys_origin *origin, long nr, const int64_t *a)
 		if (ret < 0)
 			return ret;
 	}
+	/* Our owner would have it, too, for as long as it lives. */
+	if (rsys_changes_memory_for_good(nr, a) && !(origin->flags & RSYS_ORIGIN_OWN_MEMORY))
+		return -EPERM;
 	/* Out of line, because a clone on a new stack returns there a second time. */
 	return rsyscall_raw_syscall(a[0], a[1], a[2], a[3], a[4], a[5], nr);
 }

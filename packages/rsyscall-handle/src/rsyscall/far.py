@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from rsyscall.near import SyscallSendError
 from rsyscall.near import types as near
+from rsyscall.near.address_space import refusal, refused_effect
 
 if TYPE_CHECKING:
-    from rsyscall.near import SyscallInterface
+    from rsyscall.near import SYS, SyscallInterface
 
 __all__ = [
     "AddressSpace",
@@ -32,6 +33,7 @@ __all__ = [
     "MountNamespace",
     "NamespaceMismatchError",
     "PidNamespace",
+    "SharedAddressSpaceError",
     "Task",
 ]
 
@@ -46,6 +48,13 @@ class FDTableMismatchError(NamespaceMismatchError):
 
 class AddressSpaceMismatchError(NamespaceMismatchError):
     """A pointer was used through a task with another address space."""
+
+
+class SharedAddressSpaceError(Exception):
+    """A process that shares the memory of another was to change it for good. No call was made.
+
+    `docs/address-space.md` says which calls do that.
+    """
 
 
 class _Borrowable(Protocol):
@@ -173,6 +182,25 @@ class Task:
         if self.address_space is not expected:
             self.check_not_departed()
             raise AddressSpaceMismatchError(self.address_space, expected)
+
+    def check_lasting_effect(self, number: SYS, *args: int) -> None:
+        """Refuse a call that would change the memory that the process shares with another, for good.
+
+        Args:
+            number: of the call.
+            args: its arguments; the first two are enough.
+
+        Raises:
+            SharedAddressSpaceError: it would.
+        """
+        if not self.sysif.borrows_memory:
+            return
+        effect = refused_effect(number, *args)
+        if effect is not None:
+            pid = self.near_process.id
+            raise SharedAddressSpaceError(
+                refusal(effect, f"process {pid}" if pid else "a process that is being prepared")
+            )
 
     def _borrow_optional(self, stack: ExitStack, ptr: _Borrowable | None) -> near.Address | None:
         """Borrow `ptr` for this task until `stack` is left and return its address; None stays None."""

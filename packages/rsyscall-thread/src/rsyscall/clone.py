@@ -12,7 +12,7 @@ import os
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsInt
 
 import trio
 
@@ -27,8 +27,9 @@ from rsyscall.hub import Pidfd, ProgramHub, clone_block, hub_of, run_now
 from rsyscall.loader import Trampoline
 from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
 from rsyscall.native import Ring, destructor, symbols
-from rsyscall.near import Syscall, SyscallError, as_syscalls, nr
+from rsyscall.near import SYS, Syscall, SyscallError, as_syscalls, nr
 from rsyscall.near import types as near
+from rsyscall.near.address_space import call_error
 from rsyscall.near.calls import Fact, having
 from rsyscall.near.record import CallRecord
 from rsyscall.ring import RingConnection
@@ -61,6 +62,8 @@ class _ChildStream(SyscallConnection):
 
     The end of the stream is no sign of them: copies of its other end may be open in other processes.
     """
+
+    borrows_memory = True
 
     def __init__(
         self,
@@ -123,6 +126,9 @@ class _ChildStream(SyscallConnection):
             return await super().syscalls(calls, linked)
         finally:
             self._end_leaving()
+
+    def _call_error(self, result: int, number: SYS, *args: SupportsInt) -> OSError:
+        return call_error(result, f"process {self.server_infd.task.near_process.id}", number, *args)
 
     def _begin_leaving(self) -> None:
         self._leaving_calls += 1

@@ -36,6 +36,7 @@ from rsyscall.near import (
     raise_if_error,
 )
 from rsyscall.near import types as near
+from rsyscall.near.address_space import call_error
 from rsyscall.near.calls import Fact, having
 from rsyscall.sys.eventfd import EFD
 
@@ -190,6 +191,7 @@ class RingConnection(SyscallInterface):
     """
 
     shares_memory = True
+    borrows_memory = True
 
     __slots__ = (
         "__weakref__",
@@ -258,7 +260,7 @@ class RingConnection(SyscallInterface):
         if result >= 0:
             return result
         if result >= -_MAX_ERRNO:
-            raise OSError(-result, os.strerror(-result))
+            raise call_error(result, self.name, number, arg1, arg2)
         return await self._finish(result, (number, arg1, arg2, arg3, arg4, arg5, arg6), None)
 
     @trio.lowlevel.enable_ki_protection
@@ -280,7 +282,7 @@ class RingConnection(SyscallInterface):
         if result >= 0:
             return result
         if result >= -_MAX_ERRNO:
-            raise OSError(-result, os.strerror(-result))
+            raise call_error(result, self.name, number, arg1, arg2)
         return await self._finish(result, (number, arg1, arg2, arg3, arg4, arg5, arg6), record)
 
     async def _finish(self, result: int, call: tuple[SupportsInt, ...], record: CallRecord | None) -> int:
@@ -302,7 +304,8 @@ class RingConnection(SyscallInterface):
         elif result == _HANGUP:
             self.process_left()
             raise self._hangup()
-        raise_if_error(result)
+        if 0 > result >= -_MAX_ERRNO:
+            raise call_error(result, self.name, *call)
         return result if result >= 0 else result + 2**64
 
     @trio.lowlevel.enable_ki_protection

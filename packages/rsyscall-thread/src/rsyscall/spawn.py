@@ -21,7 +21,7 @@ from rsyscall.background import Waiter
 from rsyscall.clone import abandon, clone_process
 from rsyscall.dumpable import CREDENTIAL_CALLS
 from rsyscall.environ import checked_variable
-from rsyscall.far import FDTableMismatchError
+from rsyscall.far import FDTableMismatchError, SharedAddressSpaceError
 from rsyscall.handle import FDTable, FileDescriptor, Pointer, Task, WrittenPointer
 from rsyscall.handle.allocation import AllocationInterface
 from rsyscall.handle.fd import InvalidHandleError
@@ -33,6 +33,7 @@ from rsyscall.native import Ring, destructor, symbols
 from rsyscall.native._fast import RING_SLOTS
 from rsyscall.near import SYS, Syscall, SyscallHangup, SyscallInterface, nr
 from rsyscall.near import types as near
+from rsyscall.near.address_space import refusal, refused_effect
 from rsyscall.near.calls import Fact, having
 from rsyscall.sched import CLONE
 from rsyscall.signal import Sigset
@@ -373,6 +374,8 @@ async def start_spawn(
 class _NotingInterface(SyscallInterface):
     """Notes calls down; all seem to succeed."""
 
+    borrows_memory = True
+
     def __init__(self) -> None:
         self.calls: list[Syscall] = []
         self.used = False
@@ -389,6 +392,9 @@ class _NotingInterface(SyscallInterface):
     ) -> int:
         if self.used:
             raise ValueError("this prepared thread has become a process already; its calls have been made")
+        effect = refused_effect(number, arg1, arg2)
+        if effect is not None:
+            raise SharedAddressSpaceError(refusal(effect, "a process that is being prepared"))
         if number not in _PREPARABLE:
             raise ValueError(
                 f"{SYS(number).name} cannot be prepared: its result would be needed before there is one; "

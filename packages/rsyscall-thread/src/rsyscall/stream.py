@@ -212,7 +212,7 @@ class SyscallConnection(SyscallInterface):
         """Make a call in the process; see `SyscallInterface.syscall`."""
         result = await self._call(Syscall(number, arg1, arg2, arg3, arg4, arg5, arg6), None)
         if 0 > result >= -MAX_ERRNO:
-            raise OSError(-result, os.strerror(-result))
+            raise self._call_error(result, number, arg1, arg2)
         return result if result >= 0 else result + 2**64
 
     @trio.lowlevel.enable_ki_protection
@@ -232,6 +232,10 @@ class SyscallConnection(SyscallInterface):
         if 0 > result >= -MAX_ERRNO:
             raise OSError(-result, os.strerror(-result))
         return result if result >= 0 else result + 2**64
+
+    def _call_error(self, result: int, number: SYS, *args: SupportsInt) -> OSError:
+        """The error of a call; `args` are the first of its arguments."""
+        return OSError(-result, os.strerror(-result))
 
     async def _call(self, call: Syscall, record: CallRecord | None) -> int:
         """Make a call; returns what the kernel returned, where -4095 to -1 is an error number, negated."""

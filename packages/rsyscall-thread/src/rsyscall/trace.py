@@ -249,6 +249,7 @@ class TracingSyscallInterface(SyscallInterface):
         self.memory = memory
         self.abi = inner.abi
         self.immediate = inner.immediate
+        self.borrows_memory = inner.borrows_memory
 
     def __repr__(self) -> str:
         return f"TracingSyscallInterface({self.inner!r})"

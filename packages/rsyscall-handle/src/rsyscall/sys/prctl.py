@@ -1,8 +1,8 @@
 """`<sys/prctl.h>`: attributes of a process that have no call of their own.
 
-What the options act on differs: most on the calling thread, some on the process, some (`SET_DUMPABLE`,
-`SET_MM`, `SET_MDWE`, `SET_THP_DISABLE`, `SET_VMA`, `SET_MEMORY_MERGE`) on the address space, which a task may
-share with the program that drives it.
+What the options act on differs: most on the calling thread, some on the process, some on the address space,
+which a task may share with the program that drives it. `rsyscall.near.address_space` lists the last kind, and
+`docs/address-space.md` explains it.
 """
 
 from __future__ import annotations
@@ -434,6 +434,8 @@ class PrctlTask(far.Task):
         returns is returned.
 
         Raises:
+            SharedAddressSpaceError: nothing could undo the option (`PR.SET_MDWE`, `PR_FUTEX_HASH.SET_SLOTS`),
+                and the process shares the memory of the program that drives it: it would be set there.
             BufferTooSmallError: there is no room for what the option stores.
             OSError: depends on the option; `filename` is (option, arg2, arg3, arg4, arg5).
 
@@ -445,6 +447,7 @@ class PrctlTask(far.Task):
             args = (arg2, arg3) if option == PR.CAP_AMBIENT else (arg2,)
             return await getattr(self, method)(option, *args)
         arguments = (arg2, arg3, arg4, arg5)
+        self.check_lasting_effect(nr.prctl, option, 0 if isinstance(arg2, Pointer) else arg2)
         with contextlib.ExitStack() as stack:
             numbers = [
                 stack.enter_context(arg.borrow(self)) if isinstance(arg, Pointer) else arg

@@ -140,6 +140,10 @@ class SyscallInterface(abc.ABC):
     shares_memory: bool = False
     """Whether the process certainly has our memory, so that an address there is one here."""
 
+    borrows_memory: bool = False
+    """Whether the memory of the process is that of another program, which goes on when the process has left
+    it: what `rsyscall.near.address_space` calls lasting is refused there."""
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "syscall" in cls.__dict__ and "recorded_syscall" not in cls.__dict__:
