@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 import trio
@@ -124,6 +126,30 @@ async def read(trier: Trier, around: Surroundings) -> None:
     with trier.armed():
         read, _ = await around.file.pread(buffer, 0)
         await read.read()
+
+
+@scenario
+async def read_that_sleeps(trier: Trier, around: Surroundings) -> None:
+    """What is lent to a call stays lent until the kernel is done with it, whatever interrupts the caller."""
+    task = around.child.task
+    pipe = await around.child.pipe()
+    buffer = await around.child.malloc(bytes, 100)
+    number = pipe.write.near.number
+    path = f"/proc/{around.child.process.process.near.id}/fd/{number}"
+    writer = os.open(path, os.O_WRONLY)
+    write = threading.Timer(0.005, os.write, (writer, b"word"))
+    write.start()
+    try:
+        with trier.armed():
+            await task.sysif.syscall(SYS.read, pipe.read.near, buffer.near, 100)
+    except Interruption:
+        # Either nothing was sent, or it has been answered by now.
+        state = Path(f"/proc/{around.child.process.process.near.id}/syscall").read_text()
+        assert not state.startswith(f"{int(SYS.read)} "), "the call goes on without its caller"
+        raise
+    finally:
+        write.join()
+        os.close(writer)
 
 
 @scenario
@@ -255,6 +281,7 @@ PLACES = {
     "call": (16, 16, 16),
     "call_that_sleeps": (499, 531, 480),
     "batch": (25, 32, 25),
+    "read_that_sleeps": (480, 480, 480),
     "read": (320, 339, 300),
     "clone": (1632, 1702, 1491),
     "exec": (3014, 3392, 2860),

@@ -201,6 +201,11 @@ class Waiter(Generic[T]):
         self._outcome: outcome.Outcome[T] | None = None
         self.abandoned = False
 
+    @property
+    def done(self) -> bool:
+        """Whether it has been woken."""
+        return self._outcome is not None
+
     def resume(self, value: outcome.Outcome[T]) -> None:
         """Wake the task with this outcome. Harmless when done again: who is interrupted in it may do so."""
         if self.abandoned:

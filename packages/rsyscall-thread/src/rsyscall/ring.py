@@ -293,8 +293,13 @@ class RingConnection(SyscallInterface):
         """
         if result == _PENDING:
             waiter = _Caller()
-            self._sleep(waiter, 1, 0, call[0] in _LEAVING, call[0] in _CLOSING)
-            result = await waiter.wait(cancellable=False)
+            try:
+                self._sleep(waiter, 1, 0, call[0] in _LEAVING, call[0] in _CLOSING)
+                result = await waiter.wait(cancellable=False)
+            except BaseException as error:
+                if not waiter.done and not isinstance(error, (trio.Cancelled, RuntimeError)):
+                    await self._outlast()
+                raise
         elif result == _FULL:
             waiter = _Caller()
             self._queue(waiter, 0, [call], False, record)
@@ -307,6 +312,21 @@ class RingConnection(SyscallInterface):
         if 0 > result >= -_MAX_ERRNO:
             raise call_error(result, self.name, *call)
         return result if result >= 0 else result + 2**64
+
+    async def _outlast(self) -> None:
+        """Wait for the answer to the last call, whose caller was interrupted on its way to sleep.
+
+        Until then the kernel may write into memory that the caller lends to the call, and takes back when the
+        exception goes on. No other call has been sent since.
+        """
+        if self.ring.outstanding:
+            waiter = _Caller()
+            self._hub.waiting(self.ring, self._client)
+            self.ring.sleep(waiter, 1, 0)
+            try:
+                await waiter.wait(cancellable=False)
+            except SyscallError:
+                pass
 
     @trio.lowlevel.enable_ki_protection
     async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
