@@ -139,17 +139,19 @@ async def read_that_sleeps(trier: Trier, around: Surroundings) -> None:
     writer = os.open(path, os.O_WRONLY)
     write = threading.Timer(0.005, os.write, (writer, b"word"))
     write.start()
+    interruption = None
     try:
         with trier.armed():
             await task.sysif.syscall(SYS.read, pipe.read.near, buffer.near, 100)
-    except Interruption:
-        # Either nothing was sent, or it has been answered by now.
-        state = Path(f"/proc/{around.child.process.process.near.id}/syscall").read_text()
-        assert not state.startswith(f"{int(SYS.read)} "), "the call goes on without its caller"
-        raise
-    finally:
-        write.join()
-        os.close(writer)
+    except Interruption as error:
+        interruption = error
+    # Either nothing was sent, or it has been answered by now.
+    state = Path(f"/proc/{around.child.process.process.near.id}/syscall").read_text()
+    write.join()
+    os.close(writer)
+    assert not state.startswith(f"{int(SYS.read)} "), "the call goes on without its caller"
+    if interruption is not None:
+        raise interruption
 
 
 @scenario

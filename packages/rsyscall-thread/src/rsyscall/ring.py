@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, SupportsInt
 import trio
 
 from rsyscall.background import Waiter
+from rsyscall.denied import any_answer
 from rsyscall.dumpable import CREDENTIAL_CALLS
 from rsyscall.native import Ring, _fast, destructor
 from rsyscall.native._fast import LINKED
@@ -256,12 +257,19 @@ class RingConnection(SyscallInterface):
             if number in CREDENTIAL_CALLS:
                 self._hub.dumpable.look()
             await trio.lowlevel.checkpoint_if_cancelled()
-        result = self._call(number, arg1, arg2, arg3, arg4, arg5, arg6)
-        if result >= 0:
-            return result
-        if result >= -_MAX_ERRNO:
-            raise call_error(result, self.name, number, arg1, arg2)
-        return await self._finish(result, (number, arg1, arg2, arg3, arg4, arg5, arg6), None)
+        waiter = None
+        try:
+            result = self._call(number, arg1, arg2, arg3, arg4, arg5, arg6)
+            if result >= 0:
+                return result
+            if result >= -_MAX_ERRNO:
+                raise call_error(result, self.name, number, arg1, arg2)
+            waiter = _Caller()
+            call = (number, arg1, arg2, arg3, arg4, arg5, arg6)
+            return await self._finish(waiter, result, call, None)
+        except BaseException as error:
+            await self._outlast(waiter, error)
+            raise
 
     @trio.lowlevel.enable_ki_protection
     async def recorded_syscall(
@@ -278,30 +286,32 @@ class RingConnection(SyscallInterface):
         """As `syscall`; what comes of the call is in `record` too, whenever an exception comes."""
         if number not in _UNCHECKED:
             await trio.lowlevel.checkpoint_if_cancelled()
-        result = self._recorded_call(record, number, arg1, arg2, arg3, arg4, arg5, arg6)
-        if result >= 0:
-            return result
-        if result >= -_MAX_ERRNO:
-            raise call_error(result, self.name, number, arg1, arg2)
-        return await self._finish(result, (number, arg1, arg2, arg3, arg4, arg5, arg6), record)
+        waiter = None
+        try:
+            result = self._recorded_call(record, number, arg1, arg2, arg3, arg4, arg5, arg6)
+            if result >= 0:
+                return result
+            if result >= -_MAX_ERRNO:
+                raise call_error(result, self.name, number, arg1, arg2)
+            waiter = _Caller()
+            call = (number, arg1, arg2, arg3, arg4, arg5, arg6)
+            return await self._finish(waiter, result, call, record)
+        except BaseException as error:
+            await self._outlast(waiter, error)
+            raise
 
-    async def _finish(self, result: int, call: tuple[SupportsInt, ...], record: CallRecord | None) -> int:
+    async def _finish(
+        self, waiter: _Caller, result: int, call: tuple[SupportsInt, ...], record: CallRecord | None
+    ) -> int:
         """The rest of a call that was not answered at once.
 
         Args:
             result: why not.
         """
         if result == _PENDING:
-            waiter = _Caller()
-            try:
-                self._sleep(waiter, 1, 0, call[0] in _LEAVING, call[0] in _CLOSING)
-                result = await waiter.wait(cancellable=False)
-            except BaseException as error:
-                if not waiter.done and not isinstance(error, (trio.Cancelled, RuntimeError)):
-                    await self._outlast()
-                raise
+            self._sleep(waiter, 1, 0, call[0] in _LEAVING, call[0] in _CLOSING)
+            result = await waiter.wait(cancellable=False)
         elif result == _FULL:
-            waiter = _Caller()
             self._queue(waiter, 0, [call], False, record)
             result = await waiter.wait(cancellable=False)
         elif result == _UNSENT:
@@ -313,18 +323,17 @@ class RingConnection(SyscallInterface):
             raise call_error(result, self.name, *call)
         return result if result >= 0 else result + 2**64
 
-    async def _outlast(self) -> None:
-        """Wait for the answer to the last call, whose caller was interrupted on its way to sleep.
+    async def _outlast(self, waiter: Waiter[Any] | None, error: BaseException) -> None:
+        """Wait for the answer to a call whose caller was interrupted between sending it and going to sleep.
 
         Until then the kernel may write into memory that the caller lends to the call, and takes back when the
-        exception goes on. No other call has been sent since.
+        exception goes on. Calls are executed in order: when a later one is answered, this one has been.
         """
-        if self.ring.outstanding:
-            waiter = _Caller()
-            self._hub.waiting(self.ring, self._client)
-            self.ring.sleep(waiter, 1, 0)
+        answered = waiter is not None and waiter.done
+        # (Cancelled are tasks in the background alone, at the end of the run, which is not to be held up.)
+        if self.ring.outstanding and not answered and not isinstance(error, trio.Cancelled):
             try:
-                await waiter.wait(cancellable=False)
+                await any_answer(self)
             except SyscallError:
                 pass
 
@@ -333,28 +342,33 @@ class RingConnection(SyscallInterface):
         """Make several calls in one go; see `SyscallInterface.syscalls`."""
         await trio.lowlevel.checkpoint_if_cancelled()
         todo: list[Any] = calls if isinstance(calls, list) else list(calls)
-        answer = self._call_many(todo, linked)
-        if isinstance(answer, list):
-            return answer
-        results, code = answer
-        if code == _UNSENT:
-            raise self._send_error()
-        if code == _HANGUP:
-            error = self._hangup()
-            error.results = results + self._answered()
-            self.process_left()
-            raise error
-        sent = self.ring.outstanding if code == _PENDING else 0
-        under_way, rest = todo[len(results) : len(results) + sent], todo[len(results) + sent :]
-        collector = _Collector(results, len(todo))
-        answered = len(results)
-        if under_way:
-            numbers = {call[0] for call in under_way}
-            self._sleep(collector, sent, answered, bool(numbers & _LEAVING), bool(numbers & _CLOSING))
-        if rest:
-            # Behind these calls, or those of others.
-            self._queue(collector, answered + sent, rest, linked)
-        await self._collect(collector)
+        collector = None
+        try:
+            answer = self._call_many(todo, linked)
+            if isinstance(answer, list):
+                return answer
+            results, code = answer
+            collector = _Collector(results, len(todo))
+            if code == _UNSENT:
+                raise self._send_error()
+            if code == _HANGUP:
+                error = self._hangup()
+                error.results = results + self._answered()
+                self.process_left()
+                raise error
+            sent = self.ring.outstanding if code == _PENDING else 0
+            under_way, rest = todo[len(results) : len(results) + sent], todo[len(results) + sent :]
+            answered = len(results)
+            if under_way:
+                numbers = {call[0] for call in under_way}
+                self._sleep(collector, sent, answered, bool(numbers & _LEAVING), bool(numbers & _CLOSING))
+            if rest:
+                # Behind these calls, or those of others.
+                self._queue(collector, answered + sent, rest, linked)
+            await self._collect(collector)
+        except BaseException as exn:
+            await self._outlast(collector.waiter if collector is not None else None, exn)
+            raise
         return results
 
     async def _collect(self, collector: _Collector) -> None:
