@@ -13,6 +13,7 @@ once per program (the local thread's epoll instance, the monitor, pools) is made
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import os
 import re
@@ -66,6 +67,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "needs(*things): skip this test unless the place permits all of these; tests/place.py has the names",
+    )
+    config.addinivalue_line(
+        "markers", "changes_machine: changes a setting of the whole machine; no other test runs meanwhile"
     )
     config.stash[_PLACE] = Place.explore()
     directory = tempfile.mkdtemp(prefix="rsyscall-tests-")
@@ -189,6 +193,39 @@ def pytest_make_collect_report(
     report = yield
     _forbid(report)
     return report
+
+
+# ------------------------------------------------------------------------------------------ tests beside us
+
+# Several sessions may run on one machine. Each of their tests holds a lock on this file, shared or alone.
+# That is the setting that a test changes, and it can be locked without being written.
+_SETTING = "/proc/sys/fs/suid_dumpable"
+
+
+@pytest.fixture(scope="session")
+def machine_lock() -> Iterator[int | None]:
+    """A descriptor to lock by; None where /proc is hidden, and settings cannot be changed."""
+    try:
+        fd = os.open(_SETTING, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        yield None
+        return
+    yield fd
+    os.close(fd)
+
+
+@contextlib.contextmanager
+def _beside_others(request: pytest.FixtureRequest) -> Iterator[None]:
+    fd = request.getfixturevalue("machine_lock")
+    if fd is None:
+        yield
+        return
+    alone = request.node.get_closest_marker("changes_machine") is not None
+    fcntl.flock(fd, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+    try:
+        yield
+    finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 # ------------------------------------------------------------------------------------------ the leak check
@@ -356,9 +393,10 @@ def leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
     if marker is not None and not (marker.args or marker.kwargs.get("reason")):
         pytest.fail("allow_leaks wants a reason")
     # The check after the test before has collected garbage.
-    before = _census()
-    yield
-    leaks = _settle(before)
+    with _beside_others(request):
+        before = _census()
+        yield
+        leaks = _settle(before)
     if leaks:
         _clean_up(before)
         # A failed test keeps its frames, and with them what it held, until the end.

@@ -268,7 +268,7 @@ async def exec_true(child: ChildThread) -> None:
 
 async def soon(condition: Callable[[], bool]) -> None:
     """Wait until a condition holds, and collect garbage: a process and its descriptors are a circle."""
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         while not condition():  # nothing tells
             gc.collect()
             await trio.sleep(0.001)
@@ -277,6 +277,17 @@ async def soon(condition: Callable[[], bool]) -> None:
 async def busy_child(flags: CLONE, what: str) -> int:
     """Make a child that waits in an epoll loop of its own, and drop it; return its id."""
     child = await local_thread.clone(flags)
+    pid = child.process.process.near.id
+
+    zeros = 0
+
+    def waits() -> bool:
+        # "0": it runs, or the place does not let us know.
+        nonlocal zeros
+        wchan = Path(f"/proc/{pid}/wchan").read_text()
+        zeros = zeros + 1 if wchan == "0" else 0
+        return wchan in ("ep_poll", "do_epoll_wait") or zeros > 200
+
     epoller = await Epoller.make_root(child.ram, child.task)
     if what == "signalfd":
         sigfd = await AsyncSignalfd.make(child.ram, child.task, epoller, Sigset({SIG.INT}))
@@ -284,10 +295,11 @@ async def busy_child(flags: CLONE, what: str) -> int:
     else:
         pipe = await child.pipe(O.NONBLOCK)
         reader = await AsyncFileDescriptor.make(epoller, child.ram, pipe.read)
-        with trio.move_on_after(0.01):
-            await reader.read_some_bytes()
-    pid = child.process.process.near.id
-    await soon(lambda: Path(f"/proc/{pid}/wchan").read_text() in ("ep_poll", "do_epoll_wait", "0"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reader.read_some_bytes)
+            await soon(waits)
+            nursery.cancel_scope.cancel()
+    await soon(waits)
     return pid
 
 
