@@ -351,6 +351,7 @@ def lint(session: nox.Session) -> None:
         ["lint-imports"],
         ["python", "tools/checklayers.py"],
         ["python", "tools/checkimports.py"],
+        ["python", "tools/checkwords.py"],
     ]
     failed = []
     for command in commands:  # all of them, even if the first one finds something

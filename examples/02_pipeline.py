@@ -26,7 +26,7 @@ async def pipeline(*commands: Command) -> None:
     for command in commands[:-1]:
         pipe = await local_thread.pipe()
         processes.append(await start(command, stdin, pipe.write))
-        # Whoever reads sees the end of the file when nobody can write any more, and that includes us.
+        # The reader sees end of file once every copy of the write end is closed, ours too.
         await pipe.write.close()
         if stdin is not None:
             await stdin.close()

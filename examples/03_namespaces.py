@@ -39,7 +39,7 @@ async def main() -> None:
         await child.unshare(CLONE.NEWNS)
         await child.mount("none", "/", "", MS.REC | MS.PRIVATE, "")
         await child.mount("tmpfs", "/mnt", "tmpfs", MS.NOSUID | MS.NODEV, "")
-        await child.spit(Path("/mnt/note"), "nobody else sees this\n")
+        await child.spit(Path("/mnt/note"), "only we see this\n")
         await describe(child, "in a new mount namespace")
 
         # What a command sees that is executed now.

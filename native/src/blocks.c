@@ -39,7 +39,7 @@ static int reclaim_blocks(Hub *self)
 	}
 	if (!dead)
 		return 0;
-	/* They may have been killed in the middle of announcing themselves; now nobody pushes them any more. */
+	/* They may have been killed in the middle of announcing themselves; now no process pushes them any more. */
 	if (rsys_hub_collect(self) < 0) {
 		while ((block = dead)) {
 			dead = block->next;
@@ -60,7 +60,7 @@ static int reclaim_blocks(Hub *self)
 		block->next = self->free;
 		self->free = block;
 	}
-	/* Whoever was about to be told of these would find an empty stack now. */
+	/* We have taken these off the shared stack: wake the event loop for them. */
 	if (self->n_collected) {
 		rsys_call3(__NR_write, self->hub->monitor.completion, "", 1);
 	}

@@ -62,7 +62,7 @@ typedef struct {
 } Hub;
 
 /*
- * Who waits for the answer to one call: a method answer(index, result) is told. NULL: nobody, since an
+ * Who waits for the answer to one call: a method answer(index, result) is told. NULL: no waiter, since an
  * exception came between sending and sleeping; then the answer is taken and dropped. And the record of the
  * call, which learns of the answer in either case; NULL: none.
  */
@@ -79,7 +79,7 @@ typedef struct {
 	int doorbell;	/* an eventfd in our own table; -1: none */
 	int rung;	/* the doorbell is readable */
 	/*
-	 * The process, from before it is cloned until release(): if this object goes meanwhile, nobody has been
+	 * The process, from before it is cloned until release(): if this object goes meanwhile, no caller has been
 	 * given the process, and it is ended.
 	 */
 	enum { NOT_OURS, OUR_CHILD, OUR_CHILD_BY_ANOTHER } holds;

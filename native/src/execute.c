@@ -36,7 +36,7 @@ int rsys_begin(struct rsys_origin *origin)
 }
 
 /*
- * Whoever may trace us may write into the memory that we share. In a user namespace other than the one
+ * A process that may trace us may write into the memory that we share. In a user namespace other than the one
  * that the memory belongs to, that is its root: a program that we or a relative of ours executes there,
  * or one that was there before we came. The kernel keeps it away from undumpable memory
  * (ptrace(2), PTRACE_MODE_ATTACH), so the flag goes to 0 here, in the process itself and right before the
@@ -71,7 +71,7 @@ static int enters_user_namespace(int fd, unsigned int nstype)
 /*
  * A change of credentials clears PDEATHSIG, and makes the memory that we share undumpable
  * (credentials(7), prctl(2)). The first must be undone here: between two requests our parent
- * may die, and nobody would tell us. The second protects our owner from processes of our new
+ * may die, and no signal would tell us. The second protects our owner from processes of our new
  * user, so it stays until we have left its memory; we only record that and what was before.
  */
 static long change_credentials(struct rsys_origin *origin, long nr, const int64_t *a)
@@ -89,7 +89,7 @@ static long change_credentials(struct rsys_origin *origin, long nr, const int64_
 	__atomic_store_n(&origin->creds_changed, 1, __ATOMIC_RELEASE);
 	entering = nr == __NR_setns && enters_user_namespace(a[0], a[1]);
 	if (entering) {
-		/* There may be programs already. Nobody is there yet in one that is made by unshare. */
+		/* It may have processes already. One that unshare makes has none yet. */
 		ret = protect_memory(origin);
 		if (ret < 0)
 			return ret;

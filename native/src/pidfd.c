@@ -1,7 +1,7 @@
 /*
  * The type OwnedPidfd: a pidfd in our own table, and the child behind it.
  *
- * Its destructor closes the descriptor, and reaps a child that nobody else can wait for any more. It is C code,
+ * Its destructor closes the descriptor, and reaps a child that no other code can wait for any more. It is C code,
  * so that no exception of a signal handler comes in between. (In a destructor in Python, the exception would
  * also be lost.)
  */

@@ -1,4 +1,4 @@
-/* The type OwnedPidfd, and the end of children that nobody has been given. */
+/* The type OwnedPidfd, and the end of children that no caller has been given. */
 #ifndef RSYS_PIDFD_H
 #define RSYS_PIDFD_H
 

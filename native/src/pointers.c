@@ -48,7 +48,7 @@ static void call_soon(PyObject *callable)
 		PyErr_WriteUnraisable(callable);
 }
 
-/* Whether a value with resources was never read, which nobody else owns. */
+/* Whether a value with resources was never read, and has no other owner. */
 static int is_lost(PyObject *op)
 {
 	PyObject *record_object;

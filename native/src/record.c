@@ -6,7 +6,7 @@
  * answer is stored: the number of a new descriptor is lost, or a close that was made is taken for one that
  * was not. No order of Python statements prevents that. C code does: handlers do not run inside of it.
  *
- * Hence whoever makes a call that must not be lost makes a record first, and hands it to the function that
+ * Hence a caller whose call must not be lost makes a record first, and hands it to the function that
  * makes the call. From then on there is always an answer to two questions:
  *
  *  - Was the call made? `sent` is False until the moment when it is, and never True without it.
@@ -253,7 +253,7 @@ static PyObject *record_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
 	return (PyObject *)self;
 }
 
-/* Nobody wants what this record owns. */
+/* No caller wants what this record owns. */
 static void give_up(CallRecord *self, int quietly)
 {
 	unsigned int n = self->n_owned, i;
@@ -279,7 +279,7 @@ static void record_dealloc(PyObject *op)
 	Py_DECREF(type);
 }
 
-/* begin(number, args...): the call is made now, by somebody who does not know of records */
+/* begin(number, args...): the call is made now, by code that does not know of records */
 static PyObject *record_begin(PyObject *op, PyObject *args)
 {
 	PyObject *items[7];

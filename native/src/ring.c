@@ -78,7 +78,7 @@ static int ring_clear(PyObject *op)
 	return 0;
 }
 
-/* End a process that nobody has been given. */
+/* End a process that no caller has been given. */
 static void end_process(Ring *self)
 {
 	struct block *block = self->block;
@@ -195,7 +195,7 @@ static PyObject *ring_prepare(PyObject *op, PyObject *args)
 	return PyLong_FromUnsignedLongLong((uint64_t)&block->clone_args);
 }
 
-/* started(pid): the clone has been made. Until now nobody has looked at ctid. */
+/* started(pid): the clone has been made. From now on ctid is looked at. */
 static PyObject *ring_started(PyObject *op, PyObject *arg)
 {
 	Ring *self = (Ring *)op;
@@ -283,7 +283,7 @@ static PyObject *ring_give_pidfd(PyObject *op, PyObject *owner)
 	Py_RETURN_NONE;
 }
 
-/* release(): there is somebody who answers for the process now */
+/* release(): another object is responsible for the process now */
 static PyObject *ring_release(PyObject *op, PyObject *unused)
 {
 	(void)unused;

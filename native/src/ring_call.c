@@ -15,7 +15,7 @@
 /*
  * A call that waits for descriptors may be waiting for the doorbell among them (see watch_activity). The
  * doorbell is to end it when another request is behind it, and to be silent otherwise, since then the call
- * would return for nothing. Both are done here, by our own number: in the process' table somebody else may
+ * would return for nothing. Both are done here, by our own number: in the process' table another process may
  * have opened something under the number that it has there.
  *
  * So it is rung when a request is put behind such a call, and silenced before such a call is put where no

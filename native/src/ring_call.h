@@ -21,7 +21,7 @@ PyObject *rsys_ring_results(PyObject *op, PyObject *unused);
 /* The answer to the oldest call has been taken. */
 void rsys_ring_consume(Ring *self);
 
-/* Take answers that nobody waits for, as long as the oldest is one. */
+/* Take answers that no caller waits for, as long as the oldest is one. */
 void rsys_ring_drop_answers(Ring *self);
 
 /* As rsys_parse_call; a number that the word of a slot cannot hold is not that of a call. */

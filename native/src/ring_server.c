@@ -91,7 +91,7 @@ static int wait_for_request(struct rsys_ring *ring, struct rsys_slot *slot, uint
  * there: it would be lost, and the file is not ours. So before each write we ask what is there. A pipe has
  * an inode of its own; an eventfd would look like every other eventfd, timerfd or epoll instance.
  *
- * That is enough where nobody but us can change the table. One that is shared may change between the look
+ * That is enough where no other process can change the table. One that is shared may change between the look
  * and the write: there we use no descriptor, and the monitor, whose table is its own, writes for us.
  */
 static int has_pipe(const struct rsys_ring *ring)
@@ -104,7 +104,7 @@ static int has_pipe(const struct rsys_ring *ring)
 	       stat[1] == hub->completion_ino;
 }
 
-/* Somebody waits in the event loop: put this ring on the hub's stack and wake the loop. */
+/* A caller waits in the event loop: put this ring on the hub's stack and wake the loop. */
 static void announce(struct rsys_ring *ring)
 {
 	struct rsys_hub *hub = ring->hub;

@@ -33,7 +33,7 @@ void rsys_ring_consume(Ring *self)
 	Py_XDECREF((PyObject *)record);
 }
 
-/* Nobody waits for these. */
+/* No caller waits for these. */
 void rsys_ring_drop_answers(Ring *self)
 {
 	struct rsys_ring *ring = &self->block->ring;

@@ -84,7 +84,7 @@ int rsys_ring_spin(struct block *block, uint32_t seq, uint64_t budget, int may_n
 
 int rsys_ring_arm(struct rsys_ring *ring, uint32_t seq)
 {
-	/* 0 stands for nobody; the number before it is announced when this one is done. */
+	/* 0 stands for no waiter; the number before it is announced when this one is done. */
 	__atomic_store_n(&ring->client_waits, seq ? seq : UINT32_MAX, __ATOMIC_SEQ_CST);
 	if (!slot_done(ring, seq))
 		return 0;

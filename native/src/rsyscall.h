@@ -107,7 +107,7 @@ struct rsys_monitor {
 
 /* What all rings of one program share. */
 struct rsys_hub {
-	_Alignas(64) uint64_t ready;	/* stack of rings with results that somebody waits for */
+	_Alignas(64) uint64_t ready;	/* stack of rings with results that a caller waits for */
 	_Alignas(64) uint64_t server_spin;	/* budget in cycles */
 	uint64_t completion_dev, completion_ino;	/* what fstat says of the pipe */
 	uint64_t rings;		/* all that have ever been made, linked by next_ring */
@@ -150,7 +150,7 @@ struct rsys_ring {
 
 /* ---- Entry points --------------------------------------------------------------------- */
 
-/* Hidden also where they are used: the static program has nobody who would fill in a table of addresses. */
+/* Hidden also where they are used: the static program has no loader to fill in a table of addresses. */
 #pragma GCC visibility push(hidden)
 long rsyscall_raw_syscall(long a1, long a2, long a3, long a4, long a5, long a6, long nr);
 void rsyscall_trampoline(void);

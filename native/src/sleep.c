@@ -1,6 +1,6 @@
 #include "sleep.h"
 
-/* Of a process that cannot sleep, before it gives up: at least a tenth of a second, for whoever talks to it. */
+/* Of a process that cannot sleep, before it gives up: at least a tenth of a second, for its client. */
 #define LAST_LOOKS 1000000
 
 static int sleep_for(int64_t ns)

@@ -588,7 +588,7 @@ static PyMethodDef allocation_methods[] = {
 	  "or consumed by `split` or `merge`." },
 	{ "size", allocation_size, METH_NOARGS, "The size of this allocation in bytes." },
 	{ "slack", allocation_slack, METH_NOARGS,
-	  "How many bytes behind the end are nobody else's, because sizes are rounded up." },
+	  "How many bytes after the end also belong to it, because sizes are rounded up." },
 	{ "free", allocation_free, METH_NOARGS, "Give the bytes back. Does nothing if the allocation is not valid." },
 	{ "split", (PyCFunction)(void (*)(void))allocation_split, METH_FASTCALL | METH_KEYWORDS,
 	  "split($self, size)\n--\n\n"
@@ -604,7 +604,7 @@ static PyMethodDef allocation_methods[] = {
 static PyMemberDef allocation_members[] = {
 	{ "arena", T_OBJECT_EX, offsetof(Allocation, arena), READONLY, "Where the bytes are." },
 	{ "start", T_OBJECT_EX, offsetof(Allocation, start_object), READONLY, "Offset in the arena of the first byte." },
-	{ "_limit", T_LONGLONG, offsetof(Allocation, limit), READONLY, "Offset after the bytes that are nobody else's." },
+	{ "_limit", T_LONGLONG, offsetof(Allocation, limit), READONLY, "Offset after the last byte that belongs to it." },
 	{ "end", T_OBJECT_EX, offsetof(Allocation, end_object), READONLY, "Offset in the arena after the last byte." },
 	{ "valid", T_OBJECT_EX, offsetof(Allocation, valid), 0,
 	  "False once the allocation was freed, split or merged. Do not set." },

@@ -31,14 +31,14 @@ static int wait_until(const struct stream *stream, int fd, int events, int64_t *
 		return rsys_pause_longer(pause) && !rsys_owner_gone(stream->origin);
 	if (!fds[1].revents)
 		return 1;
-	/* If it has another reason: somebody has killed the monitor, or opened something else in its place. */
+	/* Otherwise a process has killed the monitor, or opened something else under the number of its descriptor. */
 	stream->origin->monitor_fd = -1;
 	return !rsys_owner_gone(stream->origin);
 }
 
 /*
  * As read(2). Other processes may have copies of the other end, so that the death of our owner does not end
- * the stream: wait for both. EAGAIN comes from whoever gave us the descriptor, or shares it, and has made it
+ * the stream: wait for both. EAGAIN means that a process that gave us the descriptor, or shares it, has made it
  * non-blocking.
  */
 static long receive(const struct stream *stream, void *buf, size_t len)

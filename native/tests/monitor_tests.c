@@ -46,7 +46,7 @@ static void changed(struct monitored *monitored)
 	CHECK_CALL(syscall(SYS_futex, control, FUTEX_WAKE, 1, NULL, NULL, 0));
 }
 
-/* Of an entry; what is above its address is nobody's business but the client's. */
+/* Of an entry; only the client uses what is above its address. */
 #define GENERATION (0xabcdull << 48)
 
 static void watch(struct monitored *monitored, uint32_t index, uint32_t *word)
@@ -251,7 +251,7 @@ static void owner_that_is_gone(void)
 	CHECK_EQUAL(wait_for_exit(helper.pid), 0);
 }
 
-/* It ends who sleeps and who is in a call, and nobody else: not who has left, nor whose id is of elsewhere. */
+/* It ends processes that sleep or are in a call: none that has left, none whose id is from elsewhere. */
 static void owner_that_ends(void)
 {
 	enum { IDLE, BLOCKED, FOREIGN, LEFT, COUNT };

@@ -304,7 +304,7 @@ static void no_wake_up_is_lost(void)
 	}
 }
 
-/* Only the answer that somebody waits for is told. */
+/* Only the answer that a caller waits for is announced. */
 static void announces_the_one_that_is_waited_for(void)
 {
 	struct driven driven = with_descriptors(SPIN);
@@ -370,7 +370,7 @@ static void announces_to_who_waits(void)
 
 	launch(&driven);
 	CHECK_EQUAL(CALL(&driven, SYS_getpid), driven.child.pid);
-	/* Nobody waited. */
+	/* No caller waited. */
 	CHECK(!is_readable(driven.news));
 	for (i = 0; i < 50; i++) {
 		uint32_t seq = put(&driven, SYS_nanosleep, ARGS(as_arg(&pause), 0));

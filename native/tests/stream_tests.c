@@ -478,7 +478,7 @@ static void client_goes_away(void)
 	struct peer peer = start();
 	int i;
 
-	/* It returns from an answer that nobody takes, and is not killed by SIGPIPE. */
+	/* It returns from an answer that no client takes, and is not killed by SIGPIPE. */
 	for (i = 0; i < 100; i++)
 		send_request(&peer, RSYS_OP_CALL, 0, SYS_getpid, ARGS(0));
 	close(peer.to);
@@ -555,7 +555,7 @@ static void owner_that_is_gone(void)
 	expect_end(&peer);
 }
 
-/* It is told by the end of the monitor, whoever has copies of our end of the stream. */
+/* It is told by the end of the monitor, even if other processes have copies of our end of the stream. */
 static void owner_that_ends(void)
 {
 	uint32_t *owner = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -586,7 +586,7 @@ static void owner_that_ends(void)
 	}
 }
 
-/* A monitor that somebody killed is none to watch. */
+/* A monitor that was killed is not watched any more. */
 static void monitor_that_is_killed(void)
 {
 	uint32_t owner = 0;
@@ -608,7 +608,7 @@ static void over_pipes(void)
 	finish(&peer);
 }
 
-/* Whoever starts us may have handed over descriptors that somebody made non-blocking. */
+/* The descriptors that we inherit may be non-blocking. */
 static void over_nonblocking_pipes(void)
 {
 	int there[2], back[2];

@@ -21,7 +21,7 @@ PRINTED: dict[str, str | re.Pattern[str]] = {
         r"in a new user namespace: +user 0, host \1, no note in /mnt\n"
         r"in a new uts namespace: +user 0, host elsewhere, no note in /mnt\n"
         r"in a new mount namespace: +user 0, host elsewhere, a note in /mnt\n"
-        r"nobody else sees this\n"
+        r"only we see this\n"
     ),
     "04_fd_passing.py": (
         "the reader cannot open it: No such file or directory\n"

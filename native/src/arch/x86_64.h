@@ -43,7 +43,7 @@ static inline uint64_t rsys_cycles(uint32_t *ret_cpu)
 /*
  * long rsyscall_raw_syscall(a1, a2, a3, a4, a5, a6, nr): the system call, out of line.
  * A clone with a new stack returns twice; the child then pops its first stack word in
- * our `ret`, so whoever prepares that stack puts rsyscall_trampoline there.
+ * our `ret`, so the code that prepares that stack puts rsyscall_trampoline there.
  *
  * rsyscall_trampoline: the stack holds rdi rsi rdx rcx r8 r9 and a function. Ask to be
  * killed with our creator, call the function, exit with what it returned.

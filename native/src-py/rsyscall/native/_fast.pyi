@@ -124,7 +124,7 @@ class NothingToFree:
         """Do nothing."""
 
 class Allocation:
-    """A range of bytes of an arena, owned by whoever holds this object; see src/space.c."""
+    """A range of bytes of an arena, owned by the holder of this object; see src/space.c."""
 
     arena: Any
     start: int
@@ -221,7 +221,7 @@ class OwnedPidfd:
 
     Attributes:
         number: the descriptor; -1 when it is closed, or has not been opened yet.
-        reaps: whether it is of a child of ours that nobody can wait for any more when this object is gone.
+        reaps: whether it is of a child of ours that no code can wait for any more when this object is gone.
     """
 
     reaps: bool
