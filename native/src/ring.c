@@ -508,6 +508,7 @@ static PyMethodDef ring_methods[] = {
 	{ "put_backlog", rsys_ring_put_backlog, METH_O, NULL },
 	{ "deliver", rsys_ring_deliver, METH_NOARGS, NULL },
 	{ "sleepers", rsys_ring_sleepers, METH_NOARGS, NULL },
+	{ "last_sleeper", rsys_ring_last_sleeper, METH_NOARGS, NULL },
 	{ "forget", rsys_ring_forget, METH_NOARGS, NULL },
 	{ "results", rsys_ring_results, METH_NOARGS, NULL },
 	{ "wait", rsys_ring_wait_method, METH_O, NULL },

@@ -15,6 +15,7 @@ PyObject *rsys_ring_sleep(PyObject *op, PyObject *args);
 PyObject *rsys_ring_put_backlog(PyObject *op, PyObject *backlog);
 PyObject *rsys_ring_deliver(PyObject *op, PyObject *unused);
 PyObject *rsys_ring_sleepers(PyObject *op, PyObject *unused);
+PyObject *rsys_ring_last_sleeper(PyObject *op, PyObject *unused);
 PyObject *rsys_ring_forget(PyObject *op, PyObject *unused);
 PyObject *rsys_ring_results(PyObject *op, PyObject *unused);
 

@@ -185,6 +185,20 @@ PyObject *rsys_ring_sleepers(PyObject *op, PyObject *unused)
 	return list;
 }
 
+/* last_sleeper() -> who waits for the call that was sent last; None if that is no object, or nothing outstanding */
+PyObject *rsys_ring_last_sleeper(PyObject *op, PyObject *unused)
+{
+	Ring *self = (Ring *)op;
+	struct rsys_ring *ring = &self->block->ring;
+	PyObject *sleeper = self->waits[ring->submitted % RSYS_RING_SLOTS].sleeper;
+
+	(void)unused;
+	if (ring->submitted == ring->consumed || !sleeper)
+		sleeper = Py_None;
+	Py_INCREF(sleeper);
+	return sleeper;
+}
+
 /* forget(): nothing that is outstanding will be answered, and all who waited for it have been told */
 PyObject *rsys_ring_forget(PyObject *op, PyObject *unused)
 {

@@ -1088,3 +1088,29 @@ async def test_activity_fd_under_load() -> None:
                 await pipe.write.write(await child.ptr(b"x"))
     assert received == b"x" * 100
     await kill(child)
+
+
+async def test_an_error_does_not_wait_for_the_calls_of_others(transport: str) -> None:
+    """What a caller does wrong is said at once, also when the process is blocked on behalf of another."""
+    child = await local_thread.clone()
+    pipe = await child.pipe()
+    sysif = child.task.sysif
+    async with trio.open_nursery() as nursery:
+
+        async def read() -> None:
+            with pytest.raises(SyscallHangup):
+                await pipe.read.read(await child.malloc(bytes, 1))
+
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked()
+        wrong: Any = "no number"
+        with trio.fail_after(10):
+            for call in (SYS.getpid, SYS.read):
+                with pytest.raises(TypeError):
+                    await sysif.syscall(call, wrong)
+                with pytest.raises(TypeError):
+                    await sysif.syscalls([Syscall(call, wrong)])
+            with pytest.raises((OverflowError, ValueError)):
+                await sysif.syscall(SYS.getpid, 2**65)
+        await child.process.kill()
+    await child.process.waitpid(W.EXITED)

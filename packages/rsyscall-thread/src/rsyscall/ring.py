@@ -104,6 +104,11 @@ class _Collector:
         self.total = total
         self.waiter: Waiter[None] = Waiter()
 
+    @property
+    def done(self) -> bool:
+        """Whether all answers are there, or none will come any more."""
+        return self.waiter.done
+
     def answer(self, index: int, result: int) -> None:
         self.results[index:] = [result]
         if index == self.total - 1:
@@ -323,15 +328,24 @@ class RingConnection(SyscallInterface):
             raise call_error(result, self.name, *call)
         return result if result >= 0 else result + 2**64
 
-    async def _outlast(self, waiter: Waiter[Any] | None, error: BaseException) -> None:
-        """Wait for the answer to a call whose caller was interrupted between sending it and going to sleep.
+    async def _outlast(self, sleeper: _Caller | _Collector | None, error: BaseException) -> None:
+        """If calls have been sent whose caller was interrupted on its way to sleep, wait for their answers.
 
-        Until then the kernel may write into memory that the caller lends to the call, and takes back when the
-        exception goes on. Calls are executed in order: when a later one is answered, this one has been.
+        Until then the kernel may write into memory that the caller lends to them, and takes back when the
+        exception goes on. Calls are executed in order: when a later one is answered, they have been.
+
+        Args:
+            sleeper: of the caller, if there is one already.
+            error: what interrupted it, or what its calls, or an argument of them, came to.
         """
-        answered = waiter is not None and waiter.done
-        # (Cancelled are tasks in the background alone, at the end of the run, which is not to be held up.)
-        if self.ring.outstanding and not answered and not isinstance(error, trio.Cancelled):
+        if sleeper is not None and sleeper.done:
+            return
+        if isinstance(error, trio.Cancelled):
+            return  # a task in the background, at the end of the run, which is not to be held up
+        ring = self.ring
+        # All others that have sent something are asleep.
+        sent = ring.outstanding and ring.last_sleeper() in (None, sleeper)
+        if sent or any(entry[0] is sleeper for entry in self._backlog):
             try:
                 await any_answer(self)
             except SyscallError:
@@ -367,7 +381,7 @@ class RingConnection(SyscallInterface):
                 self._queue(collector, answered + sent, rest, linked)
             await self._collect(collector)
         except BaseException as exn:
-            await self._outlast(collector.waiter if collector is not None else None, exn)
+            await self._outlast(collector, exn)
             raise
         return results
 
