@@ -15,7 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CLEAN = ["native", "docs", "examples", "README.md", "SECURITY.md"]
+CLEAN = [
+    "native",
+    "docs",
+    "examples",
+    "packages/rsyscall",
+    "packages/rsyscall-memory",
+    "packages/rsyscall-near",
+    "README.md",
+    "SECURITY.md",
+]
 SUFFIXES = {".py", ".pyi", ".c", ".h", ".md"}
 WORDS = re.compile(r"\b(nobody|somebody|whoever|what\s+is\s+to\s+be)\b", re.IGNORECASE)
 USER = re.compile(r"""`nobody`|"nobody"|'nobody'""")

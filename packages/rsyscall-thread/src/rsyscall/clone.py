@@ -82,7 +82,7 @@ class _ChildStream(SyscallConnection):
     @destructor
     def __del__(self) -> None:
         super().__del__()
-        # Nobody can reach the process any more. The end of the stream does not tell it, for it has a copy of
+        # No task can reach the process any more. The end of the stream does not tell it, for it has a copy of
         # our end.
         if not self._closed and os.getpid() == self._hub.pid and self._pidfd.number >= 0:
             # (Unless ours was closed before us.)
@@ -270,7 +270,7 @@ def clone_error(error: OSError, flags: CLONE) -> OSError:
 
 
 async def abandon(hub: ProgramHub, ring: Ring, parent: far.Task, process: ChildProcess | None = None) -> None:
-    """End and reap a process that nobody has been given, if there is one.
+    """End and reap a process that no caller has been given, if there is one.
 
     Args:
         parent: the task of its parent.

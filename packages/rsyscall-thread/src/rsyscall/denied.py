@@ -70,7 +70,7 @@ def pid_behind(pidfd: int) -> int:
 def send_signal(pidfd: int, sig: int) -> None:
     """Send a signal to the process of a pidfd.
 
-    Where pidfd_send_signal is denied, it is sent by number, which is safe if nobody but us reaps the process.
+    Where pidfd_send_signal is denied, it is sent by number, which is safe if only we reap the process.
 
     Raises:
         ProcessLookupError: it has been reaped.

@@ -10,11 +10,11 @@ collects events without waiting. In every other process the waiter is the *root*
 `epoll_wait`. Such a process cannot do anything else meanwhile, so the root also watches the process's
 *activity fd*, which is readable when another call is waiting to be executed. That registration is
 level-triggered, since it must never be missed, and without OUT, since one can always write to a socket. A
-root waits only as long as somebody waits for an event: otherwise every call to that process would have to
+root waits only as long as a task waits for an event: otherwise every call to that process would have to
 wake it up first.
 
 **Runs of trio.** The loops belong to the current run of trio, registrations do not: they stay, with what is
-known about them, until the next run, and the loop starts again when somebody waits. A root can be abandoned
+known about them, until the next run, and the loop starts again when a task waits. A root can be abandoned
 by the end of a run in the middle of `epoll_wait`. The kernel then puts events into our buffer that nobody
 reads, and since they are edges, nobody would hear of them again. There are three ways out: to have the result
 of the abandoned call delivered to the next run, which every kind of connection would have to support; to
@@ -95,7 +95,7 @@ class EpollWaiter:
         self._receivers: dict[int, weakref.ref[EpolledFileDescriptor] | None] = {}
         # To be free when the call under way has returned.
         self._removed: list[int] = []
-        # Numbers that may be reported as long as some file stays open, which nobody knows.
+        # Numbers that may be reported as long as some file stays open, which we cannot know.
         self._haunted: set[int] = set()
         self._fresh = 0
         self._sleepers = 0
@@ -175,7 +175,7 @@ class EpollWaiter:
         return False
 
     def _begin_wait(self) -> None:
-        """Somebody is about to sleep until an event comes."""
+        """A task is about to sleep until an event comes."""
         if self._failure is not None:
             raise _another(self._failure)
         self._loop.ensure_running()
@@ -185,7 +185,7 @@ class EpollWaiter:
         self._sleepers -= 1
 
     async def _run(self) -> None:
-        """The loop: one run of trio long for a subsidiary, as long as somebody sleeps for a root."""
+        """The loop: one run of trio long for a subsidiary, as long as a task sleeps for a root."""
         wait_readable = self.wait_readable
         while wait_readable is not None or self._sleepers:
             try:
@@ -220,7 +220,7 @@ class EpollWaiter:
                 return t.cast("FileDescriptor | None", sysif.get_activity_fd())
             except RuntimeError:
                 await any_answer(sysif)
-                # Let whoever made the other call hear of its end.
+                # Let the task that made the other call hear of its end.
                 await trio.lowlevel.checkpoint()
         return t.cast("FileDescriptor | None", sysif.get_activity_fd())
 
@@ -315,7 +315,7 @@ class _Lease:
     """See `EpollWaiter.lease`.
 
     The loop of a root keeps the process alive that it waits in, since it is in the middle of a call there. So
-    when nobody can wait any more, it must not go on.
+    when no task can wait any more, it must not go on.
     """
 
     __slots__ = ("__weakref__", "_loop")

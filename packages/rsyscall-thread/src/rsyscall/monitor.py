@@ -4,7 +4,7 @@ A pidfd per child, watched by the hub, tells of exits. That needs no signal, so 
 its SIGCHLD disposition stay as they were. Stops and continues are announced by SIGCHLD only, and in our own
 process that is not ours to use: it is sent to the process, so that any of its OS threads may take it; it may
 be ignored, or have a handler that wants to be called; and programs that are started meanwhile, by whomever,
-would inherit a mask in which it is blocked. So while somebody waits for a child of ours to stop or to
+would inherit a mask in which it is blocked. So while a task waits for a child of ours to stop or to
 continue, the kernel is asked now and then, with pauses that grow up to `_LONGEST_PAUSE`.
 
 Where another process is the parent, which is the init of a pid namespace, asking would interrupt what it does
@@ -90,7 +90,7 @@ class AsyncChildProcess:
         self.executing: Ring | None = None
         self._exited = SignalEvent()
         self._turn: trio.Lock | None = None
-        # One per task that waits for stops: what somebody has found out on behalf of all.
+        # One per task that waits for stops: what one of them has found out on behalf of all.
         self._news: list[list[ChildState]] = []
         self._told = SignalEvent()
 
@@ -104,7 +104,7 @@ class AsyncChildProcess:
 
     @property
     def _lock(self) -> trio.Lock:
-        """Whoever makes calls about the child that suspend takes this."""
+        """A task that makes calls about the child that suspend takes this."""
         if self._turn is None:
             self._turn = trio.Lock()
         return self._turn
@@ -136,7 +136,7 @@ class AsyncChildProcess:
             if process.death_state is not None:
                 return process.death_state
             if process.unread_siginfo is not None:
-                # Left by somebody who waited by means of the handle. Trusted only if it says something.
+                # Left by a task that waited by means of the handle. Trusted only if it says something.
                 state = await process.read_siginfo()
                 if state is not None and state.state(options):
                     return self._noted(state)
@@ -190,7 +190,7 @@ class AsyncChildProcess:
             called.
 
         Raises:
-            ChildProcessError: somebody else reaped the child.
+            ChildProcessError: other code reaped the child.
             SyscallError: the process whose child it is has gone.
 
         Cancellation: nothing is lost; wait again.
@@ -309,7 +309,7 @@ class AsyncChildProcess:
             try:
                 await self.monitor.hub.kill(self.pidfd, sig)
             except ProcessLookupError:
-                pass  # dead, and reaped by somebody else or with its pid namespace
+                pass  # dead, and reaped by other code or with its pid namespace
             except PermissionError as error:
                 # Those of the dead are looked at as those of the living.
                 if not self._is_ours or await self._waitid_nohang(W.EXITED) is None:
@@ -498,7 +498,7 @@ class ChildProcessMonitor:
     def parent_left(self) -> SignalEvent:
         """What happens when the parent, a process that we drive, exits or executes a program.
 
-        Its children may live on, but nobody can wait for them any more.
+        Its children may live on, but no task can wait for them any more.
         """
         root = self._root
         if root._parent_left is None:
@@ -599,7 +599,7 @@ class ChildProcessMonitor:
             flags |= CLONE.PIDFD
             number = await self.ram.malloc(Int32)
         elif task.pidns is not hub.task.pidns:
-            # Its id is one of the inner namespace: in ours it belongs to somebody else.
+            # Its id is one of the inner namespace: in ours it belongs to another process.
             if task not in hub.pidfds:
                 raise ValueError(f"{task} is in another pid namespace, and its descriptors are out of reach")
             flags |= CLONE.PIDFD
@@ -626,7 +626,7 @@ class ChildProcessMonitor:
         return pidfd
 
     async def _undo_clone(self, process: ChildProcess) -> None:
-        """End and reap a process that nobody has been given."""
+        """End and reap a process that no caller has been given."""
         try:
             await process.kill(SIG.KILL)
             waited = (IdType.PID, process.near, 0, W.EXITED | W.ALL)

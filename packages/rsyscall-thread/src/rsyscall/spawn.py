@@ -281,7 +281,7 @@ class Spawning:
                 try:
                     await self.process.waitpid(W.EXITED)
                 except ChildProcessError:
-                    pass  # somebody else reaped it; what it could not do is the news
+                    pass  # other code reaped it; what it could not do is the news
             raise self.error
 
     async def wait_or_kill(self) -> None:

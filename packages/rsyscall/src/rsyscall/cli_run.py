@@ -408,7 +408,7 @@ def run(options: RunOptions) -> int:
     except ValueError as error:
         say(str(error))
         return FAILED
-    # Whoever ignores it has no children to wait for.
+    # A process that ignores SIGCHLD has no children to wait for.
     ignored = signal.signal(signal.SIGCHLD, signal.SIG_DFL) is signal.SIG_IGN
     try:
         return _run(Run(options, empty, ignored))

@@ -16,7 +16,7 @@ Facts a user may rely on:
   garbage collector too. An allocation that is dropped without `free` is freed when it is collected.
 * Memory goes back to the kernel: when more than one arena is empty, the next request unmaps all but one.
 * Our own process maps and unmaps its memory itself, whichever task asks: it costs least, and a child that is
-  killed in the course of an munmap would leave nobody who knows whether it was made. In any other address
+  killed during an munmap would leave no way to know whether it was made. In any other address
   space, where the process that an allocator was made with may be blocked, the task that asks does it.
 
 The mappings are private. Processes that share the address space (all children that a thread makes by default)
@@ -90,7 +90,7 @@ def _check_request(size: int, alignment: int) -> None:
 
 
 class Allocation(_fast.Allocation, AllocationInterface):
-    """A range of bytes of an arena, owned by whoever holds this object. Made by arenas.
+    """A range of bytes of an arena, owned by the holder of this object. Made by arenas.
 
     Attributes:
         arena: where the bytes are.

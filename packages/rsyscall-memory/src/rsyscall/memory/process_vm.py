@@ -5,16 +5,16 @@ That costs a system call of ours, where the stream costs a round trip; it works 
 blocked in a call; and nothing is waited for.
 
 These calls name the process by its pid, so the question is whose memory that is. `ProcessVMTransport.make`
-has it proven: a number that nobody can guess is written through the process itself, and read back by the pid.
-That rules out a pid of another pid namespace, one that belongs to somebody else by now, and a process whose
+has it proven: an unguessable number is written through the process itself, and read back by the pid.
+That rules out a pid of another pid namespace, one that belongs to another process now, and a process whose
 addresses are not those that the kernel sees (an emulated one). From then on a pidfd, taken before the proof,
-watches over it: as long as the process has not been reaped, the pid belongs to nobody else.
+watches over it: as long as the process has not been reaped, the pid belongs to no other process.
 
 * A read is checked afterwards. What was read is given out only if the process still had the pid then, and so
   had it all the time.
-* A write is checked immediately before. To reach somebody else, the process would have to exit, be reaped,
+* A write is checked immediately before. To reach another process, this one would have to exit, be reaped,
   and all pids of the namespace be used up until this one comes round again, between one system call and the
-  next. If the process is our own child that is impossible: nobody but us reaps it.
+  next. If the process is our own child that is impossible: only we reap it.
 
 By exec a process gets other memory and keeps its pid. It executes only what its task is told to; so while
 that task is about to, the bytes go through the process, behind the exec.
@@ -218,11 +218,11 @@ class ProcessVMTransport(BatchMemoryTransport):
         try:
             return self._read(pointer) == nonce
         except (WouldWaitError, SyscallSendError):
-            return False  # refused; or nobody has the pid now, and if it was the process the fallback fails
+            return False  # refused; or the pid is free now, and if it was the process the fallback fails
         except OSError as error:
             if error.errno != errno.EFAULT:
                 raise
-            return False  # somebody else's memory, with nothing at this address
+            return False  # another process' memory, with nothing at this address
 
     def inherit(self, task: Task) -> ProcessVMTransport:
         """A transport to the same memory whose fallback goes through `task`.

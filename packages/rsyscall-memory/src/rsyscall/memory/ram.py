@@ -400,7 +400,7 @@ class BatchWriteSemantics(RAM):
     """Puts off the writes of `ptr`.
 
     Attributes:
-        writes: what is to be written, and where.
+        writes: the bytes to write, and where.
     """
 
     def __init__(self, task: Task, transport: MemoryTransport, allocator: AllocatorInterface) -> None:

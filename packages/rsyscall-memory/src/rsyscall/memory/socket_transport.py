@@ -129,7 +129,7 @@ def _by_address(piece: tuple[int, bytes, int]) -> int:
 
 
 def _owned_until(dest: Pointer[Any], start: int, data: bytes) -> int:
-    """Up to where the bytes behind `data` may be overwritten: they are nobody else's and hold nothing."""
+    """Up to where the bytes behind `data` may be overwritten: they belong to `dest` and hold nothing."""
     end = start + len(data)
     allocation = dest.allocation
     if isinstance(allocation, Allocation) and len(data) == allocation.size():

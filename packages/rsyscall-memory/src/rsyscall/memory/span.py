@@ -1,7 +1,7 @@
 """Looking at the memory of a pointer without owning it.
 
-System calls consume the pointers that they are given. Whoever has only been lent a pointer, and wants to use
-it in a system call or to split it, makes a span of it: a second pointer to the same memory, which may be
+System calls consume the pointers that they are given. A function that was only lent a pointer, and wants to
+use it in a system call or to split it, makes a span of it: a second pointer to the same memory, which may be
 consumed, split and dropped without any effect on the first.
 """
 
@@ -73,7 +73,7 @@ class SpanAllocation(AllocationInterface):
         return SpanAllocation(self.alloc, self._offset, self._size + other._size)
 
     def free(self) -> None:
-        """Do nothing; the memory belongs to somebody else."""
+        """Do nothing; the memory belongs to the original pointer."""
 
 
 def to_span(ptr: Pointer[T]) -> Pointer[T]:

@@ -7,13 +7,13 @@ defined in `rsyscall.handle.pointer`.
 Which one to use:
 
 * `rsyscall.memory.local.LocalMemoryTransport` for memory of our own address space, which is that of all
-  children made without a memory of their own: one copy, no system call, whoever the pointer's task is.
+  children made without a memory of their own: one copy, no system call, whichever task the pointer has.
 * `rsyscall.memory.socket_transport.StreamMemoryTransport` for any other: it asks the task's
   `SyscallInterface`.
 * `rsyscall.memory.process_vm.ProcessVMTransport` on top of that, where the process is on this host and the
   kernel lets us: one system call of ours.
 
-The rules for whoever writes one:
+The rules for an implementation:
 
 * A transport uses the pointer that it is given and does not consume it; `rsyscall.memory.span.to_span` helps
   where a system call wants a pointer of its own.

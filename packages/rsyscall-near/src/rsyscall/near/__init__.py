@@ -7,8 +7,8 @@ file descriptor table, its address space, its pid namespace. The processor manua
 *near* pointer is an offset that relies on whatever segment happens to be selected, a *far* pointer says which
 segment it is for. Here too:
 
-* a **near** identifier is only the number, as the kernel takes it. It means nothing until somebody says in
-  which process.
+* a **near** identifier is only the number, as the kernel takes it. It means nothing without the
+  process that it is of.
 * a **far** identifier is the number together with the table that gives it meaning. Those are in
   `rsyscall.far`, with the layer above.
 * a **handle** is a far identifier that also knows a process to use it through, and owns what it names.

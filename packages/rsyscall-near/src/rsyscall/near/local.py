@@ -141,7 +141,7 @@ class LocalSyscall(SyscallInterface):
         """Do nothing: the way to ourselves cannot be closed."""
 
     def get_activity_fd(self) -> Any | None:
-        """None: nobody else gives this thread work."""
+        """None: no other thread gives this thread work."""
         return None
 
     async def read_memory(self, address: SupportsInt, length: int) -> bytes:
@@ -201,7 +201,7 @@ def _check_negative(result: int) -> int:
 
 
 class _EndOfThread:
-    """Lives in the locals of a thread; when the thread ends, what it owns belongs to nobody.
+    """Lives in the locals of a thread; when the thread ends, what it owns has no owner.
 
     Without this, the interface would pass for one of a later thread, since idents are used again.
     """

@@ -298,7 +298,7 @@ class StreamState:
     def data_to_send(self, limit: int) -> bytes:
         """Offer the next bytes, at most `limit`, to a transport. `sent` or `unsent` must follow.
 
-        If neither followed the last time, nobody knows what the peer has got: that ends the connection, and
+        If neither followed the last time, it is unknown what the peer has got: that ends the connection, and
         there is nothing to send.
         """
         sent, offered = self._wire
@@ -401,7 +401,7 @@ class StreamState:
         result, payload, position = response
         queue, answered = answers.queue, answers.answered
         if answered == len(queue) or queue[answered].end > self._wire[1]:
-            raise ProtocolError(f"an answer that nobody has asked for: {result}")
+            raise ProtocolError(f"an answer to no request: {result}")
         request = queue[answered]
         request.check(result, payload)
         if request.record is not None:

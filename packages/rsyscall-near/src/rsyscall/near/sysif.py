@@ -39,7 +39,7 @@ class SyscallError(Exception):
 class SyscallHangup(SyscallError):
     """The call was sent and the connection broke before its result arrived.
 
-    Nobody knows whether it was executed. It is what a successful `execve` or `exit` looks like.
+    It is unknown whether it was executed. It is what a successful `execve` or `exit` looks like.
 
     Attributes:
         results: of a submission of several calls, the raw results of those that were answered.
@@ -121,7 +121,7 @@ def _as_syscall(call: object) -> Syscall:
 class SyscallInterface(abc.ABC):
     """A way to make system calls in one process: this one, a child, or one on another host.
 
-    Whoever implements it keeps this promise: a call is either never sent, or it is sent and its caller
+    An implementation keeps this promise: a call is either never sent, or it is sent and its caller
     resumes, with the result or with the news that the connection is broken, only when that is known; not even
     cancellation makes it return earlier. Almost every call has effects that the caller has to know of: a
     descriptor that was made, a child that was reaped, bytes that were taken out of a pipe. To interrupt a
@@ -267,7 +267,7 @@ class SyscallInterface(abc.ABC):
     def get_activity_fd(self) -> Any | None:
         """The descriptor in the target that becomes readable when more work is waiting for the target.
 
-        Whoever makes the target block has to watch this descriptor at the same time. None if there is no such
+        A call that makes the target block has to poll this descriptor, too. None if there is no such
         descriptor. (A handle of the handle layer, which this layer knows nothing about.)
         """
 
@@ -336,5 +336,5 @@ class UnusableSyscallInterface(SyscallInterface):
         """Do nothing: there is nothing to close."""
 
     def get_activity_fd(self) -> Any | None:
-        """Raise `SyscallError`: nobody can block in a process that cannot be reached."""
+        """Raise `SyscallError`: no caller can block in a process that cannot be reached."""
         raise SyscallError("this process has no usable syscall interface, so it has no activity fd")

@@ -25,7 +25,7 @@ _ALPHABET = string.ascii_letters + string.digits
 
 
 def random_string(k: int = 8) -> str:
-    """Return `k` random letters and digits, which nobody can guess."""
+    """Return `k` random letters and digits, which cannot be guessed."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(k))
 
 
