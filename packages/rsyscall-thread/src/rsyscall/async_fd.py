@@ -48,7 +48,7 @@ async def finish(step: t.Callable[[], t.Awaitable[T]]) -> T:
     """Run the last step of something that has had effects; when it is cancelled, run it again, shielded.
 
     Costs nothing when nobody cancels, unlike a cancel scope around it. Returns the result even if cancelled,
-    since nobody else has it.
+    since no other task has it.
 
     Args:
         step: may be run twice, the first time up to any of its awaits.
@@ -161,7 +161,7 @@ class AsyncFileDescriptor:
     async def write_all(self, to_write: Pointer[t.Any]) -> None:
         """Write everything, waiting for room as often as needed.
 
-        When this is cancelled or raises, a part may have been written, and nobody knows how much.
+        When this is cancelled or raises, a part may have been written, and it is unknown how much.
 
         Args:
             to_write: consumed.

@@ -25,7 +25,7 @@ __all__ = ["AsyncSignalfd", "SignalEvent", "first_of", "mask_settled"]
 
 
 class SignalEvent:
-    """Something that happens once; whoever waits is woken, or gets the error that ended the waiting."""
+    """Something that happens once; each waiter is woken, or gets the error that ended the waiting."""
 
     __slots__ = ("_error", "_set", "_waiters")
 
@@ -182,7 +182,7 @@ class AsyncSignalfd:
         self._loop.ensure_running()
 
     def fire(self) -> None:
-        """Wake whoever waits for `next_signal`."""
+        """Wake each waiter of `next_signal`."""
         self._reading.fire()
 
     @trio.lowlevel.enable_ki_protection
@@ -227,7 +227,7 @@ class _Reading:
 
 
 async def mask_settled(task: SignalTask) -> None:
-    """Wait until nobody is changing the signal mask: two changes at once are refused."""
+    """Wait until no task is changing the signal mask: two changes at once are refused."""
     while task.sigprocmask_running:
         # Calls are executed in order.
         await any_answer(task.sysif)

@@ -1,7 +1,7 @@
 """Work that belongs to the current `trio.run`, and waiting for it.
 
 Objects such as the local thread outlive a `trio.run`, while trio's tasks do not. So a background loop is
-a *system task* of whatever run is going on, started again in the next run when somebody needs it.
+a *system task* of whatever run is going on, started again in the next run when a task needs it.
 
 Waiting for the answer to a system call that has been sent must not be cut short by cancellation: almost
 every call has effects that its caller has to know of. A `CancelScope` with a shield costs ten times what

@@ -117,7 +117,7 @@ class ExecutablePathCache:
             for candidate in await self._accessible(some):
                 if known is not None and candidate == known.executable_path:
                     return known
-                # Whoever may enter a directory may "execute" it.
+                # A user who may enter a directory may "execute" it.
                 if await self._is_regular(candidate):
                     command = Command(candidate, [name], {})
                     if candidate.is_absolute():

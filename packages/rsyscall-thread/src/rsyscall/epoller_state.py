@@ -8,7 +8,7 @@ proved it stale, and three things make that harder than one bit per direction:
   not end with the event erased. So every event gets a time (a counter, not a clock), an operation remembers
   the time at which it was *started*, and its EAGAIN forgets only what had been told by then.
 * **An operation proves readiness too.** A successful one counts as an event: it may have used up an edge that
-  epoll will therefore never report, and a slower EAGAIN of somebody else must not erase what it showed.
+  epoll will therefore never report, and a slower EAGAIN of another task must not erase what it showed.
 * **EAGAIN is about everything the operation listens to.** A HUP that a socket reported before it was
   connected must not make its reads spin; so EAGAIN forgets all the flags of the operation, not the one it
   wanted.
@@ -122,7 +122,7 @@ class FDStatus:
             proved: one single flag, the direction of the operation.
 
         Returns:
-            Whether `proved` was not believed before: then there may be somebody to wake.
+            Whether `proved` was not believed before: then there may be a task to wake.
         """
         self._consume_until(flags, started)
         now = self.now = self.now + 1

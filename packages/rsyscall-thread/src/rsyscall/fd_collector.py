@@ -19,7 +19,7 @@ __all__ = ["close_dropped"]
 
 
 def close_dropped(table: FDTable) -> None:
-    """From now on close the descriptors of `table` that nobody has a handle of any more.
+    """From now on close the descriptors of `table` that no handle refers to any more.
 
     Those of our own table are closed at once, in the destructor. For others a destructor cannot wait; they
     are closed when the event loop gets to it.

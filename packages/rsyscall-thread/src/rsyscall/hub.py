@@ -2,7 +2,7 @@
 
 `ProgramHub` watches, with one epoll instance and one background task for any number of processes:
 
-* the pipe by which servers announce answers that somebody waits for;
+* the pipe by which servers announce answers that a caller waits for;
 * a pidfd per process, for its exit;
 * futex words, through the monitor process, for processes that leave our memory by exec.
 
@@ -146,7 +146,7 @@ class Pidfd(OwnedPidfd):
         try:
             send_signal(self.number, signal.SIGKILL)
         except OSError:
-            return False  # dead already, or somebody whom we may not kill
+            return False  # dead already, or a process that we may not kill
         return True
 
     def reap(self) -> None:
@@ -398,7 +398,7 @@ class ProgramHub:
         return ChildState.make_from_siginfo(siginfo) if siginfo.pid else None
 
     async def kill(self, pidfd: Pidfd, sig: SIG) -> None:
-        """Send a signal to a child that nobody but us reaps; by number, where pidfd_send_signal is denied.
+        """Send a signal to a child that only we reap; by number, where pidfd_send_signal is denied.
 
         manpage: pidfd_send_signal(2), kill(2)
         """
@@ -450,7 +450,7 @@ class ProgramHub:
         return False
 
     def reap_orphan(self, process: ChildProcess, pidfd: Pidfd | None) -> None:
-        """Reap an exited child that nobody can wait for any more; may be called from a destructor.
+        """Reap an exited child that no task can wait for any more; may be called from a destructor.
 
         Only our own children: those of an init are reaped with it.
         """
@@ -464,7 +464,7 @@ class ProgramHub:
         pidfd.close()
 
     def dismissed(self, ring: Ring) -> None:
-        """Nobody can reach the process of `ring` any more, and it has been told to exit; for destructors."""
+        """No task can reach the process of `ring` any more, and it has been told to exit; for destructors."""
         try:
             self.check_owner()
         except RuntimeError:
@@ -576,7 +576,7 @@ class ProgramHub:
         It shares our memory and nothing else, so that no descriptor stays open because of it; it ends with
         us, and ends our children then; and it does not announce its exit by a signal, so that a `wait` for
         any child does not see it. If it cannot be started, for want of a process or a descriptor, we look
-        ourselves: whoever needs it has sent a call already, which will be answered.
+        ourselves: a task that needs it has sent a call already, which will be answered.
         """
         if self._monitor is not None and not self._monitor.left:
             return

@@ -157,7 +157,7 @@ class _LateOffer:
 class _Client:
     """What the hub knows of a connection.
 
-    It must not keep it alive: what is not answered may be a call that nobody waits for any more.
+    It must not keep it alive: what is not answered may be a call that no task waits for any more.
     """
 
     __slots__ = ("_connection", "_hub", "_ring")
@@ -234,7 +234,7 @@ class RingConnection(SyscallInterface):
 
     @destructor
     def __del__(self) -> None:
-        # Nobody can reach the process any more: it goes.
+        # No task can reach the process any more: it goes.
         if not self._closed:
             self.ring.shutdown()
             self._hub.dismissed(self.ring)

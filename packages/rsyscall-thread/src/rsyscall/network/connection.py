@@ -439,7 +439,7 @@ class Offer:
     Args:
         passage: where it arrives.
         sender: the socket in the process.
-        number: what is to be copied.
+        number: the descriptor to copy.
 
     Attributes:
         call: to be made in the process.
@@ -485,11 +485,11 @@ class Offer:
             run_now(fd.close())
 
     def forget(self) -> None:
-        """The call has failed, or nobody needs the copy any more."""
+        """The call has failed, or no task needs the copy any more."""
         run_now(self._passage.forget(self._number))
 
 
-# A KeyboardInterrupt in between would leave two descriptors that nobody knows.
+# A KeyboardInterrupt in between would leave two descriptors without an owner.
 @trio.lowlevel.enable_ki_protection
 async def _make_pair(task: Task, ram: RAM, type: SOCK) -> Socketpair[FileDescriptor]:
     written = await task.socketpair(AF.UNIX, type, 0, await ram.malloc(Socketpair))
