@@ -377,9 +377,12 @@ def _exited() -> int:
     return W.EXITED
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def quick_collections() -> None:
-    """Leave what was imported so far out of the garbage collections around every test."""
+    """Leave what is there before a module of tests out of the garbage collections around each of them.
+
+    That is what was imported, and the reports on earlier tests. It would be looked at several times a test.
+    """
     gc.collect()
     gc.freeze()
 
