@@ -45,6 +45,7 @@ def test_what_does_not_change_anything(programs: Programs, value: int) -> None:
 
 @pytest.mark.needs("suid_dumpable")
 @pytest.mark.changes_machine
+@pytest.mark.timeout(600)  # until no other session is in the middle of a test
 @pytest.mark.parametrize("setting", ["1", "2"])
 def test_other_setting_of_the_kernel(programs: Programs, setting: str) -> None:
     """`suid_dumpable` says what the flag becomes. With 1 nobody is protected, by the wish of the owner."""
