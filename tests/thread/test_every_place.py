@@ -296,8 +296,8 @@ PLACES = {
     "channel": (3353, 3584, 2732),
     "close": (108, 108, 96),
     "open_and_drop": (300, 300, 200),
-    "mapping": (294, 358, 300),
-    "memory": (441, 454, 409),
+    "mapping": (240, 240, 240),
+    "memory": (200, 200, 200),
 }
 _VERSION = min(sys.version_info[1] - 10, 2)
 

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, SupportsInt
 import trio
 
 from rsyscall.background import Waiter
-from rsyscall.denied import any_answer
 from rsyscall.dumpable import CREDENTIAL_CALLS
 from rsyscall.native import Ring, _fast, destructor
 from rsyscall.native._fast import LINKED
@@ -343,12 +342,17 @@ class RingConnection(SyscallInterface):
         if isinstance(error, trio.Cancelled):
             return  # a task in the background, at the end of the run, which is not to be held up
         ring = self.ring
+        if ring.left:
+            return  # there is nothing that the kernel could write any more
         # All others that have sent something are asleep.
         sent = ring.outstanding and ring.last_sleeper() in (None, sleeper)
         if sent or any(entry[0] is sleeper for entry in self._backlog):
+            call = (nr.getpid,)
             try:
-                await any_answer(self)
-            except SyscallError:
+                result = self._call(*call)
+                if result < 0:
+                    await self._finish(_Caller(), result, call, None)
+            except (OSError, SyscallError):
                 pass
 
     @trio.lowlevel.enable_ki_protection
