@@ -283,7 +283,7 @@ PLACES = {
     "call": (16, 16, 16),
     "call_that_sleeps": (499, 531, 480),
     "batch": (25, 32, 25),
-    "read_that_sleeps": (480, 480, 480),
+    "read_that_sleeps": (160, 160, 160),
     "read": (320, 339, 300),
     "clone": (1632, 1702, 1491),
     "exec": (3014, 3392, 2860),

@@ -418,6 +418,7 @@ NUMBERS: dict[str, Constants] = {
     "rsyscall.netinet.ip": Constants(("netinet/in.h",), "", also=("linux/in6.h",)),
     "rsyscall.net.if_": Constants(("linux/ioctl.h", "sys/socket.h", "linux/if.h", "linux/if_tun.h"), ""),
     "rsyscall.sys.mman": Constants(("linux/mman.h",), ""),
+    "rsyscall.sys._mman_near": Constants(("linux/mman.h",), ""),
     "rsyscall.sys.prctl": Constants(("linux/prctl.h",), ""),
     "rsyscall.sys.timerfd": Constants(("linux/timerfd.h",), ""),
     "rsyscall.sys.uio": Constants(("linux/uio.h",), ""),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["IFREQ_SIZE", "SIOC", "TUN"]
+__all__ = ["ifreq_size", "SIOC", "TUN"]
 
-IFREQ_SIZE = 40
+ifreq_size = 40
 """The length in bytes of a `struct ifreq`."""
 
 

@@ -7,7 +7,7 @@ import os
 import struct
 from typing import Any
 
-from rsyscall.net._if_requests import IFREQ_SIZE, SIOC, TUN
+from rsyscall.net._if_requests import SIOC, TUN, ifreq_size
 from rsyscall.struct import Struct
 from rsyscall.sys.socket import Sockaddr
 
@@ -227,12 +227,12 @@ class Ifreq(Struct):
         flags: IFF | None = None,
         cffi: Any = None,
     ) -> None:
-        self._data = bytearray(IFREQ_SIZE)
+        self._data = bytearray(ifreq_size)
         if cffi is not None:
             data = bytes(cffi)
-            if len(data) < IFREQ_SIZE:
+            if len(data) < ifreq_size:
                 raise ValueError("too short for struct ifreq", len(data))
-            self._data[:] = data[:IFREQ_SIZE]
+            self._data[:] = data[:ifreq_size]
         if addr is not None and flags is not None:
             raise ValueError("an ifreq has room either for an address or for flags")
         if name is not None:
@@ -254,7 +254,7 @@ class Ifreq(Struct):
     @classmethod
     def sizeof(cls) -> int:
         """40 bytes."""
-        return IFREQ_SIZE
+        return ifreq_size
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Ifreq):

@@ -13,7 +13,7 @@ from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import Pointer
 from rsyscall.near import nr
-from rsyscall.net._if_requests import IFREQ_SIZE, SIOC, TUN
+from rsyscall.net._if_requests import SIOC, TUN, ifreq_size
 
 if TYPE_CHECKING:
     from rsyscall.near import SyscallInterface
@@ -285,7 +285,7 @@ _ARGUMENT_SIZES: dict[int, int] = {
             *(SIOC.GIFTXQLEN, SIOC.SIFTXQLEN, SIOC.GIFMAP, SIOC.SIFMAP),
             *(SIOC.ETHTOOL, SIOC.GMIIPHY, SIOC.GMIIREG, SIOC.SMIIREG, SIOC.SHWTSTAMP, SIOC.GHWTSTAMP),
         ],
-        IFREQ_SIZE,
+        ifreq_size,
     ),
 }
 
