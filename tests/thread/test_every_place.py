@@ -134,11 +134,22 @@ async def read_that_sleeps(trier: Trier, around: Surroundings) -> None:
     task = around.child.task
     pipe = await around.child.pipe()
     buffer = await around.child.malloc(bytes, 100)
-    number = pipe.write.near.number
-    path = f"/proc/{around.child.process.process.near.id}/fd/{number}"
-    writer = os.open(path, os.O_WRONLY)
-    write = threading.Timer(0.005, os.write, (writer, b"word"))
-    write.start()
+    proc = Path(f"/proc/{around.child.process.process.near.id}")
+    writer = os.open(proc / "fd" / str(pipe.write.near.number), os.O_WRONLY)
+    done = threading.Event()
+
+    def reads() -> bool:
+        return (proc / "syscall").read_text().startswith(f"{int(SYS.read)} ")
+
+    def write() -> None:
+        while not done.is_set() and not reads():
+            time.sleep(0.001)
+        # Not while the caller still looks for a quick answer.
+        time.sleep(0.005)
+        os.write(writer, b"word")
+
+    thread = threading.Thread(target=write)
+    thread.start()
     interruption = None
     try:
         with trier.armed():
@@ -146,10 +157,11 @@ async def read_that_sleeps(trier: Trier, around: Surroundings) -> None:
     except Interruption as error:
         interruption = error
     # Either nothing was sent, or it has been answered by now.
-    state = Path(f"/proc/{around.child.process.process.near.id}/syscall").read_text()
-    write.join()
+    goes_on = reads()
+    done.set()
+    thread.join()
     os.close(writer)
-    assert not state.startswith(f"{int(SYS.read)} "), "the call goes on without its caller"
+    assert not goes_on, "the call goes on without its caller"
     if interruption is not None:
         raise interruption
 
