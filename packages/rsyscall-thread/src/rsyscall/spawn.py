@@ -13,13 +13,13 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, SupportsInt
 
 import trio
 
 from rsyscall.background import Waiter
 from rsyscall.clone import abandon, clone_process
-from rsyscall.dumpable import CREDENTIAL_CALLS
 from rsyscall.environ import checked_variable
 from rsyscall.far import FDTableMismatchError, SharedAddressSpaceError
 from rsyscall.handle import FDTable, FileDescriptor, Pointer, Task, WrittenPointer
@@ -33,12 +33,12 @@ from rsyscall.native import Ring, destructor, symbols
 from rsyscall.native._fast import RING_SLOTS
 from rsyscall.near import SYS, Syscall, SyscallHangup, SyscallInterface, nr
 from rsyscall.near import types as near
-from rsyscall.near.address_space import refusal, refused_effect
+from rsyscall.near.address_space import REFUSABLE, refusal, refused_effect
 from rsyscall.near.calls import Fact, having
+from rsyscall.near.record import CallRecord
 from rsyscall.sched import CLONE
 from rsyscall.signal import Sigset
 from rsyscall.sys.wait import W
-from rsyscall.unistd import CLOSE_RANGE
 from rsyscall.with_memory import WithMemory
 
 if TYPE_CHECKING:
@@ -53,6 +53,11 @@ if TYPE_CHECKING:
 __all__ = ["ExecImage", "PreparedThread", "Spawning", "exec_after", "start_spawn"]
 
 _PREPARABLE = having(Fact.PREPARABLE)
+# Those that are prepared whatever their arguments are.
+_ALWAYS_PREPARABLE = _PREPARABLE - REFUSABLE
+
+_NEWUSER = int(CLONE.NEWUSER)
+_FILES = int(CLONE.FILES)
 
 
 class SpawningThread(Protocol):
@@ -295,17 +300,6 @@ class Spawning:
             raise
 
 
-def _closes(call: Syscall, number: int) -> bool:
-    """Whether a call makes a process lose a descriptor, if it succeeds."""
-    if call.number == nr.close:
-        return int(call.arg1) == number
-    if call.number == nr.dup3:
-        return int(call.arg2) == number
-    if call.number == nr.close_range:
-        return int(call.arg1) <= number <= int(call.arg2) and not int(call.arg3) & CLOSE_RANGE.CLOEXEC
-    return False
-
-
 @trio.lowlevel.enable_ki_protection
 async def start_spawn(
     parent: SpawningThread,
@@ -333,14 +327,12 @@ async def start_spawn(
     process = None
     try:
         ring.prepare_calls(every)
-        changing = any(call.number in CREDENTIAL_CALLS for call in calls)
+        changing = ring.may_change_credentials
         if changing:
             hub.dumpable.look()
         spawning = Spawning(hub, ring, every, image)
         # Before the process can fail: what it announces must find us.
         hub.waiting(ring, spawning)
-        if any(_closes(call, hub.completion.near.number) for call in calls):
-            hub.ensure_monitor()
         process, pidfd = await clone_process(
             parent.task, hub, parent.monitor, flags, ring, symbols.rsyscall_ring_server, (ring.address,)
         )
@@ -371,6 +363,10 @@ async def start_spawn(
 # ---- preparing with typed calls ----
 
 
+# What `Syscall(...)` does, without a function of Python.
+_noted: Callable[[tuple[Any, ...]], Syscall] = partial(tuple.__new__, Syscall)
+
+
 class _NotingInterface(SyscallInterface):
     """Notes calls down; all seem to succeed."""
 
@@ -390,6 +386,30 @@ class _NotingInterface(SyscallInterface):
         arg5: SupportsInt = 0,
         arg6: SupportsInt = 0,
     ) -> int:
+        if self.used or number not in _ALWAYS_PREPARABLE:
+            self._check(number, arg1, arg2)
+        self.calls.append(_noted((number, *map(int, (arg1, arg2, arg3, arg4, arg5, arg6)))))
+        return 0
+
+    async def recorded_syscall(
+        self,
+        record: CallRecord,
+        number: SYS,
+        arg1: SupportsInt = 0,
+        arg2: SupportsInt = 0,
+        arg3: SupportsInt = 0,
+        arg4: SupportsInt = 0,
+        arg5: SupportsInt = 0,
+        arg6: SupportsInt = 0,
+    ) -> int:
+        if self.used or number not in _ALWAYS_PREPARABLE:
+            self._check(number, arg1, arg2)
+        record.begin(number, arg1, arg2, arg3, arg4, arg5, arg6)
+        self.calls.append(_noted((number, *map(int, (arg1, arg2, arg3, arg4, arg5, arg6)))))
+        record.answer(0)
+        return 0
+
+    def _check(self, number: SYS, arg1: SupportsInt, arg2: SupportsInt) -> None:
         if self.used:
             raise ValueError("this prepared thread has become a process already; its calls have been made")
         effect = refused_effect(number, arg1, arg2)
@@ -400,9 +420,6 @@ class _NotingInterface(SyscallInterface):
                 f"{SYS(number).name} cannot be prepared: its result would be needed before there is one; "
                 "clone the process and make the call there"
             )
-        args = (int(arg1), int(arg2), int(arg3), int(arg4), int(arg5), int(arg6))
-        self.calls.append(Syscall(number, *args))
-        return 0
 
     async def close_interface(self) -> None:
         pass
@@ -478,7 +495,9 @@ class PreparedThread(WithMemory):
     """
 
     def __init__(self, parent: SpawningThread, flags: CLONE) -> None:
-        if flags & CLONE.NEWUSER:
+        # In a plain number: members of a flag class are combined by Python code.
+        numeric = int(flags)
+        if numeric & _NEWUSER:
             raise ValueError(
                 "the user mappings of a new user namespace must be written: clone with NEWUSER instead"
             )
@@ -486,7 +505,7 @@ class PreparedThread(WithMemory):
         self._flags = flags
         self._sysif = _NotingInterface()
         task = parent.task
-        table = task.fd_table if flags & CLONE.FILES else FDTable(0, task.fd_table)
+        table = task.fd_table if numeric & _FILES else FDTable(0, task.fd_table)
         self.task = Task(near.Process(0), table, task.address_space, task.pidns)
         self.task.sysif = self._sysif
         # It makes no calls in the table.

@@ -214,6 +214,12 @@ class FDTable(rsyscall.far.FDTable):
             return False
         number = fd.near.number
         entry = ref.entry
+        if (
+            entry.table is self._parent
+            and entry.serial < self._copied_at
+            and number not in self._first_closed
+        ):
+            return True  # nearly always: this table is a copy of the very one that `fd` is in
         lifetimes = [(entry.table, entry.serial, None), *entry.origins]
         table: FDTable = self
         until = None

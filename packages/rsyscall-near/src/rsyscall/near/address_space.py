@@ -19,7 +19,7 @@ from typing import SupportsInt
 
 from rsyscall.near.abi import SYS
 
-__all__ = ["EFFECTS", "FILES", "Effect", "call_error", "refusal", "refused_effect"]
+__all__ = ["EFFECTS", "FILES", "REFUSABLE", "Effect", "call_error", "refusal", "refused_effect"]
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,9 @@ def _by_number() -> dict[int, list[Effect]]:
 
 _REFUSED = _by_number()
 
+REFUSABLE = frozenset(_REFUSED)
+"""The calls that `refused_effect` has something to say about, with some arguments."""
+
 
 def refused_effect(number: SupportsInt, *args: SupportsInt) -> Effect | None:
     """What a call does to the address space that nothing can put back; None if nothing.
@@ -130,11 +133,14 @@ def refused_effect(number: SupportsInt, *args: SupportsInt) -> Effect | None:
         number: of the call.
         args: its arguments; the first two are enough.
     """
-    for effect in _REFUSED.get(int(number), ()):
-        words = [int(arg) % 2**64 for arg in args[: len(effect.first)]]
-        if words:
-            words[0] %= 2**32
-        if words == list(effect.first):
+    effects = _REFUSED.get(int(number), ())
+    if not effects:
+        return None
+    words = [int(arg) % 2**64 for arg in args]
+    option = words[0] % 2**32 if words else None
+    for effect in effects:
+        first = effect.first
+        if not first or (option == first[0] and words[1 : len(first)] == list(first[1:])):
             return effect
     return None
 
