@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -190,6 +191,16 @@ static PyObject *pidfd_get_reaps(PyObject *op, void *closure)
 	return PyBool_FromLong(((OwnedPidfd *)op)->reaps);
 }
 
+/* whether the process has exited; False when the pidfd is closed */
+static PyObject *pidfd_get_exited(PyObject *op, void *closure)
+{
+	struct pollfd exit_of = { .fd = ((OwnedPidfd *)op)->number, .events = POLLIN };
+	const struct timespec now = { 0, 0 };
+
+	(void)closure;
+	return PyBool_FromLong(ppoll(&exit_of, 1, &now, NULL) == 1);
+}
+
 static int pidfd_set_reaps(PyObject *op, PyObject *value, void *closure)
 {
 	int reaps = value ? PyObject_IsTrue(value) : 0;
@@ -209,6 +220,7 @@ static PyMethodDef pidfd_methods[] = {
 
 static PyGetSetDef pidfd_getset[] = {
 	{ "number", pidfd_get_number, NULL, NULL, NULL },
+	{ "exited", pidfd_get_exited, NULL, NULL, NULL },
 	{ "reaps", pidfd_get_reaps, pidfd_set_reaps, NULL, NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };

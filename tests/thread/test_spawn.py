@@ -220,7 +220,8 @@ async def test_who_spins_for_an_exit(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(hub, "_client_spin_us", budget)
         monkeypatch.setattr(hub, "_exit_spins_to_skip", 0)
         spins = 0
-        await local_thread.run(TRUE)
+        # Not one that has exited by the time that others have run.
+        await local_thread.run(sh("exec sleep 0.1"))
         assert spins == expected
     monkeypatch.setattr(hub, "_client_spin_us", 100.0)
     monkeypatch.setattr(hub, "_exit_spins_to_skip", 0)

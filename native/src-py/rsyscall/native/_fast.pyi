@@ -229,6 +229,10 @@ class OwnedPidfd:
     def __new__(cls, number: int = -1, /) -> Self: ...
     @property
     def number(self) -> int: ...
+    @property
+    def exited(self) -> bool:
+        """Whether the process has exited; False when the descriptor is closed. manpage: ppoll(2)."""
+
     def take(self, record: CallRecord | None, number: int, /) -> None:
         """Own a descriptor that this record owns."""
 

@@ -420,6 +420,9 @@ class ProgramHub:
 
         Only when this program has nothing else to do, and less and less often while it is in vain.
 
+        Returns:
+            Whether it has exited; it may have been reaped, too.
+
         Args:
             pidfd: of the process.
             executing: its ring, if it may still be on its way to executing a program. That takes most of the
@@ -436,7 +439,12 @@ class ProgramHub:
         # child is busy, too. Twice, because the first time we may be woken before others of the same turn.
         for _ in range(2):
             await trio.lowlevel.checkpoint()
-        if pidfd.number not in self._exits or not self._may_spin():
+            if pidfd.number not in self._exits:
+                return True
+            if pidfd.exited:
+                self._exit_spins_failed = 0
+                return True
+        if not self._may_spin():
             return False
         if trio.lowlevel.current_statistics().tasks_runnable:
             return False

@@ -207,15 +207,18 @@ class AsyncChildProcess:
         if numeric & _STOPS:
             return await self._wait_for_stops(options)
         pidfd = self.pidfd
-        if (
-            pidfd is not None
-            and not self._exited.is_set()
-            and self._is_ours
-            and await hub.spin_for_exit(pidfd, self.executing)
-        ):
-            state = await self._waitid_nohang(options)
-            if state is not None:
-                return state
+        if pidfd is not None and not self._exited.is_set() and self._is_ours:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            if pidfd.exited:
+                # Before the hub hears of it, which would wake a task of the background for nothing.
+                state = await self._waitid_nohang(options)
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                if state is not None:
+                    return state
+            elif await hub.spin_for_exit(pidfd, self.executing):
+                state = await self._waitid_nohang(options)
+                if state is not None:
+                    return state
         while True:
             if self._is_ours:
                 await self._exited.wait()
