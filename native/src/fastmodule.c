@@ -6,10 +6,12 @@
  * the first microseconds of a wait, and given up after that.
  */
 #include "arguments.h"
+#include "borrow.h"
 #include "client.h"
 #include "clock.h"
 #include "destructor.h"
 #include "local_call.h"
+#include "naming.h"
 #include "pidfd.h"
 #include "record.h"
 #include "space.h"
@@ -17,6 +19,8 @@
 static PyMethodDef module_methods[] = {
 	{ "syscall", (PyCFunction)(void (*)(void))rsys_local_syscall, METH_FASTCALL, NULL },
 	{ "recorded_syscall", (PyCFunction)(void (*)(void))rsys_recorded_local_syscall, METH_FASTCALL, NULL },
+	{ "borrow_pointer", (PyCFunction)(void (*)(void))rsys_borrow_pointer, METH_FASTCALL, NULL },
+	{ "naming", (PyCFunction)(void (*)(void))rsys_naming, METH_FASTCALL, NULL },
 	{ "read_memory", (PyCFunction)(void (*)(void))rsys_read_memory, METH_FASTCALL, NULL },
 	{ "write_memory", (PyCFunction)(void (*)(void))rsys_write_memory, METH_FASTCALL, NULL },
 	{ "spin_for_exit", rsys_spin_for_exit, METH_VARARGS, NULL },
@@ -46,7 +50,7 @@ PyMODINIT_FUNC PyInit__fast(void)
 	rsys_clock_init();
 	module = PyModule_Create(&module_def);
 	if (!module || rsys_arguments_init() < 0 || rsys_owner_init(module) < 0 ||
-	    rsys_destructor_init(module) < 0)
+	    rsys_destructor_init(module) < 0 || rsys_naming_init(module) < 0 || rsys_borrow_init(module) < 0)
 		return NULL;
 	hub_type = rsys_hub_init();
 	ring_type = rsys_ring_init();

@@ -3,11 +3,13 @@
 import weakref
 from collections import deque
 from collections.abc import Callable
+from types import TracebackType
 from typing import Any, Generic, Protocol, SupportsInt, TypeVar
 
 from typing_extensions import Buffer, Self
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 T_allocation = TypeVar("T_allocation", bound=Allocation)
 
 PENDING: int
@@ -32,6 +34,36 @@ def destructor(function: Callable[[T], None], /) -> Callable[[T], None]:
         function: called again if an exception of a signal handler ends it, after any of its instructions. So
             doing again what is done already must do nothing.
     """
+
+class _Near(Protocol[T_co]):
+    @property
+    def near(self) -> T_co: ...
+
+class Borrow(Generic[T]):
+    def __enter__(self) -> T: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
+def borrow_pointer(pointer: _Near[T], task: object, /) -> Borrow[T]:
+    """Context manager that pins the memory of a `Pointer` for a call in `task`, and gives its address."""
+
+class Naming:
+    def __enter__(self) -> None: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
+def naming(filename: object, filename2: object = None, /) -> Naming:
+    """Context manager: an OSError that leaves it has this `filename`, and `filename2` if that is given."""
 
 def syscall(
     number: SupportsInt,

@@ -17,6 +17,7 @@ from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import Pointer
 from rsyscall.near import native_abi, nr
+from rsyscall.near.naming import naming
 from rsyscall.struct import Struct
 
 if TYPE_CHECKING:
@@ -387,15 +388,12 @@ class FcntlFileDescriptor(BaseFileDescriptor):
         manpage: fcntl(2)
         """
         self._validate()
-        try:
+        with naming((self, cmd, arg)):
             if isinstance(arg, Pointer):
                 with arg.borrow(self.task) as arg_addr:
                     require_size(arg, _ARGUMENT_SIZES.get(cmd, 0))
                     return await _fcntl(self.task.sysif, self.near, cmd, arg_addr)
             return await _fcntl(self.task.sysif, self.near, cmd, arg)
-        except OSError as exn:
-            exn.filename = (self, cmd, arg)
-            raise
 
 
 async def _fcntl(

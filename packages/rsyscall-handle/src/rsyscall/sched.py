@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, SupportsInt, TypeVar
 import rsyscall.far
 from rsyscall.near import nr
 from rsyscall.near import types as near
+from rsyscall.near.naming import naming
 from rsyscall.struct import Serializable, Serializer, Struct, bits
 
 if TYPE_CHECKING:
@@ -236,12 +237,8 @@ class SchedTask(rsyscall.far.Task):
 
         manpage: sched_setaffinity(2)
         """
-        with mask.borrow(self) as address:
-            try:
-                await _sched_setaffinity(self.sysif, 0, mask.size(), address)
-            except OSError as exn:
-                exn.filename = mask.value
-                raise
+        with mask.borrow(self) as address, naming(mask.value):
+            await _sched_setaffinity(self.sysif, 0, mask.size(), address)
 
     async def sched_getaffinity(self, mask: Pointer[CpuSet]) -> Pointer[CpuSet]:
         """Find out which CPUs this task may run on.
@@ -272,12 +269,8 @@ class SchedTask(rsyscall.far.Task):
 
         manpage: setns(2)
         """
-        with fd.borrow(self) as near_fd:
-            try:
-                await _setns(self.sysif, near_fd, nstype)
-            except OSError as exn:
-                exn.filename = fd
-                raise
+        with fd.borrow(self) as near_fd, naming(fd):
+            await _setns(self.sysif, near_fd, nstype)
 
 
 async def _clone(
@@ -306,11 +299,8 @@ async def _clone3(sysif: SyscallInterface, args: near.Address, size: int) -> nea
 
 async def _unshare(sysif: SyscallInterface, flags: CLONE) -> None:
     """`unshare`."""
-    try:
+    with naming(flags):
         await sysif.syscall(nr.unshare, flags)
-    except OSError as exn:
-        exn.filename = flags
-        raise
 
 
 async def _setns(sysif: SyscallInterface, fd: near.FileDescriptor, nstype: CLONE) -> None:

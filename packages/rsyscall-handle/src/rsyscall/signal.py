@@ -17,6 +17,7 @@ import rsyscall.far
 from rsyscall.handle.buffers import require_size
 from rsyscall.near import nr
 from rsyscall.near import types as near
+from rsyscall.near.naming import naming
 from rsyscall.struct import Serializer, Struct, bits
 
 if TYPE_CHECKING:
@@ -515,11 +516,8 @@ async def _rt_sigaction(
     size: int,
 ) -> None:
     """`rt_sigaction`; `size` is that of a set of signals."""
-    try:
+    with naming(signal_number(signum)):
         await sysif.syscall(nr.rt_sigaction, signum, act or 0, oldact or 0, size)
-    except OSError as exn:
-        exn.filename = signal_number(signum)
-        raise
 
 
 async def _rt_sigprocmask(
@@ -547,17 +545,11 @@ async def _kill(sysif: SyscallInterface, pid: near.Process | near.ProcessGroup, 
         if pid.id <= 0:
             raise ValueError(f"refusing to signal {pid}: it is not the id of one process")
         target = pid.id
-    try:
+    with naming(pid):
         await sysif.syscall(nr.kill, target, sig)
-    except OSError as exn:
-        exn.filename = pid
-        raise
 
 
 async def _pidfd_send_signal(sysif: SyscallInterface, pidfd: near.FileDescriptor, sig: SIG | int) -> None:
     """`pidfd_send_signal`, with the information that kill would give."""
-    try:
+    with naming(pidfd):
         await sysif.syscall(nr.pidfd_send_signal, pidfd, sig, 0, 0)
-    except OSError as exn:
-        exn.filename = pidfd
-        raise

@@ -40,6 +40,7 @@ import rsyscall.far
 import rsyscall.near
 from rsyscall.far import FDTableMismatchError
 from rsyscall.near import Syscall, SyscallError, SyscallHangup, SyscallInterface, nr
+from rsyscall.near.naming import naming
 from rsyscall.near.record import (
     CallRecord,
     abandon,
@@ -256,9 +257,9 @@ class FDTable(rsyscall.far.FDTable):
         normally is an EBADF.
         """
         try:
-            await task.sysif.recorded_syscall(record, nr.close, fd)
-        except OSError as exn:
-            exn.filename = fd
+            with naming(fd):
+                await task.sysif.recorded_syscall(record, nr.close, fd)
+        except OSError:
             raise
         except SyscallHangup:
             self._abandon(fd.number)

@@ -15,6 +15,7 @@ from typing import NoReturn
 import rsyscall.near
 from rsyscall import far
 from rsyscall.handle.allocation import UseAfterFreeError
+from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
 from rsyscall.sys._mman_near import MADV, PROT, _madvise, _mprotect, _munmap
 
@@ -134,13 +135,12 @@ class MemoryMapping:
         try:
             # Said before the call is made: once it has been, the addresses may belong to somebody else.
             gone.append(pages)
-            await _munmap(self.task.sysif, record, self.near)
-        except BaseException as exn:
+            with naming(self):
+                await _munmap(self.task.sysif, record, self.near)
+        except BaseException:
             # Refused by the kernel, or not sent. After a hang-up nobody knows whether it was executed.
             if (record.refused or not record.sent) and pages in gone:
                 gone.remove(pages)
-            if isinstance(exn, OSError):
-                exn.filename = self
             raise
 
     async def madvise(self, advice: MADV) -> None:
@@ -157,11 +157,8 @@ class MemoryMapping:
         manpage: madvise(2)
         """
         self._validate()
-        try:
+        with naming(self):
             await _madvise(self.task.sysif, self.near, advice)
-        except OSError as exn:
-            exn.filename = self
-            raise
 
     async def mprotect(self, prot: PROT) -> None:
         """`mprotect(address, length, prot)`: change what may be done with the pages, for every process of the
@@ -174,8 +171,5 @@ class MemoryMapping:
         manpage: mprotect(2)
         """
         self._validate()
-        try:
+        with naming(self):
             await _mprotect(self.task.sysif, self.near, prot)
-        except OSError as exn:
-            exn.filename = self
-            raise

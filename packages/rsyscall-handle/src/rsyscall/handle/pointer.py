@@ -34,7 +34,7 @@ from rsyscall.handle.allocation import (
 )
 from rsyscall.handle.fd import ManipulatingFDTableError
 from rsyscall.handle.mapping import MemoryMapping
-from rsyscall.near.record import DroppedPointer
+from rsyscall.near.record import Borrow, DroppedPointer, borrow_pointer
 from rsyscall.struct import Serializer
 
 if TYPE_CHECKING:
@@ -93,35 +93,6 @@ class MemoryGateway(abc.ABC):
     @abc.abstractmethod
     async def write(self, dest: Pointer[Any], data: bytes) -> None:
         """Put `data`, which is no longer than `dest`, at its start; what is behind stays as it was."""
-
-
-class _Borrow:
-    """Context manager of `Pointer.borrow`."""
-
-    __slots__ = ("_pointer", "_task")
-
-    def __init__(self, pointer: Pointer[Any], task: rsyscall.far.Task) -> None:
-        self._pointer = pointer
-        self._task = task
-
-    def __enter__(self) -> rsyscall.near.Address:
-        pointer = self._pointer
-        address = pointer.near
-        if pointer.mapping.task.address_space is not self._task.address_space:
-            pointer.check_address_space(self._task)
-        pointer._pins += 1
-        return address
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        pointer = self._pointer
-        pointer._pins -= 1
-        if pointer._waiting is not None and not pointer._pins:
-            pointer._free_waiting()
 
 
 class Pointer(DroppedPointer, Generic[T]):
@@ -211,7 +182,7 @@ class Pointer(DroppedPointer, Generic[T]):
         """
         task.check_address_space(self.mapping.task.address_space)
 
-    def borrow(self, task: rsyscall.far.Task) -> _Borrow:
+    def borrow(self, task: rsyscall.far.Task) -> Borrow[rsyscall.near.Address]:
         """Context manager giving the address for use in a system call of `task`; the memory stays until it is
         left.
 
@@ -220,7 +191,7 @@ class Pointer(DroppedPointer, Generic[T]):
             AddressSpaceMismatchError: `task` has another address space.
             SyscallSendError: the process of `task` has exited or executed a program.
         """
-        return _Borrow(self, task)
+        return borrow_pointer(self, task)
 
     # Freeing
 

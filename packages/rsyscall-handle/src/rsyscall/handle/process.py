@@ -23,6 +23,7 @@ from rsyscall.handle.buffers import require_size
 from rsyscall.handle.pointer import Pointer, PointerMergeError, WrittenPointer
 from rsyscall.linux.futex import FutexNode
 from rsyscall.near import nr
+from rsyscall.near.naming import naming
 from rsyscall.path import Path
 from rsyscall.sched import CLONE, Stack, _clone
 from rsyscall.signal import SIG, Siginfo, _kill, _pidfd_send_signal
@@ -114,22 +115,16 @@ class Process:
 
         manpage: setpriority(2)
         """
-        try:
+        with naming(self.near):
             await self.task.sysif.syscall(nr.setpriority, _PRIO_PROCESS, self.near, prio)
-        except OSError as exn:
-            exn.filename = self.near
-            raise
 
     async def getpriority(self) -> int:
         """Return the priority as the kernel reports it, which is 20 minus the nice value: 1 to 40.
 
         manpage: getpriority(2)
         """
-        try:
+        with naming(self.near):
             return await self.task.sysif.syscall(nr.getpriority, _PRIO_PROCESS, self.near)
-        except OSError as exn:
-            exn.filename = self.near
-            raise
 
 
 class _ChildBorrow:
@@ -234,12 +229,8 @@ class ChildProcess(Process):
         """
         if self.pidfd is not None:
             self._check_usable()
-            with self.pidfd.borrow(self.task) as pidfd:
-                try:
-                    await _pidfd_send_signal(self.task.sysif, pidfd, sig)
-                except OSError as exn:
-                    exn.filename = self.near
-                    raise
+            with self.pidfd.borrow(self.task) as pidfd, naming(self.near):
+                await _pidfd_send_signal(self.task.sysif, pidfd, sig)
             return
         with self.borrow():
             await super().kill(sig)
@@ -333,17 +324,9 @@ class ChildProcess(Process):
             require_size(infop, Siginfo.sizeof())
             if rusage is not None:
                 require_size(rusage, _RUSAGE_SIZE)
-            try:
-                await _waitid(
-                    self.task.sysif,
-                    self.near if pidfd is None else stack.enter_context(pidfd.borrow(self.task)),
-                    infop_address,
-                    options,
-                    rusage_address,
-                )
-            except ChildProcessError as exn:
-                exn.filename = self.near
-                raise
+            waited = self.near if pidfd is None else stack.enter_context(pidfd.borrow(self.task))
+            with naming(self.near):
+                await _waitid(self.task.sysif, waited, infop_address, options, rusage_address)
             # Nothing may come between the call and this: the child may have been reaped.
             self.unread_siginfo = infop
             self._unread_left_waitable = bool(options & W.NOWAIT)
@@ -551,20 +534,13 @@ class ProcessTask(rsyscall.far.Task):
 
 async def _getpgid(sysif: SyscallInterface, pid: rsyscall.near.Process | None) -> rsyscall.near.ProcessGroup:
     """`getpgid`; None is the caller."""
-    try:
+    with naming(pid):
         return rsyscall.near.ProcessGroup(await sysif.syscall(nr.getpgid, 0 if pid is None else pid))
-    except OSError as exn:
-        exn.filename = pid
-        raise
 
 
 async def _setpgid(
     sysif: SyscallInterface, pid: rsyscall.near.Process | None, pgid: rsyscall.near.ProcessGroup | None
 ) -> None:
     """`setpgid`; None for `pid` is the caller, None for `pgid` the group which that process leads."""
-    try:
+    with naming(pid, pgid):
         await sysif.syscall(nr.setpgid, 0 if pid is None else pid, 0 if pgid is None else pgid)
-    except OSError as exn:
-        exn.filename = pid
-        exn.filename2 = pgid
-        raise

@@ -24,6 +24,7 @@ from rsyscall.linux.dirent import GetdentsFileDescriptor
 from rsyscall.linux.futex import FutexTask
 from rsyscall.linux.memfd import MemfdTask
 from rsyscall.near import UnusableSyscallInterface
+from rsyscall.near.naming import naming
 from rsyscall.path import Path
 from rsyscall.sched import CLONE, SchedTask, _unshare
 from rsyscall.signal import SignalTask
@@ -299,10 +300,8 @@ class Task(
             argv_address, envp_address = self._borrow_arguments(stack, argv, envp)
             self.manipulating_fd_table = True
             try:
-                await _execve(self.sysif, filename_address, argv_address, envp_address)
-            except OSError as exn:
-                exn.filename = filename.value
-                raise
+                with naming(filename.value):
+                    await _execve(self.sysif, filename_address, argv_address, envp_address)
             finally:
                 self.manipulating_fd_table = False
         self.did_exec(command)
@@ -339,10 +338,8 @@ class Task(
             argv_address, envp_address = self._borrow_arguments(stack, argv, envp)
             self.manipulating_fd_table = True
             try:
-                await _execveat(self.sysif, near_fd, pathname_address, argv_address, envp_address, flags)
-            except OSError as exn:
-                exn.filename = (fd, pathname.value)
-                raise
+                with naming((fd, pathname.value)):
+                    await _execveat(self.sysif, near_fd, pathname_address, argv_address, envp_address, flags)
             finally:
                 self.manipulating_fd_table = False
         self.did_exec(command)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.near import nr
+from rsyscall.near.naming import naming
 from rsyscall.struct import Serializable
 
 if TYPE_CHECKING:
@@ -124,12 +125,8 @@ class GetdentsFileDescriptor(BaseFileDescriptor):
         manpage: getdents(2)
         """
         self._validate()
-        with dirp.borrow(self.task) as dirp_addr:
-            try:
-                count = await _getdents64(self.task.sysif, self.near, dirp_addr, dirp.size())
-            except OSError as exn:
-                exn.filename = self
-                raise
+        with dirp.borrow(self.task) as dirp_addr, naming(self):
+            count = await _getdents64(self.task.sysif, self.near, dirp_addr, dirp.size())
         return dirp.readable_split(count)
 
 

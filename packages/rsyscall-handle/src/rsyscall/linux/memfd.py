@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import rsyscall.near.types as near
 from rsyscall.handle.fd import FileDescriptorTask, T_fd
 from rsyscall.near import nr
+from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
 
 if TYPE_CHECKING:
@@ -70,12 +71,8 @@ class MemfdTask(FileDescriptorTask[T_fd]):
         manpage: memfd_create(2)
         """
         record = CallRecord(self.fd_table)
-        with name.borrow(self) as name_addr:
-            try:
-                fd = await _memfd_create(self.sysif, record, name_addr, flags | MFD.CLOEXEC)
-            except OSError as exn:
-                exn.filename = name.value
-                raise
+        with name.borrow(self) as name_addr, naming(name.value):
+            fd = await _memfd_create(self.sysif, record, name_addr, flags | MFD.CLOEXEC)
         return self._adopt(fd, record)
 
 

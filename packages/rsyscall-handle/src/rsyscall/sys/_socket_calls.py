@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask
+from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
 from rsyscall.sys._msghdr import (
     RecvMsghdr,
@@ -133,12 +134,8 @@ class SocketFileDescriptor(BaseFileDescriptor):
         manpage: bind(2)
         """
         self._validate()
-        with addr.borrow(self.task) as addr_near:
-            try:
-                await _bind(self.task.sysif, self.near, addr_near, _address_length(addr))
-            except OSError as exn:
-                exn.filename = addr.value
-                raise
+        with addr.borrow(self.task) as addr_near, naming(addr.value):
+            await _bind(self.task.sysif, self.near, addr_near, _address_length(addr))
 
     async def connect(self, addr: WrittenPointer[Sockaddr]) -> None:
         """`connect(sockfd, addr, addrlen)`: connect the socket to a peer.
@@ -154,13 +151,8 @@ class SocketFileDescriptor(BaseFileDescriptor):
         manpage: connect(2)
         """
         self._validate()
-        with addr.borrow(self.task) as addr_near:
-            try:
-                await _connect(self.task.sysif, self.near, addr_near, _address_length(addr))
-            except OSError as exn:
-                exn.filename = self
-                exn.filename2 = addr.value
-                raise
+        with addr.borrow(self.task) as addr_near, naming(self, addr.value):
+            await _connect(self.task.sysif, self.near, addr_near, _address_length(addr))
 
     async def listen(self, backlog: int) -> None:
         """`listen(sockfd, backlog)`: let others connect to the socket.
@@ -174,11 +166,8 @@ class SocketFileDescriptor(BaseFileDescriptor):
         manpage: listen(2)
         """
         self._validate()
-        try:
+        with naming(self):
             await _listen(self.task.sysif, self.near, backlog)
-        except OSError as exn:
-            exn.filename = self
-            raise
 
     @overload
     async def accept(self: T_fd, flags: SOCK = SOCK.NONE) -> T_fd: ...
@@ -209,20 +198,13 @@ class SocketFileDescriptor(BaseFileDescriptor):
         task: FileDescriptorTask[T_fd] = self.task
         record = CallRecord(task.fd_table)
         if addr is None:
-            try:
+            with naming(self):
                 fd = await _accept(task.sysif, record, self.near, None, None, int(flags) | _SOCK_CLOEXEC)
-            except OSError as exn:
-                exn.filename = self
-                raise
             return task._adopt(fd, record)
-        with _Answer(addr, task) as (addr_near, addrlen_near):
-            try:
-                fd = await _accept(
-                    task.sysif, record, self.near, addr_near, addrlen_near, int(flags) | _SOCK_CLOEXEC
-                )
-            except OSError as exn:
-                exn.filename = self
-                raise
+        with _Answer(addr, task) as (addr_near, addrlen_near), naming(self):
+            fd = await _accept(
+                task.sysif, record, self.near, addr_near, addrlen_near, int(flags) | _SOCK_CLOEXEC
+            )
         return task._adopt(fd, record), addr
 
     async def shutdown(self, how: SHUT) -> None:
@@ -234,11 +216,8 @@ class SocketFileDescriptor(BaseFileDescriptor):
         manpage: shutdown(2)
         """
         self._validate()
-        try:
+        with naming(self):
             await _shutdown(self.task.sysif, self.near, how)
-        except OSError as exn:
-            exn.filename = self
-            raise
 
     async def getsockopt(
         self, level: int, optname: int, optval: WrittenPointer[Sockbuf[T]]
@@ -260,12 +239,8 @@ class SocketFileDescriptor(BaseFileDescriptor):
         manpage: getsockopt(2)
         """
         self._validate()
-        with _Answer(optval, self.task) as (optval_near, optlen_near):
-            try:
-                await _getsockopt(self.task.sysif, self.near, level, optname, optval_near, optlen_near)
-            except OSError as exn:
-                exn.filename = (self, level, optname)
-                raise
+        with _Answer(optval, self.task) as (optval_near, optlen_near), naming((self, level, optname)):
+            await _getsockopt(self.task.sysif, self.near, level, optname, optval_near, optlen_near)
         return optval
 
     async def setsockopt(self, level: int, optname: int, optval: Pointer[Any]) -> None:
@@ -283,12 +258,8 @@ class SocketFileDescriptor(BaseFileDescriptor):
         manpage: setsockopt(2)
         """
         self._validate()
-        with optval.borrow(self.task) as optval_near:
-            try:
-                await _setsockopt(self.task.sysif, self.near, level, optname, optval_near, optval.size())
-            except OSError as exn:
-                exn.filename = (self, level, optname)
-                raise
+        with optval.borrow(self.task) as optval_near, naming((self, level, optname)):
+            await _setsockopt(self.task.sysif, self.near, level, optname, optval_near, optval.size())
 
     async def getsockname(self, addr: WrittenPointer[Sockbuf[T_sockaddr]]) -> Pointer[Sockbuf[T_sockaddr]]:
         """`getsockname(sockfd, addr, addrlen)`: read the address of this socket.
@@ -305,12 +276,8 @@ class SocketFileDescriptor(BaseFileDescriptor):
         manpage: getsockname(2)
         """
         self._validate()
-        with _Answer(addr, self.task) as (addr_near, addrlen_near):
-            try:
-                await _getsockname(self.task.sysif, self.near, addr_near, addrlen_near)
-            except OSError as exn:
-                exn.filename = self
-                raise
+        with _Answer(addr, self.task) as (addr_near, addrlen_near), naming(self):
+            await _getsockname(self.task.sysif, self.near, addr_near, addrlen_near)
         return addr
 
     async def getpeername(self, addr: WrittenPointer[Sockbuf[T_sockaddr]]) -> Pointer[Sockbuf[T_sockaddr]]:
@@ -328,12 +295,8 @@ class SocketFileDescriptor(BaseFileDescriptor):
         manpage: getpeername(2)
         """
         self._validate()
-        with _Answer(addr, self.task) as (addr_near, addrlen_near):
-            try:
-                await _getpeername(self.task.sysif, self.near, addr_near, addrlen_near)
-            except OSError as exn:
-                exn.filename = self
-                raise
+        with _Answer(addr, self.task) as (addr_near, addrlen_near), naming(self):
+            await _getpeername(self.task.sysif, self.near, addr_near, addrlen_near)
         return addr
 
     async def sendmsg(
@@ -366,13 +329,8 @@ class SocketFileDescriptor(BaseFileDescriptor):
             if hdr.control is not None:
                 stack.enter_context(hdr.control.borrow(self.task))
                 hdr.control.value.borrow_with(stack, self.task)
-            try:
+            with naming(self, None if hdr.name is None else hdr.name.value):
                 ret = await _sendmsg(self.task.sysif, self.near, msg_near, flags)
-            except OSError as exn:
-                exn.filename = self
-                if hdr.name is not None:
-                    exn.filename2 = hdr.name.value
-                raise
         return hdr.iov.value.split(ret)
 
     async def recvmsg(
@@ -406,11 +364,8 @@ class SocketFileDescriptor(BaseFileDescriptor):
             hdr.iov.value.borrow_with(stack, self.task)
             if hdr.control is not None:
                 stack.enter_context(hdr.control.borrow(self.task))
-            try:
+            with naming(self):
                 ret = await _recvmsg(self.task.sysif, record, self.near, msg_near, int(flags) | _CMSG_CLOEXEC)
-            except OSError as exn:
-                exn.filename = self
-                raise
         # First, since file descriptors that have come are not forgotten from here on, whatever happens.
         out = _received_header(hdr, msg, self.task, ret, record)
         valid, rest = hdr.iov.value.split(min(ret, hdr.iov.value.size()))
@@ -433,12 +388,8 @@ class SocketFileDescriptor(BaseFileDescriptor):
         """
         self._validate()
         size = buf.size()
-        with buf.borrow(self.task) as buf_near:
-            try:
-                ret = await _recv(self.task.sysif, self.near, buf_near, size, flags)
-            except OSError as exn:
-                exn.filename = self
-                raise
+        with buf.borrow(self.task) as buf_near, naming(self):
+            ret = await _recv(self.task.sysif, self.near, buf_near, size, flags)
         return buf.readable_split(min(ret, size))
 
     async def send(self, buf: Pointer[T], flags: MSG) -> tuple[Pointer[T], Pointer[T]]:
@@ -457,12 +408,8 @@ class SocketFileDescriptor(BaseFileDescriptor):
         manpage: send(2)
         """
         self._validate()
-        with buf.borrow(self.task) as buf_near:
-            try:
-                ret = await _send(self.task.sysif, self.near, buf_near, buf.size(), flags)
-            except OSError as exn:
-                exn.filename = self
-                raise
+        with buf.borrow(self.task) as buf_near, naming(self):
+            ret = await _send(self.task.sysif, self.near, buf_near, buf.size(), flags)
         return buf.split(ret)
 
     async def recvfrom(
@@ -485,12 +432,12 @@ class SocketFileDescriptor(BaseFileDescriptor):
         """
         self._validate()
         size = buf.size()
-        with buf.borrow(self.task) as buf_near, _Answer(addr, self.task) as (addr_near, addrlen_near):
-            try:
-                ret = await _recv(self.task.sysif, self.near, buf_near, size, flags, addr_near, addrlen_near)
-            except OSError as exn:
-                exn.filename = self
-                raise
+        with (
+            buf.borrow(self.task) as buf_near,
+            _Answer(addr, self.task) as (addr_near, addrlen_near),
+            naming(self),
+        ):
+            ret = await _recv(self.task.sysif, self.near, buf_near, size, flags, addr_near, addrlen_near)
         valid, rest = buf.readable_split(min(ret, size))
         return valid, rest, addr
 
@@ -512,15 +459,10 @@ class SocketFileDescriptor(BaseFileDescriptor):
         manpage: sendto(2)
         """
         self._validate()
-        with buf.borrow(self.task) as buf_near, addr.borrow(self.task) as addr_near:
-            try:
-                ret = await _send(
-                    self.task.sysif, self.near, buf_near, buf.size(), flags, addr_near, _address_length(addr)
-                )
-            except OSError as exn:
-                exn.filename = self
-                exn.filename2 = addr.value
-                raise
+        with buf.borrow(self.task) as buf_near, addr.borrow(self.task) as addr_near, naming(self, addr.value):
+            ret = await _send(
+                self.task.sysif, self.near, buf_near, buf.size(), flags, addr_near, _address_length(addr)
+            )
         return buf.split(ret)
 
 
@@ -545,11 +487,8 @@ class SocketTask(FileDescriptorTask[T_task_fd]):
         manpage: socket(2)
         """
         record = CallRecord(self.fd_table)
-        try:
+        with naming((domain, type, protocol)):
             fd = await _socket(self.sysif, record, domain, type | SOCK.CLOEXEC, protocol)
-        except OSError as exn:
-            exn.filename = (domain, type, protocol)
-            raise
         return self._adopt(fd, record)
 
     async def socketpair(
@@ -573,12 +512,8 @@ class SocketTask(FileDescriptorTask[T_task_fd]):
         """
         require_size(sv, Socketpair.sizeof())
         record = CallRecord(self.fd_table, True)
-        with sv.borrow(self) as sv_near:
-            try:
-                await _socketpair(self.sysif, record, domain, type | SOCK.CLOEXEC, protocol, sv_near)
-            except OSError as exn:
-                exn.filename = (domain, type, protocol)
-                raise
+        with sv.borrow(self) as sv_near, naming((domain, type, protocol)):
+            await _socketpair(self.sysif, record, domain, type | SOCK.CLOEXEC, protocol, sv_near)
         # The handles belong to the task that made the call, whichever task the memory was allocated for.
         serializer = sv.serializer
         cls = serializer.cls if isinstance(serializer, SocketpairSerializer) else Socketpair

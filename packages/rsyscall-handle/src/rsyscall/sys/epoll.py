@@ -11,6 +11,7 @@ from rsyscall.handle.buffers import BufferTooSmallError, require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.near import native_abi, nr
 from rsyscall.near import types as near
+from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
 from rsyscall.struct import Serializable, Serializer, Struct
 
@@ -221,12 +222,8 @@ class EpollFileDescriptor(BaseFileDescriptor):
         maxevents = events.size() // size
         if not maxevents:
             raise BufferTooSmallError(events.size(), size)
-        with events.borrow(self.task) as events_near:
-            try:
-                count = await _epoll_wait(self.task.sysif, self.near, events_near, maxevents, timeout)
-            except OSError as exn:
-                exn.filename = self
-                raise
+        with events.borrow(self.task) as events_near, naming(self):
+            count = await _epoll_wait(self.task.sysif, self.near, events_near, maxevents, timeout)
         return events.readable_split(count * size)
 
     async def epoll_ctl(
@@ -248,7 +245,7 @@ class EpollFileDescriptor(BaseFileDescriptor):
         """
         self._validate()
         task = self.task
-        try:
+        with naming(fd):
             if event is None:
                 if op != EPOLL_CTL.DEL:
                     raise ValueError("this operation takes an event", op)
@@ -258,9 +255,6 @@ class EpollFileDescriptor(BaseFileDescriptor):
                 require_size(event, task.sysif.abi.epoll_event.size)
                 with fd.borrow(task) as fd_near, event.borrow(task) as event_near:
                     await _epoll_ctl(task.sysif, self.near, op, fd_near, event_near)
-        except OSError as exn:
-            exn.filename = fd
-            raise
 
 
 class EpollTask(FileDescriptorTask[T_fd]):

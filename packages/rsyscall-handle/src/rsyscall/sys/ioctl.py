@@ -13,6 +13,7 @@ from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import Pointer
 from rsyscall.near import nr
+from rsyscall.near.naming import naming
 from rsyscall.net._if_requests import SIOC, TUN, ifreq_size
 
 if TYPE_CHECKING:
@@ -326,15 +327,12 @@ class IoctlFileDescriptor(BaseFileDescriptor):
         manpage: ioctl(2)
         """
         self._validate()
-        try:
+        with naming(request):
             if isinstance(arg, Pointer):
                 with arg.borrow(self.task) as arg_addr:
                     require_size(arg, _argument_size(request))
                     return await _ioctl(self.task.sysif, self.near, request, arg_addr)
             return await _ioctl(self.task.sysif, self.near, request, arg)
-        except OSError as exn:
-            exn.filename = request
-            raise
 
 
 async def _ioctl(

@@ -11,6 +11,7 @@ from rsyscall import far
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask
 from rsyscall.handle.mapping import MemoryMapping
 from rsyscall.linux.memfd import MFD
+from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
 from rsyscall.sys._mman_near import MADV, MAP, MAP_HUGE_MASK, MAP_HUGE_SHIFT, PROT
 from rsyscall.sys._mman_near import _madvise as _madvise
@@ -125,13 +126,10 @@ class MappableFileDescriptor(BaseFileDescriptor):
         self._validate()
         _check_mmap(length, flags, page_size)
         record = _mmap_record(self.task.sysif, length)
-        try:
+        with naming(self):
             near = await _mmap(
                 self.task.sysif, record, length, prot, flags, fd=self.near, offset=offset, page_size=page_size
             )
-        except OSError as exn:
-            exn.filename = self
-            raise
         mapping = MemoryMapping(self.task, near, file or far.File())
         record.release()
         return mapping

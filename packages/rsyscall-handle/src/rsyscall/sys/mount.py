@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rsyscall import far
 from rsyscall.near import nr
+from rsyscall.near.naming import naming
 
 if TYPE_CHECKING:
     import rsyscall.near.types as near
@@ -111,13 +112,9 @@ class MountTask(far.Task):
             target.borrow(self) as target_addr,
             filesystemtype.borrow(self) as type_addr,
             data.borrow(self) as data_addr,
+            naming(source.value, (target.value, filesystemtype.value, data.value)),
         ):
-            try:
-                await _mount(self.sysif, source_addr, target_addr, type_addr, mountflags, data_addr)
-            except OSError as exn:
-                exn.filename = source.value
-                exn.filename2 = (target.value, filesystemtype.value, data.value)
-                raise
+            await _mount(self.sysif, source_addr, target_addr, type_addr, mountflags, data_addr)
 
     async def umount(
         self, target: WrittenPointer[str | os.PathLike[str]], flags: UMOUNT = UMOUNT.NONE
@@ -130,12 +127,8 @@ class MountTask(far.Task):
 
         manpage: umount(2)
         """
-        with target.borrow(self) as target_addr:
-            try:
-                await _umount2(self.sysif, target_addr, flags)
-            except OSError as exn:
-                exn.filename = target.value
-                raise
+        with target.borrow(self) as target_addr, naming(target.value):
+            await _umount2(self.sysif, target_addr, flags)
 
     async def pivot_root(
         self,
@@ -159,13 +152,12 @@ class MountTask(far.Task):
 
         manpage: pivot_root(2)
         """
-        with new_root.borrow(self) as new_addr, put_old.borrow(self) as old_addr:
-            try:
-                await _pivot_root(self.sysif, new_addr, old_addr)
-            except OSError as exn:
-                exn.filename = new_root.value
-                exn.filename2 = put_old.value
-                raise
+        with (
+            new_root.borrow(self) as new_addr,
+            put_old.borrow(self) as old_addr,
+            naming(new_root.value, put_old.value),
+        ):
+            await _pivot_root(self.sysif, new_addr, old_addr)
 
 
 async def _mount(

@@ -15,6 +15,7 @@ from rsyscall import far
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
 from rsyscall.near import nr
+from rsyscall.near.naming import naming
 from rsyscall.struct import Int32
 from rsyscall.sys._prctl_arguments import (
     PR_ENDIAN,
@@ -242,11 +243,8 @@ class PrctlTask(far.Task):
 
         manpage: PR_CAP_AMBIENT(2const)
         """
-        try:
+        with naming((option, arg2, arg3)):
             return await _prctl(self.sysif, option, arg2, arg3)
-        except OSError as exn:
-            exn.filename = (option, arg2, arg3)
-            raise
 
     async def prctl_get_name(self, option: Literal[PR.GET_NAME], arg2: Pointer[str]) -> ReadablePointer[str]:
         """Read the name of this thread, as `ps` shows it.
@@ -387,11 +385,8 @@ class PrctlTask(far.Task):
         await self._prctl_with_cap(PR.CAPBSET_DROP, cap)
 
     async def _prctl_with_cap(self, option: PR, cap: int) -> int:
-        try:
+        with naming((option, cap)):
             return await _prctl(self.sysif, option, cap)
-        except OSError as exn:
-            exn.filename = (option, cap)
-            raise
 
     @overload
     async def prctl(  # type: ignore[overload-overlap]  # the last form is for options without one of their own
@@ -457,11 +452,8 @@ class PrctlTask(far.Task):
                 require_size(arg2, _ANSWER_SIZES.get(option, 0))
             elif option == PR.SET_DUMPABLE:
                 stack.enter_context(self._setting_dumpable(bool(arg2)))
-            try:
+            with naming((option, *arguments)):
                 return await _prctl(self.sysif, option, *numbers)
-            except OSError as exn:
-                exn.filename = (option, *arguments)
-                raise
 
     _PRCTL_METHODS = {
         PR.SET_PDEATHSIG: "prctl_set_pdeathsig",

@@ -14,6 +14,7 @@ from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.near import nr
 from rsyscall.near import types as near
+from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
 from rsyscall.signal import SIG, Sigset, signal_number
 from rsyscall.struct import Struct
@@ -150,13 +151,9 @@ class SignalFileDescriptor(BaseFileDescriptor):
         """
         self._validate()
         require_size(mask, _SIGSET_SIZE)
-        with mask.borrow(self.task) as mask_near:
-            try:
-                # It makes none.
-                await _signalfd(self.task.sysif, CallRecord(), self.near, mask_near, _SIGSET_SIZE, flags)
-            except OSError as exn:
-                exn.filename = self
-                raise
+        with mask.borrow(self.task) as mask_near, naming(self):
+            # It makes none.
+            await _signalfd(self.task.sysif, CallRecord(), self.near, mask_near, _SIGSET_SIZE, flags)
 
 
 class SignalfdTask(FileDescriptorTask[T_fd]):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.near import native_abi, nr
+from rsyscall.near.naming import naming
 from rsyscall.struct import Serializer, Struct
 from rsyscall.time import Timespec
 
@@ -273,12 +274,8 @@ class StatFileDescriptor(BaseFileDescriptor):
         sysif = self.task.sysif
         if statbuf.size() < sysif.abi.stat.size:
             raise ValueError(f"struct stat takes {sysif.abi.stat.size} bytes, there are {statbuf.size()}")
-        with statbuf.borrow(self.task) as statbuf_addr:
-            try:
-                await _fstat(sysif, self.near, statbuf_addr)
-            except OSError as exn:
-                exn.filename = self
-                raise
+        with statbuf.borrow(self.task) as statbuf_addr, naming(self):
+            await _fstat(sysif, self.near, statbuf_addr)
         return statbuf
 
 

@@ -12,6 +12,7 @@ from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.near import nr
 from rsyscall.near import types as near
+from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
 from rsyscall.time import CLOCK, Itimerspec, Timespec
 
@@ -96,16 +97,13 @@ class TimerFileDescriptor(BaseFileDescriptor):
         if old_value is not None:
             require_size(old_value, Itimerspec.sizeof())
         task = self.task
-        try:
+        with naming(self):
             if old_value is None:
                 with new_value.borrow(task) as new_near:
                     await _timerfd_settime(task.sysif, self.near, flags, new_near, None)
             else:
                 with new_value.borrow(task) as new_near, old_value.borrow(task) as old_near:
                     await _timerfd_settime(task.sysif, self.near, flags, new_near, old_near)
-        except OSError as exn:
-            exn.filename = self
-            raise
         return old_value
 
     async def timerfd_gettime(self, curr_value: Pointer[Itimerspec]) -> Pointer[Itimerspec]:
@@ -121,12 +119,8 @@ class TimerFileDescriptor(BaseFileDescriptor):
         """
         self._validate()
         require_size(curr_value, Itimerspec.sizeof())
-        with curr_value.borrow(self.task) as curr_near:
-            try:
-                await _timerfd_gettime(self.task.sysif, self.near, curr_near)
-            except OSError as exn:
-                exn.filename = self
-                raise
+        with curr_value.borrow(self.task) as curr_near, naming(self):
+            await _timerfd_gettime(self.task.sysif, self.near, curr_near)
         return curr_value
 
 
@@ -151,11 +145,8 @@ class TimerfdTask(FileDescriptorTask[T_fd]):
         manpage: timerfd_create(2)
         """
         record = CallRecord(self.fd_table)
-        try:
+        with naming(clockid):
             fd = await _timerfd_create(self.sysif, record, clockid, flags | TFD.CLOEXEC)
-        except OSError as exn:
-            exn.filename = clockid
-            raise
         return self._adopt(fd, record)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.near import nr
+from rsyscall.near.naming import naming
 from rsyscall.struct import Serializable
 
 if TYPE_CHECKING:
@@ -187,11 +188,8 @@ class UioFileDescriptor(BaseFileDescriptor):
         with ExitStack() as stack:
             iov_near = stack.enter_context(iov.borrow(self.task))
             iov.value.borrow_with(stack, self.task)
-            try:
+            with naming(self):
                 ret = await _preadv2(self.task.sysif, self.near, iov_near, len(iov.value), offset, flags)
-            except OSError as exn:
-                exn.filename = self
-                raise
         return split_iovec(iov, ret)
 
     async def pwritev(
@@ -211,11 +209,8 @@ class UioFileDescriptor(BaseFileDescriptor):
         with ExitStack() as stack:
             iov_near = stack.enter_context(iov.borrow(self.task))
             iov.value.borrow_with(stack, self.task)
-            try:
+            with naming(self):
                 ret = await _pwritev2(self.task.sysif, self.near, iov_near, len(iov.value), offset, flags)
-            except OSError as exn:
-                exn.filename = self
-                raise
         return split_iovec(iov, ret)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rsyscall import far
 from rsyscall.near import nr
+from rsyscall.near.naming import naming
 from rsyscall.struct import Struct
 
 if TYPE_CHECKING:
@@ -88,12 +89,8 @@ class UtsnameTask(far.Task):
 
         manpage: sethostname(2)
         """
-        with name.borrow(self) as name_addr:
-            try:
-                await _sethostname(self.sysif, name_addr, _length(name))
-            except OSError as exn:
-                exn.filename = name.value
-                raise
+        with name.borrow(self) as name_addr, naming(name.value):
+            await _sethostname(self.sysif, name_addr, _length(name))
 
     async def setdomainname(self, name: WrittenPointer[str]) -> None:
         """`setdomainname(name, length)`: set the NIS domain name of the UTS namespace, at most 64 bytes.
@@ -104,12 +101,8 @@ class UtsnameTask(far.Task):
 
         manpage: setdomainname(2)
         """
-        with name.borrow(self) as name_addr:
-            try:
-                await _setdomainname(self.sysif, name_addr, _length(name))
-            except OSError as exn:
-                exn.filename = name.value
-                raise
+        with name.borrow(self) as name_addr, naming(name.value):
+            await _setdomainname(self.sysif, name_addr, _length(name))
 
 
 def _length(name: WrittenPointer[str]) -> int:

@@ -24,6 +24,7 @@ from rsyscall import far
 from rsyscall.handle.buffers import require_size
 from rsyscall.near import SYS, Syscall, nr
 from rsyscall.near import types as near
+from rsyscall.near.naming import naming
 from rsyscall.struct import Serializable, Struct
 
 if TYPE_CHECKING:
@@ -157,12 +158,8 @@ class CredentialsTask(far.Task):
             return
         if pgid.task.pidns is not self.pidns:
             raise far.NamespaceMismatchError(pgid.task.pidns, self.pidns)
-        with pgid.borrow():
-            try:
-                await _setpgid(self.sysif, None, near.ProcessGroup(pgid.near.id))
-            except OSError as exn:
-                exn.filename = pgid
-                raise
+        with pgid.borrow(), naming(pgid):
+            await _setpgid(self.sysif, None, near.ProcessGroup(pgid.near.id))
 
     async def getsid(self, pid: SupportsInt = 0) -> int:
         """`getsid(pid)`: the session of a process, by default this one.
@@ -172,11 +169,8 @@ class CredentialsTask(far.Task):
 
         manpage: getsid(2)
         """
-        try:
+        with naming(pid):
             return await _getsid(self.sysif, pid)
-        except OSError as exn:
-            exn.filename = pid
-            raise
 
     async def setsid(self) -> int:
         """`setsid()`: start a session, with a process group, that this process leads and that has no
@@ -334,19 +328,13 @@ class CredentialsTask(far.Task):
         with groups.borrow(self) as groups_addr:
             count = len(groups.value)
             require_size(groups, count * _GID_SIZE)
-            try:
+            with naming(groups.value):
                 await _setgroups(self.sysif, count, groups_addr)
-            except OSError as exn:
-                exn.filename = groups.value
-                raise
 
     async def _change_credentials(self, call: Syscall, arguments: object) -> None:
         """Make a call that changes users or groups."""
-        try:
+        with naming(arguments):
             await self.sysif.syscall(*call)
-        except OSError as exn:
-            exn.filename = arguments
-            raise
 
 
 async def _getuid(sysif: SyscallInterface) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsyscall.handle.fd import FileDescriptorTask
 from rsyscall.near import nr
+from rsyscall.near.naming import naming
 
 if TYPE_CHECKING:
     from rsyscall.handle.fd import BaseFileDescriptor
@@ -34,12 +35,8 @@ class CWDTask(FileDescriptorTask[Any]):
 
         manpage: chdir(2)
         """
-        with path.borrow(self) as path_addr:
-            try:
-                await _chdir(self.sysif, path_addr)
-            except OSError as exn:
-                exn.filename = path.value
-                raise
+        with path.borrow(self) as path_addr, naming(path.value):
+            await _chdir(self.sysif, path_addr)
 
     async def fchdir(self, fd: BaseFileDescriptor) -> None:
         """`fchdir(fd)`: change the working directory to an open directory.
@@ -50,12 +47,8 @@ class CWDTask(FileDescriptorTask[Any]):
 
         manpage: fchdir(2)
         """
-        with fd.borrow(self) as fd_near:
-            try:
-                await _fchdir(self.sysif, fd_near)
-            except OSError as exn:
-                exn.filename = fd
-                raise
+        with fd.borrow(self) as fd_near, naming(fd):
+            await _fchdir(self.sysif, fd_near)
 
     async def getcwd(self, buf: Pointer[T]) -> tuple[ReadablePointer[T], Pointer[T]]:
         """`getcwd(buf, size)`: path of the working directory.
@@ -85,12 +78,8 @@ class CWDTask(FileDescriptorTask[Any]):
 
         manpage: chroot(2)
         """
-        with path.borrow(self) as path_addr:
-            try:
-                await _chroot(self.sysif, path_addr)
-            except OSError as exn:
-                exn.filename = path.value
-                raise
+        with path.borrow(self) as path_addr, naming(path.value):
+            await _chroot(self.sysif, path_addr)
 
     async def umask(self, mask: int) -> int:
         """`umask(mask)`: choose permission bits that new files do not get. Never fails.

@@ -10,6 +10,7 @@ from rsyscall.fcntl import FD, F, O, encode_open_flags
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, SharedHandleError, T_fd
 from rsyscall.near import nr
 from rsyscall.near import types as near
+from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
 
 if TYPE_CHECKING:
@@ -53,13 +54,10 @@ class DupFileDescriptor(BaseFileDescriptor):
         """
         self._validate()
         record = CallRecord(self.task.fd_table)
-        try:
+        with naming(self):
             number = await self.task.sysif.recorded_syscall(
                 record, nr.fcntl, self.near, F.DUPFD_CLOEXEC, lowest
             )
-        except OSError as exn:
-            exn.filename = self
-            raise
         new: T_fd = self.task._adopt(near.FileDescriptor(number), record)
         return new
 
@@ -100,12 +98,8 @@ class DupFileDescriptor(BaseFileDescriptor):
             # dup3 would say EINVAL, and dup2 leave the flag. In a program that has closed its standard
             # descriptors, a pipe for the output of a command may well be number 1.
             cloexec = FD.CLOEXEC if flags & O.CLOEXEC else 0
-            try:
+            with naming(self, newfd):
                 await self.task.sysif.syscall(nr.fcntl, self.near, F.SETFD, cloexec)
-            except OSError as exn:
-                exn.filename = self
-                exn.filename2 = newfd
-                raise
             return newfd
         if not newfd.is_only_handle():
             raise SharedHandleError(
@@ -114,13 +108,8 @@ class DupFileDescriptor(BaseFileDescriptor):
         record = CallRecord()
         try:
             # The borrow matters when newfd is of another task: it keeps newfd from being closed meanwhile.
-            with newfd.borrow(self.task) as newfd_near:
+            with newfd.borrow(self.task) as newfd_near, naming(self, newfd):
                 await _dup3(self.task.sysif, record, self.near, newfd_near, flags)
-        except OSError as exn:
-            if record.refused:
-                exn.filename = self
-                exn.filename2 = newfd
-            raise
         finally:
             # Whoever has a copy of the table from before has another file behind this number.
             if record.result == newfd.near.number and newfd.valid and newfd.is_only_handle():
@@ -185,14 +174,13 @@ class CloseRangeTask(FileDescriptorTask[T_fd]):
                     table._forget(entry)
                     garbage.append(number)
         try:
-            await _close_range(self.sysif, first, last, flags)
-        except BaseException as exn:
+            with naming((first, last, flags)):
+                await _close_range(self.sysif, first, last, flags)
+        except BaseException:
             # The call was not made, or its process is gone.
             table._parent, table._first_closed = inheritable
             for number in garbage:
                 table._abandon(number)
-            if isinstance(exn, OSError):
-                exn.filename = (first, last, flags)
             raise
 
     def _check_without_handles(self, first: int, last: int, own: bool = False) -> None:

@@ -16,6 +16,7 @@ from rsyscall.fcntl import AT, O
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
 from rsyscall.near import types as near
+from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
 from rsyscall.unistd import _fs_near as raw
 from rsyscall.unistd.fds import CloseRangeTask, DupFileDescriptor
@@ -103,12 +104,8 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: readlink(2)
         """
         self._validate()
-        with path.borrow(self.task) as path_addr, buf.borrow(self.task) as buf_addr:
-            try:
-                count = await raw._readlinkat(self.task.sysif, self.near, path_addr, buf_addr, buf.size())
-            except OSError as exn:
-                exn.filename = path.value
-                raise
+        with path.borrow(self.task) as path_addr, buf.borrow(self.task) as buf_addr, naming(path.value):
+            count = await raw._readlinkat(self.task.sysif, self.near, path_addr, buf_addr, buf.size())
         return buf.readable_split(count)
 
     async def faccessat(self, ptr: PathPointer, mode: OK, flags: AT = AT.NONE) -> None:
@@ -127,12 +124,8 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: access(2)
         """
         self._validate()
-        with ptr.borrow(self.task) as path_addr:
-            try:
-                await raw._faccessat(self.task.sysif, self.near, path_addr, flags, mode)
-            except OSError as exn:
-                exn.filename = ptr.value
-                raise
+        with ptr.borrow(self.task) as path_addr, naming(ptr.value):
+            await raw._faccessat(self.task.sysif, self.near, path_addr, flags, mode)
 
     async def openat(self: T_fd, path: PathPointer, flags: O, mode: int = 0o644) -> T_fd:
         """`openat(fd, path, flags | O_CLOEXEC, mode)`: open a file below this directory.
@@ -150,14 +143,8 @@ class FSFileDescriptor(DupFileDescriptor):
         """
         self._validate()
         record = CallRecord(self.task.fd_table)
-        with path.borrow(self.task) as path_addr:
-            try:
-                fd = await raw._openat(
-                    self.task.sysif, record, self.near, path_addr, int(flags) | _CLOEXEC, mode
-                )
-            except OSError as exn:
-                exn.filename = path.value
-                raise
+        with path.borrow(self.task) as path_addr, naming(path.value):
+            fd = await raw._openat(self.task.sysif, record, self.near, path_addr, int(flags) | _CLOEXEC, mode)
         new: T_fd = self.task._adopt(fd, record)
         return new
 
@@ -167,12 +154,8 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: mkdir(2)
         """
         self._validate()
-        with path.borrow(self.task) as path_addr:
-            try:
-                await raw._mkdirat(self.task.sysif, self.near, path_addr, mode)
-            except OSError as exn:
-                exn.filename = path.value
-                raise
+        with path.borrow(self.task) as path_addr, naming(path.value):
+            await raw._mkdirat(self.task.sysif, self.near, path_addr, mode)
 
     async def unlinkat(self, path: PathPointer, flags: AT = AT.NONE) -> None:
         """`unlinkat(fd, path, flags)`: remove a name; with `AT.REMOVEDIR`, an empty directory.
@@ -180,12 +163,8 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: unlink(2)
         """
         self._validate()
-        with path.borrow(self.task) as path_addr:
-            try:
-                await raw._unlinkat(self.task.sysif, self.near, path_addr, flags)
-            except OSError as exn:
-                exn.filename = path.value
-                raise
+        with path.borrow(self.task) as path_addr, naming(path.value):
+            await raw._unlinkat(self.task.sysif, self.near, path_addr, flags)
 
     async def rmdirat(self, path: PathPointer) -> None:
         """`unlinkat(fd, path, AT_REMOVEDIR)`: remove an empty directory.
@@ -221,13 +200,9 @@ class FSFileDescriptor(DupFileDescriptor):
             oldpath.borrow(task) as old_addr,
             _borrow_directory(newdirfd, task) as newdir,
             newpath.borrow(task) as new_addr,
+            naming(oldpath.value, newpath.value),
         ):
-            try:
-                await raw._linkat(task.sysif, self.near, old_addr, newdir, new_addr, flags)
-            except OSError as exn:
-                exn.filename = oldpath.value
-                exn.filename2 = newpath.value
-                raise
+            await raw._linkat(task.sysif, self.near, old_addr, newdir, new_addr, flags)
 
     async def renameat(
         self,
@@ -256,13 +231,9 @@ class FSFileDescriptor(DupFileDescriptor):
             oldpath.borrow(task) as old_addr,
             _borrow_directory(newdirfd, task) as newdir,
             newpath.borrow(task) as new_addr,
+            naming(oldpath.value, newpath.value),
         ):
-            try:
-                await raw._renameat2(task.sysif, self.near, old_addr, newdir, new_addr, flags)
-            except OSError as exn:
-                exn.filename = oldpath.value
-                exn.filename2 = newpath.value
-                raise
+            await raw._renameat2(task.sysif, self.near, old_addr, newdir, new_addr, flags)
 
     async def symlinkat(self, target: PathPointer, linkpath: PathPointer) -> None:
         """`symlinkat(target, fd, linkpath)`: make a symbolic link at `linkpath`, relative to this directory.
@@ -274,13 +245,12 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: symlink(2)
         """
         self._validate()
-        with target.borrow(self.task) as target_addr, linkpath.borrow(self.task) as link_addr:
-            try:
-                await raw._symlinkat(self.task.sysif, target_addr, self.near, link_addr)
-            except OSError as exn:
-                exn.filename = target.value
-                exn.filename2 = linkpath.value
-                raise
+        with (
+            target.borrow(self.task) as target_addr,
+            linkpath.borrow(self.task) as link_addr,
+            naming(target.value, linkpath.value),
+        ):
+            await raw._symlinkat(self.task.sysif, target_addr, self.near, link_addr)
 
     async def fchmodat(self, path: PathPointer, mode: int, flags: AT = AT.NONE) -> None:
         """`fchmodat(fd, path, mode)`, or `fchmodat2` (Linux 6.6) when there are flags: change the permissions
@@ -289,12 +259,8 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: chmod(2)
         """
         self._validate()
-        with path.borrow(self.task) as path_addr:
-            try:
-                await raw._fchmodat(self.task.sysif, self.near, path_addr, mode, flags)
-            except OSError as exn:
-                exn.filename = path.value
-                raise
+        with path.borrow(self.task) as path_addr, naming(path.value):
+            await raw._fchmodat(self.task.sysif, self.near, path_addr, mode, flags)
 
     async def fchownat(self, path: PathPointer, owner: int, group: int, flags: AT = AT.NONE) -> None:
         """`fchownat(fd, path, owner, group, flags)`: change owner and group of a file; -1 leaves one as it
@@ -303,12 +269,8 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: chown(2)
         """
         self._validate()
-        with path.borrow(self.task) as path_addr:
-            try:
-                await raw._fchownat(self.task.sysif, self.near, path_addr, owner, group, flags)
-            except OSError as exn:
-                exn.filename = path.value
-                raise
+        with path.borrow(self.task) as path_addr, naming(path.value):
+            await raw._fchownat(self.task.sysif, self.near, path_addr, owner, group, flags)
 
     async def fchmod(self, mode: int) -> None:
         """`fchmod(fd, mode)`: change the permissions of this file.
@@ -316,11 +278,8 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: chmod(2)
         """
         self._validate()
-        try:
+        with naming(self):
             await raw._fchmod(self.task.sysif, self.near, mode)
-        except OSError as exn:
-            exn.filename = self
-            raise
 
     async def fchown(self, owner: int, group: int) -> None:
         """`fchown(fd, owner, group)`: change owner and group of this file; -1 leaves one as it is.
@@ -328,11 +287,8 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: chown(2)
         """
         self._validate()
-        try:
+        with naming(self):
             await raw._fchown(self.task.sysif, self.near, owner, group)
-        except OSError as exn:
-            exn.filename = self
-            raise
 
     async def ftruncate(self, length: int) -> None:
         """`ftruncate(fd, length)`: cut this file to `length` bytes, or make it longer with zeroes.
@@ -340,11 +296,8 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: truncate(2)
         """
         self._validate()
-        try:
+        with naming(self):
             await raw._ftruncate(self.task.sysif, self.near, length)
-        except OSError as exn:
-            exn.filename = self
-            raise
 
     async def fsync(self) -> None:
         """`fsync(fd)`: wait until what was written to this file, and what is known about it, is on the disk.
@@ -354,11 +307,8 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: fsync(2)
         """
         self._validate()
-        try:
+        with naming(self):
             await raw._fsync(self.task.sysif, self.near)
-        except OSError as exn:
-            exn.filename = self
-            raise
 
     async def fdatasync(self) -> None:
         """`fdatasync(fd)`: as `fsync`, without what is not needed to read the contents again (times).
@@ -366,11 +316,8 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: fsync(2)
         """
         self._validate()
-        try:
+        with naming(self):
             await raw._fdatasync(self.task.sysif, self.near)
-        except OSError as exn:
-            exn.filename = self
-            raise
 
     async def syncfs(self) -> None:
         """`syncfs(fd)`: write everything of the file system that this file is in to the disk.
@@ -378,11 +325,8 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: sync(2)
         """
         self._validate()
-        try:
+        with naming(self):
             await raw._syncfs(self.task.sysif, self.near)
-        except OSError as exn:
-            exn.filename = self
-            raise
 
 
 class FSTask(CloseRangeTask[T_fd]):
@@ -403,12 +347,8 @@ class FSTask(CloseRangeTask[T_fd]):
 
         manpage: readlink(2)
         """
-        with path.borrow(self) as path_addr, buf.borrow(self) as buf_addr:
-            try:
-                count = await raw._readlinkat(self.sysif, None, path_addr, buf_addr, buf.size())
-            except OSError as exn:
-                exn.filename = path.value
-                raise
+        with path.borrow(self) as path_addr, buf.borrow(self) as buf_addr, naming(path.value):
+            count = await raw._readlinkat(self.sysif, None, path_addr, buf_addr, buf.size())
         return buf.readable_split(count)
 
     async def access(self, path: PathPointer, mode: int, flags: int = 0) -> None:
@@ -427,12 +367,8 @@ class FSTask(CloseRangeTask[T_fd]):
 
         manpage: access(2)
         """
-        with path.borrow(self) as path_addr:
-            try:
-                await raw._faccessat(self.sysif, None, path_addr, flags, mode)
-            except OSError as exn:
-                exn.filename = path.value
-                raise
+        with path.borrow(self) as path_addr, naming(path.value):
+            await raw._faccessat(self.sysif, None, path_addr, flags, mode)
 
     async def open(self, path: PathPointer, flags: O, mode: int = 0o644) -> T_fd:
         """`openat(AT_FDCWD, path, flags | O_CLOEXEC, mode)`: open a file.
@@ -449,12 +385,8 @@ class FSTask(CloseRangeTask[T_fd]):
         manpage: open(2)
         """
         record = CallRecord(self.fd_table)
-        with path.borrow(self) as path_addr:
-            try:
-                fd = await raw._openat(self.sysif, record, None, path_addr, int(flags) | _CLOEXEC, mode)
-            except OSError as exn:
-                exn.filename = path.value
-                raise
+        with path.borrow(self) as path_addr, naming(path.value):
+            fd = await raw._openat(self.sysif, record, None, path_addr, int(flags) | _CLOEXEC, mode)
         return self._adopt(fd, record)
 
     async def mkdir(self, path: PathPointer, mode: int = 0o755) -> None:
@@ -462,12 +394,8 @@ class FSTask(CloseRangeTask[T_fd]):
 
         manpage: mkdir(2)
         """
-        with path.borrow(self) as path_addr:
-            try:
-                await raw._mkdirat(self.sysif, None, path_addr, mode)
-            except OSError as exn:
-                exn.filename = path.value
-                raise
+        with path.borrow(self) as path_addr, naming(path.value):
+            await raw._mkdirat(self.sysif, None, path_addr, mode)
 
     async def unlink(self, path: PathPointer) -> None:
         """`unlinkat(AT_FDCWD, path, 0)`: remove a name of a file that is not a directory.
@@ -484,12 +412,8 @@ class FSTask(CloseRangeTask[T_fd]):
         await self._unlink(path, AT.REMOVEDIR)
 
     async def _unlink(self, path: PathPointer, flags: AT) -> None:
-        with path.borrow(self) as path_addr:
-            try:
-                await raw._unlinkat(self.sysif, None, path_addr, flags)
-            except OSError as exn:
-                exn.filename = path.value
-                raise
+        with path.borrow(self) as path_addr, naming(path.value):
+            await raw._unlinkat(self.sysif, None, path_addr, flags)
 
     async def link(self, oldpath: PathPointer, newpath: PathPointer) -> None:
         """`linkat(AT_FDCWD, oldpath, AT_FDCWD, newpath, 0)`: give a file another name.
@@ -522,13 +446,9 @@ class FSTask(CloseRangeTask[T_fd]):
             oldpath.borrow(self) as old_addr,
             _borrow_directory(newdirfd, self) as newdir,
             newpath.borrow(self) as new_addr,
+            naming(oldpath.value, newpath.value),
         ):
-            try:
-                await raw._linkat(self.sysif, olddir, old_addr, newdir, new_addr, flags)
-            except OSError as exn:
-                exn.filename = oldpath.value
-                exn.filename2 = newpath.value
-                raise
+            await raw._linkat(self.sysif, olddir, old_addr, newdir, new_addr, flags)
 
     async def rename(self, oldpath: PathPointer, newpath: PathPointer) -> None:
         """`renameat2(AT_FDCWD, oldpath, AT_FDCWD, newpath, 0)`: move a file; what was at `newpath` is
@@ -562,26 +482,21 @@ class FSTask(CloseRangeTask[T_fd]):
             oldpath.borrow(self) as old_addr,
             _borrow_directory(newdirfd, self) as newdir,
             newpath.borrow(self) as new_addr,
+            naming(oldpath.value, newpath.value),
         ):
-            try:
-                await raw._renameat2(self.sysif, olddir, old_addr, newdir, new_addr, flags)
-            except OSError as exn:
-                exn.filename = oldpath.value
-                exn.filename2 = newpath.value
-                raise
+            await raw._renameat2(self.sysif, olddir, old_addr, newdir, new_addr, flags)
 
     async def symlink(self, target: PathPointer, linkpath: PathPointer) -> None:
         """`symlinkat(target, AT_FDCWD, linkpath)`: make a symbolic link at `linkpath` that says `target`.
 
         manpage: symlink(2)
         """
-        with target.borrow(self) as target_addr, linkpath.borrow(self) as link_addr:
-            try:
-                await raw._symlinkat(self.sysif, target_addr, None, link_addr)
-            except OSError as exn:
-                exn.filename = target.value
-                exn.filename2 = linkpath.value
-                raise
+        with (
+            target.borrow(self) as target_addr,
+            linkpath.borrow(self) as link_addr,
+            naming(target.value, linkpath.value),
+        ):
+            await raw._symlinkat(self.sysif, target_addr, None, link_addr)
 
     async def chmod(self, path: PathPointer, mode: int, flags: AT = AT.NONE) -> None:
         """`fchmodat(AT_FDCWD, path, mode)`, or `fchmodat2` (Linux 6.6) when there are flags: change
@@ -589,12 +504,8 @@ class FSTask(CloseRangeTask[T_fd]):
 
         manpage: chmod(2)
         """
-        with path.borrow(self) as path_addr:
-            try:
-                await raw._fchmodat(self.sysif, None, path_addr, mode, flags)
-            except OSError as exn:
-                exn.filename = path.value
-                raise
+        with path.borrow(self) as path_addr, naming(path.value):
+            await raw._fchmodat(self.sysif, None, path_addr, mode, flags)
 
     async def chown(self, path: PathPointer, owner: int, group: int) -> None:
         """`fchownat(AT_FDCWD, path, owner, group, 0)`: change owner and group of a file; -1 leaves one as it
@@ -613,24 +524,16 @@ class FSTask(CloseRangeTask[T_fd]):
         await self._chown(path, owner, group, AT.SYMLINK_NOFOLLOW)
 
     async def _chown(self, path: PathPointer, owner: int, group: int, flags: AT) -> None:
-        with path.borrow(self) as path_addr:
-            try:
-                await raw._fchownat(self.sysif, None, path_addr, owner, group, flags)
-            except OSError as exn:
-                exn.filename = path.value
-                raise
+        with path.borrow(self) as path_addr, naming(path.value):
+            await raw._fchownat(self.sysif, None, path_addr, owner, group, flags)
 
     async def truncate(self, path: PathPointer, length: int) -> None:
         """`truncate(path, length)`: cut a file to `length` bytes, or make it longer with zeroes.
 
         manpage: truncate(2)
         """
-        with path.borrow(self) as path_addr:
-            try:
-                await raw._truncate(self.sysif, path_addr, length)
-            except OSError as exn:
-                exn.filename = path.value
-                raise
+        with path.borrow(self) as path_addr, naming(path.value):
+            await raw._truncate(self.sysif, path_addr, length)
 
     async def sync(self) -> None:
         """`sync()`: write everything that is in memory only to the disks. Waits for it, and reports no

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.near import nr
+from rsyscall.near.naming import naming
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import Pointer, ReadablePointer
@@ -57,12 +58,8 @@ class IOFileDescriptor(BaseFileDescriptor):
         """
         self._validate()
         task = self.task
-        with buf.borrow(task) as buf_addr:
-            try:
-                count = await task.sysif.syscall(nr.read, self.near, buf_addr, buf.size())
-            except OSError as exn:
-                exn.filename = self
-                raise
+        with buf.borrow(task) as buf_addr, naming(self):
+            count = await task.sysif.syscall(nr.read, self.near, buf_addr, buf.size())
         return buf.readable_split(count)
 
     async def write(self, buf: Pointer[T]) -> tuple[Pointer[T], Pointer[T]]:
@@ -82,12 +79,8 @@ class IOFileDescriptor(BaseFileDescriptor):
         """
         self._validate()
         task = self.task
-        with buf.borrow(task) as buf_addr:
-            try:
-                count = await task.sysif.syscall(nr.write, self.near, buf_addr, buf.size())
-            except OSError as exn:
-                exn.filename = self
-                raise
+        with buf.borrow(task) as buf_addr, naming(self):
+            count = await task.sysif.syscall(nr.write, self.near, buf_addr, buf.size())
         return buf.split(count)
 
 
@@ -109,12 +102,8 @@ class SeekableFileDescriptor(IOFileDescriptor):
         """
         self._validate()
         task = self.task
-        with buf.borrow(task) as buf_addr:
-            try:
-                count = await task.sysif.syscall(nr.pread64, self.near, buf_addr, buf.size(), offset)
-            except OSError as exn:
-                exn.filename = self
-                raise
+        with buf.borrow(task) as buf_addr, naming(self):
+            count = await task.sysif.syscall(nr.pread64, self.near, buf_addr, buf.size(), offset)
         return buf.readable_split(count)
 
     async def pwrite(self, buf: Pointer[T], offset: int) -> tuple[Pointer[T], Pointer[T]]:
@@ -130,12 +119,8 @@ class SeekableFileDescriptor(IOFileDescriptor):
         """
         self._validate()
         task = self.task
-        with buf.borrow(task) as buf_addr:
-            try:
-                count = await task.sysif.syscall(nr.pwrite64, self.near, buf_addr, buf.size(), offset)
-            except OSError as exn:
-                exn.filename = self
-                raise
+        with buf.borrow(task) as buf_addr, naming(self):
+            count = await task.sysif.syscall(nr.pwrite64, self.near, buf_addr, buf.size(), offset)
         return buf.split(count)
 
     async def lseek(self, offset: int, whence: SEEK) -> int:
@@ -150,11 +135,8 @@ class SeekableFileDescriptor(IOFileDescriptor):
         manpage: lseek(2)
         """
         self._validate()
-        try:
-            return await _lseek(self.task.sysif, self.near, offset, whence)
-        except OSError as exn:
-            exn.filename = self
-            raise
+        with naming(self):
+            return await self.task.sysif.syscall(nr.lseek, self.near, offset, whence)
 
 
 async def _read(sysif: SyscallInterface, fd: near.FileDescriptor, buf: near.Address, count: int) -> int:

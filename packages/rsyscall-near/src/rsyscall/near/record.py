@@ -17,12 +17,14 @@ our own process and soon in another one. `native/src/record.c` and `handles.c` h
 from __future__ import annotations
 
 from rsyscall.native._fast import (
+    Borrow,
     CallRecord,
     Closer,
     DroppedPointer,
     NothingToFree,
     abandon,
     became_garbage,
+    borrow_pointer,
     forget,
     new_entry,
     set_handle_types,
@@ -33,12 +35,14 @@ from rsyscall.native._fast import (
 )
 
 __all__ = [
+    "Borrow",
     "CallRecord",
     "Closer",
     "DroppedPointer",
     "NothingToFree",
     "abandon",
     "became_garbage",
+    "borrow_pointer",
     "forget",
     "new_entry",
     "set_handle_types",

@@ -1,0 +1,161 @@
+/*
+ * borrow_pointer(pointer, task): what `Pointer.borrow` of the handle layer returns.
+ *
+ * It pins the memory of the pointer for the time of a system call. In C, because nearly every call makes one,
+ * and because a signal handler that raises must not leave the memory pinned for ever: none runs in here, so
+ * there is no moment at which the pin is counted and the `with` statement does not know of it.
+ */
+#include "borrow.h"
+
+#include "freestanding.h"
+
+typedef struct {
+	PyObject_HEAD
+	PyObject *pointer, *task;
+} Borrow;
+
+#define NAMES(X) X(_free_waiting) X(_pins) X(_waiting) X(address_space) X(check_address_space) X(mapping) X(near) X(task)
+#define DECLARE(name) static PyObject *s_##name;
+NAMES(DECLARE)
+
+static PyTypeObject *borrow_type;
+
+PyObject *rsys_borrow_pointer(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+	Borrow *self;
+
+	(void)module;
+	if (count != 2) {
+		PyErr_SetString(PyExc_TypeError, "borrow_pointer(pointer, task)");
+		return NULL;
+	}
+	self = PyObject_GC_New(Borrow, borrow_type);
+	if (!self)
+		return NULL;
+	self->pointer = args[0];
+	self->task = args[1];
+	Py_INCREF(self->pointer);
+	Py_INCREF(self->task);
+	PyObject_GC_Track(self);
+	return (PyObject *)self;
+}
+
+/* Adds to the number of borrows of a pointer; returns what it is then, or -1. */
+static long add_pins(PyObject *pointer, long more)
+{
+	PyObject *pins = PyObject_GetAttr(pointer, s__pins), *now;
+	long count;
+	int err;
+
+	if (!pins)
+		return -1;
+	count = PyLong_AsLong(pins);
+	Py_DECREF(pins);
+	now = PyErr_Occurred() ? NULL : PyLong_FromLong(count + more);
+	if (!now)
+		return -1;
+	err = PyObject_SetAttr(pointer, s__pins, now);
+	Py_DECREF(now);
+	return err < 0 ? -1 : count + more;
+}
+
+/* Whether the pointer is into the address space of the task; if not, what says why raises. */
+static int check_address_space(PyObject *pointer, PyObject *task)
+{
+	PyObject *mapping = PyObject_GetAttr(pointer, s_mapping);
+	PyObject *owner = mapping ? PyObject_GetAttr(mapping, s_task) : NULL;
+	PyObject *theirs = owner ? PyObject_GetAttr(owner, s_address_space) : NULL;
+	PyObject *ours = theirs ? PyObject_GetAttr(task, s_address_space) : NULL, *none = NULL;
+	int err = ours ? 0 : -1;
+
+	if (ours && ours != theirs) {
+		none = PyObject_CallMethodObjArgs(pointer, s_check_address_space, task, NULL);
+		err = none ? 0 : -1;
+	}
+	Py_XDECREF(none);
+	Py_XDECREF(ours);
+	Py_XDECREF(theirs);
+	Py_XDECREF(owner);
+	Py_XDECREF(mapping);
+	return err;
+}
+
+static PyObject *borrow_enter(PyObject *op, PyObject *unused)
+{
+	Borrow *self = (Borrow *)op;
+	PyObject *address = PyObject_GetAttr(self->pointer, s_near);
+
+	(void)unused;
+	if (address && (check_address_space(self->pointer, self->task) < 0 || add_pins(self->pointer, 1) < 0))
+		Py_CLEAR(address);
+	return address;
+}
+
+static PyObject *borrow_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
+{
+	PyObject *pointer = ((Borrow *)op)->pointer, *waiting, *none = NULL;
+	long pins = add_pins(pointer, -1);
+
+	(void)args;
+	(void)count;
+	if (pins < 0)
+		return NULL;
+	waiting = PyObject_GetAttr(pointer, s__waiting);
+	if (!waiting)
+		return NULL;
+	if (waiting != Py_None && !pins) {
+		none = PyObject_CallMethodObjArgs(pointer, s__free_waiting, NULL);
+		if (!none) {
+			Py_DECREF(waiting);
+			return NULL;
+		}
+	}
+	Py_XDECREF(none);
+	Py_DECREF(waiting);
+	Py_RETURN_NONE;
+}
+
+static int borrow_traverse(PyObject *op, visitproc visit, void *arg)
+{
+	Py_VISIT(((Borrow *)op)->pointer);
+	Py_VISIT(((Borrow *)op)->task);
+	Py_VISIT(Py_TYPE(op));
+	return 0;
+}
+
+/* No tp_clear: both are always there, and a cycle through them can be broken elsewhere. */
+static void borrow_dealloc(PyObject *op)
+{
+	PyTypeObject *type = Py_TYPE(op);
+
+	PyObject_GC_UnTrack(op);
+	Py_DECREF(((Borrow *)op)->pointer);
+	Py_DECREF(((Borrow *)op)->task);
+	PyObject_GC_Del(op);
+	Py_DECREF((PyObject *)type);
+}
+
+static PyMethodDef borrow_methods[] = {
+	{ "__enter__", borrow_enter, METH_NOARGS, NULL },
+	{ "__exit__", (PyCFunction)(void (*)(void))borrow_exit, METH_FASTCALL, NULL },
+	{ NULL, NULL, 0, NULL },
+};
+
+static PyType_Slot borrow_slots[] = {
+	{ Py_tp_dealloc, borrow_dealloc },
+	{ Py_tp_traverse, borrow_traverse },
+	{ Py_tp_methods, borrow_methods },
+	{ 0, NULL },
+};
+
+static PyType_Spec borrow_spec = {
+	"rsyscall.native._fast.Borrow", sizeof(Borrow), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, borrow_slots,
+};
+
+int rsys_borrow_init(PyObject *module)
+{
+#define INTERN(name) if (!(s_##name = PyUnicode_InternFromString(#name))) return -1;
+	NAMES(INTERN)
+	borrow_type = (PyTypeObject *)PyType_FromSpec(&borrow_spec);
+	return borrow_type ? PyModule_AddObjectRef(module, "Borrow", (PyObject *)borrow_type) : -1;
+}

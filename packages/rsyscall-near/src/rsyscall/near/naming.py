@@ -1,0 +1,14 @@
+"""What a failed call was about.
+
+An `OSError` that a typed call raises has a `filename`: the path, the handle, or a tuple of the arguments.
+Each method says it once, in the `with` statement that it makes its call in:
+
+    with path.borrow(self) as path_addr, naming(path.value):
+        await _chdir(self.sysif, path_addr)
+"""
+
+from __future__ import annotations
+
+from rsyscall.native._fast import naming
+
+__all__ = ["naming"]
