@@ -1,7 +1,7 @@
 """Every constant and every structure of the header modules, compared with what a C compiler says.
 
-The tables in `abi_probe` say what is called what in C. Whatever they do not cover fails here, so a new
-constant or structure comes with its line there.
+The tables in `abi_probe` say what is called what in C; structures that are declared field by field say it
+themselves. Whatever neither covers fails here, so a new constant or structure comes with its line there.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import Any, cast
 
 import pytest
 
+from rsyscall.cstruct import CStruct, u32
 from rsyscall.near.abi import ABIS, native_abi
 from rsyscall.struct import FixedSize
-from rsyscall.sys import socket
+from rsyscall.sys import socket, uio
 
 from .abi_probe import compiler, constants, discover, layouts
 from .abi_probe.compiler import evaluate, macros
@@ -26,6 +27,8 @@ from .abi_probe.layouts import Field, Layout
 from .support import make_task
 
 pytestmark = pytest.mark.slow
+
+DECLARED = [cls for cls in discover.structures() if issubclass(cls, CStruct)]
 
 architectures = pytest.mark.parametrize("architecture", compiler.ARCHITECTURES)
 
@@ -56,14 +59,16 @@ def test_every_number_is_in_the_table() -> None:
 
 
 def test_every_structure_is_in_the_table() -> None:
-    missing = set(discover.structures()) - set(layouts.LAYOUTS) - set(layouts.NOT_ONE_STRUCTURE)
+    missing = set(discover.structures()) - set(layouts.LAYOUTS) - set(layouts.NOT_ONE_STRUCTURE) - {*DECLARED}
     assert {cls.__qualname__ for cls in missing} == set()
 
 
 def test_the_tables_have_nothing_else() -> None:
     assert set(constants.ENUMS) <= set(discover.enums())
     assert set(constants.NUMBERS) <= {name.rpartition(".")[0] for name in discover.constants()}
-    assert (set(layouts.LAYOUTS) | set(layouts.NOT_ONE_STRUCTURE)) <= set(discover.structures())
+    by_hand = set(discover.structures()) - {*DECLARED}
+    assert (set(layouts.LAYOUTS) | set(layouts.NOT_ONE_STRUCTURE)) <= by_hand
+    assert set(layouts.BEGINNINGS) | set(layouts.OTHER_SIGNS) <= {*DECLARED}
     for cls, table in constants.ENUMS.items():
         named = {*table.names, *table.no_header, *table.newer, *table.only_on}
         assert named <= set(cls.__members__), cls
@@ -182,6 +187,40 @@ def test_numbers(module: str, architecture: str) -> None:
 # structures
 
 
+@architectures
+@pytest.mark.parametrize("cls", DECLARED, ids=lambda cls: cls.__name__)
+def test_declared_structure(cls: type[CStruct], architecture: str) -> None:
+    assert differences(cls, architecture) == []
+
+
+def differences(cls: type[CStruct], architecture: str) -> list[str]:
+    """Where the declaration is not what the compiler says, in words."""
+    need_compiler(architecture)
+    layout = cls.layout(ABIS[architecture])
+    size_of = {m: f"sizeof((({cls.c_type} *)0)->{m.name})" for m in layout.members}
+    offset_of = {m: f"__builtin_offsetof({cls.c_type}, {m.name})" for m in layout.members}
+    numbers = [m for m in layout.members if not m.code.endswith("s")]
+    signed = ", ".join(f"{c_type}: 1" for c_type in ("signed char", "short", "int", "long", "long long"))
+    sign_of = {m: f"_Generic((({cls.c_type} *)0)->{m.name}, {signed}, default: 0)" for m in numbers}
+    whole = f"sizeof({cls.c_type})"
+    expressions = (whole, *size_of.values(), *offset_of.values(), *sign_of.values())
+    known = {name: value for name, (value, _) in evaluate(architecture, cls.c_headers, expressions).items()}
+
+    found = []
+    if layout.size != known[whole] and not (cls in layouts.BEGINNINGS and layout.size < known[whole]):
+        found.append(f"{layout.size} bytes instead of {known[whole]}")
+    if architecture == NATIVE and cls.sizeof() < layout.size:
+        found.append(f"room for {cls.sizeof()} bytes, {layout.size} are needed")
+    for m in layout.members:
+        there = known[offset_of[m]], known[size_of[m]]
+        if (m.offset, m.size) != there:
+            found.append(f"{m.name} is (offset, size) {there}, not {(m.offset, m.size)}")
+        is_signed = known[sign_of[m]] if m in sign_of else m.code.islower()
+        if is_signed != m.code.islower() and m.name not in layouts.OTHER_SIGNS.get(cls, ()):
+            found.append(f"{m.name} is {'signed' if is_signed else 'unsigned'}")
+    return found
+
+
 def fields_of(layout: Layout, architecture: str) -> list[Field]:
     return [f for f in layout.fields if f.only_on is None or architecture in f.only_on]
 
@@ -279,19 +318,37 @@ def test_an_excuse_does_not_cover_a_wrong_value() -> None:
     assert compare(NATIVE, table, {"CLOEXEC": 5}) != []
 
 
-@dataclasses.dataclass(frozen=True)
-class WrongOrder(socket.Ucred):
-    """The right size, but two members the wrong way round."""
+class WrongOrder(CStruct, c="struct ucred", headers=("sys/socket.h",)):
+    """The right size, but two members the wrong way round, and one with the wrong sign."""
+
+    uid: int = u32("uid")
+    pid: int = u32("pid")
+    gid: int = u32("gid")
+
+
+def test_a_wrong_declaration_is_noticed() -> None:
+    assert differences(socket.Ucred, NATIVE) == []
+    assert differences(WrongOrder, NATIVE) == [
+        "uid is (offset, size) (4, 4), not (0, 4)",
+        "pid is (offset, size) (0, 4), not (4, 4)",
+        "pid is signed",
+    ]
+
+
+class WrongOffset(uio.IovecList):
+    """The right size, but the members the wrong way round."""
 
     def to_bytes(self) -> bytes:
         data = super().to_bytes()
-        return data[4:8] + data[:4] + data[8:]
+        return data[8:] + data[:8]
 
 
 def test_a_wrong_offset_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(layouts.LAYOUTS, WrongOrder, layouts.LAYOUTS[socket.Ucred])
+    right = layouts.LAYOUTS[uio.IovecList]
+    wrong = dataclasses.replace(right, build=lambda **fields: WrongOffset(right.build(**fields)))
+    monkeypatch.setitem(layouts.LAYOUTS, WrongOffset, wrong)
     with pytest.raises(AssertionError):
-        test_structure(WrongOrder, NATIVE)
+        test_structure(WrongOffset, NATIVE)
 
 
 def test_a_program_that_does_not_compile_is_an_error() -> None:

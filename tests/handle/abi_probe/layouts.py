@@ -1,4 +1,6 @@
-"""Which C structures the classes stand for, and which members their fields are.
+"""Which C structures the classes that are packed by hand stand for, and which members their fields are.
+
+A `CStruct` says all that itself; what is said of those here are the exceptions.
 
 Offsets are found out by setting one field after the other and looking which bytes change, so it does not
 matter how a class does its packing.
@@ -6,18 +8,17 @@ matter how a class does its packing.
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rsyscall import fcntl, sched, signal, time
-from rsyscall.linux import dirent, futex
+from rsyscall import sched, signal
+from rsyscall.linux import dirent
 from rsyscall.near import types as near
 from rsyscall.net import if_
 from rsyscall.netinet import in_
 from rsyscall.struct import BytesSerializer
-from rsyscall.sys import epoll, signalfd, socket, stat, uio, un, utsname
+from rsyscall.sys import epoll, socket, stat, uio, un
 from rsyscall.unistd import credentials, pipe
 
 
@@ -112,10 +113,6 @@ def _hardware_address(number: int) -> socket.Sockaddr:
     return socket.Sockaddr.from_bytes(number.to_bytes(16, "little"))
 
 
-def _address(value: int, length: int = 4) -> Any:
-    return _FakePointer(value, length, b"x" * length)
-
-
 def _send_msghdr(
     name: int = 0, namelen: int = 0, iov: int = 0, iovlen: int = 0, control: int = 0, controllen: int = 0
 ) -> Any:
@@ -146,84 +143,11 @@ _MSGHDR = [
     Field("controllen", "msg_controllen", value=3, reads_back=False),
 ]
 
-_STAT_TIMES = [
-    each
-    for name in ("atime", "mtime", "ctime")
-    for each in (
-        Field(name, f"st_{name}", lambda n: time.Timespec(n, 0)),
-        Field(name, f"st_{name}_nsec", lambda n: time.Timespec(0, n)),
-    )
-]
-
 _ADDRESS = in_.SockaddrIn(0x0101, 0x01010101)
 
 LAYOUTS: dict[type, Layout] = {
-    fcntl.Flock: Layout(
-        "struct flock",
-        ("linux/fcntl.h",),
-        [Field("type", "l_type", value=fcntl.F_LCK.WR), *_plain("whence start len pid", "l_")],
-        {"type": fcntl.F_LCK.RD},
-    ),
-    fcntl.OwnerEx: Layout(
-        "struct f_owner_ex",
-        ("linux/fcntl.h",),
-        [Field("type", "type", value=fcntl.F_OWNER.PGRP), Field("pid", "pid")],
-        {"type": fcntl.F_OWNER.TID, "pid": 0},
-    ),
     sched.CpuSet: Layout("cpu_set_t", ("sched.h",), [], build=sched.CpuSet),
-    sched.CloneArgs: Layout(
-        "struct clone_args",
-        ("linux/types.h", "linux/sched.h"),
-        [
-            Field("flags", "flags", sched.CLONE),
-            *_plain(
-                "pidfd child_tid parent_tid exit_signal stack stack_size tls set_tid set_tid_size cgroup"
-            ),
-        ],
-        {"flags": sched.CLONE.NONE},
-    ),
-    signal.Siginfo: Layout(
-        "siginfo_t",
-        ("#include <linux/types.h>", "asm/siginfo.h"),
-        _plain("code pid uid status", "si_"),
-        # without a pid there would be no signal number either
-        {"code": 0, "pid": 2, "uid": 0, "status": 0},
-    ),
     signal.Sigset: Layout("sigset_t", ("#include <linux/types.h>", "asm/signal.h"), [], build=signal.Sigset),
-    signal.Sigaction: Layout(
-        "struct sigaction",
-        ("#include <linux/types.h>", "asm/signal.h"),
-        [
-            Field("handler", "sa_handler", near.Address),
-            Field("flags", "sa_flags", signal.SA),
-            Field("mask", "sa_mask", signal.Sigset.from_int),
-            Field("restorer", "sa_restorer", near.Address, only_on=("x86_64", "aarch64")),
-        ],
-        {"handler": signal.Sighandler.DFL},
-        room=True,
-    ),
-    time.Timespec: Layout(
-        "struct __kernel_timespec", ("linux/time_types.h",), _plain("sec nsec", "tv_"), {"sec": 0, "nsec": 0}
-    ),
-    time.Itimerspec: Layout(
-        "struct __kernel_itimerspec",
-        ("linux/time_types.h",),
-        [
-            Field(name, f"it_{name}.{member}", convert)
-            for name in ("interval", "value")
-            for member, convert in (
-                ("tv_sec", lambda n: time.Timespec(n, 0)),
-                ("tv_nsec", lambda n: time.Timespec(0, n)),
-            )
-        ],
-        {"interval": 0, "value": 0},
-    ),
-    credentials.ResIds: Layout(
-        "struct res_ids",
-        ("sys/types.h", "struct res_ids { uid_t real, effective, saved; };"),
-        _plain("real effective saved"),
-        {"real": 0, "effective": 0, "saved": 0},
-    ),
     pipe.Pipe: Layout(
         "struct fds",
         ("struct fds { int first, second; };",),
@@ -237,15 +161,6 @@ LAYOUTS: dict[type, Layout] = {
         [Field("first", "first", reads_back=False), Field("second", "second", reads_back=False)],
         {"first": 0, "second": 0},
         _numbers_as_fds(socket.Socketpair),
-    ),
-    socket.Ucred: Layout(
-        "struct ucred", ("sys/socket.h",), _plain("pid uid gid"), {"pid": 0, "uid": 0, "gid": 0}
-    ),
-    socket.Linger: Layout(
-        "struct linger",
-        ("sys/socket.h",),
-        [Field("onoff", "l_onoff", value=True), Field("linger", "l_linger")],
-        {"onoff": False, "linger": 0},
     ),
     socket.SendMsghdr: Layout(
         "struct msghdr",
@@ -283,70 +198,12 @@ LAYOUTS: dict[type, Layout] = {
         {"path": b""},
         variable=True,
     ),
-    in_.SockaddrIn: Layout(
-        "struct sockaddr_in",
-        ("netinet/in.h",),
-        [Field("port", "sin_port"), Field("addr", "sin_addr", lambda n: _ADDRESS.addr)],
-        {"port": 0, "addr": 0},
-    ),
-    in_.SockaddrIn6: Layout(
-        "struct sockaddr_in6",
-        ("netinet/in.h",),
-        [
-            Field("port", "sin6_port"),
-            Field("addr", "sin6_addr", ipaddress.IPv6Address),
-            Field("flowinfo", "sin6_flowinfo"),
-            Field("scope_id", "sin6_scope_id"),
-        ],
-        {"port": 0, "addr": 0},
-    ),
-    epoll.EpollEvent: Layout(
-        "struct epoll_event",
-        ("typedef unsigned __poll_t;", "linux/eventpoll.h"),
-        [Field("data", "data"), Field("events", "events", epoll.EPOLL)],
-        {"data": 0, "events": epoll.EPOLL.NONE},
-    ),
-    signalfd.SignalfdSiginfo: Layout(
-        "struct signalfd_siginfo",
-        ("linux/signalfd.h",),
-        [
-            *_plain("signo errno code pid uid fd tid band overrun trapno status", "ssi_"),
-            Field("int_value", "ssi_int"),
-            *_plain("ptr utime stime addr addr_lsb syscall call_addr arch", "ssi_"),
-        ],
-        {"signo": 0},
-    ),
-    stat.Stat: Layout(
-        "struct stat",
-        ("#include <linux/types.h>", "asm/stat.h"),
-        [
-            *_plain("dev ino nlink uid gid rdev size blksize blocks", "st_"),
-            Field("mode", "st_mode", value=stat.TypeMode.from_int(0o100644)),
-            *_STAT_TIMES,
-        ],
-        {
-            **dict.fromkeys(
-                ["dev", "ino", "mode", "nlink", "uid", "gid", "rdev", "size", "blksize", "blocks"], 0
-            ),
-            **dict.fromkeys(("atime", "mtime", "ctime"), time.Timespec(0, 0)),
-        },
-        room=True,
-    ),
     uio.IovecList: Layout(
         "struct iovec",
         ("linux/uio.h",),
         [Field("base", "iov_base", reads_back=False), Field("len", "iov_len", reads_back=False)],
         {"base": 0, "len": 0},
         lambda base, len: uio.IovecList([_FakePointer(base, len)]),  # type: ignore[list-item]  # see there
-    ),
-    utsname.Utsname: Layout(
-        "struct new_utsname",
-        ("linux/utsname.h",),
-        [
-            Field(name, name, value="x")
-            for name in ("sysname", "nodename", "release", "version", "machine", "domainname")
-        ],
-        dict.fromkeys(("sysname", "nodename", "release", "version", "machine", "domainname"), ""),
     ),
     dirent.Dirent: Layout(
         "struct dirent64",
@@ -359,18 +216,6 @@ LAYOUTS: dict[type, Layout] = {
         ],
         {"inode": 0, "offset": 0, "type": dirent.DT.UNKNOWN, "name": ""},
         variable=True,
-    ),
-    futex.FutexNode: Layout(
-        "struct futex_node",
-        ("linux/futex.h", "struct futex_node { struct robust_list list; __u32 futex; };"),
-        [Field("next", "list.next", near.Address), Field("futex", "futex")],
-        {"next": None, "futex": 0},
-    ),
-    futex.RobustListHead: Layout(
-        "struct robust_list_head",
-        ("linux/futex.h",),
-        [Field("first", "list.next", _address, reads_back=False)],
-        {"first": _address(0)},
     ),
     if_.Ifreq: Layout(
         "struct ifreq",
@@ -390,7 +235,7 @@ LAYOUTS: dict[type, Layout] = {
         build=_ifreq,
     ),
 }
-"""Every class that is one C structure."""
+"""Every class that is one C structure and not a `CStruct`."""
 
 NOT_ONE_STRUCTURE: dict[type, str] = {
     sched.Stack: "made up here: a function and its arguments, for our own native code",
@@ -400,3 +245,15 @@ NOT_ONE_STRUCTURE: dict[type, str] = {
     un.SockaddrUnProcFd: "the same as SockaddrUn",
 }
 """Classes that have no C structure of their own, and why."""
+
+BEGINNINGS: dict[type, str] = {
+    dirent.DirentHeader: "the name follows, of any length",
+}
+"""Declared structures that are only the beginning of the C structure, and why."""
+
+_TIMES = [f"st_{name}" for name in ("atime", "mtime", "ctime")]
+OTHER_SIGNS: dict[type, set[str]] = {
+    # The kernel writes signed seconds. Nanoseconds are never so many that it matters.
+    stat.Stat: {*_TIMES, *(f"{name}_nsec" for name in _TIMES)},
+}
+"""Members that are unsigned in the headers of some architecture, and that we have as signed numbers."""

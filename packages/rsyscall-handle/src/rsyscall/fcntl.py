@@ -8,17 +8,15 @@ here and in `rsyscall.unistd` do that themselves.
 from __future__ import annotations
 
 import enum
-import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rsyscall.cstruct import CStruct, i16, i32, i64
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import Pointer
 from rsyscall.near import native_abi, nr
 from rsyscall.near.naming import naming
-from rsyscall.struct import Struct
 
 if TYPE_CHECKING:
     import rsyscall.near.types as near
@@ -248,61 +246,25 @@ class RWH(enum.IntEnum):
     WRITE_LIFE_EXTREME = 5
 
 
-@dataclass
-class Flock(Struct):
+class Flock(CStruct, c="struct flock", headers=("linux/fcntl.h",)):
     """`struct flock`: a lock on a range of bytes, for `F.GETLK`, `F.SETLK`, `F.OFD_SETLK`...
 
     `start` is in bytes, relative to what `whence` (a `SEEK`) says; a `len` of 0 reaches to the end of the
     file, however it grows. `pid` must be 0 for the `OFD_` commands.
     """
 
-    type: F_LCK
-    whence: int = 0
-    start: int = 0
-    len: int = 0
-    pid: int = 0
-
-    _FORMAT = struct.Struct("=hh4xqqi4x")
-
-    def to_bytes(self) -> bytes:
-        """As the kernel reads it."""
-        return self._FORMAT.pack(self.type, self.whence, self.start, self.len, self.pid)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Flock:
-        """Parse what the kernel wrote."""
-        kind, whence, start, length, pid = cls._FORMAT.unpack_from(data)
-        return cls(F_LCK(kind), whence, start, length, pid)
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """32 bytes."""
-        return cls._FORMAT.size
+    type: F_LCK = i16("l_type", F_LCK, prefix="F_")
+    whence: int = i16("l_whence", default=0)
+    start: int = i64("l_start", default=0)
+    len: int = i64("l_len", default=0)
+    pid: int = i32("l_pid", default=0)
 
 
-@dataclass
-class OwnerEx(Struct):
+class OwnerEx(CStruct, c="struct f_owner_ex", headers=("linux/fcntl.h",)):
     """`struct f_owner_ex`: who gets the signals of a file, for `F.SETOWN_EX` and `F.GETOWN_EX`."""
 
-    type: F_OWNER
-    pid: int
-
-    _FORMAT = struct.Struct("=ii")
-
-    def to_bytes(self) -> bytes:
-        """As the kernel reads it."""
-        return self._FORMAT.pack(self.type, self.pid)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> OwnerEx:
-        """Parse what the kernel wrote."""
-        kind, pid = cls._FORMAT.unpack_from(data)
-        return cls(F_OWNER(kind), pid)
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """8 bytes."""
-        return cls._FORMAT.size
+    type: F_OWNER = i32("type", F_OWNER)
+    pid: int = i32("pid")
 
 
 _COMMON_FLAGS = ~(O.DIRECT.value | O.DIRECTORY.value | O.LARGEFILE.value | O.NOFOLLOW.value | O.TMPFILE.value)

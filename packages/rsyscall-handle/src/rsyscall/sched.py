@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, SupportsInt, TypeVar
 
 import rsyscall.far
+from rsyscall.cstruct import CStruct, u64
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
@@ -160,11 +161,9 @@ class CpuSet(Struct, set[int]):
         return f"CpuSet({set(self) or '{}'})"
 
 
-_CLONE_ARGS = struct.Struct("=11Q")
-
-
-@dataclass
-class CloneArgs(Struct):
+class CloneArgs(
+    CStruct, c="struct clone_args", headers=("linux/types.h", "linux/sched.h"), brief=("flags", "exit_signal")
+):
     """`struct clone_args`, the argument of clone3. Addresses and file descriptors are plain numbers here.
 
     Args:
@@ -184,46 +183,17 @@ class CloneArgs(Struct):
     manpage: clone3(2)
     """
 
-    flags: CLONE
-    pidfd: SupportsInt = 0
-    child_tid: SupportsInt = 0
-    parent_tid: SupportsInt = 0
-    exit_signal: SupportsInt = 0
-    stack: SupportsInt = 0
-    stack_size: SupportsInt = 0
-    tls: SupportsInt = 0
-    set_tid: SupportsInt = 0
-    set_tid_size: SupportsInt = 0
-    cgroup: SupportsInt = 0
-
-    def to_bytes(self) -> bytes:
-        """Return 88 bytes."""
-        return _CLONE_ARGS.pack(
-            self.flags,
-            int(self.pidfd),
-            int(self.child_tid),
-            int(self.parent_tid),
-            int(self.exit_signal),
-            int(self.stack),
-            int(self.stack_size),
-            int(self.tls),
-            int(self.set_tid),
-            int(self.set_tid_size),
-            int(self.cgroup),
-        )
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> CloneArgs:
-        """Read the first 88 bytes; everything but the flags is plain numbers then."""
-        if len(data) < _CLONE_ARGS.size:
-            raise ValueError(f"clone_args take {_CLONE_ARGS.size} bytes, there are {len(data)}")
-        flags, *rest = _CLONE_ARGS.unpack_from(data)
-        return cls(CLONE(flags), *rest)
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """Return 88."""
-        return _CLONE_ARGS.size
+    flags: CLONE = u64("flags", CLONE)
+    pidfd: SupportsInt = u64("pidfd", encode=int, default=0)
+    child_tid: SupportsInt = u64("child_tid", encode=int, default=0)
+    parent_tid: SupportsInt = u64("parent_tid", encode=int, default=0)
+    exit_signal: SupportsInt = u64("exit_signal", encode=int, default=0)
+    stack: SupportsInt = u64("stack", encode=int, default=0)
+    stack_size: SupportsInt = u64("stack_size", encode=int, default=0)
+    tls: SupportsInt = u64("tls", encode=int, default=0)
+    set_tid: SupportsInt = u64("set_tid", encode=int, default=0)
+    set_tid_size: SupportsInt = u64("set_tid_size", encode=int, default=0)
+    cgroup: SupportsInt = u64("cgroup", encode=int, default=0)
 
 
 class SchedTask(rsyscall.far.Task):

@@ -11,17 +11,17 @@ import struct
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 import rsyscall.far
+from rsyscall.cstruct import CStruct, i32, u32, u64
 from rsyscall.handle.buffers import require_size
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
-from rsyscall.struct import Serializer, Struct, bits
+from rsyscall.struct import Struct, bits
 
 if TYPE_CHECKING:
-    from rsyscall.handle.fd import FileDescriptorTask
     from rsyscall.handle.pointer import Pointer, WrittenPointer
     from rsyscall.near import SyscallInterface
 
@@ -128,6 +128,7 @@ class Sighandler(enum.IntEnum):
 
 
 _LAST_SIGNAL = 64
+_INT = struct.Struct("=i")
 
 
 def signal_number(number: int) -> SIG | int:
@@ -138,12 +139,7 @@ def signal_number(number: int) -> SIG | int:
         return number
 
 
-# si_signo, si_errno, si_code, and in the part for SIGCHLD: si_pid, si_uid, si_status
-_SIGINFO = struct.Struct("=iii4xiIi100x")
-
-
-@dataclass
-class Siginfo(Struct):
+class Siginfo(CStruct, c="siginfo_t", headers=("#include <linux/types.h>", "asm/siginfo.h"), size=128):
     """The members of `siginfo_t` that matter for children: what `waitid` tells.
 
     Args:
@@ -155,27 +151,16 @@ class Siginfo(Struct):
     manpage: sigaction(2)
     """
 
-    code: int
-    pid: int
-    uid: int
-    status: int
+    # What is in front of it and not here are si_signo and si_errno.
+    code: int = i32("si_code", offset=8)
+    pid: int = i32("si_pid", offset=16)
+    uid: int = u32("si_uid")
+    status: int = i32("si_status")
 
     def to_bytes(self) -> bytes:
         """Return 128 bytes; the signal number in them is SIGCHLD, or 0 when there is no pid."""
-        return _SIGINFO.pack(SIG.CHLD if self.pid else 0, 0, self.code, self.pid, self.uid, self.status)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Siginfo:
-        """Read the members from the start of a `siginfo_t`."""
-        if len(data) < _SIGINFO.size:
-            raise ValueError(f"a siginfo takes {_SIGINFO.size} bytes, there are {len(data)}")
-        _signo, _errno, code, pid, uid, status = _SIGINFO.unpack_from(data)
-        return cls(code, pid, uid, status)
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """Return 128."""
-        return _SIGINFO.size
+        signo = SIG.CHLD if self.pid else 0
+        return _INT.pack(signo) + super().to_bytes()[_INT.size :]
 
 
 _SIGSET = struct.Struct("=Q")
@@ -235,15 +220,27 @@ class Sigset(set[SIG | int], Struct):
 # The kernel takes them out of every mask.
 _NEVER_BLOCKED = frozenset({SIG.KILL, SIG.STOP})
 
-_NO_FLAGS = SA(0)
 
-# handler, flags, restorer, mask; RISC-V has no restorer
-_SIGACTION = struct.Struct("=QQQQ")
-_SIGACTION_NO_RESTORER = struct.Struct("=QQQ8x")
+def _handler(address: int) -> Sighandler | near.Address:
+    known = address in (Sighandler.DFL, Sighandler.IGN)
+    return Sighandler(address) if known else near.Address(address)
 
 
-@dataclass
-class Sigaction(Struct):
+def _address(address: int) -> near.Address | None:
+    return near.Address(address) if address else None
+
+
+def _number(address: near.Address | None) -> int:
+    return 0 if address is None else int(address)
+
+
+class Sigaction(
+    CStruct,
+    c="struct sigaction",
+    headers=("#include <linux/types.h>", "asm/signal.h"),
+    variant="sigaction",
+    size=32,
+):
     """What to do when a signal arrives: the kernel's `struct sigaction`, not that of the C library.
 
     Args:
@@ -256,61 +253,11 @@ class Sigaction(Struct):
     manpage: sigaction(2)
     """
 
-    handler: Sighandler | near.Address
-    flags: SA = _NO_FLAGS
-    mask: Sigset = field(default_factory=Sigset)
-    restorer: near.Address | None = None
-
-    def to_bytes(self) -> bytes:
-        """Return the 32 bytes of an architecture with a restorer; `get_serializer` knows others."""
-        return _SIGACTION.pack(
-            int(self.handler),
-            self.flags,
-            0 if self.restorer is None else int(self.restorer),
-            self.mask.to_int(),
-        )
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Sigaction:
-        """Read the 32 bytes of an architecture with a restorer member."""
-        if len(data) < _SIGACTION.size:
-            raise ValueError(f"a sigaction takes {_SIGACTION.size} bytes, there are {len(data)}")
-        handler, flags, restorer, mask = _SIGACTION.unpack_from(data)
-        return cls._make(handler, flags, restorer, mask)
-
-    @classmethod
-    def _make(cls, handler: int, flags: int, restorer: int, mask: int) -> Sigaction:
-        return cls(
-            Sighandler(handler) if handler in (Sighandler.DFL, Sighandler.IGN) else near.Address(handler),
-            SA(flags),
-            Sigset.from_int(mask),
-            near.Address(restorer) if restorer else None,
-        )
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """Return 32."""
-        return _SIGACTION.size
-
-    @classmethod
-    def get_serializer(cls, task: FileDescriptorTask[Any]) -> Serializer[Sigaction]:
-        """Return a serializer for the architecture of the task."""
-        if task.sysif.abi.sigaction.size != _SIGACTION.size:
-            return _SigactionWithoutRestorer()
-        # the class, as for other structures
-        serializer: Serializer[Any] = super().get_serializer(task)
-        return serializer
-
-
-class _SigactionWithoutRestorer(Serializer[Sigaction]):
-    """`struct sigaction` of architectures without SA_RESTORER, in a buffer of the usual size."""
-
-    def to_bytes(self, val: Sigaction) -> bytes:
-        return _SIGACTION_NO_RESTORER.pack(int(val.handler), val.flags, val.mask.to_int())
-
-    def from_bytes(self, data: bytes) -> Sigaction:
-        handler, flags, mask = _SIGACTION_NO_RESTORER.unpack_from(data)
-        return Sigaction._make(handler, flags, 0, mask)
+    handler: Sighandler | near.Address = u64("sa_handler", _handler)
+    flags: SA = u64("sa_flags", SA, default=SA(0))
+    mask: Sigset = u64("sa_mask", Sigset.from_int, encode=Sigset.to_int, default_factory=Sigset)
+    # RISC-V has none.
+    restorer: near.Address | None = u64("sa_restorer", _address, encode=_number, default=None)
 
 
 class SigmaskError(Exception):

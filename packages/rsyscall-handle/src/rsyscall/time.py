@@ -7,12 +7,10 @@ in floating point.
 from __future__ import annotations
 
 import enum
-import struct
-from dataclasses import dataclass
 from decimal import Context, Decimal
 from typing import TypeVar
 
-from rsyscall.struct import Struct
+from rsyscall.cstruct import CStruct, i64, nested
 
 __all__ = [
     "CLOCK",
@@ -23,8 +21,6 @@ __all__ = [
 ]
 
 _NANOS = 1_000_000_000
-_TIMESPEC = struct.Struct("=qq")
-_ITIMERSPEC = struct.Struct("=qqqq")
 # Enough digits for any 64-bit number of seconds with nanoseconds, and for the exact value of a float in that
 # range.
 _EXACT = Context(prec=100)
@@ -76,16 +72,15 @@ class ITIMER(enum.IntEnum):
     PROF = 2
 
 
-@dataclass
-class Timespec(Struct):
+class Timespec(CStruct, c="struct __kernel_timespec", headers=("linux/time_types.h",)):
     """`struct timespec`: `sec` seconds and `nsec` nanoseconds.
 
     A time before 0 has a negative `sec`; `nsec` counts up from there and stays within 0 and 999 999 999,
     except that `utimensat` gives other values a meaning of their own, which is why nothing is checked here.
     """
 
-    sec: int
-    nsec: int
+    sec: int = i64("tv_sec")
+    nsec: int = i64("tv_nsec")
 
     @classmethod
     def from_float(cls: type[T], value: float | Decimal | Timespec) -> T:
@@ -115,48 +110,17 @@ class Timespec(Struct):
         """The whole time in seconds, exactly."""
         return Decimal(self.to_nanos()).scaleb(-9, _EXACT)
 
-    def to_bytes(self) -> bytes:
-        """Two 64-bit numbers, as the kernel reads them."""
-        return _TIMESPEC.pack(self.sec, self.nsec)
 
-    @classmethod
-    def from_bytes(cls: type[T], data: bytes) -> T:
-        """Parse what the kernel wrote; raises `struct.error` when `data` is shorter than 16 bytes."""
-        return cls(*_TIMESPEC.unpack_from(data))
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """16 bytes."""
-        return _TIMESPEC.size
-
-
-@dataclass
-class Itimerspec(Struct):
+class Itimerspec(CStruct, c="struct __kernel_itimerspec", headers=("linux/time_types.h",)):
     """`struct itimerspec`: first expiry after `value`, then every `interval`.
 
     Both take a number of seconds or a `Timespec`. A `value` of 0 disarms the timer, an `interval` of 0 lets
     it expire once.
     """
 
-    interval: Timespec
-    value: Timespec
+    interval: Timespec = nested("it_interval", Timespec)
+    value: Timespec = nested("it_value", Timespec)
 
     def __init__(self, interval: float | Decimal | Timespec, value: float | Decimal | Timespec) -> None:
         self.interval = Timespec.from_float(interval)
         self.value = Timespec.from_float(value)
-
-    def to_bytes(self) -> bytes:
-        """Four 64-bit numbers, as the kernel reads them."""
-        interval, value = self.interval, self.value
-        return _ITIMERSPEC.pack(interval.sec, interval.nsec, value.sec, value.nsec)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Itimerspec:
-        """Parse what the kernel wrote; raises `struct.error` when `data` is shorter than 32 bytes."""
-        sec, nsec, value_sec, value_nsec = _ITIMERSPEC.unpack_from(data)
-        return cls(Timespec(sec, nsec), Timespec(value_sec, value_nsec))
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """32 bytes."""
-        return _ITIMERSPEC.size

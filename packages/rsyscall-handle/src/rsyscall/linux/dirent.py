@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import enum
 import os
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rsyscall.cstruct import CStruct, i64, u8, u16, u64
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
@@ -18,11 +18,8 @@ if TYPE_CHECKING:
     from rsyscall.handle.pointer import Pointer, ReadablePointer
     from rsyscall.near.sysif import SyscallInterface
 
-__all__ = ["DT", "Dirent", "DirentList", "GetdentsFileDescriptor"]
+__all__ = ["DT", "Dirent", "DirentHeader", "DirentList", "GetdentsFileDescriptor"]
 
-# struct linux_dirent64: d_ino, d_off, d_reclen, d_type, then the name with a NUL, padded so that the next
-# entry is aligned.
-_HEADER = struct.Struct("=QqHB")
 _ALIGNMENT = 8
 
 
@@ -53,6 +50,18 @@ class DT(enum.IntEnum):
         member._name_ = str(value)
         member._value_ = value
         return member
+
+
+class DirentHeader(CStruct, c="struct dirent64", headers=("dirent.h",), size=19):
+    """What is in front of the name in `struct dirent64`; the name ends with a NUL and is padded."""
+
+    inode: int = u64("d_ino")
+    offset: int = i64("d_off")
+    length: int = u16("d_reclen")
+    type: DT = u8("d_type", DT)
+
+
+_HEADER = DirentHeader.layout().codec
 
 
 @dataclass

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import enum
-import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import rsyscall.far
+from rsyscall.cstruct import CStruct, constant, i64, u32, u64
 from rsyscall.near import nr
 from rsyscall.near import types as near
-from rsyscall.struct import Struct
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import Pointer, WrittenPointer
@@ -133,13 +131,24 @@ FUTEX_OWNER_DIED = 0x40000000
 FUTEX_TID_MASK = 0x3FFFFFFF
 """Bits of a futex word: the thread id of the owner."""
 
-# next, futex
-_NODE = struct.Struct("=QI4x")
 _FUTEX_OFFSET = 8
 
 
-@dataclass
-class FutexNode(Struct):
+def _next_node(address: int) -> near.Address | None:
+    return near.Address(address) if address else None
+
+
+def _address(pointer: Pointer[FutexNode] | near.Address | None) -> int:
+    if pointer is None:
+        return 0
+    return int(pointer if isinstance(pointer, near.Address) else pointer.near)
+
+
+class FutexNode(
+    CStruct,
+    c="struct futex_node",
+    headers=("linux/futex.h", "struct futex_node { struct robust_list list; __u32 futex; };"),
+):
     """A futex word as an element of a list of robust futexes.
 
     Also used where just a futex word is wanted; that is at `FUTEX_OFFSET` bytes from the start.
@@ -151,42 +160,13 @@ class FutexNode(Struct):
     manpage: get_robust_list(2)
     """
 
-    next: Pointer[FutexNode] | near.Address | None
-    futex: int
+    next: Pointer[FutexNode] | near.Address | None = u64("list.next", _next_node, encode=_address)
+    futex: int = u32("futex", encode=lambda word: word & 0xFFFFFFFF)
 
     FUTEX_OFFSET = _FUTEX_OFFSET
 
-    def to_bytes(self) -> bytes:
-        """Return 16 bytes."""
-        following = self.next
-        if following is None:
-            address = 0
-        elif isinstance(following, near.Address):
-            address = int(following)
-        else:
-            address = int(following.near)
-        return _NODE.pack(address, self.futex & 0xFFFFFFFF)
 
-    @classmethod
-    def from_bytes(cls, data: bytes) -> FutexNode:
-        """Read a node from the first 16 bytes."""
-        if len(data) < _NODE.size:
-            raise ValueError(f"a futex node takes {_NODE.size} bytes, there are {len(data)}")
-        address, futex = _NODE.unpack_from(data)
-        return cls(near.Address(address) if address else None, futex)
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """Return 16."""
-        return _NODE.size
-
-
-# list.next, futex_offset, list_op_pending
-_HEAD = struct.Struct("=QqQ")
-
-
-@dataclass
-class RobustListHead(Struct):
+class RobustListHead(CStruct, c="struct robust_list_head", headers=("linux/futex.h",)):
     """The head of a list of robust futexes: the kernel marks and wakes them when the process exits or execs.
 
     The list ends with a null pointer instead of leading back to the head. The kernel stops there, since it
@@ -198,21 +178,14 @@ class RobustListHead(Struct):
     manpage: get_robust_list(2)
     """
 
-    first: WrittenPointer[FutexNode]
-
-    def to_bytes(self) -> bytes:
-        """Return 24 bytes."""
-        return _HEAD.pack(int(self.first.near), _FUTEX_OFFSET, 0)
+    first: WrittenPointer[FutexNode] = u64("list.next", encode=_address)
+    futex_offset = constant(i64("futex_offset"), _FUTEX_OFFSET)
+    list_op_pending = constant(u64("list_op_pending"), 0)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> RobustListHead:
         """Raise: the node cannot be found from its address."""
         raise NotImplementedError("the head of a robust list cannot be read back: it consists of addresses")
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """Return 24."""
-        return _HEAD.size
 
 
 class FutexTask(rsyscall.far.Task):

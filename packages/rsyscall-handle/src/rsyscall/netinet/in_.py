@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import enum
 import ipaddress
-import struct
-from dataclasses import dataclass
+import operator
 
+from rsyscall.cstruct import CStruct, array, be16, constant, u16, u32
 from rsyscall.sys.socket import AF, Sockaddr, _register_sockaddr
 
 __all__ = ["IN6ADDR_ANY", "IN6ADDR_LOOPBACK", "INADDR", "SockaddrIn", "SockaddrIn6"]
 
-# Only the family and the scope are in host order. The rest is written as bytes, since one format has one byte
-# order.
-_SOCKADDR_IN = struct.Struct("=H2s4s8x")
-_SOCKADDR_IN6 = struct.Struct("=H2sI16sI")
+_PACKED = operator.attrgetter("packed")
 
 
 class INADDR(enum.IntEnum):
@@ -45,17 +42,12 @@ IN6ADDR_LOOPBACK = ipaddress.IPv6Address("::1")
 """`in6addr_loopback`: the IPv6 address of the host itself."""
 
 
-def _port_bytes(port: int) -> bytes:
-    return port.to_bytes(2, "big")
-
-
 def _check_port(port: int) -> None:
     if not 0 <= port <= 0xFFFF:
         raise ValueError("a port is a number from 0 to 65535", port)
 
 
-@dataclass(frozen=True, init=False)
-class SockaddrIn(Sockaddr):
+class SockaddrIn(CStruct, Sockaddr, c="struct sockaddr_in", headers=("netinet/in.h",), size=16, frozen=True):
     """`struct sockaddr_in`: an IPv4 address and port.
 
     Args:
@@ -65,33 +57,14 @@ class SockaddrIn(Sockaddr):
     manpage: ip(7)
     """
 
-    port: int
-    addr: ipaddress.IPv4Address
-    family = AF.INET
+    family = constant(u16("sin_family"), AF.INET)
+    port: int = be16("sin_port")
+    addr: ipaddress.IPv4Address = array("sin_addr", 4, ipaddress.IPv4Address, encode=_PACKED)
 
     def __init__(self, port: int, addr: str | int | ipaddress.IPv4Address) -> None:
         _check_port(port)
         object.__setattr__(self, "port", port)
         object.__setattr__(self, "addr", ipaddress.IPv4Address(addr))
-
-    def to_bytes(self) -> bytes:
-        """The 16 bytes of the structure."""
-        return _SOCKADDR_IN.pack(AF.INET, _port_bytes(self.port), self.addr.packed)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> SockaddrIn:
-        """Parse what the kernel wrote.
-
-        Raises ValueError for another family, `struct.error` for less than 16 bytes.
-        """
-        family, port, addr = _SOCKADDR_IN.unpack_from(data)
-        cls.check_family(family)
-        return cls(int.from_bytes(port, "big"), ipaddress.IPv4Address(addr))
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """16 bytes."""
-        return _SOCKADDR_IN.size
 
     def addr_as_string(self) -> str:
         """The address alone, as "192.0.2.1"."""
@@ -101,8 +74,7 @@ class SockaddrIn(Sockaddr):
         return f"SockaddrIn({self.addr}:{self.port})"
 
 
-@dataclass(frozen=True, init=False)
-class SockaddrIn6(Sockaddr):
+class SockaddrIn6(CStruct, Sockaddr, c="struct sockaddr_in6", headers=("netinet/in.h",), frozen=True):
     """`struct sockaddr_in6`: an IPv6 address and port.
 
     Args:
@@ -115,11 +87,11 @@ class SockaddrIn6(Sockaddr):
     manpage: ipv6(7)
     """
 
-    port: int
-    addr: ipaddress.IPv6Address
-    flowinfo: int
-    scope_id: int
-    family = AF.INET6
+    family = constant(u16("sin6_family"), AF.INET6)
+    port: int = be16("sin6_port")
+    addr: ipaddress.IPv6Address = array("sin6_addr", 16, ipaddress.IPv6Address, encode=_PACKED, offset=8)
+    flowinfo: int = u32("sin6_flowinfo", offset=4)
+    scope_id: int = u32("sin6_scope_id", offset=24)
 
     def __init__(
         self, port: int, addr: str | int | ipaddress.IPv6Address, flowinfo: int = 0, scope_id: int = 0
@@ -135,27 +107,6 @@ class SockaddrIn6(Sockaddr):
         object.__setattr__(self, "addr", address)
         object.__setattr__(self, "flowinfo", flowinfo)
         object.__setattr__(self, "scope_id", scope_id)
-
-    def to_bytes(self) -> bytes:
-        """The 28 bytes of the structure."""
-        return _SOCKADDR_IN6.pack(
-            AF.INET6, _port_bytes(self.port), self.flowinfo, self.addr.packed, self.scope_id
-        )
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> SockaddrIn6:
-        """Parse what the kernel wrote.
-
-        Raises ValueError for another family, `struct.error` for less than 28 bytes.
-        """
-        family, port, flowinfo, addr, scope_id = _SOCKADDR_IN6.unpack_from(data)
-        cls.check_family(family)
-        return cls(int.from_bytes(port, "big"), ipaddress.IPv6Address(addr), flowinfo, scope_id)
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """28 bytes."""
-        return _SOCKADDR_IN6.size
 
     def addr_as_string(self) -> str:
         """The address alone, as "2001:db8::1"."""

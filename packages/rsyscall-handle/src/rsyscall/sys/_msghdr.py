@@ -19,11 +19,12 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rsyscall.cstruct import CStruct, i32, u32, u64
 from rsyscall.handle.pointer import LinearPointer
 from rsyscall.struct import FixedSerializer, Serializable, Serializer
 from rsyscall.sys._sockaddr import Sockaddr, _address_length
 from rsyscall.sys._socket_constants import SCM, SOL, MsghdrFlags
-from rsyscall.sys._socket_structs import _UCRED
+from rsyscall.sys._socket_structs import Ucred
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -43,6 +44,8 @@ __all__ = [
     "CmsgRaw",
     "CmsgSerializer",
     "CmsgUcred",
+    "Cmsghdr",
+    "Msghdr",
     "RecvMsghdr",
     "RecvMsghdrOut",
     "RecvMsghdrOutSerializer",
@@ -55,14 +58,42 @@ T = TypeVar("T")
 T_cmsg = TypeVar("T_cmsg", bound="Cmsg")
 T_cmsglist = TypeVar("T_cmsglist", bound="CmsgList")
 
-_CMSGHDR = struct.Struct("=Qii")
-_MSGHDR = struct.Struct("=QI4xQQQQi4x")
 _INT = struct.Struct("=i")
 _WORD = 8
 
 
 class _CutOffError(ValueError):
     """Control data ends before the message does."""
+
+
+class Cmsghdr(CStruct, c="struct cmsghdr", headers=("sys/socket.h",)):
+    """`struct cmsghdr`: what is in front of the data of a control message.
+
+    manpage: cmsg(3)
+    """
+
+    len: int = u64("cmsg_len")
+    level: int = i32("cmsg_level")
+    type: int = i32("cmsg_type")
+
+
+class Msghdr(CStruct, c="struct msghdr", headers=("sys/socket.h",)):
+    """`struct msghdr`, as numbers; `SendMsghdr` and `RecvMsghdr` are what calls take.
+
+    manpage: recvmsg(2)
+    """
+
+    name: int = u64("msg_name")
+    namelen: int = u32("msg_namelen")
+    iov: int = u64("msg_iov")
+    iovlen: int = u64("msg_iovlen")
+    control: int = u64("msg_control")
+    controllen: int = u64("msg_controllen")
+    flags: int = i32("msg_flags")
+
+
+_CMSGHDR = Cmsghdr.layout().codec
+_MSGHDR = Msghdr.layout().codec
 
 
 def CMSG_ALIGN(length: int) -> int:
@@ -181,7 +212,7 @@ class CmsgUcred(Cmsg):
 
     def to_data(self) -> bytes:
         """A `struct ucred`."""
-        return _UCRED.pack(self.pid, self.uid, self.gid)
+        return Ucred(self.pid, self.uid, self.gid).to_bytes()
 
     def borrow_with(self, stack: ExitStack, task: FileDescriptorTask[Any]) -> None:
         """Nothing to borrow: the numbers are plain."""
@@ -189,9 +220,10 @@ class CmsgUcred(Cmsg):
     @classmethod
     def from_data(cls, task: FileDescriptorTask[Any], data: bytes) -> CmsgUcred:
         """Parse a `struct ucred`. Raises ValueError if it was cut off."""
-        if len(data) < _UCRED.size:
+        if len(data) < Ucred.sizeof():
             raise _CutOffError("credentials were cut off", len(data))
-        return cls(*_UCRED.unpack_from(data))
+        ucred = Ucred.from_bytes(data)
+        return cls(ucred.pid, ucred.uid, ucred.gid)
 
     @classmethod
     def level(cls) -> SOL:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Sockaddr", "SockaddrStorage", "Sockbuf", "SockbufSerializer", "T_sockaddr", "family_to_class"]
 
 T = TypeVar("T")
+T_self = TypeVar("T_self")
 
 _FAMILY = struct.Struct("=H")
 _SOCKLEN = struct.Struct("=I")
@@ -103,10 +104,10 @@ class Sockaddr(Struct):
         return _FAMILY.pack(self.family) + self.data.ljust(_SOCKADDR_DATA, b"\0")
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Sockaddr:
+    def from_bytes(cls: type[T_self], data: bytes) -> T_self:
         """Parse what the kernel wrote. Anything can be parsed: no bytes at all are the family UNSPEC."""
         family, rest = _split_family(data)
-        return cls(family, rest[:_SOCKADDR_DATA])
+        return cast("type[Any]", cls)(family, rest[:_SOCKADDR_DATA])  # type: ignore[no-any-return]
 
     @classmethod
     def sizeof(cls) -> int:

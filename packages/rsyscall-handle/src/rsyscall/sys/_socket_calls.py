@@ -12,6 +12,7 @@ from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask
 from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
 from rsyscall.sys._msghdr import (
+    Msghdr,
     RecvMsghdr,
     RecvMsghdrOut,
     SendMsghdr,
@@ -49,7 +50,7 @@ from rsyscall.sys._socket_near import (
     _socketpair,
 )
 from rsyscall.sys._socket_structs import Socketpair, SocketpairSerializer
-from rsyscall.sys.uio import IovecList
+from rsyscall.sys.uio import Iovec, IovecList
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import LinearPointer, Pointer, ReadablePointer, WrittenPointer
@@ -65,8 +66,8 @@ _SOCKLEN_SIZE = 4
 # Or-ing numbers is several times faster than or-ing flags.
 _SOCK_CLOEXEC = SOCK.CLOEXEC.value
 _CMSG_CLOEXEC = RecvmsgFlags.CMSG_CLOEXEC.value
-_IOVEC_SIZE = 16
-_MSGHDR_SIZE = 56
+_IOVEC_SIZE = Iovec.sizeof()
+_MSGHDR_SIZE = Msghdr.sizeof()
 
 
 class _Answer:

@@ -6,8 +6,9 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from rsyscall.cstruct import CStruct, i32, u32
 from rsyscall.handle.fd import T_held
-from rsyscall.struct import FixedSize, Serializer, Struct
+from rsyscall.struct import FixedSize, Serializer
 from rsyscall.sys._received import take_over_all
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ __all__ = ["Linger", "Socketpair", "SocketpairSerializer", "Ucred"]
 T_socketpair = TypeVar("T_socketpair", bound="Socketpair[Any]")
 
 _FD_PAIR = struct.Struct("=ii")
-_LINGER = struct.Struct("=ii")
-_UCRED = struct.Struct("=iII")
 
 
 @dataclass
@@ -62,8 +61,7 @@ class SocketpairSerializer(Serializer[T_socketpair]):
         return self.cls(first, second)
 
 
-@dataclass(frozen=True)
-class Linger(Struct):
+class Linger(CStruct, c="struct linger", headers=("sys/socket.h",), frozen=True):
     """`struct linger`: the value of `SO.LINGER`.
 
     Args:
@@ -73,27 +71,11 @@ class Linger(Struct):
     manpage: socket(7)
     """
 
-    onoff: bool
-    linger: int
-
-    def to_bytes(self) -> bytes:
-        """The 8 bytes of the structure."""
-        return _LINGER.pack(self.onoff, self.linger)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Linger:
-        """Parse what the kernel wrote; raises `struct.error` when `data` is shorter than 8 bytes."""
-        onoff, linger = _LINGER.unpack_from(data)
-        return cls(bool(onoff), linger)
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """8 bytes."""
-        return _LINGER.size
+    onoff: bool = i32("l_onoff", bool)
+    linger: int = i32("l_linger")
 
 
-@dataclass(frozen=True)
-class Ucred(Struct):
+class Ucred(CStruct, c="struct ucred", headers=("sys/socket.h",), frozen=True):
     """`struct ucred`: who somebody is, as the kernel vouches for; what `SO.PEERCRED` reads.
 
     The numbers are those of the reader's namespaces: pid 0 and the overflow ids (65534) stand for what has no
@@ -102,20 +84,6 @@ class Ucred(Struct):
     manpage: unix(7)
     """
 
-    pid: int
-    uid: int
-    gid: int
-
-    def to_bytes(self) -> bytes:
-        """The 12 bytes of the structure."""
-        return _UCRED.pack(self.pid, self.uid, self.gid)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Ucred:
-        """Parse what the kernel wrote; raises `struct.error` when `data` is shorter than 12 bytes."""
-        return cls(*_UCRED.unpack_from(data))
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """12 bytes."""
-        return _UCRED.size
+    pid: int = i32("pid")
+    uid: int = u32("uid")
+    gid: int = u32("gid")

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from rsyscall.cstruct import CLayout, CStruct, u32, u64
 from rsyscall.handle.buffers import BufferTooSmallError, require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
-from rsyscall.near import native_abi, nr
+from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
-from rsyscall.struct import Serializable, Serializer, Struct
+from rsyscall.struct import Serializable, Serializer
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
-    from rsyscall.near.abi import StructLayout
     from rsyscall.near.sysif import SyscallInterface
 
 __all__ = [
@@ -26,13 +26,10 @@ __all__ = [
     "EpollEvent",
     "EpollEventList",
     "EpollEventListSerializer",
-    "EpollEventSerializer",
     "EpollFileDescriptor",
     "EpollFlag",
     "EpollTask",
 ]
-
-_NATIVE_LAYOUT = native_abi().epoll_event
 
 
 class EpollFlag(enum.IntFlag):
@@ -87,8 +84,12 @@ class EPOLL(enum.IntFlag):
         return iter([flag for flag in EPOLL if flag and self & flag])
 
 
-@dataclass
-class EpollEvent(Struct):
+class EpollEvent(
+    CStruct,
+    c="struct epoll_event",
+    headers=("typedef unsigned __poll_t;", "linux/eventpoll.h"),
+    variant="epoll_event",
+):
     """`struct epoll_event`: what to report, or what was reported, about one registered file descriptor.
 
     Args:
@@ -99,31 +100,9 @@ class EpollEvent(Struct):
     manpage: epoll_event(3type)
     """
 
-    data: int
-    events: EPOLL
-
-    def to_bytes(self) -> bytes:
-        """The structure as it is on the running architecture: 12 bytes on x86_64, 16 elsewhere."""
-        return _NATIVE_LAYOUT.codec.pack(self.events, self.data)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> EpollEvent:
-        """Parse what the kernel wrote; raises `struct.error` when `data` is too short."""
-        events, value = _NATIVE_LAYOUT.codec.unpack_from(data)
-        return cls(value, EPOLL(events))
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """12 bytes on x86_64, 16 elsewhere."""
-        return _NATIVE_LAYOUT.size
-
-    @classmethod
-    def get_serializer(cls, task: FileDescriptorTask[Any]) -> Serializer[EpollEvent]:
-        """The serializer for the architecture of the task."""
-        layout = task.sysif.abi.epoll_event
-        if layout == _NATIVE_LAYOUT:
-            return cast("Serializer[EpollEvent]", cls)
-        return EpollEventSerializer(layout)
+    # 12 bytes on x86_64, where it is packed, 16 elsewhere.
+    data: int = u64("data")
+    events: EPOLL = u32("events", EPOLL, prefix="EPOLL")
 
 
 class EpollEventList(list[EpollEvent], Serializable):
@@ -144,13 +123,16 @@ class EpollEventList(list[EpollEvent], Serializable):
     @classmethod
     def get_serializer(cls, task: FileDescriptorTask[Any]) -> Serializer[EpollEventList]:
         """The serializer for the architecture of the task."""
-        layout = task.sysif.abi.epoll_event
-        if layout == _NATIVE_LAYOUT:
+        layout = EpollEvent.layout(task.sysif.abi)
+        if layout is _NATIVE_LAYOUT:
             return cast("Serializer[EpollEventList]", cls)
         return EpollEventListSerializer(layout)
 
 
-def _events_from_bytes(layout: StructLayout, data: bytes) -> EpollEventList:
+_NATIVE_LAYOUT = EpollEvent.layout()
+
+
+def _events_from_bytes(layout: CLayout, data: bytes) -> EpollEventList:
     whole = len(data) - len(data) % layout.size
     # A memoryview, so that cutting off the rest copies nothing.
     return EpollEventList(
@@ -162,26 +144,10 @@ def _events_from_bytes(layout: StructLayout, data: bytes) -> EpollEventList:
 
 
 @dataclass
-class EpollEventSerializer(Serializer[EpollEvent]):
-    """Writes and parses one event as it is laid out on some architecture."""
-
-    layout: StructLayout
-
-    def to_bytes(self, val: EpollEvent) -> bytes:
-        """The bytes of the structure there."""
-        return self.layout.codec.pack(val.events, val.data)
-
-    def from_bytes(self, data: bytes) -> EpollEvent:
-        """Parse what that kernel wrote."""
-        events, value = self.layout.codec.unpack_from(data)
-        return EpollEvent(value, EPOLL(events))
-
-
-@dataclass
 class EpollEventListSerializer(Serializer[EpollEventList]):
     """Writes and parses an array of events as they are laid out on some architecture."""
 
-    layout: StructLayout
+    layout: CLayout
 
     def to_bytes(self, val: EpollEventList) -> bytes:
         """The events one after another."""

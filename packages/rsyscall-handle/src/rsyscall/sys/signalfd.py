@@ -6,10 +6,9 @@ The signals have to be blocked, or they are delivered in the ordinary way.
 from __future__ import annotations
 
 import enum
-import struct
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
+from rsyscall.cstruct import CStruct, i32, u16, u32, u64
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.near import nr
@@ -17,7 +16,6 @@ from rsyscall.near import types as near
 from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
 from rsyscall.signal import SIG, Sigset, signal_number
-from rsyscall.struct import Struct
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import Pointer
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SFD", "SignalFileDescriptor", "SignalfdSiginfo", "SignalfdTask"]
 
-_SIGNALFD_SIGINFO = struct.Struct("=IiiIIiIIIIiiQQQQH2xiQI28x")
 # The size of the kernel's sigset_t, which is not that of the C library.
 _SIGSET_SIZE = 8
 
@@ -41,8 +38,7 @@ class SFD(enum.IntFlag):
     CLOEXEC = 0x80000
 
 
-@dataclass
-class SignalfdSiginfo(Struct):
+class SignalfdSiginfo(CStruct, c="struct signalfd_siginfo", headers=("linux/signalfd.h",), size=128):
     """`struct signalfd_siginfo`: a signal as it is read.
 
     Only the signal counts when two are compared. What the other members mean, and which of them mean
@@ -73,63 +69,27 @@ class SignalfdSiginfo(Struct):
     manpage: signalfd(2)
     """
 
-    signo: SIG
-    errno: int = field(default=0, compare=False)
-    code: int = field(default=0, compare=False)
-    pid: int = field(default=0, compare=False)
-    uid: int = field(default=0, compare=False)
-    fd: int = field(default=0, compare=False)
-    tid: int = field(default=0, compare=False)
-    band: int = field(default=0, compare=False)
-    overrun: int = field(default=0, compare=False)
-    trapno: int = field(default=0, compare=False)
-    status: int = field(default=0, compare=False)
-    int_value: int = field(default=0, compare=False)
-    ptr: int = field(default=0, compare=False)
-    utime: int = field(default=0, compare=False)
-    stime: int = field(default=0, compare=False)
-    addr: int = field(default=0, compare=False)
-    addr_lsb: int = field(default=0, compare=False)
-    syscall: int = field(default=0, compare=False)
-    call_addr: int = field(default=0, compare=False)
-    arch: int = field(default=0, compare=False)
-
-    def to_bytes(self) -> bytes:
-        """The 128 bytes of the structure."""
-        return _SIGNALFD_SIGINFO.pack(
-            self.signo,
-            self.errno,
-            self.code,
-            self.pid,
-            self.uid,
-            self.fd,
-            self.tid,
-            self.band,
-            self.overrun,
-            self.trapno,
-            self.status,
-            self.int_value,
-            self.ptr,
-            self.utime,
-            self.stime,
-            self.addr,
-            self.addr_lsb,
-            self.syscall,
-            self.call_addr,
-            self.arch,
-        )
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> SignalfdSiginfo:
-        """Parse what the kernel wrote; raises `struct.error` when `data` is shorter than 128 bytes."""
-        signo, *rest = _SIGNALFD_SIGINFO.unpack_from(data)
-        # realtime signals have no names of their own, and stay numbers
-        return cls(cast(SIG, signal_number(signo)), *rest)
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """128 bytes."""
-        return _SIGNALFD_SIGINFO.size
+    # Realtime signals have no names of their own, and stay numbers.
+    signo: SIG = u32("ssi_signo", signal_number)
+    errno: int = i32("ssi_errno", default=0, compare=False)
+    code: int = i32("ssi_code", default=0, compare=False)
+    pid: int = u32("ssi_pid", default=0, compare=False)
+    uid: int = u32("ssi_uid", default=0, compare=False)
+    fd: int = i32("ssi_fd", default=0, compare=False)
+    tid: int = u32("ssi_tid", default=0, compare=False)
+    band: int = u32("ssi_band", default=0, compare=False)
+    overrun: int = u32("ssi_overrun", default=0, compare=False)
+    trapno: int = u32("ssi_trapno", default=0, compare=False)
+    status: int = i32("ssi_status", default=0, compare=False)
+    int_value: int = i32("ssi_int", default=0, compare=False)
+    ptr: int = u64("ssi_ptr", default=0, compare=False)
+    utime: int = u64("ssi_utime", default=0, compare=False)
+    stime: int = u64("ssi_stime", default=0, compare=False)
+    addr: int = u64("ssi_addr", default=0, compare=False)
+    addr_lsb: int = u16("ssi_addr_lsb", default=0, compare=False)
+    syscall: int = i32("ssi_syscall", default=0, compare=False)
+    call_addr: int = u64("ssi_call_addr", default=0, compare=False)
+    arch: int = u32("ssi_arch", default=0, compare=False)
 
 
 class SignalFileDescriptor(BaseFileDescriptor):

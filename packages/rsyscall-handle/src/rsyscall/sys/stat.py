@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import enum
-import operator
-import struct
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from rsyscall.cstruct import CStruct, i64, nested, u32, u64
 from rsyscall.handle.fd import BaseFileDescriptor
-from rsyscall.near import native_abi, nr
+from rsyscall.near import nr
 from rsyscall.near.naming import naming
-from rsyscall.struct import Serializer, Struct
 from rsyscall.time import Timespec
 
 if TYPE_CHECKING:
-    from rsyscall.handle.fd import FileDescriptorTask
     from rsyscall.handle.pointer import Pointer
     from rsyscall.near import SyscallInterface
     from rsyscall.near import types as near
-    from rsyscall.near.abi import StructLayout
 
 __all__ = ["S_I", "S_IF", "Mode", "Stat", "StatFileDescriptor", "TypeMode"]
 
@@ -112,63 +107,14 @@ class TypeMode:
         return NotImplemented
 
 
-class _StatFormat:
-    """How `struct stat` is laid out on one architecture, and the order of its members there."""
-
-    # The order of the fields of Stat, times taken apart.
-    NAMES = (
-        *("st_dev", "st_ino", "st_mode", "st_nlink", "st_uid", "st_gid", "st_rdev", "st_size", "st_blksize"),
-        *("st_blocks", "st_atime", "st_atime_nsec", "st_mtime", "st_mtime_nsec", "st_ctime", "st_ctime_nsec"),
-    )
-    # Some headers call these unsigned, but the kernel writes signed numbers: files may be older than 1970.
-    SIGNED = frozenset({"st_size", "st_blocks", "st_blksize", "st_atime", "st_mtime", "st_ctime"})
-    CODES = {2: "H", 4: "I", 8: "Q"}
-
-    def __init__(self, layout: StructLayout) -> None:
-        parts = ["<"]
-        position = 0
-        for field in layout.fields:
-            code = self.CODES[field.size]
-            parts.append(f"{field.offset - position}x{code.lower() if field.name in self.SIGNED else code}")
-            position = field.offset + field.size
-        parts.append(f"{layout.size - position}x")
-        self.codec = struct.Struct("".join(parts))
-        there = [field.name for field in layout.fields]
-        self.reorder = operator.itemgetter(*(there.index(name) for name in self.NAMES))
-        self.order_back = operator.itemgetter(*(self.NAMES.index(name) for name in there))
-
-    def parse(self, data: bytes) -> Stat:
-        dev, ino, mode, nlink, uid, gid, rdev, size, blksize, blocks, *times = self.reorder(
-            self.codec.unpack_from(data)
-        )
-        atime, mtime, ctime = (Timespec(*times[i : i + 2]) for i in (0, 2, 4))
-        return Stat(
-            *(dev, ino, TypeMode.from_int(mode), nlink, uid, gid, rdev, size, blksize, blocks),
-            *(atime, mtime, ctime),
-        )
-
-    def pack(self, stat: Stat) -> bytes:
-        numbers = [
-            *(stat.dev, stat.ino, int(stat.mode), stat.nlink, stat.uid, stat.gid, stat.rdev, stat.size),
-            *(stat.blksize, stat.blocks, stat.atime.sec, stat.atime.nsec, stat.mtime.sec, stat.mtime.nsec),
-            *(stat.ctime.sec, stat.ctime.nsec),
-        ]
-        return self.codec.pack(*self.order_back(numbers)).ljust(Stat.sizeof(), b"\0")
-
-
-@cache
-def _format_of(layout: StructLayout) -> _StatFormat:
-    return _StatFormat(layout)
-
-
-_NATIVE_LAYOUT = native_abi().stat
-_NATIVE_FORMAT = _format_of(_NATIVE_LAYOUT)
-# Whatever the architecture of the process that the buffer is for, its struct stat fits.
-_SIZE = 144
-
-
-@dataclass
-class Stat(Struct):
+class Stat(
+    CStruct,
+    c="struct stat",
+    headers=("#include <linux/types.h>", "asm/stat.h"),
+    variant="stat",
+    size=144,
+    brief=("mode", "size"),
+):
     """`struct stat`: what `fstat` says about a file.
 
     `size` is in bytes, `blocks` in units of 512 bytes, `blksize` in bytes; `dev` and `rdev` are encoded
@@ -178,19 +124,21 @@ class Stat(Struct):
     manpage: stat(3type)
     """
 
-    dev: int
-    ino: int
-    mode: TypeMode
-    nlink: int
-    uid: int
-    gid: int
-    rdev: int
-    size: int
-    blksize: int
-    blocks: int
-    atime: Timespec
-    mtime: Timespec
-    ctime: Timespec
+    dev: int = u64("st_dev")
+    ino: int = u64("st_ino")
+    mode: TypeMode = u32("st_mode", TypeMode.from_int, encode=int)
+    nlink: int = u64("st_nlink")
+    uid: int = u32("st_uid")
+    gid: int = u32("st_gid")
+    rdev: int = u64("st_rdev")
+    # Some headers call these and the seconds unsigned, but the kernel writes signed numbers: files may be
+    # older than 1970.
+    size: int = i64("st_size")
+    blksize: int = i64("st_blksize")
+    blocks: int = i64("st_blocks")
+    atime: Timespec = nested("st_atime", Timespec, members=("st_atime", "st_atime_nsec"))
+    mtime: Timespec = nested("st_mtime", Timespec, members=("st_mtime", "st_mtime_nsec"))
+    ctime: Timespec = nested("st_ctime", Timespec, members=("st_ctime", "st_ctime_nsec"))
 
     def __post_init__(self) -> None:
         if isinstance(self.mode, int):
@@ -210,42 +158,6 @@ class Stat(Struct):
     def ctim(self) -> Timespec:
         """The same as `ctime`, by its name in C."""
         return self.ctime
-
-    def to_bytes(self) -> bytes:
-        """As the kernel of the running architecture would write it."""
-        return _NATIVE_FORMAT.pack(self)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Stat:
-        """Parse what a kernel of the running architecture wrote."""
-        return _NATIVE_FORMAT.parse(data)
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """144 bytes, enough for the structure of any architecture."""
-        return _SIZE
-
-    @classmethod
-    def get_serializer(cls, task: FileDescriptorTask[Any]) -> Serializer[Stat]:
-        """A serializer for the structure as the kernel under `task` writes it."""
-        layout = task.sysif.abi.stat
-        if layout is _NATIVE_LAYOUT:
-            serializer: Serializer[Any] = super().get_serializer(task)
-            return serializer
-        return _ForeignStatSerializer(layout)
-
-
-@dataclass
-class _ForeignStatSerializer(Serializer[Stat]):
-    """The structure as it is on another architecture."""
-
-    layout: StructLayout
-
-    def to_bytes(self, val: Stat) -> bytes:
-        return _format_of(self.layout).pack(val)
-
-    def from_bytes(self, data: bytes) -> Stat:
-        return _format_of(self.layout).parse(data)
 
 
 class StatFileDescriptor(BaseFileDescriptor):

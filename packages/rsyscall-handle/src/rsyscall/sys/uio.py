@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-import struct
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from rsyscall.cstruct import CStruct, u64
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.near import nr
@@ -19,12 +19,11 @@ if TYPE_CHECKING:
     from rsyscall.near import types as near
     from rsyscall.near.sysif import SyscallInterface
 
-__all__ = ["RWF", "UIO_MAXIOV", "IovecList", "UioFileDescriptor", "split_iovec"]
+__all__ = ["RWF", "UIO_MAXIOV", "Iovec", "IovecList", "UioFileDescriptor", "split_iovec"]
 
 UIO_MAXIOV = 1024
 """How many pieces of memory one call takes at most."""
 
-_IOVEC = struct.Struct("=QQ")
 # The offset that stands for the current position of the file.
 _CURRENT_POSITION = -1
 
@@ -45,6 +44,19 @@ class RWF(enum.IntFlag):
     ATOMIC = 0x40  # Linux 6.11
     DONTCACHE = 0x80  # Linux 6.14
     NOSIGNAL = 0x100  # Linux 6.18
+
+
+class Iovec(CStruct, c="struct iovec", headers=("linux/uio.h",)):
+    """`struct iovec`: a piece of memory, as numbers; see `IovecList` for what calls take.
+
+    manpage: iovec(3type)
+    """
+
+    base: int = u64("iov_base")
+    len: int = u64("iov_len")
+
+
+_IOVEC = Iovec.layout().codec
 
 
 class IovecList(list["Pointer[Any]"], Serializable):

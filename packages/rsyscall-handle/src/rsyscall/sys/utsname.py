@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rsyscall import far
+from rsyscall.cstruct import CStruct, string
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
-from rsyscall.struct import Struct
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import Pointer, WrittenPointer
@@ -19,45 +17,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Utsname", "UtsnameTask"]
 
-_FORMAT = struct.Struct("65s" * 6)
 
-
-@dataclass
-class Utsname(Struct):
+class Utsname(CStruct, c="struct new_utsname", headers=("linux/utsname.h",), brief=("sysname", "nodename")):
     """`struct utsname`: what `uname` says.
 
     `nodename` and `domainname` belong to the UTS namespace, the others to the kernel (a process's personality
     may change two of them).
     """
 
-    sysname: str
-    nodename: str
-    release: str
-    version: str
-    machine: str
-    domainname: str
-
-    def to_bytes(self) -> bytes:
-        """Six strings of 65 bytes, cut to 64 and a NUL."""
-        fields = (
-            self.sysname,
-            self.nodename,
-            self.release,
-            self.version,
-            self.machine,
-            self.domainname,
-        )
-        return _FORMAT.pack(*(os.fsencode(field)[:64] for field in fields))
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Utsname:
-        """Parse what the kernel wrote."""
-        return cls(*(os.fsdecode(field.split(b"\0", 1)[0]) for field in _FORMAT.unpack_from(data)))
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """390 bytes."""
-        return _FORMAT.size
+    sysname: str = string("sysname", 65)
+    nodename: str = string("nodename", 65)
+    release: str = string("release", 65)
+    version: str = string("version", 65)
+    machine: str = string("machine", 65)
+    domainname: str = string("domainname", 65)
 
 
 class UtsnameTask(far.Task):
@@ -75,8 +48,9 @@ class UtsnameTask(far.Task):
         manpage: uname(2)
         """
         with buf.borrow(self) as buf_addr:
-            if buf.size() < _FORMAT.size:
-                raise ValueError(f"struct utsname takes {_FORMAT.size} bytes, there are {buf.size()}")
+            size = Utsname.sizeof()
+            if buf.size() < size:
+                raise ValueError(f"struct utsname takes {size} bytes, there are {buf.size()}")
             await _uname(self.sysif, buf_addr)
         return buf
 

@@ -17,15 +17,15 @@ from __future__ import annotations
 import errno
 import os
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, SupportsInt, overload
 
 from rsyscall import far
+from rsyscall.cstruct import CStruct, u32
 from rsyscall.handle.buffers import require_size
 from rsyscall.near import SYS, Syscall, nr
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
-from rsyscall.struct import Serializable, Struct
+from rsyscall.struct import Serializable
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
@@ -34,31 +34,19 @@ if TYPE_CHECKING:
 
 __all__ = ["CredentialsTask", "GroupList", "ResIds"]
 
-_RES_IDS = struct.Struct("=III")
 _GID_SIZE = 4
 
 
-@dataclass
-class ResIds(Struct):
+class ResIds(
+    CStruct,
+    c="struct res_ids",
+    headers=("sys/types.h", "struct res_ids { uid_t real, effective, saved; };"),
+):
     """The three user or group ids that `getresuid` and `getresgid` report."""
 
-    real: int
-    effective: int
-    saved: int
-
-    def to_bytes(self) -> bytes:
-        """Three 32-bit numbers."""
-        return _RES_IDS.pack(self.real, self.effective, self.saved)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> ResIds:
-        """Parse what the kernel wrote."""
-        return cls(*_RES_IDS.unpack_from(data))
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """12 bytes."""
-        return _RES_IDS.size
+    real: int = u32("real")
+    effective: int = u32("effective")
+    saved: int = u32("saved")
 
 
 class GroupList(list[int], Serializable):
@@ -210,8 +198,8 @@ class CredentialsTask(far.Task):
 
     async def _getres(self, call: SYS, buf: Pointer[ResIds]) -> Pointer[ResIds]:
         with buf.borrow(self) as buf_addr:
-            if buf.size() < _RES_IDS.size:
-                raise ValueError(f"three ids take {_RES_IDS.size} bytes, there are {buf.size()}")
+            if buf.size() < ResIds.sizeof():
+                raise ValueError(f"three ids take {ResIds.sizeof()} bytes, there are {buf.size()}")
             await self.sysif.syscall(call, buf_addr, buf_addr + 4, buf_addr + 8)
         return buf
 

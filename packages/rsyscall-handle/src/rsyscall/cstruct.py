@@ -1,0 +1,603 @@
+"""Structures of the kernel, declared field by field.
+
+A structure is a class, and its fields say which members of the C structure they are:
+
+    class Timespec(CStruct, c="struct __kernel_timespec", headers=("linux/time_types.h",)):
+        sec: int = i64("tv_sec")
+        nsec: int = i64("tv_nsec")
+
+Such a class is a dataclass. Everything else follows from the declaration: `to_bytes`, `from_bytes` and
+`sizeof`, the layout on other architectures, the errors, what a trace shows, and what the tests compare with
+the headers of the kernel.
+
+Members are placed as a C compiler places them: each at a multiple of its own size, the size of the whole a
+multiple of its largest member. `offset=` of a field and `size=` of the class say otherwise. A structure that
+differs between architectures names, with `variant=`, the attribute of `rsyscall.near.ABI` with its layouts.
+
+The functions that pack and unpack are generated when they are first needed, as those of dataclasses are. They
+are what one would write by hand: one call of a compiled `struct.Struct`, and the conversions of the fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypedDict, TypeVar, cast
+
+from rsyscall.near import native_abi
+from rsyscall.struct import Serializer, Struct, string_from_null_terminated_bytes
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack, dataclass_transform
+
+    from rsyscall.handle.fd import FileDescriptorTask
+    from rsyscall.near.abi import ABI, StructLayout
+else:
+
+    def dataclass_transform(**_):
+        """Say nothing at run time."""
+        return lambda cls: cls
+
+
+__all__ = [
+    "CField",
+    "CLayout",
+    "CMember",
+    "CStruct",
+    "StructError",
+    "array",
+    "be16",
+    "constant",
+    "i16",
+    "i32",
+    "i64",
+    "nested",
+    "string",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+]
+
+T = TypeVar("T")
+T_self = TypeVar("T_self")
+
+
+class StructError(ValueError, struct.error):
+    """A value does not fit in its field, or there are fewer bytes than the structure has."""
+
+
+# ---------------------------------------------------------------------------------------------- fields
+
+
+class _Options(TypedDict, total=False):
+    """What can be said of every field.
+
+    `default`, `default_factory` and `compare` are those of dataclasses. `encode` turns the value of the field
+    into the number for the kernel, where it is not that number already. `prefix` is what the names of the
+    enumeration begin with in C, if that is not its own name and an underscore. `offset` is for members that
+    are not where a compiler would put them.
+    """
+
+    default: Any
+    default_factory: Callable[[], Any]
+    compare: bool
+    encode: Callable[[Any], Any]
+    prefix: str
+    offset: int
+
+
+@dataclass(frozen=True)
+class _Spec:
+    """How a field, or a constant, is stored."""
+
+    member: str
+    code: str = ""
+    """For `struct.Struct`; of one member."""
+    align: int = 1
+    decode: Callable[[Any], Any] | None = None
+    encode: Callable[[Any], Any] | None = None
+    prefix: str = ""
+    offset: int | None = None
+    inner: type[CStruct] | None = None
+    """For a structure in the structure."""
+    members: tuple[str, ...] = ()
+    """The names of the members of `inner`, if C has those in the outer structure."""
+
+
+class _Constant(NamedTuple):
+    spec: _Spec
+    value: Any
+
+
+_METADATA = "rsyscall"
+
+
+def _field(
+    member: str, code: str, align: int, convert: Callable[[Any], Any] | None, options: _Options, **more: Any
+) -> Any:
+    """The field of a dataclass, with what we need to know of it."""
+    spec = _Spec(
+        member,
+        code,
+        align,
+        convert,
+        options.pop("encode", None),
+        options.pop("prefix", ""),
+        options.pop("offset", None),
+        **more,
+    )
+    field: Callable[..., Any] = dataclasses.field
+    return field(**options, metadata={_METADATA: spec})
+
+
+def u8(member: str, convert: Callable[[int], Any] | None = None, **options: Unpack[_Options]) -> Any:
+    """A field of 8 bits, unsigned; `convert` makes its value of the number, an enumeration for example."""
+    return _field(member, "B", 1, convert, options)
+
+
+def u16(member: str, convert: Callable[[int], Any] | None = None, **options: Unpack[_Options]) -> Any:
+    """A field of 16 bits, unsigned."""
+    return _field(member, "H", 2, convert, options)
+
+
+def u32(member: str, convert: Callable[[int], Any] | None = None, **options: Unpack[_Options]) -> Any:
+    """A field of 32 bits, unsigned."""
+    return _field(member, "I", 4, convert, options)
+
+
+def u64(member: str, convert: Callable[[int], Any] | None = None, **options: Unpack[_Options]) -> Any:
+    """A field of 64 bits, unsigned."""
+    return _field(member, "Q", 8, convert, options)
+
+
+def i16(member: str, convert: Callable[[int], Any] | None = None, **options: Unpack[_Options]) -> Any:
+    """A field of 16 bits, signed."""
+    return _field(member, "h", 2, convert, options)
+
+
+def i32(member: str, convert: Callable[[int], Any] | None = None, **options: Unpack[_Options]) -> Any:
+    """A field of 32 bits, signed."""
+    return _field(member, "i", 4, convert, options)
+
+
+def i64(member: str, convert: Callable[[int], Any] | None = None, **options: Unpack[_Options]) -> Any:
+    """A field of 64 bits, signed."""
+    return _field(member, "q", 8, convert, options)
+
+
+def _to_be16(number: int) -> bytes:
+    return number.to_bytes(2, "big")
+
+
+def _from_be16(data: bytes) -> int:
+    return int.from_bytes(data, "big")
+
+
+def be16(member: str, **options: Unpack[_Options]) -> Any:
+    """A number of 16 bits in network order."""
+    # One format has one byte order, so these are bytes to it.
+    options.setdefault("encode", _to_be16)
+    return _field(member, "2s", 2, _from_be16, options)
+
+
+def array(
+    member: str, size: int, convert: Callable[[bytes], Any] | None = None, **options: Unpack[_Options]
+) -> Any:
+    """A field of `size` bytes."""
+    return _field(member, f"{size}s", 1, convert, options)
+
+
+def string(member: str, size: int, **options: Unpack[_Options]) -> Any:
+    """A string in `size` bytes, the NUL behind it included; what is longer is cut off."""
+    options.setdefault("encode", lambda text: os.fsencode(text)[: size - 1])
+    return _field(member, f"{size}s", 1, string_from_null_terminated_bytes, options)
+
+
+def nested(
+    member: str, inner: type[CStruct], members: tuple[str, ...] = (), **options: Unpack[_Options]
+) -> Any:
+    """A structure in the structure. `members` are for C structures that have its members themselves."""
+    return _field(member, "", 1, None, options, inner=inner, members=members)
+
+
+def constant(field: Any, value: T) -> T:
+    """A member that always has the same value: an attribute of the class. `from_bytes` refuses others."""
+    return cast("T", _Constant(field.metadata[_METADATA], value))
+
+
+# ---------------------------------------------------------------------------------------------- layouts
+
+
+class CField(NamedTuple):
+    """A field of a structure.
+
+    Attributes:
+        name: of the attribute.
+        member: its name in C.
+        prefix: what names of its enumeration begin with in C; empty for the name of the enumeration and an
+            underscore.
+    """
+
+    name: str
+    member: str
+    prefix: str
+
+
+class CMember(NamedTuple):
+    """A member with a place in memory.
+
+    Attributes:
+        name: in C, with the names of the structures that it is in: `it_value.tv_sec`.
+        offset: from the start, in bytes.
+        size: in bytes.
+        code: for `struct.Struct`.
+    """
+
+    name: str
+    offset: int
+    size: int
+    code: str
+
+
+class CLayout(NamedTuple):
+    """Where the members of a structure are.
+
+    Attributes:
+        size: in bytes.
+        members: in the order of their places.
+        codec: packs the members in that order.
+    """
+
+    size: int
+    members: tuple[CMember, ...]
+    codec: struct.Struct
+
+
+class _Leaf(NamedTuple):
+    """A member, and the attributes that lead to its value."""
+
+    path: str
+    spec: _Spec
+    place: CMember
+
+
+def _size_of(code: str) -> int:
+    return struct.calcsize(f"<{code}")
+
+
+def _up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
+def _place(cls: type[CStruct]) -> tuple[list[_Leaf], int, int]:
+    """The members, as a compiler places them; the size; the alignment."""
+    leaves: list[_Leaf] = []
+    end, largest = 0, 1
+    for name, spec in cls._specs.items():
+        inner: list[_Leaf]
+        if spec.inner is None:
+            size, align = _size_of(spec.code), spec.align
+            inner = [_Leaf(name, spec, CMember(spec.member, 0, size, spec.code))]
+        else:
+            found, size, align = _place(spec.inner)
+            names = spec.members or [f"{spec.member}.{leaf.place.name}" for leaf in found]
+            inner = [
+                _Leaf(f"{name}.{leaf.path}", leaf.spec, leaf.place._replace(name=in_c))
+                for in_c, leaf in zip(names, found, strict=True)
+            ]
+        start = _up(end, align) if spec.offset is None else spec.offset
+        leaves += [
+            leaf._replace(place=leaf.place._replace(offset=start + leaf.place.offset)) for leaf in inner
+        ]
+        end, largest = start + size, max(largest, align)
+    size = _up(end, largest) if cls._size is None or cls._variant else cls._size
+    return leaves, size, largest
+
+
+_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
+
+
+def _place_as(cls: type[CStruct], variant: StructLayout) -> tuple[list[_Leaf], int]:
+    """The members as the table of an architecture places them, without those that it does not have."""
+    found = {field.name: field for field in variant.fields}
+    leaves = []
+    for leaf in _place(cls)[0]:
+        field = found.get(leaf.place.name)
+        if field is not None:
+            # The declaration says whether it is signed: some headers are wrong about it.
+            code = _CODES[field.size]
+            code = code.lower() if leaf.spec.code.islower() else code
+            leaves.append(leaf._replace(place=CMember(field.name, field.offset, field.size, code)))
+    return leaves, variant.size
+
+
+class _Codec:
+    """Packs and unpacks a structure as it is on one architecture."""
+
+    def __init__(self, cls: type[CStruct], variant: StructLayout | None) -> None:
+        self.cls = cls
+        if variant is None:
+            leaves, size, _ = _place(cls)
+        else:
+            leaves, size = _place_as(cls, variant)
+        self.leaves = sorted(leaves, key=lambda leaf: leaf.place.offset)
+        parts, position = ["<"], 0
+        for leaf in self.leaves:
+            if leaf.place.offset < position:
+                raise TypeError(f"{cls.__name__}.{leaf.path} overlaps with what is before it")
+            parts.append(f"{leaf.place.offset - position}x{leaf.place.code}")
+            position = leaf.place.offset + leaf.place.size
+        if size < position:
+            raise TypeError(f"{cls.__name__} takes {position} bytes, not {size}")
+        parts.append(f"{size - position}x")
+        codec = struct.Struct("".join(parts))
+        self.layout = CLayout(size, tuple(leaf.place for leaf in self.leaves), codec)
+
+    @functools.cached_property
+    def pack(self) -> Callable[[Any], bytes]:
+        """A function that makes the bytes of a value."""
+        names: dict[str, Any] = {
+            "pack": self.layout.codec.pack,
+            "explain": self._explain,
+            "error": struct.error,
+        }
+        numbers = []
+        for index, (path, spec, _) in enumerate(self.leaves):
+            number = f"self.{path}"
+            if spec.encode is not None:
+                names[f"encode{index}"] = spec.encode
+                number = f"encode{index}({number})"
+            numbers.append(number)
+        room = self.cls.sizeof()
+        fill = "" if room == self.layout.size else f".ljust({room}, b'\\0')"
+        source = f"""
+def to_bytes(self):
+    try:
+        return pack({", ".join(numbers)}){fill}
+    except (error, OverflowError) as exn:
+        raise explain(self, exn) from None
+"""
+        return self._make(source, names)
+
+    def _explain(self, value: Any, exn: Exception) -> StructError:
+        """Which field it is that does not fit."""
+        for path, spec, place in self.leaves:
+            part = functools.reduce(getattr, path.split("."), value)
+            try:
+                struct.pack(f"<{place.code}", part if spec.encode is None else spec.encode(part))
+            except (struct.error, OverflowError):
+                bits = 8 * place.size
+                kind = (
+                    "bytes" if place.code.endswith("s") else f"{'i' if place.code.islower() else 'u'}{bits}"
+                )
+                return StructError(f"{self.cls.__name__}.{path} is {part!r}, which does not fit in {kind}")
+        return StructError(str(exn))
+
+    @functools.cached_property
+    def unpack(self) -> Callable[[type, bytes], Any]:
+        """A function that makes an object of the class, or of one derived from it, of bytes."""
+        names: dict[str, Any] = {
+            "unpack": self.layout.codec.unpack_from,
+            "short": self._short,
+            "other": self._other,
+            "error": struct.error,
+        }
+        variables = {leaf.path: f"v{index}" for index, leaf in enumerate(self.leaves)}
+        checks = []
+        for path, variable in variables.items():
+            if path in self.cls._constants:
+                names[f"{variable}_is"] = self.cls._constants[path]
+                checks.append(f"    if {variable} != {variable}_is: raise other({path!r}, {variable})")
+        arguments = self._arguments(self.cls, "", variables, names)
+        source = f"""
+def from_bytes(cls, data):
+    try:
+        ({", ".join(variables.values())},) = unpack(data)
+    except error:
+        raise short(data) from None
+{chr(10).join(checks)}
+    return cls({arguments})
+"""
+        return self._make(source, names)
+
+    def _arguments(
+        self, cls: type[CStruct], prefix: str, variables: dict[str, str], names: dict[str, Any]
+    ) -> str:
+        """The arguments of the constructor; what is missing on this architecture keeps its default."""
+        arguments: list[str] = []
+        left_out = False
+        for name, spec in cls._specs.items():
+            path = prefix + name
+            if path in self.cls._constants:
+                continue
+            if spec.inner is not None:
+                key = f"c{len(names)}"
+                names[key] = spec.inner
+                value = f"{key}({self._arguments(spec.inner, path + '.', variables, names)})"
+            elif path not in variables:
+                left_out = True
+                continue
+            else:
+                value = variables[path]
+                if spec.decode is not None:
+                    key = f"decode{len(names)}"
+                    names[key] = spec.decode
+                    value = f"{key}({value})"
+            arguments.append(f"{name}={value}" if left_out else value)
+        return ", ".join(arguments)
+
+    def _short(self, data: bytes) -> StructError:
+        return StructError(f"{self.cls.__name__} takes {self.layout.size} bytes, there are {len(data)}")
+
+    def _other(self, name: str, value: Any) -> StructError:
+        return StructError(f"{self.cls.__name__}.{name} is {self.cls._constants[name]!r}, not {value!r}")
+
+    def _make(self, source: str, names: dict[str, Any]) -> Callable[..., Any]:
+        exec(source, names)
+        name = source.split("(", 1)[0].split()[1]
+        function: Callable[..., Any] = names[name]
+        function.__qualname__ = f"{self.cls.__qualname__}.{name}"
+        function.__module__ = self.cls.__module__
+        function.__doc__ = getattr(CStruct, name).__doc__
+        return function
+
+
+def _codec(cls: type[CStruct], variant: StructLayout | None) -> _Codec:
+    codecs = cls._codecs
+    if variant not in codecs:
+        codecs[variant] = _Codec(cls, variant)
+    return codecs[variant]
+
+
+def _native_codec(cls: type[CStruct]) -> _Codec:
+    """The codec of the running architecture."""
+    return _codec(cls._declared, getattr(native_abi(), cls._variant) if cls._variant else None)
+
+
+# ---------------------------------------------------------------------------------------------- structures
+
+
+@dataclass_transform(
+    field_specifiers=(u8, u16, u32, u64, i16, i32, i64, be16, array, string, nested, dataclasses.field)
+)
+class CStruct(Struct):
+    """A structure of the kernel; see the head of this module.
+
+    A class with fields takes these arguments in its brackets. Classes derived from that add no fields.
+
+    Args:
+        c: the type in C, such as `struct timespec`.
+        headers: where that is declared; lines of C among them stand for themselves.
+        size: in bytes, if it is more than the members need. With `variant`, enough for every architecture.
+        variant: the attribute of `ABI` with the layout on each architecture.
+        brief: the fields that a trace shows; all of them if there are none.
+        frozen: whether values are immutable.
+    """
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        # Every class with fields is a dataclass.
+        __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+    c_type: ClassVar[str] = ""
+    """The type in C."""
+    c_headers: ClassVar[tuple[str, ...]] = ()
+    """Where that is declared."""
+    c_brief: ClassVar[tuple[str, ...]] = ()
+    """The fields that a trace shows; all of them if there are none."""
+    _specs: ClassVar[dict[str, _Spec]] = {}
+    _constants: ClassVar[dict[str, Any]] = {}
+    _size: ClassVar[int | None] = None
+    _variant: ClassVar[str] = ""
+    # The class that declares the fields: this one, or one that it is derived from.
+    _declared: ClassVar[type[CStruct]]
+    _codecs: ClassVar[dict[StructLayout | None, _Codec]]
+
+    def __init_subclass__(
+        cls,
+        *,
+        c: str = "",
+        headers: tuple[str, ...] = (),
+        size: int | None = None,
+        variant: str = "",
+        brief: tuple[str, ...] = (),
+        frozen: bool = False,
+        **more: Any,
+    ) -> None:
+        super().__init_subclass__(**more)
+        specs = {}
+        constants = {}
+        for name, value in list(vars(cls).items()):
+            if isinstance(value, _Constant):
+                specs[name], constants[name] = value
+                setattr(cls, name, constants[name])
+            elif isinstance(value, dataclasses.Field) and _METADATA in value.metadata:
+                specs[name] = value.metadata[_METADATA]
+        if not specs:
+            return
+        if cls._specs:
+            raise TypeError(f"{cls.__name__} adds fields to a structure: nest that structure instead")
+        cls._specs, cls._constants = specs, constants
+        cls._size, cls._variant, cls._declared, cls._codecs = size, variant, cls, {}
+        cls.c_type, cls.c_headers, cls.c_brief = c, headers, brief
+        dataclass(frozen=frozen)(cls)
+
+    @classmethod
+    def c_fields(cls) -> tuple[CField, ...]:
+        """The fields, in their order, with their names in C."""
+        return tuple(CField(name, spec.member, spec.prefix) for name, spec in cls._specs.items())
+
+    @classmethod
+    def layout(cls, abi: ABI | None = None) -> CLayout:
+        """Where the members are on an architecture, on the running one if none is given."""
+        return cls._codec_for(abi).layout
+
+    @classmethod
+    def _codec_for(cls, abi: ABI | None) -> _Codec:
+        if abi is None or not cls._variant:
+            return _native_codec(cls)
+        return _codec(cls._declared, getattr(abi, cls._variant))
+
+    def to_bytes(self) -> bytes:
+        """Return the structure as the kernel of the running architecture reads it.
+
+        Raises:
+            StructError: a value does not fit in its field.
+        """
+        cls = type(self)
+        pack = _native_codec(cls).pack
+        if "to_bytes" not in vars(cls._declared):
+            # From now on without this detour.
+            cls._declared.to_bytes = pack  # type: ignore[assignment]  # the same, faster
+        return pack(self)
+
+    @classmethod
+    def from_bytes(cls: type[T_self], data: bytes) -> T_self:
+        """Return what the kernel of the running architecture wrote.
+
+        Raises:
+            StructError: there are fewer bytes than the structure has.
+        """
+        declared = cast("type[CStruct]", cls)._declared
+        unpack = _native_codec(declared).unpack
+        if "from_bytes" not in vars(declared):
+            # assigned to a class attribute that checkers see as a method
+            declared.from_bytes = classmethod(unpack)  # type: ignore[assignment,method-assign]  # see above
+        return cast("T_self", unpack(cls, data))
+
+    @classmethod
+    def sizeof(cls) -> int:
+        """Return the size in bytes; if it differs between architectures and one was declared, that."""
+        if cls._size is not None:
+            return cls._size
+        return _native_codec(cls).layout.size
+
+    @classmethod
+    def get_serializer(cls: type[T_self], task: FileDescriptorTask[Any]) -> Serializer[T_self]:
+        """Return the serializer for the architecture of the task."""
+        declared = cast("type[CStruct]", cls)
+        if declared._variant:
+            codec = declared._codec_for(task.sysif.abi)
+            if codec is not _native_codec(declared):
+                return _ForeignSerializer(cls, codec)
+        return cast("Serializer[T_self]", cls)
+
+
+class _ForeignSerializer(Serializer[T], Generic[T]):
+    """A structure as it is on another architecture."""
+
+    def __init__(self, cls: type[T], codec: _Codec) -> None:
+        self.cls = cls
+        self.codec = codec
+
+    def to_bytes(self, val: T) -> bytes:
+        return self.codec.pack(val)
+
+    def from_bytes(self, data: bytes) -> T:
+        return cast("T", self.codec.unpack(self.cls, data))
