@@ -15,28 +15,32 @@ from support import local_thread, sh
 
 import rsyscall.trace
 from rsyscall.command import Command
-from rsyscall.fcntl import FD, F, O
+from rsyscall.fcntl import F_LCK, FD, F, Flock, O
 from rsyscall.linux.dirent import DirentList
 from rsyscall.native import write_memory
 from rsyscall.near import SYS, Syscall, SyscallHangup, SyscallSendError
 from rsyscall.near.abi import ABIS
+from rsyscall.near.types import Address
 from rsyscall.net.if_ import SIOC, Ifreq
+from rsyscall.netinet.in_ import SockaddrIn
 from rsyscall.path import Path
-from rsyscall.sched import CLONE
-from rsyscall.signal import SIG, HowSIG, Sigset
+from rsyscall.sched import CLONE, CloneArgs
+from rsyscall.signal import SA, SIG, HowSIG, Sigaction, Sigset
 from rsyscall.sys.epoll import EPOLL, EPOLL_CTL, EpollEvent, EpollEventList
 from rsyscall.sys.mman import MAP, PROT
 from rsyscall.sys.mount import MS
 from rsyscall.sys.prctl import PR
-from rsyscall.sys.socket import AF, SOCK
-from rsyscall.sys.stat import Stat
+from rsyscall.sys.socket import AF, SOCK, Linger
+from rsyscall.sys.stat import Stat, TypeMode
 from rsyscall.sys.un import SockaddrUn
 from rsyscall.sys.utsname import Utsname
 from rsyscall.sys.wait import W
 from rsyscall.thread import ChildThread
+from rsyscall.time import Itimerspec, Timespec
 from rsyscall.trace import Tracer, TracingSyscallInterface
 from rsyscall.trace_calls import CALLS, format_result
 from rsyscall.trace_decode import STRING_LIMIT, Frame, OwnMemory, quote
+from rsyscall.trace_values import value_text
 
 
 class Lines(list[str]):
@@ -169,15 +173,12 @@ async def test_epoll(lines: Lines) -> None:
     assert lines.last() == f"epoll_create1(EPOLL_CLOEXEC) = {int(epfd.near)}"
     event = await local_thread.ptr(EpollEvent(42, EPOLL.IN | EPOLL.ET))
     await epfd.epoll_ctl(EPOLL_CTL.ADD, pipe.read, event)
-    expected = (
-        f"epoll_ctl({int(epfd.near)}, EPOLL_CTL_ADD, {int(pipe.read.near)}, {{EPOLLIN|EPOLLET, 42}}) = 0"
-    )
+    epoll, number = int(epfd.near), int(pipe.read.near)
+    expected = f"epoll_ctl({epoll}, EPOLL_CTL_ADD, {number}, {{events=EPOLLIN|EPOLLET, data=42}}) = 0"
     assert lines.last() == expected
     await pipe.write.write(await local_thread.ptr(b"x"))
     await epfd.epoll_wait(await local_thread.malloc(EpollEventList, 32 * EpollEvent.sizeof()), 0)
-    assert lines.last() == f"epoll_pwait({int(epfd.near)}, [{{EPOLLIN, 42}}], 32, 0, NULL, 8) = 1", (
-        lines.last()
-    )
+    assert lines.last() == f"epoll_pwait({epoll}, [{{events=EPOLLIN, data=42}}], 32, 0, NULL, 8) = 1"
     for fd in (epfd, pipe.read, pipe.write):
         await fd.close()
 
@@ -430,6 +431,38 @@ def test_decoding(name: str, args: tuple[int, ...], result: int, expected: str) 
     if name == "openat" and args[2] == 0o200000:
         args = (*args[:2], O.DIRECTORY)
     assert decode(name, *args, result=result) == expected
+
+
+async def test_structures_are_shown_as_they_are_declared() -> None:
+    ptr = local_thread.ptr
+    timer = await ptr(Itimerspec(1.5, Timespec(0, 3)))
+    expected = "{it_interval={tv_sec=1, tv_nsec=500000000}, it_value={tv_sec=0, tv_nsec=3}}"
+    text = decode("timerfd_settime", 3, 1, int(timer.near))
+    assert text == f"timerfd_settime(3, TFD_TIMER_ABSTIME, {expected}, NULL) = 0"
+    action = await ptr(Sigaction(Address(0x1000), SA.RESTORER, Sigset([SIG.INT]), Address(0x2000)))
+    expected = "{sa_handler=0x1000, sa_mask=[INT], sa_flags=SA_RESTORER, sa_restorer=0x2000}"
+    text = decode("rt_sigaction", 2, int(action.near), 0, 8)
+    assert text == f"rt_sigaction(SIGINT, {expected}, NULL, 8) = 0"
+    address = await ptr(SockaddrIn(80, "127.0.0.1"))
+    expected = '{sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr("127.0.0.1")}'
+    assert decode("bind", 3, int(address.near), 16) == f"bind(3, {expected}, 16) = 0"
+    assert decode("bind", 3, int(address.near), 3) == 'bind(3, {sa_family=AF_INET, "\\000"}, 3) = 0'
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (TypeMode.from_int(0o010644), "S_IFIFO|0644"),
+        (TypeMode.from_int(0o040755), "S_IFDIR|0755"),
+        (TypeMode.from_int(0o4000), "00|04000"),
+        (Sigset(range(1, 64)), "~[64]"),
+        (CloneArgs(CLONE.VM, exit_signal=SIG.CHLD), "{flags=CLONE_VM, exit_signal=SIGCHLD, ...}"),
+        (Flock(F_LCK.WR, len=5), "{l_type=F_WRLCK, l_whence=0, l_start=0, l_len=5, l_pid=0}"),
+        (Linger(True, 3), "{l_onoff=1, l_linger=3}"),
+    ],
+)
+def test_values(value: object, text: str) -> None:
+    assert value_text(value) == text
 
 
 def test_quote() -> None:

@@ -581,9 +581,16 @@ class CStruct(Struct):
     @classmethod
     def get_serializer(cls: type[T_self], task: FileDescriptorTask[Any]) -> Serializer[T_self]:
         """Return the serializer for the architecture of the task."""
+        if cast("type[CStruct]", cls)._variant:
+            return cast("Serializer[T_self]", cast("type[CStruct]", cls).serializer_for(task.sysif.abi))
+        return cast("Serializer[T_self]", cls)
+
+    @classmethod
+    def serializer_for(cls: type[T_self], abi: ABI) -> Serializer[T_self]:
+        """Return the serializer for an architecture."""
         declared = cast("type[CStruct]", cls)
         if declared._variant:
-            codec = declared._codec_for(task.sysif.abi)
+            codec = declared._codec_for(abi)
             if codec is not _native_codec(declared):
                 return _ForeignSerializer(cls, codec)
         return cast("Serializer[T_self]", cls)

@@ -253,7 +253,7 @@ class Flock(CStruct, c="struct flock", headers=("linux/fcntl.h",)):
     file, however it grows. `pid` must be 0 for the `OFD_` commands.
     """
 
-    type: F_LCK = i16("l_type", F_LCK, prefix="F_")
+    type: F_LCK = i16("l_type", F_LCK)
     whence: int = i16("l_whence", default=0)
     start: int = i64("l_start", default=0)
     len: int = i64("l_len", default=0)

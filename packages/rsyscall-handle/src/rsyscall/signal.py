@@ -239,6 +239,7 @@ class Sigaction(
     c="struct sigaction",
     headers=("#include <linux/types.h>", "asm/signal.h"),
     variant="sigaction",
+    brief=("handler", "mask", "flags", "restorer"),
     size=32,
 ):
     """What to do when a signal arrives: the kernel's `struct sigaction`, not that of the C library.
@@ -253,7 +254,7 @@ class Sigaction(
     manpage: sigaction(2)
     """
 
-    handler: Sighandler | near.Address = u64("sa_handler", _handler)
+    handler: Sighandler | near.Address = u64("sa_handler", _handler, prefix="SIG_")
     flags: SA = u64("sa_flags", SA, default=SA(0))
     mask: Sigset = u64("sa_mask", Sigset.from_int, encode=Sigset.to_int, default_factory=Sigset)
     # RISC-V has none.

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
-import socket
 import struct
 from collections.abc import Callable
 
 from rsyscall.fcntl import AT, FD, F, O, decode_open_flags
 from rsyscall.linux.dirent import DirentList
 from rsyscall.net.if_ import IFF, SIOC, Ifreq
+from rsyscall.netinet.in_ import SockaddrIn, SockaddrIn6
 from rsyscall.netinet.ip import IPPROTO
-from rsyscall.sched import CLONE
-from rsyscall.signal import SA, SIG, Siginfo, Sigset
-from rsyscall.sys.epoll import EPOLL
+from rsyscall.sched import CLONE, CloneArgs
+from rsyscall.signal import Sigaction, Siginfo, Sigset
+from rsyscall.sys.epoll import EpollEvent
 from rsyscall.sys.ioctl import FIO, TC, TIOC
 from rsyscall.sys.mman import MAP, PROT
 from rsyscall.sys.prctl import PR
-from rsyscall.sys.socket import AF, MSG, SO, SOCK, SOL
+from rsyscall.sys.socket import AF, CMSG_ALIGN, MSG, SCM, SO, SOCK, SOL, Cmsghdr, Msghdr, SockaddrStorage
+from rsyscall.sys.stat import Stat
+from rsyscall.sys.uio import Iovec
+from rsyscall.sys.un import SockaddrUn
 from rsyscall.sys.utsname import Utsname
-from rsyscall.sys.wait import CLD, W
+from rsyscall.sys.wait import W
+from rsyscall.time import Itimerspec, Timespec
 from rsyscall.trace_decode import (
     ADDRESS,
     LIST_LIMIT,
@@ -37,6 +41,15 @@ from rsyscall.trace_decode import (
     quote,
     signed,
 )
+from rsyscall.trace_values import (
+    read_struct,
+    show_struct,
+    show_structs,
+    signal_name,
+    signal_set_text,
+    struct_text,
+    structure,
+)
 
 
 def show_open_flags(frame: Frame, arg: int) -> str:
@@ -53,17 +66,13 @@ def show_if_creating(frame: Frame, arg: int) -> str:
     return f"0{arg & 0o7777:o}" if creating else ""
 
 
-def _signal_name(number: int) -> str:
-    return name_of(SIG, "SIG", number) if number else "0"
-
-
 def _clone_flags(value: int, mask: int) -> str:
     return "|".join(flag_names(value & ~mask, CLONE, "CLONE_"))
 
 
 def show_clone(frame: Frame, arg: int) -> str:
     sig = arg & 0x7F
-    return "|".join(filter(None, [_clone_flags(arg, 0x7F), _signal_name(sig) if sig else ""])) or "0"
+    return "|".join(filter(None, [_clone_flags(arg, 0x7F), signal_name(sig) if sig else ""])) or "0"
 
 
 def show_socket_type(frame: Frame, arg: int) -> str:
@@ -85,7 +94,7 @@ def show_mmap_flags(frame: Frame, arg: int) -> str:
     return "|".join(rest + flag_names(arg & (~0xF if rest else WORD), MAP, "MAP_", bits)) or "0"
 
 
-SIGNAL = Kind(lambda frame, arg: _signal_name(signed(arg, 32)))
+SIGNAL = Kind(lambda frame, arg: signal_name(signed(arg, 32)))
 OPEN_FLAGS = Kind(show_open_flags)
 CLONE_FLAGS = Kind(lambda frame, arg: _clone_flags(arg, 0) or "0")
 WAIT = flags(W, "W", renamed={"ALL": "__WALL", "CLONE": "__WCLONE", "NOTHREAD": "__WNOTHREAD"})
@@ -148,109 +157,42 @@ def _int_array(count: int) -> Callable[[Frame, int], str]:
     return show
 
 
-def _signal_set_text(mask: int) -> str:
-    """Like strace: of what is nearly full, those that are missing."""
-    signals = [_signal_name(int(sig))[3:] for sig in sorted(Sigset.from_int(mask))]
-    if len(signals) > 32:
-        missing = Sigset.from_int(~mask & WORD)
-        return f"~[{' '.join(_signal_name(int(sig)).removeprefix('SIG') for sig in sorted(missing))}]"
-    return f"[{' '.join(name or '?' for name in signals)}]"
-
-
 def _signal_set(frame: Frame, arg: int) -> str:
     word = frame.words(arg, 1)
-    return ADDRESS.show(frame, arg) if word is None else _signal_set_text(word[0])
+    return ADDRESS.show(frame, arg) if word is None else signal_set_text(Sigset.from_int(word[0]))
 
 
 def show_sigaction(frame: Frame, arg: int) -> str:
-    data = frame.read(arg, frame.abi.sigaction.size)
-    if data is None:
-        return ADDRESS.show(frame, arg)
-    fields = frame.abi.sigaction.unpack(data)
-    values = {name.removeprefix("sa_"): value for name, value in fields.items()}
-    handler = {0: "SIG_DFL", 1: "SIG_IGN"}.get(values["handler"], f"{values['handler']:#x}")
-    shown = "|".join(flag_names(values["flags"] & 0xFFFFFFFF, SA, "SA_")) or "0"
-    return f"{{sa_handler={handler}, sa_mask={_signal_set_text(values['mask'])}, sa_flags={shown}}}"
+    return show_struct(frame, arg, Sigaction)
 
 
 def show_siginfo(frame: Frame, arg: int) -> str:
-    data = frame.read(arg, Siginfo.sizeof())
-    if data is None:
-        return ADDRESS.show(frame, arg)
-    info = Siginfo.from_bytes(data)
-    if not info.pid:
-        return "{}"
-    status = str(info.status) if info.code == CLD.EXITED else _signal_name(info.status)
-    return (
-        f"{{si_signo=SIGCHLD, si_code={name_of(CLD, 'CLD_', info.code)}, si_pid={info.pid}, "
-        f"si_uid={info.uid}, si_status={status}}}"
-    )
+    return show_struct(frame, arg, Siginfo)
 
 
 def show_clone_args(frame: Frame, arg: int) -> str:
-    words = frame.words(arg, 5) if frame.args[1] >= 40 else None
-    if words is None:
+    # Programs for older kernels have a shorter structure.
+    length = CloneArgs.sizeof()
+    data = frame.read(arg, min(frame.args[1], length))
+    if data is None:
         return ADDRESS.show(frame, arg)
-    flags, *_, exit_signal = words
-    # The rest is addresses.
-    return f"{{flags={_clone_flags(flags, 0) or '0'}, exit_signal={_signal_name(exit_signal)}, ...}}"
+    return struct_text(CloneArgs.from_bytes(data.ljust(length, b"\0")))
 
 
 def show_epoll_event(frame: Frame, arg: int) -> str:
-    layout = frame.abi.epoll_event
-    data = frame.read(arg, layout.size)
-    if data is None:
-        return ADDRESS.show(frame, arg)
-    events, value = layout.codec.unpack(data)
-    return f"{{{'|'.join(flag_names(events, EPOLL, 'EPOLL')) or '0'}, {number(value)}}}"
+    return show_struct(frame, arg, EpollEvent)
 
 
 def show_epoll_events(frame: Frame, arg: int) -> str:
-    size = frame.abi.epoll_event.size
-    count = frame.result or 0
-    shown = [show_epoll_event(frame, arg + size * index) for index in range(min(count, LIST_LIMIT))]
-    return f"[{', '.join([*shown, '...'] if count > LIST_LIMIT else shown)}]"
+    return show_structs(frame, arg, EpollEvent, frame.result or 0)
 
 
 def show_stat(frame: Frame, arg: int) -> str:
-    layout = frame.abi.stat
-    data = frame.read(arg, layout.size)
-    if data is None:
-        return ADDRESS.show(frame, arg)
-    fields = layout.unpack(data)
-    mode = fields["st_mode"]
-    kinds = {
-        1: "S_IFIFO",
-        2: "S_IFCHR",
-        4: "S_IFDIR",
-        6: "S_IFBLK",
-        8: "S_IFREG",
-        10: "S_IFLNK",
-        12: "S_IFSOCK",
-    }
-    kind = kinds.get(mode >> 12, f"0{mode & 0o170000:o}")
-    return f"{{st_mode={kind}|0{mode & 0o7777:o}, st_size={fields['st_size']}, ...}}"
+    return show_struct(frame, arg, Stat)
 
 
 def show_utsname(frame: Frame, arg: int) -> str:
-    data = frame.read(arg, Utsname.sizeof())
-    if data is None:
-        return ADDRESS.show(frame, arg)
-    name = Utsname.from_bytes(data)
-    return f"{{sysname={quote(name.sysname.encode())}, nodename={quote(os.fsencode(name.nodename))}, ...}}"
-
-
-def _timespecs(count: int) -> Callable[[Frame, int], str]:
-    def show(frame: Frame, arg: int) -> str:
-        data = frame.read(arg, 16 * count)
-        if data is None:
-            return ADDRESS.show(frame, arg)
-        times = [f"{{{sec}, {nsec}}}" for sec, nsec in struct.iter_unpack("=qq", data)]
-        if count == 1:
-            return times[0]
-        return f"{{it_interval={times[0]}, it_value={times[1]}}}"
-
-    return show
+    return show_struct(frame, arg, Utsname)
 
 
 def show_directory_entries(frame: Frame, arg: int) -> str:
@@ -266,23 +208,24 @@ def show_directory_entries(frame: Frame, arg: int) -> str:
 def _address_text(data: bytes) -> str:
     if len(data) < 2:
         return "{}"
-    (family,) = struct.unpack_from("=H", data)
-    name = name_of(AF, "AF_", family)
-    if family == AF.UNIX:
-        path = data[2:]
-        if path[:1] == b"\0" and len(path) > 1:
-            return f"{{sa_family={name}, sun_path=@{quote(path[1:])}}}"
-        path = path.partition(b"\0")[0]
-        return f"{{sa_family={name}, sun_path={quote(path)}}}" if path else f"{{sa_family={name}}}"
-    if family == AF.INET and len(data) >= 8:
-        port, address = struct.unpack_from("!H4s", data, 2)
-        text = socket.inet_ntoa(address)
-        return f'{{sa_family={name}, sin_port=htons({port}), sin_addr=inet_addr("{text}")}}'
-    if family == AF.INET6 and len(data) >= 24:
-        port, address = struct.unpack_from("!H4x16s", data, 2)
-        text = socket.inet_ntop(socket.AF_INET6, address)
-        return f'{{sa_family={name}, sin6_port=htons({port}), sin6_addr="{text}"}}'
-    return f"{{sa_family={name}, {quote(data[2:])}}}"
+    storage = SockaddrStorage.from_bytes(data)
+    name = name_of(AF, "AF_", storage.family)
+    try:
+        found = storage.parse()
+    except ValueError:
+        found = storage
+    parts = [f"sa_family={name}"]
+    if isinstance(found, SockaddrUn):
+        if found.path:
+            path = f"@{quote(found.path[1:])}" if found.is_abstract() else quote(found.path)
+            parts.append(f"sun_path={path}")
+    elif isinstance(found, SockaddrIn):
+        parts += [f"sin_port=htons({found.port})", f'sin_addr=inet_addr("{found.addr}")']
+    elif isinstance(found, SockaddrIn6):
+        parts += [f"sin6_port=htons({found.port})", f'sin6_addr="{found.addr}"']
+    else:
+        parts.append(quote(storage.data))
+    return f"{{{', '.join(parts)}}}"
 
 
 def address(length_in: int) -> Kind:
@@ -310,13 +253,12 @@ def _vectors_text(frame: Frame, address: int, count: int, total: int | None = No
     """An array of iovecs with what is in the buffers: all of it, or the first `total` bytes."""
     shown = []
     for index in range(min(count, LIST_LIMIT)):
-        words = frame.words(address + 16 * index, 2)
-        if words is None:
+        vector = read_struct(frame, Iovec, address + Iovec.sizeof() * index)
+        if vector is None:
             return ADDRESS.show(frame, address)
-        base, length = words
-        filled = length if total is None else min(total, length)
+        filled = vector.len if total is None else min(total, vector.len)
         total = None if total is None else total - filled
-        shown.append(f"{{iov_base={_bytes_at(frame, base, filled)}, iov_len={length}}}")
+        shown.append(f"{{iov_base={_bytes_at(frame, vector.base, filled)}, iov_len={vector.len}}}")
     return f"[{', '.join([*shown, '...'] if count > LIST_LIMIT else shown)}]"
 
 
@@ -328,41 +270,38 @@ def show_vectors_out(frame: Frame, arg: int) -> str:
     return _vectors_text(frame, arg, frame.args[2], frame.result)
 
 
-_MSGHDR = struct.Struct("=QI4xQQQQi4x")
-_CMSGHDR = struct.Struct("=Qii")
-
-
 def _control_text(data: bytes) -> str:
     shown = []
-    while len(data) >= _CMSGHDR.size:
-        length, level, kind = _CMSGHDR.unpack_from(data)
-        if length < _CMSGHDR.size:
+    while len(data) >= Cmsghdr.sizeof():
+        header = Cmsghdr.from_bytes(data)
+        if header.len < Cmsghdr.sizeof():
             break
-        payload = data[_CMSGHDR.size : length]
-        if level == SOL.SOCKET and kind == 1:
+        payload = data[Cmsghdr.sizeof() : header.len]
+        if header.level == SOL.SOCKET and header.type == SCM.RIGHTS:
             numbers = ", ".join(str(number) for (number,) in struct.iter_unpack("=i", payload))
             shown.append(f"{{SCM_RIGHTS, [{numbers}]}}")
         else:
-            shown.append(f"{{{name_of(SOL, 'SOL_', level)}, {kind}, {quote(payload)}}}")
-        data = data[(length + 7) // 8 * 8 :]
+            shown.append(f"{{{name_of(SOL, 'SOL_', header.level)}, {header.type}, {quote(payload)}}}")
+        data = data[CMSG_ALIGN(header.len) :]
     return f"[{', '.join(shown)}]"
 
 
 def show_message(frame: Frame, arg: int) -> str:
-    data = frame.read(arg, _MSGHDR.size)
-    if data is None:
+    header = read_struct(frame, Msghdr, arg)
+    if header is None:
         return ADDRESS.show(frame, arg)
-    name, name_length, vectors, count, control, control_length, got = _MSGHDR.unpack(data)
     parts = []
-    if name:
-        found = frame.read(name, min(name_length, 128))
-        parts.append(f"msg_name={ADDRESS.show(frame, name) if found is None else _address_text(found)}")
-    parts.append(f"msg_iov={_vectors_text(frame, vectors, count, frame.result)}")
-    if control and control_length:
-        found = frame.read(control, min(control_length, 4096))
-        parts.append(f"msg_control={ADDRESS.show(frame, control) if found is None else _control_text(found)}")
+    if header.name:
+        found = frame.read(header.name, min(header.namelen, 128))
+        text = ADDRESS.show(frame, header.name) if found is None else _address_text(found)
+        parts.append(f"msg_name={text}")
+    parts.append(f"msg_iov={_vectors_text(frame, header.iov, header.iovlen, frame.result)}")
+    if header.control and header.controllen:
+        found = frame.read(header.control, min(header.controllen, 4096))
+        text = ADDRESS.show(frame, header.control) if found is None else _control_text(found)
+        parts.append(f"msg_control={text}")
     if frame.result is not None:
-        parts.append(f"msg_flags={MSG_FLAGS.show(frame, got)}")
+        parts.append(f"msg_flags={MSG_FLAGS.show(frame, header.flags)}")
     return f"{{{', '.join(parts)}}}"
 
 
@@ -437,7 +376,7 @@ def show_prctl_argument(frame: Frame, arg: int) -> str:
     if option == PR.SET_NAME:
         return _string(frame, arg)
     if option == PR.SET_PDEATHSIG:
-        return _signal_name(arg)
+        return signal_name(arg)
     asks = name_of(PR, "", option).startswith("GET_")
     return "" if asks and not arg else number(arg)
 
@@ -455,9 +394,9 @@ OUT_STRING = Kind(_string, after=True)
 OUT = Kind(lambda frame, arg: _bytes_at(frame, arg, frame.result or 0), after=True)
 SIGSET = Kind(_signal_set)
 SIGSET_OUT = Kind(_signal_set, after=True)
-TIMESPEC = Kind(_timespecs(1))
-ITIMERSPEC = Kind(_timespecs(2))
-ITIMERSPEC_OUT = Kind(_timespecs(2), after=True)
+TIMESPEC = structure(Timespec)
+ITIMERSPEC = structure(Itimerspec)
+ITIMERSPEC_OUT = structure(Itimerspec, after=True)
 INT_OUT = Kind(_int_array(1), after=True)
 PAIR_OUT = Kind(_int_array(2), after=True)
 AT_FOLLOW = flags(AT, "AT_", ["SYMLINK_FOLLOW", "EMPTY_PATH"])

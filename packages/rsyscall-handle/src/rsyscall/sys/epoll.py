@@ -89,6 +89,7 @@ class EpollEvent(
     c="struct epoll_event",
     headers=("typedef unsigned __poll_t;", "linux/eventpoll.h"),
     variant="epoll_event",
+    brief=("events", "data"),
 ):
     """`struct epoll_event`: what to report, or what was reported, about one registered file descriptor.
 

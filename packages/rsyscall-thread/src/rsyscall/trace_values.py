@@ -1,0 +1,121 @@
+"""Values as text, in the way of C and strace: structures as they are declared, sets of flags, signals.
+
+`struct_text` shows any `CStruct` as `{st_mode=S_IFREG|0644, st_size=5, ...}`: the names are those of the
+declaration, and the text of a member follows from the type of its value.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections.abc import Callable
+from typing import Any
+
+from rsyscall.cstruct import CStruct
+from rsyscall.fcntl import Flock
+from rsyscall.near.types import Address
+from rsyscall.sched import CloneArgs
+from rsyscall.signal import SIG, Siginfo, Sigset
+from rsyscall.sys.stat import S_IF, TypeMode
+from rsyscall.sys.wait import CLD
+from rsyscall.trace_decode import ADDRESS, LIST_LIMIT, WORD, Frame, Kind, flag_names, name_of, number, quote
+
+
+def signal_name(number: int) -> str:
+    return name_of(SIG, "SIG", number) if number else "0"
+
+
+def signal_set_text(signals: Sigset) -> str:
+    """Like strace: of what is nearly full, those that are missing."""
+    if len(signals) > 32:
+        missing = Sigset.from_int(~signals.to_int() & WORD)
+        return f"~[{' '.join(signal_name(int(sig)).removeprefix('SIG') for sig in sorted(missing))}]"
+    return f"[{' '.join(signal_name(int(sig)).removeprefix('SIG') for sig in sorted(signals))}]"
+
+
+def _mode_text(mode: TypeMode) -> str:
+    # A kind without a name is called by its number.
+    kind = f"0{int(mode.type):o}" if mode.type not in list(S_IF) else f"S_IF{mode.type.name}"
+    return f"{'S_IFIFO' if mode.type == S_IF.FIFO else kind}|0{int(mode.mode):o}"
+
+
+def _siginfo_text(info: Siginfo) -> str:
+    """What waitid fills in; nothing, if there was no child."""
+    if not info.pid:
+        return "{}"
+    status = str(info.status) if info.code == CLD.EXITED else signal_name(info.status)
+    return (
+        f"{{si_signo=SIGCHLD, si_code={name_of(CLD, 'CLD_', info.code)}, si_pid={info.pid}, "
+        f"si_uid={info.uid}, si_status={status}}}"
+    )
+
+
+# What is not shown as its declaration says.
+_TEXTS: dict[type, Callable[[Any], str]] = {
+    Sigset: signal_set_text,
+    TypeMode: _mode_text,
+    Siginfo: _siginfo_text,
+    Address: lambda address: f"{int(address):#x}" if int(address) else "NULL",
+    type(None): lambda _: "NULL",
+    bool: lambda value: str(int(value)),
+    str: lambda text: quote(os.fsencode(text)),
+    bytes: quote,
+}
+_FIELDS: dict[tuple[type[CStruct], str], Callable[[Any], str]] = {
+    (CloneArgs, "exit_signal"): lambda value: signal_name(int(value)),
+    (Flock, "type"): lambda lock: f"F_{lock.name}LCK",
+}
+
+
+def value_text(value: object, prefix: str = "") -> str:
+    """A value as text; `prefix` is what the names of its enumeration begin with in C."""
+    cls = type(value)
+    special = _TEXTS.get(cls)
+    if special is not None:
+        return special(value)
+    if isinstance(value, CStruct):
+        return struct_text(value)
+    if isinstance(value, enum.IntFlag):
+        return "|".join(flag_names(int(value), type(value), prefix or f"{cls.__name__}_")) or "0"
+    if isinstance(value, enum.IntEnum):
+        return name_of(type(value), prefix or f"{cls.__name__}_", int(value))
+    return number(value) if isinstance(value, int) else str(value)
+
+
+def struct_text(value: CStruct) -> str:
+    """A structure: the fields that its class calls `brief`, in that order, or all of them."""
+    cls = type(value)
+    fields = {field.name: field for field in cls.c_fields()}
+    shown = []
+    for name in cls.c_brief or fields:
+        _, member, prefix = fields[name]
+        show = _FIELDS.get((cls, name))
+        item = getattr(value, name)
+        shown.append(f"{member}={value_text(item, prefix) if show is None else show(item)}")
+    if cls.c_brief and len(cls.c_brief) < len(fields):
+        shown.append("...")
+    return f"{{{', '.join(shown)}}}"
+
+
+def read_struct(frame: Frame, cls: type[CStruct], address: int) -> Any:
+    """The structure there, as the process of the call lays it out; None if it cannot be read."""
+    data = frame.read(address, cls.layout(frame.abi).size)
+    return None if data is None else cls.serializer_for(frame.abi).from_bytes(data)
+
+
+def show_struct(frame: Frame, arg: int, cls: type[CStruct]) -> str:
+    """The structure at an address."""
+    value = read_struct(frame, cls, arg)
+    return ADDRESS.show(frame, arg) if value is None else value_text(value)
+
+
+def show_structs(frame: Frame, arg: int, cls: type[CStruct], count: int) -> str:
+    """An array of structures at an address."""
+    size = cls.layout(frame.abi).size
+    shown = [show_struct(frame, arg + size * index, cls) for index in range(min(count, LIST_LIMIT))]
+    return f"[{', '.join([*shown, '...'] if count > LIST_LIMIT else shown)}]"
+
+
+def structure(cls: type[CStruct], after: bool = False) -> Kind:
+    """The address of a structure that the call reads, or, `after` it, that it has filled in."""
+    return Kind(lambda frame, arg: show_struct(frame, arg, cls), after)
