@@ -16,6 +16,7 @@ from support import local_thread, sh
 import rsyscall.trace
 from rsyscall.command import Command
 from rsyscall.fcntl import F_LCK, FD, F, Flock, O
+from rsyscall.handle.arguments import CALLS, By, Kind
 from rsyscall.linux.dirent import DirentList
 from rsyscall.native import write_memory
 from rsyscall.near import SYS, Syscall, SyscallHangup, SyscallSendError
@@ -38,8 +39,8 @@ from rsyscall.sys.wait import W
 from rsyscall.thread import ChildThread
 from rsyscall.time import Itimerspec, Timespec
 from rsyscall.trace import Tracer, TracingSyscallInterface
-from rsyscall.trace_calls import CALLS, format_result
-from rsyscall.trace_decode import STRING_LIMIT, Frame, OwnMemory, quote
+from rsyscall.trace_calls import format_result
+from rsyscall.trace_decode import SHOWN, STRING_LIMIT, Frame, OwnMemory, quote
 from rsyscall.trace_values import value_text
 
 
@@ -391,7 +392,7 @@ async def test_calls_that_a_process_was_prepared_with_are_shown(lines: Lines) ->
 
 
 def decode(name: str, *args: int, result: int = 0) -> str:
-    frame = Frame(name, [*args, *[0] * (6 - len(args))], CALLS.get(name), None, OwnMemory())
+    frame = Frame(name, [*args, *[0] * (6 - len(args))], None, OwnMemory())
     parts = frame.after(frame.before(), result)
     while parts and not parts[-1]:
         parts.pop()
@@ -502,7 +503,18 @@ async def test_no_registers_make_it_fail() -> None:
         assert len(kinds) <= 6
 
 
-def test_the_table_names_calls() -> None:
+def kinds_in(kind: Kind) -> set[str]:
+    if isinstance(kind, By):
+        return {kind.otherwise.name, *(case.name for case in kind.cases.values())}
+    return {kind.name}
+
+
+def test_every_kind_of_argument_can_be_shown() -> None:
+    used = {name for kinds in CALLS.values() for kind in kinds for name in kinds_in(kind)}
+    assert used == set(SHOWN)
+
+
+def test_descriptions_are_of_calls() -> None:
     known = {call.name for abi in ABIS.values() for call in abi.syscalls}
     assert set(CALLS) <= known
 
@@ -515,7 +527,7 @@ def test_every_call_that_we_make_has_an_entry() -> None:
             used |= set(re.findall(r"\bnr\.([a-z]\w*)", path.read_text()))
     assert used
     missing = used - set(CALLS)
-    assert not missing, f"add them to rsyscall.trace_calls: {sorted(missing)}"
+    assert not missing, f"describe them with rsyscall.handle.arguments: {sorted(missing)}"
 
 
 def test_signals_are_named_as_python_names_them() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rsyscall.cstruct import CStruct, i16, i32, i64
+from rsyscall.handle.arguments import FDNUM, NOTHING, OPEN_FLAGS, buffer, by, call, choice, each, flags
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import Pointer
@@ -308,19 +309,18 @@ def decode_open_flags(abi: ABI, flags: int) -> O:
     return O(result | (flags & ~theirs_all))
 
 
-# What the commands that take an address read or write there.
-_ARGUMENT_SIZES: dict[int, int] = {
-    **dict.fromkeys(
-        (F.GETLK, F.SETLK, F.SETLKW, F.OFD_GETLK, F.OFD_SETLK, F.OFD_SETLKW),
-        Flock.sizeof(),
-    ),
-    **dict.fromkeys((F.SETOWN_EX, F.GETOWN_EX), OwnerEx.sizeof()),
-    F.GETOWNER_UIDS: 8,  # two uid_t
-    **dict.fromkeys(
-        (F.GET_RW_HINT, F.SET_RW_HINT, F.GET_FILE_RW_HINT, F.SET_FILE_RW_HINT),
-        8,  # uint64_t
-    ),
-}
+_ARGUMENT = by(
+    1,
+    {
+        **each((F.GETFD, F.GETFL, F.GETOWN, F.GETSIG, F.GETLEASE, F.GETPIPE_SZ, F.GET_SEALS), NOTHING),
+        F.SETFD: flags(FD, "FD_"),
+        F.SETFL: OPEN_FLAGS,
+        **each((F.GETLK, F.SETLK, F.SETLKW, F.OFD_GETLK, F.OFD_SETLK, F.OFD_SETLKW), buffer(Flock.sizeof())),
+        **each((F.SETOWN_EX, F.GETOWN_EX), buffer(OwnerEx.sizeof())),
+        F.GETOWNER_UIDS: buffer(8),  # two uid_t
+        **each((F.GET_RW_HINT, F.SET_RW_HINT, F.GET_FILE_RW_HINT, F.SET_FILE_RW_HINT), buffer(8)),
+    },
+)
 
 
 class FcntlFileDescriptor(BaseFileDescriptor):
@@ -353,11 +353,12 @@ class FcntlFileDescriptor(BaseFileDescriptor):
         with naming((self, cmd, arg)):
             if isinstance(arg, Pointer):
                 with arg.borrow(self.task) as arg_addr:
-                    require_size(arg, _ARGUMENT_SIZES.get(cmd, 0))
+                    require_size(arg, _ARGUMENT.size(cmd))
                     return await _fcntl(self.task.sysif, self.near, cmd, arg_addr)
             return await _fcntl(self.task.sysif, self.near, cmd, arg)
 
 
+@call("fcntl", FDNUM, choice(F, "F_"), _ARGUMENT)
 async def _fcntl(
     sysif: SyscallInterface,
     fd: near.FileDescriptor,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, SupportsInt, TypeVar
 
 import rsyscall.far
 from rsyscall.cstruct import CStruct, u64
+from rsyscall.handle.arguments import ADDRESS, FDNUM, PID, SIZE, Kind, Memory, call, flags
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
@@ -243,6 +244,11 @@ class SchedTask(rsyscall.far.Task):
             await _setns(self.sysif, near_fd, nstype)
 
 
+_FLAGS = flags(CLONE, "CLONE_")
+_REST = Kind("address_if_any")
+
+
+@call("clone", Kind("clone_flags_signal"), ADDRESS, _REST, _REST, _REST)
 async def _clone(
     sysif: SyscallInterface,
     flags: int,
@@ -262,27 +268,32 @@ async def _clone(
     return near.Process(pid)
 
 
+@call("clone3", Memory("clone_args"), SIZE)
 async def _clone3(sysif: SyscallInterface, args: near.Address, size: int) -> near.Process:
     """`clone3`; `args` is the address of a `CloneArgs`, `size` its size in bytes."""
     return near.Process(await sysif.syscall(nr.clone3, args, size))
 
 
+@call("unshare", _FLAGS)
 async def _unshare(sysif: SyscallInterface, flags: CLONE) -> None:
     """`unshare`."""
     with naming(flags):
         await sysif.syscall(nr.unshare, flags)
 
 
+@call("setns", FDNUM, _FLAGS)
 async def _setns(sysif: SyscallInterface, fd: near.FileDescriptor, nstype: CLONE) -> None:
     """`setns`."""
     await sysif.syscall(nr.setns, fd, nstype)
 
 
+@call("sched_setaffinity", PID, SIZE, ADDRESS)
 async def _sched_setaffinity(sysif: SyscallInterface, pid: int, cpusetsize: int, mask: near.Address) -> None:
     """`sched_setaffinity`; pid 0 is the caller."""
     await sysif.syscall(nr.sched_setaffinity, pid, cpusetsize, mask)
 
 
+@call("sched_getaffinity", PID, SIZE, ADDRESS)
 async def _sched_getaffinity(sysif: SyscallInterface, pid: int, cpusetsize: int, mask: near.Address) -> int:
     """`sched_getaffinity`; returns how many bytes have been stored."""
     return await sysif.syscall(nr.sched_getaffinity, pid, cpusetsize, mask)

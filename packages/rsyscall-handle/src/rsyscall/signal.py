@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, overload
 
 import rsyscall.far
 from rsyscall.cstruct import CStruct, i32, u32, u64
+from rsyscall.handle.arguments import ADDRESS, FDNUM, PID, SIGNAL, SIZE, UNSIGNED, call, choice, given, out
 from rsyscall.handle.buffers import require_size
 from rsyscall.near import nr
 from rsyscall.near import types as near
@@ -456,6 +457,7 @@ class SignalBlock:
         self._unblocked = True
 
 
+@call("rt_sigaction", SIGNAL, given(Sigaction), out(Sigaction), SIZE)
 async def _rt_sigaction(
     sysif: SyscallInterface,
     signum: SIG | int,
@@ -468,6 +470,7 @@ async def _rt_sigaction(
         await sysif.syscall(nr.rt_sigaction, signum, act or 0, oldact or 0, size)
 
 
+@call("rt_sigprocmask", choice(HowSIG, "SIG_"), given(Sigset), out(Sigset), SIZE)
 async def _rt_sigprocmask(
     sysif: SyscallInterface,
     newset: tuple[HowSIG, near.Address] | None,
@@ -479,6 +482,7 @@ async def _rt_sigprocmask(
     await sysif.syscall(nr.rt_sigprocmask, how, address, oldset or 0, sigsetsize)
 
 
+@call("kill", PID, SIGNAL)
 async def _kill(sysif: SyscallInterface, pid: near.Process | near.ProcessGroup, sig: SIG | int) -> None:
     """`kill`, of one process or one group.
 
@@ -497,6 +501,7 @@ async def _kill(sysif: SyscallInterface, pid: near.Process | near.ProcessGroup, 
         await sysif.syscall(nr.kill, target, sig)
 
 
+@call("pidfd_send_signal", FDNUM, SIGNAL, ADDRESS, UNSIGNED)
 async def _pidfd_send_signal(sysif: SyscallInterface, pidfd: near.FileDescriptor, sig: SIG | int) -> None:
     """`pidfd_send_signal`, with the information that kill would give."""
     with naming(pidfd):

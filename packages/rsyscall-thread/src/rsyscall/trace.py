@@ -33,8 +33,8 @@ from rsyscall.near import (
     UnusableSyscallInterface,
     as_syscalls,
 )
-from rsyscall.trace_calls import CALLS, format_result
-from rsyscall.trace_decode import Frame, Memory, OwnMemory
+from rsyscall.trace_calls import format_result
+from rsyscall.trace_decode import Frame, OwnMemory, ProcessMemory
 
 if TYPE_CHECKING:
     from rsyscall.far import Task
@@ -182,7 +182,7 @@ class Tracer:
 
     def _make_entry(self, traced: TracingSyscallInterface, call: Syscall) -> _Entry:
         name = getattr(call.number, "name", f"syscall_{int(call.number):d}")
-        frame = Frame(name, call.args(), CALLS.get(name), traced.abi, traced.memory)
+        frame = Frame(name, call.args(), traced.abi, traced.memory)
         return _Entry(traced.prefix, frame)
 
     def _returned(self, entries: Sequence[_Entry]) -> None:
@@ -240,7 +240,12 @@ class TracingSyscallInterface(SyscallInterface):
     """
 
     def __init__(
-        self, inner: SyscallInterface, tracer: Tracer, name: str, pid: int | None, memory: Memory | None
+        self,
+        inner: SyscallInterface,
+        tracer: Tracer,
+        name: str,
+        pid: int | None,
+        memory: ProcessMemory | None,
     ) -> None:
         self.inner = inner
         self.tracer = tracer

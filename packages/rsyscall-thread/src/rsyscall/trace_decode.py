@@ -1,9 +1,9 @@
 """System calls as text: `openat(AT_FDCWD, "/etc/hosts", O_RDONLY|O_CLOEXEC)`.
 
-A table, `rsyscall.trace_calls.CALLS`, says for each call what kind of thing each of its arguments is. A kind
-turns the number in the register into text. It may look at the memory that the number points to, at other
-arguments, and, if it is about something that the call gives back, at the result. A call that is not in the
-table is shown with numbers.
+The module of each call says what kind of thing each of its arguments is (`rsyscall.handle.arguments`). For
+each kind there is a function here, or in `rsyscall.trace_structs`, that turns the number in the register into
+text. It may look at the memory that the number points to, at other arguments, and, if it is about something
+that the call gives back, at the result. A call that is not described is shown with numbers.
 
 Memory is read by the kernel on our behalf, so that an address that is wrong is shown as a number instead of
 being the end of the program.
@@ -15,16 +15,17 @@ import enum
 import os
 import struct
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import NamedTuple, Protocol
+from typing import Protocol, TypeAlias, TypeVar
 
 from rsyscall.fcntl import AT
+from rsyscall.handle.arguments import Enumeration, Kind, kinds_of
 from rsyscall.native import syscall
 from rsyscall.near import nr
 from rsyscall.near.abi import ABI, native_abi
 
-__all__ = ["Frame", "Kind", "Memory", "OwnMemory", "choice", "flags", "quote"]
+__all__ = ["SHOWN", "Frame", "ProcessMemory", "OwnMemory", "quote", "shows"]
 
 STRING_LIMIT = 64
 """How many bytes of a buffer, or of an argument of a program, are shown. Paths are shown whole."""
@@ -39,7 +40,7 @@ WORD = 2**64 - 1
 # ---------------------------------------------------------------------------------------------- memory
 
 
-class Memory(Protocol):
+class ProcessMemory(Protocol):
     """The memory of a process, for reading only."""
 
     def read(self, address: int, length: int) -> bytes:
@@ -78,12 +79,11 @@ class OwnMemory:
 
 
 class Frame:
-    """One call: what the kinds look at.
+    """One call: what the functions that show arguments look at.
 
     Args:
-        name: of the call.
+        name: of the call. If it is not described, its arguments are shown as numbers.
         args: the six registers.
-        kinds: what they are; if that is not known, they are shown as numbers.
         abi: of the process that makes it.
         memory: of that process; None if it cannot be read.
     """
@@ -94,15 +94,14 @@ class Frame:
         self,
         name: str,
         args: Sequence[int],
-        kinds: Sequence[Kind] | None,
         abi: ABI | None = None,
-        memory: Memory | None = None,
+        memory: ProcessMemory | None = None,
     ) -> None:
         self.name = name
         self.args = [arg & WORD for arg in args]
         self.abi = native_abi() if abi is None else abi
         self.memory = memory
-        self.kinds = kinds
+        self.kinds = kinds_of(name, self.args)
         self.result: int | None = None
 
     def before(self) -> list[str | None]:
@@ -113,7 +112,7 @@ class Frame:
                 args.pop()
             return [number(arg) for arg in args]
         return [
-            None if kind.is_after(self) else self._show(kind, arg)
+            None if kind.after else self._show(kind, arg)
             for kind, arg in zip(self.kinds, self.args, strict=False)
         ]
 
@@ -125,13 +124,14 @@ class Frame:
             if part is None:
                 assert self.kinds is not None
                 succeeded = result is not None and not -4096 < result < 0
-                part = self._show(self.kinds[index] if succeeded else ADDRESS, self.args[index])
+                arg = self.args[index]
+                part = self._show(self.kinds[index], arg) if succeeded else address(arg)
             shown.append(part)
         return shown
 
     def _show(self, kind: Kind, arg: int) -> str:
         try:
-            return kind.show(self, arg)
+            return SHOWN[kind.name](self, kind, arg)
         except Exception:
             # What is in memory is not what it should be, and showing it must not disturb the call.
             return number(arg)
@@ -159,16 +159,23 @@ class Frame:
         return None if data is None else struct.unpack(f"={count}Q", data)
 
 
-class Kind(NamedTuple):
-    """What an argument is. An empty text, at the end of the arguments, is left out."""
+Show: TypeAlias = Callable[[Frame, Kind, int], str]
+T_show = TypeVar("T_show", bound=Show)
 
-    show: Callable[[Frame, int], str]
-    after: bool | Callable[[Frame], bool] = False
-    """Whether it is about what the call gives back."""
+SHOWN: dict[str, Show] = {}
+"""The functions that show arguments, by the name of their kind. An empty text, at the end of the arguments,
+is left out.
+"""
 
-    def is_after(self, frame: Frame) -> bool:
-        """Whether this argument of that call is something that the call gives back."""
-        return self.after if isinstance(self.after, bool) else self.after(frame)
+
+def shows(name: str) -> Callable[[T_show], T_show]:
+    """The function shows arguments of this kind."""
+
+    def add(function: T_show) -> T_show:
+        SHOWN[name] = function
+        return function
+
+    return add
 
 
 def signed(value: int, bits: int = 64) -> int:
@@ -195,16 +202,33 @@ def quote(data: bytes, whole: bool = True, limit: int = STRING_LIMIT) -> str:
 
 # ---------------------------------------------------------------------------------------------- numbers
 
-DECIMAL = Kind(lambda frame, arg: str(signed(arg)))
-INT = Kind(lambda frame, arg: str(signed(arg, 32)))
-SIZE = Kind(lambda frame, arg: str(arg))
-OCTAL = Kind(lambda frame, arg: f"0{arg & 0xFFFF:o}" if arg else "0")
-ADDRESS = Kind(lambda frame, arg: f"{arg:#x}" if arg else "NULL")
-DIRFD = Kind(lambda frame, arg: "AT_FDCWD" if signed(arg, 32) == AT.FDCWD else str(signed(arg, 32)))
-FDNUM = INT
-PID = INT
-# Left out if it is 0 and the last.
-OPTIONAL = Kind(lambda frame, arg: number(arg) if arg else "")
+
+def address(arg: int) -> str:
+    """An address of which the contents are not shown."""
+    return f"{arg:#x}" if arg else "NULL"
+
+
+def as_int(frame: Frame, kind: Kind, arg: int) -> str:
+    return str(signed(arg, 32))
+
+
+SHOWN.update(
+    {
+        "int": as_int,
+        "fd": as_int,
+        "pid": as_int,
+        "long": lambda frame, kind, arg: str(signed(arg)),
+        "unsigned": lambda frame, kind, arg: str(arg),
+        "mode": lambda frame, kind, arg: f"0{arg & 0xFFFF:o}" if arg else "0",
+        "hex": lambda frame, kind, arg: f"{arg:#x}" if arg else "0",
+        "dirfd": lambda frame, kind, arg: "AT_FDCWD" if signed(arg, 32) == AT.FDCWD else str(signed(arg, 32)),
+        "number": lambda frame, kind, arg: number(arg) if arg else "",
+        "nothing": lambda frame, kind, arg: "",
+        "buffer": lambda frame, kind, arg: number(arg) if arg else "",
+        "address": lambda frame, kind, arg: address(arg),
+        "address_if_any": lambda frame, kind, arg: address(arg) if arg else "",
+    }
+)
 
 
 @cache
@@ -218,10 +242,10 @@ def members(cls: type[enum.IntEnum] | type[enum.IntFlag]) -> tuple[tuple[int, st
 
 def flag_names(
     value: int,
-    cls: type[enum.IntFlag],
+    cls: type[enum.IntEnum] | type[enum.IntFlag],
     prefix: str,
     only: Sequence[str] = (),
-    renamed: dict[str, str] | None = None,
+    renamed: Mapping[str, str] | None = None,
 ) -> list[str]:
     names = []
     found = {int(cls[name]): name for name in only}.items() if only else members(cls)
@@ -234,15 +258,10 @@ def flag_names(
     return names
 
 
-def flags(
-    cls: type[enum.IntFlag],
-    prefix: str,
-    only: Sequence[str] = (),
-    renamed: dict[str, str] | None = None,
-    zero: str = "0",
-) -> Kind:
-    """Bits of an enumeration; `only` where a bit has several meanings."""
-    return Kind(lambda frame, arg: "|".join(flag_names(arg & 0xFFFFFFFF, cls, prefix, only, renamed)) or zero)
+@shows("flags")
+def show_flags(frame: Frame, kind: Kind, arg: int) -> str:
+    assert isinstance(kind, Enumeration)
+    return "|".join(flag_names(arg & 0xFFFFFFFF, kind.cls, kind.prefix, kind.only, kind.renamed)) or kind.zero
 
 
 def name_of(cls: type[enum.IntEnum] | type[enum.IntFlag], prefix: str, value: int) -> str:
@@ -250,6 +269,7 @@ def name_of(cls: type[enum.IntEnum] | type[enum.IntFlag], prefix: str, value: in
     return number(value) if name is None else prefix + name
 
 
-def choice(cls: type[enum.IntEnum] | type[enum.IntFlag], prefix: str) -> Kind:
-    """One member of an enumeration."""
-    return Kind(lambda frame, arg: name_of(cls, prefix, signed(arg, 32)))
+@shows("choice")
+def show_choice(frame: Frame, kind: Kind, arg: int) -> str:
+    assert isinstance(kind, Enumeration)
+    return name_of(kind.cls, kind.prefix, signed(arg, 32))

@@ -1,44 +1,39 @@
-"""What arguments of system calls look like that are more than a number: kinds for `rsyscall.trace_calls`."""
+"""What arguments of system calls look like that are more than a number."""
 
 from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Callable
 
-from rsyscall.fcntl import AT, FD, F, O, decode_open_flags
+from rsyscall.cstruct import CStruct
+from rsyscall.fcntl import O, decode_open_flags
+from rsyscall.handle.arguments import Kind, Memory
 from rsyscall.linux.dirent import DirentList
 from rsyscall.net.if_ import IFF, SIOC, Ifreq
 from rsyscall.netinet.in_ import SockaddrIn, SockaddrIn6
 from rsyscall.netinet.ip import IPPROTO
 from rsyscall.sched import CLONE, CloneArgs
-from rsyscall.signal import Sigaction, Siginfo, Sigset
+from rsyscall.signal import Sigset
 from rsyscall.sys.epoll import EpollEvent
 from rsyscall.sys.ioctl import FIO, TC, TIOC
-from rsyscall.sys.mman import MAP, PROT
+from rsyscall.sys.mman import MAP
 from rsyscall.sys.prctl import PR
-from rsyscall.sys.socket import AF, CMSG_ALIGN, MSG, SCM, SO, SOCK, SOL, Cmsghdr, Msghdr, SockaddrStorage
-from rsyscall.sys.stat import Stat
+from rsyscall.sys.socket import AF, CMSG_ALIGN, MSG, SCM, SOCK, SOL, Cmsghdr, Msghdr, SockaddrStorage
 from rsyscall.sys.uio import Iovec
 from rsyscall.sys.un import SockaddrUn
-from rsyscall.sys.utsname import Utsname
-from rsyscall.sys.wait import W
-from rsyscall.time import Itimerspec, Timespec
 from rsyscall.trace_decode import (
-    ADDRESS,
     LIST_LIMIT,
     PATH_MAX,
     STRING_LIMIT,
     WORD,
     Frame,
-    Kind,
-    choice,
+    address,
     flag_names,
-    flags,
     members,
     name_of,
     number,
     quote,
+    shows,
     signed,
 )
 from rsyscall.trace_values import (
@@ -48,11 +43,18 @@ from rsyscall.trace_values import (
     signal_name,
     signal_set_text,
     struct_text,
-    structure,
+    value_text,
 )
 
+WORD32 = 2**32 - 1
 
-def show_open_flags(frame: Frame, arg: int) -> str:
+
+@shows("open_flags")
+def show_open_flags(frame: Frame, kind: Kind, arg: int) -> str:
+    return open_flags(frame, arg)
+
+
+def open_flags(frame: Frame, arg: int) -> str:
     value = int(decode_open_flags(frame.abi, arg & 0xFFFFFFFF))
     access = {0: "O_RDONLY", 1: "O_WRONLY", 2: "O_RDWR", 3: "O_ACCMODE"}[value & 3]
     if value & O.PATH and not value & 3:
@@ -61,7 +63,8 @@ def show_open_flags(frame: Frame, arg: int) -> str:
     return "|".join([access, *rest] if access else rest)
 
 
-def show_if_creating(frame: Frame, arg: int) -> str:
+@shows("mode_if_creating")
+def show_if_creating(frame: Frame, kind: Kind, arg: int) -> str:
     creating = frame.args[2] & (O.CREAT | (frame.abi.O_TMPFILE & ~frame.abi.O_DIRECTORY))
     return f"0{arg & 0o7777:o}" if creating else ""
 
@@ -70,22 +73,26 @@ def _clone_flags(value: int, mask: int) -> str:
     return "|".join(flag_names(value & ~mask, CLONE, "CLONE_"))
 
 
-def show_clone(frame: Frame, arg: int) -> str:
+@shows("clone_flags_signal")
+def show_clone(frame: Frame, kind: Kind, arg: int) -> str:
     sig = arg & 0x7F
     return "|".join(filter(None, [_clone_flags(arg, 0x7F), signal_name(sig) if sig else ""])) or "0"
 
 
-def show_socket_type(frame: Frame, arg: int) -> str:
+@shows("socket_type")
+def show_socket_type(frame: Frame, kind: Kind, arg: int) -> str:
     return "|".join([name_of(SOCK, "SOCK_", arg & 0xF), *flag_names(arg & 0xFFFFFFF0, SOCK, "SOCK_")])
 
 
-def show_protocol(frame: Frame, arg: int) -> str:
+@shows("socket_protocol")
+def show_protocol(frame: Frame, kind: Kind, arg: int) -> str:
     return name_of(IPPROTO, "IPPROTO_", arg) if arg and frame.args[0] in (AF.INET, AF.INET6) else number(arg)
 
 
-def show_mmap_flags(frame: Frame, arg: int) -> str:
-    kind = {1: "MAP_SHARED", 2: "MAP_PRIVATE", 3: "MAP_SHARED_VALIDATE"}.get(arg & 0xF)
-    rest = [] if kind is None else [kind]
+@shows("mmap_flags")
+def show_mmap_flags(frame: Frame, kind: Kind, arg: int) -> str:
+    sharing = {1: "MAP_SHARED", 2: "MAP_PRIVATE", 3: "MAP_SHARED_VALIDATE"}.get(arg & 0xF)
+    rest = [] if sharing is None else [sharing]
     bits = [
         name
         for name, flag in MAP.__members__.items()
@@ -94,32 +101,48 @@ def show_mmap_flags(frame: Frame, arg: int) -> str:
     return "|".join(rest + flag_names(arg & (~0xF if rest else WORD), MAP, "MAP_", bits)) or "0"
 
 
-SIGNAL = Kind(lambda frame, arg: signal_name(signed(arg, 32)))
-OPEN_FLAGS = Kind(show_open_flags)
-CLONE_FLAGS = Kind(lambda frame, arg: _clone_flags(arg, 0) or "0")
-WAIT = flags(W, "W", renamed={"ALL": "__WALL", "CLONE": "__WCLONE", "NOTHREAD": "__WNOTHREAD"})
-PROT_FLAGS = flags(PROT, "PROT_", zero="PROT_NONE")
-MSG_FLAGS = flags(MSG, "MSG_")
+@shows("signal")
+def show_signal(frame: Frame, kind: Kind, arg: int) -> str:
+    return signal_name(signed(arg, 32))
+
 
 # ---------------------------------------------------------------------------------------------- memory
 
 
+@shows("string")
+def show_string(frame: Frame, kind: Kind, arg: int) -> str:
+    return _string(frame, arg)
+
+
 def _string(frame: Frame, arg: int, limit: int = PATH_MAX) -> str:
     found = frame.read_string(arg, limit)
-    return ADDRESS.show(frame, arg) if found is None else quote(*found, limit)
+    return address(arg) if found is None else quote(*found, limit)
 
 
-def _bytes_at(frame: Frame, address: int, length: int) -> str:
-    data = frame.read(address, min(length, STRING_LIMIT + 1))
-    return ADDRESS.show(frame, address) if data is None else quote(data)
+def _bytes_at(frame: Frame, start: int, length: int) -> str:
+    data = frame.read(start, min(length, STRING_LIMIT + 1))
+    return address(start) if data is None else quote(data)
 
 
-def counted(length_in: int) -> Kind:
-    """Bytes that the call reads; another argument says how many."""
-    return Kind(lambda frame, arg: _bytes_at(frame, arg, frame.args[length_in]))
+@shows("counted")
+def show_counted(frame: Frame, kind: Kind, arg: int) -> str:
+    return _bytes_at(frame, arg, _length(frame, kind))
 
 
-def show_strings(frame: Frame, arg: int) -> str:
+def _length(frame: Frame, kind: Kind) -> int:
+    """The argument that says how long the memory is."""
+    assert isinstance(kind, Memory)
+    assert kind.length_in is not None
+    return frame.args[kind.length_in]
+
+
+@shows("out")
+def show_out(frame: Frame, kind: Kind, arg: int) -> str:
+    return _bytes_at(frame, arg, frame.result or 0)
+
+
+@shows("strings")
+def show_strings(frame: Frame, kind: Kind, arg: int) -> str:
     """An array of strings, with NULL at its end."""
     if not arg:
         return "NULL"
@@ -134,7 +157,8 @@ def show_strings(frame: Frame, arg: int) -> str:
     return f"[{', '.join(shown)}]"
 
 
-def show_environment(frame: Frame, arg: int) -> str:
+@shows("environment")
+def show_environment(frame: Frame, kind: Kind, arg: int) -> str:
     """Nobody wants to see all of it."""
     count = 0
     while arg and count < 10000:
@@ -144,58 +168,44 @@ def show_environment(frame: Frame, arg: int) -> str:
         if not word[0]:
             return f"{arg:#x} /* {count} var{'' if count == 1 else 's'} */"
         count += 1
-    return ADDRESS.show(frame, arg)
+    return address(arg)
 
 
-def _int_array(count: int) -> Callable[[Frame, int], str]:
-    def show(frame: Frame, arg: int) -> str:
-        data = frame.read(arg, 4 * count)
-        if data is None:
-            return ADDRESS.show(frame, arg)
-        return f"[{', '.join(map(str, struct.unpack(f'={count}i', data)))}]"
+@shows("int_array")
+def show_int_array(frame: Frame, kind: Kind, arg: int) -> str:
+    assert isinstance(kind, Memory)
+    return _int_array(frame, arg, kind.size // 4)
 
-    return show
+
+def _int_array(frame: Frame, arg: int, count: int) -> str:
+    data = frame.read(arg, 4 * count)
+    if data is None:
+        return address(arg)
+    return f"[{', '.join(map(str, struct.unpack(f'={count}i', data)))}]"
 
 
 def _signal_set(frame: Frame, arg: int) -> str:
     word = frame.words(arg, 1)
-    return ADDRESS.show(frame, arg) if word is None else signal_set_text(Sigset.from_int(word[0]))
+    return address(arg) if word is None else signal_set_text(Sigset.from_int(word[0]))
 
 
-def show_sigaction(frame: Frame, arg: int) -> str:
-    return show_struct(frame, arg, Sigaction)
-
-
-def show_siginfo(frame: Frame, arg: int) -> str:
-    return show_struct(frame, arg, Siginfo)
-
-
-def show_clone_args(frame: Frame, arg: int) -> str:
+@shows("clone_args")
+def show_clone_args(frame: Frame, kind: Kind, arg: int) -> str:
     # Programs for older kernels have a shorter structure.
     length = CloneArgs.sizeof()
     data = frame.read(arg, min(frame.args[1], length))
     if data is None:
-        return ADDRESS.show(frame, arg)
+        return address(arg)
     return struct_text(CloneArgs.from_bytes(data.ljust(length, b"\0")))
 
 
-def show_epoll_event(frame: Frame, arg: int) -> str:
-    return show_struct(frame, arg, EpollEvent)
-
-
-def show_epoll_events(frame: Frame, arg: int) -> str:
+@shows("epoll_events")
+def show_epoll_events(frame: Frame, kind: Kind, arg: int) -> str:
     return show_structs(frame, arg, EpollEvent, frame.result or 0)
 
 
-def show_stat(frame: Frame, arg: int) -> str:
-    return show_struct(frame, arg, Stat)
-
-
-def show_utsname(frame: Frame, arg: int) -> str:
-    return show_struct(frame, arg, Utsname)
-
-
-def show_directory_entries(frame: Frame, arg: int) -> str:
+@shows("directory_entries")
+def show_directory_entries(frame: Frame, kind: Kind, arg: int) -> str:
     result = frame.result or 0
     data = frame.read(arg, result) if result else b""
     count = 0 if data is None else len(DirentList.from_bytes(data))
@@ -228,46 +238,38 @@ def _address_text(data: bytes) -> str:
     return f"{{{', '.join(parts)}}}"
 
 
-def address(length_in: int) -> Kind:
+@shows("sockaddr")
+def show_sockaddr(frame: Frame, kind: Kind, arg: int) -> str:
     """An address that the call reads; another argument says how long it is."""
-
-    def show(frame: Frame, arg: int) -> str:
-        data = frame.read(arg, min(frame.args[length_in], 128))
-        return ADDRESS.show(frame, arg) if data is None else _address_text(data)
-
-    return Kind(show)
+    data = frame.read(arg, min(_length(frame, kind), 128))
+    return address(arg) if data is None else _address_text(data)
 
 
-def show_address_out(length_in: int) -> Callable[[Frame, int], str]:
-    def show(frame: Frame, arg: int) -> str:
-        length = frame.read(frame.args[length_in], 4)
-        if length is None:
-            return ADDRESS.show(frame, arg)
-        data = frame.read(arg, min(struct.unpack("=I", length)[0], 128))
-        return ADDRESS.show(frame, arg) if data is None else _address_text(data)
-
-    return show
+@shows("sockaddr_out")
+def show_sockaddr_out(frame: Frame, kind: Kind, arg: int) -> str:
+    length = frame.read(_length(frame, kind), 4)
+    if length is None:
+        return address(arg)
+    data = frame.read(arg, min(struct.unpack("=I", length)[0], 128))
+    return address(arg) if data is None else _address_text(data)
 
 
-def _vectors_text(frame: Frame, address: int, count: int, total: int | None = None) -> str:
+def _vectors_text(frame: Frame, start: int, count: int, total: int | None = None) -> str:
     """An array of iovecs with what is in the buffers: all of it, or the first `total` bytes."""
     shown = []
     for index in range(min(count, LIST_LIMIT)):
-        vector = read_struct(frame, Iovec, address + Iovec.sizeof() * index)
+        vector = read_struct(frame, Iovec, start + Iovec.sizeof() * index)
         if vector is None:
-            return ADDRESS.show(frame, address)
+            return address(start)
         filled = vector.len if total is None else min(total, vector.len)
         total = None if total is None else total - filled
         shown.append(f"{{iov_base={_bytes_at(frame, vector.base, filled)}, iov_len={vector.len}}}")
     return f"[{', '.join([*shown, '...'] if count > LIST_LIMIT else shown)}]"
 
 
-def show_vectors(frame: Frame, arg: int) -> str:
-    return _vectors_text(frame, arg, frame.args[2])
-
-
-def show_vectors_out(frame: Frame, arg: int) -> str:
-    return _vectors_text(frame, arg, frame.args[2], frame.result)
+@shows("iovecs")
+def show_vectors(frame: Frame, kind: Kind, arg: int) -> str:
+    return _vectors_text(frame, arg, frame.args[2], frame.result if kind.after else None)
 
 
 def _control_text(data: bytes) -> str:
@@ -286,56 +288,45 @@ def _control_text(data: bytes) -> str:
     return f"[{', '.join(shown)}]"
 
 
-def show_message(frame: Frame, arg: int) -> str:
+@shows("message")
+def show_message(frame: Frame, kind: Kind, arg: int) -> str:
     header = read_struct(frame, Msghdr, arg)
     if header is None:
-        return ADDRESS.show(frame, arg)
+        return address(arg)
     parts = []
     if header.name:
         found = frame.read(header.name, min(header.namelen, 128))
-        text = ADDRESS.show(frame, header.name) if found is None else _address_text(found)
+        text = address(header.name) if found is None else _address_text(found)
         parts.append(f"msg_name={text}")
     parts.append(f"msg_iov={_vectors_text(frame, header.iov, header.iovlen, frame.result)}")
     if header.control and header.controllen:
         found = frame.read(header.control, min(header.controllen, 4096))
-        text = ADDRESS.show(frame, header.control) if found is None else _control_text(found)
+        text = address(header.control) if found is None else _control_text(found)
         parts.append(f"msg_control={text}")
     if frame.result is not None:
-        parts.append(f"msg_flags={MSG_FLAGS.show(frame, header.flags)}")
+        parts.append(f"msg_flags={value_text(MSG(header.flags & WORD32))}")
     return f"{{{', '.join(parts)}}}"
 
 
-def show_option_name(frame: Frame, arg: int) -> str:
-    return name_of(SO, "SO_", arg) if frame.args[1] == SOL.SOCKET else number(arg)
-
-
-def show_option(frame: Frame, arg: int) -> str:
+@shows("option")
+def show_option(frame: Frame, kind: Kind, arg: int) -> str:
     if frame.args[4] == 4:
-        return _int_array(1)(frame, arg)
+        return _int_array(frame, arg, 1)
     return _bytes_at(frame, arg, frame.args[4])
 
 
-def show_option_out(frame: Frame, arg: int) -> str:
+@shows("option_out")
+def show_option_out(frame: Frame, kind: Kind, arg: int) -> str:
     length = frame.read(frame.args[4], 4)
     size = 0 if length is None else struct.unpack("=I", length)[0]
-    return _int_array(1)(frame, arg) if size == 4 else _bytes_at(frame, arg, size)
+    return _int_array(frame, arg, 1) if size == 4 else _bytes_at(frame, arg, size)
 
 
 # ---------------------------------------------------------------------- calls that are many calls in one
 
 
-def show_fcntl_argument(frame: Frame, arg: int) -> str:
-    command = frame.args[1]
-    if command in (F.GETFD, F.GETFL, F.GETOWN, F.GETSIG, F.GETLEASE, F.GETPIPE_SZ, F.GET_SEALS):
-        return ""
-    if command == F.SETFD:
-        return "|".join(flag_names(arg, FD, "FD_")) or "0"
-    if command == F.SETFL:
-        return show_open_flags(frame, arg)
-    return number(arg)
-
-
-def show_ioctl_request(frame: Frame, arg: int) -> str:
+@shows("ioctl_request")
+def show_ioctl_request(frame: Frame, kind: Kind, arg: int) -> str:
     for cls, prefix in ((SIOC, "SIOC"), (TIOC, "TIOC"), (TC, "TC"), (FIO, "FIO")):
         name = dict(members(cls)).get(arg & 0xFFFFFFFF)
         if name is not None:
@@ -343,21 +334,12 @@ def show_ioctl_request(frame: Frame, arg: int) -> str:
     return f"{arg & 0xFFFFFFFF:#x}"
 
 
-_READS_IFREQ = {SIOC.SIFFLAGS, SIOC.SIFADDR, SIOC.SIFNETMASK, SIOC.SIFMTU, SIOC.SIFNAME}
-_FILLS_IFREQ = {SIOC.GIFFLAGS, SIOC.GIFADDR, SIOC.GIFNETMASK, SIOC.GIFINDEX, SIOC.GIFMTU, SIOC.GIFNAME}
-
-
-def ioctl_gives(frame: Frame) -> bool:
-    return frame.args[1] & 0xFFFFFFFF in _FILLS_IFREQ
-
-
-def show_ioctl_argument(frame: Frame, arg: int) -> str:
+@shows("ifreq")
+def show_ioctl_argument(frame: Frame, kind: Kind, arg: int) -> str:
     request = frame.args[1] & 0xFFFFFFFF
-    if request not in _READS_IFREQ | _FILLS_IFREQ:
-        return number(arg) if arg else ""
     data = frame.read(arg, Ifreq.sizeof())
     if data is None:
-        return ADDRESS.show(frame, arg)
+        return address(arg)
     ifreq = Ifreq.from_bytes(data)
     parts = [f"ifr_name={quote(os.fsencode(ifreq.name))}"]
     if request in (SIOC.GIFFLAGS, SIOC.SIFFLAGS):
@@ -371,36 +353,18 @@ def show_ioctl_argument(frame: Frame, arg: int) -> str:
     return f"{{{', '.join(parts)}}}"
 
 
-def show_prctl_argument(frame: Frame, arg: int) -> str:
+@shows("prctl_argument")
+def show_prctl_argument(frame: Frame, kind: Kind, arg: int) -> str:
     option = frame.args[0]
-    if option == PR.SET_NAME:
-        return _string(frame, arg)
-    if option == PR.SET_PDEATHSIG:
-        return signal_name(arg)
     asks = name_of(PR, "", option).startswith("GET_")
     return "" if asks and not arg else number(arg)
 
 
-def show_waitid_id(frame: Frame, arg: int) -> str:
-    return str(signed(arg, 32))
-
-
-def show_clone_rest(frame: Frame, arg: int) -> str:
-    return ADDRESS.show(frame, arg) if arg else ""
-
-
-STRING = Kind(_string)
-OUT_STRING = Kind(_string, after=True)
-OUT = Kind(lambda frame, arg: _bytes_at(frame, arg, frame.result or 0), after=True)
-SIGSET = Kind(_signal_set)
-SIGSET_OUT = Kind(_signal_set, after=True)
-TIMESPEC = structure(Timespec)
-ITIMERSPEC = structure(Itimerspec)
-ITIMERSPEC_OUT = structure(Itimerspec, after=True)
-INT_OUT = Kind(_int_array(1), after=True)
-PAIR_OUT = Kind(_int_array(2), after=True)
-AT_FOLLOW = flags(AT, "AT_", ["SYMLINK_FOLLOW", "EMPTY_PATH"])
-AT_NOFOLLOW = flags(AT, "AT_", ["SYMLINK_NOFOLLOW", "EMPTY_PATH", "NO_AUTOMOUNT"])
-SOCK_FLAGS = flags(SOCK, "SOCK_", ["NONBLOCK", "CLOEXEC"])
-FAMILY = choice(AF, "AF_")
-ID3_OUT = (INT_OUT, INT_OUT, INT_OUT)
+@shows("struct")
+def show_structure(frame: Frame, kind: Kind, arg: int) -> str:
+    assert isinstance(kind, Memory)
+    if kind.cls is Sigset:
+        return _signal_set(frame, arg)
+    assert isinstance(kind.cls, type)
+    assert issubclass(kind.cls, CStruct)
+    return show_struct(frame, arg, kind.cls)

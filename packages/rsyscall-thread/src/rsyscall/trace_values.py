@@ -18,7 +18,7 @@ from rsyscall.sched import CloneArgs
 from rsyscall.signal import SIG, Siginfo, Sigset
 from rsyscall.sys.stat import S_IF, TypeMode
 from rsyscall.sys.wait import CLD
-from rsyscall.trace_decode import ADDRESS, LIST_LIMIT, WORD, Frame, Kind, flag_names, name_of, number, quote
+from rsyscall.trace_decode import LIST_LIMIT, WORD, Frame, address, flag_names, name_of, number, quote
 
 
 def signal_name(number: int) -> str:
@@ -55,7 +55,7 @@ _TEXTS: dict[type, Callable[[Any], str]] = {
     Sigset: signal_set_text,
     TypeMode: _mode_text,
     Siginfo: _siginfo_text,
-    Address: lambda address: f"{int(address):#x}" if int(address) else "NULL",
+    Address: lambda value: address(int(value)),
     type(None): lambda _: "NULL",
     bool: lambda value: str(int(value)),
     str: lambda text: quote(os.fsencode(text)),
@@ -97,16 +97,16 @@ def struct_text(value: CStruct) -> str:
     return f"{{{', '.join(shown)}}}"
 
 
-def read_struct(frame: Frame, cls: type[CStruct], address: int) -> Any:
+def read_struct(frame: Frame, cls: type[CStruct], start: int) -> Any:
     """The structure there, as the process of the call lays it out; None if it cannot be read."""
-    data = frame.read(address, cls.layout(frame.abi).size)
+    data = frame.read(start, cls.layout(frame.abi).size)
     return None if data is None else cls.serializer_for(frame.abi).from_bytes(data)
 
 
 def show_struct(frame: Frame, arg: int, cls: type[CStruct]) -> str:
     """The structure at an address."""
     value = read_struct(frame, cls, arg)
-    return ADDRESS.show(frame, arg) if value is None else value_text(value)
+    return address(arg) if value is None else value_text(value)
 
 
 def show_structs(frame: Frame, arg: int, cls: type[CStruct], count: int) -> str:
@@ -114,8 +114,3 @@ def show_structs(frame: Frame, arg: int, cls: type[CStruct], count: int) -> str:
     size = cls.layout(frame.abi).size
     shown = [show_struct(frame, arg + size * index, cls) for index in range(min(count, LIST_LIMIT))]
     return f"[{', '.join([*shown, '...'] if count > LIST_LIMIT else shown)}]"
-
-
-def structure(cls: type[CStruct], after: bool = False) -> Kind:
-    """The address of a structure that the call reads, or, `after` it, that it has filled in."""
-    return Kind(lambda frame, arg: show_struct(frame, arg, cls), after)

@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import rsyscall.far
 import rsyscall.near
 from rsyscall.far import FDTableMismatchError
+from rsyscall.handle.arguments import FDNUM, call
 from rsyscall.near import Syscall, SyscallError, SyscallHangup, SyscallInterface, nr
 from rsyscall.near.naming import naming
 from rsyscall.near.record import (
@@ -522,6 +523,7 @@ class BaseFileDescriptor:
             return True
         return False
 
+    @call("close", FDNUM)
     async def close(self) -> None:
         """Close the file descriptor. There must be no other handle for it.
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import rsyscall.far
 import rsyscall.near
 from rsyscall.far import NamespaceMismatchError
+from rsyscall.handle.arguments import INT, PID, UNSIGNED, call
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.pointer import Pointer, PointerMergeError, WrittenPointer
 from rsyscall.linux.futex import FutexNode
@@ -107,6 +108,7 @@ class Process:
         """
         return await _getpgid(self.task.sysif, self.near)
 
+    @call("setpriority", UNSIGNED, INT, INT)
     async def setpriority(self, prio: int) -> None:
         """Set the nice value.
 
@@ -118,6 +120,7 @@ class Process:
         with naming(self.near):
             await self.task.sysif.syscall(nr.setpriority, _PRIO_PROCESS, self.near, prio)
 
+    @call("getpriority", UNSIGNED, INT)
     async def getpriority(self) -> int:
         """Return the priority as the kernel reports it, which is 20 minus the nice value: 1 to 40.
 
@@ -532,12 +535,14 @@ class ProcessTask(rsyscall.far.Task):
         return ThreadProcess(owner, process, whole_stack, stack_data, ctid, newtls)
 
 
+@call("getpgid", PID)
 async def _getpgid(sysif: SyscallInterface, pid: rsyscall.near.Process | None) -> rsyscall.near.ProcessGroup:
     """`getpgid`; None is the caller."""
     with naming(pid):
         return rsyscall.near.ProcessGroup(await sysif.syscall(nr.getpgid, 0 if pid is None else pid))
 
 
+@call("setpgid", PID, PID)
 async def _setpgid(
     sysif: SyscallInterface, pid: rsyscall.near.Process | None, pgid: rsyscall.near.ProcessGroup | None
 ) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rsyscall.cstruct import CStruct, i64, u8, u16, u64
+from rsyscall.handle.arguments import FDNUM, SIZE, Memory, call
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
@@ -139,6 +140,8 @@ class GetdentsFileDescriptor(BaseFileDescriptor):
         return dirp.readable_split(count)
 
 
+@call("getdents64", FDNUM, Memory("directory_entries", after=True), SIZE)
+@call("getdents64", FDNUM, Memory("directory_entries", after=True), SIZE)
 async def _getdents64(
     sysif: SyscallInterface, fd: near.FileDescriptor, dirp: near.Address, count: int
 ) -> int:

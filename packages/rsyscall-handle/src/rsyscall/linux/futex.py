@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import rsyscall.far
 from rsyscall.cstruct import CStruct, constant, i64, u32, u64
+from rsyscall.handle.arguments import ADDRESS, SIZE, call
 from rsyscall.near import nr
 from rsyscall.near import types as near
 
@@ -202,6 +203,7 @@ class FutexTask(rsyscall.far.Task):
             await _set_robust_list(self.sysif, address, head.size())
 
 
+@call("set_robust_list", ADDRESS, SIZE)
 async def _set_robust_list(sysif: SyscallInterface, head: near.Address, len: int) -> None:
     """`set_robust_list`; `len` is the size of the head in bytes."""
     await sysif.syscall(nr.set_robust_list, head, len)

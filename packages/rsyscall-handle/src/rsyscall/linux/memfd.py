@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import rsyscall.near.types as near
+from rsyscall.handle.arguments import STRING, call, flags
 from rsyscall.handle.fd import FileDescriptorTask, T_fd
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
@@ -76,6 +77,7 @@ class MemfdTask(FileDescriptorTask[T_fd]):
         return self._adopt(fd, record)
 
 
+@call("memfd_create", STRING, flags(MFD, "MFD_"))
 async def _memfd_create(
     sysif: SyscallInterface, record: CallRecord, name: near.Address, flags: MFD
 ) -> near.FileDescriptor:

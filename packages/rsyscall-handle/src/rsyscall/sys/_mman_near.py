@@ -6,6 +6,7 @@ import enum
 from typing import TYPE_CHECKING
 
 import rsyscall.near
+from rsyscall.handle.arguments import ADDRESS, FDNUM, SIZE, Kind, call, choice, flags
 from rsyscall.near import nr
 
 if TYPE_CHECKING:
@@ -118,6 +119,10 @@ class MADV(enum.IntFlag):
     GUARD_REMOVE = 103  # since Linux 6.13
 
 
+_PROT = flags(PROT, "PROT_", zero="PROT_NONE")
+
+
+@call("mmap", ADDRESS, SIZE, _PROT, Kind("mmap_flags"), FDNUM, Kind("hex"))
 async def _mmap(
     sysif: SyscallInterface,
     record: CallRecord,
@@ -136,16 +141,19 @@ async def _mmap(
     return rsyscall.near.MemoryMapping(address=address, length=length, page_size=page_size)
 
 
+@call("munmap", ADDRESS, SIZE)
 async def _munmap(sysif: SyscallInterface, record: CallRecord, mapping: rsyscall.near.MemoryMapping) -> None:
     """The raw call."""
     await sysif.recorded_syscall(record, nr.munmap, mapping.address, mapping.length)
 
 
+@call("madvise", ADDRESS, SIZE, choice(MADV, "MADV_"))
 async def _madvise(sysif: SyscallInterface, mapping: rsyscall.near.MemoryMapping, advice: MADV) -> None:
     """The raw call."""
     await sysif.syscall(nr.madvise, mapping.address, mapping.length, advice)
 
 
+@call("mprotect", ADDRESS, SIZE, _PROT)
 async def _mprotect(sysif: SyscallInterface, mapping: rsyscall.near.MemoryMapping, prot: PROT) -> None:
     """The raw call."""
     await sysif.syscall(nr.mprotect, mapping.address, mapping.length, prot)

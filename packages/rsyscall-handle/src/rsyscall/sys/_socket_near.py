@@ -4,15 +4,39 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rsyscall.handle.arguments import (
+    FDNUM,
+    INT,
+    OUT,
+    OUT_INT,
+    OUT_PAIR,
+    SIZE,
+    Kind,
+    Memory,
+    by,
+    call,
+    choice,
+    counted,
+    flags,
+)
 from rsyscall.near import nr
 from rsyscall.near import types as near
+from rsyscall.sys._socket_constants import AF, MSG, SHUT, SO, SOCK, SOL
 
 if TYPE_CHECKING:
     from rsyscall.near.record import CallRecord
     from rsyscall.near.sysif import SyscallInterface
-    from rsyscall.sys._socket_constants import AF, SHUT, SOCK
 
 
+_FAMILY = choice(AF, "AF_")
+_TYPE = Kind("socket_type")
+_PROTOCOL = Kind("socket_protocol")
+_LEVEL = choice(SOL, "SOL_")
+_OPTION = by(1, {SOL.SOCKET: choice(SO, "SO_")})
+_MSG = flags(MSG, "MSG_")
+
+
+@call("socket", _FAMILY, _TYPE, _PROTOCOL)
 async def _socket(
     sysif: SyscallInterface, record: CallRecord, domain: AF, type: SOCK, protocol: int
 ) -> near.FileDescriptor:
@@ -20,6 +44,7 @@ async def _socket(
     return near.FileDescriptor(await sysif.recorded_syscall(record, nr.socket, domain, type, protocol))
 
 
+@call("socketpair", _FAMILY, _TYPE, _PROTOCOL, OUT_PAIR)
 async def _socketpair(
     sysif: SyscallInterface, record: CallRecord, domain: AF, type: SOCK, protocol: int, sv: near.Address
 ) -> None:
@@ -27,6 +52,7 @@ async def _socketpair(
     await sysif.recorded_syscall(record, nr.socketpair, domain, type, protocol, sv)
 
 
+@call("bind", FDNUM, Memory("sockaddr", length_in=2), SIZE)
 async def _bind(
     sysif: SyscallInterface, sockfd: near.FileDescriptor, addr: near.Address, addrlen: int
 ) -> None:
@@ -34,6 +60,7 @@ async def _bind(
     await sysif.syscall(nr.bind, sockfd, addr, addrlen)
 
 
+@call("connect", FDNUM, Memory("sockaddr", length_in=2), SIZE)
 async def _connect(
     sysif: SyscallInterface, sockfd: near.FileDescriptor, addr: near.Address, addrlen: int
 ) -> None:
@@ -41,11 +68,19 @@ async def _connect(
     await sysif.syscall(nr.connect, sockfd, addr, addrlen)
 
 
+@call("listen", FDNUM, INT)
 async def _listen(sysif: SyscallInterface, sockfd: near.FileDescriptor, backlog: int) -> None:
     """The raw call."""
     await sysif.syscall(nr.listen, sockfd, backlog)
 
 
+@call(
+    "accept4",
+    FDNUM,
+    Memory("sockaddr_out", after=True, length_in=2),
+    OUT_INT,
+    flags(SOCK, "SOCK_", ["NONBLOCK", "CLOEXEC"]),
+)
 async def _accept(
     sysif: SyscallInterface,
     record: CallRecord,
@@ -60,11 +95,13 @@ async def _accept(
     )
 
 
+@call("shutdown", FDNUM, choice(SHUT, "SHUT_"))
 async def _shutdown(sysif: SyscallInterface, sockfd: near.FileDescriptor, how: SHUT) -> None:
     """The raw call."""
     await sysif.syscall(nr.shutdown, sockfd, how)
 
 
+@call("getsockname", FDNUM, Memory("sockaddr_out", after=True, length_in=2), OUT_INT)
 async def _getsockname(
     sysif: SyscallInterface, sockfd: near.FileDescriptor, addr: near.Address, addrlen: near.Address
 ) -> None:
@@ -72,6 +109,7 @@ async def _getsockname(
     await sysif.syscall(nr.getsockname, sockfd, addr, addrlen)
 
 
+@call("getpeername", FDNUM, Memory("sockaddr_out", after=True, length_in=2), OUT_INT)
 async def _getpeername(
     sysif: SyscallInterface, sockfd: near.FileDescriptor, addr: near.Address, addrlen: near.Address
 ) -> None:
@@ -79,6 +117,7 @@ async def _getpeername(
     await sysif.syscall(nr.getpeername, sockfd, addr, addrlen)
 
 
+@call("getsockopt", FDNUM, _LEVEL, _OPTION, Memory("option_out", after=True, length_in=4), OUT_INT)
 async def _getsockopt(
     sysif: SyscallInterface,
     sockfd: near.FileDescriptor,
@@ -91,6 +130,7 @@ async def _getsockopt(
     await sysif.syscall(nr.getsockopt, sockfd, level, optname, optval, optlen)
 
 
+@call("setsockopt", FDNUM, _LEVEL, _OPTION, Memory("option", length_in=4), SIZE)
 async def _setsockopt(
     sysif: SyscallInterface,
     sockfd: near.FileDescriptor,
@@ -103,6 +143,7 @@ async def _setsockopt(
     await sysif.syscall(nr.setsockopt, sockfd, level, optname, optval, optlen)
 
 
+@call("recvfrom", FDNUM, OUT, SIZE, _MSG, Memory("sockaddr_out", after=True, length_in=5), OUT_INT)
 async def _recv(
     sysif: SyscallInterface,
     fd: near.FileDescriptor,
@@ -116,6 +157,7 @@ async def _recv(
     return await sysif.syscall(nr.recvfrom, fd, buf, count, flags, addr or 0, addrlen or 0)
 
 
+@call("sendto", FDNUM, counted(2), SIZE, _MSG, Memory("sockaddr", length_in=5), SIZE)
 async def _send(
     sysif: SyscallInterface,
     fd: near.FileDescriptor,
@@ -129,6 +171,7 @@ async def _send(
     return await sysif.syscall(nr.sendto, fd, buf, count, flags, addr or 0, addrlen)
 
 
+@call("recvmsg", FDNUM, Memory("message", after=True), _MSG)
 async def _recvmsg(
     sysif: SyscallInterface, record: CallRecord, fd: near.FileDescriptor, msg: near.Address, flags: int
 ) -> int:
@@ -136,6 +179,7 @@ async def _recvmsg(
     return await sysif.recorded_syscall(record, nr.recvmsg, fd, msg, flags)
 
 
+@call("sendmsg", FDNUM, Memory("message"), _MSG)
 async def _sendmsg(sysif: SyscallInterface, fd: near.FileDescriptor, msg: near.Address, flags: int) -> int:
     """The raw call."""
     return await sysif.syscall(nr.sendmsg, fd, msg, flags)

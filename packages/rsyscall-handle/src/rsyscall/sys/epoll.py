@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from rsyscall.cstruct import CLayout, CStruct, u32, u64
+from rsyscall.handle.arguments import ADDRESS, FDNUM, INT, SIZE, Memory, call, choice, flags, given
 from rsyscall.handle.buffers import BufferTooSmallError, require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.near import nr
@@ -245,11 +246,13 @@ class EpollTask(FileDescriptorTask[T_fd]):
         return self._adopt(await _epoll_create(self.sysif, record, flags | EpollFlag.CLOEXEC), record)
 
 
+@call("epoll_create1", flags(EpollFlag, "EPOLL_"))
 async def _epoll_create(sysif: SyscallInterface, record: CallRecord, flags: EpollFlag) -> near.FileDescriptor:
     """The raw call; `record` owns the number that comes back."""
     return near.FileDescriptor(await sysif.recorded_syscall(record, nr.epoll_create1, flags))
 
 
+@call("epoll_ctl", FDNUM, choice(EPOLL_CTL, "EPOLL_CTL_"), FDNUM, given(EpollEvent))
 async def _epoll_ctl(
     sysif: SyscallInterface,
     epfd: near.FileDescriptor,
@@ -261,6 +264,7 @@ async def _epoll_ctl(
     await sysif.syscall(nr.epoll_ctl, epfd, op, fd, 0 if event is None else event)
 
 
+@call("epoll_pwait", FDNUM, Memory("epoll_events", after=True), INT, INT, ADDRESS, SIZE)
 async def _epoll_wait(
     sysif: SyscallInterface, epfd: near.FileDescriptor, events: near.Address, maxevents: int, timeout: int
 ) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
+from rsyscall.handle.arguments import UNSIGNED, call, flags
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.near import nr
 from rsyscall.near import types as near
@@ -61,6 +62,7 @@ class EventfdTask(FileDescriptorTask[T_fd]):
         return self._adopt(await _eventfd(self.sysif, record, initval, flags | EFD.CLOEXEC), record)
 
 
+@call("eventfd2", UNSIGNED, flags(EFD, "EFD_"))
 async def _eventfd(
     sysif: SyscallInterface, record: CallRecord, initval: int, flags: EFD
 ) -> near.FileDescriptor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any
 
+from rsyscall.handle.arguments import FDNUM, Kind, Memory, buffer, by, call, each
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import Pointer
@@ -248,22 +249,22 @@ class TIOCSER(enum.IntFlag):
     TEMT = 0x01
 
 
-_TERMIOS, _TERMIO, _INT = 36, 18, 4
+_TERMIOS, _TERMIO, _INT = buffer(36), buffer(18), buffer(4)
 # What a request reads or writes whose number does not say so, or says something else.
-_ARGUMENT_SIZES: dict[int, int] = {
-    **dict.fromkeys((FIO.NREAD, FIO.NBIO, FIO.ASYNC, FIO.SETOWN, FIO.GETOWN), _INT),
-    FIO.QSIZE: 8,
-    **dict.fromkeys((TC.GETS, TC.SETS, TC.SETSW, TC.SETSF), _TERMIOS),
-    **dict.fromkeys((TIOC.GLCKTRMIOS, TIOC.SLCKTRMIOS), _TERMIOS),
-    **dict.fromkeys((TC.GETA, TC.SETA, TC.SETAW, TC.SETAF), _TERMIO),
-    **dict.fromkeys((TIOC.GPGRP, TIOC.SPGRP, TIOC.GSID, TIOC.OUTQ, TIOC.GETD, TIOC.SETD), _INT),
-    **dict.fromkeys((TIOC.MGET, TIOC.MBIS, TIOC.MBIC, TIOC.MSET, TIOC.PKT), _INT),
-    **dict.fromkeys((TIOC.GSOFTCAR, TIOC.SSOFTCAR, TIOC.SERGETLSR), _INT),
-    **dict.fromkeys((TIOC.GWINSZ, TIOC.SWINSZ), 8),
-    **dict.fromkeys((TIOC.GSERIAL, TIOC.SSERIAL), 72),
-    **dict.fromkeys((TIOC.GRS485, TIOC.SRS485), 32),
-    TIOC.GICOUNT: 80,
-    TIOC.STI: 1,
+_REQUESTS: dict[int, Kind] = {
+    **each((FIO.NREAD, FIO.NBIO, FIO.ASYNC, FIO.SETOWN, FIO.GETOWN), _INT),
+    FIO.QSIZE: buffer(8),
+    **each((TC.GETS, TC.SETS, TC.SETSW, TC.SETSF), _TERMIOS),
+    **each((TIOC.GLCKTRMIOS, TIOC.SLCKTRMIOS), _TERMIOS),
+    **each((TC.GETA, TC.SETA, TC.SETAW, TC.SETAF), _TERMIO),
+    **each((TIOC.GPGRP, TIOC.SPGRP, TIOC.GSID, TIOC.OUTQ, TIOC.GETD, TIOC.SETD), _INT),
+    **each((TIOC.MGET, TIOC.MBIS, TIOC.MBIC, TIOC.MSET, TIOC.PKT), _INT),
+    **each((TIOC.GSOFTCAR, TIOC.SSOFTCAR, TIOC.SERGETLSR), _INT),
+    **each((TIOC.GWINSZ, TIOC.SWINSZ), buffer(8)),
+    **each((TIOC.GSERIAL, TIOC.SSERIAL), buffer(72)),
+    **each((TIOC.GRS485, TIOC.SRS485), buffer(32)),
+    TIOC.GICOUNT: buffer(80),
+    TIOC.STI: buffer(1),
     # These are said to take a long or a size_t, and take an int.
     IOR("f", 1, 8): _INT,  # FS_IOC_GETFLAGS
     IOW("f", 2, 8): _INT,  # FS_IOC_SETFLAGS
@@ -271,32 +272,35 @@ _ARGUMENT_SIZES: dict[int, int] = {
     IOW("v", 2, 8): _INT,  # FS_IOC_SETVERSION
     IOR(0x12, 112, 8): _INT,  # BLKBSZGET
     IOW(0x12, 113, 8): _INT,  # BLKBSZSET
-    **dict.fromkeys((SIOC.SPGRP, SIOC.GPGRP, SIOC.ATMARK, SIOC.OUTQNSD), _INT),
-    **dict.fromkeys((SIOC.GSTAMP, SIOC.GSTAMPNS), 16),
+    **each((SIOC.SPGRP, SIOC.GPGRP, SIOC.ATMARK, SIOC.OUTQNSD), _INT),
+    **each((SIOC.GSTAMP, SIOC.GSTAMPNS), buffer(16)),
     # Requests that take an Ifreq whatever the family of the socket. (For IPv6, those that set addresses take
     # something smaller.)
-    **dict.fromkeys(
+    **each(
         [
-            *(TUN.SETIFF, TUN.GETIFF, TUN.SETQUEUE),  # as opposed to what their numbers say
-            *(SIOC.GIFNAME, SIOC.SIFNAME, SIOC.GIFINDEX, SIOC.GIFFLAGS, SIOC.SIFFLAGS),
-            *(SIOC.GIFADDR, SIOC.GIFDSTADDR, SIOC.GIFBRDADDR, SIOC.SIFBRDADDR),
-            *(SIOC.GIFNETMASK, SIOC.SIFNETMASK, SIOC.GIFMETRIC, SIOC.SIFMETRIC, SIOC.GIFMTU, SIOC.SIFMTU),
-            *(SIOC.GIFHWADDR, SIOC.SIFHWADDR, SIOC.SIFHWBROADCAST, SIOC.ADDMULTI, SIOC.DELMULTI),
-            *(SIOC.GIFSLAVE, SIOC.SIFSLAVE, SIOC.GIFPFLAGS, SIOC.SIFPFLAGS),
-            *(SIOC.GIFTXQLEN, SIOC.SIFTXQLEN, SIOC.GIFMAP, SIOC.SIFMAP),
-            *(SIOC.ETHTOOL, SIOC.GMIIPHY, SIOC.GMIIREG, SIOC.SMIIREG, SIOC.SHWTSTAMP, SIOC.GHWTSTAMP),
+            *(TUN.SETIFF, TUN.SETQUEUE),  # as opposed to what their numbers say
+            *(SIOC.SIFNAME, SIOC.SIFFLAGS, SIOC.SIFBRDADDR, SIOC.SIFNETMASK, SIOC.SIFMETRIC, SIOC.SIFMTU),
+            *(SIOC.SIFHWADDR, SIOC.SIFHWBROADCAST, SIOC.ADDMULTI, SIOC.DELMULTI, SIOC.SIFSLAVE),
+            *(SIOC.SIFPFLAGS, SIOC.SIFTXQLEN, SIOC.SIFMAP, SIOC.ETHTOOL, SIOC.SMIIREG, SIOC.SHWTSTAMP),
         ],
-        ifreq_size,
+        Memory("ifreq", size=ifreq_size),
+    ),
+    **each(
+        [
+            TUN.GETIFF,
+            *(SIOC.GIFNAME, SIOC.GIFINDEX, SIOC.GIFFLAGS, SIOC.GIFADDR, SIOC.GIFDSTADDR, SIOC.GIFBRDADDR),
+            *(SIOC.GIFNETMASK, SIOC.GIFMETRIC, SIOC.GIFMTU, SIOC.GIFHWADDR, SIOC.GIFSLAVE, SIOC.GIFPFLAGS),
+            *(SIOC.GIFTXQLEN, SIOC.GIFMAP, SIOC.GMIIPHY, SIOC.GMIIREG, SIOC.GHWTSTAMP),
+        ],
+        Memory("ifreq", after=True, size=ifreq_size),
     ),
 }
+_ARGUMENT = by(1, _REQUESTS)
 
 
 def _argument_size(request: int) -> int:
     """How many bytes a request uses at the address it is given, as far as can be said."""
-    size = _ARGUMENT_SIZES.get(request)
-    if size is None:
-        size = request >> 16 & 0x3FFF if request >> 30 & 3 else 0
-    return size
+    return _ARGUMENT.size(request) or (request >> 16 & 0x3FFF if request >> 30 & 3 else 0)
 
 
 class IoctlFileDescriptor(BaseFileDescriptor):
@@ -335,6 +339,7 @@ class IoctlFileDescriptor(BaseFileDescriptor):
             return await _ioctl(self.task.sysif, self.near, request, arg)
 
 
+@call("ioctl", FDNUM, Kind("ioctl_request"), _ARGUMENT)
 async def _ioctl(
     sysif: SyscallInterface, fd: near.FileDescriptor, request: int, arg: int | near.Address | None = None
 ) -> int:

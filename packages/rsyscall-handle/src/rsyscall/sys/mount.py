@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from rsyscall import far
+from rsyscall.handle.arguments import PATH, STRING, call, flags
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
 
@@ -160,6 +161,7 @@ class MountTask(far.Task):
             await _pivot_root(self.sysif, new_addr, old_addr)
 
 
+@call("mount", STRING, PATH, STRING, flags(MS, "MS_"), STRING)
 async def _mount(
     sysif: SyscallInterface,
     source: near.Address,
@@ -172,11 +174,13 @@ async def _mount(
     await sysif.syscall(nr.mount, source, target, filesystemtype, mountflags, data)
 
 
+@call("umount2", PATH, flags(UMOUNT, "MNT_", renamed={"NOFOLLOW": "UMOUNT_NOFOLLOW"}))
 async def _umount2(sysif: SyscallInterface, target: near.Address, flags: UMOUNT) -> None:
     """The raw call."""
     await sysif.syscall(nr.umount2, target, flags)
 
 
+@call("pivot_root", PATH, PATH)
 async def _pivot_root(sysif: SyscallInterface, new_root: near.Address, put_old: near.Address) -> None:
     """The raw call."""
     await sysif.syscall(nr.pivot_root, new_root, put_old)

@@ -12,6 +12,7 @@ import enum
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from rsyscall import far
+from rsyscall.handle.arguments import NUMBER, SIGNAL, STRING, Kind, buffer, by, call, choice, each
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
 from rsyscall.near import nr
@@ -193,10 +194,16 @@ PR_MTE_TAG_SHIFT = 3
 
 
 # What options store at the address in their second argument, without asking how much room there is.
-_ANSWER_SIZES: dict[int, int] = {
-    **dict.fromkeys((PR.GET_UNALIGN, PR.GET_FPEMU, PR.GET_FPEXC, PR.GET_ENDIAN, PR.GET_TSC), 4),
-    PR.GET_TID_ADDRESS: 8,
-}
+_ARGUMENT = by(
+    0,
+    {
+        PR.SET_NAME: STRING,
+        PR.SET_PDEATHSIG: SIGNAL,
+        **each((PR.GET_UNALIGN, PR.GET_FPEMU, PR.GET_FPEXC, PR.GET_ENDIAN, PR.GET_TSC), buffer(4)),
+        PR.GET_TID_ADDRESS: buffer(8),
+    },
+    Kind("prctl_argument"),
+)
 
 
 class PrctlTask(far.Task):
@@ -449,7 +456,7 @@ class PrctlTask(far.Task):
                 for arg in arguments
             ]
             if isinstance(arg2, Pointer):
-                require_size(arg2, _ANSWER_SIZES.get(option, 0))
+                require_size(arg2, _ARGUMENT.size(option))
             elif option == PR.SET_DUMPABLE:
                 stack.enter_context(self._setting_dumpable(bool(arg2)))
             with naming((option, *arguments)):
@@ -465,6 +472,7 @@ class PrctlTask(far.Task):
     }
 
 
+@call("prctl", choice(PR, "PR_"), _ARGUMENT, NUMBER, NUMBER, NUMBER)
 async def _prctl(
     sysif: SyscallInterface,
     option: PR,

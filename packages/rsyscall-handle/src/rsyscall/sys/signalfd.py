@@ -9,6 +9,7 @@ import enum
 from typing import TYPE_CHECKING
 
 from rsyscall.cstruct import CStruct, i32, u16, u32, u64
+from rsyscall.handle.arguments import FDNUM, SIZE, call, flags, given
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.near import nr
@@ -143,6 +144,7 @@ class SignalfdTask(FileDescriptorTask[T_fd]):
         return self._adopt(fd, record)
 
 
+@call("signalfd4", FDNUM, given(Sigset), SIZE, flags(SFD, "SFD_"))
 async def _signalfd(
     sysif: SyscallInterface,
     record: CallRecord,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rsyscall.cstruct import CStruct, i64, nested, u32, u64
+from rsyscall.handle.arguments import FDNUM, call, out
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
@@ -191,6 +192,7 @@ class StatFileDescriptor(BaseFileDescriptor):
         return statbuf
 
 
+@call("fstat", FDNUM, out(Stat))
 async def _fstat(sysif: SyscallInterface, fd: near.FileDescriptor, statbuf: near.Address) -> None:
     """The raw call; how the result is laid out depends on `sysif.abi`."""
     await sysif.syscall(nr.fstat, fd, statbuf)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, overload
 
+from rsyscall.handle.arguments import FDNUM, call, choice, flags, given, out
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.near import nr
@@ -150,6 +151,7 @@ class TimerfdTask(FileDescriptorTask[T_fd]):
         return self._adopt(fd, record)
 
 
+@call("timerfd_create", choice(CLOCK, "CLOCK_"), flags(TFD, "TFD_"))
 async def _timerfd_create(
     sysif: SyscallInterface, record: CallRecord, clockid: CLOCK, flags: TFD
 ) -> near.FileDescriptor:
@@ -157,6 +159,7 @@ async def _timerfd_create(
     return near.FileDescriptor(await sysif.recorded_syscall(record, nr.timerfd_create, clockid, flags))
 
 
+@call("timerfd_settime", FDNUM, flags(TFD_TIMER, "TFD_TIMER_"), given(Itimerspec), out(Itimerspec))
 async def _timerfd_settime(
     sysif: SyscallInterface,
     fd: near.FileDescriptor,
@@ -168,6 +171,7 @@ async def _timerfd_settime(
     await sysif.syscall(nr.timerfd_settime, fd, flags, new_value, 0 if old_value is None else old_value)
 
 
+@call("timerfd_gettime", FDNUM, out(Itimerspec))
 async def _timerfd_gettime(
     sysif: SyscallInterface, fd: near.FileDescriptor, curr_value: near.Address
 ) -> None:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from rsyscall.cstruct import CStruct, u64
+from rsyscall.handle.arguments import FDNUM, LONG, NUMBER, SIZE, Memory, call
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.near import nr
@@ -226,6 +227,7 @@ class UioFileDescriptor(BaseFileDescriptor):
         return split_iovec(iov, ret)
 
 
+@call("preadv2", FDNUM, Memory("iovecs", after=True), SIZE, LONG, NUMBER, NUMBER)
 async def _preadv2(
     sysif: SyscallInterface, fd: near.FileDescriptor, iov: near.Address, iovcnt: int, offset: int, flags: RWF
 ) -> int:
@@ -235,6 +237,7 @@ async def _preadv2(
     return await sysif.syscall(nr.preadv2, fd, iov, iovcnt, offset, 0, flags)
 
 
+@call("pwritev2", FDNUM, Memory("iovecs"), SIZE, LONG, NUMBER, NUMBER)
 async def _pwritev2(
     sysif: SyscallInterface, fd: near.FileDescriptor, iov: near.Address, iovcnt: int, offset: int, flags: RWF
 ) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rsyscall import far
 from rsyscall.cstruct import CStruct, string
+from rsyscall.handle.arguments import SIZE, call, counted, out
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
 
@@ -84,16 +85,19 @@ def _length(name: WrittenPointer[str]) -> int:
     return len(os.fsencode(name.value))
 
 
+@call("uname", out(Utsname))
 async def _uname(sysif: SyscallInterface, buf: near.Address) -> None:
     """The raw call."""
     await sysif.syscall(nr.uname, buf)
 
 
+@call("sethostname", counted(1), SIZE)
 async def _sethostname(sysif: SyscallInterface, name: near.Address, length: int) -> None:
     """The raw call."""
     await sysif.syscall(nr.sethostname, name, length)
 
 
+@call("setdomainname", counted(1), SIZE)
 async def _setdomainname(sysif: SyscallInterface, name: near.Address, length: int) -> None:
     """The raw call."""
     await sysif.syscall(nr.setdomainname, name, length)

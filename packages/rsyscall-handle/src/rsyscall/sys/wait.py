@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rsyscall.handle.arguments import ADDRESS, INT, call, choice, flags, out
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.signal import SIG, Siginfo, signal_number
@@ -178,6 +179,10 @@ class ChildState:
         return f"{verb} {signal}"
 
 
+_OPTIONS = flags(W, "W", renamed={"ALL": "__WALL", "CLONE": "__WCLONE", "NOTHREAD": "__WNOTHREAD"})
+
+
+@call("waitid", choice(IdType, "P_"), INT, out(Siginfo), _OPTIONS, ADDRESS)
 async def _waitid(
     sysif: SyscallInterface,
     id: near.Process | near.ProcessGroup | near.FileDescriptor | None,

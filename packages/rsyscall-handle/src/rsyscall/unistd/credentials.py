@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, SupportsInt, overload
 
 from rsyscall import far
 from rsyscall.cstruct import CStruct, u32
+from rsyscall.handle.arguments import ADDRESS, ID, INT, OUT_INT, PID, SIZE, call
 from rsyscall.handle.buffers import require_size
 from rsyscall.near import SYS, Syscall, nr
 from rsyscall.near import types as near
@@ -75,6 +76,7 @@ class CredentialsTask(far.Task):
         """
         return await self.sysif.syscall(nr.getuid)
 
+    @call("geteuid")
     async def geteuid(self) -> int:
         """`geteuid()`: the effective user id.
 
@@ -89,6 +91,7 @@ class CredentialsTask(far.Task):
         """
         return await self.sysif.syscall(nr.getgid)
 
+    @call("getegid")
     async def getegid(self) -> int:
         """`getegid()`: the effective group id.
 
@@ -103,6 +106,7 @@ class CredentialsTask(far.Task):
         """
         return near.Process(await self.sysif.syscall(nr.getpid))
 
+    @call("gettid")
     async def gettid(self) -> near.Process:
         """`gettid()`: the thread id.
 
@@ -110,6 +114,7 @@ class CredentialsTask(far.Task):
         """
         return near.Process(await self.sysif.syscall(nr.gettid))
 
+    @call("getppid")
     async def getppid(self) -> near.Process:
         """`getppid()`: the parent; 0 if it is outside of the pid namespace.
 
@@ -176,6 +181,7 @@ class CredentialsTask(far.Task):
 
     # Reading credentials into memory
 
+    @call("getresuid", OUT_INT, OUT_INT, OUT_INT)
     async def getresuid(self, buf: Pointer[ResIds]) -> Pointer[ResIds]:
         """`getresuid(&buf.real, &buf.effective, &buf.saved)`: all three user ids.
 
@@ -186,6 +192,7 @@ class CredentialsTask(far.Task):
         """
         return await self._getres(nr.getresuid, buf)
 
+    @call("getresgid", OUT_INT, OUT_INT, OUT_INT)
     async def getresgid(self, buf: Pointer[ResIds]) -> Pointer[ResIds]:
         """`getresgid(&buf.real, &buf.effective, &buf.saved)`: all three group ids.
 
@@ -238,6 +245,7 @@ class CredentialsTask(far.Task):
 
     # Changing credentials
 
+    @call("setuid", ID)
     async def setuid(self, uid: int) -> None:
         """`setuid(uid)`: with CAP_SETUID set all three user ids, otherwise only the effective one.
 
@@ -250,6 +258,7 @@ class CredentialsTask(far.Task):
         """
         await self._change_credentials(Syscall(nr.setuid, uid), uid)
 
+    @call("setgid", ID)
     async def setgid(self, gid: int) -> None:
         """`setgid(gid)`: with CAP_SETGID set all three group ids, otherwise only the effective one.
 
@@ -260,6 +269,7 @@ class CredentialsTask(far.Task):
         """
         await self._change_credentials(Syscall(nr.setgid, gid), gid)
 
+    @call("setreuid", ID, ID)
     async def setreuid(self, ruid: int, euid: int) -> None:
         """`setreuid(ruid, euid)`: set the real and effective user id; -1 leaves one as it is.
 
@@ -270,6 +280,7 @@ class CredentialsTask(far.Task):
         """
         await self._change_credentials(Syscall(nr.setreuid, ruid, euid), (ruid, euid))
 
+    @call("setregid", ID, ID)
     async def setregid(self, rgid: int, egid: int) -> None:
         """`setregid(rgid, egid)`: set the real and effective group id; -1 leaves one as it is.
 
@@ -280,6 +291,7 @@ class CredentialsTask(far.Task):
         """
         await self._change_credentials(Syscall(nr.setregid, rgid, egid), (rgid, egid))
 
+    @call("setresuid", ID, ID, ID)
     async def setresuid(self, ruid: int, euid: int, suid: int) -> None:
         """`setresuid(ruid, euid, suid)`: set the three user ids; -1 leaves one as it is.
 
@@ -290,6 +302,7 @@ class CredentialsTask(far.Task):
         """
         await self._change_credentials(Syscall(nr.setresuid, ruid, euid, suid), (ruid, euid, suid))
 
+    @call("setresgid", ID, ID, ID)
     async def setresgid(self, rgid: int, egid: int, sgid: int) -> None:
         """`setresgid(rgid, egid, sgid)`: set the three group ids; -1 leaves one as it is.
 
@@ -325,16 +338,19 @@ class CredentialsTask(far.Task):
             await self.sysif.syscall(*call)
 
 
+@call("getuid")
 async def _getuid(sysif: SyscallInterface) -> int:
     """The raw call."""
     return await sysif.syscall(nr.getuid)
 
 
+@call("getgid")
 async def _getgid(sysif: SyscallInterface) -> int:
     """The raw call."""
     return await sysif.syscall(nr.getgid)
 
 
+@call("getpid")
 async def _getpid(sysif: SyscallInterface) -> near.Process:
     """The raw call."""
     return near.Process(await sysif.syscall(nr.getpid))
@@ -350,21 +366,25 @@ async def _setpgid(sysif: SyscallInterface, pid: near.Process | None, pgid: near
     await sysif.syscall(nr.setpgid, 0 if pid is None else pid, 0 if pgid is None else pgid)
 
 
+@call("getsid", PID)
 async def _getsid(sysif: SyscallInterface, pid: SupportsInt) -> int:
     """The raw call; 0 is the calling process."""
     return await sysif.syscall(nr.getsid, pid)
 
 
+@call("setsid")
 async def _setsid(sysif: SyscallInterface) -> int:
     """The raw call."""
     return await sysif.syscall(nr.setsid)
 
 
+@call("getgroups", INT, ADDRESS)
 async def _getgroups(sysif: SyscallInterface, size: int, groups: near.Address | None) -> int:
     """The raw call; `size` counts groups, not bytes."""
     return await sysif.syscall(nr.getgroups, size, 0 if groups is None else groups)
 
 
+@call("setgroups", SIZE, ADDRESS)
 async def _setgroups(sysif: SyscallInterface, size: int, groups: near.Address) -> None:
     """The raw call; `size` counts groups, not bytes."""
     await sysif.syscall(nr.setgroups, size, groups)

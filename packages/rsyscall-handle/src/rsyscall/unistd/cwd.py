@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rsyscall.handle.arguments import FDNUM, MODE, OUT_STRING, PATH, SIZE, call
 from rsyscall.handle.fd import FileDescriptorTask
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
@@ -92,26 +93,31 @@ class CWDTask(FileDescriptorTask[Any]):
         return await _umask(self.sysif, mask)
 
 
+@call("chdir", PATH)
 async def _chdir(sysif: SyscallInterface, path: near.Address) -> None:
     """The raw call."""
     await sysif.syscall(nr.chdir, path)
 
 
+@call("fchdir", FDNUM)
 async def _fchdir(sysif: SyscallInterface, fd: near.FileDescriptor) -> None:
     """The raw call."""
     await sysif.syscall(nr.fchdir, fd)
 
 
+@call("getcwd", OUT_STRING, SIZE)
 async def _getcwd(sysif: SyscallInterface, buf: near.Address, size: int) -> int:
     """The raw call, which unlike that of C libraries returns the length, with the NUL."""
     return await sysif.syscall(nr.getcwd, buf, size)
 
 
+@call("chroot", PATH)
 async def _chroot(sysif: SyscallInterface, path: near.Address) -> None:
     """The raw call."""
     await sysif.syscall(nr.chroot, path)
 
 
+@call("umask", MODE)
 async def _umask(sysif: SyscallInterface, mask: int) -> int:
     """The raw call."""
     return await sysif.syscall(nr.umask, mask)

@@ -12,6 +12,7 @@ import struct
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsyscall.fcntl import AT
+from rsyscall.handle.arguments import DIRFD, ENVIRONMENT, INT, PATH, STRINGS, call, flags
 from rsyscall.handle.pointer import WrittenPointer
 from rsyscall.near import SyscallHangup, nr
 from rsyscall.struct import FixedSerializer, Serializer
@@ -60,6 +61,7 @@ class ArgListSerializer(Serializer[T_arglist]):
         raise NotImplementedError("an ArgList cannot be read back from memory")
 
 
+@call("execve", PATH, STRINGS, ENVIRONMENT)
 async def _execve(
     sysif: SyscallInterface, path: near.Address, argv: near.Address, envp: near.Address
 ) -> None:
@@ -68,6 +70,7 @@ async def _execve(
         await sysif.syscall(nr.execve, path, argv, envp)
 
 
+@call("execveat", DIRFD, PATH, STRINGS, ENVIRONMENT, flags(AT, "AT_", ["SYMLINK_NOFOLLOW", "EMPTY_PATH"]))
 async def _execveat(
     sysif: SyscallInterface,
     dirfd: near.FileDescriptor | None,
@@ -81,6 +84,7 @@ async def _execveat(
         await sysif.syscall(nr.execveat, AT.FDCWD if dirfd is None else dirfd, path, argv, envp, flags)
 
 
+@call("exit", INT)
 async def _exit(sysif: SyscallInterface, status: int) -> None:
     """The raw call, which ends one thread. Returns when the connection hangs up."""
     with contextlib.suppress(SyscallHangup):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rsyscall.far import FDTableMismatchError
 from rsyscall.fcntl import FD, F, O, encode_open_flags
+from rsyscall.handle.arguments import FDNUM, call, flags
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, SharedHandleError, T_fd
 from rsyscall.near import nr
 from rsyscall.near import types as near
@@ -194,6 +195,7 @@ class CloseRangeTask(FileDescriptorTask[T_fd]):
                         )
 
 
+@call("dup3", FDNUM, FDNUM, flags(O, "O_", ["CLOEXEC"]))
 async def _dup3(
     sysif: SyscallInterface,
     record: CallRecord,
@@ -205,6 +207,7 @@ async def _dup3(
     await sysif.recorded_syscall(record, nr.dup3, oldfd, newfd, encode_open_flags(sysif.abi, flags))
 
 
+@call("close_range", FDNUM, FDNUM, flags(CLOSE_RANGE, "CLOSE_RANGE_"))
 async def _close_range(sysif: SyscallInterface, first: int, last: int, flags: int) -> None:
     """The raw call."""
     await sysif.syscall(nr.close_range, first, last, flags)

@@ -7,7 +7,6 @@ have the second as `filename2`. No method here consumes a path.
 
 from __future__ import annotations
 
-import enum
 import os
 from contextlib import AbstractContextManager
 from typing import TypeAlias, TypeVar
@@ -19,6 +18,7 @@ from rsyscall.near import types as near
 from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
 from rsyscall.unistd import _fs_near as raw
+from rsyscall.unistd._fs_near import OK, RENAME
 from rsyscall.unistd.fds import CloseRangeTask, DupFileDescriptor
 
 __all__ = ["OK", "RENAME", "FSFileDescriptor", "FSTask"]
@@ -28,30 +28,6 @@ PathPointer: TypeAlias = WrittenPointer["str | os.PathLike[str]"]
 
 # Or-ing numbers is an order of magnitude faster than or-ing flags.
 _CLOEXEC = O.CLOEXEC.value
-
-
-class OK(enum.IntFlag):
-    """`R_OK`, `W_OK`, `X_OK`, `F_OK`: what `access` asks for. `F` asks only whether the file exists.
-
-    manpage: access(2)
-    """
-
-    F = 0
-    X = 1
-    W = 2
-    R = 4
-
-
-class RENAME(enum.IntFlag):
-    """`RENAME_*`: flags of `renameat2`.
-
-    manpage: rename(2)
-    """
-
-    NONE = 0
-    NOREPLACE = 1
-    EXCHANGE = 2
-    WHITEOUT = 4
 
 
 class _WorkingDirectory:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, TypeVar
 
+from rsyscall.handle.arguments import FDNUM, LONG, OUT, SIZE, call, choice, counted
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
@@ -139,16 +140,19 @@ class SeekableFileDescriptor(IOFileDescriptor):
             return await self.task.sysif.syscall(nr.lseek, self.near, offset, whence)
 
 
+@call("read", FDNUM, OUT, SIZE)
 async def _read(sysif: SyscallInterface, fd: near.FileDescriptor, buf: near.Address, count: int) -> int:
     """The raw call."""
     return await sysif.syscall(nr.read, fd, buf, count)
 
 
+@call("write", FDNUM, counted(2), SIZE)
 async def _write(sysif: SyscallInterface, fd: near.FileDescriptor, buf: near.Address, count: int) -> int:
     """The raw call."""
     return await sysif.syscall(nr.write, fd, buf, count)
 
 
+@call("pread64", FDNUM, OUT, SIZE, LONG)
 async def _pread(
     sysif: SyscallInterface, fd: near.FileDescriptor, buf: near.Address, count: int, offset: int
 ) -> int:
@@ -156,6 +160,7 @@ async def _pread(
     return await sysif.syscall(nr.pread64, fd, buf, count, offset)
 
 
+@call("pwrite64", FDNUM, counted(2), SIZE, LONG)
 async def _pwrite(
     sysif: SyscallInterface, fd: near.FileDescriptor, buf: near.Address, count: int, offset: int
 ) -> int:
@@ -163,6 +168,7 @@ async def _pwrite(
     return await sysif.syscall(nr.pwrite64, fd, buf, count, offset)
 
 
+@call("lseek", FDNUM, LONG, choice(SEEK, "SEEK_"))
 async def _lseek(sysif: SyscallInterface, fd: near.FileDescriptor, offset: int, whence: SEEK) -> int:
     """The raw call."""
     return await sysif.syscall(nr.lseek, fd, offset, whence)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rsyscall import far
 from rsyscall.fcntl import O, encode_open_flags
+from rsyscall.handle.arguments import OUT_PAIR, call, flags
 from rsyscall.handle.fd import FileDescriptorTask, T_fd, T_held
 from rsyscall.near import nr
 from rsyscall.near import types as near
@@ -103,6 +104,7 @@ class PipeTask(FileDescriptorTask[T_fd]):
         return buf._linearize(record if isinstance(serializer, PipeSerializer) else None)
 
 
+@call("pipe2", OUT_PAIR, flags(O, "O_"))
 async def _pipe(sysif: SyscallInterface, record: CallRecord, pipefd: near.Address, flags: O) -> None:
     """The raw call; `record` owns the two numbers, if `pipefd` is in our own memory."""
     await sysif.recorded_syscall(record, nr.pipe2, pipefd, encode_open_flags(sysif.abi, flags))

@@ -1,0 +1,283 @@
+"""What the arguments of system calls are: one description of each call, beside its raw function.
+
+    @call("mkdirat", DIRFD, PATH, MODE)
+    async def _mkdirat(sysif, dirfd, path, mode): ...
+
+Nothing of it is needed to make the call. What is derived from it: the text of a trace, the sizes of memory
+that `fcntl`, `ioctl` and `prctl` ask for, and the tests that all calls share. What the kernel does in a call,
+as opposed to what it is told, is in the book `rsyscall.near.calls`.
+
+A description says for each register what `Kind` of thing is in it. Kinds are data, without code, so that they
+cost nothing at import; the tracer has the code that shows them, by their names. A structure is shown as its
+class declares it. An argument that is one thing or another, depending on an argument before it, is `by` that.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+__all__ = [
+    "ADDRESS",
+    "CALLS",
+    "DIRFD",
+    "ENVIRONMENT",
+    "FDNUM",
+    "ID",
+    "INT",
+    "LONG",
+    "MODE",
+    "NOTHING",
+    "NUMBER",
+    "OPEN_FLAGS",
+    "OUT",
+    "OUT_INT",
+    "OUT_PAIR",
+    "OUT_STRING",
+    "PATH",
+    "PID",
+    "SIGNAL",
+    "SIZE",
+    "STRING",
+    "STRINGS",
+    "UNSIGNED",
+    "By",
+    "Enumeration",
+    "Kind",
+    "Memory",
+    "buffer",
+    "by",
+    "call",
+    "choice",
+    "counted",
+    "describe",
+    "each",
+    "flags",
+    "given",
+    "kinds_of",
+    "out",
+]
+
+T = TypeVar("T")
+
+
+class Sized(Protocol):
+    """A class of structures."""
+
+    def sizeof(self) -> int:
+        """The size of one, in bytes."""
+        ...
+
+
+class Kind:
+    """What an argument is.
+
+    Attributes:
+        name: by which the tracer knows how to show it.
+        after: whether it is about something that the call gives back, so that it can be shown only then.
+        is_address: whether the kernel reads or writes memory there.
+    """
+
+    __slots__ = ("after", "is_address", "name")
+
+    def __init__(self, name: str, after: bool = False, is_address: bool = False) -> None:
+        self.name = name
+        self.after = after
+        self.is_address = is_address
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+
+class Enumeration(Kind):
+    """One member of an enumeration, or bits of several.
+
+    Attributes:
+        cls: the enumeration.
+        prefix: what its names begin with in C.
+        only: the names that count, where a bit has several meanings; all of them if there are none.
+        renamed: names that do not have the prefix, as they are in C.
+        zero: what no bits are called.
+    """
+
+    __slots__ = ("cls", "only", "prefix", "renamed", "zero")
+
+    def __init__(
+        self,
+        name: str,
+        cls: type[enum.IntEnum] | type[enum.IntFlag],
+        prefix: str,
+        only: Sequence[str] = (),
+        renamed: Mapping[str, str] | None = None,
+        zero: str = "0",
+    ) -> None:
+        super().__init__(name)
+        self.cls = cls
+        self.prefix = prefix
+        self.only = only
+        self.renamed = renamed
+        self.zero = zero
+
+
+class Memory(Kind):
+    """The address of something.
+
+    Attributes:
+        cls: the class of structures that it is, if it is one.
+        length_in: which argument says how many bytes there are, if one does.
+    """
+
+    __slots__ = ("_size", "cls", "length_in")
+
+    def __init__(
+        self,
+        name: str,
+        after: bool = False,
+        cls: Sized | None = None,
+        length_in: int | None = None,
+        size: int = 0,
+    ) -> None:
+        super().__init__(name, after, is_address=True)
+        self.cls = cls
+        self.length_in = length_in
+        self._size = size
+
+    @property
+    def size(self) -> int:
+        """How many bytes the kernel uses at least; 0 if that depends on other things."""
+        return self._size if self.cls is None else self.cls.sizeof()
+
+
+class By(Kind):
+    """One of several kinds.
+
+    Attributes:
+        index: of the argument that decides.
+        cases: the kinds, by the value of that argument.
+        otherwise: the kind for all other values.
+    """
+
+    __slots__ = ("cases", "index", "otherwise")
+
+    def __init__(self, index: int, cases: Mapping[int, Kind], otherwise: Kind) -> None:
+        super().__init__("by")
+        self.index = index
+        self.cases = cases
+        self.otherwise = otherwise
+
+    def of(self, value: int) -> Kind:
+        """The kind for that value of the argument that decides."""
+        return self.cases.get(value & 0xFFFFFFFF, self.otherwise)
+
+    def size(self, value: int) -> int:
+        """How many bytes the kernel uses there for that value; 0 if it is no address, or not known."""
+        kind = self.of(value)
+        return kind.size if isinstance(kind, Memory) else 0
+
+
+# Numbers.
+INT = Kind("int")
+LONG = Kind("long")
+UNSIGNED = Kind("unsigned")
+SIZE = UNSIGNED
+NUMBER = Kind("number")
+"""A number of which nothing is known. Left out if it is 0 and the last."""
+MODE = Kind("mode")
+ADDRESS = Kind("address")
+"""An address of which the contents are not shown."""
+FDNUM = Kind("fd")
+DIRFD = Kind("dirfd")
+PID = Kind("pid")
+ID = INT
+"""A user or a group."""
+SIGNAL = Kind("signal")
+OPEN_FLAGS = Kind("open_flags")
+NOTHING = Kind("nothing")
+"""An argument that the call does not take."""
+
+# Memory.
+STRING = Memory("string")
+"""Bytes with a NUL at the end."""
+PATH = STRING
+OUT_STRING = Memory("string", after=True)
+STRINGS = Memory("strings")
+"""An array of strings, with NULL at its end."""
+ENVIRONMENT = Memory("environment")
+OUT = Memory("out", after=True)
+"""Bytes that the call fills; its result is their number."""
+OUT_INT = Memory("int_array", after=True, size=4)
+OUT_PAIR = Memory("int_array", after=True, size=8)
+
+
+def flags(
+    cls: type[enum.IntFlag],
+    prefix: str,
+    only: Sequence[str] = (),
+    renamed: Mapping[str, str] | None = None,
+    zero: str = "0",
+) -> Enumeration:
+    """Bits of an enumeration; see `Enumeration`."""
+    return Enumeration("flags", cls, prefix, only, renamed, zero)
+
+
+def choice(cls: type[enum.IntEnum] | type[enum.IntFlag], prefix: str) -> Enumeration:
+    """One member of an enumeration."""
+    return Enumeration("choice", cls, prefix)
+
+
+def counted(length_in: int) -> Memory:
+    """Bytes that the call reads; argument `length_in`, from 0, says how many."""
+    return Memory("counted", length_in=length_in)
+
+
+def given(cls: Sized) -> Memory:
+    """A structure that the call reads."""
+    return Memory("struct", cls=cls)
+
+
+def out(cls: Sized) -> Memory:
+    """A structure that the call fills."""
+    return Memory("struct", after=True, cls=cls)
+
+
+def buffer(size: int) -> Memory:
+    """Memory of that many bytes, or more; its contents are not shown."""
+    return Memory("buffer", size=size)
+
+
+def by(index: int, cases: Mapping[int, Kind], otherwise: Kind = NUMBER) -> By:
+    """One of several kinds, by the value of the argument `index`, counted from 0."""
+    return By(index, cases, otherwise)
+
+
+def each(keys: Iterable[int], kind: Kind) -> dict[int, Kind]:
+    """The same kind for several values, for `by`."""
+    return dict.fromkeys(keys, kind)
+
+
+CALLS: dict[str, tuple[Kind, ...]] = {}
+"""What the arguments of each call are, by its name; of the header modules that have been imported."""
+
+
+def describe(name: str, *kinds: Kind) -> None:
+    """Say what the arguments of a call are that has no raw function."""
+    CALLS[name] = kinds
+
+
+def call(name: str, *kinds: Kind) -> Callable[[T], T]:
+    """Say what the arguments of the call are that a raw function makes; several, if it makes several."""
+    CALLS[name] = kinds
+    return _itself
+
+
+def _itself(function: T) -> T:
+    return function
+
+
+def kinds_of(name: str, args: Sequence[int]) -> list[Kind] | None:
+    """What these arguments of a call are; None for a call that is not described."""
+    kinds = CALLS.get(name)
+    if kinds is None:
+        return None
+    return [kind.of(args[kind.index]) if isinstance(kind, By) else kind for kind in kinds]
