@@ -43,6 +43,7 @@ class Client:
         self._submit(name, Exchange.write(lambda: self.finished.append(name), 4096, bytes(length)))
 
     def _submit(self, name: str, exchange: Exchange) -> None:
+        assert not self.state.holds(exchange)
         self.state.submit(exchange)
         self.exchanges[name] = exchange
 
@@ -83,6 +84,7 @@ class Client:
     def _outcome(self, name: str) -> Any:
         exchange = self.exchanges[name]
         assert exchange.finished == (name in self.finished)
+        assert exchange.finished != self.state.holds(exchange)
         if not exchange.finished:
             return "waits"
         try:

@@ -263,7 +263,7 @@ async def test_cancelled_waiters_lose_nothing() -> None:
                         received.append(await reader.read_some_bytes())
                 assert received == [b"data"]
             assert not reader.epolled._waits
-            assert epoller.epoll_waiter._sleepers == 0
+            assert not epoller.epoll_waiter._sleepers
 
 
 async def test_cancelled_again_and_again_leaves_nothing_behind() -> None:

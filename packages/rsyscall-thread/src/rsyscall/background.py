@@ -6,6 +6,15 @@ a *system task* of whatever run is going on, started again in the next run when 
 Waiting for the answer to a system call that has been sent must not be cut short by cancellation: almost
 every call has effects that its caller has to know of. A `CancelScope` with a shield costs ten times what
 a call in shared memory costs, so the shield here is an abort function that refuses.
+
+**Exceptions.** A signal handler may raise in a loop as anywhere else. That ends the run: trio cancels the
+tasks of the program, and all loops. But those tasks may have sent a call, or reap a child in a shielded
+scope, and the loops tell them when it is done. So each run has two *deputies*: tasks that sleep until the run
+ends. If the tasks of the program have not ended by then, a deputy restarts the loops that were cut short, and
+cancels them when the program has ended. There are two because the exception may hit one of them.
+
+Hence the body of a loop must bear being restarted after an exception at any place: objects that outlive it
+record what it was doing, and it forgets a piece of work only when that is done.
 """
 
 from __future__ import annotations
@@ -71,6 +80,8 @@ async def _background(body: Callable[[], Awaitable[None]]) -> None:
 def program_has_ended() -> bool:
     """Whether the tasks of the program have ended in this run; asked by a background task."""
     nursery = trio.lowlevel.current_task().parent_nursery
+    while nursery is not None and nursery.parent_task.parent_nursery is not None:
+        nursery = nursery.parent_task.parent_nursery
     # Inside of the nursery of system tasks there is another one, for the main task.
     return nursery is None or nursery.parent_task.child_nurseries[-1] is nursery
 
@@ -90,6 +101,51 @@ def weakly(method: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None
     return body
 
 
+class _Deputies:
+    """The loops of one run, and the tasks that take over when an exception has ended it; see the module."""
+
+    __slots__ = ("_started", "_token", "loops")
+
+    def __init__(self, token: trio.lowlevel.TrioToken) -> None:
+        self.loops: set[RunLoop] = set()
+        self._started = 0
+        self._token = token
+
+    def ensure_started(self) -> None:
+        while self._started < 2:
+            start_background(self._stand_by, "rsyscall: deputy")
+            self._started += 1
+
+    async def _stand_by(self) -> None:
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            if not program_has_ended():
+                with trio.CancelScope(shield=True):
+                    await self._take_over()
+            raise
+
+    async def _take_over(self) -> None:
+        async with trio.open_nursery() as nursery:
+            while not program_has_ended():
+                for loop in [loop for loop in self.loops if not loop.runs_in(self._token)]:
+                    nursery.start_soon(loop._run, self._token, name=loop._name)
+                await trio.sleep(0.001)
+            nursery.cancel_scope.cancel()
+
+
+_deputies: trio.lowlevel.RunVar[_Deputies | None] = trio.lowlevel.RunVar("rsyscall_deputies", None)
+
+
+def _deputies_of(token: trio.lowlevel.TrioToken) -> _Deputies:
+    """Those of the current run."""
+    deputies = _deputies.get()
+    if deputies is None:
+        deputies = _Deputies(token)
+        _deputies.set(deputies)
+    return deputies
+
+
 class RunLoop:
     """One background coroutine per trio run, started on demand.
 
@@ -98,7 +154,8 @@ class RunLoop:
 
     Args:
         body: the loop; cancelled at the end of the run. When it returns, the next `ensure_running` starts it
-            again. An exception that leaves it is a bug, and ends the whole run, as in any system task.
+            again. An exception that leaves it is a bug, or came from a signal handler; it ends the whole run,
+            as in any system task. The body is restarted then, until the tasks of the program have ended.
         name: what to call it in trio's debugging output.
     """
 
@@ -118,10 +175,12 @@ class RunLoop:
     def __init__(self, body: Callable[[], Awaitable[None]], name: str) -> None:
         self._body = body
         self._name = name
-        # The run in which it has been started, and that in which it runs: an exception that comes right after
-        # the start keeps the former from being set.
+        # The run in which it has been started; an exception that comes right after the start keeps it from
+        # being set.
         self._token: trio.lowlevel.TrioToken | None = None
-        self._running: trio.lowlevel.TrioToken | None = None
+        # The run and the task in which it runs. If an exception kept it from being forgotten, that task has
+        # ended.
+        self._running: tuple[trio.lowlevel.TrioToken, trio.lowlevel.Task] | None = None
         self._scope: trio.CancelScope | None = None
         self._stopped = False
         # Whose it is, once it has been started. (No thread has 0 as its ident.)
@@ -150,6 +209,9 @@ class RunLoop:
                     f"the loop {self._name!r} belongs to {self._describe_owner()}; it was used on "
                     f"thread {threading.get_native_id()} ({threading.current_thread().name})"
                 )
+            deputies = _deputies_of(token)
+            deputies.ensure_started()
+            deputies.loops.add(self)
             start_background(partial(self._run, token), self._name)
             if not self._ident:
                 self._thread_name = threading.current_thread().name
@@ -162,20 +224,31 @@ class RunLoop:
         return f"thread {self._tid} ({self._thread_name})"
 
     async def _run(self, token: trio.lowlevel.TrioToken) -> None:
-        if self._running is token or self._stopped:
+        if self.runs_in(token):
             return
-        self._running = self._token = token
-        try:
-            with trio.CancelScope() as self._scope:
-                await self._body()
-        finally:
-            if self._running is token:
-                self._running = self._token = self._scope = None
+        if not self._stopped:
+            self._running = token, trio.lowlevel.current_task()
+            self._token = token
+            try:
+                with trio.CancelScope() as self._scope:
+                    await self._body()
+            except BaseException:
+                # `ensure_running` starts it again, and so does a deputy.
+                self._token = self._running = self._scope = None
+                raise
+        _deputies_of(token).loops.discard(self)
+        self._token = self._running = self._scope = None
+
+    def runs_in(self, token: trio.lowlevel.TrioToken) -> bool:
+        """Whether the loop is under way in this run."""
+        running = self._running
+        return running is not None and running[0] is token and running[1].coro.cr_frame is not None
 
     @property
     def is_running(self) -> bool:
         """Whether the loop is under way, in some run."""
-        return self._running is not None
+        running = self._running
+        return running is not None and running[1].coro.cr_frame is not None
 
     def stop(self) -> None:
         """Cancel the loop, soon and for good; may be called from a destructor and in any OS thread."""

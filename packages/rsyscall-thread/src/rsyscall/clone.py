@@ -77,7 +77,8 @@ class _ChildStream(SyscallConnection):
         self._hub = hub
         self._ring = ring
         self._pidfd = pidfd
-        self._leaving_calls = 0
+        # One for each call under way that makes the process leave our memory.
+        self._leaving: set[object] = set()
 
     @destructor
     def __del__(self) -> None:
@@ -107,11 +108,12 @@ class _ChildStream(SyscallConnection):
             self._hub.dumpable.announce(self._ring)
         if call.number not in _LEAVING or self._ring.left:
             return await super()._call(call, record)
-        self._begin_leaving()
+        leaving = object()
         try:
+            self._begin_leaving(leaving)
             return await super()._call(call, record)
         finally:
-            self._end_leaving()
+            self._end_leaving(leaving)
 
     @trio.lowlevel.enable_ki_protection
     async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
@@ -121,22 +123,31 @@ class _ChildStream(SyscallConnection):
             self._hub.dumpable.announce(self._ring)
         if self._ring.left or not numbers & _LEAVING:
             return await super().syscalls(calls, linked)
-        self._begin_leaving()
+        leaving = object()
         try:
+            self._begin_leaving(leaving)
             return await super().syscalls(calls, linked)
         finally:
-            self._end_leaving()
+            self._end_leaving(leaving)
 
     def _call_error(self, result: int, number: SYS, *args: SupportsInt) -> OSError:
         return call_error(result, f"process {self.server_infd.task.near_process.id}", number, *args)
 
-    def _begin_leaving(self) -> None:
-        self._leaving_calls += 1
-        self._hub.watch_leave(self._ring, self._left)
+    def _begin_leaving(self, leaving: object) -> None:
+        self._leaving.add(leaving)
+        # An exception may keep us from taking that back, and must not keep us, and so the process, alive.
+        reference = weakref.ref(self)
 
-    def _end_leaving(self) -> None:
-        self._leaving_calls -= 1
-        if not self._leaving_calls:
+        def left() -> None:
+            alive = reference()
+            if alive is not None:
+                alive._left()
+
+        self._hub.watch_leave(self._ring, left)
+
+    def _end_leaving(self, leaving: object) -> None:
+        self._leaving.discard(leaving)
+        if not self._leaving:
             self._hub.unwatch_leave(self._ring)
         if self._ring.left:
             # The end of the stream can be seen before the word is looked at.
@@ -439,12 +450,6 @@ async def clone_child_task(
             process, child_task = await _clone(
                 task, hub, monitor, flags, ring, int(trampoline.function.near), tuple(words)
             )
-    except BaseException:
-        await abandon(hub, ring, monitor.task, process)
-        await access.close()
-        await remote.invalidate()
-        raise
-    try:
         server_fd = child_task.inherit_fd(remote)
         await remote.invalidate()
         child_task.infrastructure_fds += (server_fd,)
@@ -463,4 +468,5 @@ async def clone_child_task(
     except BaseException:
         await abandon(hub, ring, monitor.task, process)
         await access.close()
+        await remote.invalidate()
         raise

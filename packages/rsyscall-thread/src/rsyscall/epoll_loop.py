@@ -15,8 +15,9 @@ wake it up first.
 
 **Runs of trio.** The loops belong to the current run of trio, registrations do not: they stay, with what is
 known about them, until the next run, and the loop starts again when a task waits. A root can be abandoned
-by the end of a run in the middle of `epoll_wait`. The kernel then puts events into our buffer that nobody
-reads, and since they are edges, nobody would hear of them again. There are three ways out: to have the result
+by the end of a run in the middle of `epoll_wait`, and either kind by an exception of a signal handler. The
+kernel then puts events into our buffer that nobody reads, and since they are edges, nobody would hear of them
+again. There are three ways out: to have the result
 of the abandoned call delivered to the next run, which every kind of connection would have to support; to
 register everything anew with EPOLL_CTL_MOD, which reports current readiness, but has to go through the task
 that registered each fd, which may be blocked for as long as it likes; or to look at the buffer. We look at
@@ -98,7 +99,8 @@ class EpollWaiter:
         # Numbers that may be reported as long as some file stays open, which we cannot know.
         self._haunted: set[int] = set()
         self._fresh = 0
-        self._sleepers = 0
+        # Who sleeps until an event comes.
+        self._sleepers: set[Waiter[None]] = set()
         self._failure: Exception | None = None
         self._loop = RunLoop(weakly(self._run), f"epoll of {epfd}")
         self._lease: weakref.ref[_Lease] | None = None
@@ -174,22 +176,23 @@ class EpollWaiter:
                 return True
         return False
 
-    def _begin_wait(self) -> None:
+    def _begin_wait(self, waiter: Waiter[None]) -> None:
         """A task is about to sleep until an event comes."""
         if self._failure is not None:
             raise _another(self._failure)
         self._loop.ensure_running()
-        self._sleepers += 1
+        self._sleepers.add(waiter)
 
-    def _end_wait(self) -> None:
-        self._sleepers -= 1
+    def _end_wait(self, waiter: Waiter[None]) -> None:
+        self._sleepers.discard(waiter)
 
     async def _run(self) -> None:
         """The loop: one run of trio long for a subsidiary, as long as a task sleeps for a root."""
         wait_readable = self.wait_readable
         while wait_readable is not None or self._sleepers:
             try:
-                if wait_readable is not None:
+                # Events that an interrupted collection has left in the buffer make nothing readable.
+                if wait_readable is not None and not self._unsettled:
                     await wait_readable()
                 try:
                     activity_fd = self.epfd.task.sysif.get_activity_fd()
@@ -288,16 +291,14 @@ class EpollWaiter:
         self._settled(buffer)
 
     async def _clear(self, buffer: Pointer[EpollEventList], count: int) -> None:
-        # A subsidiary's epoll_wait does not block and therefore cannot be abandoned.
-        if self.wait_readable is None:
-            await self.ram.transport.write(buffer, bytes(count * self._layout.size))
+        await self.ram.transport.write(buffer, bytes(count * self._layout.size))
 
     def _settled(self, buffer: Pointer[EpollEventList]) -> None:
-        self._unsettled = False
         _set_lent(buffer, False)
         for number in self._removed:
             self._receivers.pop(number, None)
         self._removed.clear()
+        self._unsettled = False
 
     def _fail(self, failure: Exception) -> None:
         """Nobody will be told of events any more: whoever waits now or later is told why."""
@@ -501,15 +502,14 @@ class EpolledFileDescriptor:
         if self.status.ready(flags):
             return
         self._check_not_removed()
-        self.epoller.epoll_waiter._begin_wait()
         waiter: Waiter[None] = Waiter()
-        self._waits[waiter] = flags
         try:
+            self._waits[waiter] = flags
+            self.epoller.epoll_waiter._begin_wait(waiter)
             await waiter.wait(cancellable=True)
         except BaseException:
             # Cancelled; or told of a failure, and then it has been removed.
-            if self._waits.pop(waiter, None) is not None:
-                self.epoller.epoll_waiter._end_wait()
+            self._forget(waiter)
             raise
 
     def get_current_events(self, flags: int) -> dict[EPOLL, int]:
@@ -526,18 +526,21 @@ class EpolledFileDescriptor:
         if self._waits:
             self._wake(events)
 
+    # Each is forgotten when it has been woken: if an exception comes in between, it is woken again.
+
     def _wake(self, events: int) -> None:
         for waiter in [waiter for waiter, flags in self._waits.items() if flags & events]:
-            del self._waits[waiter]
-            self.epoller.epoll_waiter._end_wait()
             waiter.send(None)
+            self._forget(waiter)
 
     def _wake_all(self, failure: Exception) -> None:
-        waits = list(self._waits)
-        self._waits.clear()
-        for waiter in waits:
-            self.epoller.epoll_waiter._end_wait()
+        for waiter in list(self._waits):
             waiter.throw(_another(failure))
+            self._forget(waiter)
+
+    def _forget(self, waiter: Waiter[None]) -> None:
+        self.epoller.epoll_waiter._end_wait(waiter)
+        self._waits.pop(waiter, None)
 
     def _check_not_removed(self) -> None:
         if self._removed:
@@ -549,16 +552,17 @@ class EpolledFileDescriptor:
         """
         if self._removed:
             return
-        self._removed = True
         self.status.clear()
+        self._wake_all(
+            RemovedFromEpollError(f"{self.fd} was removed from {self.epoller.epfd} while being waited for")
+        )
+        # Interrupted after this, the number is never used again.
+        self._removed = True
         waiter = self.epoller.epoll_waiter
         if haunted:
             waiter._abandon_number(self.number)
         else:
             waiter.remove_number_after_next_epoll_wait(self.number)
-        self._wake_all(
-            RemovedFromEpollError(f"{self.fd} was removed from {self.epoller.epfd} while being waited for")
-        )
 
     @destructor
     def __del__(self) -> None:

@@ -216,7 +216,6 @@ class ProgramHub:
         self.dumpable = DumpableGuard(task, self.pid)
         self._monitor: Ring | None = None
         self._loop = RunLoop(self._run, "rsyscall hub")
-        self._deputy = RunLoop(self._stand_by, "rsyscall hub: deputy")
         self._poller = RunLoop(self._poll, "rsyscall hub: in place of the monitor")
 
     def standing_fds(self, task: Task) -> tuple[FileDescriptor | None, FileDescriptor | None]:
@@ -254,7 +253,6 @@ class ProgramHub:
         """
         self.check_owner()
         self._loop.ensure_running()
-        self._deputy.ensure_running()
 
     def check_owner(self) -> None:
         """Raise unless this is the OS thread, of the very program, that drives these processes.
@@ -359,7 +357,6 @@ class ProgramHub:
         self._epoll.register(number, select.EPOLLIN)
         self._exits[number] = (pidfd, callback)
         self._loop.ensure_running()
-        self._deputy.ensure_running()
 
     def unwatch_exit(self, pidfd: Pidfd) -> None:
         """Forget `watch_exit`, before the descriptor is closed. The callback is called now, if it was not."""
@@ -646,15 +643,12 @@ class ProgramHub:
 
     # ---- dispatching ----
 
-    # An exception that a signal handler raises in the loop ends the run: the tasks of the program are
-    # cancelled. Those that have sent a call, or reap a child, in a shielded scope still wait, and what they
-    # wait for is told by the loop. So there are two tasks. Whichever is left when the run is to end goes on
-    # until the tasks of the program have ended. What was being told when the exception came is told again:
-    # it is forgotten only when it has been told.
+    # Started again after an exception, it first tells what was being told then: that is forgotten only when
+    # it has been told, and is announced by nothing else.
 
     async def _run(self) -> None:
         try:
-            # What another run was interrupted in telling is announced by nothing else.
+            self._deliver_all()
             self._dispatch_rings()
             while True:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
@@ -662,26 +656,14 @@ class ProgramHub:
                     return  # a copy of the program; these events are for the original
                 self.dispatch()
         except trio.Cancelled:
-            await self._serve_the_rest()
+            if program_has_ended():
+                self._settle()
             raise
 
-    async def _stand_by(self) -> None:
-        try:
-            await trio.sleep_forever()
-        except trio.Cancelled:
-            await self._serve_the_rest()
-            raise
-
-    async def _serve_the_rest(self) -> None:
-        """The run is to end: go on until the tasks of the program have ended."""
-        with trio.CancelScope(shield=True):
-            while not program_has_ended() and os.getpid() == self.pid:
-                self.dispatch()
-                # It may have been interrupted before it could be announced.
-                for connection in list(self._connections.values()):
-                    connection.deliver()
-                await trio.sleep(0.001)
-        self._settle()
+    # Not in `_run`, whose variables live as long as the run.
+    def _deliver_all(self) -> None:
+        for connection in list(self._connections.values()):
+            connection.deliver()
 
     async def _poll(self) -> None:
         """Look for what the monitor cannot tell us, until it can, or there is nothing to be told."""

@@ -26,6 +26,7 @@ import trio
 
 from rsyscall.async_fd import finish
 from rsyscall.background import RunLoop, Waiter, run_now, weakly
+from rsyscall.denied import any_answer
 from rsyscall.native import _fast, destructor
 from rsyscall.near import (
     SYS,
@@ -64,6 +65,7 @@ _LARGE = 128 * 1024
 _SMALL = 4096
 
 _SHUTDOWN = native_abi().number(nr.shutdown)
+_NOSIGNAL = int(MSG.NOSIGNAL)
 
 
 # ---- The wire, in the terms of this library
@@ -164,17 +166,19 @@ class SyscallConnection(SyscallInterface):
         self._is_socket = True
         # There was no room the last time; the loop waits for some.
         self._full = False
-        # Memory to read into; whether a read is under way; and what was read and not yet taken, with its
-        # position in the stream.
+        # The call that sends what the state has on offer.
+        self._sending: CallRecord | None = None
+        # Memory to read into; and the call that reads, until what it has read has been taken, with the
+        # position of that in the stream.
         self._memory: Pointer[bytes] | None = None
-        self._reading = False
-        self._unread: tuple[int, Pointer[bytes], Pointer[bytes]] | None = None
+        self._reading: tuple[CallRecord, int, Pointer[bytes]] | None = None
         self._sender = RunLoop(weakly(self._send), f"requests to {server_infd}")
         self._receiver = RunLoop(
             partial(_receive, weakref.ref(self), fromfd), f"responses from {server_outfd}"
         )
         self._shutting_down = RunLoop(weakly(self._shut_down), f"shutdown of {server_infd}")
-        self._closed = False
+        # Whether it is to be closed, and whether that has been done.
+        self._closed = self._released = False
         self._pid = os.getpid()
         self._thread = get_ident()
 
@@ -301,20 +305,40 @@ class SyscallConnection(SyscallInterface):
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         self.check_owner()
-        state = self._state
-        state.submit(exchange)
-        self._receiver.ensure_running()
-        if self.tofd.handle.task.sysif.immediate and not self._full:
-            # What the loop would do first, without the cost of starting it. It does not suspend.
-            try:
-                while state.wants_to_send:
-                    await self._send_once()
-            except Exception as exn:
-                if not _would_block(exn):
-                    self._break(exn)
-        if state.wants_to_send:
+        try:
+            state = self._state
+            state.submit(exchange)
+            self._receiver.ensure_running()
+            if self.tofd.handle.task.sysif.immediate and not self._full:
+                # What the loop would do first, without the cost of starting it. It does not suspend.
+                try:
+                    while state.wants_to_send:
+                        await self._send_once()
+                except Exception as exn:
+                    if not _would_block(exn):
+                        self._break(exn)
+            if state.wants_to_send:
+                self._sender.ensure_running()
+            await waiter.wait(cancellable=False)
+        except BaseException as error:
+            if not isinstance(error, trio.Cancelled):  # a task in the background, at the end of the run
+                await self._outlast(exchange)
+            raise
+
+    async def _outlast(self, exchange: Exchange) -> None:
+        """Wait until an exchange is finished, if its caller was interrupted after it had been submitted.
+
+        Until then the peer may write into memory that the caller lends to it, and takes back when the
+        exception goes on.
+        """
+        while not exchange.finished and self._state.holds(exchange):
+            waiter: Waiter[None] = Waiter()
+            exchange.on_finish = partial(waiter.send, None)
+            if self._state.stopped:
+                self._break(self._state.cause)
+            self._receiver.ensure_running()
             self._sender.ensure_running()
-        await waiter.wait(cancellable=False)
+            await waiter.wait(cancellable=False)
 
     def check_owner(self) -> None:
         """Raise unless this is the program, and the OS thread, whose connection this is."""
@@ -337,6 +361,8 @@ class SyscallConnection(SyscallInterface):
             self._state.end(exn)
         except Exception as exn:
             self._break(exn)
+        if self._state.stopped:
+            self._break(self._state.cause)
 
     async def _send_once(self) -> None:
         """Send the next bytes.
@@ -345,36 +371,54 @@ class SyscallConnection(SyscallInterface):
             OSError: EAGAIN, there is no room.
         """
         state = self._state
+        if state.offering:
+            await self._settle_offer()
+        record = self._sending = CallRecord()
         data = state.data_to_send(_LARGE)
-        in_doubt = False
+        if not data:
+            return
         try:
-            buf = await self.tofd.ram.ptr(data)
-            in_doubt = True
-            sent, _ = await self._write(buf)
-            state.sent(sent.size())
-            self._full = False
+            await self._write(record, await self.tofd.ram.ptr(data))
         except SyscallHangup:
             raise
         except (OSError, SyscallError) as exn:
             state.unsent()
             self._full = _would_block(exn)
             raise
-        except BaseException:
-            if not in_doubt:
-                state.unsent()
-            raise
+        state.sent(record.result or 0)
+        self._full = False
 
-    async def _write(self, buf: Pointer[Any]) -> tuple[Pointer[Any], Pointer[Any]]:
+    async def _settle_offer(self) -> None:
+        """An exception came before the state was told what has become of its offer. The record knows it."""
+        record, state = self._sending, self._state
+        if record is None or not record.sent:
+            state.unsent()
+            return
+        if record.result is None:
+            # The call was left to itself at the end of a run; calls are answered in order.
+            await any_answer(self.tofd.handle.task.sysif)
+        if record.result is not None:
+            state.sent(max(record.result, 0))
+
+    async def _write(self, record: CallRecord, buf: Pointer[Any]) -> None:
         handle = self.tofd.handle
-        if self._is_socket:
+        task, size = handle.task, buf.size()
+        with handle.borrow(task) as fd, buf.borrow(task) as address:
+            if self._is_socket:
+                try:
+                    # A peer that went away is an error, and no signal.
+                    await task.sysif.recorded_syscall(record, nr.sendto, fd, address, size, _NOSIGNAL, 0, 0)
+                    return
+                except OSError as exn:
+                    if exn.errno != errno.ENOTSOCK:
+                        exn.filename = handle
+                        raise
+                    self._is_socket = False
             try:
-                # A peer that went away is an error, and no signal.
-                return await handle.send(buf, MSG.NOSIGNAL)
+                await task.sysif.recorded_syscall(record, nr.write, fd, address, size)
             except OSError as exn:
-                if exn.errno != errno.ENOTSOCK:
-                    raise
-                self._is_socket = False
-        return await handle.write(buf)
+                exn.filename = handle
+                raise
 
     # ---- receiving
 
@@ -389,27 +433,34 @@ class SyscallConnection(SyscallInterface):
         Raises:
             OSError: EAGAIN, nothing is there.
         """
-        state = self._state
-        if self._reading:
-            # A read was torn away from us at the end of a run, and perhaps bytes with it.
-            state.end(None)
-            return
-        if self._unread is None:
+        state, handle = self._state, self.fromfd.handle
+        task = handle.task
+        if self._reading is None:
             size = _LARGE if state.expects_memory else _SMALL
-            if self._memory is None or self._memory.size() != size:
-                self._memory = await self.fromfd.ram.malloc(bytes, size)
-            at = state.received_total
-            self._reading = True
-            try:
-                self._unread = (at, *await self.fromfd.handle.read(self._memory))
-            except (OSError, SyscallError):
-                self._reading = False
-                raise
-            self._reading = False
-        at, valid, rest = self._unread
-        state.received(await valid.read(), at)
-        self._unread = None
-        self._memory = valid + rest
+            memory = self._memory
+            if memory is None or memory.size() != size:
+                memory = self._memory = await self.fromfd.ram.malloc(bytes, size)
+            record = CallRecord()
+            with handle.borrow(task) as fd, memory.borrow(task) as address:
+                self._reading = record, state.received_total, memory
+                try:
+                    await task.sysif.recorded_syscall(record, nr.read, fd, address, size)
+                except (OSError, SyscallError) as exn:
+                    self._reading = None
+                    if isinstance(exn, OSError):
+                        exn.filename = handle
+                    raise
+        elif self._reading[0].sent and self._reading[0].result is None:
+            # The call was left to itself at the end of a run; calls are answered in order.
+            await any_answer(task.sysif)
+        # Interrupted anywhere from here on, this is done again: the bytes are there until they are taken.
+        record, at, memory = self._reading
+        count = record.result
+        if count is not None and count >= 0:
+            state.received((await self.fromfd.ram.transport.read(memory))[:count], at)
+        elif record.sent and count is None:
+            state.end(None)
+        self._reading = None
 
     # ---- the end
 
@@ -426,9 +477,12 @@ class SyscallConnection(SyscallInterface):
             self._receiver.ensure_running()
 
     def _break(self, cause: BaseException | None) -> None:
-        """Send nothing any more, take what has arrived, and end."""
+        """Send nothing any more, take what has arrived, and end.
+
+        Can be done again: when this was interrupted, say.
+        """
         state = self._state
-        if state.stopped:
+        if state.ended:
             return
         state.stop(cause)
         if not self.fromfd.handle.task.sysif.immediate:
@@ -442,10 +496,10 @@ class SyscallConnection(SyscallInterface):
         except Exception as exn:
             if not _would_block(exn) and state.cause is None:
                 state.cause = exn
-        state.end(cause)
         for afd in {self.tofd, self.fromfd}:
             if afd.handle.task.sysif.immediate:
                 run_now(_shutdown(afd))
+        state.end(cause)
 
     async def _shut_down(self) -> None:
         for afd in {self.tofd, self.fromfd}:
@@ -462,7 +516,7 @@ class SyscallConnection(SyscallInterface):
         Calls under way raise `SyscallHangup`, later ones `SyscallSendError`. Does nothing the second time. It
         is done even when cancelled.
         """
-        if self._closed:
+        if self._released:
             return
         self.check_owner()
         self._closed = True
@@ -472,6 +526,7 @@ class SyscallConnection(SyscallInterface):
             await finish(partial(_shutdown, afd))
         for afd in ends:
             await afd.close()
+        self._released = True
 
     def get_activity_fd(self) -> FileDescriptor:
         """The process' end of the stream: readable when there is work for it."""
@@ -488,7 +543,7 @@ async def _receive(reference: weakref.ref[SyscallConnection], fromfd: AsyncFileD
         state = connection._state
         try:
             if state.under_way:
-                if connection._unread is None and not connection._reading:
+                if connection._reading is None:
                     del connection
                     await fromfd.when_readable(partial(_read_once, reference))
                 else:

@@ -100,13 +100,14 @@ class Exchange:
         results: of the requests that have been answered, in order: what the kernel returned.
         payloads: likewise, the bytes that were read.
         error: why there are no more; None if all were answered, or may still be.
+        on_finish: called when nothing more will come, possibly more than once.
         finished: nothing more will come.
     """
 
-    __slots__ = ("_on_finish", "_requests", "error", "payloads", "results")
+    __slots__ = ("_requests", "error", "on_finish", "payloads", "results")
 
     def __init__(self, on_finish: Callable[[], None]) -> None:
-        self._on_finish = on_finish
+        self.on_finish = on_finish
         self._requests: list[_Request] = []
         self.results: list[int] = []
         self.payloads: list[bytes] = []
@@ -182,7 +183,7 @@ class Exchange:
         if len(self.results) == index:
             self.results.append(result)
         if len(self.results) == len(self._requests):
-            self._on_finish()
+            self.on_finish()
 
     def _fail(self, error: SyscallError) -> None:
         """The oldest request without an answer will get none; the second time nothing happens."""
@@ -194,7 +195,7 @@ class Exchange:
             if isinstance(error, SyscallHangup):
                 error.results = self.results
             self.error = error
-        self._on_finish()
+        self.on_finish()
 
     def check(self) -> list[int]:
         """Return the results.
@@ -282,6 +283,10 @@ class StreamState:
             end += len(request.data)
             request.end = end
         queue.extend(exchange._requests)
+
+    def holds(self, exchange: Exchange) -> bool:
+        """Whether an exchange has been submitted and is not finished."""
+        return exchange._requests[-1] in self._answers.queue and not exchange.finished
 
     @property
     def offering(self) -> bool:
