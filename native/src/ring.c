@@ -11,6 +11,7 @@
 #include "pidfd.h"
 #include "record.h"
 #include "ring_call.h"
+#include "sleep.h"
 
 struct trampoline_stack {
 	uint64_t trampoline, rdi, rsi, rdx, rcx, r8, r9, function;
@@ -438,37 +439,55 @@ static PyObject *ring_get_deaf(PyObject *op, void *closure)
 }
 
 /* whether a filter denies the process to wake us, or may do so by a call that it has been sent */
-static PyObject *ring_get_mute(PyObject *op, void *closure)
+static int is_mute(struct rsys_ring *ring)
 {
-	struct rsys_ring *ring = &((Ring *)op)->block->ring;
 	uint32_t seq;
 
-	(void)closure;
 	for (seq = ring->consumed + 1; seq != ring->submitted + 1; seq++) {
 		struct rsys_slot *slot = &ring->slots[seq % RSYS_RING_SLOTS];
 		uint64_t word = __atomic_load_n(&slot->word, __ATOMIC_ACQUIRE);
 
 		if (!(word & RSYS_SLOT_DONE) && rsys_may_filter((uint32_t)word & ~RSYS_NR_LINKED, slot->args))
-			Py_RETURN_TRUE;
+			return 1;
 	}
-	return PyBool_FromLong(__atomic_load_n(&ring->mute, __ATOMIC_ACQUIRE));
+	return __atomic_load_n(&ring->mute, __ATOMIC_ACQUIRE) != 0;
 }
 
-/* configure(monitor_fd, parent_pid, completion, flags, sigmask): before the process starts */
+static PyObject *ring_get_mute(PyObject *op, void *closure)
+{
+	(void)closure;
+	return PyBool_FromLong(is_mute(&((Ring *)op)->block->ring));
+}
+
+/*
+ * configure(monitor_fd, parent_pid, completion, flags, sigmask, cloner): before the process starts. Filters
+ * are inherited, so that it will be as mute as the process which clones it: the one of another ring, or we.
+ * It finds out by itself when it starts, but a caller may go to sleep before that.
+ */
 static PyObject *ring_configure(PyObject *op, PyObject *args)
 {
 	struct rsys_ring *ring = &((Ring *)op)->block->ring;
-	int monitor_fd, parent_pid, completion;
+	PyObject *cloner = Py_None;
+	int monitor_fd, parent_pid, completion, mute;
 	unsigned int flags;
 	unsigned long long sigmask;
 
-	if (!PyArg_ParseTuple(args, "iiiIK", &monitor_fd, &parent_pid, &completion, &flags, &sigmask))
+	if (!PyArg_ParseTuple(args, "iiiIK|O", &monitor_fd, &parent_pid, &completion, &flags, &sigmask, &cloner))
 		return NULL;
+	if (cloner == Py_None) {
+		mute = rsys_is_denied(rsys_call3(__NR_futex, &ring->state, RSYS_FUTEX_WAKE | RSYS_FUTEX_PRIVATE, 1));
+	} else if (Py_TYPE(cloner) == Py_TYPE(op)) {
+		mute = is_mute(&((Ring *)cloner)->block->ring);
+	} else {
+		PyErr_SetString(PyExc_TypeError, "the cloner is a Ring or None");
+		return NULL;
+	}
 	ring->origin.monitor_fd = monitor_fd;
 	ring->origin.parent_pid = parent_pid;
 	ring->origin.flags = flags;
 	ring->origin.sigmask = sigmask;
 	ring->completion = completion;
+	ring->mute = mute;
 	Py_RETURN_NONE;
 }
 

@@ -18,9 +18,12 @@ import trio
 sys.path.insert(0, str(LocalPath(__file__).parents[2]))
 
 from rsyscall.command import Command
+from rsyscall.hub import hub_of
+from rsyscall.near import SYS
 from rsyscall.sched import CLONE
 from rsyscall.sys.wait import W
 from rsyscall.tasks.local import local_thread
+from rsyscall.time import Timespec
 from tests.integration.filters import deny
 
 SLEEP = Command("/bin/sleep", ["sleep", "inf"], {})
@@ -76,6 +79,19 @@ def _descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+async def long_first_calls() -> None:
+    """A caller that does not spin is asleep before a new process has found out that it may not wake it."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    async with (await local_thread.clone()).process:
+        hub_of(local_thread.task).set_spin(0, 0)
+    with trio.fail_after(20):
+        for _ in range(5):
+            child = await local_thread.clone(CLONE.FILES)
+            async with child.process:
+                time = await child.ptr(Timespec(0, 5_000_000))
+                await child.task.sysif.syscall(SYS.clock_nanosleep, 1, 0, time.near, 0)
+
+
 async def clone_is_refused() -> None:
     """The error says what, and nothing is left."""
     for flags, hint in (
@@ -127,6 +143,8 @@ def main() -> None:
             await globals()[name]()
 
     trio.run(bounded)
+    # libc aborts in the end of an interpreter where futex is denied.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -92,6 +92,11 @@ async def test_the_call_that_makes_it_mute_is_answered(child: ChildThread) -> No
         await sleep_in(child, 0.005)
 
 
+@pytest.mark.parametrize("verdict", ["EPERM", "ENOSYS"])
+def test_a_child_that_is_mute_from_the_start_is_answered(verdict: str) -> None:
+    run_driver("long_first_calls", verdict, "futex")
+
+
 async def test_a_child_that_may_not_sleep_ends() -> None:
     async with cloned(local_thread) as child:
         await deny_in(child, "EPERM", SLEEPS.split(","))

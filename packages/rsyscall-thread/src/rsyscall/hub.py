@@ -767,7 +767,7 @@ async def clone_block(
     # In plain numbers: combining members of a flag class takes longer than all the rest.
     flags = int(flags) | _SHARE_MEMORY
     origin_flags = _FOREIGN_PID if foreign else 0
-    ring.configure(monitor_fd, parent_pid, completion, origin_flags, 0)
+    ring.configure(monitor_fd, parent_pid, completion, origin_flags, 0, cloner)
     if not _clone3_missing:
         # Handlers that Python installed must not run in the child, not even for an instant.
         clear = 0 if flags & _SIGHAND else _CLEAR_SIGHAND
