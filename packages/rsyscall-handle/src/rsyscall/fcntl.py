@@ -12,7 +12,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rsyscall.cstruct import CStruct, i16, i32, i64
-from rsyscall.handle.arguments import FDNUM, NOTHING, OPEN_FLAGS, buffer, by, call, choice, each, flags
+from rsyscall.handle.arguments import (
+    FDNUM,
+    NOTHING,
+    OPEN_FLAGS,
+    buffer,
+    by,
+    call,
+    choice,
+    each,
+    flags,
+    given,
+    out,
+)
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import Pointer
@@ -315,8 +327,10 @@ _ARGUMENT = by(
         **each((F.GETFD, F.GETFL, F.GETOWN, F.GETSIG, F.GETLEASE, F.GETPIPE_SZ, F.GET_SEALS), NOTHING),
         F.SETFD: flags(FD, "FD_"),
         F.SETFL: OPEN_FLAGS,
-        **each((F.GETLK, F.SETLK, F.SETLKW, F.OFD_GETLK, F.OFD_SETLK, F.OFD_SETLKW), buffer(Flock.sizeof())),
-        **each((F.SETOWN_EX, F.GETOWN_EX), buffer(OwnerEx.sizeof())),
+        **each((F.SETLK, F.SETLKW, F.OFD_SETLK, F.OFD_SETLKW), given(Flock)),
+        **each((F.GETLK, F.OFD_GETLK), out(Flock)),
+        F.SETOWN_EX: given(OwnerEx),
+        F.GETOWN_EX: out(OwnerEx),
         F.GETOWNER_UIDS: buffer(8),  # two uid_t
         **each((F.GET_RW_HINT, F.SET_RW_HINT, F.GET_FILE_RW_HINT, F.SET_FILE_RW_HINT), buffer(8)),
     },

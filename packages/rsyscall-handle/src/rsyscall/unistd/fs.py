@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from rsyscall.fcntl import AT, O
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
@@ -57,6 +57,117 @@ def _borrow_directory(
     return _WORKING_DIRECTORY if fd is None else fd.borrow(task)
 
 
+# One body for each call that is a method of a directory descriptor and of a task. `dirfd` is the number of a
+# descriptor that has been checked; None is the working directory.
+
+
+async def _readlink(
+    task: FileDescriptorTask[Any], dirfd: near.FileDescriptor | None, path: PathPointer, buf: Pointer[T]
+) -> tuple[ReadablePointer[T], Pointer[T]]:
+    with path.borrow(task) as path_addr, buf.borrow(task) as buf_addr, naming(path.value):
+        count = await raw._readlinkat(task.sysif, dirfd, path_addr, buf_addr, buf.size())
+    return buf.readable_split(count)
+
+
+async def _access(
+    task: FileDescriptorTask[Any], dirfd: near.FileDescriptor | None, path: PathPointer, mode: int, flags: int
+) -> None:
+    with path.borrow(task) as path_addr, naming(path.value):
+        await raw._faccessat(task.sysif, dirfd, path_addr, flags, mode)
+
+
+async def _open(
+    task: FileDescriptorTask[T_fd], dirfd: near.FileDescriptor | None, path: PathPointer, flags: O, mode: int
+) -> T_fd:
+    record = CallRecord(task.fd_table)
+    with path.borrow(task) as path_addr, naming(path.value):
+        fd = await raw._openat(task.sysif, record, dirfd, path_addr, int(flags) | _CLOEXEC, mode)
+    return task._adopt(fd, record)
+
+
+async def _mkdir(
+    task: FileDescriptorTask[Any], dirfd: near.FileDescriptor | None, path: PathPointer, mode: int
+) -> None:
+    with path.borrow(task) as path_addr, naming(path.value):
+        await raw._mkdirat(task.sysif, dirfd, path_addr, mode)
+
+
+async def _unlink(
+    task: FileDescriptorTask[Any], dirfd: near.FileDescriptor | None, path: PathPointer, flags: AT
+) -> None:
+    with path.borrow(task) as path_addr, naming(path.value):
+        await raw._unlinkat(task.sysif, dirfd, path_addr, flags)
+
+
+async def _link(
+    task: FileDescriptorTask[Any],
+    olddirfd: BaseFileDescriptor | None,
+    oldpath: PathPointer,
+    newdirfd: BaseFileDescriptor | None,
+    newpath: PathPointer,
+    flags: AT,
+) -> None:
+    with (
+        _borrow_directory(olddirfd, task) as olddir,
+        oldpath.borrow(task) as old_addr,
+        _borrow_directory(newdirfd, task) as newdir,
+        newpath.borrow(task) as new_addr,
+        naming(oldpath.value, newpath.value),
+    ):
+        await raw._linkat(task.sysif, olddir, old_addr, newdir, new_addr, flags)
+
+
+async def _rename(
+    task: FileDescriptorTask[Any],
+    olddirfd: BaseFileDescriptor | None,
+    oldpath: PathPointer,
+    newdirfd: BaseFileDescriptor | None,
+    newpath: PathPointer,
+    flags: RENAME,
+) -> None:
+    with (
+        _borrow_directory(olddirfd, task) as olddir,
+        oldpath.borrow(task) as old_addr,
+        _borrow_directory(newdirfd, task) as newdir,
+        newpath.borrow(task) as new_addr,
+        naming(oldpath.value, newpath.value),
+    ):
+        await raw._renameat2(task.sysif, olddir, old_addr, newdir, new_addr, flags)
+
+
+async def _symlink(
+    task: FileDescriptorTask[Any],
+    target: PathPointer,
+    newdirfd: near.FileDescriptor | None,
+    linkpath: PathPointer,
+) -> None:
+    with (
+        target.borrow(task) as target_addr,
+        linkpath.borrow(task) as link_addr,
+        naming(target.value, linkpath.value),
+    ):
+        await raw._symlinkat(task.sysif, target_addr, newdirfd, link_addr)
+
+
+async def _chmod(
+    task: FileDescriptorTask[Any], dirfd: near.FileDescriptor | None, path: PathPointer, mode: int, flags: AT
+) -> None:
+    with path.borrow(task) as path_addr, naming(path.value):
+        await raw._fchmodat(task.sysif, dirfd, path_addr, mode, flags)
+
+
+async def _chown(
+    task: FileDescriptorTask[Any],
+    dirfd: near.FileDescriptor | None,
+    path: PathPointer,
+    owner: int,
+    group: int,
+    flags: AT,
+) -> None:
+    with path.borrow(task) as path_addr, naming(path.value):
+        await raw._fchownat(task.sysif, dirfd, path_addr, owner, group, flags)
+
+
 class FSFileDescriptor(DupFileDescriptor):
     """Files below a directory that is open, and the file itself that is open."""
 
@@ -80,9 +191,7 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: readlink(2)
         """
         self._validate()
-        with path.borrow(self.task) as path_addr, buf.borrow(self.task) as buf_addr, naming(path.value):
-            count = await raw._readlinkat(self.task.sysif, self.near, path_addr, buf_addr, buf.size())
-        return buf.readable_split(count)
+        return await _readlink(self.task, self.near, path, buf)
 
     async def faccessat(self, ptr: PathPointer, mode: OK, flags: AT = AT.NONE) -> None:
         """`faccessat(fd, ptr, mode)`, or `faccessat2` when there are flags: may this process use the file in
@@ -100,8 +209,7 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: access(2)
         """
         self._validate()
-        with ptr.borrow(self.task) as path_addr, naming(ptr.value):
-            await raw._faccessat(self.task.sysif, self.near, path_addr, flags, mode)
+        await _access(self.task, self.near, ptr, mode, flags)
 
     async def openat(self: T_fd, path: PathPointer, flags: O, mode: int = 0o644) -> T_fd:
         """`openat(fd, path, flags | O_CLOEXEC, mode)`: open a file below this directory.
@@ -118,10 +226,7 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: open(2)
         """
         self._validate()
-        record = CallRecord(self.task.fd_table)
-        with path.borrow(self.task) as path_addr, naming(path.value):
-            fd = await raw._openat(self.task.sysif, record, self.near, path_addr, int(flags) | _CLOEXEC, mode)
-        new: T_fd = self.task._adopt(fd, record)
+        new: T_fd = await _open(self.task, self.near, path, flags, mode)
         return new
 
     async def mkdirat(self, path: PathPointer, mode: int = 0o755) -> None:
@@ -130,8 +235,7 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: mkdir(2)
         """
         self._validate()
-        with path.borrow(self.task) as path_addr, naming(path.value):
-            await raw._mkdirat(self.task.sysif, self.near, path_addr, mode)
+        await _mkdir(self.task, self.near, path, mode)
 
     async def unlinkat(self, path: PathPointer, flags: AT = AT.NONE) -> None:
         """`unlinkat(fd, path, flags)`: remove a name; with `AT.REMOVEDIR`, an empty directory.
@@ -139,8 +243,7 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: unlink(2)
         """
         self._validate()
-        with path.borrow(self.task) as path_addr, naming(path.value):
-            await raw._unlinkat(self.task.sysif, self.near, path_addr, flags)
+        await _unlink(self.task, self.near, path, flags)
 
     async def rmdirat(self, path: PathPointer) -> None:
         """`unlinkat(fd, path, AT_REMOVEDIR)`: remove an empty directory.
@@ -171,14 +274,7 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: link(2)
         """
         self._validate()
-        task = self.task
-        with (
-            oldpath.borrow(task) as old_addr,
-            _borrow_directory(newdirfd, task) as newdir,
-            newpath.borrow(task) as new_addr,
-            naming(oldpath.value, newpath.value),
-        ):
-            await raw._linkat(task.sysif, self.near, old_addr, newdir, new_addr, flags)
+        await _link(self.task, self, oldpath, newdirfd, newpath, flags)
 
     async def renameat(
         self,
@@ -202,14 +298,7 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: rename(2)
         """
         self._validate()
-        task = self.task
-        with (
-            oldpath.borrow(task) as old_addr,
-            _borrow_directory(newdirfd, task) as newdir,
-            newpath.borrow(task) as new_addr,
-            naming(oldpath.value, newpath.value),
-        ):
-            await raw._renameat2(task.sysif, self.near, old_addr, newdir, new_addr, flags)
+        await _rename(self.task, self, oldpath, newdirfd, newpath, flags)
 
     async def symlinkat(self, target: PathPointer, linkpath: PathPointer) -> None:
         """`symlinkat(target, fd, linkpath)`: make a symbolic link at `linkpath`, relative to this directory.
@@ -221,12 +310,7 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: symlink(2)
         """
         self._validate()
-        with (
-            target.borrow(self.task) as target_addr,
-            linkpath.borrow(self.task) as link_addr,
-            naming(target.value, linkpath.value),
-        ):
-            await raw._symlinkat(self.task.sysif, target_addr, self.near, link_addr)
+        await _symlink(self.task, target, self.near, linkpath)
 
     async def fchmodat(self, path: PathPointer, mode: int, flags: AT = AT.NONE) -> None:
         """`fchmodat(fd, path, mode)`, or `fchmodat2` (Linux 6.6) when there are flags: change the permissions
@@ -235,8 +319,7 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: chmod(2)
         """
         self._validate()
-        with path.borrow(self.task) as path_addr, naming(path.value):
-            await raw._fchmodat(self.task.sysif, self.near, path_addr, mode, flags)
+        await _chmod(self.task, self.near, path, mode, flags)
 
     async def fchownat(self, path: PathPointer, owner: int, group: int, flags: AT = AT.NONE) -> None:
         """`fchownat(fd, path, owner, group, flags)`: change owner and group of a file; -1 leaves one as it
@@ -245,8 +328,7 @@ class FSFileDescriptor(DupFileDescriptor):
         manpage: chown(2)
         """
         self._validate()
-        with path.borrow(self.task) as path_addr, naming(path.value):
-            await raw._fchownat(self.task.sysif, self.near, path_addr, owner, group, flags)
+        await _chown(self.task, self.near, path, owner, group, flags)
 
     async def fchmod(self, mode: int) -> None:
         """`fchmod(fd, mode)`: change the permissions of this file.
@@ -323,9 +405,7 @@ class FSTask(CloseRangeTask[T_fd]):
 
         manpage: readlink(2)
         """
-        with path.borrow(self) as path_addr, buf.borrow(self) as buf_addr, naming(path.value):
-            count = await raw._readlinkat(self.sysif, None, path_addr, buf_addr, buf.size())
-        return buf.readable_split(count)
+        return await _readlink(self, None, path, buf)
 
     async def access(self, path: PathPointer, mode: int, flags: int = 0) -> None:
         """`faccessat(AT_FDCWD, path, mode)`, or `faccessat2` when there are flags: may this process use the
@@ -343,8 +423,7 @@ class FSTask(CloseRangeTask[T_fd]):
 
         manpage: access(2)
         """
-        with path.borrow(self) as path_addr, naming(path.value):
-            await raw._faccessat(self.sysif, None, path_addr, flags, mode)
+        await _access(self, None, path, mode, flags)
 
     async def open(self, path: PathPointer, flags: O, mode: int = 0o644) -> T_fd:
         """`openat(AT_FDCWD, path, flags | O_CLOEXEC, mode)`: open a file.
@@ -360,43 +439,35 @@ class FSTask(CloseRangeTask[T_fd]):
 
         manpage: open(2)
         """
-        record = CallRecord(self.fd_table)
-        with path.borrow(self) as path_addr, naming(path.value):
-            fd = await raw._openat(self.sysif, record, None, path_addr, int(flags) | _CLOEXEC, mode)
-        return self._adopt(fd, record)
+        return await _open(self, None, path, flags, mode)
 
     async def mkdir(self, path: PathPointer, mode: int = 0o755) -> None:
         """`mkdirat(AT_FDCWD, path, mode)`: make a directory; its permissions are `mode` less the umask.
 
         manpage: mkdir(2)
         """
-        with path.borrow(self) as path_addr, naming(path.value):
-            await raw._mkdirat(self.sysif, None, path_addr, mode)
+        await _mkdir(self, None, path, mode)
 
     async def unlink(self, path: PathPointer) -> None:
         """`unlinkat(AT_FDCWD, path, 0)`: remove a name of a file that is not a directory.
 
         manpage: unlink(2)
         """
-        await self._unlink(path, AT.NONE)
+        await _unlink(self, None, path, AT.NONE)
 
     async def rmdir(self, path: PathPointer) -> None:
         """`unlinkat(AT_FDCWD, path, AT_REMOVEDIR)`: remove an empty directory.
 
         manpage: rmdir(2)
         """
-        await self._unlink(path, AT.REMOVEDIR)
-
-    async def _unlink(self, path: PathPointer, flags: AT) -> None:
-        with path.borrow(self) as path_addr, naming(path.value):
-            await raw._unlinkat(self.sysif, None, path_addr, flags)
+        await _unlink(self, None, path, AT.REMOVEDIR)
 
     async def link(self, oldpath: PathPointer, newpath: PathPointer) -> None:
         """`linkat(AT_FDCWD, oldpath, AT_FDCWD, newpath, 0)`: give a file another name.
 
         manpage: link(2)
         """
-        await self.linkat(None, oldpath, None, newpath)
+        await _link(self, None, oldpath, None, newpath, AT.NONE)
 
     async def linkat(
         self,
@@ -417,14 +488,7 @@ class FSTask(CloseRangeTask[T_fd]):
 
         manpage: link(2)
         """
-        with (
-            _borrow_directory(olddirfd, self) as olddir,
-            oldpath.borrow(self) as old_addr,
-            _borrow_directory(newdirfd, self) as newdir,
-            newpath.borrow(self) as new_addr,
-            naming(oldpath.value, newpath.value),
-        ):
-            await raw._linkat(self.sysif, olddir, old_addr, newdir, new_addr, flags)
+        await _link(self, olddirfd, oldpath, newdirfd, newpath, flags)
 
     async def rename(self, oldpath: PathPointer, newpath: PathPointer) -> None:
         """`renameat2(AT_FDCWD, oldpath, AT_FDCWD, newpath, 0)`: move a file; what was at `newpath` is
@@ -432,7 +496,7 @@ class FSTask(CloseRangeTask[T_fd]):
 
         manpage: rename(2)
         """
-        await self.renameat(None, oldpath, None, newpath)
+        await _rename(self, None, oldpath, None, newpath, RENAME.NONE)
 
     async def renameat(
         self,
@@ -453,26 +517,14 @@ class FSTask(CloseRangeTask[T_fd]):
 
         manpage: rename(2)
         """
-        with (
-            _borrow_directory(olddirfd, self) as olddir,
-            oldpath.borrow(self) as old_addr,
-            _borrow_directory(newdirfd, self) as newdir,
-            newpath.borrow(self) as new_addr,
-            naming(oldpath.value, newpath.value),
-        ):
-            await raw._renameat2(self.sysif, olddir, old_addr, newdir, new_addr, flags)
+        await _rename(self, olddirfd, oldpath, newdirfd, newpath, flags)
 
     async def symlink(self, target: PathPointer, linkpath: PathPointer) -> None:
         """`symlinkat(target, AT_FDCWD, linkpath)`: make a symbolic link at `linkpath` that says `target`.
 
         manpage: symlink(2)
         """
-        with (
-            target.borrow(self) as target_addr,
-            linkpath.borrow(self) as link_addr,
-            naming(target.value, linkpath.value),
-        ):
-            await raw._symlinkat(self.sysif, target_addr, None, link_addr)
+        await _symlink(self, target, None, linkpath)
 
     async def chmod(self, path: PathPointer, mode: int, flags: AT = AT.NONE) -> None:
         """`fchmodat(AT_FDCWD, path, mode)`, or `fchmodat2` (Linux 6.6) when there are flags: change
@@ -480,8 +532,7 @@ class FSTask(CloseRangeTask[T_fd]):
 
         manpage: chmod(2)
         """
-        with path.borrow(self) as path_addr, naming(path.value):
-            await raw._fchmodat(self.sysif, None, path_addr, mode, flags)
+        await _chmod(self, None, path, mode, flags)
 
     async def chown(self, path: PathPointer, owner: int, group: int) -> None:
         """`fchownat(AT_FDCWD, path, owner, group, 0)`: change owner and group of a file; -1 leaves one as it
@@ -489,7 +540,7 @@ class FSTask(CloseRangeTask[T_fd]):
 
         manpage: chown(2)
         """
-        await self._chown(path, owner, group, AT.NONE)
+        await _chown(self, None, path, owner, group, AT.NONE)
 
     async def lchown(self, path: PathPointer, owner: int, group: int) -> None:
         """`fchownat(AT_FDCWD, path, owner, group, AT_SYMLINK_NOFOLLOW)`: as `chown`, of a symbolic link
@@ -497,11 +548,7 @@ class FSTask(CloseRangeTask[T_fd]):
 
         manpage: chown(2)
         """
-        await self._chown(path, owner, group, AT.SYMLINK_NOFOLLOW)
-
-    async def _chown(self, path: PathPointer, owner: int, group: int, flags: AT) -> None:
-        with path.borrow(self) as path_addr, naming(path.value):
-            await raw._fchownat(self.sysif, None, path_addr, owner, group, flags)
+        await _chown(self, None, path, owner, group, AT.SYMLINK_NOFOLLOW)
 
     async def truncate(self, path: PathPointer, length: int) -> None:
         """`truncate(path, length)`: cut a file to `length` bytes, or make it longer with zeroes.
