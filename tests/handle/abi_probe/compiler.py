@@ -19,7 +19,7 @@ ARCHITECTURES = ("x86_64", "aarch64", "riscv64")
 NATIVE = platform.machine()
 
 _SECTION = ".rsyscall"
-_UNDECLARED = re.compile(r"error: '(\w+)' undeclared")
+_UNDECLARED = re.compile(r"error: (?:'(\w+)' undeclared|.* has no member named '(\w+)')")
 
 
 def compiler(architecture: str) -> str | None:
@@ -65,8 +65,8 @@ def evaluate(
                 numbers = _read_section(output.read_bytes())
                 pairs = zip(numbers[::2], numbers[1::2], strict=True)
                 return dict(zip(wanted, pairs, strict=True))
-        # The compiler names each undeclared identifier once: drop what uses it, and try again.
-        undeclared = set(_UNDECLARED.findall(result.stderr))
+        # The compiler names each undeclared identifier: drop what uses it, and try again.
+        undeclared = {name for names in _UNDECLARED.findall(result.stderr) for name in names}
         absent = [e for e in wanted if undeclared.intersection(re.findall(r"\w+", e))]
         others = [
             line for line in result.stderr.splitlines() if "error:" in line and not _UNDECLARED.search(line)

@@ -1,13 +1,18 @@
-"""Which C names the members of the enumerations stand for, and in which headers those are."""
+"""Which C names the members of the enumerations stand for, and in which headers those are.
+
+An enumeration of `rsyscall.sys.stat` is looked for in `<linux/stat.h>`, or else in `<sys/stat.h>`, and its
+members have its name and an underscore before them in C. The table has what is not like that.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rsyscall import fcntl, sched, signal, time
-from rsyscall.linux import dirent, futex, memfd
+from rsyscall.linux import dirent, futex
 from rsyscall.near.abi import ABI
 from rsyscall.net import if_
 from rsyscall.netinet import in_, ip
@@ -16,18 +21,17 @@ from rsyscall.sys import (
 )
 from rsyscall.sys import (
     epoll,
-    eventfd,
     ioctl,
     mman,
     mount,
     prctl,
-    signalfd,
     stat,
-    timerfd,
     uio,
     wait,
 )
 from rsyscall.unistd import fds, fs, io
+
+from .discover import versions
 
 X86 = ("x86_64",)
 ARM = ("aarch64",)
@@ -43,7 +47,7 @@ class Constants:
         names: member -> C expression, for those that are not the prefix and the name of the member.
         no_header: member -> why no header has it. If one does have it after all, it is compared.
         newer: member -> the version of Linux that it came with; only headers older than that may be without
-            it.
+            it. Not for those with a comment that says so, see `discover.versions`.
         only_on: member -> the architectures that have it.
         encode: the number for a process of some architecture, where that differs.
         also: other headers that have some of the family, each on its own.
@@ -89,12 +93,6 @@ ENUMS: dict[type[enum.Enum], Constants] = {
             # AT_RENAME_* came with Linux 6.13 as other names for these
             **{name: name for name in ("RENAME_NOREPLACE", "RENAME_EXCHANGE", "RENAME_WHITEOUT")},
         },
-        newer={
-            "EXECVE_CHECK": (6, 14),
-            "HANDLE_MNT_ID_UNIQUE": (6, 12),
-            "HANDLE_CONNECTABLE": (6, 13),
-            "HANDLE_FID": (6, 5),
-        },
     ),
     fcntl.O: Constants(
         ("linux/fcntl.h",),
@@ -106,41 +104,28 @@ ENUMS: dict[type[enum.Enum], Constants] = {
             "FMODE_EXEC": "internal to the kernel; FUSE shows it",
             "FMODE_NONOTIFY": "internal to the kernel; FUSE shows it",
         },
-        newer={"EMPTYPATH": (7, 3)},
         encode=fcntl.encode_open_flags,
     ),
     fcntl.F: Constants(
         ("linux/fcntl.h",),
         "F_",
-        newer={
-            "DUPFD_QUERY": (6, 10),
-            "CREATED_QUERY": (6, 12),
-            "GETDELEG": (6, 19),
-            "SETDELEG": (6, 19),
-        },
         also=("fcntl.h",),
         left_out={
             "F_LINUX_SPECIFIC_BASE": "where some of the numbers begin",
             **dict.fromkeys(("F_LOCK", "F_TLOCK", "F_ULOCK", "F_TEST"), "of the C function lockf"),
         },
     ),
-    fcntl.F_SEAL: Constants(("linux/fcntl.h",), "F_SEAL_", newer={"EXEC": (6, 3)}),
-    fcntl.FD: Constants(("linux/fcntl.h",), "FD_"),
     fcntl.F_LCK: Constants(
         ("linux/fcntl.h",),
         "F_",
         names={name: f"F_{name}LCK" for name in ("RD", "WR", "UN", "EX", "SH")},
         left_out={"*": "see F"},
     ),
-    fcntl.F_OWNER: Constants(("linux/fcntl.h",), "F_OWNER_"),
-    fcntl.DN: Constants(("linux/fcntl.h",), "DN_"),
-    fcntl.RWH: Constants(("linux/fcntl.h",), "RWH_"),
     # sched, signal, time
     sched.CLONE: Constants(
         ("linux/sched.h",),
         "CLONE_",
         also=("sched.h",),
-        newer=dict.fromkeys(("AUTOREAP", "NNP", "PIDFD_AUTOKILL", "EMPTY_MNTNS"), (7, 3)),
         left_out={"CLONE_ARGS_SIZE_VER*": "sizes of what there was of CloneArgs before"},
     ),
     signal.SIG: Constants(
@@ -158,9 +143,7 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     signal.SA: Constants(_ASM_SIGNAL, "SA_", only_on={"RESTORER": ("x86_64", "aarch64")}, also=("signal.h",)),
     signal.HowSIG: Constants(("signal.h",), "SIG_", left_out=_OF_C_FUNCTIONS),
     signal.Sighandler: Constants(("signal.h",), "SIG_", left_out=_OF_C_FUNCTIONS),
-    time.CLOCK: Constants(
-        ("linux/time.h",), "CLOCK_", also=("time.h",), newer={"AUX": (6, 17), "AUX_LAST": (6, 17)}
-    ),
+    time.CLOCK: Constants(("linux/time.h",), "CLOCK_", also=("time.h",)),
     time.TIMER: Constants(("linux/time.h",), "TIMER_", also=("time.h",)),
     time.ITIMER: Constants(("linux/time.h",), "ITIMER_", also=("sys/time.h",)),
     # unistd
@@ -182,7 +165,6 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         names={"URING_WAKE": "EPOLL_URING_WAKE"},
         left_out=_EPOLL_PACKED,
     ),
-    eventfd.EFD: Constants(("sys/eventfd.h",), "EFD_"),
     ioctl.IOC: Constants(
         ("linux/ioctl.h",),
         "_IOC_",
@@ -204,7 +186,6 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         ("linux/mman.h",),
         "MAP_",
         names={"BIT32": "MAP_32BIT"},
-        newer={"DROPPABLE": (6, 11), "ABOVE4G": (6, 6)},
         only_on={"BIT32": X86, "ABOVE4G": X86},
         also=("sys/mman.h",),
         left_out={
@@ -215,7 +196,6 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     mman.MADV: Constants(
         ("linux/mman.h",),
         "MADV_",
-        newer={"COLLAPSE": (6, 1), "GUARD_INSTALL": (6, 13), "GUARD_REMOVE": (6, 13)},
         also=("sys/mman.h",),
     ),
     mount.MS: Constants(("linux/mount.h",), "MS_", also=("sys/mount.h",)),
@@ -223,22 +203,6 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     prctl.PR: Constants(
         ("linux/prctl.h",),
         "PR_",
-        newer={
-            "SET_MDWE": (6, 3),
-            "GET_MDWE": (6, 3),
-            "SET_MEMORY_MERGE": (6, 4),
-            "GET_MEMORY_MERGE": (6, 4),
-            "GET_AUXV": (6, 4),
-            "RISCV_V_SET_CONTROL": (6, 5),
-            "RISCV_V_GET_CONTROL": (6, 5),
-            "PPC_GET_DEXCR": (6, 10),
-            "PPC_SET_DEXCR": (6, 10),
-            "RISCV_SET_ICACHE_FLUSH_CTX": (6, 10),
-            **{f"{verb}_SHADOW_STACK_STATUS": (6, 13) for verb in ("GET", "SET", "LOCK")},
-            "TIMER_CREATE_RESTORE_IDS": (6, 15),
-            "FUTEX_HASH": (6, 16),
-            **dict.fromkeys(("RSEQ_SLICE_EXTENSION", "GET_CFI", "SET_CFI"), (7, 0)),
-        },
         also=("sys/prctl.h",),
         left_out={"PR_SCHED_CORE_MAX": "how many there are", "PR_MTE_TCF_SHIFT": "unused, it says"},
     ),
@@ -264,7 +228,6 @@ ENUMS: dict[type[enum.Enum], Constants] = {
             (prctl.PR_FUTEX_HASH, (6, 16)),
         )
     },
-    signalfd.SFD: Constants(("linux/signalfd.h",), "SFD_"),
     sc.AF: Constants(_SOCKET, "AF_", also=("linux/socket.h",), left_out={"AF_MAX": "how many there are"}),
     sc.SOCK: Constants(_SOCKET, "SOCK_", also=("linux/socket.h",)),
     sc.SOCK_BUF_LOCK: Constants(
@@ -288,17 +251,6 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     sc.SO: Constants(
         _SOCKET,
         "SO_",
-        newer={
-            "PASSPIDFD": (6, 5),
-            "PEERPIDFD": (6, 5),
-            "DEVMEM_LINEAR": (6, 12),
-            "DEVMEM_DMABUF": (6, 12),
-            "DEVMEM_DONTNEED": (6, 12),
-            "RCVPRIORITY": (6, 14),
-            "PASSRIGHTS": (6, 16),
-            "INQ": (6, 17),
-            "RIGHTS_NOTRUNC": (7, 3),
-        },
     ),
     sc.SCM: Constants(
         (*_SOCKET, "asm/socket.h"),
@@ -307,7 +259,6 @@ ENUMS: dict[type[enum.Enum], Constants] = {
             "SECURITY": "internal to the kernel; only newer C libraries have it",
             "PIDFD": "internal to the kernel; only newer C libraries have it",
         },
-        newer={"DEVMEM_LINEAR": (6, 12), "DEVMEM_DMABUF": (6, 12), "TS_OPT_ID": (6, 13), "INQ": (6, 17)},
     ),
     sc.MSG: Constants(_SOCKET, "MSG_", also=("linux/socket.h",)),
     sc.SendmsgFlags: Constants(_SOCKET, "MSG_"),
@@ -315,12 +266,9 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     sc.MsghdrFlags: Constants(_SOCKET, "MSG_"),
     stat.S_IF: Constants(("linux/stat.h",), "S_IF", names={"IFO": "S_IFIFO", "FIFO": "S_IFIFO"}),
     stat.S_I: Constants(("linux/stat.h",), "S_I", also=("sys/stat.h", "fcntl.h")),
-    timerfd.TFD: Constants(("linux/timerfd.h",), "TFD_"),
-    timerfd.TFD_TIMER: Constants(("linux/timerfd.h",), "TFD_TIMER_"),
     uio.RWF: Constants(
         ("linux/fs.h",),
         "RWF_",
-        newer={"NOAPPEND": (6, 9), "ATOMIC": (6, 11), "DONTCACHE": (6, 14), "NOSIGNAL": (6, 18)},
         also=("sys/uio.h",),
         left_out={"RWF_SUPPORTED": "all of them"},
     ),
@@ -346,18 +294,12 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         ("linux/futex.h",),
         "FUTEX_",
         left_out=_FUTEX_CMD_MASK,
-        newer={"ROBUST_UNLOCK": (7, 3), "ROBUST_LIST32": (7, 3)},
     ),
     futex.FUTEX2: Constants(
         ("linux/futex.h",),
         "FUTEX2_",
         names={"SIZE_U32": "FUTEX_32"},
-        newer={
-            **dict.fromkeys(("SIZE_U8", "SIZE_U16", "SIZE_U64", "SIZE_MASK", "NUMA", "PRIVATE"), (6, 7)),
-            "MPOL": (6, 16),
-        },
     ),
-    memfd.MFD: Constants(("linux/memfd.h",), "MFD_", newer={"NOEXEC_SEAL": (6, 3), "EXEC": (6, 3)}),
     # net, netinet
     if_.SIOC: Constants(("sys/time.h", "linux/sockios.h", "asm/ioctls.h", "linux/un.h"), "SIOC"),
     if_.IFF: Constants(("sys/socket.h", "linux/if.h", "linux/if_tun.h"), "IFF_", also=("net/if.h",)),
@@ -371,18 +313,16 @@ ENUMS: dict[type[enum.Enum], Constants] = {
             **dict.fromkeys(("TUN_READQ_SIZE", "TUN_TX_TIMESTAMP"), "internal to the kernel"),
         },
     ),
-    if_.TUN_F: Constants(_TUN, "TUN_F_", newer={"USO4": (6, 2), "USO6": (6, 2)}),
+    if_.TUN_F: Constants(_TUN, "TUN_F_"),
     in_.INADDR: Constants(("linux/in.h",), "INADDR_", also=("netinet/in.h",)),
     ip.IPPROTO: Constants(
         ("linux/in.h", "linux/in6.h"),
         "IPPROTO_",
-        newer={"AGGFRAG": (6, 14), "SMC": (6, 11)},
         also=("netinet/in.h",),
     ),
     ip.IP: Constants(
         ("linux/in.h",),
         "IP_",
-        newer={"LOCAL_PORT_RANGE": (6, 3), "PROTOCOL": (6, 4)},
         also=("netinet/in.h",),
     ),
     ip.IP_PMTUDISC: Constants(("linux/in.h",), "IP_PMTUDISC_"),
@@ -409,7 +349,20 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         for cls in (ip.IPV6_PMTUDISC, ip.IPV6_PREFER_SRC, ip.IPV6_FL_A, ip.IPV6_FL_F, ip.IPV6_FL_S)
     },
 }
-"""Every enumeration of the header modules."""
+"""Every enumeration of the header modules that needs more than its name and its module to be found."""
+
+
+def constants_of(cls: type[enum.Enum]) -> Constants:
+    """How to find the members of an enumeration in C."""
+    table = ENUMS.get(cls)
+    if table is None:
+        *_, package, header = cls.__module__.split(".")
+        directories = [""] if package == "rsyscall" else [f"{package}/"]
+        there = [f"{directory}{header.strip('_')}.h" for directory in ("linux/", *directories)]
+        tests = "#el".join(f"if __has_include(<{name}>)\n#include <{name}>\n" for name in there)
+        table = Constants((f"#{tests}#endif",), f"{cls.__name__}_")
+    return dataclasses.replace(table, newer={**versions(cls), **table.newer})
+
 
 NUMBERS: dict[str, Constants] = {
     "rsyscall.limits": Constants(("linux/limits.h",), ""),

@@ -37,6 +37,17 @@ def enums() -> list[type[enum.Enum]]:
     return [cls for cls in _classes() if issubclass(cls, enum.Enum)]
 
 
+def versions(cls: type) -> dict[str, tuple[int, int]]:
+    """The versions of Linux that members of an enumeration, or fields of a structure, came with.
+
+    They are said in the module, in a comment behind the member: `SUBVOL = 0x8000  # since Linux 6.10`.
+    """
+    found = re.finditer(
+        r"^    (\w+)\b.*# .*(?<!until )Linux (\d+)\.(\d+)", inspect.getsource(cls), re.MULTILINE
+    )
+    return {match[1]: (int(match[2]), int(match[3])) for match in found}
+
+
 def constants() -> list[str]:
     """Every number with a name in capitals that is not in an enumeration, as "rsyscall.module.NAME"."""
     return [

@@ -46,9 +46,8 @@ class CLOCK(enum.IntEnum):
     BOOTTIME_ALARM = 9
     SGI_CYCLE = 10
     TAI = 11
-    # Auxiliary clocks, eight of them, since Linux 6.17
-    AUX = 16
-    AUX_LAST = 23
+    AUX = 16  # since Linux 6.17: the first of eight auxiliary clocks
+    AUX_LAST = 23  # since Linux 6.17
 
 
 class TIMER(enum.IntFlag):

@@ -111,14 +111,14 @@ class FUTEX2(enum.IntFlag):
     manpage: futex_waitv(2)
     """
 
-    SIZE_U8 = 0
-    SIZE_U16 = 1
+    SIZE_U8 = 0  # since Linux 6.7
+    SIZE_U16 = 1  # since Linux 6.7
     SIZE_U32 = 2
-    SIZE_U64 = 3
-    SIZE_MASK = 3
-    NUMA = 4
+    SIZE_U64 = 3  # since Linux 6.7
+    SIZE_MASK = 3  # since Linux 6.7
+    NUMA = 4  # since Linux 6.7
     MPOL = 8  # since Linux 6.16
-    PRIVATE = 128
+    PRIVATE = 128  # since Linux 6.7
 
 
 FUTEX_BITSET_MATCH_ANY = 0xFFFFFFFF

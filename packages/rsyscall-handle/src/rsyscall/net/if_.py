@@ -44,7 +44,7 @@ class TUN_F(enum.IntFlag):
     TSO_ECN = 0x08
     UFO = 0x10
     USO4 = 0x20  # since Linux 6.2
-    USO6 = 0x40
+    USO6 = 0x40  # since Linux 6.2
 
 
 class IFF(enum.IntFlag):

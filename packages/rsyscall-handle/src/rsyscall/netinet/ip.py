@@ -122,8 +122,8 @@ class IP(enum.IntEnum):
     MSFILTER = 41
     MULTICAST_ALL = 49
     UNICAST_IF = 50
-    LOCAL_PORT_RANGE = 51
-    PROTOCOL = 52
+    LOCAL_PORT_RANGE = 51  # since Linux 6.3
+    PROTOCOL = 52  # since Linux 6.4
 
 
 IP_DEFAULT_MULTICAST_TTL = 1
