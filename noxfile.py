@@ -50,7 +50,7 @@ LAYERS = {
 }
 TRIO_LAYERS = {"thread", "tasks", "meta"}
 TEST_REQUIREMENTS = ["pytest", "pytest-timeout", "hypothesis"]
-SUPPORTED = ("3.10", "3.11", "3.12", "3.13")
+SUPPORTED = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
 
 def _works(interpreter: str | Path, version: str) -> bool:
@@ -100,7 +100,7 @@ def _find_interpreters() -> list[str]:
 PYTHONS = _find_interpreters()
 if not PYTHONS:
     sys.exit(f"none of Python {', '.join(SUPPORTED)} is installed")
-MAIN = PYTHONS[-1] if sys.version_info[:2] > (3, 13) else "{}.{}".format(*sys.version_info[:2])
+MAIN = PYTHONS[-1] if sys.version_info[:2] > (3, 14) else "{}.{}".format(*sys.version_info[:2])
 OTHERS = [version for version in PYTHONS if version != MAIN]
 
 nox.needs_version = ">=2024.10.9"
@@ -314,6 +314,71 @@ def suite(session: nox.Session) -> None:
     _pytest(session, *(["tests"] if session.posargs else ["tests", "-m", "not slow"]))
 
 
+UNSTABLE = ROOT / ".nox" / "roots" / "unstable"
+# What the tests need there; those that need more skip, and are run elsewhere.
+UNSTABLE_PACKAGES = "python3 python3-venv gcc make libc6-dev linux-libc-dev procps iproute2 sudo"
+
+
+def _make_unstable() -> None:
+    """Unpack a root of Debian's unstable suite, once."""
+    complete = UNSTABLE / "complete"
+    if not complete.exists() or complete.read_text() != UNSTABLE_PACKAGES:
+        if UNSTABLE.exists():
+            shutil.rmtree(UNSTABLE)
+        UNSTABLE.parent.mkdir(exist_ok=True)
+        packages = UNSTABLE_PACKAGES.replace(" ", ",")
+        command = ["debootstrap", "--variant=minbase", f"--include={packages}", "unstable", str(UNSTABLE)]
+        with open(CACHE / "debootstrap.log", "w") as log:
+            result = subprocess.run(command, stdout=log, stderr=log, check=False)
+        if result.returncode:
+            sys.exit(f"debootstrap failed:\n{(CACHE / 'debootstrap.log').read_text()[-3000:]}")
+        complete.write_text(UNSTABLE_PACKAGES)
+
+
+@nox.session(python=MAIN)
+def unstable(session: nox.Session) -> None:
+    """`suite` on the Python of Debian unstable, in a root that debootstrap makes as root."""
+    if os.geteuid() != 0 or shutil.which("debootstrap") is None:
+        session.skip("it takes root, and debootstrap, to make a Debian root")
+    _install(session, "meta")
+    session.log("making a root of Debian's unstable suite")
+    _make_unstable()
+    inside = ["python", "examples/08_other_root.py", f"--bind={ROOT}", str(UNSTABLE)]
+    inside += ["env", "-C", str(ROOT), "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
+    env: dict[str, str | None] = {"PYTHONPATH": None, "CI": None}
+    session.chdir(ROOT)
+    version = session.run(
+        *inside, "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])", silent=True, env=env
+    )
+    assert isinstance(version, str)
+    version = version.strip()
+    # Downloaded out here, where pip knows the package index.
+    downloads = CACHE / f"downloads-{version}"
+    of_target = ["--only-binary=:all:", f"--python-version={version}", "--platform=any"]
+    of_target += [f"--platform=manylinux_2_{minor}_{platform.machine()}" for minor in (17, 28)]
+    requirements = [*_third_party(list(LAYERS)), *TEST_REQUIREMENTS, "pytest-trio"]
+    session.run_install(
+        *["python", "-m", "pip", "download", "-qq", "-d", str(downloads), "-c", str(CONSTRAINTS)],
+        *[*of_target, *requirements],
+    )
+    wheels = [str(_wheel(session, layer)) for layer in LAYERS]
+    there = "/opt/rsyscall"
+    session.run_install(*inside, "python3", "-m", "venv", "--clear", there, env=env)
+    install = [
+        f"{there}/bin/python",
+        "-m",
+        "pip",
+        "install",
+        "-qq",
+        "--no-index",
+        f"--find-links={downloads}",
+    ]
+    session.run_install(*inside, *install, *requirements, env=env)
+    session.run_install(*inside, *install, "--no-deps", *wheels, env=env)
+    selected = session.posargs or ["tests", "-m", "not slow"]
+    session.run(*inside, f"{there}/bin/python", "-m", "pytest", *selected, env=env)
+
+
 @nox.session(python=MAIN)
 def floors(session: nox.Session) -> None:
     """The tests with the oldest third-party packages that the layers say they work with."""
@@ -475,6 +540,8 @@ def tests(session: nox.Session) -> None:
     # The longest first.
     names = [f"thread-{MAIN}"]
     names += [f"suite-{version}" for version in sorted({*OTHERS[:1], *OTHERS[-1:]}) or [MAIN]]
+    if os.geteuid() == 0 and shutil.which("debootstrap") and not {"3.14"}.intersection(PYTHONS):
+        names += [f"unstable-{MAIN}"]
     names += [f"meta-{MAIN}"]
     names += [f"{layer}-{MAIN}" for layer in LAYERS if layer not in {"thread", "meta"}]
     for version in OTHERS[1:-1]:  # between the oldest and the newest nothing new is to be expected

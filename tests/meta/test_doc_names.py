@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +21,10 @@ NOT_NAMES = {"rsyscall.h", "rsyscall.c", "rsyscall.foo.bar"}
 
 
 def _tracked(*patterns: str) -> list[Path]:
-    listing = subprocess.run(["git", "ls-files", *patterns], cwd=ROOT, capture_output=True, text=True)
-    if listing.returncode:
-        # A copy without its history.
+    git = ["git", "ls-files", *patterns]
+    listing = subprocess.run(git, cwd=ROOT, capture_output=True, text=True) if shutil.which("git") else None
+    if listing is None or listing.returncode:
+        # A copy without its history, or a place without git.
         found = [path for pattern in patterns for path in ROOT.rglob(pattern)]
         return [
             path for path in found if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)

@@ -37,6 +37,7 @@ PRINTED: dict[str, str | re.Pattern[str]] = {
         "shaky: oops, exited with status 3, ready, was killed by SIGTERM\n"
         "stubborn: ready, was killed by SIGKILL\n"
     ),
+    "08_other_root.py": "bin\nlib\nlib64\nsbin\nusr\n",
     "near_only/raw_syscall.py": (
         "written by number\nit is us: True\nand close(-1) says: [Errno 9] Bad file descriptor\n"
     ),
@@ -47,6 +48,7 @@ NEEDS = {
     "03_namespaces.py": ["uts namespaces", "mount namespaces"],
     "04_fd_passing.py": ["mount namespaces"],
     "06_sandbox_timeout.py": ["pid namespaces"],
+    "08_other_root.py": ["mount namespaces"],
 }
 
 
@@ -59,18 +61,19 @@ def run(cli: Programs, name: str, user: int | None) -> Result:
 def joined(printed: str) -> str:
     """Trace lines of calls that were interrupted by those of others, whole again."""
     lines: list[str] = []
-    unfinished: dict[tuple[str, str], int] = {}
+    # Of those with one name the first is answered first.
+    unfinished: dict[tuple[str, str], list[int]] = {}
     for line in printed.splitlines():
         prefix, _, text = line.partition("] ")
         if text.endswith(" <unfinished ...>"):
-            unfinished[prefix, text.partition("(")[0]] = len(lines)
+            unfinished.setdefault((prefix, text.partition("(")[0]), []).append(len(lines))
             lines.append(line.removesuffix(" <unfinished ...>"))
         elif text.startswith("<... "):
             name, rest = text.removeprefix("<... ").split(" resumed>", 1)
-            lines[unfinished.pop((prefix, name))] += rest
+            lines[unfinished[prefix, name].pop(0)] += rest
         else:
             lines.append(line)
-    assert not unfinished
+    assert not any(unfinished.values())
     return "\n".join(lines)
 
 

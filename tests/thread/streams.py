@@ -72,10 +72,14 @@ class Target:
 
     async def sleep(self, seconds: float) -> int:
         """Have the process sleep."""
+        return await self.call(SYS.nanosleep, await self.timespec(seconds), 0)
+
+    async def timespec(self, seconds: float) -> int:
+        """The address of a time in the memory of the process."""
         address = await self.map(16)
         nanoseconds = int(seconds * 1e9)
         await self.conn.write_memory(address, struct.pack("qq", nanoseconds // 10**9, nanoseconds % 10**9))
-        return await self.call(SYS.nanosleep, address, 0)
+        return address
 
     async def begin(self, *calls: Coroutine[Any, Any, Any]) -> None:
         """Start calls, in this order, and let them be sent."""

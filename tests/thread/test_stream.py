@@ -332,16 +332,24 @@ async def test_cancelled_before_it_is_sent() -> None:
 
 
 async def test_cancelled_after_it_was_sent(connect: Connect) -> None:
-    async with connect() as target:
+    async def cancel_when_sent(scope: trio.CancelScope, target: Target) -> None:
+        while "1 calls under way" not in repr(target.conn):  # noqa: ASYNC110  # there is nothing else to wait for
+            await trio.sleep(0.001)
+        scope.cancel()
+
+    async with connect() as target, trio.open_nursery() as nursery:
+        pause = await target.timespec(0.05)
         started = time.monotonic()
-        with trio.move_on_after(0.02) as scope:
-            result = await target.sleep(0.15)
+        with trio.CancelScope() as scope:
+            nursery.start_soon(cancel_when_sent, scope, target)
+            result = await target.call(SYS.nanosleep, pause, 0)
         assert scope.cancel_called
         assert not scope.cancelled_caught
         assert result == 0
-        assert time.monotonic() - started >= 0.15
-        with trio.move_on_after(0.02) as scope:
-            await target.sleep(0.1)
+        assert time.monotonic() - started >= 0.05
+        with trio.CancelScope() as scope:
+            nursery.start_soon(cancel_when_sent, scope, target)
+            await target.call(SYS.nanosleep, pause, 0)
             await trio.lowlevel.checkpoint_if_cancelled()
         assert scope.cancelled_caught
         assert await target.call(SYS.getpid) == target.pid
