@@ -24,6 +24,7 @@ static PyMethodDef module_methods[] = {
 	{ "read_memory", (PyCFunction)(void (*)(void))rsys_read_memory, METH_FASTCALL, NULL },
 	{ "write_memory", (PyCFunction)(void (*)(void))rsys_write_memory, METH_FASTCALL, NULL },
 	{ "spin_for_exit", rsys_spin_for_exit, METH_VARARGS, NULL },
+	{ "forget_watched", rsys_forget_watched, METH_VARARGS, NULL },
 	{ "set_memory_errors", rsys_set_memory_errors, METH_O, NULL },
 	{ "set_raw_syscall", rsys_set_raw_syscall, METH_O, NULL },
 	{ NULL, NULL, 0, NULL },

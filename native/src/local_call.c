@@ -3,6 +3,7 @@
 
 #include <stdint.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 #include "arguments.h"
 #include "call_facts.h"
@@ -144,4 +145,29 @@ PyObject *rsys_spin_for_exit(PyObject *module, PyObject *args)
 	}
 	PyEval_RestoreThread(state);
 	return PyBool_FromLong(ready == 1);
+}
+
+/*
+ * forget_watched(epfd, number, watched): take a descriptor out of an epoll instance, and out of the dictionary of
+ * what is watched there. In one step: what is in the dictionary alone would stay there, as no event comes for it.
+ */
+PyObject *rsys_forget_watched(PyObject *module, PyObject *args)
+{
+	int epfd;
+	PyObject *number, *watched;
+	long fd;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "iOO", &epfd, &number, &watched))
+		return NULL;
+	fd = PyLong_AsLong(number);
+	if (fd == -1 && PyErr_Occurred())
+		return NULL;
+	rsys_call5(__NR_epoll_ctl, (long)epfd, EPOLL_CTL_DEL, fd, 0, 0);
+	if (PyDict_DelItem(watched, number) < 0) {
+		if (!PyErr_ExceptionMatches(PyExc_KeyError))
+			return NULL;
+		PyErr_Clear();
+	}
+	Py_RETURN_NONE;
 }

@@ -195,7 +195,7 @@ async def clone_process(
     # Unless the process that clones has lost them.
     completion, monitor_fd = hub.standing_fds(task)
     same_pidns = task.pidns is hub.task.pidns
-    cloning_ring = hub.rings.get(task)
+    cloning_ring = None if task is hub.task else hub.rings.get(task)
     ring.in_user_namespace = hub.dumpable.will_be_in_user_namespace(numeric, cloning_ring)
     if numeric & _NEWPID:
         parent_pid = 0  # outside of what it can see

@@ -30,7 +30,7 @@ from rsyscall.denied import is_denied, pid_behind, reap, reap_by_pidfd, send_sig
 from rsyscall.dumpable import DumpableGuard
 from rsyscall.far import AddressSpace
 from rsyscall.native import Hub, Ring, read_memory, symbols
-from rsyscall.native._fast import OwnedPidfd, spin_for_exit
+from rsyscall.native._fast import OwnedPidfd, forget_watched, spin_for_exit
 from rsyscall.near import Syscall, SyscallError, SyscallHangup, SyscallSendError, nr
 from rsyscall.near import types as near
 from rsyscall.sched import CLONE
@@ -190,6 +190,7 @@ class ProgramHub:
             Syscall(nr.rt_sigprocmask, HowSIG.SETMASK, self.zeros_address, 0, size),
         ]
         self._epoll = select.epoll()
+        self._epoll_number = self._epoll.fileno()
         self._epoll.register(news, select.EPOLLIN)
         self._exits: dict[int, tuple[Pidfd, Callable[[], None]]] = {}
         self._client_spin_us = client
@@ -208,6 +209,7 @@ class ProgramHub:
         # For each task the numbers of our pipe and of the monitor's pidfd, which it has as infrastructure.
         self._standing: weakref.WeakKeyDictionary[Task, tuple[int, int]] = weakref.WeakKeyDictionary()
         self._standing[task] = completion, -1
+        self._monitor_fd: FileDescriptor | None = None
         # A pidfd in our own table for every process that we drive.
         self.pidfds: weakref.WeakKeyDictionary[Task, Pidfd] = weakref.WeakKeyDictionary()
         self.rings: weakref.WeakKeyDictionary[Task, Ring] = weakref.WeakKeyDictionary()
@@ -220,13 +222,15 @@ class ProgramHub:
 
     def standing_fds(self, task: Task) -> tuple[FileDescriptor | None, FileDescriptor | None]:
         """What a process has of our pipe and of the monitor's pidfd in its table."""
-
-        def find(number: int) -> FileDescriptor | None:
-            found = (fd for fd in task.infrastructure_fds if fd.valid and fd.near.number == number)
-            return next(found, None)
-
+        if task is self.task:
+            ours, theirs = self.completion, self._monitor_fd
+            return ours if ours.valid else None, theirs if theirs is not None and theirs.valid else None
         completion, monitor_fd = self._standing.get(task, (-1, -1))
-        return find(completion), find(monitor_fd)
+        found: dict[int, FileDescriptor] = {}
+        for fd in task.infrastructure_fds:
+            if fd.valid:
+                found.setdefault(fd.near.number, fd)
+        return found.get(completion), found.get(monitor_fd)
 
     def pass_on(self, task: Task, child: Task) -> None:
         """`child` has been cloned from `task`, and has what that has."""
@@ -251,7 +255,7 @@ class ProgramHub:
             WrongThreadError: that is not a run of the OS thread which we belong to.
             ForkedProcessError: this is a copy of the program. Its loop would take events from the original.
         """
-        self.check_owner()
+        self.native.check_owner()
         self._loop.ensure_running()
 
     def check_owner(self) -> None:
@@ -368,11 +372,7 @@ class ProgramHub:
     def _forget_exit(self, number: int, watched: tuple[Pidfd, Callable[[], None]]) -> None:
         # What was told may have closed the descriptor, and another process may be watched by its number now.
         if self._exits.get(number) is watched:
-            try:
-                self._epoll.unregister(number)
-            except FileNotFoundError:
-                pass  # this was interrupted before
-            self._exits.pop(number, None)
+            forget_watched(self._epoll_number, number, self._exits)
 
     async def waitid(self, pidfd: Pidfd, options: int) -> ChildState | None:
         """What has happened to a child of our own, if anything; never waits.
@@ -617,6 +617,7 @@ class ProgramHub:
             pass  # there is no room for it; they still end with their stream
         else:
             self._standing[self.task] = self.completion.near.number, monitor_fd.near.number
+            self._monitor_fd = monitor_fd
             self.task.infrastructure_fds = (self.completion, monitor_fd)
 
         def exited() -> None:
@@ -651,7 +652,7 @@ class ProgramHub:
             self._deliver_all()
             self._dispatch_rings()
             while True:
-                await trio.lowlevel.wait_readable(self._epoll.fileno())
+                await trio.lowlevel.wait_readable(self._epoll_number)
                 if os.getpid() != self.pid:
                     return  # a copy of the program; these events are for the original
                 self.dispatch()
