@@ -23,7 +23,7 @@ static PyTypeObject *closer_type;
 /* Names of attributes. */
 #define NAMES(X) X(_entries) X(_first_closed) X(_garbage) X(_ident) X(_parent) X(_ref) X(add) X(append) X(closer) \
 	X(discard) X(entry) X(_failed_closes) X(fd_table) X(garbage_hook) X(keep_open) X(log_calls) \
-	X(manipulating_fd_table) X(near) X(number) X(origins) X(popleft) X(serial) X(sysif) X(table) X(task) X(valid)
+	X(manipulating_fd_table) X(near) X(number) X(origins) X(popleft) X(serial) X(sysif) X(_table) X(task) X(valid)
 #define DECLARE(name) static PyObject *s_##name;
 NAMES(DECLARE)
 
@@ -47,14 +47,27 @@ static int is_true(PyObject *op, PyObject *name)
 /* An entry that is in no table yet. May collect garbage, so that tables change. */
 static PyObject *new_entry(PyObject *table, PyObject *number, PyObject *origins)
 {
-	PyObject *entry = PyObject_CallNoArgs(entry_type), *serial = entry ? PyObject_CallNoArgs(next_serial) : NULL;
+	PyObject *weak_table = PyWeakref_NewRef(table, NULL), *entry = weak_table ? PyObject_CallNoArgs(entry_type) : NULL;
+	PyObject *serial = entry ? PyObject_CallNoArgs(next_serial) : NULL;
 
-	if (!serial || PyObject_SetAttr(entry, s_table, table) < 0 || PyObject_SetAttr(entry, s_number, number) < 0 ||
+	if (!serial || PyObject_SetAttr(entry, s__table, weak_table) < 0 || PyObject_SetAttr(entry, s_number, number) < 0 ||
 	    PyObject_SetAttr(entry, s_serial, serial) < 0 || PyObject_SetAttr(entry, s_origins, origins) < 0 ||
 	    PyObject_SetAttr(entry, s_closer, Py_None) < 0)
 		Py_CLEAR(entry);
+	Py_XDECREF(weak_table);
 	Py_XDECREF(serial);
 	return entry;
+}
+
+/* The table of an entry, as a new reference; NULL without an exception if it is gone. */
+static PyObject *table_of(PyObject *entry)
+{
+	PyObject *weak = attribute(entry, s__table), *table = weak && PyWeakref_Check(weak) ? PyWeakref_GetObject(weak) : NULL;
+
+	if (table == Py_None)
+		return NULL;
+	Py_XINCREF(table);
+	return table;
 }
 
 /* Take the entry of a number that is about to be closed out of its table. */
@@ -151,8 +164,7 @@ static PyObject *handle_dropped(PyObject *module, PyObject *ref)
 	if (!entry)
 		Py_RETURN_NONE;	/* it was never listed */
 	Py_INCREF(entry);
-	table = attribute(entry, s_table);
-	Py_XINCREF(table);
+	table = table_of(entry);
 	PySet_Discard(entry, ref);
 	if (table && !PySet_Size(entry)) {
 		PyObject *task = attribute(ref, s_task);
@@ -275,7 +287,7 @@ static PyObject *untrack(PyObject *module, PyObject *const *args, Py_ssize_t n)
 		return NULL;
 	ref = PyObject_GetAttr(handle, s__ref);
 	entry = ref && ref != Py_None ? attribute(ref, s_entry) : NULL;
-	table = entry ? attribute(entry, s_table) : NULL;
+	table = entry ? table_of(entry) : NULL;
 	if (!table) {
 		if (!PyErr_Occurred())
 			PyErr_SetString(PyExc_ValueError, "no table tracks this handle");
@@ -283,7 +295,6 @@ static PyObject *untrack(PyObject *module, PyObject *const *args, Py_ssize_t n)
 		return NULL;
 	}
 	Py_INCREF(entry);
-	Py_INCREF(table);
 	PyObject_SetAttr(handle, s_valid, Py_False);
 	PyObject_SetAttr(handle, s__ref, Py_None);
 	PySet_Discard(entry, ref);
@@ -322,14 +333,17 @@ static PyObject *new_entry_function(PyObject *module, PyObject *const *args, Py_
 /* forget(entry): its number is about to be closed */
 static PyObject *forget_function(PyObject *module, PyObject *entry)
 {
-	PyObject *table = attribute(entry, s_table);
+	PyObject *table = table_of(entry);
+	int err;
 
 	(void)module;
 	if (!table) {
 		PyErr_SetString(PyExc_TypeError, "not an entry of a table");
 		return NULL;
 	}
-	if (forget(table, entry) < 0)
+	err = forget(table, entry);
+	Py_DECREF(table);
+	if (err < 0)
 		return NULL;
 	Py_RETURN_NONE;
 }

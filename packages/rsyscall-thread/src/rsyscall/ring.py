@@ -81,6 +81,14 @@ def _words(call: Sequence[SupportsInt]) -> list[int]:
     return words
 
 
+def _closed_call(*_args: object) -> int:
+    return _UNSENT
+
+
+def _closed_call_many(*_args: object) -> tuple[list[int], int]:
+    return [], _UNSENT
+
+
 class _Caller(Waiter[int]):
     """Waits for one answer."""
 
@@ -370,10 +378,7 @@ class RingConnection(SyscallInterface):
             if code == _UNSENT:
                 raise self._send_error()
             if code == _HANGUP:
-                error = self._hangup()
-                error.results = results + self._answered()
-                self.process_left()
-                raise error
+                raise self._left_in_course(results)
             sent = self.ring.outstanding if code == _PENDING else 0
             under_way, rest = todo[len(results) : len(results) + sent], todo[len(results) + sent :]
             answered = len(results)
@@ -404,12 +409,14 @@ class RingConnection(SyscallInterface):
             error.results = list(results)
         return error
 
-    def _answered(self) -> list[int]:
-        """The answers of a batch in whose course the process left."""
-        answers = []
+    def _left_in_course(self, results: list[int]) -> SyscallHangup:
+        """The error for a batch in whose course the process left, after these results and perhaps more."""
+        error = self._hangup()
         while (result := self.ring.next_result()) not in (_PENDING, _HANGUP):
-            answers.append(result)
-        return answers
+            results.append(result)
+        error.results = results
+        self.process_left()
+        return error
 
     def _sleep(self, sleeper: Sleeper, count: int, index: int, leaving: bool, closing: bool) -> None:
         """`count` calls have been sent and not been answered in time: their caller goes to sleep.
@@ -522,8 +529,9 @@ class RingConnection(SyscallInterface):
             return
         self.check_owner()
         self._closed = True
-        self._call = self._recorded_call = self._closed_call
-        self._call_many = self._closed_call_many
+        # Not methods, by which we would refer to ourselves.
+        self._call = self._recorded_call = _closed_call
+        self._call_many = _closed_call_many
         under_way = self.ring.outstanding
         self.ring.shutdown()
         if self.ring.left:
@@ -534,12 +542,6 @@ class RingConnection(SyscallInterface):
             pidfd = self._hub.pidfds.get(task) if task is not None else None
             if pidfd is not None:
                 pidfd.kill()  # if that is not possible it leaves when it likes
-
-    def _closed_call(self, *_args: object) -> int:
-        return _UNSENT
-
-    def _closed_call_many(self, *_args: object) -> tuple[list[int], int]:
-        return [], _UNSENT
 
     def get_activity_fd(self) -> Any:
         """An eventfd in the process that becomes readable when we have work for it.

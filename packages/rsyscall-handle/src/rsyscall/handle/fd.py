@@ -106,14 +106,22 @@ class _Entry(set["_HandleRef"]):
     A number that is closed and opened again gets another entry. `new_entry` makes them.
     """
 
-    __slots__ = ("closer", "number", "origins", "serial", "table")
+    __slots__ = ("_table", "closer", "number", "origins", "serial")
 
-    table: FDTable
+    # Weak, so that tables of children are not left to the garbage collector.
+    _table: weakref.ref[FDTable]
     number: int
     serial: int
     origins: tuple[_Origin, ...]
     # The task of the last handle to go: who may be expected to be able to make a call.
     closer: weakref.ref[FileDescriptorTask[Any]] | None
+
+    @property
+    def table(self) -> FDTable:
+        """The table, which a handle keeps alive."""
+        table = self._table()
+        assert table is not None
+        return table
 
 
 # (table, serial of the entry there, serial of the moment when its handles left that table)
@@ -139,7 +147,6 @@ class FDTable(rsyscall.far.FDTable):
         parent: the table which this one has just been copied from. Its handles can be inherited.
 
     Attributes:
-        tasks: the tasks that are in this table, possibly with some that have left it.
         garbage_hook: called after a number has become garbage, maybe from a destructor and in any thread. It
             arranges for `gc_using_task` to be called, soon or, if that cannot suspend, at once.
         keep_open: numbers that others in the process use too: not closed because their handles are dropped.
@@ -150,7 +157,7 @@ class FDTable(rsyscall.far.FDTable):
 
     def __init__(self, creator_pid: int, parent: FDTable | None = None) -> None:
         super().__init__(creator_pid)
-        self.tasks: weakref.WeakSet[FileDescriptorTask[Any]] = weakref.WeakSet()
+        self._tasks: weakref.WeakSet[FileDescriptorTask[Any]] | None = None
         self._entries: dict[int, _Entry] = {}
         self._garbage: deque[_Entry] = deque()
         # Closes in destructors that failed: number and error code.
@@ -160,6 +167,14 @@ class FDTable(rsyscall.far.FDTable):
         self._copied_at = _next_serial()
         # number -> when it was first closed here; only kept to tell which copied numbers are gone
         self._first_closed: dict[int, int] = {}
+
+    @property
+    def tasks(self) -> weakref.WeakSet[FileDescriptorTask[Any]]:
+        """The tasks that are in this table, possibly with some that have left it."""
+        tasks = self._tasks
+        if tasks is None:
+            tasks = self._tasks = weakref.WeakSet()
+        return tasks
 
     @property
     def near_to_handles(self) -> dict[rsyscall.near.FileDescriptor, set[BaseFileDescriptor]]:
@@ -739,7 +754,8 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
             FDTableMismatchError: `fd` was not there when this task's table was copied, or is closed here.
             SyscallSendError: the process of `fd`, or ours, has exited or executed a program.
         """
-        fd._validate()
+        if not fd.valid:
+            fd._validate()
         if fd.task.fd_table is not self.fd_table and not self.fd_table._can_inherit(fd):
             self.check_not_departed()
             fd.task.check_not_departed()

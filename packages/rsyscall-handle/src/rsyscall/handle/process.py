@@ -428,12 +428,12 @@ class ProcessTask(rsyscall.far.Task):
         process: the process behind the task: its id, or, if it is a child of another task, a handle for it.
 
     Attributes:
-        process: a handle for the process itself.
         parent_task: the task of the parent, if that is known.
     """
 
-    process: Process
     parent_task: rsyscall.far.Task | None
+    # Made when it is first asked for: it refers to us, and such circles are left to the garbage collector.
+    _process: Process | None
 
     def __init__(
         self,
@@ -446,13 +446,21 @@ class ProcessTask(rsyscall.far.Task):
     ) -> None:
         if isinstance(process, Process):
             near_process = process.near
-            self.process = process
+            self._process = process
             self.parent_task = process.task
         else:
             near_process = process
-            self.process = Process(self, process)
+            self._process = None
             self.parent_task = None
         super().__init__(sysif, near_process, fd_table, address_space, pidns, mountns)
+
+    @property
+    def process(self) -> Process:
+        """A handle for the process itself."""
+        process = self._process
+        if process is None:
+            process = self._process = Process(self, self.near_process)
+        return process
 
     @property
     def pid(self) -> Process:

@@ -393,4 +393,6 @@ class Task(
         # them.
         self.departed = True
         self._departed_from = self._make_fresh_fd_table()
+        # They refer to us.
+        self.infrastructure_fds = ()
         self._make_fresh_address_space()

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from rsyscall.handle.allocation import AllocationInterface
 from rsyscall.handle.pointer import Pointer
+from rsyscall.near.record import NothingToFree
 
 __all__ = ["SpanAllocation", "to_span"]
 
@@ -19,10 +20,11 @@ T = TypeVar("T")
 
 
 @dataclass
-class SpanAllocation(AllocationInterface):
+class SpanAllocation(NothingToFree, AllocationInterface):
     """Part of another allocation, without owning it.
 
-    It is usable as long as the other is. Freeing it does nothing, and so any number of spans may overlap.
+    It is usable as long as the other is. Freeing it does nothing, since the memory belongs to the original
+    pointer; and so any number of spans may overlap.
 
     Args:
         alloc: the allocation that owns the memory.
@@ -71,9 +73,6 @@ class SpanAllocation(AllocationInterface):
         if other._offset != self._offset + self._size:
             raise ValueError(f"the second span does not begin where the first one ends: {self} and {other}")
         return SpanAllocation(self.alloc, self._offset, self._size + other._size)
-
-    def free(self) -> None:
-        """Do nothing; the memory belongs to the original pointer."""
 
 
 def to_span(ptr: Pointer[T]) -> Pointer[T]:
