@@ -44,10 +44,11 @@ class _StandardDescriptor:
 
     def __get__(self, thread: LocalThread, cls: type[LocalThread]) -> FileDescriptor:
         fd = thread._standard[self._number]
-        table = thread.task.fd_table
-        if not fd.valid and fd.near not in table.near_to_handles:
-            table.keep_open |= {self._number}
-            fd = thread._standard[self._number] = thread.task.make_fd_handle(fd.near)
+        if not fd.valid:
+            table = thread.task.fd_table
+            if fd.near not in table.near_to_handles:
+                table.keep_open |= {self._number}
+                fd = thread._standard[self._number] = thread.task.make_fd_handle(fd.near)
         return fd
 
     def __set__(self, thread: LocalThread, fd: FileDescriptor) -> None:

@@ -14,6 +14,7 @@ import os
 import struct
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol, SupportsInt
 
 import trio
@@ -58,6 +59,9 @@ _ALWAYS_PREPARABLE = _PREPARABLE - REFUSABLE
 
 _NEWUSER = int(CLONE.NEWUSER)
 _FILES = int(CLONE.FILES)
+_NEWNS = int(CLONE.NEWNS)
+
+_NO_PROCESS = near.Process(0)
 
 
 class SpawningThread(Protocol):
@@ -124,28 +128,37 @@ class ExecImage:
             ValueError: a string contains a NUL character.
         """
         path_text = os.fsdecode(path)
-        strings = [os.fsencode(arg) for arg in (path_text, *argv)]
-        written = isinstance(envp, Pointer)
-        if not isinstance(envp, Pointer):
-            strings += [os.fsencode(entry) for entry in envp]
-        blob = b"\0".join(strings) + b"\0"
-        if blob.count(0) != len(strings):
-            wrong = next(string for string in strings if b"\0" in string)
-            raise ValueError(f"a string for a program cannot contain a NUL character: {wrong!r}")
         count = len(argv)
-        words = count + 1 + (0 if written else len(strings) - count)
-        pointer = await ram.malloc(bytes, 8 * words + len(blob))
+        if isinstance(envp, Pointer):
+            entries: Sequence[str] = ()
+            words = count + 1
+        else:
+            entries = envp
+            words = count + len(entries) + 2
+        strings = [path_text, *argv, *entries]
+        try:
+            # All text, nearly always: encoded in one go.
+            blob = os.fsencode("\0".join(strings))  # type: ignore[arg-type] # TypeError if it is not
+        except TypeError:
+            blob = b"\0".join(map(os.fsencode, strings))
+        parts = blob.split(b"\0")
+        if len(parts) != len(strings):
+            wrong = next(string for string in strings if b"\0" in os.fsencode(string))
+            raise ValueError(f"a string for a program cannot contain a NUL character: {os.fsencode(wrong)!r}")
+        pointer = await ram.malloc(bytes, 8 * words + len(blob) + 1)
         base = pointer.near.address
-        addresses = []
-        address = base + 8 * words
-        for string in strings:
-            addresses.append(address)
-            address += len(string) + 1
-        table = [*addresses[1 : count + 1], 0]
-        if not written:
-            table += [*addresses[count + 1 :], 0]
-        pointer = await pointer.write(struct.pack(f"{words}Q", *table) + blob)
-        environ = int(envp.near) if isinstance(envp, Pointer) else base + 8 * (count + 1)
+        # Each string is one byte longer than its part.
+        addresses = [*accumulate((len(part) + 1 for part in parts), initial=base + 8 * words)]
+        table = addresses[1 : count + 1]
+        table.append(0)
+        if isinstance(envp, Pointer):
+            environ = envp.near.address
+        else:
+            environ = base + 8 * (count + 1)
+            table += addresses[count + 1 : -1]
+            table.append(0)
+        # Nobody else has the pointer, so it need not be consumed.
+        await ram.transport.write(pointer, struct.pack(f"{words}Q", *table) + blob + b"\0")
         return ExecImage(path_text, addresses[0], base, environ, (pointer, envp))
 
 
@@ -428,17 +441,26 @@ class _NotingInterface(SyscallInterface):
         raise ValueError("a process that does not exist yet cannot block")
 
 
+class _Lent(SpanAllocation):
+    """All of an allocation. Made for every pointer, so without the checks that parts want."""
+
+    def __init__(self, whole: AllocationInterface) -> None:
+        self.alloc = whole
+        self._offset = 0
+        self._size = whole.size()
+
+
 class _KeepingAllocator(AllocatorInterface):
     """Gives everything back together, and nothing before: noted calls refer to memory by bare addresses."""
 
     def __init__(self, inner: AllocatorInterface) -> None:
         self._inner = inner
+        self._inner_now = getattr(inner, "allocate_now", None)
         self._kept: list[AllocationInterface] = []
 
     def allocate_now(self, size: int, alignment: int) -> tuple[MemoryMapping, AllocationInterface] | None:
         """As `malloc`, if the inner allocator can do that without suspending."""
-        allocate_now = getattr(self._inner, "allocate_now", None)
-        found = allocate_now(size, alignment) if allocate_now is not None else None
+        found = None if self._inner_now is None else self._inner_now(size, alignment)
         return None if found is None else self._keep(*found)
 
     async def malloc(self, size: int, alignment: int) -> tuple[MemoryMapping, AllocationInterface]:
@@ -448,7 +470,7 @@ class _KeepingAllocator(AllocatorInterface):
         self, mapping: MemoryMapping, allocation: AllocationInterface
     ) -> tuple[MemoryMapping, AllocationInterface]:
         self._kept.append(allocation)
-        return mapping, SpanAllocation(allocation, 0, allocation.size())
+        return mapping, _Lent(allocation)
 
     def release(self) -> None:
         """Give everything back."""
@@ -480,6 +502,13 @@ def inherit_standard_fd(task: Task, fd: FileDescriptor) -> FileDescriptor:
         return task.make_fd_handle(fd.near)
 
 
+class PreparedTask(Task):
+    """The task of a process that does not exist yet."""
+
+    def _add_to_active_fd_table_tasks(self) -> None:
+        pass  # it makes no calls in the table
+
+
 class PreparedThread(WithMemory):
     """A child that does not exist yet. Calls in it are noted down, and made when `exec` brings it about.
 
@@ -506,10 +535,9 @@ class PreparedThread(WithMemory):
         self._sysif = _NotingInterface()
         task = parent.task
         table = task.fd_table if numeric & _FILES else FDTable(0, task.fd_table)
-        self.task = Task(near.Process(0), table, task.address_space, task.pidns)
+        mountns = None if numeric & _NEWNS else task.mountns
+        self.task: Task = PreparedTask(_NO_PROCESS, table, task.address_space, task.pidns, mountns)
         self.task.sysif = self._sysif
-        # It makes no calls in the table.
-        table.tasks.discard(self.task)
         # The parent's, since only the parent can map more memory.
         self._allocator = _KeepingAllocator(parent.ram.allocator)
         self.ram = RAM(self.task, parent.ram.transport, self._allocator)

@@ -91,6 +91,9 @@ class CalledProcessError(Exception):
 UncleanExit = CalledProcessError
 
 
+_DEAD = (CLD.EXITED, CLD.KILLED, CLD.DUMPED)
+
+
 @dataclass(frozen=True)
 class ChildState:
     """Something that happened to a child.
@@ -139,7 +142,7 @@ class ChildState:
 
     def state(self, options: W) -> bool:
         """Return whether this is an event that `options` (`EXITED`, `STOPPED`, `CONTINUED`) asks for."""
-        if self.code in (CLD.EXITED, CLD.KILLED, CLD.DUMPED):
+        if self.code in _DEAD:
             return bool(options & W.EXITED)
         if self.code == CLD.CONTINUED:
             return bool(options & W.CONTINUED)
@@ -147,7 +150,7 @@ class ChildState:
 
     def died(self) -> bool:
         """Return whether the child is dead: it exited or was killed."""
-        return self.state(W.EXITED)
+        return self.code in _DEAD
 
     def clean(self) -> bool:
         """Return whether the child exited with status 0."""

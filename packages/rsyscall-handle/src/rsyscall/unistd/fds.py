@@ -95,22 +95,26 @@ class DupFileDescriptor(BaseFileDescriptor):
                 newfd.task.fd_table,
                 self.task.fd_table,
             )
-        if newfd.near == self.near:
+        if newfd.near.number == self.near.number:
             # dup3 would say EINVAL, and dup2 leave the flag. In a program that has closed its standard
             # descriptors, a pipe for the output of a command may well be number 1.
             cloexec = FD.CLOEXEC if flags & O.CLOEXEC else 0
             with naming(self, newfd):
                 await self.task.sysif.syscall(nr.fcntl, self.near, F.SETFD, cloexec)
             return newfd
-        if not newfd.is_only_handle():
+        if len(newfd._entry()) != 1:
             raise SharedHandleError(
                 f"can't replace what {newfd} refers to: there are other handles for it", newfd
             )
         record = CallRecord()
         try:
-            # The borrow matters when newfd is of another task: it keeps newfd from being closed meanwhile.
-            with newfd.borrow(self.task) as newfd_near, naming(self, newfd):
-                await _dup3(self.task.sysif, record, self.near, newfd_near, flags)
+            with naming(self, newfd):
+                if newfd.task is self.task:
+                    await _dup3(self.task.sysif, record, self.near, newfd.near, flags)
+                else:
+                    # The borrow keeps newfd from being closed meanwhile.
+                    with newfd.borrow(self.task) as newfd_near:
+                        await _dup3(self.task.sysif, record, self.near, newfd_near, flags)
         finally:
             # Whoever has a copy of the table from before has another file behind this number.
             if record.result == newfd.near.number and newfd.valid and newfd.is_only_handle():
@@ -124,6 +128,10 @@ class DupFileDescriptor(BaseFileDescriptor):
         manpage: dup(2)
         """
         return await self.dup3(newfd, 0)
+
+
+_CLOEXEC = int(CLOSE_RANGE.CLOEXEC)
+_UNSHARE = int(CLOSE_RANGE.UNSHARE)
 
 
 class CloseRangeTask(FileDescriptorTask[T_fd]):
@@ -155,8 +163,9 @@ class CloseRangeTask(FileDescriptorTask[T_fd]):
 
         manpage: close_range(2)
         """
-        closing = not flags & CLOSE_RANGE.CLOEXEC
-        if flags & CLOSE_RANGE.UNSHARE:
+        # In plain numbers: members of a flag class are combined by Python code.
+        closing = not int(flags) & _CLOEXEC
+        if int(flags) & _UNSHARE:
             if closing:
                 self._check_without_handles(first, last, own=True)
             # The kernel's way saves copying what is closed next, but the handles could not be told apart.
