@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rsyscall.far import AddressSpaceMismatchError
-from rsyscall.fcntl import O
+from rsyscall.fcntl import AT, O
 from rsyscall.handle.allocation import UseAfterFreeError
+from rsyscall.handle.buffers import BufferTooSmallError
 from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.near import ABI, SYS, SyscallInterface
 from rsyscall.near.abi import ABIS
@@ -190,6 +191,49 @@ async def test_misuse_raises_before_any_call(local: Local) -> None:
     await fd.close()
     with no_calls(local.task), pytest.raises(InvalidHandleError):
         await fd.fstat(await local.malloc(Stat))
+
+
+async def test_by_path(local: Local, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"12345")
+    (tmp_path / "link").symlink_to("file")
+    buf = await local.malloc(Stat)
+    link = await local.ptr(tmp_path / "link")
+    assert_same(await (await local.task.stat(link, buf)).read(), (tmp_path / "file").stat())
+    assert_same(await (await local.task.lstat(link, buf)).read(), (tmp_path / "link").lstat())
+    async with await local.task.open(await local.ptr(tmp_path), O.PATH) as directory:
+        link = await local.ptr("link")
+        assert_same(await (await directory.fstatat(link, buf)).read(), (tmp_path / "file").stat())
+        found = await (await directory.fstatat(link, buf, AT.SYMLINK_NOFOLLOW)).read()
+        assert found.mode.type is S_IF.LNK
+        itself = await directory.fstatat(await local.ptr(""), buf, AT.EMPTY_PATH)
+        assert_same(await itself.read(), tmp_path.stat())
+        with pytest.raises(FileNotFoundError) as info:
+            await directory.fstatat(await local.ptr("nothing"), buf)
+        assert info.value.filename == "nothing"
+    with pytest.raises(FileNotFoundError) as info:
+        await local.task.stat(await local.ptr(tmp_path / "nothing"), buf)
+    assert info.value.filename == tmp_path / "nothing"
+
+
+async def test_misuse_by_path_raises_before_any_call(local: Local) -> None:
+    root = await local.ptr("/")
+    buf = await local.malloc(Stat)
+    foreign = await stranger().malloc(Stat)
+    freed = await local.malloc(Stat)
+    freed.free()
+    small, _ = (await local.malloc(Stat)).split(143)
+    fd = await local.task.open(root, O.PATH)
+    await fd.close()
+    with no_calls(local.task):
+        for call in (local.task.stat, local.task.lstat):
+            with pytest.raises(AddressSpaceMismatchError):
+                await call(root, foreign)
+            with pytest.raises(UseAfterFreeError):
+                await call(root, freed)
+            with pytest.raises(BufferTooSmallError):
+                await call(root, small)
+        with pytest.raises(InvalidHandleError):
+            await fd.fstatat(root, buf)
 
 
 async def test_error_names_the_descriptor(local: Local) -> None:

@@ -8,15 +8,13 @@ from __future__ import annotations
 import errno
 import os
 
-from rsyscall.fcntl import AT, FD, F
+from rsyscall.fcntl import FD, F
 from rsyscall.handle.arguments import (
     ADDRESS,
-    DIRFD,
     FDNUM,
     ID,
     INT,
     NUMBER,
-    PATH,
     PID,
     SIZE,
     UNSIGNED,
@@ -24,11 +22,9 @@ from rsyscall.handle.arguments import (
     describe,
     flags,
     given,
-    out,
 )
 from rsyscall.near import Syscall
 from rsyscall.near.calls import BOOK, Fact
-from rsyscall.sys.stat import Stat
 from rsyscall.sys.wait import W
 from rsyscall.time import Timespec
 from rsyscall.trace_decode import WORD, Frame, OwnMemory, flag_names
@@ -36,9 +32,7 @@ from rsyscall.trace_structs import open_flags
 
 __all__ = ["describe_call", "format_result"]
 
-_NOFOLLOW = flags(AT, "AT_", ["SYMLINK_NOFOLLOW", "EMPTY_PATH", "NO_AUTOMOUNT"])
 # The library makes some of these without a method, and a process may be prepared with the others.
-describe("newfstatat", DIRFD, PATH, out(Stat), _NOFOLLOW)
 describe("readv", FDNUM, Memory("iovecs", after=True), SIZE)
 describe("writev", FDNUM, Memory("iovecs"), SIZE)
 describe("exit_group", INT)

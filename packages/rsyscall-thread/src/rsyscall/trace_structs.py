@@ -363,8 +363,9 @@ def show_prctl_argument(frame: Frame, kind: Kind, arg: int) -> str:
 @shows("struct")
 def show_structure(frame: Frame, kind: Kind, arg: int) -> str:
     assert isinstance(kind, Memory)
-    if kind.cls is Sigset:
+    cls: object = kind.cls
+    if cls is Sigset:
         return _signal_set(frame, arg)
-    assert isinstance(kind.cls, type)
-    assert issubclass(kind.cls, CStruct)
-    return show_struct(frame, arg, kind.cls)
+    assert isinstance(cls, type)
+    assert issubclass(cls, CStruct)
+    return show_struct(frame, arg, cls)

@@ -36,7 +36,7 @@ from rsyscall.sys.mman import MappableFileDescriptor, MemoryMappingTask
 from rsyscall.sys.mount import MountTask
 from rsyscall.sys.prctl import PrctlTask
 from rsyscall.sys.signalfd import SignalfdTask, SignalFileDescriptor
-from rsyscall.sys.stat import StatFileDescriptor
+from rsyscall.sys.stat import StatFileDescriptor, StatTask
 from rsyscall.sys.timerfd import TimerfdTask, TimerFileDescriptor
 from rsyscall.sys.uio import UioFileDescriptor
 from rsyscall.sys.utsname import UtsnameTask
@@ -149,6 +149,7 @@ class Task(
     MountTask,
     CredentialsTask,
     UtsnameTask,
+    StatTask,
     ProcessTask,
     SchedTask,
     # resource goes here

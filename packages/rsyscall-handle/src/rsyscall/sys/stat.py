@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from rsyscall import far
 from rsyscall.cstruct import CStruct, i64, nested, u32, u64
-from rsyscall.handle.arguments import FDNUM, call, out
+from rsyscall.fcntl import AT
+from rsyscall.handle.arguments import DIRFD, FDNUM, PATH, call, flags, out
+from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
 from rsyscall.time import Timespec
 
 if TYPE_CHECKING:
-    from rsyscall.handle.pointer import Pointer
+    import os
+
+    from rsyscall.handle.pointer import Pointer, WrittenPointer
     from rsyscall.near import SyscallInterface
     from rsyscall.near import types as near
 
-__all__ = ["S_I", "S_IF", "Mode", "Stat", "StatFileDescriptor", "TypeMode"]
+    PathPointer: TypeAlias = WrittenPointer[str | os.PathLike[str]]
+
+__all__ = ["S_I", "S_IF", "Mode", "Stat", "StatFileDescriptor", "StatTask", "TypeMode"]
 
 
 class S_IF(enum.IntEnum):
@@ -161,8 +168,21 @@ class Stat(
         return self.ctime
 
 
+# One body for each call that is a method of a directory descriptor and of a task. `dirfd` is the number of a
+# descriptor that the method has checked; None is the working directory.
+
+
+async def _stat(
+    task: far.Task, dirfd: near.FileDescriptor | None, path: PathPointer, statbuf: Pointer[Stat], flags: AT
+) -> Pointer[Stat]:
+    require_size(statbuf, Stat.layout(task.sysif.abi).size)
+    with path.borrow(task) as path_addr, statbuf.borrow(task) as statbuf_addr, naming(path.value):
+        await _newfstatat(task.sysif, dirfd, path_addr, statbuf_addr, flags)
+    return statbuf
+
+
 class StatFileDescriptor(BaseFileDescriptor):
-    """Asking about the file behind a descriptor."""
+    """Asking about the file behind a descriptor, or about files below a directory."""
 
     __slots__ = ()
 
@@ -191,8 +211,72 @@ class StatFileDescriptor(BaseFileDescriptor):
             await _fstat(sysif, self.near, statbuf_addr)
         return statbuf
 
+    async def fstatat(self, path: PathPointer, statbuf: Pointer[Stat], flags: AT = AT.NONE) -> Pointer[Stat]:
+        """`fstatat(fd, path, statbuf, flags)`: what `fstat` says, about a file below this directory.
+
+        Args:
+            path: not consumed. An empty one means this descriptor itself, with `AT.EMPTY_PATH`.
+            statbuf: room for a `Stat`; not consumed.
+            flags: `AT.SYMLINK_NOFOLLOW`, `AT.EMPTY_PATH`, `AT.NO_AUTOMOUNT`.
+
+        Returns:
+            The memory of `statbuf`, filled in.
+
+        Raises:
+            BufferTooSmallError: the memory is too small.
+            OSError: ENOENT, ENOTDIR, EACCES, ELOOP...; `filename` is the path.
+
+        manpage: stat(2)
+        """
+        self._validate()
+        return await _stat(self.task, self.near, path, statbuf, flags)
+
+
+class StatTask(far.Task):
+    """Asking about files by their paths."""
+
+    async def stat(self, path: PathPointer, statbuf: Pointer[Stat]) -> Pointer[Stat]:
+        """`fstatat(AT_FDCWD, path, statbuf, 0)`: what `fstat` says, about a file by its path.
+
+        Args:
+            path: from the working directory. Not consumed.
+            statbuf: room for a `Stat`; not consumed.
+
+        Returns:
+            The memory of `statbuf`, filled in.
+
+        Raises:
+            BufferTooSmallError: the memory is too small.
+            OSError: ENOENT, ENOTDIR, EACCES, ELOOP...; `filename` is the path.
+
+        manpage: stat(2)
+        """
+        return await _stat(self, None, path, statbuf, AT.NONE)
+
+    async def lstat(self, path: PathPointer, statbuf: Pointer[Stat]) -> Pointer[Stat]:
+        """`fstatat(AT_FDCWD, path, statbuf, AT_SYMLINK_NOFOLLOW)`: like `stat`, but about a symbolic link
+        itself.
+
+        manpage: stat(2)
+        """
+        return await _stat(self, None, path, statbuf, AT.SYMLINK_NOFOLLOW)
+
 
 @call("fstat", FDNUM, out(Stat))
 async def _fstat(sysif: SyscallInterface, fd: near.FileDescriptor, statbuf: near.Address) -> None:
     """The raw call; how the result is laid out depends on `sysif.abi`."""
     await sysif.syscall(nr.fstat, fd, statbuf)
+
+
+@call(
+    "newfstatat", DIRFD, PATH, out(Stat), flags(AT, "AT_", ["SYMLINK_NOFOLLOW", "EMPTY_PATH", "NO_AUTOMOUNT"])
+)
+async def _newfstatat(
+    sysif: SyscallInterface,
+    dirfd: near.FileDescriptor | None,
+    path: near.Address,
+    statbuf: near.Address,
+    flags: AT,
+) -> None:
+    """The raw call; None is the working directory."""
+    await sysif.syscall(nr.newfstatat, AT.FDCWD if dirfd is None else dirfd, path, statbuf, flags)

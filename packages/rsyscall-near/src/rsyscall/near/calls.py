@@ -260,6 +260,7 @@ BOOK: dict[str, CallFacts] = {
     "mkdirat": facts(PREPARABLE),
     "fchownat": facts(),
     "futimesat": instead("utimensat"),
+    "newfstatat": facts(),
     "unlinkat": facts(PREPARABLE),
     "renameat": instead("renameat2"),
     "linkat": facts(PREPARABLE),
