@@ -81,7 +81,7 @@ def _find_interpreters() -> list[str]:
             candidates.append(on_path)
         try:
             candidates += sorted(pyenv.glob(f"{version}.*/bin/python{version}"), reverse=True)
-        except PermissionError:  # it may be somebody else's
+        except PermissionError:  # another user's
             pass
         for candidate in candidates:
             if _works(candidate, version):

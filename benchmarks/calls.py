@@ -263,7 +263,7 @@ async def memory(repetitions: int) -> Outcome:
 
 
 async def idle(seconds: float) -> Outcome:
-    """The processor time that children use while nobody asks anything of them."""
+    """The processor time that children use while the program asks nothing of them."""
     async with trio.open_nursery() as nursery:
         stop = trio.Event()
         pids: list[int] = []

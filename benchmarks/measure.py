@@ -36,7 +36,7 @@ class Samples:
 
     @property
     def best(self) -> float:
-        """The minimum: for what takes microseconds, where everything else is somebody else's work."""
+        """The minimum: for measures of microseconds, to which other processes only ever add."""
         return self.quantile(0)
 
     @property

@@ -244,7 +244,7 @@ async def reaping(program: Path, repetitions: int) -> Outcome:
         for pid in pids:
             os.kill(pid, SIG.KILL)
         for pid in pids:
-            # Dead, and to be reaped by somebody else: this is not what is measured.
+            # Wait until it is dead, without reaping it: the time that dying takes is not measured.
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
         start = time.perf_counter()
         async with trio.open_nursery() as nursery:

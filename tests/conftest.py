@@ -333,7 +333,7 @@ def _settle(before: Census) -> list[str]:
 def _clean_up(before: Census) -> None:
     """End what a test left running, and remove its files, for the sake of the next test.
 
-    Nothing is reaped: whoever made a process holds its pid, and relies on that.
+    Nothing is reaped: the object that made a process holds its pid, and relies on it.
     """
     for pid in set(_children()) - set(before.children):
         with contextlib.suppress(ProcessLookupError):

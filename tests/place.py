@@ -180,7 +180,7 @@ def _privileged(namespace: int) -> Callable[[], None]:
 
 
 def _other_users() -> None:
-    """Becoming somebody else, with no groups, and giving files to them."""
+    """Becoming another user, with no groups, and giving files to that user."""
     with tempfile.TemporaryDirectory() as directory:
         with _denying("chown"):
             os.chown(directory, NOBODY, NOBODY)

@@ -1,7 +1,7 @@
 """Check that text names the one who acts: `python tools/checkwords.py [FILE...]`.
 
 A pronoun like the ones below hides which process, thread or caller is meant. Looks at comments and strings of
-Python and C, and at whole Markdown files, in the places of `CLEAN` or in the files that are given.
+Python and C, and at whole Markdown files and shell scripts: at all of the repository, or at the given files.
 The user `nobody` is written in backquotes, or as a string of its own.
 """
 
@@ -9,23 +9,20 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
+import subprocess
 import sys
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CLEAN = [
-    "native",
-    "docs",
-    "examples",
-    "packages/rsyscall",
-    "packages/rsyscall-memory",
-    "packages/rsyscall-near",
-    "README.md",
-    "SECURITY.md",
-]
+# Has the words in its self-checks.
+OURSELVES = Path(__file__).resolve()
+# Not checked yet.
+LATER = [ROOT / "packages/rsyscall-handle/src", ROOT / "packages/rsyscall-thread/src"]
 SUFFIXES = {".py", ".pyi", ".c", ".h", ".md"}
+SCRIPTS = {"run", "place"}
 WORDS = re.compile(r"\b(nobody|somebody|whoever|what\s+is\s+to\s+be)\b", re.IGNORECASE)
 USER = re.compile(r"""`nobody`|"nobody"|'nobody'""")
 C_TEXT = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.DOTALL)
@@ -59,19 +56,32 @@ def find(suffix: str, source: str) -> list[tuple[int, str]]:
     return found
 
 
+def repository() -> list[Path]:
+    """Return the files of the repository; without git, those that are not in hidden or build directories."""
+    git = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(git, cwd=ROOT, capture_output=True, text=True) if shutil.which("git") else None
+    if listing is not None and listing.returncode == 0:
+        files = [ROOT / name for name in listing.stdout.splitlines()]
+    else:
+        files = [
+            file
+            for file in ROOT.rglob("*")
+            if not any(part.startswith(".") or part == "build" for part in file.relative_to(ROOT).parts[:-1])
+        ]
+    return sorted(
+        file
+        for file in files
+        if (file.suffix in SUFFIXES or file.name in SCRIPTS) and file.is_file() and file != OURSELVES
+        if not any(place in file.parents for place in LATER)
+    )
+
+
 def main(arguments: list[str]) -> int:
     for suffix, source, expected in SELF_CHECKS:
         if [line for line, _ in find(suffix, source)] != expected:
             print(f"checkwords: finds {find(suffix, source)} in {source!r}, and not lines {expected}")
             return 1
-    places = [Path(argument) for argument in arguments] or [ROOT / name for name in CLEAN]
-    files = [
-        file
-        for place in places
-        for file in (sorted(place.rglob("*")) if place.is_dir() else [place])
-        if file.suffix in SUFFIXES and file.name != "CHANGELOG.md"
-        if not {"build", ".dev"} & set(file.parts)
-    ]
+    files = [Path(argument) for argument in arguments] or repository()
     bad = [(file, *hit) for file in files for hit in find(file.suffix, file.read_text())]
     for file, line, word in bad:
         print(f"{file}:{line}: {' '.join(word.split())!r}: name the process, thread or caller that is meant")

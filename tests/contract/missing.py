@@ -33,7 +33,7 @@ MISSING: dict[str, tuple[str, str]] = {
     "rsyscall.tasks.persistent": (LATER, "a process that outlives its creator"),
     "rsyscall.tasks.ssh": (LATER, "a thread on another host"),
     "rsyscall.tasks.stdin_bootstrap": (LATER, "a thread at the other end of sudo and the like"),
-    "rsyscall.tasks.stub": (LATER, "a thread where somebody else runs a program"),
+    "rsyscall.tasks.stub": (LATER, "a thread where another program would execute a command"),
     "arepl.acompile": (LATER, "comes with rsyscall.wish"),
     "arepl.aeval": (LATER, "comes with rsyscall.wish"),
     "arepl.astcodeop": (LATER, "comes with rsyscall.wish"),

@@ -110,7 +110,7 @@ class Arena:
         )
 
     def live_bytes(self) -> int:
-        """How much of the memory somebody owns."""
+        """How much of the memory is allocated."""
         return sum(allocation.size() for allocation in self.live)
 
     def allocate(self, size: int, alignment: int) -> BumpAllocation:

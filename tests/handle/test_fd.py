@@ -294,7 +294,7 @@ async def test_hook_is_told_about_garbage(local: Local) -> None:
     del other
     assert told == [True]
     await task.run_fd_table_gc()
-    # explicit closes are nobody else's business, unless they fail
+    # other code is not told of explicit closes, unless they fail
     [fd] = null_fds(task, 1)
     await fd.close()
     assert told == [True]

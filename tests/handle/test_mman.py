@@ -1,4 +1,4 @@
-"""`rsyscall.sys.mman`: mappings, and that nobody's memory is unmapped by mistake."""
+"""`rsyscall.sys.mman`: mappings, and that no mapping of another owner is unmapped by mistake."""
 
 from __future__ import annotations
 

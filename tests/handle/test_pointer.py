@@ -37,7 +37,7 @@ from .support import Local, make_task, run
 
 @pytest.fixture(autouse=True)
 def no_memory_is_lost(local: Local) -> Iterator[None]:
-    """All memory is given back once nobody refers to it."""
+    """All memory is given back once the last reference to it is dropped."""
     yield
     gc.collect()
     assert local.arena.live_bytes() == 0
@@ -484,7 +484,7 @@ async def test_unread_linear_pointers_are_complained_about(
 async def test_a_linear_pointer_is_not_made_into_something_else_unread(
     local: Local, caplog: pytest.LogCaptureFixture, consume: Callable[[LinearPointer[bytes]], Any]
 ) -> None:
-    """After any of these nobody would notice that what is in the value has no owner."""
+    """After any of these, descriptors in the unread value would stay open without an owner, unnoticed."""
     caplog.set_level(logging.ERROR)
     for read in (True, False):
         linear = (await local.ptr(b"abc"))._linearize()

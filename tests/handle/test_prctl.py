@@ -29,11 +29,11 @@ CAP_NET_RAW = 13
 
 @forked
 async def test_name_reusing_the_memory(local: Local, tmp_path: Path) -> None:
-    await local.task.prctl(PR.SET_NAME, await local.ptr("somebody"))
+    await local.task.prctl(PR.SET_NAME, await local.ptr("worker"))
     buf = await local.task.prctl(PR.GET_NAME, await local.malloc(str, 16))
     assert isinstance(buf, ReadablePointer)
-    assert await buf.read() == "somebody"
-    assert Path("/proc/self/comm").read_text() == "somebody\n"
+    assert await buf.read() == "worker"
+    assert Path("/proc/self/comm").read_text() == "worker\n"
     await local.task.prctl(PR.SET_NAME, await local.ptr("a name of twenty bytes"))
     buf = await local.task.prctl(PR.GET_NAME, buf)
     assert await buf.read() == "a name of twent"

@@ -505,7 +505,7 @@ async def test_clone_checks_the_stack(local: Local) -> None:
 
 
 async def test_a_stack_in_two_mappings_is_refused(local: Local) -> None:
-    """They may be neighbours by accident; afterwards nobody could own both as one."""
+    """The mappings may be neighbours by accident; afterwards no one object could own both."""
     local.task.sysif = Failing()
     free_part, used_part = await make_stack(local, 0)
     mapping = local.arena.mapping

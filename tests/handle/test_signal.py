@@ -182,11 +182,11 @@ def test_old_mask_is_checked(local: Local) -> None:
         assert run(task.sigprocmask(None, oldset)) is oldset
         assert run(oldset.read()) == {SIG.INT}
         run(task.read_oldset_and_check())
-        # somebody blocks more: fine
+        # the kernel's mask blocks more than we know of: fine
         task.sigmask = Sigset()
         run(task.sigprocmask(None, oldset))
         run(task.read_oldset_and_check())
-        # somebody blocks less
+        # it blocks less
         task.sigmask = Sigset({SIG.HUP})
         run(task.sigprocmask(None, oldset))
         with pytest.raises(SigmaskError, match=r"out of sync.*HUP.*INT"):

@@ -207,7 +207,7 @@ async def test_a_control_buffer_without_room_for_anything(
     assert hdr.control.size() == 0
     with caplog.at_level(logging.ERROR):
         del hdr
-    # nothing came, so nothing is lost when nobody reads it
+    # no control message came, so nothing is lost when the header is dropped unread
     assert not caplog.records
 
 
@@ -253,7 +253,7 @@ async def test_descriptors_behind_an_unread_header_are_closed(local: Local) -> N
 async def test_a_header_is_reported_when_the_data_has_lost_its_place(
     local: Local, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The memory for the data was freed by somebody else during the call."""
+    """Another task freed the memory for the data during the call."""
     pair = await socketpair(local)
     before = open_fds()
     await send(local, pair.first, CmsgList([CmsgSCMRights([pair.first])]))
@@ -337,7 +337,7 @@ async def test_a_handle_that_cannot_be_made_does_not_lose_the_others(local: Loca
     before = open_fds()
     _, hdr = await receive(local, pair.second)
     new = sorted(set(open_fds()) - set(before))
-    # Somebody has made a handle for one of the numbers already, without any right.
+    # Other code has wrongly made a handle for one of the numbers already.
     from rsyscall.near import types as near
 
     thief = task.make_fd_handle(near.FileDescriptor(new[1]))

@@ -95,7 +95,7 @@ async def test_process_group_of_another_pid_namespace_is_refused(local: Local) -
 
 
 async def test_process_group_of_a_dead_child_is_refused(local: Local) -> None:
-    """Its number may be somebody else's by now."""
+    """The kernel may have reused its number by now."""
     child = ChildProcess(local.task, near.Process(1), alive=False)
     with no_calls(local.task), pytest.raises(Exception, match="dead"):
         await local.task.setpgid(child)

@@ -182,7 +182,8 @@ async def test_close_range_with_a_table_of_its_own(local: Local, tmp_path: Path)
     other = sharer(local, fds=True)
     (theirs,) = null_fds(other, 1)
     (ours,) = null_fds(local.task, 1)
-    # In truth the two tasks are one process; this keeps it from being closed in what is to be the old table.
+    # In truth the two tasks are one process; this second handle keeps the descriptor open in the table that
+    # stands for the old one.
     also_theirs = ours.for_task(other)
     with pytest.raises(SharedHandleError):
         await local.task.close_range(int(ours), int(ours), CLOSE_RANGE.UNSHARE)

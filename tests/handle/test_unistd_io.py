@@ -129,7 +129,7 @@ async def test_errors_name_the_descriptor_and_leave_the_buffer(local: Local) -> 
 
 
 async def test_buffer_freed_during_the_call_stays_until_it_ends(local: Local) -> None:
-    """What the kernel writes must not land in memory that somebody else has got since."""
+    """The kernel must not write into memory that the allocator has given to another pointer since."""
     fd = await make_file(local)
     await fd.pwrite(await local.ptr(b"late"), 0)
     buf = await local.malloc(bytes, 4)

@@ -62,7 +62,7 @@ async def statuses() -> None:
 
 
 async def dropped_children() -> None:
-    """What nobody can reach any more goes, and is reaped."""
+    """Children without a reference to them exit, and are reaped."""
     for _ in range(3):
         await local_thread.clone()
     executed = await (await local_thread.clone()).exec(Command("/bin/true", ["true"], {}))
@@ -128,7 +128,7 @@ async def dumpable_again() -> None:
         await child.exec(SLEEP)
         deadline = time.monotonic() + 10
         while prctl(_PR_GET_DUMPABLE) != 1:
-            assert time.monotonic() < deadline, "undumpable, although nobody shares our memory"
+            assert time.monotonic() < deadline, "undumpable, although no process shares our memory"
             await trio.sleep(0.01)
         os.kill(child.process.process.near.id, 0)
 

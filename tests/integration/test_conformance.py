@@ -79,13 +79,13 @@ async def test_typed_calls(way: Way, thread: Thread) -> None:
         assert pid < 10
     elif isinstance(thread, ChildThread):
         assert pid == int(thread.process.process.near)
-        assert int(await task.getppid()) == os.getpid(), "whoever cloned it, it is our child"
+        assert int(await task.getppid()) == os.getpid(), "a child of the program, even if a child cloned it"
     name = await (await task.uname(await thread.malloc(Utsname))).read()
     assert name.release == os.uname().release
 
 
 async def test_state_of_the_process(way: Way, thread: Thread) -> None:
-    """What a call changes shows in later ones, and in nobody else."""
+    """Later calls of the process see what a call has changed; other processes do not."""
     before = os.getcwd()
     async with cloned(thread) as child:
         await child.task.chdir(await child.ptr("/proc"))

@@ -171,7 +171,7 @@ async def test_eventfd(child: ChildThread) -> None:
 
 @pytest.mark.usefixtures("transport")
 async def test_numbers_of_dropped_descriptors_are_used_again() -> None:
-    """They are closed by whoever shares the table, even those of processes that are gone."""
+    """A process that shares the table closes them, even those of processes that are gone."""
 
     async def open_one(thread: ChildThread) -> FileDescriptor:
         return await thread.task.open(await thread.ptr(Path("/dev/null")), O.RDONLY)
@@ -203,6 +203,6 @@ async def test_what_exec_would_close(child: ChildThread) -> None:
     with pytest.raises(BrokenPipeError):
         await pipe.write.write(await child.ptr(b"x"))
     async with pipe_of(local_thread) as ours:
-        # Nobody else has lost anything.
+        # Other processes have lost nothing.
         await write_all(local_thread, ours.write, b"x")
         assert await read_exactly(local_thread, ours.read, 1) == b"x"

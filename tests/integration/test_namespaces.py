@@ -81,7 +81,7 @@ async def test_the_end_of_an_init_is_the_end_of_a_program() -> None:
 
 @pytest.mark.needs("pid namespaces")
 async def test_the_end_of_an_init_is_the_end_of_a_daemon() -> None:
-    """Nobody knows the process: its parent has exited, and so has that one's."""
+    """No process waits for the daemon: its parent has exited, and so has its parent's parent."""
     async with pipe_of(local_thread) as pipe:
         init = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWPID | CLONE.FILES)
         child = await init.clone()

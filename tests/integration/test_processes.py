@@ -31,7 +31,7 @@ CAT = Command("/bin/cat", ["cat"], {})
 
 
 async def test_a_program_between_two_pipes() -> None:
-    """The ends that the program has are nobody else's: it sees the end of its input, and we of its output."""
+    """No other process has copies of its ends: it sees the end of its input, and we that of its output."""
     async with pipe_of(local_thread) as stdin, pipe_of(local_thread) as stdout:
         child = await local_thread.clone()
         process = await exec_with(child, CAT, stdin.read, stdout.write)
@@ -224,7 +224,7 @@ async def test_pointers_after_their_end(child: ChildThread) -> None:
 
 
 async def test_memory_of_a_family(child: ChildThread) -> None:
-    """A pointer serves whoever shares the memory."""
+    """A pointer serves every process that shares the memory."""
     async with pipe_of(local_thread) as pipe:
         await pipe.write.write(await child.ptr(b"from the child"))
         assert await read_exactly(local_thread, pipe.read, 14) == b"from the child"

@@ -102,7 +102,7 @@ async def _orphan() -> AsyncIterator[Thread]:
 
 @contextlib.asynccontextmanager
 async def _without_spinning() -> AsyncIterator[Thread]:
-    """Every call has to wake somebody."""
+    """Every call has to wake the process, and every answer the program."""
     hub = local_thread.loader.hub
     assert hub is not None
     hub.set_spin(0, 0)

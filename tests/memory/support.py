@@ -47,7 +47,7 @@ def make_task(parent: Task | None = None, sysif: SyscallInterface | None = None)
 
 @coroutine
 def suspend() -> Generator[None, None, None]:
-    """Give control back to whoever drives the coroutine."""
+    """Give control back to the code that drives the coroutine."""
     yield
 
 

@@ -283,7 +283,7 @@ async def test_a_batch_that_meets_a_missing_page(remote: Task, far_ram: RAM, pos
 
 
 async def test_a_pid_that_is_not_that_of_the_process(task: Task, stub: StubSyscall, remote: Task) -> None:
-    """Of another process, of nobody, of a kernel thread, of ourselves, or no pid at all."""
+    """The pid of another process, of one that is gone, of a kernel thread, our own, or no pid at all."""
     other = StubSyscall()
     gone = subprocess.Popen(["true"])
     gone.wait()
@@ -395,7 +395,7 @@ async def test_exec_makes_it_other_memory(
     meanwhile = []
 
     async def syscall(number: SYS, *args: int) -> int:
-        # The call has been sent; nobody knows whether it has been made.
+        # The call has been sent; whether it has been made is unknown.
         meanwhile.append((transport.read_now, transport.write_now))
         assert await pointer.read() == b"abcdef"
         await write_all(transport, [(pointer, b"behind")])

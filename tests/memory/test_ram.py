@@ -146,11 +146,11 @@ async def test_malloc_says_what_is_wrong(ram: RAM) -> None:
 
 
 async def test_malloc_serializer(ram: RAM) -> None:
-    serializer = OwnedSerializer("somebody")
+    serializer = OwnedSerializer("owner")
     pointer = await ram.malloc_serializer(serializer, 1, Owned)
     assert pointer.serializer is serializer
     written = await pointer.write(Owned(None, 7))
-    assert await written.read() == Owned("somebody", 7)
+    assert await written.read() == Owned("owner", 7)
 
 
 # ---- ptr

@@ -174,7 +174,7 @@ async def test_a_batch_of_more_than_a_transfer(stub: StubSyscall, far_ram: RAM) 
 
 
 async def test_writes_together_touch_nothing_else(stub: StubSyscall, far_ram: RAM) -> None:
-    """Gaps between neighbours are bridged only if they belong to nobody."""
+    """Gaps between neighbours are bridged only if they are not allocated."""
     names = "abcdefgh"
     pointers = {name: await far_ram.ptr(name.encode() * 24) for name in names}
     halves = pointers.pop("c").split(12)
@@ -271,7 +271,7 @@ def test_a_cancelled_ptr_gives_the_memory_back(slow: SlowStub, after: int) -> No
 
 
 def test_local_and_far_memory_side_by_side(slow: SlowStub) -> None:
-    """A transfer that waits holds up nobody else."""
+    """A transfer that waits does not hold up other transfers."""
     task, local = slow.make_task(), make_task()
     ram = RAM(task, StreamMemoryTransport(task), AllocatorClient.make_allocator(task))
     ours = RAM(local, LocalMemoryTransport(local), AllocatorClient.make_allocator(local))

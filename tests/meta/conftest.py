@@ -147,7 +147,7 @@ def cli() -> Iterator[Programs]:
     assert not left, f"left behind: {left}"
 
 
-@pytest.fixture(params=["as we are", pytest.param("as nobody", marks=pytest.mark.needs("other users"))])
+@pytest.fixture(params=["as we are", pytest.param("as another", marks=pytest.mark.needs("other users"))])
 def user(request: pytest.FixtureRequest) -> int | None:
     """Run a test as the user that we are, and, if that is root, as an ordinary one, too."""
     return None if request.param == "as we are" else NOBODY

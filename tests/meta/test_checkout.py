@@ -38,5 +38,5 @@ def test_what_belongs_to_somebody_else_is_one_line(tmp_path: Path, where: str, p
         check=False,
     )
     inner.chmod(0o755)
-    message = "cannot be written, it may belong to somebody else: use a checkout of your own"
+    message = "cannot be written, it may belong to another user: use a checkout of your own"
     assert (result.returncode, result.stdout, result.stderr) == (1, "", f"run: {where} {message}\n")

@@ -233,7 +233,7 @@ def test_words_that_are_not_watched_any_more_are_quiet() -> None:
     with monitored_hub() as (hub, news, _), driven(hub) as child, driven(hub) as other:
         index = hub.watch_word(child.ring.ctid_address)
         assert hub.watch_word(other.ring.ctid_address) == index + 1
-        # Of somebody else: nothing happens.
+        # The address of another word than the index: nothing happens.
         hub.unwatch_word(index, other.ring.ctid_address)
         hub.unwatch_word(-1, 0)
         hub.unwatch_word(10**6, 0)
@@ -267,7 +267,7 @@ def test_a_deaf_process_is_spoken_for() -> None:
 
 
 def test_replaced_pipe_is_left_alone() -> None:
-    """Whoever shares the table of a process may have opened something else in its place, at any moment."""
+    """A process that shares the table may open another file under its number, at any moment."""
     with monitored_hub() as (hub, news, completion), driven(hub, completion, flags=CLONE_FILES) as child:
         assert child.ring.deaf
         saved = os.dup(completion)

@@ -322,7 +322,7 @@ def test_killed_in_the_middle() -> None:
     pause = timespec(100)
     with driven() as child:
         child.ring.put(NR["getppid"])
-        child.ring.sleep(object(), 1, 0)  # an answer that nobody waits for is dropped
+        child.ring.sleep(object(), 1, 0)  # an answer without a waiter is dropped
         assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
         assert child.ring.call(NR["getpid"]) == _fast.PENDING
         child.wait_until_in("nanosleep")
@@ -432,7 +432,7 @@ def test_doorbell_is_silent_in_a_call_with_nothing_behind_it() -> None:
         for _ in range(50):
             assert child.call("getpid") == child.pid
             assert child.call("poll", pollfd.address, 1, 1) == 0
-            # The ring of this one is heard by nobody; it must not be heard by the next.
+            # This poll may or may not hear the doorbell; the poll of the next round must not.
             child.ring.put(NR["poll"], pollfd.address, 1, 1)
             child.ring.put(NR["getpid"])
             child.ring.kick()
@@ -443,7 +443,7 @@ def test_doorbell_is_silent_in_a_call_with_nothing_behind_it() -> None:
 
 
 def test_number_of_the_doorbell_is_left_alone() -> None:
-    """Whoever shares the table of a process may have opened something else under it."""
+    """A process that shares the table may open another file under that number."""
     with driven(flags=CLONE_FILES) as child:
         doorbell, pollfd = activity_watched(child)
         theirs = os.eventfd(7, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

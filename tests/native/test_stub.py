@@ -148,7 +148,7 @@ def test_it_is_small_and_executable() -> None:
 def test_it_needs_nothing_of_the_system_it_runs_on() -> None:
     assert "INTERP" not in readelf("-l")
     assert "(NEEDED)" not in readelf("-d")
-    # Nobody would apply them.
+    # There is no dynamic linker to apply relocations.
     assert "R_" not in readelf("-r")
     # Nothing is left to be found elsewhere, and no page is both writable and executable.
     assert "RWE" not in readelf("-l")

@@ -34,7 +34,7 @@ def test_what_cannot_be_together() -> None:
     for name, row in BOOK.items():
         assert not (row.facts & Fact.QUICK and row.facts & (Fact.WAITS | Fact.LEAVES)), name
         assert not (row.facts & Fact.POLLS and not row.facts & Fact.WAITS), name
-        # The server has to do more about them than it does for calls that nobody waits for.
+        # They take more work of the server than it does for calls without a waiter.
         assert not (row.facts & Fact.PREPARABLE and row.facts & (Fact.WAITS | Fact.LEAVES)), name
         assert not (row.skipped and row.facts & Fact.PREPARABLE), name
 

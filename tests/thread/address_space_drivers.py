@@ -240,7 +240,7 @@ def set_for_a_program(how: str) -> None:
             Path(f"/proc/{pid}/coredump_filter").write_text("0x7f")
         pid = process.process.near.id
         with trio.fail_after(10):
-            while read("comm", pid) != "cat":  # noqa: ASYNC110  # nobody tells that choom has executed it
+            while read("comm", pid) != "cat":  # noqa: ASYNC110  # no event tells that choom has executed it
                 await trio.sleep(0.001)
         assert read("oom_score_adj", pid) == "700"
         if how != "choom":

@@ -273,7 +273,7 @@ def sigchld_handler() -> None:
 
 
 def stolen(how: str) -> None:
-    """Somebody reaps whatever there is, or asks the kernel to do so."""
+    """The program itself reaps our children, or asks the kernel to do so."""
     if how == "ignore":
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
@@ -300,7 +300,7 @@ def stolen(how: str) -> None:
             steal()
             with trio.fail_after(2):
                 for _ in range(2):
-                    with pytest.raises(ChildProcessError, match=f"{victim}.*somebody else.*reaped"):
+                    with pytest.raises(ChildProcessError, match=f"{victim}.*is gone.*reaped"):
                         await child.process.waitpid(W.EXITED)
                 with pytest.raises(ChildProcessError):
                     await child.process.check()
@@ -319,7 +319,7 @@ def stolen(how: str) -> None:
 
 
 def monitor_is_not_stolen() -> None:
-    """Somebody who waits for any child does not find our helper."""
+    """A wait for any child does not find our helper."""
 
     async def main() -> None:
         thread = LocalThread()
@@ -330,7 +330,7 @@ def monitor_is_not_stolen() -> None:
         assert hub._monitor is not None
         monitor = hub._monitor
         os.kill(monitor.pid, signal.SIGKILL)
-        while not monitor.left:  # noqa: ASYNC110 # nobody is told
+        while not monitor.left:  # noqa: ASYNC110 # no event tells
             await trio.sleep(0.001)
         with pytest.raises(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)
@@ -361,7 +361,7 @@ def several_runs() -> None:
             assert int(await child.task.getpid()) == child.process.process.near.id
             await pipe.write.write(await child.ptr(b"x"))
             assert await afd.read_some_bytes() == b"x"
-            # It died when nobody was looking.
+            # It died while no task waited for it.
             assert (await dying.process.waitpid(W.EXITED)).killed_with() == SIG.KILL
             async with process:
                 pass

@@ -38,7 +38,7 @@ async def become(thread: ChildThread, user: int = NOBODY) -> None:
 async def settled(value: int) -> None:
     """Wait until the flag has this value."""
     with trio.fail_after(2):
-        while dumpable() != value:  # nobody tells
+        while dumpable() != value:  # no event tells
             # What was dropped goes with the next collection after the last reference to it.
             gc.collect()
             await trio.sleep(0.001)
@@ -165,7 +165,7 @@ def on_its_way() -> None:
             await leaving.exit(0)
             await leaving.process.waitpid(W.EXITED)
             await trio.sleep(0.02)
-            assert dumpable() == 0, "somebody is about to become somebody else"
+            assert dumpable() == 0, "a child is about to change its user"
             await pipe.write.write(await thread.ptr(b"x"))
         assert await changing.task.getuid() == NOBODY
         assert dumpable() == 0
@@ -209,8 +209,8 @@ def batches() -> None:
 
 
 def without_effect(value: int) -> None:
-    """Calls that change nothing, or fail, or make a user namespace that nobody else is in; and a flag that
-    was off before.
+    """Calls that change nothing, or fail, or make a user namespace that no other process is in; and a flag
+    that was off before.
     """
 
     async def main(thread: Thread) -> None:
@@ -318,8 +318,8 @@ def death_signal_stays() -> None:
 
 
 def victim(change: bool) -> None:
-    """Have a child that is NOBODY and shares our memory, say where a secret is, and wait."""
-    secret = ctypes.create_string_buffer(b"what nobody may know")
+    """Have a child that is the user `nobody` and shares our memory, say where a secret is, and wait."""
+    secret = ctypes.create_string_buffer(b"a secret of the program")
 
     async def main(thread: Thread) -> None:
         child = await thread.clone()
@@ -335,7 +335,7 @@ def victim(change: bool) -> None:
             await trio.to_thread.run_sync(sys.stdin.readline)
             async with process:
                 pass
-        assert secret.value == b"what nobody may know", secret.value
+        assert secret.value == b"a secret of the program", secret.value
         async with child.process:
             pass
 

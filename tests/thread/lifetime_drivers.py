@@ -98,7 +98,7 @@ async def queue(owner: Owner) -> None:
 
 
 async def polling(owner: Owner) -> None:
-    """In epoll_wait on behalf of whoever waits."""
+    """In epoll_wait on behalf of a task that waits."""
     child = await owner.clone()
     epoller = await Epoller.make_root(child.ram, child.task)
     pipe = await child.pipe(O.NONBLOCK)
@@ -385,7 +385,7 @@ def main(states: list[str], end: str) -> None:
             await trio.to_thread.run_sync(sys.stdin.readline)
             if end == "os._exit":
                 os._exit(3)
-            # Nobody leaves a run while a call that was sent is not answered; see `AsyncChildProcess`.
+            # No task leaves a run while a call that it has sent is not answered; see `AsyncChildProcess`.
             for child in owner.blocked:
                 await child.process.kill()
             nursery.cancel_scope.cancel()

@@ -83,7 +83,7 @@ def stops(how: str) -> None:
 
 
 def during_a_wait(what: str) -> None:
-    """While somebody waits for a stop, SIGCHLD is the program's as always."""
+    """While a task waits for a stop, SIGCHLD is the program's as always."""
     seen = 0
 
     def handler(number: int, frame: object) -> None:
@@ -181,7 +181,7 @@ def signalfd_of_blocked() -> None:
                 await sigfd.close()
             assert blocked() == {signal.SIGUSR1, signal.SIGHUP}
             assert thread.task.sigmask == set()
-        # It belongs to whoever has blocked it.
+        # A block belongs to the code that made it: closing the signalfd leaves it.
         newset = await thread.ptr(Sigset({SIG.USR2}))
         block = await thread.task.sigmask_block(newset)
         for _ in range(2):
@@ -197,7 +197,7 @@ def signalfd_of_blocked() -> None:
 
 
 def interrupted_waits_in_an_init() -> None:
-    """However a wait for a stop is interrupted: the init has SIGCHLD blocked only while somebody waits."""
+    """However a wait for a stop is interrupted: the init has SIGCHLD blocked only while a task waits."""
     thread = LocalThread()
     init: ChildThread | None = None
     child: ChildThread | None = None

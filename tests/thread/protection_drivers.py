@@ -337,7 +337,7 @@ def works_meanwhile(user: int, kcmp: bool) -> None:
         await do_async_things(own, init)
         assert dumpable() == 0
         async with await init.exec(sh("exec sleep inf")):
-            # Nobody of us is there any more, although its namespaces are.
+            # None of the processes there shares our memory any more, although the namespaces remain.
             await settled(1)
 
     trio.run(main, LocalThread())

@@ -65,7 +65,7 @@ def interrupts() -> None:
 
 
 def drops_at_the_end() -> None:
-    """Descriptors of a child that nobody has any more when the event loop comes to its end."""
+    """Descriptors of a child that are dropped before the event loop comes to its end."""
     thread = LocalThread()
     children = []
 

@@ -243,7 +243,7 @@ def kills(seed: int, count: int) -> None:
         kinds = dice.sample([calls, batches, files, clones, polls, blocks, executes], dice.randrange(1, 4))
         flags = dice.choice((CLONE.NONE, CLONE.FILES))
         if {files, clones, polls} & set(kinds):
-            # What it opens in a table that we share stays open when nobody hears of it any more.
+            # What it opens in a table that we share stays open if it dies before its answer is read.
             flags = CLONE.NONE
         child = await thread.clone(flags)
         told = 0

@@ -33,7 +33,7 @@ logger = logging.getLogger("test of streams")
 
 
 class Target:
-    """A process that is driven, or somebody who pretends to be one, and the connection to it.
+    """A process that is driven, or a test that pretends to be one, and the connection to it.
 
     Attributes:
         peer: of a pretender, the other end of the stream.

@@ -396,7 +396,7 @@ async def test_dropped_child_goes() -> None:
     del child
     gc.collect()
     with trio.fail_after(5):
-        while pid in children():  # noqa: ASYNC110 # the kernel tells nobody
+        while pid in children():  # noqa: ASYNC110 # no event tells
             await trio.sleep(0.002)
     assert children() == before
 

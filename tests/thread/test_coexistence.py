@@ -18,7 +18,7 @@ def test_others_make_children_too(programs: Programs, what: str) -> None:
 
 @pytest.mark.parametrize("how", ["waitpid", "ignore"])
 def test_stolen_children(programs: Programs, how: str) -> None:
-    """Reaped by `os.waitpid(-1)` of somebody else, or by the kernel since SIGCHLD is ignored."""
+    """Reaped by the program's own `os.waitpid(-1)`, or by the kernel since SIGCHLD is ignored."""
     programs.run("coexistence_drivers:stolen", how=how)
 
 

@@ -195,7 +195,7 @@ async def test_a_blocked_process_gets_its_own_and_delays_nobody() -> None:
 
 @pytest.mark.slow
 async def test_cancelled_while_under_way() -> None:
-    """What was sent is received, and closed if nobody wants it; the next transfer is not disturbed."""
+    """Descriptors that were sent are received, and closed for want of a caller; the next transfer works."""
     async with connection_to_ourselves() as connection, other(share_files=False) as process:
         child = connection.inherit(process.task, process.ram)
         before = os.listdir("/proc/self/fd")
@@ -285,7 +285,7 @@ async def test_a_message_of_somebody_who_was_lost_is_recognised() -> None:
 
 @pytest.mark.parametrize("moment", [SYS.socketpair, SYS.sendmsg, SYS.recvmsg, SYS.close])
 async def test_blocked_at_the_worst_moment_it_delays_nobody(moment: SYS) -> None:
-    """Whatever the process is asked for, somebody else is faster, with a call that blocks."""
+    """Before each call of the transfer another task may have the process make a call that blocks."""
     async with connection_to_ourselves() as connection:
         async with other(share_files=False) as blocked, other(share_files=False) as free:
             to_blocked = connection.inherit(blocked.task, blocked.ram)
@@ -452,7 +452,7 @@ async def test_strangers_have_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(rsyscall.network.connection, "_PATIENCE", 0.05)
     monkeypatch.setattr(rsyscall.network.connection, "_MAX_UNKNOWN", 3)
     async with listening_connection(tmp_path / "sock") as (connection, _), trio.open_nursery() as nursery:
-        nursery.start_soon(connection._accept, b"nobody knows it!")
+        nursery.start_soon(connection._accept, b"known to no peer")
         with contextlib.ExitStack() as stack:
             for count in (1, 8):
                 strangers = [stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(count)]

@@ -1,7 +1,7 @@
 """Children that change who they are, and share our memory.
 
-The program is as it was afterwards; meanwhile nobody gets at its memory by way of them; they still die with
-it.
+The program is as it was afterwards; meanwhile no other process gets at its memory by way of them; they still
+die with it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def test_what_does_not_change_anything(programs: Programs, value: int) -> None:
 @pytest.mark.timeout(600)  # until no other session is in the middle of a test
 @pytest.mark.parametrize("setting", ["1", "2"])
 def test_other_setting_of_the_kernel(programs: Programs, setting: str) -> None:
-    """`suid_dumpable` says what the flag becomes. With 1 nobody is protected, by the wish of the owner."""
+    """`suid_dumpable` says what the flag becomes. With 1 the machine's owner wants no process protected."""
     path = "/proc/sys/fs/suid_dumpable"
     with open(path) as file:
         before = file.read()

@@ -86,7 +86,7 @@ def test_several_runs_with_one_epoller() -> None:
                 with trio.fail_after(5):
                     assert await reader.read_some_bytes() == data
 
-            # Cancelled by a deadline; then an event comes while nobody runs, and is not lost.
+            # Cancelled by a deadline; then an event comes while no loop runs, and is not lost.
             trio.run(read_across_runs)
             os.write(int(pipe.write.near), b"x")
             trio.run(read_after_write, b"x")
@@ -179,7 +179,7 @@ async def test_delayed_eagain() -> None:
                     nursery.start_soon(read)
                     # The kernel has said EAGAIN,
                     await sysif.made.wait()
-                    # data arrives and epoll tells us (which takes somebody who waits, or nobody would ask),
+                    # data arrives and epoll tells us (it is asked only while a task waits),
                     nursery.start_soon(reader.epolled.wait_for, EPOLL.HUP | EPOLL.IN)
                     os.write(int(writer.near), b"data")
                     while reader.epolled.status.now == 0:
@@ -236,7 +236,7 @@ async def test_two_readers_share_what_comes() -> None:
 
 
 async def test_cancelled_waiters_lose_nothing() -> None:
-    """Whoever is cancelled, with or without a wake-up on its way, the data is there for the next."""
+    """A waiter is cancelled, with or without a wake-up on its way: the data is there for the next."""
     async with bare.local_epoller() as epoller:
         pipe = await bare.pipe()
         reader = await bare.make_afd(epoller, pipe.read)
@@ -355,7 +355,7 @@ async def test_numbers_are_freed() -> None:
 
 
 async def test_a_dropped_registration_keeps_its_number() -> None:
-    """The file may still be open; its events must not be given to somebody else. Nothing more is kept."""
+    """The file may still be open: no other registration may get its events. Only the number is kept."""
     async with bare.local_epoller() as epoller:
         pipe = await bare.pipe()
         number = int(pipe.read.near)

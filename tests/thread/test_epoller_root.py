@@ -60,7 +60,7 @@ async def test_one_and_several() -> None:
 
 
 async def test_blocks_only_while_somebody_waits() -> None:
-    """A process in epoll_wait has to be woken for each call; so it is not there for nobody."""
+    """A process in epoll_wait has to be woken for each call; so it is not there without a waiter."""
     async with other() as process:
         epoller = await process.make_root()
         with trio.fail_after(10):
@@ -105,7 +105,7 @@ def test_events_of_an_abandoned_wait_are_not_lost() -> None:
         reader = await make_afd(epoller, process, read)
         with trio.move_on_after(0.05):
             await reader.read_some_bytes()
-        # The loop does not know yet that nobody waits any more.
+        # The loop does not know yet that the waiter has gone.
         assert process.sysif.calls[-1] is SYS.epoll_pwait
 
     async def wait(expected: bytes) -> None:
@@ -115,7 +115,7 @@ def test_events_of_an_abandoned_wait_are_not_lost() -> None:
     try:
         trio.run(begin)
         assert epoller.epoll_waiter._unsettled
-        # The abandoned call reports this edge to nobody.
+        # The abandoned call reports this edge, and no waiter hears it.
         os.write(write, b"one")
         while process.sysif._queue.qsize():
             pass

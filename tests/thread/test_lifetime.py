@@ -46,7 +46,7 @@ def end_of(programs: Programs, states: list[str], end: str, delay: float = 0.0) 
         else:
             program.tell("")
     status = program.wait(5.0)
-    # Within a second of it all processes are gone, and with them whoever had the pipe to us open.
+    # Within a second of it all processes are gone, and with them all copies of the pipe to us.
     programs.assert_nothing_left(1.0)
     with pytest.raises(AssertionError, match="ended early"):
         while True:

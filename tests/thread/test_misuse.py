@@ -235,7 +235,7 @@ async def test_memory_of_another_address_space() -> None:
             ):
                 with pytest.raises(SyscallSendError):
                     await misuse()
-            # Nobody can say any more where this is.
+            # `theirs` is used through the child, whose address space is another one now.
             with pytest.raises(AddressSpaceMismatchError):
                 await other.task.chdir(theirs)
         # For those who still share the memory it is as good as ever.
@@ -301,7 +301,7 @@ async def test_memory_that_was_consumed_or_split() -> None:
 
 
 async def test_buffers_that_are_too_small() -> None:
-    """The kernel would write behind them, into somebody else's memory."""
+    """The kernel would write behind them, into the memory of other pointers."""
     async with children(CLONE.NONE) as [child]:
         task = child.task
         fd = await null(child)

@@ -197,7 +197,7 @@ async def test_through_a_child() -> None:
 async def test_what_is_mounted_below_stays(
     where: str, what: str, tmp_path: LocalPath, monkeypatch: pytest.MonkeyPatch, transport: str
 ) -> None:
-    """It may be somebody's home directory."""
+    """It may be a user's home directory."""
     monkeypatch.setitem(local_thread.environ, "TMPDIR", str(tmp_path))
     source = tmp_path / "source"
     source.mkdir(0o555)
@@ -236,7 +236,7 @@ async def test_what_cannot_be_removed_is_left_alone(tmp_path: LocalPath) -> None
     """A file in place of a directory is not what was made."""
     path = await mkdtemp(thread(tmp_path))
     os.rmdir(path)
-    LocalPath(path).write_text("somebody else's")
+    LocalPath(path).write_text("of another program")
     with pytest.raises(NotADirectoryError) as caught:
         await path.cleanup()
     assert caught.value.filename == path

@@ -174,7 +174,7 @@ async def test_children_of_an_init_are_killed_while_it_is_in_a_call() -> None:
             nursery.start_soon(sleep)
             await trio.sleep(0.01)
             await child.process.kill()
-            # Nobody can reap it now, but it is dead.
+            # No process can reap it now, but it is dead.
             dead = eventually(lambda: not is_running(pid))
             await init.process.kill()
     assert dead
@@ -250,7 +250,7 @@ async def test_a_number_of_another_namespace_is_not_watched() -> None:
     await kill(init)
 
 
-# ---- what nobody waits for any more ----
+# ---- children that are no longer waited for ----
 
 
 @pytest.mark.parametrize("how", ["prepared", "cloned"])

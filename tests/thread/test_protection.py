@@ -66,7 +66,7 @@ def test_root_of_a_box_does_not_get_at_our_memory(programs: Programs) -> None:
 def test_every_box(programs: Programs, box: list[str], user: int, inside: int) -> None:
     written = attacked(programs, user, box, inside)
     if "user" in box:
-        # Whoever it is inside: outside it has no privileges, and our memory belongs to the outside.
+        # Any user inside has no privileges outside, and our memory belongs to the outside.
         assert written == 0
     elif as_user(user) != ROOT and box:
         assert written is None, "an ordinary user makes no such box without a user namespace"

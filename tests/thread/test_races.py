@@ -74,7 +74,7 @@ def is_in_call(thread: ChildThread, number: SYS) -> bool:
 
 
 async def test_a1_only_known_children_are_waited_for() -> None:
-    """A child of somebody else, and one that died before anybody waited, both dead while we wait."""
+    """A child of subprocess, and one that died before a wait for it, are both dead while we wait."""
     foreign = subprocess.Popen(["true"])
     dead = await local_thread.clone()
     os.kill(pid_of(dead), signal.SIGKILL)
@@ -365,13 +365,13 @@ async def test_b9_l7_death_of_the_helper_is_not_the_death_of_a_child() -> None:
     monitor = hub._monitor
     os.kill(monitor.pid, signal.SIGKILL)
     with trio.fail_after(5):
-        while not monitor.left:  # noqa: ASYNC110 # nobody is told
+        while not monitor.left:  # noqa: ASYNC110 # no event tells
             await trio.sleep(0.001)
         assert int(await child.task.getpid()) == pid_of(child)
         process = await child.exec(sh("exit 4"))
         assert (await process.waitpid(W.EXITED)).exit_status == 4
         # It is reaped, and another one takes its place.
-        while monitor.pid in children():  # noqa: ASYNC110 # nobody is told
+        while monitor.pid in children():  # noqa: ASYNC110 # no event tells
             await trio.sleep(0.001)
         hub.ensure_monitor()
 
@@ -423,7 +423,7 @@ async def test_b14_nobody_keeps_the_table_of_a_creator_alive(how: str) -> None:
     """The end of a pipe that a process had opened is closed when it goes, while what it cloned lives on."""
     creator = await local_thread.clone()
     pipe = await creator.pipe()
-    # Our copy of the read end comes by way of /proc: nobody else in this program has either end.
+    # Our copy of the read end comes by way of /proc: no other process of this program has either end.
     number = os.open(f"/proc/{pid_of(creator)}/fd/{int(pipe.read)}", os.O_RDONLY | os.O_NONBLOCK)
     survivor = await creator.clone()
     await do_cloexec_except(survivor, set())
@@ -513,7 +513,7 @@ async def test_c5_copies_of_our_end_keep_nobody_alive() -> None:
     pid = pid_of(child)
     await child.task.sysif.close_interface()
     with trio.fail_after(2):
-        while is_running(pid):  # noqa: ASYNC110 # to see that nobody has to be waited for
+        while is_running(pid):  # noqa: ASYNC110 # to see that it goes without a wait for it
             await trio.sleep(0.001)
     await child.process.waitpid(W.EXITED)
     await finish(sibling)
@@ -548,7 +548,7 @@ async def test_d1_closing_and_opening_at_the_same_time() -> None:
             fd = held.pop(dice.randrange(len(held)))
             if dice.random() < 0.5:
                 await fd.close()
-            # Otherwise it is dropped, and closed by whoever gets to it.
+            # Otherwise it is dropped, and the next process of the table that makes a call closes it.
             if dice.random() < 0.1:
                 sentinels.append(os.open("/dev/zero", os.O_RDONLY))
                 await trio.lowlevel.checkpoint()
@@ -603,7 +603,7 @@ async def test_d5_dropped_handles_are_closed() -> None:
         del fd
         gc.collect()
         with trio.fail_after(2):
-            while os.path.exists(link):  # noqa: ASYNC110 # nobody tells
+            while os.path.exists(link):  # noqa: ASYNC110 # no event tells
                 await trio.sleep(0.001)
         await finish(thread)
 
@@ -858,7 +858,7 @@ async def test_results_of_a_batch_that_is_cut_short() -> None:
         with trio.fail_after(2):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(run)
-                while not is_in_call(child, SYS.nanosleep):  # noqa: ASYNC110 # the kernel tells nobody
+                while not is_in_call(child, SYS.nanosleep):  # noqa: ASYNC110 # no event tells
                     await trio.sleep(0.001)
                 os.kill(pid_of(child), signal.SIGKILL)
         assert caught[0].results == [pid_of(child)] * before
@@ -926,7 +926,7 @@ async def test_a_child_that_cannot_be_completed_leaves_no_pidfd() -> None:
 
 
 async def test_closing_the_way_to_a_process_that_is_in_a_call() -> None:
-    """The call must not write into memory that has been given to somebody else meanwhile."""
+    """The call must not write into memory that another pointer has got meanwhile."""
     pipe = await local_thread.pipe()
     child = await local_thread.clone()
     theirs = child.inherit_fd(pipe.read)
@@ -985,7 +985,7 @@ async def test_what_is_prepared_does_not_take_part_in_closing() -> None:
         path = fd.as_proc_path()
         del fd
         with trio.fail_after(5):
-            while os.path.exists(path):  # noqa: ASYNC110 # nobody tells
+            while os.path.exists(path):  # noqa: ASYNC110 # no event tells
                 await trio.sleep(0.001)
         del prepared
 

@@ -195,7 +195,7 @@ async def test_handles_of_the_child_are_its_own() -> None:
 
 
 async def alone() -> None:
-    """Wait until children of other tests, which nobody has waited for, are gone."""
+    """Wait until the children that other tests have not waited for are gone."""
     hub = local_thread.monitor.hub
     with trio.fail_after(5):
         while not hub._may_spin():
@@ -308,5 +308,5 @@ async def test_memory_is_as_dumpable_as_before_once_the_program_runs() -> None:
     # Without waiting for it to run.
     async with spawning.process:
         with trio.fail_after(5):
-            while await dumpable() != before:  # noqa: ASYNC110 # nobody tells
+            while await dumpable() != before:  # noqa: ASYNC110 # no event tells
                 await trio.sleep(0.001)

@@ -11,7 +11,7 @@ from rsyscall.near import SYS
 
 pytestmark = pytest.mark.usefixtures("transport")
 
-# A user that nobody else is, whose processes can be counted.
+# A user without other processes, so that the test can count its own.
 USER = 61234
 
 

@@ -170,7 +170,7 @@ async def test_an_answer_that_nobody_asked_for() -> None:
 
 
 async def test_a_stream_that_is_out_of_step() -> None:
-    """Somebody else wrote to it: the program refuses what it reads, and ends."""
+    """Another process wrote to it: the program refuses what it reads, and ends."""
     async with program() as target:
         os.write(target.conn.tofd.handle.near.number, b"\xff" * 10)
         with pytest.raises(OSError) as caught:
@@ -185,7 +185,7 @@ async def test_a_stream_that_is_out_of_step() -> None:
 
 @pytest.mark.parametrize("begun", [False, True])
 async def test_the_process_that_has_our_end_dies(begun: bool) -> None:
-    """Then there is nobody who could carry anything to the other process, which does not know yet."""
+    """Then no process carries anything to the driven one, which does not know yet."""
     host = await local_thread.clone(CLONE.FILES)
     async with using(await start(host)) as target:
         assert await target.call(SYS.getpid) == target.pid

@@ -242,7 +242,7 @@ async def test_failed_exec(lines: Lines) -> None:
 
 
 async def block(child: ChildThread, nursery: trio.Nursery) -> None:
-    """Have the child read from a pipe into which nobody writes."""
+    """Have the child read from a pipe that stays empty."""
     pipe = await child.pipe()
 
     async def read() -> None:
@@ -346,7 +346,7 @@ async def test_a_sink_that_fails_disturbs_nobody() -> None:
 
     def sink(line: str) -> None:
         shown.append(line)
-        raise BrokenPipeError("nobody reads this")
+        raise BrokenPipeError("the reader is gone")
 
     tracer = Tracer(sink)
     with tracer.tracing(local_thread.task):
@@ -359,11 +359,11 @@ async def test_a_sink_that_fails_disturbs_nobody() -> None:
 async def test_timestamps_and_names() -> None:
     shown: list[str] = []
     tracer = Tracer(shown.append, timestamps=True)
-    sysif = tracer.wrap(local_thread.task.sysif, "somebody", shares_memory=False)
+    sysif = tracer.wrap(local_thread.task.sysif, "worker", shares_memory=False)
     await sysif.syscall(SYS.getpid)
     with pytest.raises(OSError):
         await sysif.syscall(SYS.chdir, (await local_thread.ptr("/nowhere")).near)
-    assert re.fullmatch(r" +\d+\.\d{6} \[somebody\] getpid\(\) = \d+", shown[0])
+    assert re.fullmatch(r" +\d+\.\d{6} \[worker\] getpid\(\) = \d+", shown[0])
     assert re.search(r"chdir\(0x\w+\) = -1 ENOENT", shown[1]), "memory that is not ours is not looked at"
     sysif.name = ""
     await sysif.syscall(SYS.getpid)
