@@ -123,6 +123,8 @@ class _Deputies:
             if not program_has_ended():
                 with trio.CancelScope(shield=True):
                     await self._take_over()
+            # The run, and we with it, may be remembered for longer than what the loops keep alive.
+            self.loops.clear()
             raise
 
     async def _take_over(self) -> None:
@@ -211,8 +213,8 @@ class RunLoop:
                 )
             deputies = _deputies_of(token)
             deputies.ensure_started()
-            deputies.loops.add(self)
             start_background(partial(self._run, token), self._name)
+            deputies.loops.add(self)
             if not self._ident:
                 self._thread_name = threading.current_thread().name
                 self._tid = threading.get_native_id()
@@ -235,6 +237,8 @@ class RunLoop:
             except BaseException:
                 # `ensure_running` starts it again, and so does a deputy.
                 self._token = self._running = self._scope = None
+                if program_has_ended():
+                    _deputies_of(token).loops.discard(self)
                 raise
         _deputies_of(token).loops.discard(self)
         self._token = self._running = self._scope = None
