@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
-from rsyscall.hub import spin_budgets
 from rsyscall.sched import CLONE
+from rsyscall.settings import spin_budgets
 from rsyscall.tasks.local import local_thread
 from rsyscall.thread import ChildThread, Thread
 from rsyscall.trace import Tracer

@@ -21,10 +21,10 @@ from rsyscall.command import Command
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
 from rsyscall.fcntl import F, O
 from rsyscall.handle import FileDescriptor
-from rsyscall.hub import transport_name
 from rsyscall.local import LocalThread
 from rsyscall.near import SYS, SyscallHangup, SyscallSendError
 from rsyscall.sched import CLONE
+from rsyscall.settings import transport_name
 from rsyscall.signal import SIG
 from rsyscall.sys.wait import W
 from rsyscall.thread import ChildThread, do_cloexec_except

@@ -21,17 +21,18 @@ import trio
 from coexistence_drivers import work
 from support import children, is_running, sh
 
-import rsyscall.hub
+import rsyscall.clone_call
+import rsyscall.settings
 from rsyscall.command import Command
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
 from rsyscall.far import NamespaceMismatchError
 from rsyscall.fcntl import O
 from rsyscall.handle.fd import InvalidHandleError, ManipulatingFDTableError
-from rsyscall.hub import transport_name
 from rsyscall.local import LocalThread
 from rsyscall.near import SYS, LocalSyscall, Syscall, SyscallError
 from rsyscall.path import Path
 from rsyscall.sched import CLONE
+from rsyscall.settings import transport_name
 from rsyscall.signal import SIG
 from rsyscall.sys.wait import W
 from rsyscall.thread import ChildThread, Thread
@@ -619,7 +620,7 @@ def without_processes(user: int) -> None:
         except OSError:
             return -1
 
-    rsyscall.hub.SPIN_US = 0.0
+    rsyscall.settings.SPIN_US = 0.0
     run_checked(main)
 
 
@@ -711,7 +712,7 @@ def many_execs(count: int, way: str) -> None:
 
 def old_clone() -> None:
     """Without clone3: handlers of Python's are reset by the child itself."""
-    rsyscall.hub._clone3_missing = True
+    rsyscall.clone_call._clone3_missing = True
     called = []
     signal.signal(signal.SIGUSR1, lambda number, frame: called.append(os.getpid()))
     signal.signal(signal.SIGWINCH, lambda number, frame: called.append(os.getpid()))
@@ -742,7 +743,7 @@ def old_clone() -> None:
 
 def old_clone_interrupted() -> None:
     """Without clone3: a handler that raises as soon as signals are let through after the clone."""
-    rsyscall.hub._clone3_missing = True
+    rsyscall.clone_call._clone3_missing = True
 
     class Interrupt(Exception):
         pass
@@ -784,7 +785,7 @@ def old_clone_interrupted() -> None:
 
 def old_clone_shared_handlers() -> None:
     """Without clone3: handlers that a child shares with the program stay as they are."""
-    rsyscall.hub._clone3_missing = True
+    rsyscall.clone_call._clone3_missing = True
     called = []
     signal.signal(signal.SIGUSR1, lambda number, frame: called.append(number))
 

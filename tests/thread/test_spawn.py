@@ -10,7 +10,7 @@ import pytest
 import trio
 from support import children, local_thread, sh
 
-import rsyscall.hub
+import rsyscall.exits
 from rsyscall.command import Command
 from rsyscall.fcntl import O
 from rsyscall.handle.fd import InvalidHandleError
@@ -198,7 +198,7 @@ async def alone() -> None:
     """Wait until the children that other tests have not waited for are gone."""
     hub = local_thread.monitor.hub
     with trio.fail_after(5):
-        while not hub._may_spin():
+        while not hub.exits._may_spin():
             gc.collect()
             await trio.sleep(0.001)
 
@@ -206,7 +206,7 @@ async def alone() -> None:
 async def test_who_spins_for_an_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that has nothing else to do; not many at once, who would only hold up each other."""
     hub = local_thread.monitor.hub
-    monkeypatch.setattr(hub, "_client_spin_us", 100.0)
+    monkeypatch.setattr(hub.exits, "spin_us", 100.0)
     await alone()
     spins = 0
 
@@ -215,16 +215,16 @@ async def test_who_spins_for_an_exit(monkeypatch: pytest.MonkeyPatch) -> None:
         spins += 1
         return False
 
-    monkeypatch.setattr(rsyscall.hub, "spin_for_exit", count)
+    monkeypatch.setattr(rsyscall.exits, "spin_for_exit", count)
     for budget, expected in ((100.0, 1), (0.0, 0)):
-        monkeypatch.setattr(hub, "_client_spin_us", budget)
-        monkeypatch.setattr(hub, "_exit_spins_to_skip", 0)
+        monkeypatch.setattr(hub.exits, "spin_us", budget)
+        monkeypatch.setattr(hub.exits, "_spins_to_skip", 0)
         spins = 0
         # Not one that has exited by the time that others have run.
         await local_thread.run(sh("exec sleep 0.1"))
         assert spins == expected
-    monkeypatch.setattr(hub, "_client_spin_us", 100.0)
-    monkeypatch.setattr(hub, "_exit_spins_to_skip", 0)
+    monkeypatch.setattr(hub.exits, "spin_us", 100.0)
+    monkeypatch.setattr(hub.exits, "_spins_to_skip", 0)
     spins = 0
     async with trio.open_nursery() as nursery:
         for _ in range(5):
@@ -243,10 +243,10 @@ async def test_others_run_before_anybody_spins(monkeypatch: pytest.MonkeyPatch) 
     async def other() -> None:
         order.append("other")
 
-    monkeypatch.setattr(rsyscall.hub, "spin_for_exit", spin)
-    monkeypatch.setattr(local_thread.monitor.hub, "_client_spin_us", 100.0)
+    monkeypatch.setattr(rsyscall.exits, "spin_for_exit", spin)
+    monkeypatch.setattr(local_thread.monitor.hub.exits, "spin_us", 100.0)
     await alone()
-    monkeypatch.setattr(local_thread.monitor.hub, "_exit_spins_to_skip", 0)
+    monkeypatch.setattr(local_thread.monitor.hub.exits, "_spins_to_skip", 0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(other)
         # Not one that may have exited before anything else has run.

@@ -240,8 +240,9 @@ class RunLoop:
                 if program_has_ended():
                     _deputies_of(token).loops.discard(self)
                 raise
-        _deputies_of(token).loops.discard(self)
+        # In this order: a deputy takes care of it if an exception comes in between.
         self._token = self._running = self._scope = None
+        _deputies_of(token).loops.discard(self)
 
     def runs_in(self, token: trio.lowlevel.TrioToken) -> bool:
         """Whether the loop is under way in this run."""

@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, SupportsInt
 import trio
 
 from rsyscall import far
+from rsyscall.background import run_now
+from rsyscall.clone_call import clone_block
 from rsyscall.denied import is_denied
 from rsyscall.dumpable import CREDENTIAL_CALLS
 from rsyscall.far import PidNamespace
 from rsyscall.fd_collector import close_dropped
 from rsyscall.handle import FDTable, Task
 from rsyscall.handle.process import ChildProcess
-from rsyscall.hub import Pidfd, ProgramHub, clone_block, hub_of, run_now
+from rsyscall.hub import ProgramHub, hub_of
 from rsyscall.loader import Trampoline
 from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
 from rsyscall.native import Ring, destructor, symbols
@@ -32,6 +34,7 @@ from rsyscall.near import types as near
 from rsyscall.near.address_space import call_error
 from rsyscall.near.calls import Fact, having
 from rsyscall.near.record import CallRecord
+from rsyscall.pidfd import Pidfd
 from rsyscall.ring import RingConnection
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, Sigset
@@ -359,7 +362,7 @@ def _watch(
         hub.exited(ring)
 
     child = monitor.add_child_process(process, hub.pidfds[child_task], exited)
-    hub.exit_numbers[ring] = hub.pidfds[child_task].number
+    hub.exits.numbers[ring] = hub.pidfds[child_task].number
     return child
 
 

@@ -9,9 +9,8 @@ from functools import partial
 
 import trio
 
-from rsyscall.background import start_background
+from rsyscall.background import run_now, start_background
 from rsyscall.handle import FDTable
-from rsyscall.hub import run_now
 from rsyscall.near import LocalSyscall, SyscallError
 from rsyscall.near.record import Closer
 

@@ -14,8 +14,6 @@ from __future__ import annotations
 import errno
 import os
 import select
-import signal
-import struct
 import time
 import weakref
 from collections.abc import Callable
@@ -26,23 +24,24 @@ import trio
 
 from rsyscall import far
 from rsyscall.background import RunLoop, program_has_ended, run_now
-from rsyscall.denied import is_denied, pid_behind, reap, reap_by_pidfd, send_signal, wait4
+from rsyscall.clone_call import clone_block
+from rsyscall.denied import is_denied, reap
 from rsyscall.dumpable import DumpableGuard
+from rsyscall.exits import Exits
 from rsyscall.far import AddressSpace
-from rsyscall.native import Hub, Ring, read_memory, symbols
-from rsyscall.native._fast import OwnedPidfd, forget_watched, spin_for_exit
-from rsyscall.near import Syscall, SyscallError, SyscallHangup, SyscallSendError, nr
+from rsyscall.native import Hub, Ring, symbols
+from rsyscall.near import Syscall, SyscallHangup, nr
 from rsyscall.near import types as near
+from rsyscall.pidfd import Pidfd
 from rsyscall.sched import CLONE
-from rsyscall.signal import SIG, HowSIG, Siginfo, Sigset
+from rsyscall.settings import spin_budgets
+from rsyscall.signal import SIG, HowSIG, Sigset
 from rsyscall.sys.mman import MAP, PROT
-from rsyscall.sys.wait import ChildState, IdType, W
 
 if TYPE_CHECKING:
     from typing import Protocol
 
     from rsyscall.handle import FileDescriptor, Task
-    from rsyscall.handle.process import ChildProcess
 
     class RingClient(Protocol):
         """Who takes the answers of one ring."""
@@ -64,61 +63,7 @@ if TYPE_CHECKING:
         def offer(self, number: int) -> Offer | None: ...
 
 
-__all__ = ["ProgramHub", "clone_block", "hub_of", "run_now", "spin_budgets", "transport_name"]
-
-_P_PIDFD = int(IdType.PIDFD)
-_WNOHANG_WALL = int(W.NOHANG | W.ALL)
-_SIGINFO_SIZE = Siginfo.sizeof()
-
-SPIN_US = 100.0
-"""Default spin budget of either side, in microseconds: what waking a sleeping process costs."""
-
-EXEC_SPIN_US = 150.0
-"""How long to look for the outcome of an exec before sleeping: what the kernel takes for one, and some."""
-
-
-# How long a destructor waits for the exit of an idle process, in seconds.
-_PATIENCE = 0.05
-
-
-def spin_budgets() -> tuple[float, float]:
-    """How long client and server spin before they sleep, in microseconds.
-
-    From the environment variable RSYSCALL_SPIN_US, one number or two separated by a comma (client, server).
-    By default zero where only one processor is available: what we would wait for could not happen meanwhile.
-
-    Raises:
-        ValueError: the variable is not understood.
-    """
-    setting = os.environ.get("RSYSCALL_SPIN_US")
-    if setting is None:
-        try:
-            processors = len(os.sched_getaffinity(0))
-        except OSError:  # denied
-            processors = os.cpu_count() or 1
-        client = server = SPIN_US if processors > 1 else 0.0
-        return client, server
-    try:
-        numbers = [float(number) for number in setting.split(",")]
-    except ValueError:
-        numbers = []
-    if len(numbers) not in (1, 2) or not all(0 <= number < 1e6 for number in numbers):
-        raise ValueError(
-            f"RSYSCALL_SPIN_US is {setting!r}; expected one or two numbers of microseconds below 1e6"
-        )
-    return numbers[0], numbers[-1]
-
-
-def transport_name() -> str:
-    """How processes that share our memory are driven: "ring", or "stream" if RSYSCALL_TRANSPORT says so.
-
-    Raises:
-        ValueError: the variable is not understood.
-    """
-    name = os.environ.get("RSYSCALL_TRANSPORT", "ring")
-    if name not in ("ring", "stream"):
-        raise ValueError(f"RSYSCALL_TRANSPORT is {name!r}; expected 'ring' or 'stream'")
-    return name
+__all__ = ["ProgramHub", "hub_of"]
 
 
 _hubs: weakref.WeakKeyDictionary[AddressSpace, ProgramHub] = weakref.WeakKeyDictionary()
@@ -134,32 +79,6 @@ def hub_of(task: Task) -> ProgramHub:
         return _hubs[task.address_space]
     except KeyError:
         raise ValueError(f"{task} does not share the memory of this program") from None
-
-
-class Pidfd(OwnedPidfd):
-    """A pidfd in our own table. It is not a handle: nothing but the hub and what watches children uses it."""
-
-    __slots__ = ()
-
-    def kill(self) -> bool:
-        """Send SIGKILL; returns whether that was possible. manpage: pidfd_send_signal(2)."""
-        try:
-            send_signal(self.number, signal.SIGKILL)
-        except OSError:
-            return False  # dead already, or a process that we may not kill
-        return True
-
-    def reap(self) -> None:
-        """Reap the child if it has exited; manpage: waitid(2)."""
-        if self.number >= 0:
-            try:
-                reap_by_pidfd(self.number)
-            except ChildProcessError:
-                pass  # by somebody else; or we are a copy of the program
-
-    def pid(self) -> int:
-        """The process id in the namespace of our /proc; 0 if there is no telling."""
-        return max(pid_behind(self.number), 0)
 
 
 class ProgramHub:
@@ -181,7 +100,6 @@ class ProgramHub:
         # For signal masks and actions that are all zero, and for what a waitid of ours reports.
         self._constants = run_now(task.mmap(4096, PROT.READ | PROT.WRITE, MAP.PRIVATE))
         self.zeros_address: int = self._constants.near.address
-        self._siginfo_address = self.zeros_address + 256
         # What a program expects: nothing blocked, and the default effect of signals that Python ignores.
         size = Sigset.sizeof()
         self.default_signals = [
@@ -192,19 +110,14 @@ class ProgramHub:
         self._epoll = select.epoll()
         self._epoll_number = self._epoll.fileno()
         self._epoll.register(news, select.EPOLLIN)
-        self._exits: dict[int, tuple[Pidfd, Callable[[], None]]] = {}
-        self._client_spin_us = client
-        self._exit_spins_to_skip = self._exit_spins_failed = 0
+        self._loop = RunLoop(self._run, "rsyscall hub")
+        self.exits = Exits(task, self._epoll, self._loop, self.zeros_address + 256, client)
         self._leaving: dict[Ring, tuple[int, Callable[[], None]]] = {}
         self._connections: dict[Ring, RingClient] = {}
         self._when_left: dict[Ring, list[Callable[[], None]]] = {}
         # By the ring of the init that they were children of.
         self._orphans: dict[Ring, list[Ring]] = {}
         self._mute: set[Ring] = set()
-        # The pidfd by which the exit of each process that we drive is watched.
-        self.exit_numbers: dict[Ring, int] = {}
-        # Told to exit by a destructor.
-        self._dismissed: set[Ring] = set()
         task.infrastructure_fds = (self.completion,)
         # For each task the numbers of our pipe and of the monitor's pidfd, which it has as infrastructure.
         self._standing: weakref.WeakKeyDictionary[Task, tuple[int, int]] = weakref.WeakKeyDictionary()
@@ -217,7 +130,6 @@ class ProgramHub:
         _hubs[task.address_space] = self
         self.dumpable = DumpableGuard(task, self.pid)
         self._monitor: Ring | None = None
-        self._loop = RunLoop(self._run, "rsyscall hub")
         self._poller = RunLoop(self._poll, "rsyscall hub: in place of the monitor")
 
     def standing_fds(self, task: Task) -> tuple[FileDescriptor | None, FileDescriptor | None]:
@@ -246,7 +158,7 @@ class ProgramHub:
             server_us: likewise, for processes that wait for work; it takes effect with their next call.
         """
         self.native.set_spin(client_us, server_us)
-        self._client_spin_us = client_us
+        self.exits.spin_us = client_us
 
     def ensure_running(self) -> None:
         """See that events are dispatched in the current trio run.
@@ -353,120 +265,7 @@ class ProgramHub:
             raise _hangup(task)
         return ours
 
-    # ---- exits ----
-
-    def watch_exit(self, pidfd: Pidfd, callback: Callable[[], None]) -> None:
-        """Call `callback` once, when the process of `pidfd` has exited."""
-        number = pidfd.number
-        self._epoll.register(number, select.EPOLLIN)
-        self._exits[number] = (pidfd, callback)
-        self._loop.ensure_running()
-
-    def unwatch_exit(self, pidfd: Pidfd) -> None:
-        """Forget `watch_exit`, before the descriptor is closed. The callback is called now, if it was not."""
-        watched = self._exits.get(pidfd.number)
-        if watched is not None:
-            watched[1]()
-            self._forget_exit(pidfd.number, watched)
-
-    def _forget_exit(self, number: int, watched: tuple[Pidfd, Callable[[], None]]) -> None:
-        # What was told may have closed the descriptor, and another process may be watched by its number now.
-        if self._exits.get(number) is watched:
-            forget_watched(self._epoll_number, number, self._exits)
-
-    async def waitid(self, pidfd: Pidfd, options: int) -> ChildState | None:
-        """What has happened to a child of our own, if anything; never waits.
-
-        Where waitid is denied, wait4 is asked, which does not tell the user id of the child.
-
-        manpage: waitid(2), wait4(2)
-        """
-        address = self._siginfo_address
-        options |= _WNOHANG_WALL
-        try:
-            await self.task.sysif.syscall(nr.waitid, _P_PIDFD, pidfd.number, address, options, 0)
-        except OSError as error:
-            pid = pidfd.pid() if is_denied(error) else 0
-            if not pid:
-                raise
-            return await wait4(self.task.sysif, pid, address, options)
-        # Between the call and this nothing else can run: a local call does not suspend.
-        siginfo = Siginfo.from_bytes(read_memory(address, _SIGINFO_SIZE))
-        return ChildState.make_from_siginfo(siginfo) if siginfo.pid else None
-
-    async def kill(self, pidfd: Pidfd, sig: SIG) -> None:
-        """Send a signal to a child that only we reap; by number, where pidfd_send_signal is denied.
-
-        manpage: pidfd_send_signal(2), kill(2)
-        """
-        syscall = self.task.sysif.syscall
-        try:
-            await syscall(nr.pidfd_send_signal, pidfd.number, sig, 0, 0)
-        except OSError as error:
-            pid = pidfd.pid() if is_denied(error) else 0
-            if not pid:
-                raise
-            await syscall(nr.kill, pid, sig)
-
-    def _may_spin(self) -> bool:
-        # With several children at once there is something better to do: to make the next one.
-        return bool(self._client_spin_us) and len(self._exits) <= 1 + (self._monitor is not None)
-
-    async def spin_for_exit(self, pidfd: Pidfd, executing: Ring | None = None) -> bool:
-        """Look for a moment whether the process exits: cheaper than to sleep and be woken, if it does.
-
-        Only when this program has nothing else to do, and less and less often while it is in vain.
-
-        Returns:
-            Whether it has exited; it may have been reaped, too.
-
-        Args:
-            pidfd: of the process.
-            executing: its ring, if it may still be on its way to executing a program. That takes most of the
-                time of a short program, and is looked for first.
-
-        Cancellation: before it looks.
-        """
-        if self._exit_spins_to_skip:
-            self._exit_spins_to_skip -= 1
-            return False
-        if not self._may_spin():
-            return False
-        # All others first, and what they are about to do may be to make more children. It takes no time: this
-        # child is busy, too. Twice, because the first time we may be woken before others of the same turn.
-        for _ in range(2):
-            await trio.lowlevel.checkpoint()
-            if pidfd.number not in self._exits:
-                return True
-            if pidfd.exited:
-                self._exit_spins_failed = 0
-                return True
-        if not self._may_spin():
-            return False
-        if trio.lowlevel.current_statistics().tasks_runnable:
-            return False
-        if executing is not None and not executing.left:
-            executing.wait(EXEC_SPIN_US)
-        if spin_for_exit(pidfd.number, self._client_spin_us):
-            self._exit_spins_failed = 0
-            return True
-        self._exit_spins_failed = min(self._exit_spins_failed + 1, 7)
-        self._exit_spins_to_skip = (1 << self._exit_spins_failed) - 1
-        return False
-
-    def reap_orphan(self, process: ChildProcess, pidfd: Pidfd | None) -> None:
-        """Reap an exited child that no task can wait for any more; may be called from a destructor.
-
-        Only our own children: those of an init are reaped with it.
-        """
-        if pidfd is None or pidfd.number < 0:
-            return
-        if process.task is self.task and os.getpid() == self.pid:
-            pidfd.reap()
-        watched = self._exits.get(pidfd.number)
-        if watched is not None:
-            self._forget_exit(pidfd.number, watched)
-        pidfd.close()
+    # ---- leaving our memory ----
 
     def dismissed(self, ring: Ring) -> None:
         """No task can reach the process of `ring` any more, and it has been told to exit; for destructors."""
@@ -474,32 +273,7 @@ class ProgramHub:
             self.check_owner()
         except RuntimeError:
             return  # a copy of the program, or another OS thread, which this is not the business of
-        if ring in self.exit_numbers:
-            self._dismissed.add(ring)
-        if not self._loop.is_running:
-            self._settle()
-
-    def _settle(self) -> None:
-        """Reap what has been dismissed, where no run is there to hear of its exit, or none after this one.
-
-        What is in a call exits when that returns; it is left to the next run.
-        """
-        deadline = time.monotonic() + _PATIENCE
-        while (rest := deadline - time.monotonic()) > 0:
-            numbers = [self.exit_numbers[ring] for ring in self._dismissed]
-            if not numbers:
-                break
-            poller = select.poll()
-            for number in numbers:
-                poller.register(number, select.POLLIN)
-            for number, _ in poller.poll(rest * 1000):
-                watched = self._exits.get(number)
-                if watched is not None:
-                    watched[1]()
-                    self._forget_exit(number, watched)
-        self._dismissed.clear()
-
-    # ---- leaving our memory ----
+        self.exits.dismissed(ring)
 
     def when_left(self, ring: Ring, callback: Callable[[], None]) -> None:
         """Call `callback` once, when the process of `ring` has exited or executed a program; now, if it has.
@@ -525,8 +299,7 @@ class ProgramHub:
 
     def exited(self, ring: Ring) -> None:
         """The process of `ring` has exited; may be told before, after or instead of `left`."""
-        self._dismissed.discard(ring)
-        self.exit_numbers.pop(ring, None)
+        self.exits.exited(ring)
         self.not_waiting(ring)
         self.dumpable.exited(ring)
         self._tell_left(ring)
@@ -549,7 +322,7 @@ class ProgramHub:
             return
         if parent is not self.task:
             pidfd = next((found for task, found in self.pidfds.items() if task is parent), None)
-            if pidfd is None or pidfd.number not in self._exits:
+            if pidfd is None or not self.exits.is_watched(pidfd):
                 self.exited(ring)
                 return
             parents_ring = next((found for task, found in self.rings.items() if task is parent), None)
@@ -609,6 +382,7 @@ class ProgramHub:
         pidfd = Pidfd()
         ring.give_pidfd(pidfd)
         self._monitor = ring
+        self.exits.helpers = 1
         started = time.monotonic()
         try:
             # For children that wait for descriptors: it ends when we do.
@@ -625,18 +399,17 @@ class ProgramHub:
                 reap(pid, wait=False)
             except ChildProcessError:
                 pass
-            watched = self._exits.get(pidfd.number)
-            if watched is not None:
-                self._forget_exit(pidfd.number, watched)
+            self.exits.forget(pidfd)
             pidfd.close()
             ring.exited()
             if self._monitor is ring:
                 self._monitor = None
+                self.exits.helpers = 0
             # Somebody killed it. (One that ends at once has a filter under which it cannot sleep.)
             if self._needs_monitor() or time.monotonic() - started > 0.1:
                 self.ensure_monitor()
 
-        self.watch_exit(pidfd, exited)
+        self.exits.watch(pidfd, exited)
         ring.release()
 
     def _needs_monitor(self) -> bool:
@@ -658,7 +431,7 @@ class ProgramHub:
                 self.dispatch()
         except trio.Cancelled:
             if program_has_ended():
-                self._settle()
+                self.exits.settle()
             raise
 
     # Not in `_run`, whose variables live as long as the run.
@@ -684,7 +457,7 @@ class ProgramHub:
         """Hand out everything that has happened."""
         exited = []
         for number, _ in self._epoll.poll(0, 256):
-            if number in self._exits:
+            if number in self.exits:
                 exited.append(number)
             elif number == self._news.near.number:
                 try:
@@ -697,10 +470,7 @@ class ProgramHub:
         self._dispatch_rings()
         # Last: answers that were given before the exit go to their callers.
         for number in exited:
-            watched = self._exits.get(number)
-            if watched is not None:
-                watched[1]()
-                self._forget_exit(number, watched)
+            self.exits.tell(number)
 
     def _dispatch_rings(self) -> None:
         for ring in self.native.announced():
@@ -715,143 +485,3 @@ class ProgramHub:
 
 def _hangup(task: Task) -> SyscallHangup:
     return SyscallHangup(f"{task} has exited, been killed, or executed a program")
-
-
-_SHARE_MEMORY = int(CLONE.VM | CLONE.CHILD_CLEARTID | CLONE.PIDFD)
-_PARENT_SETTID = int(CLONE.PARENT_SETTID)
-_SIGHAND = int(CLONE.SIGHAND)
-_CLEAR_SIGHAND = int(CLONE.CLEAR_SIGHAND)
-_CLONE_ARGS = struct.Struct("11Q")
-_CLONE_ARGS_SIZE = _CLONE_ARGS.size
-_RESET_SIGNALS, _FOREIGN_PID = 1, 4  # RSYS_ORIGIN_RESET_SIGNALS, RSYS_ORIGIN_FOREIGN_PID
-_clone3_missing = False
-
-
-async def clone_block(
-    task: Task,
-    ring: Ring,
-    flags: int,
-    exit_signal: int,
-    function: int,
-    args: tuple[int, ...],
-    *,
-    monitor_fd: int,
-    parent_pid: int,
-    completion: int,
-    foreign: bool = False,
-    cloner: Ring | None = None,
-) -> int:
-    """Clone, from `task`, a process that calls a native function on the stack of `ring`.
-
-    Its pidfd is `ring.pidfd` afterwards: a number of the table of `task`.
-
-    When the process that clones is lost in the course of it, `ring.pid` is the new process, if there is one
-    (0 otherwise, or if nobody knows: then `ring` stays taken).
-
-    Args:
-        flags: in addition to VM, CHILD_CLEARTID, PIDFD and CLEAR_SIGHAND.
-        exit_signal: 0 or a signal number.
-        function: the address of a native function.
-        args: up to six register arguments.
-        monitor_fd: pidfd of the monitor in the new process' table, or -1.
-        parent_pid: what getppid(2) will return there; -1 if unknown.
-        completion: the end of the hub's pipe in the new process' table, or -1.
-        foreign: `task` is not in our pid namespace; say later what the new process is there (`Ring.set_pid`).
-        cloner: the ring of `task`; None if it is our own.
-
-    Returns:
-        The process id in the pid namespace of `task`.
-
-    manpage: clone3(2)
-    """
-    global _clone3_missing
-    # In plain numbers: combining members of a flag class takes longer than all the rest.
-    flags = int(flags) | _SHARE_MEMORY
-    origin_flags = _FOREIGN_PID if foreign else 0
-    ring.configure(monitor_fd, parent_pid, completion, origin_flags, 0, cloner)
-    if not _clone3_missing:
-        # Handlers that Python installed must not run in the child, not even for an instant.
-        clear = 0 if flags & _SIGHAND else _CLEAR_SIGHAND
-        address = ring.prepare(
-            flags | clear | _PARENT_SETTID, exit_signal, symbols.rsyscall_trampoline, function, *args
-        )
-        try:
-            pid = await task.sysif.syscall(nr.clone3, address, _CLONE_ARGS_SIZE)
-        except OSError as error:
-            ring.not_started()
-            if not is_denied(error):
-                raise
-            # Before Linux 5.3, or a filter that cannot look into the structure: none of the processes has it.
-            # Anything else may be due to what is asked for, or to this process.
-            _clone3_missing = error.errno == errno.ENOSYS and task.sysif.immediate
-        except SyscallSendError:
-            ring.not_started()
-            raise
-        except SyscallError:
-            # The kernel writes the id of the new process before that runs, and nothing after the one that
-            # clones has gone.
-            if await _has_gone(cloner) and not ring.pid:
-                ring.not_started()
-            else:
-                ring.started(ring.pid)
-            raise
-        else:
-            ring.started(pid)
-            return pid
-    return await _clone_without_clone3(
-        task, ring, flags, exit_signal, function, args, monitor_fd, parent_pid, completion, cloner
-    )
-
-
-async def _has_gone(cloner: Ring | None) -> bool:
-    """Whether the process of a ring that a call was lost in has left our memory; it is given a second."""
-    with trio.CancelScope(shield=True):
-        for _ in range(1000):
-            if cloner is None or cloner.left:
-                break
-            await trio.sleep(0.001)
-    return cloner is not None and cloner.left
-
-
-async def _clone_without_clone3(
-    task: Task,
-    ring: Ring,
-    flags: int,
-    exit_signal: int,
-    function: int,
-    args: tuple[int, ...],
-    monitor_fd: int,
-    parent_pid: int,
-    completion: int,
-    cloner: Ring | None,
-) -> int:
-    """Clone by the older call. From our own process, block all signals until the child has reset the handlers
-    itself; other processes have none.
-    """
-    # Handlers that the child shares with us must stay as they are; and they are run in it at its own risk.
-    ours = task.sysif.immediate and not flags & _SIGHAND
-    before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals()) if ours else set()
-    try:
-        if ours:
-            mask = sum(1 << (number - 1) for number in before)
-            ring.configure(monitor_fd, parent_pid, completion, _RESET_SIGNALS, mask)
-        address = ring.prepare(flags, exit_signal, symbols.rsyscall_trampoline, function, *args)
-        fields = _CLONE_ARGS.unpack(read_memory(address, _CLONE_ARGS_SIZE))
-        _, pidfd, child_tid, _, _, stack, stack_size, *_ = fields
-        # PIDFD goes where clone(2) has PARENT_SETTID
-        pid = await task.sysif.syscall(nr.clone, flags | exit_signal, stack + stack_size, pidfd, child_tid, 0)
-        # Before signals are let through, whose handlers may raise anything.
-        ring.started(pid)
-    except (OSError, SyscallSendError):
-        ring.not_started()
-        raise
-    except SyscallError:
-        if await _has_gone(cloner) and ring.pidfd < 0:
-            ring.not_started()
-        else:
-            ring.started(0)
-        raise
-    finally:
-        if ours:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    return pid

@@ -13,13 +13,14 @@ from typing import Any
 
 import trio
 
+from rsyscall.background import run_now
 from rsyscall.environ import Environment, ExecutablePathCache, directories_of
 from rsyscall.epoller import Epoller
 from rsyscall.far import AddressSpace, PidNamespace
 from rsyscall.fd_collector import close_dropped
 from rsyscall.handle import FDTable, FileDescriptor, Task
 from rsyscall.handle.fd import STANDARD
-from rsyscall.hub import ProgramHub, run_now
+from rsyscall.hub import ProgramHub
 from rsyscall.loader import NativeLoader
 from rsyscall.memory.allocator import AllocatorClient
 from rsyscall.memory.local import LocalMemoryTransport

@@ -35,13 +35,15 @@ import trio
 
 from rsyscall.async_fd import finish
 from rsyscall.async_signalfd import AsyncSignalfd, SignalEvent, first_of
+from rsyscall.background import run_now
 from rsyscall.denied import any_answer, is_denied, wait4
 from rsyscall.epoller import Epoller
 from rsyscall.handle.fd import ManipulatingFDTableError
 from rsyscall.handle.process import ChildProcess
-from rsyscall.hub import Pidfd, ProgramHub, hub_of, run_now
+from rsyscall.hub import ProgramHub, hub_of
 from rsyscall.native import destructor
 from rsyscall.near import SyscallError, nr
+from rsyscall.pidfd import Pidfd
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, Siginfo, SignalBlock, Sigset
 from rsyscall.struct import Int32
@@ -100,7 +102,7 @@ class AsyncChildProcess:
     @destructor
     def __del__(self) -> None:
         if self._exited.is_set() and self.process.death_state is None:
-            self.monitor.hub.reap_orphan(self.process, self.pidfd)
+            self.monitor.hub.exits.reap_orphan(self.process, self.pidfd)
 
     @property
     def _lock(self) -> trio.Lock:
@@ -125,7 +127,7 @@ class AsyncChildProcess:
         if pidfd is not None and self._is_ours and process.unread_siginfo is None:
             # One local call, which nothing can come in between.
             try:
-                state = await self.monitor.hub.waitid(pidfd, int(options))
+                state = await self.monitor.hub.exits.waitid(pidfd, int(options))
             except ChildProcessError as error:
                 raise self._lost() from error
             if state is not None and state.died():
@@ -176,7 +178,7 @@ class AsyncChildProcess:
     def _give_up_pidfd(self) -> None:
         pidfd, self.pidfd = self.pidfd, None
         if pidfd is not None:
-            self.monitor.hub.unwatch_exit(pidfd)
+            self.monitor.hub.exits.unwatch(pidfd)
             pidfd.close()
 
     async def waitpid(self, options: W) -> ChildState:
@@ -215,7 +217,7 @@ class AsyncChildProcess:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 if state is not None:
                     return state
-            elif await hub.spin_for_exit(pidfd, self.executing):
+            elif await hub.exits.spin(pidfd, self.executing):
                 state = await self._waitid_nohang(options)
                 if state is not None:
                     return state
@@ -310,7 +312,7 @@ class AsyncChildProcess:
         if self.pidfd is not None:
             # Without its parent, which may be in a call, or gone.
             try:
-                await self.monitor.hub.kill(self.pidfd, sig)
+                await self.monitor.hub.exits.kill(self.pidfd, sig)
             except ProcessLookupError:
                 pass  # dead, and reaped by other code or with its pid namespace
             except PermissionError as error:
@@ -570,11 +572,11 @@ class ChildProcessMonitor:
                 on_exit()
             alive = reference()
             if alive is None:
-                hub.reap_orphan(process, pidfd)
+                hub.exits.reap_orphan(process, pidfd)
             else:
                 alive._exit_noticed()
 
-        hub.watch_exit(pidfd, exited)
+        hub.exits.watch(pidfd, exited)
         return child
 
     # Between its creation and the moment when somebody answers for it, a process must not get lost.

@@ -22,11 +22,11 @@ import trio
 from rsyscall.background import Waiter
 from rsyscall.clone import abandon, clone_process
 from rsyscall.environ import checked_variable
+from rsyscall.exits import EXEC_SPIN_US
 from rsyscall.far import FDTableMismatchError, SharedAddressSpaceError
 from rsyscall.handle import FDTable, FileDescriptor, Pointer, Task, WrittenPointer
 from rsyscall.handle.allocation import AllocationInterface
 from rsyscall.handle.fd import InvalidHandleError
-from rsyscall.hub import EXEC_SPIN_US
 from rsyscall.memory.allocation_interface import AllocatorInterface
 from rsyscall.memory.ram import RAM
 from rsyscall.memory.span import SpanAllocation

@@ -20,7 +20,6 @@ from rsyscall.command import Command, StrOrBytesPath, StrPath
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
 from rsyscall.fcntl import FD, F, O
 from rsyscall.handle import FileDescriptor, Pointer, Task
-from rsyscall.hub import transport_name
 from rsyscall.linux.dirent import DirentList
 from rsyscall.loader import NativeLoader, Trampoline
 from rsyscall.memory.ram import RAM
@@ -29,6 +28,7 @@ from rsyscall.near import Syscall, nr
 from rsyscall.near import types as near
 from rsyscall.path import Path
 from rsyscall.sched import CLONE
+from rsyscall.settings import transport_name
 from rsyscall.signal import SIG, HowSIG, Sigaction, Sighandler, Sigset
 from rsyscall.spawn import (
     ExecImage,

@@ -17,11 +17,11 @@ from rsyscall.cli_options import FAILED, RunOptions, say
 from rsyscall.command import Command
 from rsyscall.environ import ExecutableNotFound
 from rsyscall.fcntl import O
-from rsyscall.hub import spin_budgets, transport_name
 from rsyscall.near import SyscallError
 from rsyscall.net.if_ import IFF, SIOC, Ifreq
 from rsyscall.path import Path
 from rsyscall.sched import CLONE
+from rsyscall.settings import spin_budgets, transport_name
 from rsyscall.signal import SIG, Sigaction, Sighandler, Sigset
 from rsyscall.sys.mount import MS
 from rsyscall.sys.signalfd import SFD, SignalfdSiginfo

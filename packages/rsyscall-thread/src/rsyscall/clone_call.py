@@ -1,0 +1,160 @@
+"""The call that makes a process which shares our memory: clone3, or clone where that is missing."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import struct
+from typing import TYPE_CHECKING
+
+import trio
+
+from rsyscall.denied import is_denied
+from rsyscall.native import read_memory, symbols
+from rsyscall.near import SyscallError, SyscallSendError, nr
+from rsyscall.sched import CLONE
+
+if TYPE_CHECKING:
+    from rsyscall.handle import Task
+    from rsyscall.native import Ring
+
+__all__ = ["clone_block"]
+
+_SHARE_MEMORY = int(CLONE.VM | CLONE.CHILD_CLEARTID | CLONE.PIDFD)
+_PARENT_SETTID = int(CLONE.PARENT_SETTID)
+_SIGHAND = int(CLONE.SIGHAND)
+_CLEAR_SIGHAND = int(CLONE.CLEAR_SIGHAND)
+_CLONE_ARGS = struct.Struct("11Q")
+_CLONE_ARGS_SIZE = _CLONE_ARGS.size
+_RESET_SIGNALS, _FOREIGN_PID = 1, 4  # RSYS_ORIGIN_RESET_SIGNALS, RSYS_ORIGIN_FOREIGN_PID
+_clone3_missing = False
+
+
+async def clone_block(
+    task: Task,
+    ring: Ring,
+    flags: int,
+    exit_signal: int,
+    function: int,
+    args: tuple[int, ...],
+    *,
+    monitor_fd: int,
+    parent_pid: int,
+    completion: int,
+    foreign: bool = False,
+    cloner: Ring | None = None,
+) -> int:
+    """Clone, from `task`, a process that calls a native function on the stack of `ring`.
+
+    Its pidfd is `ring.pidfd` afterwards: a number of the table of `task`.
+
+    When the process that clones is lost in the course of it, `ring.pid` is the new process, if there is one
+    (0 otherwise, or if nobody knows: then `ring` stays taken).
+
+    Args:
+        flags: in addition to VM, CHILD_CLEARTID, PIDFD and CLEAR_SIGHAND.
+        exit_signal: 0 or a signal number.
+        function: the address of a native function.
+        args: up to six register arguments.
+        monitor_fd: pidfd of the monitor in the new process' table, or -1.
+        parent_pid: what getppid(2) will return there; -1 if unknown.
+        completion: the end of the hub's pipe in the new process' table, or -1.
+        foreign: `task` is not in our pid namespace; say later what the new process is there (`Ring.set_pid`).
+        cloner: the ring of `task`; None if it is our own.
+
+    Returns:
+        The process id in the pid namespace of `task`.
+
+    manpage: clone3(2)
+    """
+    global _clone3_missing
+    # In plain numbers: combining members of a flag class takes longer than all the rest.
+    flags = int(flags) | _SHARE_MEMORY
+    origin_flags = _FOREIGN_PID if foreign else 0
+    ring.configure(monitor_fd, parent_pid, completion, origin_flags, 0, cloner)
+    if not _clone3_missing:
+        # Handlers that Python installed must not run in the child, not even for an instant.
+        clear = 0 if flags & _SIGHAND else _CLEAR_SIGHAND
+        address = ring.prepare(
+            flags | clear | _PARENT_SETTID, exit_signal, symbols.rsyscall_trampoline, function, *args
+        )
+        try:
+            pid = await task.sysif.syscall(nr.clone3, address, _CLONE_ARGS_SIZE)
+        except OSError as error:
+            ring.not_started()
+            if not is_denied(error):
+                raise
+            # Before Linux 5.3, or a filter that cannot look into the structure: none of the processes has it.
+            # Anything else may be due to what is asked for, or to this process.
+            _clone3_missing = error.errno == errno.ENOSYS and task.sysif.immediate
+        except SyscallSendError:
+            ring.not_started()
+            raise
+        except SyscallError:
+            # The kernel writes the id of the new process before that runs, and nothing after the one that
+            # clones has gone.
+            if await _has_gone(cloner) and not ring.pid:
+                ring.not_started()
+            else:
+                ring.started(ring.pid)
+            raise
+        else:
+            ring.started(pid)
+            return pid
+    return await _clone_without_clone3(
+        task, ring, flags, exit_signal, function, args, monitor_fd, parent_pid, completion, cloner
+    )
+
+
+async def _has_gone(cloner: Ring | None) -> bool:
+    """Whether the process of a ring that a call was lost in has left our memory; it is given a second."""
+    with trio.CancelScope(shield=True):
+        for _ in range(1000):
+            if cloner is None or cloner.left:
+                break
+            await trio.sleep(0.001)
+    return cloner is not None and cloner.left
+
+
+async def _clone_without_clone3(
+    task: Task,
+    ring: Ring,
+    flags: int,
+    exit_signal: int,
+    function: int,
+    args: tuple[int, ...],
+    monitor_fd: int,
+    parent_pid: int,
+    completion: int,
+    cloner: Ring | None,
+) -> int:
+    """Clone by the older call. From our own process, block all signals until the child has reset the handlers
+    itself; other processes have none.
+    """
+    # Handlers that the child shares with us must stay as they are; and they are run in it at its own risk.
+    ours = task.sysif.immediate and not flags & _SIGHAND
+    before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals()) if ours else set()
+    try:
+        if ours:
+            mask = sum(1 << (number - 1) for number in before)
+            ring.configure(monitor_fd, parent_pid, completion, _RESET_SIGNALS, mask)
+        address = ring.prepare(flags, exit_signal, symbols.rsyscall_trampoline, function, *args)
+        fields = _CLONE_ARGS.unpack(read_memory(address, _CLONE_ARGS_SIZE))
+        _, pidfd, child_tid, _, _, stack, stack_size, *_ = fields
+        # PIDFD goes where clone(2) has PARENT_SETTID
+        pid = await task.sysif.syscall(nr.clone, flags | exit_signal, stack + stack_size, pidfd, child_tid, 0)
+        # Before signals are let through, whose handlers may raise anything.
+        ring.started(pid)
+    except (OSError, SyscallSendError):
+        ring.not_started()
+        raise
+    except SyscallError:
+        if await _has_gone(cloner) and ring.pidfd < 0:
+            ring.not_started()
+        else:
+            ring.started(0)
+        raise
+    finally:
+        if ours:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return pid

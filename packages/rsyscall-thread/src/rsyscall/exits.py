@@ -1,0 +1,227 @@
+"""Exits of the processes that we drive and of other children: the hub's epoll watches a pidfd of each."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import trio
+
+from rsyscall.background import RunLoop
+from rsyscall.denied import is_denied, wait4
+from rsyscall.native import read_memory
+from rsyscall.native._fast import forget_watched, spin_for_exit
+from rsyscall.near import nr
+from rsyscall.pidfd import Pidfd
+from rsyscall.signal import SIG, Siginfo
+from rsyscall.sys.wait import ChildState, IdType, W
+
+if TYPE_CHECKING:
+    from rsyscall.handle import Task
+    from rsyscall.handle.process import ChildProcess
+    from rsyscall.native import Ring
+
+__all__ = ["EXEC_SPIN_US", "Exits"]
+
+EXEC_SPIN_US = 150.0
+"""How long to look for the outcome of an exec before sleeping: what the kernel takes for one, and some."""
+
+# How long a destructor waits for the exit of an idle process, in seconds.
+_PATIENCE = 0.05
+
+_P_PIDFD = int(IdType.PIDFD)
+_WNOHANG_WALL = int(W.NOHANG | W.ALL)
+_SIGINFO_SIZE = Siginfo.sizeof()
+
+
+class Exits:
+    """Watches for exits, and reaps.
+
+    Args:
+        task: the local task.
+        epoll: where the pidfds are registered.
+        loop: calls `tell` for what the epoll reports.
+        siginfo_address: memory for one `siginfo_t`.
+        spin_us: how long to look for an exit before sleeping, in microseconds.
+
+    Attributes:
+        spin_us: as given; may be changed.
+        helpers: how many of the processes that are watched are the library's own.
+        numbers: the pidfd by which the exit of each process that we drive is watched.
+    """
+
+    def __init__(
+        self, task: Task, epoll: select.epoll, loop: RunLoop, siginfo_address: int, spin_us: float
+    ) -> None:
+        self.task = task
+        self.pid = os.getpid()
+        self.spin_us = spin_us
+        self.helpers = 0
+        self.numbers: dict[Ring, int] = {}
+        self._epoll = epoll
+        self._loop = loop
+        self._siginfo_address = siginfo_address
+        self._watched: dict[int, tuple[Pidfd, Callable[[], None]]] = {}
+        self._spins_to_skip = self._spins_failed = 0
+        # Told to exit by a destructor.
+        self._dismissed: set[Ring] = set()
+
+    def watch(self, pidfd: Pidfd, callback: Callable[[], None]) -> None:
+        """Call `callback` once, when the process of `pidfd` has exited."""
+        number = pidfd.number
+        self._epoll.register(number, select.EPOLLIN)
+        self._watched[number] = (pidfd, callback)
+        self._loop.ensure_running()
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._watched
+
+    def is_watched(self, pidfd: Pidfd) -> bool:
+        """Whether an exit is still to be told."""
+        return pidfd.number in self._watched
+
+    def unwatch(self, pidfd: Pidfd) -> None:
+        """Forget `watch`, before the descriptor is closed. The callback is called now, if it was not."""
+        self.tell(pidfd.number)
+
+    def tell(self, number: int) -> None:
+        """Tell of the exit of the process that is watched by this number, if there is one."""
+        watched = self._watched.get(number)
+        if watched is not None:
+            watched[1]()
+            self._forget(number, watched)
+
+    def forget(self, pidfd: Pidfd) -> None:
+        """Do not watch this process any more, and tell nothing."""
+        watched = self._watched.get(pidfd.number)
+        if watched is not None:
+            self._forget(pidfd.number, watched)
+
+    def _forget(self, number: int, watched: tuple[Pidfd, Callable[[], None]]) -> None:
+        # What was told may have closed the descriptor, and another process may be watched by its number now.
+        if self._watched.get(number) is watched:
+            forget_watched(self._epoll.fileno(), number, self._watched)
+
+    async def waitid(self, pidfd: Pidfd, options: int) -> ChildState | None:
+        """What has happened to a child of our own, if anything; never waits.
+
+        Where waitid is denied, wait4 is asked, which does not tell the user id of the child.
+
+        manpage: waitid(2), wait4(2)
+        """
+        address = self._siginfo_address
+        options |= _WNOHANG_WALL
+        try:
+            await self.task.sysif.syscall(nr.waitid, _P_PIDFD, pidfd.number, address, options, 0)
+        except OSError as error:
+            pid = pidfd.pid() if is_denied(error) else 0
+            if not pid:
+                raise
+            return await wait4(self.task.sysif, pid, address, options)
+        # Between the call and this nothing else can run: a local call does not suspend.
+        siginfo = Siginfo.from_bytes(read_memory(address, _SIGINFO_SIZE))
+        return ChildState.make_from_siginfo(siginfo) if siginfo.pid else None
+
+    async def kill(self, pidfd: Pidfd, sig: SIG) -> None:
+        """Send a signal to a child that only we reap; by number, where pidfd_send_signal is denied.
+
+        manpage: pidfd_send_signal(2), kill(2)
+        """
+        syscall = self.task.sysif.syscall
+        try:
+            await syscall(nr.pidfd_send_signal, pidfd.number, sig, 0, 0)
+        except OSError as error:
+            pid = pidfd.pid() if is_denied(error) else 0
+            if not pid:
+                raise
+            await syscall(nr.kill, pid, sig)
+
+    def _may_spin(self) -> bool:
+        # With several children at once there is something better to do: to make the next one.
+        return bool(self.spin_us) and len(self._watched) <= 1 + self.helpers
+
+    async def spin(self, pidfd: Pidfd, executing: Ring | None = None) -> bool:
+        """Look for a moment whether the process exits: cheaper than to sleep and be woken, if it does.
+
+        Only when this program has nothing else to do, and less and less often while it is in vain.
+
+        Returns:
+            Whether it has exited; it may have been reaped, too.
+
+        Args:
+            pidfd: of the process.
+            executing: its ring, if it may still be on its way to executing a program. That takes most of the
+                time of a short program, and is looked for first.
+
+        Cancellation: before it looks.
+        """
+        if self._spins_to_skip:
+            self._spins_to_skip -= 1
+            return False
+        if not self._may_spin():
+            return False
+        # All others first, and what they are about to do may be to make more children. It takes no time: this
+        # child is busy, too. Twice, because the first time we may be woken before others of the same turn.
+        for _ in range(2):
+            await trio.lowlevel.checkpoint()
+            if pidfd.number not in self._watched:
+                return True
+            if pidfd.exited:
+                self._spins_failed = 0
+                return True
+        if not self._may_spin():
+            return False
+        if trio.lowlevel.current_statistics().tasks_runnable:
+            return False
+        if executing is not None and not executing.left:
+            executing.wait(EXEC_SPIN_US)
+        if spin_for_exit(pidfd.number, self.spin_us):
+            self._spins_failed = 0
+            return True
+        self._spins_failed = min(self._spins_failed + 1, 7)
+        self._spins_to_skip = (1 << self._spins_failed) - 1
+        return False
+
+    def reap_orphan(self, process: ChildProcess, pidfd: Pidfd | None) -> None:
+        """Reap an exited child that no task can wait for any more; may be called from a destructor.
+
+        Only our own children: those of an init are reaped with it.
+        """
+        if pidfd is None or pidfd.number < 0:
+            return
+        if process.task is self.task and os.getpid() == self.pid:
+            pidfd.reap()
+        self.forget(pidfd)
+        pidfd.close()
+
+    def dismissed(self, ring: Ring) -> None:
+        """The process of `ring` has been told to exit, and no task can reach it any more; for destructors."""
+        if ring in self.numbers:
+            self._dismissed.add(ring)
+        if not self._loop.is_running:
+            self.settle()
+
+    def settle(self) -> None:
+        """Reap what has been dismissed, where no run is there to hear of its exit, or none after this one.
+
+        What is in a call exits when that returns; it is left to the next run.
+        """
+        deadline = time.monotonic() + _PATIENCE
+        while (rest := deadline - time.monotonic()) > 0:
+            numbers = [self.numbers[ring] for ring in self._dismissed]
+            if not numbers:
+                break
+            poller = select.poll()
+            for number in numbers:
+                poller.register(number, select.POLLIN)
+            for number, _ in poller.poll(rest * 1000):
+                self.tell(number)
+        self._dismissed.clear()
+
+    def exited(self, ring: Ring) -> None:
+        """The process of `ring` has exited, which everyone has been told or is being told."""
+        self._dismissed.discard(ring)
+        self.numbers.pop(ring, None)
