@@ -15,6 +15,7 @@ from support import local_thread, sh
 
 import rsyscall.trace
 from rsyscall.command import Command
+from rsyscall.cstruct import CStruct
 from rsyscall.fcntl import F_LCK, FD, F, Flock, O
 from rsyscall.handle.arguments import CALLS, By, Kind
 from rsyscall.linux.dirent import DirentList
@@ -26,7 +27,7 @@ from rsyscall.net.if_ import SIOC, Ifreq
 from rsyscall.netinet.in_ import SockaddrIn
 from rsyscall.path import Path
 from rsyscall.sched import CLONE, CloneArgs
-from rsyscall.signal import SA, SIG, HowSIG, Sigaction, Sigset
+from rsyscall.signal import SA, SIG, HowSIG, Sigaction, Siginfo, Sigset
 from rsyscall.sys.epoll import EPOLL, EPOLL_CTL, EpollEvent, EpollEventList
 from rsyscall.sys.mman import MAP, PROT
 from rsyscall.sys.mount import MS
@@ -464,6 +465,17 @@ async def test_structures_are_shown_as_they_are_declared() -> None:
 )
 def test_values(value: object, text: str) -> None:
     assert value_text(value) == text
+
+
+def test_every_structure_that_a_call_takes_has_a_text() -> None:
+    classes = {getattr(kind, "cls", None) for kinds in CALLS.values() for kind in kinds}
+    declared = {cls for cls in classes if isinstance(cls, type) and issubclass(cls, CStruct)}
+    assert {Stat, Sigaction, Itimerspec} <= declared
+    # That one shows nothing if there is no child.
+    for cls in declared - {Siginfo}:
+        text = value_text(cls.from_bytes(bytes(cls.sizeof())))
+        for field in cls.c_fields():
+            assert (f"{field.member}=" in text) == (not cls.c_brief or field.name in cls.c_brief), text
 
 
 def test_quote() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+from typing import cast
 
 from rsyscall.cstruct import CStruct
 from rsyscall.fcntl import O, decode_open_flags
@@ -363,9 +364,7 @@ def show_prctl_argument(frame: Frame, kind: Kind, arg: int) -> str:
 @shows("struct")
 def show_structure(frame: Frame, kind: Kind, arg: int) -> str:
     assert isinstance(kind, Memory)
-    cls: object = kind.cls
-    if cls is Sigset:
+    if kind.cls is Sigset:
         return _signal_set(frame, arg)
-    assert isinstance(cls, type)
-    assert issubclass(cls, CStruct)
-    return show_struct(frame, arg, cls)
+    # Every other structure that is shown as one is declared.
+    return show_struct(frame, arg, cast("type[CStruct]", kind.cls))
