@@ -14,11 +14,24 @@ from hypothesis import strategies as st
 from rsyscall.far import AddressSpaceMismatchError
 from rsyscall.fcntl import AT, O
 from rsyscall.handle.allocation import UseAfterFreeError
+from rsyscall.handle.arguments import CALLS, DIRFD, PATH, Enumeration, Memory
 from rsyscall.handle.buffers import BufferTooSmallError
 from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.near import ABI, SYS, SyscallInterface
 from rsyscall.near.abi import ABIS
-from rsyscall.sys.stat import S_I, S_IF, Mode, Stat, TypeMode
+from rsyscall.near.types import Address
+from rsyscall.sys.stat import (
+    S_I,
+    S_IF,
+    STATX,
+    STATX_ATTR,
+    Mode,
+    Stat,
+    Statx,
+    StatxTimestamp,
+    TypeMode,
+    _statx,
+)
 from rsyscall.time import Timespec
 
 from .helpers import no_calls, stranger
@@ -243,3 +256,116 @@ async def test_error_names_the_descriptor(local: Local) -> None:
         await fd.fstat(await local.malloc(Stat))
     assert info.value.filename is fd
     fd._invalidate()
+
+
+async def statx(local: Local, path: Any, flags: AT = AT.NONE, mask: STATX = STATX.BASIC_STATS) -> Statx:
+    return await (
+        await local.task.statx(await local.ptr(path), flags, mask, await local.malloc(Statx))
+    ).read()
+
+
+def assert_same_as_statx(ours: Statx, theirs: os.stat_result) -> None:
+    assert ours.mask & STATX.BASIC_STATS == STATX.BASIC_STATS
+    for name in ("ino", "mode", "nlink", "uid", "gid", "size", "blksize", "blocks"):
+        assert getattr(ours, name) == getattr(theirs, f"st_{name}"), name
+    for name in ("atime", "mtime", "ctime"):
+        assert getattr(ours, name).to_nanos() == getattr(theirs, f"st_{name}_ns"), name
+    assert (ours.dev_major, ours.dev_minor) == (os.major(theirs.st_dev), os.minor(theirs.st_dev))
+    assert (ours.rdev_major, ours.rdev_minor) == (os.major(theirs.st_rdev), os.minor(theirs.st_rdev))
+
+
+async def test_statx_agrees_with_python(local: Local, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+    path.chmod(0o4751)
+    (tmp_path / "link").symlink_to("file")
+    os.utime(path, ns=(-1_500_000_000, -1))
+    for name in (path, "/dev/null", tmp_path / "link"):
+        assert_same_as_statx(await statx(local, name), os.stat(name))
+    assert_same_as_statx(
+        await statx(local, tmp_path / "link", AT.SYMLINK_NOFOLLOW), (tmp_path / "link").lstat()
+    )
+    async with await local.task.open(await local.ptr(tmp_path), O.PATH) as directory:
+        buf = await local.malloc(Statx)
+        found = await directory.statx(await local.ptr("file"), AT.STATX_FORCE_SYNC, STATX.BASIC_STATS, buf)
+        assert found is buf
+        assert_same_as_statx(await found.read(), path.stat())
+        await directory.statx(await local.ptr(""), AT.EMPTY_PATH, STATX.BASIC_STATS, buf)
+        assert_same_as_statx(await buf.read(), tmp_path.stat())
+
+
+async def test_statx_knows_when_a_file_was_created(local: Local, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    created = path.stat().st_mtime_ns
+    os.utime(path, (1, 1))
+    found = await statx(local, path, mask=STATX.BTIME)
+    # Not every file system knows.
+    if found.mask & STATX.BTIME:
+        assert abs(found.btime.to_nanos() - created) < 1_000_000_000
+    else:
+        assert found.btime == StatxTimestamp(0, 0)
+
+
+async def test_statx_knows_the_mount(local: Local, tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        info = Path(f"/proc/self/fdinfo/{file.fileno()}").read_text()
+    found = await statx(local, tmp_path / "file", mask=STATX.MNT_ID)
+    assert found.mask & STATX.MNT_ID
+    assert f"mnt_id:\t{found.mnt_id}\n" in info
+    assert STATX_ATTR.MOUNT_ROOT in found.attributes_mask
+    assert STATX_ATTR.MOUNT_ROOT not in found.attributes
+    assert STATX_ATTR.MOUNT_ROOT in (await statx(local, "/proc")).attributes
+    unique = await statx(local, tmp_path, mask=STATX.MNT_ID_UNIQUE)
+    if unique.mask & STATX.MNT_ID_UNIQUE:
+        assert unique.mnt_id >= 2**31
+
+
+async def test_statx_errors(local: Local, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as info:
+        await statx(local, tmp_path / "nothing")
+    assert info.value.filename == tmp_path / "nothing"
+    for flags, mask in ((AT.STATX_SYNC_TYPE, STATX.NONE), (AT.NONE, STATX._RESERVED)):
+        with pytest.raises(OSError, match="Invalid argument"):
+            await statx(local, "/", flags, mask)
+    root, buf = await local.ptr("/"), await local.malloc(Statx)
+    sysif, nowhere = local.task.sysif, Address(1)
+    for path, room in ((nowhere, buf.near), (root.near, nowhere)):
+        with pytest.raises(OSError, match="Bad address"):
+            await _statx(sysif, None, path, AT.NONE, STATX.BASIC_STATS, room)
+
+
+async def test_statx_misuse_raises_before_any_call(local: Local) -> None:
+    root, elsewhere = await local.ptr("/"), await stranger().ptr("/")
+    buf, foreign = await local.malloc(Statx), await stranger().malloc(Statx)
+    freed, freed_path = await local.malloc(Statx), await local.ptr("/")
+    freed.free()
+    freed_path.free()
+    small, _ = (await local.malloc(Statx)).split(255)
+    fd = await local.task.open(root, O.PATH)
+    with no_calls(local.task):
+        for call in (local.task.statx, fd.statx):
+            for path, room, error in (
+                (root, foreign, AddressSpaceMismatchError),
+                (elsewhere, buf, AddressSpaceMismatchError),
+                (root, freed, UseAfterFreeError),
+                (freed_path, buf, UseAfterFreeError),
+                (root, small, BufferTooSmallError),
+            ):
+                with pytest.raises(error):
+                    await call(path, AT.NONE, STATX.BASIC_STATS, room)
+    await fd.close()
+    with no_calls(local.task), pytest.raises(InvalidHandleError):
+        await fd.statx(root, AT.NONE, STATX.BASIC_STATS, buf)
+
+
+def test_statx_is_described() -> None:
+    """By this a trace shows `statx(AT_FDCWD, "/", 0, STATX_SIZE, {stx_mask=..., ...})`."""
+    dirfd, path, flags, mask, buf = CALLS["statx"]
+    assert (dirfd, path) == (DIRFD, PATH)
+    assert isinstance(flags, Enumeration)
+    assert isinstance(mask, Enumeration)
+    assert (flags.cls, mask.cls, mask.prefix) == (AT, STATX, "STATX_")
+    assert isinstance(buf, Memory)
+    assert buf.after
+    assert (buf.cls, buf.size) == (Statx, 256)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from rsyscall import far
-from rsyscall.cstruct import CStruct, i64, nested, u32, u64
+from rsyscall.cstruct import CStruct, i64, nested, u16, u32, u64
 from rsyscall.fcntl import AT
 from rsyscall.handle.arguments import DIRFD, FDNUM, PATH, call, flags, out
 from rsyscall.handle.buffers import require_size
@@ -25,7 +25,19 @@ if TYPE_CHECKING:
 
     PathPointer: TypeAlias = WrittenPointer[str | os.PathLike[str]]
 
-__all__ = ["S_I", "S_IF", "Mode", "Stat", "StatFileDescriptor", "StatTask", "TypeMode"]
+__all__ = [
+    "STATX",
+    "STATX_ATTR",
+    "S_I",
+    "S_IF",
+    "Mode",
+    "Stat",
+    "StatFileDescriptor",
+    "StatTask",
+    "Statx",
+    "StatxTimestamp",
+    "TypeMode",
+]
 
 
 class S_IF(enum.IntEnum):
@@ -168,6 +180,107 @@ class Stat(
         return self.ctime
 
 
+class STATX(enum.IntFlag):
+    """`STATX_*`: the members of a `Statx` that are asked for, and those that are filled in.
+
+    manpage: statx(2)
+    """
+
+    NONE = 0
+    TYPE = 0x1
+    MODE = 0x2
+    NLINK = 0x4
+    UID = 0x8
+    GID = 0x10
+    ATIME = 0x20
+    MTIME = 0x40
+    CTIME = 0x80
+    INO = 0x100
+    SIZE = 0x200
+    BLOCKS = 0x400
+    BASIC_STATS = 0x7FF
+    BTIME = 0x800
+    ALL = 0xFFF  # what it meant in Linux 4.11; nothing newer was added
+    MNT_ID = 0x1000
+    DIOALIGN = 0x2000
+    MNT_ID_UNIQUE = 0x4000  # since Linux 6.8
+    SUBVOL = 0x8000  # since Linux 6.10
+    WRITE_ATOMIC = 0x10000  # since Linux 6.11
+    DIO_READ_ALIGN = 0x20000  # since Linux 6.14
+    _RESERVED = 0x80000000  # refused by the kernel
+
+
+class STATX_ATTR(enum.IntFlag):
+    """`STATX_ATTR_*`: attributes of a file.
+
+    manpage: statx(2)
+    """
+
+    NONE = 0
+    COMPRESSED = 0x4
+    IMMUTABLE = 0x10
+    APPEND = 0x20
+    NODUMP = 0x40
+    ENCRYPTED = 0x800
+    AUTOMOUNT = 0x1000
+    MOUNT_ROOT = 0x2000
+    VERITY = 0x100000
+    DAX = 0x200000
+    WRITE_ATOMIC = 0x400000  # since Linux 6.11
+
+
+class StatxTimestamp(CStruct, c="struct statx_timestamp", headers=("linux/stat.h",)):
+    """`struct statx_timestamp`: seconds since 1970, and nanoseconds, from 0 to 999 999 999, after that."""
+
+    sec: int = i64("tv_sec")
+    nsec: int = u32("tv_nsec")
+
+    def to_nanos(self) -> int:
+        """The whole time in nanoseconds."""
+        return Timespec(self.sec, self.nsec).to_nanos()
+
+
+class Statx(CStruct, c="struct statx", headers=("linux/stat.h",), size=256, brief=("mask", "mode", "size")):
+    """`struct statx`: what `statx` says about a file.
+
+    `mask` says which members the file system has filled in; the others are 0, or made up. `size` is in bytes,
+    `blocks` in units of 512 bytes. Times are `atime` (last read), `btime` (creation), `ctime` (last change of
+    anything about the file), `mtime` (last write). Of the bits in `attributes`, those in `attributes_mask`
+    mean something.
+
+    manpage: statx(2)
+    """
+
+    mask: STATX = u32("stx_mask", STATX)
+    blksize: int = u32("stx_blksize")
+    attributes: STATX_ATTR = u64("stx_attributes", STATX_ATTR)
+    nlink: int = u32("stx_nlink")
+    uid: int = u32("stx_uid")
+    gid: int = u32("stx_gid")
+    mode: TypeMode = u16("stx_mode", TypeMode.from_int, encode=int)
+    ino: int = u64("stx_ino")
+    size: int = u64("stx_size")
+    blocks: int = u64("stx_blocks")
+    attributes_mask: STATX_ATTR = u64("stx_attributes_mask", STATX_ATTR)
+    atime: StatxTimestamp = nested("stx_atime", StatxTimestamp)
+    btime: StatxTimestamp = nested("stx_btime", StatxTimestamp)
+    ctime: StatxTimestamp = nested("stx_ctime", StatxTimestamp)
+    mtime: StatxTimestamp = nested("stx_mtime", StatxTimestamp)
+    rdev_major: int = u32("stx_rdev_major")
+    rdev_minor: int = u32("stx_rdev_minor")
+    dev_major: int = u32("stx_dev_major")
+    dev_minor: int = u32("stx_dev_minor")
+    mnt_id: int = u64("stx_mnt_id")
+    dio_mem_align: int = u32("stx_dio_mem_align")
+    dio_offset_align: int = u32("stx_dio_offset_align")
+    subvol: int = u64("stx_subvol")  # since Linux 6.10
+    atomic_write_unit_min: int = u32("stx_atomic_write_unit_min")  # since Linux 6.11
+    atomic_write_unit_max: int = u32("stx_atomic_write_unit_max")  # since Linux 6.11
+    atomic_write_segments_max: int = u32("stx_atomic_write_segments_max")  # since Linux 6.11
+    dio_read_offset_align: int = u32("stx_dio_read_offset_align")  # since Linux 6.14
+    atomic_write_unit_max_opt: int = u32("stx_atomic_write_unit_max_opt")  # since Linux 6.16
+
+
 # One body for each call that is a method of a directory descriptor and of a task. `dirfd` is the number of a
 # descriptor that the method has checked; None is the working directory.
 
@@ -179,6 +292,20 @@ async def _stat(
     with path.borrow(task) as path_addr, statbuf.borrow(task) as statbuf_addr, naming(path.value):
         await _newfstatat(task.sysif, dirfd, path_addr, statbuf_addr, flags)
     return statbuf
+
+
+async def _statx_at(
+    task: far.Task,
+    dirfd: near.FileDescriptor | None,
+    path: PathPointer,
+    flags: AT,
+    mask: STATX,
+    statxbuf: Pointer[Statx],
+) -> Pointer[Statx]:
+    require_size(statxbuf, Statx.sizeof())
+    with path.borrow(task) as path_addr, statxbuf.borrow(task) as statxbuf_addr, naming(path.value):
+        await _statx(task.sysif, dirfd, path_addr, flags, mask, statxbuf_addr)
+    return statxbuf
 
 
 class StatFileDescriptor(BaseFileDescriptor):
@@ -231,6 +358,30 @@ class StatFileDescriptor(BaseFileDescriptor):
         self._validate()
         return await _stat(self.task, self.near, path, statbuf, flags)
 
+    async def statx(
+        self, path: PathPointer, flags: AT, mask: STATX, statxbuf: Pointer[Statx]
+    ) -> Pointer[Statx]:
+        """`statx(fd, path, flags, mask, statxbuf)`: what is asked for about a file below this directory.
+
+        Args:
+            path: not consumed. An empty one means this descriptor itself, with `AT.EMPTY_PATH`.
+            flags: those of `fstatat`, and `AT.STATX_FORCE_SYNC` or `AT.STATX_DONT_SYNC`: whether a network
+                file system asks its server.
+            mask: what is asked for. More may be filled in, or less: see `Statx.mask`.
+            statxbuf: room for a `Statx`; not consumed.
+
+        Returns:
+            The memory of `statxbuf`, filled in.
+
+        Raises:
+            BufferTooSmallError: the memory is too small.
+            OSError: ENOENT, ENOTDIR, EACCES, EINVAL (unknown flags)...; `filename` is the path.
+
+        manpage: statx(2)
+        """
+        self._validate()
+        return await _statx_at(self.task, self.near, path, flags, mask, statxbuf)
+
 
 class StatTask(far.Task):
     """Asking about files by their paths."""
@@ -261,6 +412,16 @@ class StatTask(far.Task):
         """
         return await _stat(self, None, path, statbuf, AT.SYMLINK_NOFOLLOW)
 
+    async def statx(
+        self, path: PathPointer, flags: AT, mask: STATX, statxbuf: Pointer[Statx]
+    ) -> Pointer[Statx]:
+        """`statx(AT_FDCWD, path, flags, mask, statxbuf)`: what is asked for about a file by its path; see
+        `FileDescriptor.statx`.
+
+        manpage: statx(2)
+        """
+        return await _statx_at(self, None, path, flags, mask, statxbuf)
+
 
 @call("fstat", FDNUM, out(Stat))
 async def _fstat(sysif: SyscallInterface, fd: near.FileDescriptor, statbuf: near.Address) -> None:
@@ -280,3 +441,25 @@ async def _newfstatat(
 ) -> None:
     """The raw call; None is the working directory."""
     await sysif.syscall(nr.newfstatat, AT.FDCWD if dirfd is None else dirfd, path, statbuf, flags)
+
+
+@call(
+    "statx",
+    DIRFD,
+    PATH,
+    flags(
+        AT, "AT_", ["SYMLINK_NOFOLLOW", "EMPTY_PATH", "NO_AUTOMOUNT", "STATX_FORCE_SYNC", "STATX_DONT_SYNC"]
+    ),
+    flags(STATX, "STATX_"),
+    out(Statx),
+)
+async def _statx(
+    sysif: SyscallInterface,
+    dirfd: near.FileDescriptor | None,
+    path: near.Address,
+    flags: AT,
+    mask: STATX,
+    statxbuf: near.Address,
+) -> None:
+    """The raw call; None is the working directory."""
+    await sysif.syscall(nr.statx, AT.FDCWD if dirfd is None else dirfd, path, flags, mask, statxbuf)

@@ -298,6 +298,7 @@ BOOK: dict[str, CallFacts] = {
     "execveat": facts(LEAVES, since="3.19"),
     "preadv2": facts(since="4.6"),
     "pwritev2": facts(since="4.6"),
+    "statx": facts(since="4.11"),
     "uretprobe": skipped("made by the kernel's own trampoline; SIGILL for others"),
     "uprobe": skipped("made by the kernel's own trampoline; ENXIO for others"),
     "pidfd_send_signal": facts(QUICK, since="5.1"),
