@@ -223,7 +223,7 @@ class SchedTask(rsyscall.far.Task):
 
         manpage: sched_getaffinity(2)
         """
-        with mask.borrow(self) as address:
+        with mask.borrow(self) as address, naming(mask):
             # The kernel fills in as many bytes as it has CPUs for, and leaves the others as they are.
             await mask.transport.write(mask, bytes(mask.size()))
             await _sched_getaffinity(self.sysif, 0, mask.size(), address)

@@ -335,7 +335,8 @@ class SignalTask(rsyscall.far.Task):
                 if newset is not None:
                     how = (newset[0], stack.enter_context(newset[1].borrow(self)))
                 oldset_address = self._borrow_optional(stack, oldset)
-                await _rt_sigprocmask(self.sysif, how, oldset_address, Sigset.sizeof())
+                with naming((newset, oldset)):
+                    await _rt_sigprocmask(self.sysif, how, oldset_address, Sigset.sizeof())
             believed = self.sigmask
             if newset is not None:
                 change = newset[1].value - _NEVER_BLOCKED

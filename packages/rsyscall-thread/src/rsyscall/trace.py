@@ -33,6 +33,7 @@ from rsyscall.near import (
     UnusableSyscallInterface,
     as_syscalls,
 )
+from rsyscall.near.calls import BOOK, Fact
 from rsyscall.trace_calls import format_result
 from rsyscall.trace_decode import Frame, OwnMemory, ProcessMemory
 
@@ -42,7 +43,11 @@ if TYPE_CHECKING:
 __all__ = ["CallCount", "Tracer", "TracingSyscallInterface"]
 
 # What a process does not answer because it has become another program, or has ended.
-_LEAVING = {"execve": "? (executed)", "execveat": "? (executed)", "exit": "?", "exit_group": "?"}
+_LEAVING = {
+    name: "? (executed)" if name.startswith("exec") else "?"
+    for name, row in BOOK.items()
+    if row.facts & Fact.LEAVES
+}
 _PID_IN_NAME = re.compile(r"process (\d+)")
 
 

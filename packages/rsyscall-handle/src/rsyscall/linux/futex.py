@@ -10,6 +10,7 @@ from rsyscall.cstruct import CStruct, constant, i64, u32, u64
 from rsyscall.handle.arguments import ADDRESS, SIZE, call
 from rsyscall.near import nr
 from rsyscall.near import types as near
+from rsyscall.near.naming import naming
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import Pointer, WrittenPointer
@@ -199,7 +200,7 @@ class FutexTask(rsyscall.far.Task):
 
         manpage: set_robust_list(2)
         """
-        with head.borrow(self) as address, head.value.first.borrow(self):
+        with head.borrow(self) as address, head.value.first.borrow(self), naming(head):
             await _set_robust_list(self.sysif, address, head.size())
 
 

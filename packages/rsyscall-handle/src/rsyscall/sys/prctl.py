@@ -482,4 +482,5 @@ async def _prctl(
     arg5: int | near.Address | None = None,
 ) -> int:
     """The raw call; many options insist on zeroes for the arguments they do not use."""
-    return await sysif.syscall(nr.prctl, option, arg2, arg3 or 0, arg4 or 0, arg5 or 0)
+    with naming((option, arg2)):
+        return await sysif.syscall(nr.prctl, option, arg2, arg3 or 0, arg4 or 0, arg5 or 0)

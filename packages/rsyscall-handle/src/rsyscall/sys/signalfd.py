@@ -139,7 +139,7 @@ class SignalfdTask(FileDescriptorTask[T_fd]):
         """
         require_size(mask, _SIGSET_SIZE)
         record = CallRecord(self.fd_table)
-        with mask.borrow(self) as mask_near:
+        with mask.borrow(self) as mask_near, naming(mask):
             fd = await _signalfd(self.sysif, record, None, mask_near, _SIGSET_SIZE, flags | SFD.CLOEXEC)
         return self._adopt(fd, record)
 

@@ -48,7 +48,7 @@ class UtsnameTask(far.Task):
 
         manpage: uname(2)
         """
-        with buf.borrow(self) as buf_addr:
+        with buf.borrow(self) as buf_addr, naming(buf):
             size = Utsname.sizeof()
             if buf.size() < size:
                 raise ValueError(f"struct utsname takes {size} bytes, there are {buf.size()}")

@@ -207,7 +207,8 @@ class CredentialsTask(far.Task):
         with buf.borrow(self) as buf_addr:
             if buf.size() < ResIds.sizeof():
                 raise ValueError(f"three ids take {ResIds.sizeof()} bytes, there are {buf.size()}")
-            await self.sysif.syscall(call, buf_addr, buf_addr + 4, buf_addr + 8)
+            with naming(buf):
+                await self.sysif.syscall(call, buf_addr, buf_addr + 4, buf_addr + 8)
         return buf
 
     @overload
@@ -235,7 +236,7 @@ class CredentialsTask(far.Task):
         """
         if buf is None:
             return await _getgroups(self.sysif, 0, None)
-        with buf.borrow(self) as buf_addr:
+        with buf.borrow(self) as buf_addr, naming(buf):
             room = buf.size() // _GID_SIZE
             count = await _getgroups(self.sysif, room, buf_addr)
         if count > room:

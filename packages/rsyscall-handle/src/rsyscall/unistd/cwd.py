@@ -66,7 +66,7 @@ class CWDTask(FileDescriptorTask[Any]):
 
         manpage: getcwd(2)
         """
-        with buf.borrow(self) as buf_addr:
+        with buf.borrow(self) as buf_addr, naming(buf):
             count = await _getcwd(self.sysif, buf_addr, buf.size())
         return buf.readable_split(count)
 

@@ -13,6 +13,7 @@ from rsyscall.handle.arguments import OUT_PAIR, call, flags
 from rsyscall.handle.fd import FileDescriptorTask, T_fd, T_held
 from rsyscall.near import nr
 from rsyscall.near import types as near
+from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
 from rsyscall.struct import FixedSize, Serializer
 from rsyscall.sys._received import take_over_all
@@ -99,7 +100,7 @@ class PipeTask(FileDescriptorTask[T_fd]):
         if isinstance(serializer, PipeSerializer) and serializer.task.fd_table is not self.fd_table:
             raise far.FDTableMismatchError(serializer.task.fd_table, self.fd_table)
         record = CallRecord(self.fd_table, True)
-        with buf.borrow(self) as buf_addr:
+        with buf.borrow(self) as buf_addr, naming(buf):
             await _pipe(self.sysif, record, buf_addr, flags | O.CLOEXEC)
         return buf._linearize(record if isinstance(serializer, PipeSerializer) else None)
 
