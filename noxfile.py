@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import nox
@@ -235,6 +235,39 @@ def _check_nothing_above(session: nox.Session, layer: str) -> None:
     session.run("python", str(ROOT / "tools/checkabsent.py"), *forbidden, silent=True)
 
 
+# How many commands run at the same time. The tests wait more than they compute.
+AT_ONCE = 2
+
+
+def _at_once(commands: dict[str, list[str]], env: dict[str, str] | None = None) -> list[str]:
+    """Run commands beside each other, in this order, and show what each has printed when it ends.
+
+    Returns:
+        The names of those that failed.
+    """
+
+    def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            cwd=ROOT,
+            env=env,
+        )
+
+    failed = []
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        started = {pool.submit(run, command): name for name, command in commands.items()}
+        for future in concurrent.futures.as_completed(started):
+            result = future.result()
+            print(result.stdout, flush=True)
+            if result.returncode:
+                failed.append(started[future])
+    return failed
+
+
 # ---------------------------------------------------------------------------------------------- tests
 
 
@@ -300,11 +333,29 @@ def meta(session: nox.Session) -> None:
     _test_layer(session, "meta", "tests/integration", "tests/contract")
 
 
+# The two halves take about the same time.
+HALVES = (
+    ["thread", "tasks"],
+    ["native", "near", "handle", "memory", "integration", "meta", "contract", "layers"],
+)
+
+
 @nox.session(python=MAIN)
 def quick(session: nox.Session) -> None:
     """All tests but the slow ones, in one environment with everything installed: some three minutes."""
     _install(session, "meta", *TEST_REQUIREMENTS, "pytest-trio")
-    _pytest(session, "tests", "-m", "not slow")
+    if session.posargs:
+        _pytest(session, "-m", "not slow")
+        return
+    python = Path(session.bin) / "python"
+    env = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONDEVMODE"}}
+
+    def command(half: list[str]) -> list[str]:
+        found = [f"tests/{name}" for name in half if (ROOT / "tests" / name).is_dir()]
+        return [str(python), "-m", "pytest", "-q", "-m", "not slow", *found]
+
+    if failed := _at_once({" ".join(half): command(half) for half in HALVES}, env):
+        session.error(f"failed: {', '.join(failed)}")
 
 
 @nox.session(python=PYTHONS)
@@ -509,30 +560,6 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", *session.posargs, env={"PYTHONPATH": None})
 
 
-# How many sessions run at the same time. The tests wait more than they compute.
-AT_ONCE = 2
-
-
-def _run_at_once(names: Iterable[str]) -> list[str]:
-    """Run sessions beside each other and show what each has printed when it ends; return what failed."""
-
-    def run(name: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "nox", "-f", str(ROOT / "noxfile.py"), "--no-color", "-s", name]
-        return subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True
-        )
-
-    failed = []
-    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        started = {pool.submit(run, name): name for name in names}
-        for future in concurrent.futures.as_completed(started):
-            result = future.result()
-            print(result.stdout, flush=True)
-            if result.returncode:
-                failed.append(started[future])
-    return failed
-
-
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     """All that CI runs: static checks, each layer alone, all on other Pythons, the demo in several places."""
@@ -546,7 +573,8 @@ def tests(session: nox.Session) -> None:
     names += [f"{layer}-{MAIN}" for layer in LAYERS if layer not in {"thread", "meta"}]
     for version in OTHERS[1:-1]:  # between the oldest and the newest nothing new is to be expected
         names += [f"{layer}-{version}" for layer in ("near", "handle", "memory")]
-    failed = _run_at_once([*names, "types", "lint"])
+    ours = [sys.executable, "-m", "nox", "-f", str(ROOT / "noxfile.py"), "--no-color", "-s"]
+    failed = _at_once({name: [*ours, name] for name in [*names, "types", "lint"]})
     session.notify("denied", ["--docker"])
     session.notify("demo")
     session.notify("places", ["demo"])
