@@ -125,6 +125,15 @@ async def test_structures(lines: Lines) -> None:
     )
     await fd.close()
 
+    fd = await local_thread.task.memfd_create(await ptr(Path("locked")))
+    number = int(fd.near)
+    await fd.fcntl(F.OFD_SETLK, await ptr(Flock(F_LCK.WR, len=5)))
+    lock = "l_type=F_WRLCK, l_whence=0, l_start=0, l_len=5, l_pid=0"
+    assert lines.last() == f"fcntl({number}, F_OFD_SETLK, {{{lock}}}) = 0"
+    await fd.fcntl(F.OFD_GETLK, await ptr(Flock(F_LCK.WR, len=5)))
+    assert lines.last() == f"fcntl({number}, F_OFD_GETLK, {{{lock.replace('WRLCK', 'UNLCK')}}}) = 0"
+    await fd.close()
+
     name = await (await task.uname(await malloc(Utsname))).read()
     assert lines.last() == f'uname({{sysname="Linux", nodename={quote(name.nodename.encode())}, ...}}) = 0'
 
