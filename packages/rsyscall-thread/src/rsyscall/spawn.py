@@ -14,7 +14,6 @@ import os
 import struct
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol, SupportsInt
 
 import trio
@@ -147,19 +146,21 @@ class ExecImage:
             raise ValueError(f"a string for a program cannot contain a NUL character: {os.fsencode(wrong)!r}")
         pointer = await ram.malloc(bytes, 8 * words + len(blob) + 1)
         base = pointer.near.address
-        # Each string is one byte longer than its part.
-        addresses = [*accumulate((len(part) + 1 for part in parts), initial=base + 8 * words)]
-        table = addresses[1 : count + 1]
-        table.append(0)
+        program = address = base + 8 * words
+        table = []
+        for part in parts:
+            table.append(address)
+            address += len(part) + 1
+        del table[0]
+        table.insert(count, 0)
         if isinstance(envp, Pointer):
             environ = envp.near.address
         else:
             environ = base + 8 * (count + 1)
-            table += addresses[count + 1 : -1]
             table.append(0)
         # Nobody else has the pointer, so it need not be consumed.
         await ram.transport.write(pointer, struct.pack(f"{words}Q", *table) + blob + b"\0")
-        return ExecImage(path_text, addresses[0], base, environ, (pointer, envp))
+        return ExecImage(path_text, program, base, environ, (pointer, envp))
 
 
 async def exec_after(task: Task, calls: Sequence[Syscall], image: ExecImage, command: Command | None) -> None:
