@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
@@ -310,3 +311,40 @@ async def test_memory_is_as_dumpable_as_before_once_the_program_runs() -> None:
         with trio.fail_after(5):
             while await dumpable() != before:  # noqa: ASYNC110 # no event tells
                 await trio.sleep(0.001)
+
+
+async def prepared() -> None:
+    child = local_thread.prepare()
+    await child.task.chdir(await child.ptr("/"))
+    await child.inherit_fd(local_thread.stdin).dup2(child.stdout)
+    process = await child.exec(TRUE)
+    await process.check()
+
+
+async def run() -> None:
+    await local_thread.run(TRUE)
+
+
+async def step_by_step() -> None:
+    child = await local_thread.clone()
+    await child.task.chdir(await child.ptr("/"))
+    process = await child.exec(TRUE)
+    await process.check()
+
+
+@pytest.mark.parametrize("spawn", [prepared, run, step_by_step])
+async def test_a_spawn_leaves_nothing_to_the_garbage_collector(spawn: Callable[[], Awaitable[None]]) -> None:
+    """Its objects do not refer to each other in circles, which would take time to find."""
+    await spawn()
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        await spawn()
+        gc.collect()
+        left = [type(found) for found in gc.garbage if type(found).__module__.startswith("rsyscall")]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert not left
