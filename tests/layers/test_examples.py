@@ -26,6 +26,7 @@ NEEDS = {
     "03_namespaces": ["uts namespaces", "mount namespaces"],
     "04_fd_passing": ["mount namespaces"],
     "06_sandbox_timeout": ["pid namespaces"],
+    "08_other_root": ["mount namespaces"],
 }
 
 if EXAMPLES:  # most layers have none of their own

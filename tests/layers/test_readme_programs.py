@@ -1,8 +1,7 @@
-"""The program in the README of each distribution runs as it is printed there, with the output that is printed
-there.
+"""The first program in the README of each distribution, and on each page in docs, prints what the text says.
 
-In the session of one layer (`RSYSCALL_LAYER`) nothing above that layer is installed, and its own program is
-run; where everything is installed all of them are, and that of the project's README.
+In the session of one layer (`RSYSCALL_LAYER`) nothing above that layer is installed: it runs the program of
+that layer's README alone. Where everything is installed all of them run. The pages belong to the meta layer.
 """
 
 from __future__ import annotations
@@ -27,6 +26,10 @@ READMES = {
     "tasks": ROOT / "packages/rsyscall-tasks/README.md",
     "meta": ROOT / "packages/rsyscall/README.md",
 }
+# These two have no program: the first is an index, the second is written by the benchmarks.
+PAGES = [path for path in sorted((ROOT / "docs").glob("*.md")) if path.stem not in {"README", "benchmarks"}]
+# What the place has to permit.
+NEEDS = {"containers": ["mount namespaces", "pid namespaces", "uts namespaces"]}
 
 
 def program_and_output(readme: Path) -> tuple[str, str]:
@@ -38,10 +41,10 @@ def program_and_output(readme: Path) -> tuple[str, str]:
     return match[1], match[2]
 
 
-@pytest.mark.parametrize("layer", [LAYER] if LAYER else list(READMES))
-def test_program_of_readme_prints_what_it_says(layer: str, tmp_path: Path) -> None:
-    program, expected = program_and_output(READMES[layer])
-    script = tmp_path / "program.py"
+def _run(text: Path, directory: Path) -> None:
+    """Run the program of a text, and compare what it prints."""
+    program, expected = program_and_output(text)
+    script = directory / "program.py"
     script.write_text(program)
     environment = dict(os.environ)
     if path := environment.get("PYTHONPATH"):  # the development tree, usually given relative to the root
@@ -50,8 +53,26 @@ def test_program_of_readme_prints_what_it_says(layer: str, tmp_path: Path) -> No
         )
     command = [sys.executable, "-W", "error", script]
     result = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30, check=False
+        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=30, check=False
     )
     assert (result.stderr, result.returncode) == ("", 0)
     same = doctest.OutputChecker().check_output(expected, result.stdout, doctest.ELLIPSIS)
     assert same, f"printed:\n{result.stdout}\nexpected:\n{expected}"
+
+
+@pytest.mark.parametrize("layer", [LAYER] if LAYER else list(READMES))
+def test_program_of_readme_prints_what_it_says(layer: str, tmp_path: Path) -> None:
+    _run(READMES[layer], tmp_path)
+
+
+if LAYER in {None, "meta"}:
+
+    @pytest.mark.parametrize(
+        "page",
+        [
+            pytest.param(path, id=path.stem, marks=pytest.mark.needs(*NEEDS.get(path.stem, [])))
+            for path in PAGES
+        ],
+    )
+    def test_program_of_page_prints_what_it_says(page: Path, tmp_path: Path) -> None:
+        _run(page, tmp_path)
