@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import signal
-import struct
 from typing import TYPE_CHECKING
 
 import trio
@@ -12,7 +11,7 @@ import trio
 from rsyscall.denied import is_denied
 from rsyscall.native import read_memory, symbols
 from rsyscall.near import SyscallError, SyscallSendError, nr
-from rsyscall.sched import CLONE
+from rsyscall.sched import CLONE, CloneArgs
 
 if TYPE_CHECKING:
     from rsyscall.handle import Task
@@ -24,7 +23,7 @@ _SHARE_MEMORY = int(CLONE.VM | CLONE.CHILD_CLEARTID | CLONE.PIDFD)
 _PARENT_SETTID = int(CLONE.PARENT_SETTID)
 _SIGHAND = int(CLONE.SIGHAND)
 _CLEAR_SIGHAND = int(CLONE.CLEAR_SIGHAND)
-_CLONE_ARGS = struct.Struct("11Q")
+_CLONE_ARGS = CloneArgs.layout().codec
 _CLONE_ARGS_SIZE = _CLONE_ARGS.size
 _RESET_SIGNALS, _FOREIGN_PID = 1, 4  # RSYS_ORIGIN_RESET_SIGNALS, RSYS_ORIGIN_FOREIGN_PID
 _clone3_missing = False
