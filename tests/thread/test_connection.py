@@ -444,7 +444,7 @@ async def test_waiting_for_the_secret_can_be_cancelled(
                 await process.task.getpid()
             assert scope.cancelled_caught
         assert len(os.listdir("/proc/self/fd")) == len(before)
-        assert not connection._lock.locked()
+        assert not connection._turns.taken
 
 
 async def test_strangers_have_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -488,7 +488,7 @@ async def test_nobody_listens(tmp_path: Path) -> None:
         os.unlink(tmp_path / "sock")
         with pytest.raises(FileNotFoundError):
             await connection.open_async_channels(2)
-        assert not connection._lock.locked()
+        assert not connection._turns.taken
 
 
 async def finish(child: ChildThread) -> None:

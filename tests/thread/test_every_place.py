@@ -368,6 +368,8 @@ STREAM_PLACES = {
 def test_an_exception_at_places_over_the_stream(
     body: Scenario, first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if sys.version_info < (3, 11) and body is clone_and_drop:
+        pytest.skip("python: 3.10 keeps what a coroutine has deleted if it is traced at that moment")
     monkeypatch.setenv("RSYSCALL_TRANSPORT", "stream")
     tried = _try(body, Interruption, STREAM_STEP, first, seconds=120)
     assert not tried.wrong, str(tried)

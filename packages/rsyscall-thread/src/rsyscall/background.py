@@ -32,7 +32,7 @@ import trio
 
 from rsyscall.near.local import ForkedProcessError, WrongThreadError
 
-__all__ = ["RunLoop", "Waiter", "run_now", "start_background", "wait_cancellable", "wait_uncancellable"]
+__all__ = ["RunLoop", "Waiter", "program_has_ended", "run_now", "start_background", "weakly"]
 
 T = TypeVar("T")
 
@@ -334,17 +334,3 @@ class Waiter(Generic[T]):
             # Told so, or interrupted on the way to sleep; it must not be woken from another sleep then.
             self.abandoned = True
             raise
-
-
-async def wait_uncancellable(start: Callable[[Callable[[outcome.Outcome[T]], None]], None]) -> T:
-    """Call `start(resume)` and sleep until `resume(outcome)` is called, whatever is cancelled meanwhile."""
-    waiter: Waiter[T] = Waiter()
-    start(waiter.resume)
-    return await waiter.wait(cancellable=False)
-
-
-async def wait_cancellable(start: Callable[[Callable[[outcome.Outcome[T]], None]], None]) -> T:
-    """As `wait_uncancellable`, but cancellation detaches: `resume` does nothing after that."""
-    waiter: Waiter[T] = Waiter()
-    start(waiter.resume)
-    return await waiter.wait(cancellable=True)

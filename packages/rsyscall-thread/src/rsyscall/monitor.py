@@ -48,6 +48,7 @@ from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, Siginfo, SignalBlock, Sigset
 from rsyscall.struct import Int32
 from rsyscall.sys.wait import CLD, CalledProcessError, ChildState, IdType, W
+from rsyscall.turns import Turns
 
 if TYPE_CHECKING:
     from rsyscall.handle import Pointer, Task, WrittenPointer
@@ -91,7 +92,8 @@ class AsyncChildProcess:
         # Its ring, if it was made to execute a program at once and may not have come to that yet.
         self.executing: Ring | None = None
         self._exited = SignalEvent()
-        self._turn: trio.Lock | None = None
+        # A task that makes calls about the child that suspend takes a turn.
+        self._turns = Turns()
         # One per task that waits for stops: what one of them has found out on behalf of all.
         self._news: list[list[ChildState]] = []
         self._told = SignalEvent()
@@ -103,13 +105,6 @@ class AsyncChildProcess:
     def __del__(self) -> None:
         if self._exited.is_set() and self.process.death_state is None:
             self.monitor.hub.exits.reap_orphan(self.process, self.pidfd)
-
-    @property
-    def _lock(self) -> trio.Lock:
-        """A task that makes calls about the child that suspend takes this."""
-        if self._turn is None:
-            self._turn = trio.Lock()
-        return self._turn
 
     @property
     def _is_ours(self) -> bool:
@@ -134,7 +129,7 @@ class AsyncChildProcess:
                 process.mark_dead(state)
                 self._give_up_pidfd()
             return state
-        async with self._lock:
+        async with self._turns.next():
             if process.death_state is not None:
                 return process.death_state
             if process.unread_siginfo is not None:
@@ -321,7 +316,7 @@ class AsyncChildProcess:
                     error.filename = self.process.near
                     raise
             return
-        async with self._lock:
+        async with self._turns.next():
             await self._read_unread()
             if self.process.death_state is None:
                 try:
@@ -334,7 +329,7 @@ class AsyncChildProcess:
 
         manpage: kill(2)
         """
-        async with self._lock:
+        async with self._turns.next():
             await self._read_unread()
             if self.process.death_state is None:
                 await self.process.killpg(sig)
@@ -386,7 +381,7 @@ class _Sigchld:
 
     async def __aenter__(self) -> AsyncSignalfd:
         monitor = self._monitor
-        async with monitor._sigchld_lock:
+        async with monitor._sigchld_turns.next():
             if monitor.sigfd is None:
                 monitor.sigfd = await monitor._make_sigchld()
             else:
@@ -410,7 +405,7 @@ class _Sigchld:
 
     async def _close_unused(self) -> None:
         monitor = self._monitor
-        async with monitor._sigchld_lock:
+        async with monitor._sigchld_turns.next():
             sigfd = monitor.sigfd
             if monitor._sigchld_users == 0 and sigfd is not None:
                 try:
@@ -451,7 +446,7 @@ class ChildProcessMonitor:
         self.hub = hub
         self.sigfd: AsyncSignalfd | None = None
         self._epoller = epoller
-        self._sigchld_lock = trio.Lock()
+        self._sigchld_turns = Turns()
         self._sigchld_users = 0
         self._root: ChildProcessMonitor = self
         self._parent_left: SignalEvent | None = None

@@ -29,6 +29,7 @@ import os
 import struct
 import typing as t
 from array import array
+from functools import partial
 
 import trio
 
@@ -55,6 +56,7 @@ from rsyscall.sys.socket import (
     Socketpair,
 )
 from rsyscall.sys.uio import IovecList
+from rsyscall.turns import Turns
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -164,11 +166,11 @@ class _Passage:
         receiver: receives there, and never waits.
     """
 
-    __slots__ = ("_arrived", "_expected", "_lock", "_numbers", "_receiver")
+    __slots__ = ("_arrived", "_expected", "_numbers", "_receiver", "_turns")
 
     def __init__(self, receiver: _Receiver) -> None:
         self._receiver = receiver
-        self._lock = trio.Lock()
+        self._turns = Turns()
         self._numbers = itertools.count(1)
         self._expected: set[bytes] = set()
         # Received by somebody who was looking for something else.
@@ -184,7 +186,7 @@ class _Passage:
         """Receive the message with this number, which has been sent."""
         if self._receiver.immediate:
             return self.take_now(number)
-        async with self._lock:
+        async with self._turns.next():
             while number not in self._arrived:
                 await self._receive()
         return self._arrived.pop(number)
@@ -210,20 +212,6 @@ class _Passage:
         """Close what comes, or has come, with this number, unless it was taken."""
         self._expected.discard(number)
         await _close_all(self._arrived.pop(number, []))
-
-
-async def _lock_when_responsive(lock: trio.Lock, task: Task) -> None:
-    """Acquire a lock without keeping others waiting for a process that is blocked."""
-    while True:
-        # A process executes its calls in order, so it is at our disposal when this one has been answered.
-        await any_answer(task.sysif)
-        try:
-            lock.acquire_nowait()
-            return
-        except trio.WouldBlock:
-            # It may be blocked again by the time that the lock is free.
-            async with lock:
-                pass
 
 
 class FDPassConnection(Connection):
@@ -643,7 +631,7 @@ class ListeningConnection(Connection):
         self.ram = ram
         self.listening_fd = listening_fd
         # Shared by all connections with the same listening socket.
-        self._lock = trio.Lock()
+        self._turns = Turns()
 
     async def open_async_channels(self, count: int) -> list[tuple[AsyncFileDescriptor, FileDescriptor]]:
         """Open channels whose ends here are asynchronous: see `Connection.open_async_channels`."""
@@ -667,14 +655,13 @@ class ListeningConnection(Connection):
         """
         local = await self._make_socket()
         try:
-            await _lock_when_responsive(self._lock, self.task)
-            try:
+            # Without keeping others waiting for a process that is blocked. It makes its calls in order, so it
+            # is at our disposal when this one has been answered.
+            async with self._turns.next(partial(any_answer, self.task.sysif)):
                 await local.connect(self.access_address)
                 secret = os.urandom(16)
                 await local.send_all_bytes(secret, MSG.NOSIGNAL)
                 return local, await self._accept(secret)
-            finally:
-                self._lock.release()
         except BaseException:
             await _close_all([local])
             raise
@@ -758,7 +745,7 @@ class ListeningConnection(Connection):
             ram,
             self.listening_fd.with_handle(fd),
         )
-        connection._lock = self._lock
+        connection._turns = self._turns
         return connection
 
     def inherit(self, task: Task, ram: RAM) -> ListeningConnection:
