@@ -456,7 +456,11 @@ def _codec(cls: type[CStruct], variant: StructLayout | None) -> _Codec:
 
 def _native_codec(cls: type[CStruct]) -> _Codec:
     """The codec of the running architecture."""
-    return _codec(cls._declared, getattr(native_abi(), cls._variant) if cls._variant else None)
+    codec = cls._native
+    if codec is None:
+        variant = getattr(native_abi(), cls._variant) if cls._variant else None
+        codec = cls._declared._native = _codec(cls._declared, variant)
+    return codec
 
 
 # ---------------------------------------------------------------------------------------------- structures
@@ -498,6 +502,7 @@ class CStruct(Struct):
     # The class that declares the fields: this one, or one that it is derived from.
     _declared: ClassVar[type[CStruct]]
     _codecs: ClassVar[dict[StructLayout | None, _Codec]]
+    _native: ClassVar[_Codec | None] = None
 
     def __init_subclass__(
         cls,
