@@ -1,1 +1,1 @@
-"""What rsyscall costs, compared with what else one would use, measured side by side."""
+"""What rsyscall costs, measured side by side with the usual alternatives."""

@@ -1,8 +1,8 @@
 """Measure what rsyscall costs: `python benchmarks/bench.py`, or `nox -s bench`.
 
-Prints facts about the machine, the table of measures with what must hold (gate) and what we want (aim), and
-the absolute times behind it. Exits with status 1 if a gate is missed. A whole run also writes
-benchmarks/results.json, and docs/benchmarks.md and docs/benchmarks.svg from it.
+Prints facts about the machine, the table of measures with their limits (gates) and aims, and the absolute
+times behind it. Exits with status 1 if a gate is missed. A whole run also writes benchmarks/results.json, and
+from it docs/benchmarks.md and docs/benchmarks.svg.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Group = tuple[set[str], Callable[[], Awaitable[Outcome]]]
 
 
 def groups(program: Path, quick: bool) -> dict[str, Group]:
-    """What is measured together: the rows that it gives, and how."""
+    """Groups of measurements that take turns: the rows that each gives, and its function."""
 
     def repetitions(count: int) -> int:
         return MINIMAL_REPETITIONS if quick else count
@@ -62,7 +62,7 @@ def groups(program: Path, quick: bool) -> dict[str, Group]:
 
 
 def measure(wanted: set[str], quick: bool) -> dict[str, Any]:
-    """Measure the rows with these names; returns what goes into the file of results."""
+    """Measure the rows with these names; returns the content of the file of results."""
     facts = machine.facts()
     print(report.facts(facts), flush=True)
     whole = len(wanted) == len(ROWS)

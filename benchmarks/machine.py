@@ -45,7 +45,7 @@ def _version(distribution: str) -> str:
 
 
 def facts() -> dict[str, str]:
-    """What the numbers depend on."""
+    """The facts on which the numbers depend."""
     cpus = len(os.sched_getaffinity(0))
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
@@ -62,7 +62,7 @@ def facts() -> dict[str, str]:
 
 
 def processor_times() -> list[int]:
-    """The first line of /proc/stat: what all processors together have done, in clock ticks."""
+    """The first line of /proc/stat: the time of all processors together by use, in clock ticks."""
     return [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
 
 
@@ -92,7 +92,7 @@ def raise_descriptor_limit() -> None:
 def build_tiny(directory: Path) -> Path:
     """Compile the static do-nothing program.
 
-    A program with a dynamic loader would spend ten times as long in that as everything that is measured here.
+    A dynamic loader would take ten times as long as everything that is measured here.
     """
     program = directory / "tiny"
     compiler = os.environ.get("CC", "gcc")

@@ -1,8 +1,8 @@
 """Measuring several things side by side.
 
-Only ratios of what was measured together mean anything on a machine that others use too: a virtual machine is
-twice as fast at one time as at another. So the things to compare take turns in short slices, in both orders,
-and what each of them takes is the minimum or the 25th percentile over at least 15 slices.
+On a machine with other users, only ratios of measurements that were taken together mean anything: a virtual
+machine is twice as fast at one time as at another. So the sides to compare take turns in short slices, in
+both orders, and the time of a side is the minimum or the 25th percentile over at least 15 slices.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _SETTLE_SECONDS = 0.0005
 
 @dataclass
 class Samples:
-    """What one side took, in seconds per operation, slice by slice."""
+    """The times of one side, in seconds per operation, slice by slice."""
 
     seconds: list[float] = field(default_factory=list)
 
     def quantile(self, fraction: float) -> float:
-        """The sample that this fraction of all samples lies below; 0 gives the minimum."""
+        """The sample below which this fraction of all samples lies; 0 gives the minimum."""
         ordered = sorted(self.seconds)
         return ordered[min(int(fraction * len(ordered)), len(ordered) - 1)]
 
@@ -41,8 +41,8 @@ class Samples:
 
     @property
     def typical(self) -> float:
-        """The 25th percentile: for different ways to make a process, since on which processor it starts is
-        a part of what they cost."""
+        """The 25th percentile: for ways to make a process, whose cost depends on the processor on which the
+        process starts."""
         return self.quantile(0.25)
 
     def summary(self) -> dict[str, float]:
@@ -53,7 +53,7 @@ class Samples:
 
 @dataclass
 class Value:
-    """The number of one row of the table, and what it was made from, in words."""
+    """The number of one row of the table, and in words the numbers from which it was computed."""
 
     number: float
     detail: str = ""
@@ -61,7 +61,7 @@ class Value:
 
 @dataclass
 class Outcome:
-    """What a group of measurements found.
+    """The results of a group of measurements.
 
     Attributes:
         values: by name of row.

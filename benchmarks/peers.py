@@ -1,4 +1,4 @@
-"""The other end of what rsyscall is compared with, in processes of their own.
+"""The other ends of the alternatives to rsyscall, in processes of their own.
 
 Imported by processes that `multiprocessing` starts, so it imports nothing else.
 """
@@ -9,7 +9,7 @@ from multiprocessing.connection import Connection
 
 
 def echo(connection: Connection) -> None:
-    """Send back all that comes, until the other end is closed."""
+    """Send back all data, until the other end is closed."""
     while True:
         try:
             connection.send(connection.recv())

@@ -1,4 +1,4 @@
-"""The rows of the table: what must hold, and what we want."""
+"""The rows of the table, with their limits and aims."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Row:
         measure: what is compared with what.
         gate: what it must not exceed.
         aim: what it should not exceed.
-        at_least: the other way round: larger is better.
+        at_least: larger is better: the value must not fall below the gate.
         unit: of value, gate and aim; ratios have none.
     """
 

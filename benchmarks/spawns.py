@@ -174,7 +174,7 @@ class Worker:
         return json.loads(self._process.stdout.readline())
 
     def occupy(self, size: int) -> None:
-        """Have it use that many bytes of memory."""
+        """Have the parent use that many bytes of memory."""
         self._ask(occupy=size)
 
     def resident(self) -> int:
@@ -182,7 +182,7 @@ class Worker:
         return int(self._ask(resident=1))
 
     def spawn(self, count: int) -> float:
-        """Have it run the tiny program so many times; seconds for each."""
+        """Have the parent run the tiny program so many times; seconds for each."""
         return float(self._ask(spawn=count))
 
     def side(self, count: int) -> Side:
@@ -232,7 +232,7 @@ COUNTS = (10, 100, 1000)
 
 
 async def reaping(program: Path, repetitions: int) -> Outcome:
-    """Children that others made: being told of them, and reaping them when they have died."""
+    """Children that the monitor did not make: registering them, and reaping them when they have died."""
     path = str(program)
 
     async def register_and_reap(count: int) -> float:

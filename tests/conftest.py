@@ -1,5 +1,5 @@
-"""What every test gets: a leak check, a private directory for temporary files, what the place permits, and no
-quiet skips in CI.
+"""For every test: a leak check, a private directory for temporary files, skips by what the place permits, and
+no quiet skips in CI.
 
 This file imports nothing but pytest and the standard library: the tests of the lowest layers run without the
 rest.
@@ -83,7 +83,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.option.basetemp:
         config.option.basetemp = f"{directory}/pytest"
     os.kill = _careful_kill
-    # As if started from a terminal: what runs us in the background may have SIGINT and SIGQUIT ignored.
+    # As if started from a terminal: a program that runs us in the background may ignore SIGINT and SIGQUIT.
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for number in set(signal.Signals) - {signal.SIGPIPE, signal.SIGXFSZ}:
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -95,9 +95,9 @@ _kill = os.kill
 
 
 def _careful_kill(pid: int, sig: int) -> None:
-    """Refuse to signal every process there is, or our own group: as root, -1 is the end of the machine.
+    """Refuse to signal all processes, or our own group: as root, a kill of -1 is the end of the machine.
 
-    That number is easily had: it is what /proc/self/fdinfo has for the pidfd of a process that was reaped.
+    A test gets that number easily: /proc/self/fdinfo has it for the pidfd of a process that was reaped.
     """
     if pid in (0, -1):
         raise RuntimeError(f"a test wanted to send signal {sig} to the processes that {pid} stands for")
@@ -157,7 +157,7 @@ _MISSING = "nothing may be skipped in CI for want of what a package provides, bu
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None, None, None]:
-    """Say how many tests were skipped for which kind of reason, after all else."""
+    """Print last how many tests were skipped for which kind of reason."""
     yield
     skipped = [_reason(report) for report in terminalreporter.getreports("skipped")]
     denied = sum(bool(DENIED_SKIPS.match(reason)) for reason in skipped)
@@ -204,7 +204,7 @@ _SETTING = "/proc/sys/fs/suid_dumpable"
 
 @pytest.fixture(scope="session")
 def machine_lock() -> Iterator[int | None]:
-    """A descriptor to lock by; None where /proc is hidden, and settings cannot be changed."""
+    """A descriptor to lock; None where /proc is hidden, so that no test can change settings."""
     try:
         fd = os.open(_SETTING, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -379,9 +379,9 @@ def _exited() -> int:
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_collections() -> None:
-    """Leave what is there before a module of tests out of the garbage collections around each of them.
+    """Leave the objects that exist before a module of tests out of the garbage collections around its tests.
 
-    That is what was imported, and the reports on earlier tests. It would be looked at several times a test.
+    These are the imported modules, and the reports on earlier tests: each test collects several times.
     """
     gc.collect()
     gc.freeze()
@@ -408,7 +408,7 @@ def leak_check(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
-    """Say what runs the tests, and what they may do there."""
+    """Print the Python and the kernel that run the tests, and what the place permits."""
     layer = os.environ.get("RSYSCALL_LAYER", "all")
     kernel = os.uname()
     machine = f"Linux {kernel.release} {kernel.machine}; uid {os.getuid()}"

@@ -11,8 +11,8 @@ trio consist of are not tried. Python 3.10 and 3.11 tell of instructions by opco
 `sys.monitoring`, because there tracing leaves out some. The garbage collector waits meanwhile, so that
 destructors run where a reference goes away, and nowhere else.
 
-What a scenario holds has to be let go before it is looked at what is left. So `trying` drops the exception
-with its traceback, and collects garbage, before it calls `check`.
+`check` looks for leaks, so it must not see objects that only the scenario holds. `trying` therefore drops the
+exception with its traceback, and collects garbage, before it calls `check`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Interruption(BaseException):
 
 @dataclass
 class Tried:
-    """What came of it.
+    """The outcome of all runs.
 
     Attributes:
         places: where an exception was raised, in order.
@@ -158,7 +158,7 @@ class Trier:
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
-        """Have the interpreter tell us of instructions, for as long as we are armed."""
+        """Have the interpreter report each instruction while we are armed."""
         before = sys.gettrace()
         if sys.version_info >= (3, 12):
             sys.monitoring.use_tool_id(_TOOL, "every place")
@@ -275,7 +275,7 @@ class _Watchdog:
 
 
 def _run(scenario: Callable[[Trier], None], trier: Trier) -> str | None:
-    """None: it was not interrupted. Empty: by what we raised. Else what was raised instead of it."""
+    """None if the run was not interrupted, "" if our exception interrupted it, else the exception instead."""
     try:
         scenario(trier)
     except BaseException as error:
@@ -293,9 +293,9 @@ def _contains(error: BaseException | None, kind: type[BaseException]) -> bool:
 
 
 def holdings() -> tuple[list[str], list[str], list[str]]:
-    """What this process has: open descriptors, children (zombies as well), and mappings but its heaps.
+    """The open descriptors of this process, its children (also zombies), and its mappings except its heaps.
 
-    To be compared before and after. The descriptors are named by number and by what they are of.
+    Compare it before and after. It names a descriptor by its number and its file.
     """
     descriptors = []
     for number in os.listdir("/proc/self/fd"):

@@ -3,7 +3,7 @@
 Each thing is tried for real, once, in a child of a process that is started for it (so that nothing which it
 changes outlives the trial). A test says what it needs with the marker `needs`, or in its body with the
 fixture `place`; see CONVENTIONS.md. Nothing is guessed from a name, a version or a user id: a container may
-deny to root what a plain machine permits to everybody.
+deny to root what a plain machine permits to every user.
 
 `python tests/place.py` prints the table. The trials import nothing but the standard library.
 """
@@ -91,7 +91,7 @@ def _enter(namespaces: int) -> None:
 
 
 def _in_child(function: Callable[[], None]) -> None:
-    """Run it in a child of this process; raises Denied with what it was denied there."""
+    """Run a trial in a child of this process; raises Denied with the reason if the trial was denied."""
     receiver, sender = os.pipe()
     child = os.fork()
     if not child:
@@ -164,7 +164,7 @@ def _time() -> None:
 
 
 def _proc() -> None:
-    """Refused where something is mounted over parts of every /proc that is to be seen."""
+    """Mounting a new /proc: refused where parts of every visible /proc are covered by other mounts."""
     _enter(_NEWPID | _NEWNS)
     _call("mount", b"none", b"/", None, _MS_REC_PRIVATE, None)
     _in_child(lambda: _ignore(_call("mount", b"proc", b"/proc", b"proc", 0, None)))
@@ -175,7 +175,7 @@ def _ignore(result: int) -> None:
 
 
 def _privileged(namespace: int) -> Callable[[], None]:
-    """Namespaces without a user namespace: for who is root where the tests run."""
+    """Namespaces without a user namespace: for a test that needs the privileges of the user who runs it."""
     return lambda: _ignore(_call("unshare", namespace))
 
 
@@ -188,7 +188,7 @@ def _other_users() -> None:
             os.setgroups([])
         with _denying("setresgid"):
             os.setresgid(NOBODY, NOBODY, NOBODY)
-        # The effective one last, and back: the directory is to be removed.
+        # The effective user last, and back again: only root can remove the directory.
         with _denying("setresuid"):
             os.setresuid(-1, NOBODY, -1)
             os.setresuid(-1, os.getuid(), -1)
@@ -223,7 +223,7 @@ def _capabilities() -> None:
 
 
 def _ptrace() -> None:
-    """To attach to another process that has the same user: not a child that asks for it."""
+    """To attach to another process of the same user, one that does not ask for it with PTRACE_TRACEME."""
     receiver, sender = os.pipe()
     child = os.fork()
     if not child:
@@ -288,7 +288,7 @@ def _last_pid() -> None:
 
 
 def _suid_dumpable() -> None:
-    """To change whether programs that change their user may be looked at; written as it was."""
+    """To write `suid_dumpable`, which the trial leaves as it was."""
     path = "/proc/sys/fs/suid_dumpable"
     _write(path, Path(path).read_text())
 

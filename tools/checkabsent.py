@@ -7,7 +7,7 @@ import sys
 
 
 def main(names: list[str]) -> int:
-    """Return a process exit status; says which modules are there that should not be."""
+    """Return a process exit status; prints the modules that can be imported."""
     there = [name for name in names if importlib.util.find_spec(name)]
     if there:
         print(f"importable, but not below this layer: {', '.join(there)}", file=sys.stderr)

@@ -1,9 +1,9 @@
 """Check that no modules import each other in a circle: `python tools/checkimports.py`.
 
-An import counts wherever it stands: in a function, and for a type checker alone, too. A name that is imported
-from a package counts as an import of the module of that package which has it. What Python itself adds, that
-a module is loaded after the package it is in, does not count: else each package which gives out the names of
-its modules were a circle.
+An import counts wherever it stands: also in a function, and also for a type checker alone. A name that is
+imported from a package counts as an import of the module of that package in which it is defined. Python
+itself loads the package of a module first; this does not count: otherwise every package that re-exports the
+names of its modules would be a circle.
 """
 
 from __future__ import annotations

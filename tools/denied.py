@@ -1,4 +1,4 @@
-"""What becomes of the library where a call that it makes for itself is denied: see docs/denied-calls.md.
+"""How the library works where a call that it makes for itself is denied: see docs/denied-calls.md.
 
 Runs the core of the conformance suite once for each call and error number, over ring and stream: with a
 filter on the whole program ("program"), and with one that a child has installed itself ("child"). Prints a

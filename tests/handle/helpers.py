@@ -1,4 +1,4 @@
-"""What the tests of the header modules share."""
+"""Helpers of the tests of the header modules."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SKIPPED = 77
 
 
 def forked(test: Callable[[Local, Path], Coroutine[Any, Any, None]]) -> Callable[[Path], None]:
-    """Make a test run in a child made by os.fork, for what must not be done to the process of the tests.
+    """Make a test run in a child made by os.fork, if its calls must not change the process of the tests.
 
     The test gets a `Local` of its own, since one from before the fork refuses to work in the child, and a
     temporary directory. Failures and skips are reported by the parent.
@@ -82,5 +82,5 @@ def stranger() -> Local:
 
 
 def sharer(local: Local, *, fds: bool) -> Task:
-    """A task that shares the address space of `local`, and its descriptor table if told so."""
+    """A task that shares the address space of `local`, and with `fds` its descriptor table."""
     return make_task(local.task, share_fd_table=fds)

@@ -29,7 +29,7 @@ _ANSWER = struct.Struct("=q")
 
 
 class StreamSyscall(SyscallInterface):
-    """Makes calls in whatever serves the other end of the socket."""
+    """Makes calls in the process or thread that serves the other end of the socket."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -56,7 +56,7 @@ class StreamSyscall(SyscallInterface):
         except OSError:
             answer = b""
         if len(answer) < _ANSWER.size:
-            # what was sent into the buffer of a dead process cannot be told from what it was executing
+            # a request in the buffer of a dead process cannot be told from one that it was executing
             raise SyscallHangup("the process does not answer")
         result: int = _ANSWER.unpack(answer)[0]
         if -4095 <= result < 0:

@@ -1,4 +1,4 @@
-"""What tests of the handle layer need from the layers above, in its smallest form.
+"""The parts of the higher layers that tests of the handle layer need, in their smallest form.
 
 Everything runs in this very process, through `LocalSyscall`, whose coroutines never suspend; so tests need no
 event loop.
@@ -233,10 +233,10 @@ def make_task(
 
 
 def open_fds() -> dict[int, str]:
-    """What file descriptors this process has open."""
+    """The file descriptors that this process has open."""
     found = {}
     for name in os.listdir("/proc/self/fd"):
-        # the one used for listing is gone
+        # the listing's own descriptor is closed
         with contextlib.suppress(FileNotFoundError):
             found[int(name)] = os.readlink(f"/proc/self/fd/{name}")
     return found

@@ -80,7 +80,7 @@ def _descriptors() -> int:
 
 
 async def long_first_calls() -> None:
-    """A caller that does not spin is asleep before a new process has found out that it may not wake it."""
+    """A caller that does not spin sleeps before a new process finds out that it may not wake the caller."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     async with (await local_thread.clone()).process:
         hub_of(local_thread.task).set_spin(0, 0)

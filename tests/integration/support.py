@@ -1,4 +1,4 @@
-"""What several tests of the whole ask for."""
+"""Helpers that several tests of the whole share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same things done with every kind of thread: whichever way it was got, the outcome is the same."""
+"""The same calls with every kind of thread: however the test got the thread, the outcome is the same."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ async def test_memory_of_any_size(thread: Thread) -> None:
 
 
 async def test_the_process_itself_sees_the_memory(thread: Thread) -> None:
-    """Bytes that we write are those that its calls read, and the other way round."""
+    """Its calls read the bytes that we write, and we read those that its calls write."""
     data = os.urandom(5000)
     memfd = await thread.task.memfd_create(await thread.ptr("conformance"), MFD.NONE)
     async with memfd:
@@ -613,7 +613,7 @@ async def test_status_of_a_command(thread: Thread) -> None:
 
 
 async def test_commands_that_fail_at_once(thread: Thread) -> None:
-    """Possibly before we hear that their processes exist."""
+    """They may exit before we hear that their processes exist."""
     for _ in range(20):
         with pytest.raises(FileNotFoundError):
             await thread.run(Command("/nonexistent/program", ["program"], {}))

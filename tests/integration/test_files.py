@@ -40,7 +40,7 @@ async def names_in(thread: ChildThread, directory: FileDescriptor) -> list[str]:
 
 
 async def test_a_program_copies_a_file(child: ChildThread, tmp_path: LocalPath) -> None:
-    """Offsets belong to the open file: what the program has read and written, we see."""
+    """Offsets belong to the open file: we see the reads and writes of the program."""
     (tmp_path / "source").write_text("hello")
     source = await local_thread.task.open(await local_thread.ptr(Path(tmp_path / "source")), O.RDONLY)
     target = await local_thread.task.open(

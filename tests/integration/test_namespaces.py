@@ -1,4 +1,4 @@
-"""Processes with a view of the system of their own."""
+"""Processes in namespaces of their own."""
 
 from __future__ import annotations
 

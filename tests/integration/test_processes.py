@@ -1,4 +1,4 @@
-"""Children, the programs that they become, and what a process knows of itself."""
+"""Children, the programs that they become, and calls that ask a process about itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every way of getting a thread. Whatever is done with a thread must not depend on which one it was."""
+"""Every way of getting a thread. A test of a thread must give the same outcome for all of them."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ async def _mixed(first: str, second: str) -> AsyncIterator[Thread]:
 
 @contextlib.asynccontextmanager
 async def _orphan() -> AsyncIterator[Thread]:
-    """What a process has cloned that executed another program afterwards."""
+    """The child of a process that executed another program after it had cloned the child."""
     async with ending(await local_thread.clone()) as middle:
         async with ending(await middle.clone()) as child:
             await middle.execv("/bin/sleep", ["sleep", "inf"])

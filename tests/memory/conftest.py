@@ -38,7 +38,7 @@ def allocator(task: Task) -> Iterator[UnlimitedAllocator]:
     """An allocator for this process; fails the test if something is still allocated at its end."""
     allocator = UnlimitedAllocator(task)
     yield allocator
-    gc.collect()  # exceptions that were caught hold frames
+    gc.collect()  # caught exceptions keep frames, and with them pointers, alive
     run(allocator.close())
     assert not allocator.arenas
 

@@ -1,4 +1,4 @@
-"""Running the command line and the examples from outside, and seeing that nothing of them stays."""
+"""Running the command line and the examples from outside, and checking that they leave no process."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Result(NamedTuple):
 
 
 def _marked(mark: str) -> dict[int, str]:
-    """All processes that have been started by a program with this mark in its environment."""
+    """All processes that a program with this mark in its environment has started."""
     found = {}
     wanted = f"{MARK}={mark}".encode()
     for entry in Path("/proc").iterdir():
@@ -61,7 +61,7 @@ def _marked(mark: str) -> dict[int, str]:
 
 
 class Programs:
-    """Starts programs; every process that comes of them is to be gone in the end."""
+    """Starts programs, and checks that all their processes are gone in the end."""
 
     def __init__(self) -> None:
         self.mark = uuid.uuid4().hex

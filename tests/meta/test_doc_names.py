@@ -1,4 +1,4 @@
-"""What the texts name is there: modules and what is in them, and the files that they link to."""
+"""The modules, names and files to which the texts refer exist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # `rsyscall.x.y` in a text. Not part of a longer word or path, such as `native/src-py/rsyscall.pth`.
 NAME = re.compile(r"(?<![\w./-])rsyscall(?:\.[A-Za-z_]\w*)+(?![\w/-])")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-# What has the form of a name, and is that of a file or of a domain.
+# Names of files or domains that look like names of modules.
 NOT_NAMES = {"rsyscall.h", "rsyscall.c", "rsyscall.foo.bar"}
 
 
@@ -59,7 +59,7 @@ def heading_anchors(text: str) -> set[str]:
 
 
 def dead_links(path: Path) -> Iterator[str]:
-    """The links of a page within the project that lead to nothing."""
+    """The links of a page to files or headings of the project that do not exist."""
     for target in LINK.findall(path.read_text()):
         if re.match(r"[a-z]+:", target):
             continue

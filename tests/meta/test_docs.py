@@ -1,4 +1,4 @@
-"""What the pages in docs/ show and no program in them runs."""
+"""Fragments of the pages in docs/ that are not in a whole program; `tests/layers` runs those."""
 
 from __future__ import annotations
 

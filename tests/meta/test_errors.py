@@ -1,4 +1,4 @@
-"""What fails is named in one line, the status says of what kind it is, and nothing is left behind."""
+"""An error names the failed step in one line, the status says its kind, and no process is left behind."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_what_a_filter_denies(
 
 
 def test_no_more_namespaces(cli: Programs) -> None:
-    """Where the administrator has forbidden them; an administrator of a user namespace can do that, too."""
+    """Where the administrator has forbidden them, here root of a user namespace."""
     script = 'echo 0 >/proc/sys/user/max_user_namespaces && exec "$@"'
     inner = [sys.executable, "-m", "rsyscall", "run", "--user", "--", "true"]
     result = cli.run("--map-root", "--", "sh", "-c", script, "sh", *inner)
@@ -126,13 +126,13 @@ def test_no_more_namespaces(cli: Programs) -> None:
 
 
 def test_no_more_processes(cli: Programs) -> None:
-    """The limit holds for ordinary users, of whom there is one here that has no other processes."""
+    """The limit holds for ordinary users; the test becomes one without other processes."""
     result = cli.run("--", "true", uid=54321, prefix=["prlimit", "--nproc=0"])
     assert_one_line(result, 125, r"make a process: no more processes .*; see ulimit -u \(no new namespaces\)")
 
 
 def test_a_masked_proc(cli: Programs) -> None:
-    """In many containers /proc is covered in places, and then the kernel refuses a new one."""
+    """In many containers mounts cover parts of /proc; then the kernel refuses to mount a new one."""
     script = 'mount -t tmpfs none /proc/sys && exec "$@"'
     inner = [sys.executable, "-m", "rsyscall", "run", "--map-root", "--mount", "--pid", "--", "true"]
     result = cli.run("--map-root", "--mount", "--", "sh", "-c", script, "sh", *inner)

@@ -1,4 +1,4 @@
-"""The examples run as they are, and print what they are there to show."""
+"""The examples run as they are, and print what their descriptions promise."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def run(cli: Programs, name: str, user: int | None) -> Result:
 
 
 def joined(printed: str) -> str:
-    """Trace lines of calls that were interrupted by those of others, whole again."""
+    """Join the two lines of each call that the trace shows as unfinished and resumed."""
     lines: list[str] = []
     # Of those with one name the first is answered first.
     unfinished: dict[tuple[str, str], list[int]] = {}
@@ -140,7 +140,7 @@ def test_demo(cli: Programs, user: int | None) -> None:
 
 @pytest.mark.needs("user namespaces")
 def test_demo_where_namespaces_are_denied(cli: Programs) -> None:
-    """All that is left of it is a process built call by call, and the pipeline."""
+    """The demo then is a process built call by call, and the pipeline."""
     deny = 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"'
     prefix = ["unshare", "--user", "--map-root-user", "sh", "-c", deny, "sh"]
     result = cli(program=EXAMPLES / "demo.py", prefix=prefix)

@@ -1,4 +1,4 @@
-"""`tools/checkimports.py` finds the circles that there are, and no others."""
+"""`tools/checkimports.py` finds all circles, and reports no others."""
 
 from __future__ import annotations
 

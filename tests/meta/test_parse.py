@@ -95,7 +95,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_mistakes_cost_no_event_loop() -> None:
-    """What is not needed is not imported."""
+    """Parsing the command line does not import trio."""
     script = "import sys, rsyscall.cli; rsyscall.cli.parse(['run', 'ls']); print('trio' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout == "False\n"

@@ -1,4 +1,4 @@
-"""`rsyscall run`: what becomes of the command."""
+"""`rsyscall run`: the command, its surroundings and its status."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_closed_descriptors_stay_closed(cli: Programs) -> None:
 
 
 def test_signals_of_the_command_are_as_it_expects(cli: Programs) -> None:
-    """Python ignores SIGPIPE, and we block what we pass on: neither is inherited."""
+    """Python ignores SIGPIPE, and we block the signals that we pass on: the command inherits neither."""
     result = cli.run("--", "grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status")
     blocked, ignored = (int(mask, 16) for mask in re.findall(r"\t(\w+)", result.out))
     assert blocked == 0

@@ -44,7 +44,7 @@ def test_a_signal_ends_the_command(cli: Programs, options: list[str], name: str)
     number = signal.Signals[f"SIG{name}"]
     started = start(cli, *options, "--", "sh", "-c", f"ulimit -c 0; {READY}")
     started.send_signal(number)
-    # Shells end a script only if what they run dies of these two, and say 128 + N then.
+    # Shells end a script only if a command of it dies of one of these two, and exit with 128 + N then.
     assert started.wait(10) == (-number if name in ("INT", "QUIT") else 128 + number)
     assert started.communicate() == ("", "")
 
@@ -77,7 +77,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 
 @pytest.mark.parametrize("options", [[], PID], ids=["", "pid 1"])
 def test_sigchld_may_be_ignored(cli: Programs, options: list[str]) -> None:
-    """Some service managers start programs like that. The command gets it as it would have without us."""
+    """Some service managers start programs like that. The command inherits it as it would without us."""
     ignoring = [sys.executable, "-c", IGNORING_SIGCHLD]
     assert cli.run(*options, "--", "sh", "-c", "exit 5", prefix=ignoring) == (5, "", "")
     result = cli.run(*options, "--", "grep", "^SigIgn", "/proc/self/status", prefix=ignoring)
@@ -106,7 +106,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 @pytest.mark.parametrize(
     ("script", "status", "printed"),
     [
-        # The terminal sends it to both of us: it must not come twice.
+        # The terminal signals both of us: the command must not get the signal twice.
         (f"n=0; trap 'n=$((n+1)); echo int $n; sleep 0.3; exit 6' INT; {READY}", 6, "int 1"),
         (READY, -signal.SIGINT, ""),
     ],
@@ -139,7 +139,7 @@ def test_interrupt_from_the_terminal(
 
 
 def test_interrupt_from_the_terminal_ends_a_script(cli: Programs) -> None:
-    """A shell waits for what it runs, and goes on unless that has died of the signal."""
+    """A shell waits for its command, and goes on unless the command has died of the signal."""
     leader, follower = os.openpty()
     bash = shutil.which("bash")
     assert bash is not None

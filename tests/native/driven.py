@@ -127,7 +127,7 @@ def driven(
     prepare: Callable[[Ring], None] | None = None,
     flags: int = 0,
 ) -> Iterator[Driven]:
-    """A `Driven` that is gone afterwards, with a hub of its own unless one is given."""
+    """A `Driven` that ends with the block, with a hub of its own unless one is given."""
     child = Driven(hub or Hub(-1, 100.0, 100.0), completion, prepare, flags)
     try:
         yield child

@@ -1,4 +1,4 @@
-"""`destructor`: a `__del__` of which exceptions are not lost."""
+"""`destructor`: a `__del__` whose exceptions are not lost."""
 
 from __future__ import annotations
 

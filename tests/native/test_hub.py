@@ -1,4 +1,4 @@
-"""What the rings of a program share: the pool of their memory, and the monitor."""
+"""The parts that the rings of a program share: the pool of their memory, and the monitor."""
 
 from __future__ import annotations
 
@@ -331,7 +331,7 @@ def test_addresses_that_cannot_be_waited_for() -> None:
 
 
 def test_announcements_found_while_blocks_are_reclaimed_are_passed_on() -> None:
-    """A process that has lost the pipe relies on others to look; reclaiming takes what they would see."""
+    """A process that has lost the pipe relies on others to look; reclaiming must not hide its answers."""
     news, completion = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     hub = Hub(completion, 0.0, 0.0)
     pause = timespec(0.001)
@@ -387,7 +387,7 @@ def test_budgets_can_be_changed_at_any_time() -> None:
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="architecture: the function is machine code")
 def test_stack_that_overflows_ends_the_process_and_nothing_else() -> None:
-    """Below each stack is a page that nothing may touch: what is behind it belongs to other processes."""
+    """Below each stack is a page that faults on access: the memory behind it belongs to other processes."""
     with mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC) as code:
         code.write(b"\xe8\xfb\xff\xff\xff")  # call rip - 5: it calls itself, for ever
         start = ctypes.c_char.from_buffer(code)

@@ -1,4 +1,4 @@
-"""The program `rsyscall-stub`: what it is made of, and the protocol as a stranger would speak it."""
+"""The program `rsyscall-stub`: its ELF file, and its protocol, spoken by an independent client."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EM = {"x86_64": 62, "aarch64": 183, "riscv64": 243}
 
 
 class Client:
-    """A client that knows nothing but the description of the protocol.
+    """A client that is written from the description of the protocol alone.
 
     Args:
         arguments: of the program.
@@ -57,7 +57,7 @@ class Client:
         os.close(theirs_out)
 
     def read(self, length: int) -> bytes:
-        """Exactly this many bytes, or what comes before the end."""
+        """Exactly this many bytes, or fewer if the end of the stream comes first."""
         data = b""
         while len(data) < length:
             try:

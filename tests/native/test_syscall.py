@@ -1,4 +1,4 @@
-"""Calls and memory of our own process: what becomes of the arguments."""
+"""Calls and memory of our own process: how arguments are converted and checked."""
 
 from __future__ import annotations
 

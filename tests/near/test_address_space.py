@@ -1,4 +1,4 @@
-"""The list of what acts on the address space."""
+"""The list of calls that act on the address space."""
 
 from __future__ import annotations
 

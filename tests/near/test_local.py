@@ -219,7 +219,7 @@ def test_interfaces_are_not_kept_alive(run: Run) -> None:
 
 
 def in_forked_child(report: Callable[[], str]) -> str:
-    """What a function returns in a child made by os.fork, which does nothing else."""
+    """The result of a function in a child made by os.fork, which does nothing else."""
     read_end, write_end = os.pipe()
     with warnings.catch_warnings():
         # newer Pythons warn of a fork with threads; this child only makes calls and exits

@@ -1,4 +1,4 @@
-"""`naming`: an OSError is told what it is about."""
+"""`naming`: an OSError gets its `filename`."""
 
 from __future__ import annotations
 

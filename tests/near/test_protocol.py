@@ -1,4 +1,4 @@
-"""The stream protocol codec: round trips, any division into pieces, and whatever a stranger may send."""
+"""The stream protocol codec: round trips, any division into pieces, and any bytes from a foreign peer."""
 
 from __future__ import annotations
 

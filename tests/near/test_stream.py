@@ -1,4 +1,4 @@
-"""The state machine of the stream: tables of events, and what every caller is told after them."""
+"""The state machine of the stream: tables of events, and the outcome that every caller gets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVERYTHING = 1 << 30
 
 
 class Client:
-    """A stream without a transport: the test plays that, and the peer.
+    """A stream without a transport: the test plays the transport and the peer.
 
     Attributes:
         exchanges: by name.
@@ -330,11 +330,11 @@ EVENTS = st.one_of(
 def test_nothing_that_was_executed_is_called_unsent(
     events: list[tuple[Any, ...]], peer_is_fast: bool
 ) -> None:
-    """Against a peer that executes what it has got, whenever it likes, and an end at any moment.
+    """The peer executes the requests that it has, at any moment, and the stream may end at any moment.
 
     Args:
         events: what happens.
-        peer_is_fast: it gets what is on offer at once, before the transport says so.
+        peer_is_fast: it gets the bytes on offer at once, before the transport reports them as sent.
     """
     client = Client()
     arrived, on_offer, answers = bytearray(), b"", b""

@@ -1,4 +1,4 @@
-"""The tables of the architectures: what made them, what the compiler here says, and how they are used."""
+"""The tables of the architectures, against their generator, the compiler of this machine and known facts."""
 
 from __future__ import annotations
 

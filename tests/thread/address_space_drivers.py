@@ -27,12 +27,12 @@ CALLS = [Syscall(SYS[effect.call], *effect.first) for effect in REFUSED]
 
 
 def attribute(option: PR) -> int:
-    """What the program has, asked for without the library."""
+    """The flags of the program, asked for without the library."""
     return ctypes.CDLL(None).prctl(int(option), 0, 0, 0, 0)
 
 
 def memory_can_be_made_executable() -> bool:
-    """What PR_SET_MDWE takes away, and what callbacks of cffi need."""
+    """Memory that becomes executable: PR_SET_MDWE denies it, and callbacks of cffi need it."""
     try:
         mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC).close()
     except PermissionError:
@@ -80,7 +80,7 @@ def typed() -> None:
 
 
 async def asks(thread: Thread, option: PR, arg2: int = 0) -> int:
-    """What the kernel answers in a process; -1 if it has no such option."""
+    """The answer of the kernel in a process; -1 if it has no such option."""
     try:
         return await thread.task.prctl(option, arg2)
     except OSError as error:
@@ -90,7 +90,7 @@ async def asks(thread: Thread, option: PR, arg2: int = 0) -> int:
 
 
 def bare() -> None:
-    """Refused by the process itself, by whatever way the call comes."""
+    """The process itself refuses the call, whichever way it comes."""
 
     async def main() -> None:
         local_thread = LocalThread()
@@ -115,7 +115,7 @@ def bare() -> None:
 
 
 def prepared() -> None:
-    """Refused when it is noted down; the rest is as if it had not been tried."""
+    """A prepared process refuses it at once; its other steps are not affected."""
 
     async def main() -> None:
         local_thread = LocalThread()
@@ -136,7 +136,7 @@ def prepared() -> None:
 
 
 def on_the_local_thread() -> None:
-    """There it is what Linux makes of it; children are made all the same."""
+    """On the local thread Linux alone decides; children can be made all the same."""
 
     async def main() -> None:
         local_thread = LocalThread()
@@ -152,7 +152,7 @@ def on_the_local_thread() -> None:
 
 
 def by_the_executed_program(python: str) -> None:
-    """What the message advises: the program has it, and what that executes; we have not."""
+    """The way that the message advises: the executed program has the attribute; ours does not."""
     script = (
         "import ctypes, os, sys; libc = ctypes.CDLL(None);"
         f"assert libc.prctl({int(PR.SET_MDWE)}, 1, 0, 0, 0) == 0;"
@@ -170,7 +170,7 @@ def by_the_executed_program(python: str) -> None:
 
 
 def reversible(name: str, setter: int, getter: int, value: int) -> None:
-    """What is not refused is the program's, until it is put back."""
+    """An attribute that is not refused is the program's, too, until it is put back."""
 
     async def main() -> None:
         child = await LocalThread().clone()
@@ -191,7 +191,7 @@ def read(name: str, pid: int | str = "self") -> str:
 
 
 def files_are_ours(name: str, value: str, shown: str) -> None:
-    """What a child writes there, we have; and so has what we execute from then on."""
+    """A value that a child writes there is ours, too, and that of every program that we execute later."""
 
     async def main() -> None:
         local_thread = LocalThread()
@@ -212,7 +212,7 @@ def files_are_ours(name: str, value: str, shown: str) -> None:
 
 
 def set_for_a_program(how: str) -> None:
-    """The ways that the documentation names: only what is executed has it."""
+    """The ways that the documentation names: only the executed program gets the value."""
 
     async def main() -> None:
         local_thread = LocalThread()

@@ -39,7 +39,7 @@ def run_now(coro: t.Coroutine[t.Any, t.Any, T]) -> T:
 
 
 def make_local_task() -> Task:
-    """Another object for this very process. Tables and spaces are its own, as far as anybody knows."""
+    """Another task for this very process, which claims to have tables and spaces of its own."""
     pid = os.getpid()
     task = Task(near.Process(pid), FDTable(pid), far.AddressSpace(pid), far.PidNamespace(pid))
     task.sysif = LocalSyscall()

@@ -1,4 +1,4 @@
-"""Programs that do other things besides; see `test_coexistence.py`."""
+"""Programs that also use threads, asyncio, subprocess, signals and fork; see `test_coexistence.py`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from rsyscall.thread import ChildThread, Thread
 
 
 def facts() -> dict[str, Any]:
-    """What belongs to the whole program, and is not ours to change."""
+    """The state of the whole program, which the library must not change."""
     status = Path("/proc/self/status").read_text().splitlines()
     return {
         "signals": [line for line in status if line.startswith("Sig") and not line.startswith("SigQ")],
@@ -69,7 +69,7 @@ async def work(thread: Thread, seconds: float) -> int:
 
 
 def unchanged() -> None:
-    """Use nearly everything, and look whether the program is as it was."""
+    """Use nearly everything, and check that the program is as it was."""
 
     async def main() -> None:
         before = facts()
@@ -380,7 +380,7 @@ def several_runs() -> None:
 def misuses(
     thread: LocalThread, child: ChildThread, process: AsyncChildProcess, fd: FileDescriptor
 ) -> list[Callable[[], Awaitable[object]]]:
-    """Every kind of entry, for use where none of them may be used; `fd` is the child's."""
+    """Every kind of entry point, to be used where all of them must refuse; `fd` is the child's."""
     return [
         thread.task.getpid,
         thread.clone,
@@ -430,7 +430,7 @@ async def refused(
 
 
 def other_thread() -> None:
-    """Use from another OS thread is refused, whatever is used, and disturbs nothing."""
+    """Every entry point refuses use from another OS thread, and is not disturbed by it."""
     thread = LocalThread()
 
     async def main() -> None:
@@ -475,7 +475,7 @@ def worker_thread() -> None:
 
 
 def fork(where: str) -> None:
-    """A forked copy gets clear errors, and whatever it does the original goes on."""
+    """A forked copy gets clear errors, and cannot disturb the original."""
     thread = LocalThread()
     made: list[Any] = []
 
@@ -561,7 +561,7 @@ def fork(where: str) -> None:
 
 
 def fork_before_use() -> None:
-    """What was made and not used is a thread of the copy there, and of the original here."""
+    """One that was not used before the fork belongs to the copy there, and to the original here."""
     thread = LocalThread()
     task, process, stdin = thread.task, thread.task.process, thread.stdin
 
@@ -594,7 +594,7 @@ def fork_before_use() -> None:
 
 
 def fork_and_exit() -> None:
-    """A copy that ends like any program: its destructors must not act on what is not its own."""
+    """A copy that ends like any program: its destructors must not touch what belongs to the original."""
     thread = LocalThread()
     made: list[Any] = []
 

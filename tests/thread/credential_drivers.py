@@ -30,7 +30,7 @@ def dumpable() -> int:
 
 
 async def become(thread: ChildThread, user: int = NOBODY) -> None:
-    """Change user and group for good."""
+    """Change user and group irrevocably."""
     await thread.task.setresgid(user, user, user)
     await thread.task.setresuid(user, user, user)
 
@@ -97,7 +97,7 @@ def until_it_has_left(how: str) -> None:
 
 
 def several() -> None:
-    """Only the last one to go counts, in whatever order they come and go."""
+    """Only the last one to go counts, in any order of coming and going."""
 
     async def main(thread: Thread) -> None:
         first, second, third = [await thread.clone() for _ in range(3)]
@@ -126,7 +126,7 @@ def several() -> None:
 
 
 def grandchildren() -> None:
-    """What a child with other credentials makes is like it."""
+    """Children of a child with other credentials have these credentials, too."""
 
     async def main(thread: Thread) -> None:
         child = await thread.clone()
@@ -282,7 +282,7 @@ def in_pid_namespace() -> None:
 
 
 def death_signal_stays() -> None:
-    """After every call that makes the kernel forget it."""
+    """PDEATHSIG is set again after every call that makes the kernel clear it."""
 
     async def main(thread: Thread) -> None:
         number = await thread.ptr(bytes(4))

@@ -1,9 +1,9 @@
-"""Running programs that drive processes, to see what becomes of these when the programs end.
+"""Running programs that drive processes, to see whether these end with the programs.
 
 A program is a function of some module in this directory. While one runs, the test is a *subreaper*: processes
 that lose their parent become its children, so that none can get away unseen.
 
-What is here are two fixtures, which `conftest.py` imports, and what they give out.
+This module has two fixtures, which `conftest.py` imports, and the classes of their values.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Program:
         return self.status
 
     def finish(self, seconds: float = 10.0) -> str:
-        """Wait for its end, which must be a success, without a word of complaint, and return its output."""
+        """Wait for its end, which must be a success without error output, and return its output."""
         with open(self._stdout, "rb", closefd=False, buffering=0) as stdout:
             deadline = time.monotonic() + seconds
             while True:
@@ -116,7 +116,7 @@ class Program:
         return bool(pid)
 
     def close(self) -> None:
-        """End it and close what we have of it."""
+        """End it, and close our descriptors for it."""
         if self.status is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -126,7 +126,7 @@ class Program:
 
 
 class Programs:
-    """Starts programs, and looks for what they have left behind."""
+    """Starts programs, and looks for processes that they have left behind."""
 
     def __init__(self, connection: socket.socket, zygote: int, mark: str) -> None:
         self._connection = connection
@@ -175,7 +175,7 @@ class Programs:
         return output
 
     def left(self) -> dict[int, str]:
-        """Processes that programs which have ended have left running, and by what they are known."""
+        """Running processes of programs that have ended, each with its description."""
         found = {}
         known = {self._zygote, *(program.pid for program in self._running)} | self.before
         for pid in children() - known:
@@ -195,7 +195,7 @@ class Programs:
         return {pid: f"known by {how}: {_describe(pid)}" for pid, how in found.items()}
 
     def reap(self) -> None:
-        """Reap what has been left and is dead."""
+        """Reap dead processes that programs have left."""
         for pid in children() - self.before - {self._zygote, *(program.pid for program in self._running)}:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG | _WALL)

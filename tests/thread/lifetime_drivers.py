@@ -1,4 +1,4 @@
-"""Programs with processes in every state there is; see `test_lifetime.py`."""
+"""Programs with processes in every possible state; see `test_lifetime.py`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SOMEBODY = 65533
 
 
 class Owner:
-    """What the states have in common: the local thread, and a place for calls that do not return."""
+    """Shared by the states: the local thread, and a nursery for calls that do not return."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
         self.thread = LocalThread()
@@ -215,7 +215,7 @@ async def new_user_namespace(owner: Owner) -> None:
 
 
 async def without_descriptors(owner: Owner) -> None:
-    """Has closed everything that could be closed, also what we wake it by."""
+    """Has closed all descriptors that it could, also the one by which we wake it."""
     child = await owner.clone()
     await do_cloexec_except(child, set())
     if transport_name() == "ring":
@@ -227,7 +227,7 @@ async def own_session(owner: Owner) -> None:
 
 
 async def stopped(owner: Owner) -> None:
-    """Perhaps before it could ask to be killed with us."""
+    """It may have been stopped before it could set PDEATHSIG."""
     child = await owner.clone()
     await child.process.kill(SIG.STOP)
 
@@ -265,7 +265,7 @@ NEEDS = {
 }
 
 
-# States in which programs run that only their parent ends, and how many these are.
+# States with running programs that only their parent ends, and how many programs.
 PROGRAMS = {"executed": 1, "executed_below": 1, "credentials": 1, "stopped_program": 1, "standard_output": 1}
 
 
@@ -274,7 +274,7 @@ class ProgramFailed(Exception):
 
 
 def execute_shell() -> None:
-    """Become a program that says so and ends when it is told to."""
+    """Become a program that prints a line, and ends when it is told to."""
     os.execv("/bin/sh", ["sh", "-c", "echo '\"executed\"'; read line"])
 
 
@@ -339,7 +339,7 @@ def out_of_reach() -> None:
 
 
 def copied() -> None:
-    """The end of a copy of the program is not that of the program, whether it used our processes or not."""
+    """When a copy of the program ends, the program's processes go on, whether the copy used them or not."""
 
     async def program() -> None:
         thread = LocalThread()
@@ -400,7 +400,7 @@ def main(states: list[str], end: str) -> None:
 
 
 def leave_something() -> None:
-    """Leave a process behind that is none of ours to end."""
+    """Leave a process behind that the library must not end."""
     subprocess.Popen(["sleep", "1000"])
     os._exit(0)
 

@@ -41,7 +41,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def stop_and_continue(child: ChildThread) -> None:
-    """Be told of both, with the wait begun before they happen."""
+    """Wait for a stop and a continue; the wait begins before they happen."""
     for sig, option in ((SIG.STOP, W.STOPPED), (SIG.CONT, W.CONTINUED)):
         states = []
 
@@ -165,7 +165,7 @@ def signalfd_in_several_runs() -> None:
 
 
 def signalfd_of_blocked() -> None:
-    """What the program itself had blocked stays blocked, and can be asked for again."""
+    """Signals that the program itself had blocked stay blocked, and a signalfd can take them again."""
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGHUP})
     thread = LocalThread()
 

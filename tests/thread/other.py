@@ -1,5 +1,4 @@
-"""Another process, in its smallest form: an OS thread of this one that makes the calls it is sent, one after
-another.
+"""Another process, in its smallest form: an OS thread of this one, which makes the calls that are sent to it.
 
 Like a child that shares our memory it can be blocked, is told of waiting calls by an activity fd, and may
 have a file descriptor table of its own. Nothing about the kernel is pretended.

@@ -114,7 +114,7 @@ class Victim:
             await attacker.rounds()
 
     async def live(self) -> None:
-        """Make the box, and in it what one does there."""
+        """Make the box, and the usual processes in it."""
         ids = os.getuid(), os.getgid()
         early, late = await self.thread.pipe(), await self.thread.pipe()
         init = await self.thread.clone(self.flags, automatically_write_user_mappings=False)
@@ -207,7 +207,7 @@ async def _drop_capabilities(thread: Thread) -> None:
 
 
 def stays_off(how: str, reason: str) -> None:
-    """The flag does not come back when there is another reason for it to be off."""
+    """The flag does not come back while there is another reason for it to be off."""
 
     async def main(thread: Thread) -> None:
         child = await _turn_off(thread, how)
@@ -288,7 +288,7 @@ def _deny(number: int) -> None:
 
 
 def works_meanwhile(user: int, kcmp: bool) -> None:
-    """What an ordinary user can do with the library while the flag is off; and then it comes back."""
+    """An ordinary user can use all of this while the flag is off; then the flag comes back."""
     become(user)
     if not kcmp:
         _deny(SYS.kcmp)
@@ -344,7 +344,7 @@ def works_meanwhile(user: int, kcmp: bool) -> None:
 
 
 def shared_attributes(user: int) -> None:
-    """The limit: what the kernel lets its owner change without asking who may trace the process."""
+    """The limit: files that the kernel lets their owner write without asking who may trace the process."""
     become(user)
 
     async def main(thread: Thread) -> None:
@@ -369,7 +369,7 @@ def shared_attributes(user: int) -> None:
 
 
 def out_of_reach(user: int) -> None:
-    """What an ordinary user cannot do while the flag is off, and what does it instead."""
+    """The things that an ordinary user cannot do while the flag is off, and the ways around."""
     become(user)
 
     async def main(thread: Thread) -> None:

@@ -20,7 +20,7 @@ from rsyscall.path import Path
 
 
 def interrupts() -> None:
-    """Be interrupted again and again, in the middle of calls, and look whether the answers are right."""
+    """Be interrupted again and again, in the middle of calls, and check the answers."""
     thread = LocalThread()
     child = None
     count = 0
@@ -90,7 +90,7 @@ def drops_at_the_end() -> None:
 
 
 def dropped_thread() -> None:
-    """What becomes of the program when its thread object is dropped: it keeps its standard streams."""
+    """When its thread object is dropped, the program keeps its standard streams."""
     before = [os.fstat(number) for number in range(3)]
     thread = LocalThread()
     trio.run(thread.run, Command("/bin/true", ["true"], {}))

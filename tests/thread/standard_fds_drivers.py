@@ -21,7 +21,7 @@ from rsyscall.unistd import Pipe
 
 
 def open_fds() -> set[int]:
-    """What is open, as numbers; without pidfds, which go when the background has heard of an exit."""
+    """The numbers of open descriptors; without pidfds, which a background task closes after an exit."""
     found = set()
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):  # that of the directory
@@ -45,7 +45,7 @@ def without(*numbers: int) -> Iterator[None]:
 
 
 async def used(thread: Thread) -> None:
-    """Have everything made that is made on demand."""
+    """Make everything that the library makes on demand."""
     await thread.run(sh("true"))
     async with (await thread.clone()).process:
         pass

@@ -68,7 +68,7 @@ async def settled(what: Callable[[], int], value: int, seconds: float = 5.0) -> 
 
 
 async def warm(thread: Thread) -> None:
-    """Make what is made once."""
+    """Have the library make its things that it makes once."""
     thread.monitor.hub.ensure_monitor()
     await thread.open_channels(1)
     await work(thread, 0.01)
@@ -177,7 +177,7 @@ class Killer:
 
 
 def kills(seed: int, count: int) -> None:
-    """SIGKILL at any moment of calls, batches, clones and execs: everybody is told, nothing stays."""
+    """SIGKILL at any moment of calls, batches, clones and execs: every caller is told, nothing stays."""
     killer = Killer()
     dice = random.Random(seed)
 
@@ -315,7 +315,7 @@ def monitor_kills() -> None:
 
 
 def interrupts() -> None:
-    """A timer that interrupts whatever our own process does."""
+    """A timer that interrupts our own process at any moment."""
     seen = 0
 
     def handler(number: int, frame: object) -> None:
@@ -438,7 +438,7 @@ def idle() -> None:
 
 
 def many(count: int, limit: int) -> None:
-    """So many children alive at once."""
+    """That many children alive at once."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, max(limit, 8192)))
 
     async def main(thread: LocalThread) -> None:
@@ -465,7 +465,7 @@ def many(count: int, limit: int) -> None:
 
 
 def without_descriptors() -> None:
-    """No more of them, at every point where one is needed: a clean error, nothing lost, and then it works."""
+    """No descriptors left, wherever one is needed: a clean error, nothing lost; with more it works."""
 
     async def main(thread: LocalThread) -> None:
         parent = await thread.clone()
@@ -671,7 +671,7 @@ def full_ring(count: int) -> None:
 
 
 def many_execs(count: int, way: str) -> None:
-    """So many processes execute a program at once, more than the monitor can wait for."""
+    """More processes execute a program at once than the monitor can wait for."""
 
     async def main(thread: LocalThread) -> None:
         hub = thread.monitor.hub

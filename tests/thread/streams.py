@@ -46,7 +46,7 @@ class Target:
         self.conn = conn
         self._peer = peer
         self._process = process
-        # Set by who makes sure that the connection is closed first: what was sent is waited for.
+        # Set by code that closes the connection first, since calls that were sent are waited for.
         self.nursery: trio.Nursery
         self._outcomes: list[Any] = []
 

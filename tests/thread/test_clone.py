@@ -74,7 +74,7 @@ async def test_three_levels() -> None:
     pids = {int(await thread.task.getpid()) for thread in threads}
     assert len(pids) == 3
     for thread in threads:
-        # By CLONE_PARENT all are our children, and none depends on the one that made it.
+        # CLONE_PARENT makes all of them our children, so that none depends on the one that made it.
         assert int(await thread.task.getppid()) == os.getpid()
     await finish(threads[0])
     assert await threads[2].task.getuid() == os.getuid()
@@ -444,7 +444,7 @@ async def test_descriptors_for_exec() -> None:
 
 
 async def test_what_is_opened_while_a_child_is_made_is_not_inherited() -> None:
-    """Both calls wait in a process that is busy; whatever the order in which they are made and answered."""
+    """Both calls wait in a busy process, in either order of being made and answered."""
     for _ in range(5):
         parent = await local_thread.clone()
         request = await parent.ptr(Timespec(0, 5_000_000))

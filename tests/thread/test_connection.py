@@ -226,7 +226,7 @@ async def test_cancelled_while_under_way() -> None:
 
 
 async def test_a_receiver_that_is_lost_leaves_nothing_to_the_next() -> None:
-    """What was sent to it is closed: its other end sees that, and the next receiver does not get it."""
+    """Descriptors sent to it are closed: their other ends see it, and the next receiver does not get them."""
     async with connection_to_ourselves() as connection:
         async with other(share_files=False) as lost, other(share_files=False) as next_one:
             to_lost = connection.inherit(lost.task, lost.ram)
@@ -372,7 +372,7 @@ async def listening_connection(path: Path) -> t.AsyncIterator[tuple[ListeningCon
 
 
 async def test_a_listening_socket(tmp_path: Path) -> None:
-    """Connections that were given up, or come from strangers, are not taken for ours."""
+    """Connections that were given up, or come from other programs, are not taken for ours."""
     path = os.fspath(tmp_path / "sock")
     async with listening_connection(tmp_path / "sock") as (connection, process):
         for _ in range(2):
@@ -512,7 +512,7 @@ async def talk_to_thread(thread: Thread) -> None:
 
 @pytest.mark.usefixtures("transport")
 async def test_children_and_grandchildren() -> None:
-    """Those with a table of their own and those without, all at once, none gets what is another's."""
+    """Processes with and without a table of their own, all at once: each gets its own channel."""
     with trio.fail_after(20):
         child = await local_thread.clone()
         sharing = await local_thread.clone(CLONE.FILES)

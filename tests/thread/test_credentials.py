@@ -1,4 +1,4 @@
-"""Children that change who they are, and share our memory.
+"""Children that change their user, and share our memory.
 
 The program is as it was afterwards; meanwhile no other process gets at its memory by way of them; they still
 die with it.
@@ -62,7 +62,7 @@ def test_other_setting_of_the_kernel(programs: Programs, setting: str) -> None:
 
 
 def attack(programs: Programs, pid: int, address: int, uid: int) -> list[str]:
-    """Which ways there are for a user to get at the memory of a process."""
+    """The ways by which a user can get at the memory of a process."""
     program = programs.start("credential_drivers:attacker", pid=pid, address=address, uid=uid)
     succeeded: list[str] = program.read_json()
     assert program.wait() == 0

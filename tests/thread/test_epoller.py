@@ -134,7 +134,7 @@ async def test_wrong_direction_fails_at_once() -> None:
 
 
 class DelayedResults(LocalSyscall):
-    """Makes calls at once and gives their results out later: what a process far away does."""
+    """Makes calls at once and returns their results later, as a remote process does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -545,7 +545,7 @@ async def test_tcp_connect_waits_and_can_be_resumed() -> None:
 
 
 async def test_unix_connect_with_a_full_backlog(tmp_path: t.Any) -> None:
-    """There it is EAGAIN, which is the caller's to deal with: nothing tells when there is room."""
+    """The kernel says EAGAIN there, which the caller must handle: no event tells when there is room."""
     async with bare.local_epoller() as epoller:
         address = SockaddrUn(os.fsencode(tmp_path / "sock"))
         listener = await bare.task.socket(AF.UNIX, SOCK.STREAM | SOCK.NONBLOCK)
@@ -583,7 +583,7 @@ async def test_bind() -> None:
 
 
 async def test_blocking_file_is_still_the_callers_fault() -> None:
-    """O_NONBLOCK is not ours to set: a pipe that is ready works either way."""
+    """The library does not set O_NONBLOCK: a pipe that is ready works with and without it."""
     async with bare.local_epoller() as epoller:
         pipe = await bare.pipe(O(0))
         reader = await bare.make_afd(epoller, pipe.read)
@@ -668,7 +668,7 @@ def test_a_forked_copy_is_refused_and_disturbs_nothing(programs: Programs) -> No
 
 
 async def test_a_dropped_registration_does_not_keep_others_out() -> None:
-    """The kernel still has it when the same file is to be watched again."""
+    """The kernel still has the old registration when the program watches the same file again."""
     async with bare.local_epoller() as epoller:
         pipe = await bare.pipe()
         async with bare.closing(pipe.read, pipe.write):

@@ -211,7 +211,7 @@ async def test_lost_process_is_told_to_all_who_wait() -> None:
 
 
 async def test_a_process_that_gets_a_new_connection_goes_on() -> None:
-    """The events of the call that was lost with the old connection are not."""
+    """The call is lost with the old connection; its events are not."""
     async with other() as process:
         epoller = await process.make_root()
         read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -224,7 +224,7 @@ async def test_a_process_that_gets_a_new_connection_goes_on() -> None:
         sysif = process.sysif
 
         class Reconnected(SyscallInterface):
-            """Passes on everything; a lost connection is made anew at once."""
+            """Passes all calls on; replaces a lost connection at once."""
 
             abi = sysif.abi
 
@@ -281,7 +281,7 @@ async def process_pipe(process: Other) -> tuple[FileDescriptor, FileDescriptor]:
 
 @pytest.mark.usefixtures("transport")
 def test_a_child_across_runs() -> None:
-    """What happens between two runs, while the child is blocked in epoll_wait, is known in the second."""
+    """The second run hears of events between two runs, while the child is blocked in epoll_wait."""
 
     async def begin() -> tuple[ChildThread, Epoller, AsyncFileDescriptor, FileDescriptor]:
         child = await local_thread.clone()

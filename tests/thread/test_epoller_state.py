@@ -73,7 +73,7 @@ def test_success_is_an_event_for_those_who_did_not_believe_it() -> None:
 
 
 def test_success_keeps_a_hangup() -> None:
-    """A read of the last bytes does not hide the hang-up from who waits for it."""
+    """A read of the last bytes does not hide the hang-up from a task that waits for it."""
     status = FDStatus(EPOLL.NONE)
     status.told(IN | RDHUP)
     status.succeeded(READ, status.now, IN)
@@ -134,7 +134,7 @@ class World:
     reads: list[Read] = dataclasses.field(default_factory=list)
 
     def steps(self) -> list[tuple[str, Callable[[World], None]]]:
-        """Everything that can happen next."""
+        """All possible next steps."""
         steps: list[tuple[str, Callable[[World], None]]] = []
         if self.available < 2:
             steps.append(("write", World.write))

@@ -33,7 +33,7 @@ KNOWN = b"known bytes"
 
 
 class Surroundings:
-    """A child that lives through it all, and what is compared after each exception."""
+    """A child that lives through all exceptions, and the state to compare after each."""
 
     child: ChildThread
     file: FileDescriptor
@@ -135,7 +135,7 @@ async def read(trier: Trier, around: Surroundings) -> None:
 
 @scenario
 async def read_that_sleeps(trier: Trier, around: Surroundings) -> None:
-    """What is lent to a call stays lent until the kernel is done with it, whatever interrupts the caller."""
+    """Memory lent to a call stays lent until the kernel is done with it, even after an interrupt."""
     task = around.child.task
     pipe = await around.child.pipe()
     buffer = await around.child.malloc(bytes, 100)

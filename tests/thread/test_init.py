@@ -1,6 +1,6 @@
-"""The init of a pid namespace exits, executes a program or is killed, while others wait for what is its own.
+"""The init of a pid namespace exits, executes a program or is killed, while tasks wait for its children.
 
-It is the parent of what is cloned from it, and its children are waited for through it.
+It is the parent of the processes that are cloned from it, and makes the calls that wait for them.
 """
 
 from __future__ import annotations
@@ -279,7 +279,7 @@ async def test_clone_from_an_init_that_executes() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("flags", [CLONE.NONE, CLONE.FILES, CLONE.NEWUSER | CLONE.NEWPID])
 async def test_errors_of_clone_are_about_its_flags(flags: CLONE) -> None:
-    """Whatever it is that there is no descriptor for."""
+    """No descriptor is left at any of the points that need one."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     cloner = await local_thread.clone()
     cloner_pid = cloner.process.process.near.id

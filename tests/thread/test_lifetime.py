@@ -86,7 +86,7 @@ def test_kill_of_owner(programs: Programs, state: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("round", range(5))
 def test_kills_at_random(programs: Programs, states: list[str], round: int) -> None:
-    """Ten kills each: when all is made and rests, and when it is being made."""
+    """Ten kills each: when all processes are made and rest, and while they are being made."""
     dice = random.Random(f"lifetime {round} {os.environ['RSYSCALL_TRANSPORT']}")
     for _ in range(5):
         some = dice.sample(sorted(states), 6)
@@ -111,8 +111,8 @@ def test_owner_ended_by_signal(programs: Programs, states: list[str], signal_num
     program = programs.start("lifetime_drivers:main", states=states, end="killed")
     assert program.read_json() == "ready"
     if signal_number == signal.SIGINT:
-        # A KeyboardInterrupt does not get out of a run in which a call is not answered; the second
-        # one is what an impatient person tries next, and then the terminal is closed.
+        # A KeyboardInterrupt does not get out of a run in which a call is not answered. An impatient user
+        # then presses Ctrl-C again, and at last closes the terminal.
         program.kill(signal_number)
         time.sleep(0.02)
         program.kill(signal.SIGHUP)
@@ -134,7 +134,7 @@ def test_thread_that_ends_takes_its_processes_along(programs: Programs) -> None:
 
 
 async def test_death_is_told_at_once() -> None:
-    """The calls under way, those that wait behind, later ones, and who waits for the child."""
+    """The calls under way, those that wait behind, later ones, and a task that waits for the child."""
     child = await local_thread.clone()
     pipe = await child.pipe()
     told: list[str] = []
@@ -196,7 +196,7 @@ async def test_death_of_a_child_that_nobody_talks_to() -> None:
 
 
 async def test_death_before_the_first_call() -> None:
-    """Killed before it is waited for by anybody: the next call finds out."""
+    """Killed before any task waits for it: the next call finds out."""
     child = await local_thread.clone()
     pid = child.process.process.near.id
     os.kill(pid, signal.SIGKILL)
@@ -210,7 +210,7 @@ async def test_death_before_the_first_call() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("sig", [SIG.ABRT, SIG.SEGV, SIG.QUIT])
 def test_core_dump_of_a_child(programs: Programs, sig: SIG) -> None:
-    """It does not kill us, and is a death as any other, although the kernel clears no futex word."""
+    """It does not kill us, and is noticed like any other death, although the kernel clears no futex word."""
     programs.run("lifetime_drivers:dump_core", sig=sig)
 
 

@@ -70,7 +70,7 @@ class Other:
         deadline = time.monotonic() + PATIENCE
         with self._file:
             while time.monotonic() < deadline:
-                # The number, or the next one that is free: it takes nothing from anybody.
+                # The number, or the next one that is free: no file of other code is replaced.
                 got = fcntl.fcntl(self._file, fcntl.F_DUPFD_CLOEXEC, self.number)
                 if got == self.number:
                     self.has_number.set()

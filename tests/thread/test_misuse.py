@@ -220,7 +220,7 @@ async def test_shared_handle() -> None:
 
 
 async def test_memory_of_another_address_space() -> None:
-    """A process that has executed a program has memory of its own; what is ours means nothing there."""
+    """A process that has executed a program has memory of its own; our addresses mean nothing there."""
     async with children(CLONE.NONE, CLONE.NONE) as [child, other]:
         ours, theirs = await local_thread.ptr(Path("/")), await child.ptr(Path("/"))
         await child.task.chdir(ours)

@@ -37,7 +37,7 @@ from rsyscall.sys.wait import W
 
 
 def thread(tmpdir: LocalPath, task: Task | None = None) -> t.Any:
-    """As much of a thread as is needed here."""
+    """The parts of a thread that `mkdtemp` needs."""
     if task is None:
         task, ram = bare.task, bare.ram
     else:
@@ -312,7 +312,7 @@ WRITERS = {
 async def test_others_who_go_on_writing(
     tmp_path: LocalPath, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is an end: they are too late, or there is an error that says where they are."""
+    """The removal ends: new files come too late, or an error says where they are."""
     monkeypatch.setattr(remove_tree, "LIMIT", 0.3)
     path = await mkdtemp(thread(tmp_path))
     script = f"import os, time\nprint(flush=True)\nfor i in range(30_000): {WRITERS[what]}"
@@ -427,7 +427,7 @@ async def test_other_tasks_go_on_and_it_can_be_cancelled(tmp_path: LocalPath) ->
 
 
 def test_a_link_in_place_of_an_unreadable_directory(place: Place) -> None:
-    """What it leads to keeps its permissions."""
+    """The target of the link keeps its permissions."""
     if os.getuid() == 0:
         place.need("other users")
     with tempfile.TemporaryDirectory() as tmp:

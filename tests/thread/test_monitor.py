@@ -1,4 +1,4 @@
-"""Children: being told of what happens to them, signalling them, and leaving nothing of them behind."""
+"""Children: waiting for them, signalling them, and reaping all of them."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def test_everybody_hears_of_every_stop(parent: str) -> None:
                 for codes in heard.values():
                     listeners.start_soon(listen, codes)
                 for turn in range(10):
-                    # Who has been told is not waiting until it waits again.
+                    # A task that has been told is not waiting until it waits again.
                     await until(lambda: len(child.process._news) == 4)
                     await child.process.kill(SIG.CONT if turn % 2 else SIG.STOP)
                     await until(partial(all_have_heard, turn + 1))
@@ -107,7 +107,7 @@ async def test_everybody_hears_of_every_stop(parent: str) -> None:
 
 
 async def test_a_stop_found_through_the_handle_is_told() -> None:
-    """`waitid` of the handle leaves what it found; who waits for the end must not take it for that."""
+    """`waitid` of the handle leaves its news unread; a wait for the exit must not take that for an exit."""
     child = await local_thread.clone()
     process = child.process.process
     await child.process.kill(SIG.STOP)

@@ -1,4 +1,4 @@
-"""What is left of a program whose children it may not signal any more, or that executes another program."""
+"""A program that may not signal its children any more, or executes another program: do the children end?"""
 
 from __future__ import annotations
 

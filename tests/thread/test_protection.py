@@ -1,8 +1,8 @@
 """Children that share our memory in namespaces of their own, and programs beside them that want to write to
 it.
 
-What is expected of every combination is said here, and then tried for the whole life of a box: before the
-user mapping is written, while processes come and go, and when the last of ours executes a program.
+The tests state what every combination permits, and try it for the whole life of a box: before the user
+mapping is written, while processes come and go, and when the last of ours executes a program.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def test_every_box(programs: Programs, box: list[str], user: int, inside: int) -
     elif as_user(user) != ROOT and box:
         assert written is None, "an ordinary user makes no such box without a user namespace"
     else:
-        # The limit: what has our own user and our own user namespace may trace us, as ever in Linux. Other
-        # namespaces do not change that, not even if we cannot be seen in its /proc: our child can.
+        # The limit: a process with our user, in our user namespace, may trace us, as ever in Linux. Other
+        # namespaces do not change that, not even if its /proc does not show us: it shows our child.
         assert written
 
 

@@ -1,7 +1,7 @@
-"""Traps that this kind of program is known to fall into, each with the number it has in our list of them.
+"""Known traps for a program of this kind, each with its number in our list of them.
 
 A: children and waiting. B: exec and exit. C: death. D: descriptor tables. L: defects of earlier
-implementations. What can be seen with fewer layers is tested there as well.
+implementations. Tests of lower layers cover those that show there, too.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ async def finish(*threads: ChildThread) -> None:
 
 
 async def kill(*threads: ChildThread) -> None:
-    """Kill and reap, whatever they are doing."""
+    """Kill and reap processes in any state."""
     for thread in threads:
         async with thread.process:
             pass
@@ -86,7 +86,7 @@ async def test_a1_only_known_children_are_waited_for() -> None:
 
 
 async def test_a2_news_of_many_children_at_once() -> None:
-    """Signals coalesce, and what announces one child may be used up on behalf of another."""
+    """Signals coalesce, and a wait for one child may consume the signal that announces another."""
     processes = [await (await local_thread.clone()).exec(sh("exec sleep 1000")) for _ in range(8)]
     seen = 0
 
@@ -395,7 +395,7 @@ async def test_b12_l4_failed_exec_changes_nothing() -> None:
 
 
 async def test_b13_stacks_are_not_shared() -> None:
-    """Memory of a process is used again when it has left, not when Python has forgotten it."""
+    """Memory of a process is reused when the process has left, not when Python has dropped it."""
     before = children()
     child = await local_thread.clone()
     request = await child.ptr(Timespec(0, 100_000_000))
@@ -507,7 +507,7 @@ async def test_failed_exec_beside_one_that_succeeds() -> None:
 
 
 async def test_c5_copies_of_our_end_keep_nobody_alive() -> None:
-    """A dropped child goes although siblings have copies of whatever it is driven through."""
+    """A dropped child exits although siblings have copies of the descriptors through which it is driven."""
     child = await local_thread.clone()
     sibling = await local_thread.clone()
     pid = pid_of(child)
@@ -535,7 +535,7 @@ async def test_c6_children_that_live_on_give_up_what_they_have_copied() -> None:
 
 
 async def test_d1_closing_and_opening_at_the_same_time() -> None:
-    """Three processes of one table; a number that was closed twice would close a stranger's file."""
+    """Three processes of one table; closing a number twice would close a file of another process."""
     threads = [local_thread, await local_thread.clone(CLONE.FILES), await local_thread.clone(CLONE.FILES)]
     path = {thread: await thread.ptr(Path("/dev/null")) for thread in threads}
     sentinels = [os.open("/dev/zero", os.O_RDONLY)]
@@ -662,7 +662,7 @@ async def test_d12_what_cannot_be_inherited() -> None:
 
 
 async def test_descriptors_of_the_connection_closed_by_a_sharer(transport: str) -> None:
-    """A server must not write to a number by which something else has been opened meanwhile."""
+    """A server must not write to a number under which another file has been opened meanwhile."""
     if transport == "stream":
         return  # then the sharer is cut off, which is its own business
     one = await local_thread.clone()
@@ -930,7 +930,7 @@ async def test_closing_the_way_to_a_process_that_is_in_a_call() -> None:
     pipe = await local_thread.pipe()
     child = await local_thread.clone()
     theirs = child.inherit_fd(pipe.read)
-    # Before the buffer: that is given back in the end, and may be what is given to the next one who asks.
+    # Allocated before the buffer: the allocator may reuse the memory of the buffer once it is given back.
     data = await local_thread.ptr(b"X" * 64)
     address = 0
 
@@ -956,7 +956,7 @@ async def test_closing_the_way_to_a_process_that_is_in_a_call() -> None:
 
 
 async def test_dropped_descriptors_are_closed_by_who_had_them() -> None:
-    """Another process of the table may be blocked, and what it waits for may be this close."""
+    """Another process of the table may be blocked, and may be waiting for this very close."""
     for _ in range(5):
         child = await local_thread.clone()
         sharer = await child.clone(CLONE.FILES)
@@ -1093,7 +1093,7 @@ async def test_activity_fd_under_load() -> None:
 
 
 async def test_an_error_does_not_wait_for_the_calls_of_others(transport: str) -> None:
-    """What a caller does wrong is said at once, also when the process is blocked on behalf of another."""
+    """A mistake of a caller is reported at once, also while the process is blocked in another's call."""
     child = await local_thread.clone()
     pipe = await child.pipe()
     sysif = child.task.sysif

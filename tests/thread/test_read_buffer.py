@@ -1,4 +1,4 @@
-"""Taking a stream apart, whatever pieces it arrives in."""
+"""Reading lines and records from a stream, in whatever pieces it arrives."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ async def test_cancelled_reads_lose_nothing() -> None:
 
 
 async def test_cancelled_between_the_read_and_its_bytes() -> None:
-    """What a slow memory transport had not fetched yet is fetched by the next."""
+    """The next read fetches the bytes that a slow memory transport had not fetched yet."""
 
     class SlowTransport(MemoryTransport):
         cancel: trio.CancelScope | None = None

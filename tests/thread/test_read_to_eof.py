@@ -57,7 +57,7 @@ async def test_a_long_output_in_a_child(tmp_path: LocalPath, transport: str) -> 
 
 @pytest.mark.parametrize("flags", [O(0), O.NONBLOCK])
 async def test_the_program_goes_on_while_it_waits(flags: O) -> None:
-    """What is read here is written by another task of the same OS thread."""
+    """Another task of the same OS thread writes while this one reads."""
     pipe = await local_thread.pipe(flags)
     data = b""
 

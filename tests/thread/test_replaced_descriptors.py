@@ -1,4 +1,4 @@
-"""Descriptors that the way to a process needs, closed and replaced: what is there now is left alone."""
+"""Descriptors on which the way to a process relies, closed and replaced: the new files are left alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KINDS = {
 
 
 async def fill(thread: ChildThread, kind: str) -> list[int]:
-    """Close all descriptors of a process and open others under the lowest numbers; those to read from."""
+    """Close all descriptors of a process, open others under the lowest numbers; returns the readable ones."""
     sysif = thread.task.sysif
     await sysif.syscall(SYS.close_range, 3, ALL, 0)
     call = KINDS[kind]

@@ -27,7 +27,7 @@ TRUE = Command("/bin/true", ["true"], {})
 
 
 async def output_of(prepared: PreparedThread, command: Command) -> str:
-    """What the command writes, run in the prepared process."""
+    """Run a command in the prepared process, and return its output."""
     read_end, write_end = os.pipe()
     try:
         # Not one of our handles: the child's handle is made for the number that it copies.
@@ -174,7 +174,7 @@ async def test_memory_does_not_grow() -> None:
 
 
 async def test_memory_is_mapped_by_the_parent() -> None:
-    """What is prepared may need more memory than there is at the moment."""
+    """Preparing may need more memory than is free at the moment."""
     child = local_thread.prepare()
     path = Path("/" + "./" * 2000)
     for _ in range(100):
@@ -205,7 +205,7 @@ async def alone() -> None:
 
 
 async def test_who_spins_for_an_exit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that has nothing else to do; not many at once, who would only hold up each other."""
+    """Only a waiter without other tasks spins; many that spin at once would hold up each other."""
     hub = local_thread.monitor.hub
     monkeypatch.setattr(hub.exits, "spin_us", 100.0)
     await alone()
@@ -221,7 +221,7 @@ async def test_who_spins_for_an_exit(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(hub.exits, "spin_us", budget)
         monkeypatch.setattr(hub.exits, "_spins_to_skip", 0)
         spins = 0
-        # Not one that has exited by the time that others have run.
+        # Not a program that has exited by the time that other tasks have run.
         await local_thread.run(sh("exec sleep 0.1"))
         assert spins == expected
     monkeypatch.setattr(hub.exits, "spin_us", 100.0)
@@ -250,7 +250,7 @@ async def test_others_run_before_anybody_spins(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(local_thread.monitor.hub.exits, "_spins_to_skip", 0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(other)
-        # Not one that may have exited before anything else has run.
+        # Not a program that may have exited before any other task has run.
         await local_thread.run(sh("exec sleep 0.1"))
     assert order == ["other", "spin"]
 

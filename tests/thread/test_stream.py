@@ -275,7 +275,7 @@ async def test_what_was_sent_in_part_may_have_been_executed() -> None:
             assert isinstance(outcome.__cause__, (BrokenPipeError, ConnectionResetError))
 
 
-# ---- What the creator of the process knows
+# ---- The creator of the process learns of its end
 
 
 async def test_process_left(connect: Connect) -> None:
@@ -303,7 +303,7 @@ async def test_process_left_while_others_hold_its_end_open() -> None:
         outcomes = await target.outcomes()
         assert outcomes[:2] == [10, 11]
         assert isinstance(outcomes[2], SyscallHangup)
-        # Our end is closed without anybody's doing.
+        # The library closes our end by itself.
         with trio.fail_after(5):
             await trio.lowlevel.wait_readable(target.peer)
         assert target.peer.recv(1) == b""

@@ -268,7 +268,7 @@ async def test_descriptors_are_closed_whatever_the_end() -> None:
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-# ---- What people see
+# ---- Messages and representations
 
 
 async def test_tracebacks_are_short() -> None:

@@ -1,4 +1,4 @@
-"""Showing calls: what a line looks like, of every process, and without disturbing anybody."""
+"""Showing calls: the text of a line, the calls of every process, and no effect on the callers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from rsyscall.trace_values import value_text
 
 
 class Lines(list[str]):
-    """What was shown, without the beginnings of the lines."""
+    """The lines shown, without their beginnings."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,5 +1,5 @@
 # pyright: reportUnnecessaryTypeIgnoreComment=true
-"""Pointers know what they point to, and calls what they take and give back."""
+"""Types of pointers, and of the arguments and results of calls."""
 
 from __future__ import annotations
 
