@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, SupportsInt
 
 import trio
 
-from rsyscall.background import Waiter
+from rsyscall.async_signalfd import SignalEvent
 from rsyscall.clone import abandon, clone_process
 from rsyscall.environ import checked_variable
 from rsyscall.exits import EXEC_SPIN_US
@@ -212,9 +212,9 @@ class Spawning:
     __slots__ = (
         "_calls",
         "_image",
+        "_known",
         "_results",
         "_ring",
-        "_waiters",
         "error",
         "finished",
         "hub",
@@ -235,7 +235,8 @@ class Spawning:
         self._results: list[int] = []
         # Its memory must stay as it is until exec has read it.
         self._image: ExecImage | None = image
-        self._waiters: list[Waiter[None]] = []
+        # Happens when the outcome is known.
+        self._known = SignalEvent()
 
     def deliver(self) -> None:
         """Answers have come: success has none, so a call has failed."""
@@ -274,9 +275,7 @@ class Spawning:
             image.noted.release()
         self._image = None
         self.hub.unwatch_leave(self._ring)
-        for waiter in self._waiters:
-            waiter.send(None)
-        self._waiters = []
+        self._known.set()
         self.hub.not_waiting(self._ring)
         self.finished = True
 
@@ -292,9 +291,7 @@ class Spawning:
             self.deliver()
         if not self.finished:
             self.hub.watch_leave(self._ring, self.left)
-            waiter: Waiter[None] = Waiter()
-            self._waiters.append(waiter)
-            await waiter.wait(cancellable=True)
+            await self._known.wait()
         if self.error is not None:
             with trio.CancelScope(shield=True):
                 try:
