@@ -266,6 +266,9 @@ class RunLoop:
                 pass
 
 
+_TAKEN: outcome.Value[Any] = outcome.Value(None)
+
+
 class Waiter(Generic[T]):
     """A parked task that is woken once, with a value or an error; before or after it goes to sleep.
 
@@ -313,8 +316,6 @@ class Waiter(Generic[T]):
         Args:
             cancellable: whether cancellation detaches the waiter; a background loop always is detached.
         """
-        if self._outcome is not None:
-            return self._outcome.unwrap()
         task = trio.lowlevel.current_task()
         self._run = trio.lowlevel.current_trio_token()
         detachable = cancellable or _in_background.get()
@@ -326,6 +327,8 @@ class Waiter(Generic[T]):
             return trio.lowlevel.Abort.SUCCEEDED
 
         try:
+            if self._outcome is not None:
+                return self._outcome.unwrap()
             self._task = task
             task.custom_sleep_data = self
             result: T = await trio.lowlevel.wait_task_rescheduled(abort)
@@ -333,4 +336,7 @@ class Waiter(Generic[T]):
         except BaseException:
             # Told so, or interrupted on the way to sleep; it must not be woken from another sleep then.
             self.abandoned = True
+            if self._outcome is not None:
+                # An error refers to the frames that it went through, and one of them to us.
+                self._outcome = _TAKEN
             raise
