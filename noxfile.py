@@ -3,11 +3,10 @@
 `./run SESSION...` makes a private environment with nox and runs `nox -s SESSION...`; `./run -l` lists the
 sessions.
 
-Own wheels are built once (the cache is keyed by the contents of their sources) and installed with
-`--no-index --no-deps --force-reinstall`: our requirements on each other are never resolved from a package
-index, where the name `rsyscall` belongs to an old release of another project. `pip check` then says whether
-what was installed is what the distributions ask for. An environment that has these wheels already is left as
-it is.
+The sessions build our own wheels once (the cache is keyed by the contents of their sources) and install them
+with `--no-index --no-deps --force-reinstall`: pip never looks for them on a package index, where the name
+`rsyscall` belongs to an old release of another project. `pip check` then says whether the requirements of the
+distributions are met. An environment that has these wheels already is left as it is.
 """
 
 from __future__ import annotations
@@ -66,8 +65,7 @@ def _works(interpreter: str | Path, version: str) -> bool:
 def _find_interpreters() -> list[str]:
     """Find the supported Pythons of this machine and make them known to nox by name.
 
-    They are looked for on PATH and where pyenv keeps them; links to them in one directory are put first on
-    PATH.
+    Looks on PATH and where pyenv keeps them, and puts a directory with links to them first on PATH.
     """
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     links = ROOT / ".nox" / "interpreters"
@@ -104,7 +102,7 @@ MAIN = PYTHONS[-1] if sys.version_info[:2] > (3, 14) else "{}.{}".format(*sys.ve
 OTHERS = [version for version in PYTHONS if version != MAIN]
 
 nox.needs_version = ">=2024.10.9"
-nox.options.sessions = []  # without a name it says what there is
+nox.options.sessions = []  # without a name nox lists the sessions
 nox.options.reuse_venv = "yes"
 nox.options.default_venv_backend = "virtualenv"
 
@@ -137,7 +135,7 @@ def _fingerprint(directory: Path) -> str:
 
 
 def _builder() -> Path:
-    """Return the Python of an environment that has what building wheels takes."""
+    """Return the Python of an environment that has the tools to build wheels."""
     python = CACHE / "builder" / "bin" / "python"
     stamp = CACHE / "builder" / "complete"
     wanted = CONSTRAINTS.read_text()
@@ -202,9 +200,9 @@ def _third_party(layers: list[str]) -> list[str]:
 
 
 def _install(session: nox.Session, layer: str, *requirements: str) -> None:
-    """Install a layer and those below it as wheels, and what they and the tests need from others.
+    """Install a layer and those below it as wheels, and the third-party packages of these and of the tests.
 
-    An environment that has all of that is left alone: a file in it says what was installed.
+    An environment that has all of that is left alone: a file in it lists what was installed.
     """
     layers = _up_to(layer)
     wheels = [_wheel(session, name) for name in layers]
@@ -293,7 +291,7 @@ def _test_layer(session: nox.Session, layer: str, *more: str) -> None:
 
 @nox.session(python=PYTHONS)
 def native(session: nox.Session) -> None:
-    """The C part: `make check`, which one of the tests runs, and what Python sees of it."""
+    """The C part: `make check`, which one of the tests runs, and its Python interface."""
     _test_layer(session, "native")
 
 
@@ -329,7 +327,7 @@ def tasks(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def meta(session: nox.Session) -> None:
-    """The whole: the meta package, the command line, what takes several layers, the promised names."""
+    """The whole: the meta package, the command line, tests of several layers, the promised names."""
     _test_layer(session, "meta", "tests/integration", "tests/contract")
 
 
@@ -366,7 +364,7 @@ def suite(session: nox.Session) -> None:
 
 
 UNSTABLE = ROOT / ".nox" / "roots" / "unstable"
-# What the tests need there; those that need more skip, and are run elsewhere.
+# The packages that most tests need there; the others skip, and run in the other sessions.
 UNSTABLE_PACKAGES = "python3 python3-venv gcc make libc6-dev linux-libc-dev procps iproute2 sudo"
 
 
@@ -403,7 +401,7 @@ def unstable(session: nox.Session) -> None:
     )
     assert isinstance(version, str)
     version = version.strip()
-    # Downloaded out here, where pip knows the package index.
+    # Downloaded outside, where pip is configured for the package index.
     downloads = CACHE / f"downloads-{version}"
     of_target = ["--only-binary=:all:", f"--python-version={version}", "--platform=any"]
     of_target += [f"--platform=manylinux_2_{minor}_{platform.machine()}" for minor in (17, 28)]
@@ -440,7 +438,7 @@ def floors(session: nox.Session) -> None:
 
 @nox.session(python=MAIN)
 def denied(session: nox.Session) -> None:
-    """The core of the conformance suite once for each call that is denied; `-- --docker`: as by Docker."""
+    """The core of the conformance suite once for each denied call; `-- --docker`: those denied by Docker."""
     _install(session, "meta", *TEST_REQUIREMENTS, "pytest-trio")
     session.chdir(ROOT)
     session.run("python", "tools/denied.py", *session.posargs, env={"PYTHONPATH": None})
@@ -448,7 +446,7 @@ def denied(session: nox.Session) -> None:
 
 @nox.session(python=MAIN)
 def contract(session: nox.Session) -> None:
-    """Which of the promised names and signatures exist."""
+    """The promised names and signatures, compared with the code."""
     _install(session, "meta", *TEST_REQUIREMENTS, "pytest-trio")
     _pytest(session, "tests/contract")
 
@@ -501,7 +499,7 @@ def demo(session: nox.Session) -> None:
 
 
 PLACES = ("no-user-namespaces", "masked-proc", "no-capabilities", "read-only-root")
-# Need not exist; is not `nobody`, whom tests become.
+# Need not exist, and must not be `nobody`, which some tests become.
 ORDINARY_USER = 12345
 
 
@@ -527,8 +525,8 @@ def _copy_for(user: int, sessions: list[str], directory: Path) -> Path:
 def places(session: nox.Session) -> None:
     """`demo` and `quick` (or the sessions given) where little is permitted, as root and as an ordinary user.
 
-    The environments are made outside, and used in copies of the checkout that tools/place runs them in: the
-    network is not needed there.
+    The environments are made outside, and tools/place runs the sessions in copies of the checkout, which need
+    no network.
     """
     if os.geteuid() != 0:
         session.skip("it takes root to make the places")
@@ -571,7 +569,7 @@ def tests(session: nox.Session) -> None:
         names += [f"unstable-{MAIN}"]
     names += [f"meta-{MAIN}"]
     names += [f"{layer}-{MAIN}" for layer in LAYERS if layer not in {"thread", "meta"}]
-    for version in OTHERS[1:-1]:  # between the oldest and the newest nothing new is to be expected
+    for version in OTHERS[1:-1]:  # the oldest and the newest show nearly all differences
         names += [f"{layer}-{version}" for layer in ("near", "handle", "memory")]
     ours = [sys.executable, "-m", "nox", "-f", str(ROOT / "noxfile.py"), "--no-color", "-s"]
     failed = _at_once({name: [*ours, name] for name in [*names, "types", "lint"]})
