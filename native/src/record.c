@@ -377,6 +377,12 @@ static PyObject *get_owned(PyObject *op, void *unused)
 	return numbers;
 }
 
+static PyObject *get_sees_memory(PyObject *op, void *unused)
+{
+	(void)unused;
+	return PyBool_FromLong(((CallRecord *)op)->address != 0);
+}
+
 static PyMethodDef record_methods[] = {
 	{ "begin", record_begin, METH_VARARGS, NULL },
 	{ "unsent", record_unsent, METH_NOARGS, NULL },
@@ -392,6 +398,7 @@ static PyGetSetDef record_attributes[] = {
 	{ "refused", get_refused, NULL, NULL, NULL },
 	{ "result", get_result, NULL, NULL, NULL },
 	{ "owned", get_owned, NULL, NULL, NULL },
+	{ "sees_memory", get_sees_memory, NULL, NULL, NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };
 

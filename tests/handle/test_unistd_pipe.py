@@ -144,3 +144,18 @@ async def test_flags_that_do_not_exist_raise(local: Local) -> None:
     with pytest.raises(OSError, match="Invalid argument"):
         await local.task.pipe(buf, O.APPEND)
     assert buf.valid
+
+
+async def test_ends_that_have_been_closed_are_not_called_lost(
+    local: Local, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An exception in a call gives up what it has made, before the memory is dropped."""
+    caplog.set_level(logging.ERROR)
+    before = open_fds()
+    unread = await local.task.pipe(await local.malloc(Pipe))
+    assert unread._record is not None
+    unread._record.give_up()
+    await local.task.fd_table.gc_using_task(local.task)
+    assert open_fds() == before
+    del unread
+    assert caplog.text == ""

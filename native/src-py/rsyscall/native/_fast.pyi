@@ -152,6 +152,10 @@ class CallRecord:
     def owned(self) -> tuple[int, ...]:
         """The descriptors that have no other owner."""
 
+    @property
+    def sees_memory(self) -> bool:
+        """Whether the call leaves descriptors in our own memory: then each has had an owner."""
+
 class DroppedPointer:
     """Base of pointers: gives their memory back when they are dropped; see src/pointers.c."""
 

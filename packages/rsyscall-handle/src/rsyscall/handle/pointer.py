@@ -571,7 +571,7 @@ class LinearPointer(ReadablePointer[T]):
         """Log it if what is in the value will never have an owner."""
         if self.valid and not self.been_read and not self._gone:
             self._gone = True
-            if self._record is None or not self._record.owned:
+            if self._record is None or not self._record.sees_memory:
                 self._log_loss(how)
 
     def _log_loss(self, how: str) -> None:
