@@ -358,7 +358,7 @@ class FcntlFileDescriptor(BaseFileDescriptor):
 
         Raises:
             BufferTooSmallError: the memory is smaller than the structure that `cmd` takes.
-            OSError: EINVAL, EBADF, EAGAIN or EACCES (locked by somebody else), EPERM, EBUSY; `filename` is
+            OSError: EINVAL, EBADF, EAGAIN or EACCES (another owner has the lock), EPERM, EBUSY; `filename` is
                 (fd, cmd, arg).
 
         manpage: fcntl(2)

@@ -270,8 +270,8 @@ class SignalTask(rsyscall.far.Task):
     """Calls about signals of the task itself.
 
     Attributes:
-        sigmask: the signals that we have blocked, as far as we know. Others may be blocked too, by whoever
-            made the process.
+        sigmask: the signals that we have blocked, as far as we know. The process may have inherited other
+            blocked signals from its parent.
         old_sigmask: `sigmask` as it was before the last `sigprocmask` that stored the old mask.
         sigmask_oldset_ptr: that buffer; see `read_oldset_and_check`.
         sigprocmask_running: whether a `sigprocmask` is going on.
@@ -387,7 +387,7 @@ class SignalTask(rsyscall.far.Task):
     ) -> SignalBlock:
         """Block signals which are not blocked yet, and return an object that stands for that.
 
-        A signal is blocked by one owner, so that unblocking it surprises nobody else.
+        A signal is blocked by one owner, so that unblocking it surprises no other one.
 
         Raises:
             SigmaskError: we have blocked one of the signals already.
@@ -442,7 +442,7 @@ class SignalBlock:
         return self.newset.value
 
     async def unblock(self, oldset: Pointer[Sigset] | None = None) -> None:
-        """Unblock the signals. Can be done once: after that, somebody else may have blocked them.
+        """Unblock the signals. Can be done once: after that, another owner may have blocked them.
 
         Args:
             oldset: where to store the mask as it was before; see `SignalTask.read_oldset_and_check`.

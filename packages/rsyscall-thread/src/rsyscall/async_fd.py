@@ -47,8 +47,8 @@ _CONNECT = int(EPOLL.OUT | EPOLL.HUP | EPOLL.ERR)
 async def finish(step: t.Callable[[], t.Awaitable[T]]) -> T:
     """Run the last step of something that has had effects; when it is cancelled, run it again, shielded.
 
-    Costs nothing when nobody cancels, unlike a cancel scope around it. Returns the result even if cancelled,
-    since no other task has it.
+    Costs nothing without a cancellation, unlike a cancel scope around it. Returns the result even if
+    cancelled, since no other task has it.
 
     Args:
         step: may be run twice, the first time up to any of its awaits.
@@ -58,7 +58,7 @@ async def finish(step: t.Callable[[], t.Awaitable[T]]) -> T:
     except trio.Cancelled:
         with trio.CancelScope(shield=True):
             return await step()
-        raise AssertionError("nobody cancels this scope") from None
+        raise AssertionError("this scope is not cancelled") from None
 
 
 class AsyncFileDescriptor:
@@ -293,7 +293,7 @@ class AsyncFileDescriptor:
         """Deregister, and close the file descriptor unless it has other handles. Does nothing the second
         time.
 
-        Whoever waits for the file gets a `RemovedFromEpollError`. It is done even when cancelled, and when
+        Tasks that wait for the file get a `RemovedFromEpollError`. It is done even when cancelled, and when
         the process of the file is dead already.
 
         manpage: close(2)
@@ -304,9 +304,9 @@ class AsyncFileDescriptor:
         try:
             await handle.invalidate()
         except SyscallError:
-            pass  # a dead process has no file descriptors; those it shared are left to who shares them
+            pass  # a dead process has no file descriptors; those it shared belong to the other processes
         except trio.Cancelled:
-            # The handle is invalid, but nobody has closed the number yet: it is garbage now.
+            # The handle is invalid, but the number is not closed yet: it is garbage now.
             with trio.CancelScope(shield=True):
                 await handle.task.fd_table.gc_using_task(handle.task, collect=False)
 
@@ -359,7 +359,7 @@ class AsyncFileDescriptor:
 
     def _succeeded(self, flags: int, started: int, proved: int) -> None:
         if self.epolled.status.succeeded(flags, started, proved):
-            # Somebody may sleep for what this operation has just shown, and the edge may be used up.
+            # A task may sleep for the readiness that this operation has shown, and the edge may be used up.
             self.epolled._wake(proved)
 
     def __repr__(self) -> str:

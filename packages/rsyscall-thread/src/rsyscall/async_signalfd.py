@@ -120,7 +120,7 @@ class AsyncSignalfd:
         """Happens when the next signal arrives; then there is another one for the one after it."""
         return self._reading.next_signal
 
-    # An interrupt must not come between blocking the signals and the moment when somebody can unblock them.
+    # An interrupt must not come between blocking the signals and the moment when an object can unblock them.
     @classmethod
     @trio.lowlevel.enable_ki_protection
     async def make(
@@ -158,7 +158,7 @@ class AsyncSignalfd:
         signal_block = blocked = await task.sigmask_block(newset, oldset)
         try:
             await finish(task.read_oldset_and_check)
-            # The rest of the program, or whoever made the process, may have blocked some of them before.
+            # Some may have been blocked before, by the rest of the program or by a parent of the process.
             before = await finish(oldset.read)
             if before & mask:
                 blocked = SignalBlock(task, await ram.ptr(Sigset(mask - before)))
@@ -227,7 +227,7 @@ class _Reading:
             self.next_signal.close(error)
 
     def fire(self) -> None:
-        # A new event before the old one fires: whoever is woken takes the new one at once.
+        # A new event before the old one fires: a task that is woken takes the new one at once.
         event, self.next_signal = self.next_signal, SignalEvent()
         event.set()
 

@@ -366,7 +366,7 @@ def _watch(
     return child
 
 
-# Between its creation and the moment when somebody answers for it, a process must not get lost because of a
+# Between its creation and the moment when an object owns it, a process must not get lost because of a
 # KeyboardInterrupt.
 @trio.lowlevel.enable_ki_protection
 async def clone_ring_task(

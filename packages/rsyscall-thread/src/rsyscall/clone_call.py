@@ -48,7 +48,7 @@ async def clone_block(
     Its pidfd is `ring.pidfd` afterwards: a number of the table of `task`.
 
     When the process that clones is lost in the course of it, `ring.pid` is the new process, if there is one
-    (0 otherwise, or if nobody knows: then `ring` stays taken).
+    (0 otherwise, or if it is unknown: then `ring` stays taken).
 
     Args:
         flags: in addition to VM, CHILD_CLEARTID, PIDFD and CLEAR_SIGHAND.

@@ -1,24 +1,24 @@
-"""The dumpable flag of our memory, while children that share it may be traced by others than we.
+"""The dumpable flag of our memory, while other users may trace children that share it.
 
-Whoever may trace a process may write to its memory, and a child's memory is ours. Undumpable memory can be
-traced only by who has CAP_SYS_PTRACE in the user namespace that the memory belongs to: the one in which our
-program was executed. So the flag has to be off in two cases:
+A process that may trace another may write to its memory, and a child's memory is ours. Tracing undumpable
+memory takes CAP_SYS_PTRACE in the user namespace to which the memory belongs: the one in which our program
+was executed. So the flag has to be off in two cases:
 
 * A child changes its user or group. The kernel turns the flag off itself: processes of the new user must not
-  read what the child still has in memory.
-* A child is in another user namespace, and so may be programs over which we have no control. Root of that
-  namespace could trace the child. The flag is turned off when the user mapping has been written, by which
-  programs get the ids that they need for anything, and at the latest, by the child itself, right before it
-  executes a program or enters a namespace that others may be in already (native/src/execute.c). A file
-  `/proc/<pid>/mem` that was opened while the flag was on can still be written afterwards, so later is too
-  late. Before the mapping is written it is too early: `/proc/<pid>/uid_map` of undumpable memory belongs to
-  root.
+  read secrets that are still in the child's memory.
+* A child is in another user namespace, beside programs that we do not control. Root of that namespace could
+  trace the child. We turn the flag off when the user mapping has been written: only then do programs there
+  have ids, without which they can do little. At the latest the child itself turns it off, right before it
+  executes a program or enters a namespace in which other processes may be already (native/src/execute.c). A
+  process that opened `/proc/<pid>/mem` while the flag was on can still write to it afterwards, so later is
+  too late. Before the mapping is written it is too early: `/proc/<pid>/uid_map` of undumpable memory belongs
+  to root.
 
-The flag also gives `/proc/<our pid>` to root and keeps debuggers away, so it must not stay. It goes back to
-what it was when all such children have left our memory, and not an instant earlier. The word that the kernel
-clears for a process that leaves says so a moment too soon: the process has still to let go of the memory. So
-we ask once more: by kcmp(2), which waits for an exec under way, and where that is denied by looking at
-/proc/<pid>/stat, which everybody may read.
+While the flag is off, `/proc/<our pid>` belongs to root and debuggers cannot attach, so it must not stay off.
+It goes back to its old value when all such children have left our memory, and not an instant earlier. The
+kernel clears the word of a process that leaves a moment too soon: the process has not dropped the memory yet.
+So we ask once more: by kcmp(2), which waits for an exec under way, and where that is denied by looking at
+/proc/<pid>/stat, which every user may read.
 
 It does not go back to 1 if that would undo what the program or the kernel did for another reason: if the
 program's own ids or capabilities are no longer those with which the memory was last seen dumpable, or if
@@ -197,7 +197,7 @@ class DumpableGuard:
             self._restore()
 
     def _restore(self) -> None:
-        """Set the flag if nobody is left of those because of whom it was changed.
+        """Set the flag if none of the processes is left because of which it was changed.
 
         manpage: prctl(2) (PR_SET_DUMPABLE)
         """
@@ -239,7 +239,7 @@ class DumpableGuard:
         manpage: kcmp(2)
         """
         if not ring.pid:
-            return False  # nobody can tell before it exits
+            return False  # it cannot be known before it exits
         try:
             return run_now(self._task.sysif.syscall(nr.kcmp, self._pid, ring.pid, _KCMP_VM, 0, 0)) != 0
         except ProcessLookupError:

@@ -13,19 +13,19 @@ level-triggered, since it must never be missed, and without OUT, since one can a
 root waits only as long as a task waits for an event: otherwise every call to that process would have to
 wake it up first.
 
-**Runs of trio.** The loops belong to the current run of trio, registrations do not: they stay, with what is
-known about them, until the next run, and the loop starts again when a task waits. A root can be abandoned
-by the end of a run in the middle of `epoll_wait`, and either kind by an exception of a signal handler. The
-kernel then puts events into our buffer that nobody reads, and since they are edges, nobody would hear of them
-again. There are three ways out: to have the result
-of the abandoned call delivered to the next run, which every kind of connection would have to support; to
-register everything anew with EPOLL_CTL_MOD, which reports current readiness, but has to go through the task
-that registered each fd, which may be blocked for as long as it likes; or to look at the buffer. We look at
-the buffer: it is kept and is all zeros before each call, an event is never all zeros, and a process executes
-its calls in order. So after any later call has been answered, the abandoned one is finished, and what is not
-zero in the buffer are its events. The same is done after a lost connection of a process that gets a new one.
+**Runs of trio.** The loops belong to the current run of trio, registrations do not: they and their state stay
+until the next run, and the loop starts again when a task waits. The end of a run can abandon a root in the
+middle of `epoll_wait`, and an exception of a signal handler either kind. The kernel then puts events into our
+buffer that no task reads, and since they are edges, it does not report them again. There are three ways out:
+to have the result of the abandoned call delivered to the next run, which every kind of connection would have
+to support; to register everything anew with EPOLL_CTL_MOD, which reports current readiness, but has to go
+through the task that registered each fd, which may be blocked for any time; or to look at the buffer. We look
+at the buffer: we keep it, and it is all zeros before each call; an event is never all zeros; and a process
+executes its calls in order. So once any later call has been answered, the abandoned one is finished, and all
+non-zero entries of the buffer are its events. We do the same when a process gets a new connection for a lost
+one.
 
-What is believed about a file descriptor, and why, is in `rsyscall.epoller_state`.
+`rsyscall.epoller_state` has the state of a file descriptor, and the reasons for it.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class EpollWaiter:
         self.epfd = epfd
         self.wait_readable = wait_readable
         self.timeout = timeout
-        # Who gets the events with a number. (None: nobody, but somebody has taken the number.)
+        # The receiver of the events with a number. (None: there is none yet, but the number is taken.)
         self._receivers: dict[int, weakref.ref[EpolledFileDescriptor] | None] = {}
         # To be free when the call under way has returned.
         self._removed: list[int] = []
@@ -160,7 +160,7 @@ class EpollWaiter:
         self._receivers[number] = weakref.ref(receiver)
 
     def _is_registered(self, fd: FileDescriptor, but: EpolledFileDescriptor) -> bool:
-        """Whether the kernel may take a registration of somebody who still needs it for one of `fd`.
+        """Whether the kernel may take another registration, which is still needed, for one of `fd`.
 
         It tells registrations apart by file and number. A child may have inherited both.
         """
@@ -235,7 +235,7 @@ class EpollWaiter:
             try:
                 await self.epfd.epoll_ctl(EPOLL_CTL.DEL, old_fd)
             except OSError:
-                # Closed already: then the registration is gone, or of a file that nobody here can name.
+                # Closed already: then the registration is gone, or of a file for which we have no number.
                 self._abandon_number(old_number)
             else:
                 self.remove_number_after_next_epoll_wait(old_number)
@@ -301,7 +301,7 @@ class EpollWaiter:
         self._unsettled = False
 
     def _fail(self, failure: Exception) -> None:
-        """Nobody will be told of events any more: whoever waits now or later is told why."""
+        """No more events will be told: tasks that wait now or later get this failure."""
         self._failure = failure
         for receiver in list(self._receivers.values()):
             epolled = receiver() if receiver is not None else None
@@ -421,7 +421,7 @@ class Epoller:
                 if waiter._is_registered(fd, epolled):
                     raise
                 # Left by a process that inherited the file with its number and is gone, or by a registration
-                # that was dropped. Not MOD: who is woken is whoever has added it.
+                # that was dropped. Not MOD: the kernel wakes for the process that has added it.
                 with contextlib.suppress(FileNotFoundError):
                     await self.epfd.epoll_ctl(EPOLL_CTL.DEL, fd)
                 await self.epfd.epoll_ctl(EPOLL_CTL.ADD, fd, await self.ram.ptr(event))
@@ -465,7 +465,7 @@ class EpolledFileDescriptor:
         await self.epoller.epfd.epoll_ctl(EPOLL_CTL.MOD, self.fd, event)
 
     async def delete(self) -> None:
-        """Stop watching; whoever waits gets a `RemovedFromEpollError`. Does nothing if that has been done.
+        """Stop watching; waiting tasks get a `RemovedFromEpollError`. Does nothing if that has been done.
 
         The file descriptor must still be open: when it is closed first while another one refers to the same
         file, the registration cannot be deleted any more.
@@ -480,7 +480,7 @@ class EpolledFileDescriptor:
                 await self.epoller.epfd.epoll_ctl(EPOLL_CTL.DEL, self.fd)
                 gone = True
         except OSError as exn:
-            # Somebody closed the number behind our back. ENOENT says that there is no registration.
+            # Other code closed the number behind our back. ENOENT says that there is no registration.
             gone = exn.errno == errno.ENOENT
         except SyscallError:
             # The process is gone, and its file descriptors with it; but another process may still have the
@@ -491,9 +491,9 @@ class EpolledFileDescriptor:
     async def wait_for(self, flags: int) -> None:
         """Sleep until one of `flags` is ready, or not at all if it is believed to be.
 
-        That it returns says only that it is time to try: the operation may find that somebody else was
-        faster. Not a checkpoint if it does not sleep. A waiter that is cancelled loses nothing: events are
-        remembered by the registration.
+        When it returns, it is time to try, no more: the operation may find that another reader or writer was
+        faster. Not a checkpoint if it does not sleep. A waiter that is cancelled loses nothing: the
+        registration remembers events.
 
         Raises:
             RemovedFromEpollError: the registration is or was deleted.
@@ -574,7 +574,7 @@ class EpolledFileDescriptor:
 
 
 def _set_lent(buffer: Pointer[EpollEventList], lent: bool) -> None:
-    """While the kernel may write to a buffer, its memory is nobody's.
+    """While the kernel may write to a buffer, its memory has no owner.
 
     If a root is dropped in the middle of a call, the memory is then not given back: it must never be used for
     anything else. And no reference to it, and with it to the process, has to be kept anywhere.

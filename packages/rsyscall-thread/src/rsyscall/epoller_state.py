@@ -1,7 +1,7 @@
 """What we believe about the readiness of one edge-triggered registration: a value, without I/O.
 
-Edge-triggered epoll tells each change once. Whoever acts on it has to remember it until an operation has
-proved it stale, and three things make that harder than one bit per direction:
+Edge-triggered epoll tells each change once. We have to remember it until an operation has proved it stale,
+and three things make that harder than one bit per direction:
 
 * **The order is lost.** `epoll_wait` runs in another process, or at least in another task, than the
   operations. "The read found nothing; data arrived; the event reached us; the read's EAGAIN reached us" must

@@ -278,7 +278,7 @@ class ProgramHub:
     def when_left(self, ring: Ring, callback: Callable[[], None]) -> None:
         """Call `callback` once, when the process of `ring` has exited or executed a program; now, if it has.
 
-        Unlike `watch_leave` this makes nobody look: it tells what is noticed anyway.
+        Unlike `watch_leave` this starts no watch: it relies on those that are there anyway.
         """
         if ring.left:
             callback()
@@ -405,7 +405,7 @@ class ProgramHub:
             if self._monitor is ring:
                 self._monitor = None
                 self.exits.helpers = 0
-            # Somebody killed it. (One that ends at once has a filter under which it cannot sleep.)
+            # It was killed. (One that ends at once has a filter under which it cannot sleep.)
             if self._needs_monitor() or time.monotonic() - started > 0.1:
                 self.ensure_monitor()
 

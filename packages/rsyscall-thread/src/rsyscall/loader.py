@@ -75,7 +75,7 @@ class TrampolineSerializer(Serializer[Trampoline]):
 
 
 class StaticAllocation(AllocationInterface):
-    """Memory that nobody allocated and nobody can free: that of a loaded function."""
+    """Memory that was not allocated and cannot be freed: that of a loaded function."""
 
     def offset(self) -> int:
         """Return 0."""

@@ -1,26 +1,26 @@
 """Children: noticing that they exit, stop or continue, and reaping them.
 
-A pidfd per child, watched by the hub, tells of exits. That needs no signal, so the program's signal mask and
-its SIGCHLD disposition stay as they were. Stops and continues are announced by SIGCHLD only, and in our own
-process that is not ours to use: it is sent to the process, so that any of its OS threads may take it; it may
-be ignored, or have a handler that wants to be called; and programs that are started meanwhile, by whomever,
-would inherit a mask in which it is blocked. So while a task waits for a child of ours to stop or to
-continue, the kernel is asked now and then, with pauses that grow up to `_LONGEST_PAUSE`.
+The hub watches a pidfd per child, which tells of exits. That needs no signal, so the program's signal mask
+and its SIGCHLD disposition stay as they were. The kernel announces stops and continues by SIGCHLD only, which
+we cannot use in our own process: the signal is sent to the process, so any of its OS threads may take it; the
+program may ignore it, or have a handler for it; and every program that any code starts meanwhile would
+inherit a mask in which it is blocked. So while a task waits for a child of ours to stop or to continue, we
+poll the kernel, with pauses that grow up to `_LONGEST_PAUSE`.
 
-Where another process is the parent, which is the init of a pid namespace, asking would interrupt what it does
-all the time, and its signals are nobody else's. There the first wait for a stop sets up a signalfd, with
-SIGCHLD blocked, and the last such wait to end takes it down again.
+Where another process is the parent, which is the init of a pid namespace, polling would interrupt its work
+all the time, and its signals are ours alone. There the first wait for a stop sets up a signalfd, with SIGCHLD
+blocked, and the last such wait to end takes it down again.
 
-What must hold:
+Invariants:
 
-* A child is waited for by its own pid, never as "any child": that would reap children of others, and children
-  that were cloned and have not been recorded yet.
-* After a child has been reaped its pid means somebody else; `ChildProcess` remembers the death and refuses.
-* SIGCHLD says only that something may have changed: signals coalesce, and one may have been used up on behalf
-  of another child. So `waitid` with NOHANG is asked before every sleep, and the event to sleep for is taken
-  before it is asked.
-* The kernel tells of a stop once. Whoever has heard of it tells all others who wait for the same child, and
-  nothing can come in between.
+* We wait for a child by its own pid, never for "any child": that would reap children of other code, and
+  children that were cloned and have not been recorded yet.
+* After a child has been reaped the kernel may reuse its pid; `ChildProcess` remembers the death and refuses.
+* SIGCHLD says only that something may have changed: signals coalesce, and the wait for another child may have
+  consumed one. So we call `waitid` with NOHANG before every sleep, and take the event to sleep for before
+  that.
+* The kernel tells of a stop once. The task that hears of it tells all others that wait for the same child,
+  and nothing can come in between.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class AsyncChildProcess:
     def _lost(self) -> ChildProcessError:
         return ChildProcessError(
             errno.ECHILD,
-            f"{self.process} is gone and its state lost: somebody else in this program reaped it, "
+            f"{self.process} is gone and its state lost: other code in this program reaped it, "
             "or SIGCHLD is ignored",
             self.process.near,
         )
@@ -335,7 +335,7 @@ class AsyncChildProcess:
                 await self.process.killpg(sig)
 
     async def _read_unread(self) -> None:
-        """Before the number of the child is used: it may be known to be dead, if somebody reads that."""
+        """Before the number of the child is used: read a siginfo that may say that it is dead."""
         if self.process.unread_siginfo is not None:
             state = await self.process.read_siginfo()
             if state is not None:
@@ -574,7 +574,7 @@ class ChildProcessMonitor:
         hub.exits.watch(pidfd, exited)
         return child
 
-    # Between its creation and the moment when somebody answers for it, a process must not get lost.
+    # Between its creation and the moment when an object owns it, a process must not get lost.
     @trio.lowlevel.enable_ki_protection
     async def clone(
         self,

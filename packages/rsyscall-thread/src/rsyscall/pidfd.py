@@ -29,7 +29,7 @@ class Pidfd(OwnedPidfd):
             try:
                 reap_by_pidfd(self.number)
             except ChildProcessError:
-                pass  # by somebody else; or we are a copy of the program
+                pass  # other code has reaped it; or we are a copy of the program
 
     def pid(self) -> int:
         """The process id in the namespace of our /proc; 0 if there is no telling."""

@@ -138,8 +138,8 @@ class _LateActivityFD:
             try:
                 self._connection._activity_fd = self._connection._take_activity_fd(result)
             except Exception:
-                # Whoever asks again is told. (Also when the process is about to execute a program, and makes
-                # no handles.) Here it would end the loop that delivers all answers.
+                # The next caller gets the error. (Also when the process is about to execute a program, and
+                # makes no handles.) Here it would end the loop that delivers all answers.
                 pass
 
     def fail(self, error: BaseException) -> None:
@@ -551,8 +551,8 @@ class RingConnection(SyscallInterface):
         Raises:
             RuntimeError: the process is in a call at the moment, or does not run (stopped, say). Ask again
                 when it has made another call.
-            OSError: no descriptor is left, or the process has become somebody whose descriptors we may not
-                take (pidfd_getfd(2)).
+            OSError: no descriptor is left, or the process has changed its user, so that we may not take its
+                descriptors (pidfd_getfd(2)).
         """
         if self._activity_fd is None:
             task = self._task() if self._task is not None else None

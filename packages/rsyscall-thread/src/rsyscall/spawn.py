@@ -158,7 +158,7 @@ class ExecImage:
         else:
             environ = base + 8 * (count + 1)
             table.append(0)
-        # Nobody else has the pointer, so it need not be consumed.
+        # No other code has the pointer, so it need not be consumed.
         await ram.transport.write(pointer, struct.pack(f"{words}Q", *table) + blob + b"\0")
         return ExecImage(path_text, program, base, environ, (pointer, envp))
 

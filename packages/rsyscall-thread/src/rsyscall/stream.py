@@ -189,8 +189,8 @@ class SyscallConnection(SyscallInterface):
 
     @destructor
     def __del__(self) -> None:
-        # Nobody can reach the process any more, and the end of the stream tells it. Not from a forked copy of
-        # our program: the socket belongs to the original as well.
+        # No caller can reach the process any more, and the end of the stream tells it. Not from a forked copy
+        # of our program: the socket belongs to the original as well.
         if getattr(self, "_closed", True) or os.getpid() != self._pid:
             return
         for afd in {self.tofd, self.fromfd}:
@@ -200,7 +200,7 @@ class SyscallConnection(SyscallInterface):
 
     # ---- calls
 
-    # Half a request sent, or an answer that nobody takes, would put everything that follows out of step: a
+    # Half a request sent, or an answer that is not taken, would put everything that follows out of step: a
     # KeyboardInterrupt has to wait.
     @trio.lowlevel.enable_ki_protection
     async def syscall(
@@ -473,7 +473,7 @@ class SyscallConnection(SyscallInterface):
         """
         self._break(None)
         if not self._closed and trio.lowlevel.in_trio_run():
-            # There is nobody to talk to any more, and this closes our end.
+            # The peer is gone, and this closes our end.
             self._receiver.ensure_running()
 
     def _break(self, cause: BaseException | None) -> None:
@@ -536,8 +536,8 @@ class SyscallConnection(SyscallInterface):
 async def _receive(reference: weakref.ref[SyscallConnection], fromfd: AsyncFileDescriptor) -> None:
     """The loop that receives, until everything has been answered.
 
-    While it waits it has no reference to the connection: what is answered last may be a call that nobody
-    waits for any more, and it comes only when the connection goes.
+    While it waits it has no reference to the connection: the last answer may be to a call without a waiter,
+    and comes only when the connection goes.
     """
     while (connection := reference()) is not None:
         state = connection._state
@@ -568,7 +568,7 @@ def _would_block(exn: BaseException) -> bool:
 
 
 async def _shutdown(afd: AsyncFileDescriptor) -> bool:
-    """End both directions of a stream, whoever else has it open; returns whether that was possible.
+    """End both directions of a stream, for all that have it open; returns whether that was possible.
 
     Pipes have nothing of the kind, and the process that has the descriptor may be dead.
     """

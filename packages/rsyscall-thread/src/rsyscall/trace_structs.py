@@ -160,7 +160,7 @@ def show_strings(frame: Frame, kind: Kind, arg: int) -> str:
 
 @shows("environment")
 def show_environment(frame: Frame, kind: Kind, arg: int) -> str:
-    """Nobody wants to see all of it."""
+    """The number of variables: the whole environment would be too long."""
     count = 0
     while arg and count < 10000:
         word = frame.words(arg + 8 * count, 1)

@@ -28,7 +28,7 @@ class WouldWaitError(Exception):
 
 
 class AllocationInterface(abc.ABC):
-    """A range of bytes inside a memory mapping that nobody else has.
+    """A range of bytes inside a memory mapping, of which this is the only owner.
 
     `free` must never wait and must work from a destructor: in any thread, and at interpreter exit.
     """

@@ -6,12 +6,12 @@ handle goes: explicitly with `close` or `invalidate`, or because the handle was 
 collected.
 
 The table keeps one `_Entry` per open number which it knows, holding weak references to the handles. Rules
-that keep us from ever closing a number that has become somebody else's:
+that keep us from ever closing a number that the kernel has reused for another file:
 
 * An entry is removed from its table *before* the close is submitted. A call that opens something while the
   close is on its way may be given the same number, and makes a fresh entry for it.
 * A handle that is dropped without being closed leaves an empty entry, which is appended to the table's
-  garbage. System calls cannot be made from a destructor; whoever can await closes the garbage with
+  garbage. System calls cannot be made from a destructor; code that can await closes the garbage with
   `gc_using_task`.
 * While a task changes its table (unshare, exec, exit) it makes no new handles: they would belong to either
   table.
@@ -267,8 +267,8 @@ class FDTable(rsyscall.far.FDTable):
     ) -> None:
         """Close a number that `record` owns; if the call is not made it becomes garbage again.
 
-        A hang-up leaves open whether the call was made. Then the process behind `task` is dead; if nobody
-        shares the table, nothing can be closed wrongly any more, and if somebody does, a descriptor that
+        After a hang-up it is unknown whether the call was made. The process behind `task` is dead then. If no
+        other process shares the table, nothing can be closed wrongly any more. If one does, a descriptor that
         stays open for ever would do more harm (a pipe never reaching its end) than one close too many, which
         normally is an EBADF.
         """
@@ -434,7 +434,7 @@ class _Borrow:
         record = CallRecord(temporary._entry().table)
         if temporary._invalidate(record):
             # It cannot be closed from here, but is not lost. (If the original is valid, the borrower has
-            # left its table meanwhile, and what is to be closed is the copy that it took along.)
+            # left its table meanwhile, and the descriptor to close is the copy that it took along.)
             record.give_up()
             if exc_type is None and not self._fd.valid:
                 raise InvalidHandleError(
@@ -677,9 +677,8 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
     def make_fd_handle(self, fd: rsyscall.near.FileDescriptor) -> T_fd:
         """Take ownership of a number that was not known so far, and return a handle for it.
 
-        This is how the result of a system call becomes a handle. Nothing checks that the number is open or
-        that nobody else uses it. For a number which came from elsewhere, `enable_cloexec` is usually wanted
-        too.
+        This is how the result of a system call becomes a handle. Nothing checks that the number is open, or
+        that no other code uses it. Usually call `enable_cloexec` for a number from elsewhere.
 
         Raises:
             SharedHandleError: there are handles for this number.
@@ -816,7 +815,7 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         self.check_not_manipulating()
         # what is closed now need not be copied
         await self.run_fd_table_gc()
-        # somebody may have been faster during the await
+        # another task may have been faster during the await
         self.check_not_manipulating()
         old = self.fd_table
         fresh = FDTable(self.near_process.id, parent=old)

@@ -133,12 +133,12 @@ class MemoryMapping:
         pages = (start, start + self.near.length)
         gone = self._region.gone
         try:
-            # Said before the call is made: once it has been, the addresses may belong to somebody else.
+            # Recorded before the call: after it the kernel may reuse the addresses for another mapping.
             gone.append(pages)
             with naming(self):
                 await _munmap(self.task.sysif, record, self.near)
         except BaseException:
-            # Refused by the kernel, or not sent. After a hang-up nobody knows whether it was executed.
+            # Refused by the kernel, or not sent. After a hang-up it is unknown whether it was executed.
             if (record.refused or not record.sent) and pages in gone:
                 gone.remove(pages)
             raise

@@ -147,7 +147,7 @@ class Pointer(DroppedPointer, Generic[T]):
         self._pins = 0
         # Consumed pointers to (parts of) the same memory of which borrows are going on.
         self._pinned_by: tuple[Pointer[Any], ...] = ()
-        # What is to be freed when the last borrow of this object ends: allocation, and what else pins it.
+        # Freed when the last borrow of this object ends: each allocation, and the pointers that also pin it.
         self._waiting: list[tuple[AllocationInterface, tuple[Pointer[Any], ...]]] | None = None
         self.valid = True
 

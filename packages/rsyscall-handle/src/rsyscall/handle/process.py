@@ -44,7 +44,7 @@ _RUSAGE_SIZE = 144
 
 
 class DeadProcessError(Exception):
-    """A child was used after it had been reaped; its id may belong to somebody else now."""
+    """A child was used after it had been reaped; the kernel may have reused its id."""
 
 
 class ProcessInUseError(Exception):
@@ -155,16 +155,16 @@ class _ChildBorrow:
 
 
 class ChildProcess(Process):
-    """A child of the process behind `task`, which nobody else reaps. Compared by identity.
+    """A child of the process behind `task`, which no other code reaps. Compared by identity.
 
     With a pidfd, signals and waits go through that, so that they could not hit another process even if
-    somebody else did reap the child; and `kill` can be used while a wait is going on.
+    other code did reap the child; and `kill` can be used while a wait is going on.
 
     Args:
         task: the task that calls are made in; the parent of the child.
         near: the id, in the process id namespace of the task.
         alive: False for a child that has been reaped.
-        pidfd: a handle of `task` for a pidfd of the child; owned by whoever passes it.
+        pidfd: a handle of `task` for a pidfd of the child; the caller owns it.
 
     Attributes:
         death_state: how it died, once that is known.
@@ -313,8 +313,8 @@ class ChildProcess(Process):
             rusage: where to store the resource usage (a `struct rusage`).
 
         Raises:
-            BufferTooSmallError: there is no room for what is to be stored.
-            ChildProcessError: somebody else has reaped the child.
+            BufferTooSmallError: there is no room for the siginfo or the resource usage.
+            ChildProcessError: other code has reaped the child.
             DeadProcessError, ProcessInUseError: see `borrow`.
 
         manpage: waitid(2)
@@ -520,8 +520,8 @@ class ProcessTask(rsyscall.far.Task):
             ptid_address = self._borrow_optional(stack, ptid)
             ctid_address = self._borrow_optional(stack, ctid)
             newtls_address = self._borrow_optional(stack, newtls)
-            # Before the call, since then it is too late to find out that they are in different mappings; and
-            # nobody can free what the child runs on while the call is made.
+            # Before the call, since after it is too late to find out that they are in different mappings; and
+            # so that no task can free the child's stack during the call.
             try:
                 whole_stack = free_stack.merge(used_stack)
             except (PointerMergeError, ValueError) as exn:

@@ -160,7 +160,7 @@ class Task(
     """A process as a place to make system calls: all the calls that are not about a particular file
     descriptor.
 
-    It starts unusable: whoever constructs it assigns `sysif` afterwards.
+    It starts unusable: the code that constructs it assigns `sysif` afterwards.
 
     Args:
         process: the process: its id, or, if it is a child of another task of ours, the handle for that.
@@ -359,7 +359,7 @@ class Task(
     def did_exec(self, command: Command | None) -> None:
         """Record that the process has executed a program: nothing is shared with it any more.
 
-        For whoever learns of a successful exec in another way than by making the call.
+        For code that learns of a successful exec in another way than by making the call.
         """
         self._depart()
         if isinstance(self.process, ChildProcess):

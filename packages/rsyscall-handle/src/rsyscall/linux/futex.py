@@ -127,7 +127,7 @@ FUTEX_BITSET_MATCH_ANY = 0xFFFFFFFF
 FUTEX_WAITV_MAX = 128
 """How many words `futex_waitv` waits for at once."""
 FUTEX_WAITERS = 0x80000000
-"""Bit of a futex word: somebody waits for it."""
+"""Bit of a futex word: there are waiters."""
 FUTEX_OWNER_DIED = 0x40000000
 """Bit of a futex word: the kernel sets it when the owner dies while holding the lock."""
 FUTEX_TID_MASK = 0x3FFFFFFF

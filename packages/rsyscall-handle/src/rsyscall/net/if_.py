@@ -33,7 +33,7 @@ TUNSETIFF = 0x400454CA
 
 
 class TUN_F(enum.IntFlag):
-    """`TUN_F_*`: what `TUN.SETOFFLOAD` says that whoever reads the packets takes care of.
+    """`TUN_F_*`: the work that the reader of the packets takes over, for `TUN.SETOFFLOAD`.
 
     manpage: tun(4)
     """

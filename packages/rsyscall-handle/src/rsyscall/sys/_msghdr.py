@@ -1,8 +1,8 @@
 """Messages for `sendmsg` and `recvmsg`, and control data; import them from `rsyscall.sys.socket`.
 
-A control message can carry file descriptors, which makes received control data a resource: whoever reads it
-owns the fds in it, and when nobody reads it they leak. So `recvmsg` gives it out as a `LinearPointer`, to be
-read exactly once; and so is the header that leads to it.
+A control message can carry file descriptors, which makes received control data a resource: the code that
+reads it owns the fds in it, and if it is never read they leak. So `recvmsg` returns it as a `LinearPointer`,
+to be read exactly once; and so is the header that leads to it.
 
 Layout of control data: one `struct cmsghdr` and its data after another, each beginning at a multiple of the
 word size. The length in a header does not count the padding behind the data; the length of the whole, with

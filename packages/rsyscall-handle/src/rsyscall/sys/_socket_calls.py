@@ -209,7 +209,7 @@ class SocketFileDescriptor(BaseFileDescriptor):
         return task._adopt(fd, record), addr
 
     async def shutdown(self, how: SHUT) -> None:
-        """`shutdown(sockfd, how)`: end one half of a connection, or both, whoever else has the socket open.
+        """`shutdown(sockfd, how)`: end one half of a connection, or both, for all that have the socket open.
 
         Raises:
             OSError: ENOTCONN; `filename` is this handle.
@@ -445,7 +445,7 @@ class SocketFileDescriptor(BaseFileDescriptor):
     async def sendto(
         self, buf: Pointer[T], flags: MSG, addr: WrittenPointer[Sockaddr]
     ) -> tuple[Pointer[T], Pointer[T]]:
-        """`sendto(sockfd, buf, len, flags, addr, addrlen)`: send data to somebody.
+        """`sendto(sockfd, buf, len, flags, addr, addrlen)`: send data to an address.
 
         Args:
             buf: the data, all of the memory of it; consumed.

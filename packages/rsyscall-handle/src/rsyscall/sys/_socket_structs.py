@@ -76,7 +76,7 @@ class Linger(CStruct, c="struct linger", headers=("sys/socket.h",), frozen=True)
 
 
 class Ucred(CStruct, c="struct ucred", headers=("sys/socket.h",), frozen=True):
-    """`struct ucred`: who somebody is, as the kernel vouches for; what `SO.PEERCRED` reads.
+    """`struct ucred`: the identity of a process, for which the kernel vouches; read by `SO.PEERCRED`.
 
     The numbers are those of the reader's namespaces: pid 0 and the overflow ids (65534) stand for what has no
     number there.

@@ -1,4 +1,4 @@
-"""`<sys/eventfd.h>`: a counter behind a file descriptor, to wake up whoever waits for it.
+"""`<sys/eventfd.h>`: a counter behind a file descriptor, to wake its waiters.
 
 It is read and written as an `Int64`.
 """

@@ -116,7 +116,7 @@ class DupFileDescriptor(BaseFileDescriptor):
                     with newfd.borrow(self.task) as newfd_near:
                         await _dup3(self.task.sysif, record, self.near, newfd_near, flags)
         finally:
-            # Whoever has a copy of the table from before has another file behind this number.
+            # In copies of the table that were made before, this number stands for another file.
             if record.result == newfd.near.number and newfd.valid and newfd.is_only_handle():
                 newfd._entry().table._replaced(newfd)
         return newfd
@@ -141,7 +141,7 @@ class CloseRangeTask(FileDescriptorTask[T_fd]):
         """`close_range(first, last, flags)`: close what is open from `first` to `last`, both included, or
         mark it close-on-exec.
 
-        It is meant for descriptors that nobody knows: copies that came with a clone, those of other
+        It is meant for descriptors without a handle: copies that came with a clone, those of other
         libraries. Handles come to no harm: without `CLOSE_RANGE.CLOEXEC` the range must contain no number
         that has a living handle in this table, or nothing is done. Numbers that wait for garbage collection
         are closed for good. Afterwards nothing more can be inherited from the table that this one was copied
@@ -178,7 +178,7 @@ class CloseRangeTask(FileDescriptorTask[T_fd]):
         if closing and first <= last:
             self._check_without_handles(first, last)
             table.remove_inherited()
-            # As with every close, the table forgets the numbers before somebody else can get them.
+            # As with every close, the table forgets the numbers before the kernel can reuse them.
             for number, entry in list(table._entries.items()):
                 if first <= number <= last:
                     table._forget(entry)

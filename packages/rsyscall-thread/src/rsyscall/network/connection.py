@@ -13,10 +13,10 @@ What many can receive from the same socket cannot be addressed to one of them. S
 
 * Nothing is sent to the end that the processes share: they send. Only the access side receives there, without
   ever waiting for a message that has not been sent, and every message carries a number that says whose it is.
-* What is to be passed down goes over a pair that the process has made for it. If the process is blocked, only
-  this waits; if it fails, the pair is closed, and with it what was not received.
+* Descriptors for the process go over a pair that the process has made for them. If the process is blocked,
+  only this transfer waits; if it fails, the pair is closed, and with it the descriptors not received.
 * After the sending, the receiving is done even if the caller is cancelled: otherwise the file descriptors
-  would arrive and belong to nobody.
+  would arrive and have no owner.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class _Passage:
         self._turns = Turns()
         self._numbers = itertools.count(1)
         self._expected: set[bytes] = set()
-        # Received by somebody who was looking for something else.
+        # Received by a task that was waiting for another message.
         self._arrived: dict[bytes, list[FileDescriptor]] = {}
 
     def expect(self) -> bytes:
@@ -599,9 +599,9 @@ class _Unknown:
 class ListeningConnection(Connection):
     """Connects to a socket that the process listens on, and lets the process accept.
 
-    Connections wait in the queue of the socket in an order that says nothing about who made them, since one
-    may be given up, or come from somebody else. So each begins with a secret, which the process reads and
-    compares. Those that say something else, or nothing for long, are closed.
+    The order of the connections in the queue of the socket says nothing about their origin, since one may be
+    given up, or come from another program. So each begins with a secret, which the process reads and
+    compares. It closes those that send something else, or nothing for long.
 
     Args:
         access_task: where our ends are made.

@@ -1,17 +1,17 @@
 """Removing a directory with everything below it, while others may still write and rename there.
 
-*Down, and never up.* The descriptors of the way from the top to the directory at work are kept open, at
-most `HELD` of them. A directory that lies deeper is renamed into the top, under a random name, where its turn
-comes later. So any depth takes as many descriptors as a small one, and nothing is ever looked up by "..",
-which leads elsewhere once a directory has been moved, nor by a path of more than one component.
+*Down, and never up.* We keep the descriptors of the directories from the top to the current one open, at most
+`HELD` of them. A directory that lies deeper is renamed into the top, under a random name, where its turn
+comes later. So any depth takes as many descriptors as a small one. We never look up "..", which leads
+elsewhere once a directory has been moved, nor a path of more than one component.
 
 *In place.* A directory that has been moved out of the tree is not ours any more, but its descriptor still
-leads to it. So before every step each directory of the way is looked up again in the one above it.
+leads to it. So before every step we look up each of these directories again in the one above it.
 
-*Tries.* Others may add faster than we remove, and below where we are. So a try enters only what nobody has
-changed since it began, and looks at each directory once. What is left over is for the next try, after a pause
-in which processes that were just killed come to their end. The first try ends because what was there when it
-began is finite; the later ones have a limit of time.
+*Tries.* Other processes may add faster than we remove, also below where we are. So a try enters only
+directories that were not changed since it began, and looks at each directory once. The rest is for the next
+try, after a pause in which processes that were just killed come to their end. The first try ends because the
+directories that existed at its beginning are finite; the later ones have a limit of time.
 """
 
 from __future__ import annotations
