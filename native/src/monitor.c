@@ -3,21 +3,20 @@
  *
  * It ends with its owner, the OS thread that made it, and has all other processes on this memory end, too.
  * Each of them has asked the kernel to be killed when its parent dies (PDEATHSIG), but that is not enough:
- * a parent that has given up its privileges may not kill those who have not, and it is not told when it
- * executes another program. So the owner holds a robust mutex as long as it lives. When it exits, is killed
- * or executes a program, whatever its ids are by then, the kernel marks the word of the mutex and wakes who
- * sleeps on it, which is us. Servers that sleep for want of work are woken and see the mark themselves, with
- * no need of a permission; those that are in a call are killed, if we may: we have the ids of the owner when
- * it made its first process. The others end after their call.
+ * a parent that has given up its privileges may not kill children that have kept theirs, and no signal is sent
+ * when the parent executes another program. So the owner holds a robust mutex as long as it lives. When it
+ * exits, is killed or executes a program, whatever its ids are by then, the kernel marks the word of the mutex
+ * and wakes its waiter, which is us. We wake the servers that sleep for want of work; they see the mark
+ * themselves, with no need of a permission. We kill those that are in a call, if we may: we have the ids that
+ * the owner had when it made its first process. The others end after their call.
  *
- * Those who wait for descriptors, the servers behind a stream, watch a pidfd of ours: the end of their stream
- * may be open in each other.
+ * The servers behind a stream, which wait for descriptors, watch a pidfd of ours: other servers may have the
+ * end of their stream open, too.
  *
  * A copy of the owner made by fork has neither the mutex nor these processes.
  *
- * It needs one descriptor, the pipe, and gives up
- * all others at once: a helper that kept its creator's table alive would keep pipes open
- * that everybody believes closed.
+ * It needs one descriptor, the pipe, and closes all others at once: otherwise it would keep pipes open that all
+ * other processes have closed.
  */
 #include "execute.h"
 #include "sleep.h"

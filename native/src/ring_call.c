@@ -159,7 +159,7 @@ PyObject *rsys_ring_recorded_call(PyObject *op, PyObject *const *args, Py_ssize_
 	return ring_call((Ring *)op, record, args + 1, n - 1);
 }
 
-/* put(number, ...) -> sequence number: queue a call without waking anybody or waiting. */
+/* put(number, ...) -> sequence number: queue a call without waking the process or waiting. */
 PyObject *rsys_ring_put_method(PyObject *op, PyObject *const *args, Py_ssize_t n)
 {
 	Ring *self = (Ring *)op;

@@ -150,7 +150,7 @@ static uint64_t clone3_flags(uint64_t address)
 	}
 }
 
-/* A process that may not wake anybody says so: then the client looks by itself while it waits for an answer. */
+/* A process that may not wake others says so: then the client polls while it waits for an answer. */
 static void look_for_filter(struct rsys_ring *ring)
 {
 	int mute = rsys_is_denied(rsys_call3(__NR_futex, &ring->state, RSYS_FUTEX_WAKE | RSYS_FUTEX_PRIVATE, 1));

@@ -25,9 +25,9 @@ struct rsys_origin {
 
 /* clone3 could not clear the handlers: reset them by hand, then set `sigmask` (all is blocked until then) */
 #define RSYS_ORIGIN_RESET_SIGNALS 1u
-/* the memory is that of the process alone, and of no concern to anybody else */
+/* the memory is that of the process alone: no other process has to be protected */
 #define RSYS_ORIGIN_OWN_MEMORY 2u
-/* who clones is in another pid namespace than the client, and the id of the new process is one of there */
+/* the cloning process is in another pid namespace than the client, and so is the id of the new process */
 #define RSYS_ORIGIN_FOREIGN_PID 4u
 
 /* ---- The stream protocol -------------------------------------------------------------- */
@@ -124,7 +124,7 @@ struct rsys_ring {
 	_Alignas(64) uint32_t state;	/* RSYS_PARKED while the server sleeps on this word */
 	uint32_t client_waits;		/* the call whose answer is to be announced; 0: none */
 	uint32_t queued;		/* 1 while this ring is in the hub's ready stack */
-	uint32_t mute;			/* a filter denies the server to wake anybody: look for answers by yourself */
+	uint32_t mute;			/* a filter denies the server to wake the client: the client must poll */
 	uint32_t server_cpu;
 	uint32_t client_cpu;
 	/* written by the server at every call */

@@ -258,7 +258,7 @@ async def test_borrow_is_exclusive(local: Local, fork: Fork) -> None:
             with pytest.raises(ProcessInUseError):
                 await child.kill(SIG.NONE)
         else:
-            # cannot hit anybody else
+            # cannot hit another process
             await child.kill(SIG.NONE)
     assert not child.in_use
     with contextlib.suppress(ZeroDivisionError), child.borrow():

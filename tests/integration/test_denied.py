@@ -39,7 +39,7 @@ def processor_time(pid: int) -> float:
 
 
 async def sleep_in(child: ChildThread, seconds: float) -> None:
-    """A call that takes longer than anybody spins for it."""
+    """A call that takes longer than program and child spin."""
     time = await child.ptr(Int64(0).to_bytes() + Int64(int(seconds * 1e9)).to_bytes())
     await child.task.sysif.syscall(SYS.clock_nanosleep, 1, 0, time.near, 0)
 

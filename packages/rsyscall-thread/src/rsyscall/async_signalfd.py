@@ -35,7 +35,7 @@ class SignalEvent:
         self._error: BaseException | None = None
 
     def set(self) -> None:
-        """Wake everybody, now and later."""
+        """Wake all waiters, now and later."""
         self._set = True
         # Each is forgotten when it has been woken: if an exception comes in between, this is done again.
         while self._waiters:
@@ -43,7 +43,7 @@ class SignalEvent:
             self._waiters.pop()
 
     def close(self, error: BaseException) -> None:
-        """Fail everybody, now and later."""
+        """Fail all waiters, now and later."""
         self._error = error
         while self._waiters:
             self._waiters[-1].throw(error)
@@ -223,7 +223,7 @@ class _Reading:
                 self._buf = valid + rest
                 self.fire()
         except Exception as error:
-            # Whatever it is, those who wait must hear of it; left to itself it would end the whole run.
+            # Tell any exception to the waiting tasks: if it left the loop it would end the whole run.
             self.next_signal.close(error)
 
     def fire(self) -> None:
@@ -241,14 +241,14 @@ async def mask_settled(task: SignalTask) -> None:
 
 
 async def _unblock(ours: SignalBlock, blocked: SignalBlock) -> None:
-    """Undo `ours`, of which `blocked` is what was not blocked before."""
+    """Undo `ours`; `blocked` is the part of it that was not blocked before."""
     if blocked.mask:
         await mask_settled(ours.task)
         try:
             await blocked.unblock()
         except SyscallError:
-            # The process is gone, and who asks next is to hear of that, not of what it had blocked.
+            # The process is gone: the next caller must hear of that, not of the signals that it had blocked.
             ours.task.sigmask = Sigset(ours.task.sigmask - ours.mask)
             raise
-    # What others have blocked stays so, but not on our behalf.
+    # Signals that other owners have blocked stay blocked, but not on our behalf.
     ours.task.sigmask = Sigset(ours.task.sigmask - ours.mask)

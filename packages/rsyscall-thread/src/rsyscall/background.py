@@ -288,7 +288,7 @@ class Waiter(Generic[T]):
         return self._outcome is not None
 
     def resume(self, value: outcome.Outcome[T]) -> None:
-        """Wake the task with this outcome. Harmless when done again: who is interrupted in it may do so."""
+        """Wake the task with this outcome. Harmless when repeated, as an interrupted caller may do."""
         if self.abandoned:
             return
         if self._outcome is None:

@@ -173,9 +173,9 @@ async def clone_process(
     """Clone a process that calls a native function on the stack of `ring`.
 
     Args:
-        task: who clones.
+        task: makes the clone call.
         hub: of our program.
-        monitor: that clones from `task`; says who becomes the parent.
+        monitor: that clones from `task`; knows which process becomes the parent.
         flags: namespaces, FILES, FS, ...; what sharing our memory needs is added.
         ring: a fresh one.
         function: address of a native function.
@@ -375,7 +375,7 @@ async def clone_ring_task(
     """Make a child of `task` that is driven through shared memory.
 
     Args:
-        task: who clones.
+        task: makes the clone call.
         loader: of our address space.
         monitor: that clones from `task`, or from which it is a child's.
         flags: namespaces, FILES, FS, ...; VM and what goes with it is added.
@@ -425,7 +425,7 @@ async def clone_child_task(
     """Make a child of `task` that is driven over a byte stream.
 
     Args:
-        task: who clones.
+        task: makes the clone call.
         ram: memory of `task`.
         connection: makes the stream between us and `task`.
         loader: of the address space of `task`, which must be ours.

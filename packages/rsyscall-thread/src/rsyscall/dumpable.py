@@ -61,7 +61,7 @@ _LAST_PAUSE = 1.0
 
 
 class DumpableGuard:
-    """Knows who shares our memory, and gives the flag back.
+    """Knows which processes share our memory, and gives the flag back.
 
     Args:
         task: the local task.
@@ -74,15 +74,15 @@ class DumpableGuard:
         self._sharing: set[Ring] = set()
         # They have changed credentials, or may, in a way that their ring does not know of.
         self._announced: set[Ring] = set()
-        # What the flag was before each change of credentials, in order; empty when there is nothing to undo.
+        # The flag before each change of credentials, in order; empty when there is nothing to undo.
         self._before: list[int] = []
         # They had changed credentials and are leaving.
         self._leaving: list[Ring] = []
         # Our program itself has moved to another user namespace, which it cannot leave.
         self._moved = False
-        # With which the memory was last seen dumpable.
+        # Our ids and capabilities when the memory was last seen dumpable.
         self._identity: tuple[object, ...] = ()
-        # Where a child could not ask what the flag was, it was this.
+        # The flag for a child that could not ask for it.
         self._original = self.look()
         self._loop = RunLoop(self._watch, "rsyscall: giving back the dumpable flag")
 
@@ -98,10 +98,10 @@ class DumpableGuard:
             self._announced.add(ring)
 
     def look(self) -> int:
-        """Return the flag; if our memory is dumpable, remember who we are.
+        """Return the flag; if our memory is dumpable, remember our ids and capabilities.
 
-        To be called before something is done that may turn the flag off. What was remembered earlier is safe,
-        too: at worst the flag does not come back although the program, having changed its ids, wanted it on.
+        Call this before any step that may turn the flag off. To rely on ids remembered earlier is safe, too:
+        at worst the flag does not come back although the program, having changed its ids, wanted it on.
         """
         dumpable = self._get()
         if dumpable == 1:
@@ -259,7 +259,7 @@ class DumpableGuard:
 
 
 def _identity() -> tuple[object, ...]:
-    """Who our program is, as far as the kernel cares when it decides who may trace it.
+    """The ids and capabilities of our program by which the kernel decides whether another may trace it.
 
     manpage: credentials(7), setfsuid(2), capget(2)
     """

@@ -57,9 +57,9 @@ class ExecutableNotFound(Exception):
 class ExecutablePathCache:
     """Finds programs in a list of directories, as its task sees them at that moment.
 
-    What a path leads to depends on much that changes: mounts, the root directory, the working directory, the
-    credentials of who looks, and the files. So it is asked each time, with one submission, which candidates
-    can be executed; remembered is only that a path led to a regular file. What is relative is not remembered.
+    The file of a path depends on much that changes: mounts, the root directory, the working directory, the
+    credentials of the process, and the files. So each search asks the kernel, with one submission, which
+    candidates can be executed. The cache only remembers absolute paths that led to a regular file.
 
     Args:
         task: makes the system calls.
@@ -72,7 +72,7 @@ class ExecutablePathCache:
         self.task = task
         self.ram = ram
         self.paths = [Path(path) for path in paths]
-        # What was found in this mount namespace. Shared with others who look there for the same directories.
+        # The programs found in this mount namespace. Shared with caches for the same directories there.
         self._found: dict[str, Command] = {}
         self._mountns = task.mountns
 

@@ -69,7 +69,7 @@ _ACTIVITY_EVENTS = EPOLL.IN | EPOLL.RDHUP | EPOLL.PRI | EPOLL.ERR | EPOLL.HUP
 
 
 class EpollWaiter:
-    """The one who calls `epoll_wait` on one epoll instance, and gives out the events.
+    """Calls `epoll_wait` on one epoll instance, and gives out the events.
 
     Args:
         ram: memory that `epfd.task` can use.
@@ -125,8 +125,8 @@ class EpollWaiter:
         It is never one that could still be reported for an earlier registration.
 
         Args:
-            request: the number to take if it is free; by custom that of the file descriptor, for who reads
-                traces. If it is not, the last ten digits of the number are the request.
+            request: the number to take if it is free; by custom that of the file descriptor, so that traces
+                can be read. If it is not, the last ten digits of the number are the request.
         """
         number = request
         if number in self._receivers or number in self._haunted:
@@ -208,11 +208,11 @@ class EpollWaiter:
                 # says so.
                 pass
             except Exception as exn:
-                # Whatever it is, those who wait must hear of it; left to itself it would end the whole run.
+                # Tell any exception to the waiting tasks: if it left the loop it would end the whole run.
                 self._fail(exn)
                 return
             if wait_readable is None:
-                # So that those who have been woken can send their calls before the process blocks again.
+                # So that the woken tasks can send their calls before the process blocks again.
                 await trio.lowlevel.checkpoint()
 
     async def _ask_for_activity_fd(self) -> FileDescriptor | None:
@@ -362,7 +362,7 @@ class Epoller:
 
     @staticmethod
     async def make_root(ram: RAM, task: Task) -> Epoller:
-        """Make an epoller for which `task` itself blocks, while anybody waits.
+        """Make an epoller for which `task` itself blocks, while any trio task waits.
 
         Args:
             ram: memory that `task` can use.
@@ -433,7 +433,7 @@ class Epoller:
 
 
 class EpolledFileDescriptor:
-    """One registration: what is believed about the file, and who waits for it.
+    """One registration: the believed state of the file, and the tasks that wait for it.
 
     Args:
         epoller: registered `fd`.
@@ -521,7 +521,7 @@ class EpolledFileDescriptor:
         self.status.consume(events)
 
     def _told(self, events: int) -> None:
-        """An event came: write it down, and wake who waits for it."""
+        """An event came: write it down, and wake the tasks that wait for it."""
         self.status.told(events)
         if self._waits:
             self._wake(events)

@@ -465,7 +465,7 @@ class ProgramHub:
                 except BlockingIOError:
                     pass
             else:
-                # An exception came before anybody was registered to be told.
+                # An exception came before a callback was registered.
                 self._epoll.unregister(number)
         self._dispatch_rings()
         # Last: answers that were given before the exit go to their callers.

@@ -263,7 +263,7 @@ class AsyncChildProcess:
             self._news = [other for other in self._news if other is not news]
 
     def _tell(self, state: ChildState) -> None:
-        """Tell everybody who waits for stops: the kernel says it once."""
+        """Tell all tasks that wait for stops: the kernel says it once."""
         for news in self._news:
             news.append(state)
         told, self._told = self._told, SignalEvent()
@@ -423,8 +423,8 @@ class ChildProcessMonitor:
 
     Args:
         ram: memory of the parent.
-        task: the parent, who reaps.
-        cloning_task: who clones.
+        task: the parent, which reaps.
+        cloning_task: makes the clone call.
         use_clone_parent: whether these are different processes.
         epoller: the epoll loop that belongs to the parent, if there is one already; for the signalfd.
         hub: watches the exits.
@@ -539,8 +539,8 @@ class ChildProcessMonitor:
             process: the child.
             pidfd: of the child, in our own table; opened here by default, by a process id that must be one of
                 our own pid namespace.
-            on_exit: called once when it has exited, before those who wait for it are woken; must not keep the
-                returned object alive.
+            on_exit: called once when it has exited, before the tasks that wait for it are woken; must not
+                keep the returned object alive.
 
         Raises:
             ValueError: it is the child of another process; or its id is one of another pid namespace, and
@@ -585,8 +585,8 @@ class ChildProcessMonitor:
         """Make a child with a stack of one's own, and watch it.
 
         Raises:
-            ValueError: we have no way to watch it: who clones is in another pid namespace, and we do not
-                drive it.
+            ValueError: we have no way to watch it: the cloning process is in another pid namespace, and we do
+                not drive it.
             OSError: there is no process left.
 
         manpage: clone(2)
@@ -614,7 +614,7 @@ class ChildProcessMonitor:
             raise
 
     async def _take_pidfd(self, number: int) -> Pidfd:
-        """Move a pidfd from the table of who clones into ours."""
+        """Move a pidfd from the table of the cloning process into ours."""
         task, local = self.cloning_task, self.hub.task
         if task.fd_table is local.fd_table:
             return Pidfd(number)

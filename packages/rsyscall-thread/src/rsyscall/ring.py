@@ -2,12 +2,12 @@
 
 The fast path is one C function: it puts the call into a slot, spins for the answer and takes it. Only when
 the answer does not come within the budget does the caller go to sleep in trio, to be woken by the hub.
-Answers come in the order of the calls, and the ring knows who sleeps for which. An exception of a signal
-handler may take a caller away between sending and sleeping: its answer is dropped, and never given to another
-(see src/ring_sleep.c of the native part).
+Answers come in the order of the calls, and the ring knows which task sleeps for which. An exception of a
+signal handler may take a caller away between sending and sleeping: its answer is dropped, and never given to
+another (see src/ring_sleep.c of the native part).
 
-A process leaves our memory by exec or exit, and then the kernel clears a word that we can see: that is how
-calls that will never be answered are told from calls that take long.
+A process leaves our memory by exec or exit, and then the kernel clears a word that we can see: that tells
+calls that will never be answered from calls that take long.
 """
 
 from __future__ import annotations
@@ -556,8 +556,8 @@ class RingConnection(SyscallInterface):
         """
         if self._activity_fd is None:
             task = self._task() if self._task is not None else None
-            # Its table may be another one by the time when the descriptor is made. (The answer may be there,
-            # and who waits for it not have heard of it.)
+            # Its table may be another one by the time when the descriptor is made. (The answer may be there
+            # already, and its caller not know yet.)
             if self.ring.outstanding or (task is not None and task.manipulating_fd_table):
                 raise RuntimeError(f"{self.name} is in a call: ask for its activity fd before it blocks")
             result = self._call(nr.eventfd2, 0, EFD.NONBLOCK | EFD.CLOEXEC)

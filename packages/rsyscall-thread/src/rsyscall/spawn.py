@@ -227,7 +227,7 @@ class Spawning:
         self.process: AsyncChildProcess
         self.error: OSError | None = None
         self.finished = False
-        # Told the results of the calls if one fails, none otherwise: who traces them.
+        # The tracer of the calls: gets their results if one fails, and an empty list otherwise.
         self.report: Callable[[Sequence[int]], None] | None = None
         self._ring = ring
         self._calls = calls
@@ -361,7 +361,7 @@ async def start_spawn(
         spawning.process = parent.monitor.add_child_process(process, pidfd, spawning.exited)
         spawning.process.executing = ring
         if not spawning.finished and (changing or ring.in_user_namespace):
-            # Our memory stays undumpable until it has left it, whether anybody waits for that or not.
+            # Our memory stays undumpable until the process has left it, even if no task waits for that.
             hub.watch_leave(ring, spawning.left)
         ring.release()
         return spawning

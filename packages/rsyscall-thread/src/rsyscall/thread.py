@@ -65,8 +65,8 @@ _LARGEST_READ = 1 << 20
 async def do_cloexec_except(thr: Thread, excluded_fds: set[near.FileDescriptor]) -> None:
     """Close every descriptor of `thr` that exec would close, except those given.
 
-    For a process with a table of its own that lives on without exec: what it has copied keeps pipes open that
-    everybody else has closed. Needs /proc.
+    For a process with a table of its own that lives on without exec: its copies keep pipes open that all
+    other processes have closed. Needs /proc.
 
     Args:
         thr: the process.
@@ -177,8 +177,8 @@ class Thread(WithMemory):
 
         Args:
             fd: a descriptor of this process, which must be non-blocking.
-            set_nonblock: set O_NONBLOCK first. It is a property of the open file, so everybody else who has
-                it open sees it too; other status flags are kept.
+            set_nonblock: set O_NONBLOCK first. It is a property of the open file, so all other processes that
+                have it open see it too; other status flags are kept.
         """
         if set_nonblock:
             flags = O(await fd.fcntl(F.GETFL))
@@ -357,7 +357,7 @@ class Thread(WithMemory):
         Our memory is undumpable from then on, until we do not share it any more: see SECURITY.md.
 
         Args:
-            in_namespace_uid: who we are inside; the same user by default.
+            in_namespace_uid: our user inside; the same one by default.
             in_namespace_gid: likewise.
 
         manpage: user_namespaces(7)
@@ -517,7 +517,7 @@ class Thread(WithMemory):
         """End the process.
 
         Args:
-            status: 0 to 255, for who waits for it.
+            status: 0 to 255, for the process that waits for this one.
 
         manpage: exit(2)
         """

@@ -238,7 +238,7 @@ class TracingSyscallInterface(SyscallInterface):
 
     Attributes:
         inner: the other interface.
-        tracer: who shows.
+        tracer: shows the calls.
         name: of the process, in the trace; may be changed.
         pid: of the process.
         memory: of the process, for showing what is in it.

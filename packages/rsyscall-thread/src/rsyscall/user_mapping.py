@@ -1,12 +1,12 @@
-"""Who is who in a new user namespace.
+"""The mapping of users and groups in a new user namespace.
 
-The files in which that is declared belong to root when the memory of their process is undumpable. Ours is,
-while programs run in some other user namespace (`rsyscall.dumpable`), and so they are out of reach for an
-ordinary user. What a process executes has memory of its own, which is dumpable. So a child of the process
-executes a program in the same namespace, and that declares it. For this it needs CAP_SYS_ADMIN there, which
-the first process of the namespace has and keeps over exec as an ambient capability (capabilities(7)): without
-a mapping it is not root. The program is `rsyscall-stub`, executed from a memory file, since the process may
-have a root directory without it.
+The mapping is written to files in /proc, which belong to root when the memory of their process is undumpable.
+Ours is while programs run in some other user namespace (`rsyscall.dumpable`), so an ordinary user cannot
+write these files then. An executed program has memory of its own, which is dumpable. So a child of the
+process executes a program in the same namespace, and this program writes the mapping. For this it needs
+CAP_SYS_ADMIN there, which the first process of the namespace has and keeps over exec as an ambient capability
+(capabilities(7)): without a mapping it is not root. The program is `rsyscall-stub`, executed from a memory
+file, since the process may have a root directory without it.
 """
 
 from __future__ import annotations

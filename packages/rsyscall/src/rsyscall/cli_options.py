@@ -15,7 +15,7 @@ FAILED = 125
 
 
 def say(message: str) -> None:
-    """Print a line to standard error, if anybody is there to read it."""
+    """Print a line to standard error, if that is open and can be written."""
     try:
         print(f"rsyscall run: {message}", file=sys.stderr, flush=True)
     except OSError:

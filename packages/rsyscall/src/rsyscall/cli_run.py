@@ -173,7 +173,7 @@ class Run:
             with self._step("map users", what):
                 await write_user_mappings(child, uid, gid, *inside)
         if options.mount:
-            # What is mounted here is of no concern to anybody else.
+            # Mounts made here must not reach other namespaces.
             with self._step("make mounts private", "/"):
                 await child.mount("none", "/", "", MS.REC | MS.PRIVATE, "")
         if options.net:

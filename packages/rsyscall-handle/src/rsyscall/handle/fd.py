@@ -1,4 +1,4 @@
-"""File descriptor handles: who owns which number, and when it is closed.
+"""File descriptor handles: which object owns which number, and when it is closed.
 
 A *handle* is one Python object for one file descriptor number, used through one task. Several tasks may share
 a file descriptor table, so several handles may exist for one open number. The number is closed when its last
@@ -8,19 +8,19 @@ collected.
 The table keeps one `_Entry` per open number which it knows, holding weak references to the handles. Rules
 that keep us from ever closing a number that the kernel has reused for another file:
 
-* An entry is removed from its table *before* the close is submitted. A call that opens something while the
-  close is on its way may be given the same number, and makes a fresh entry for it.
+* An entry is removed from its table *before* the close is submitted. A call that opens a file while the close
+  is on its way may get the same number, and makes a fresh entry for it.
 * A handle that is dropped without being closed leaves an empty entry, which is appended to the table's
   garbage. System calls cannot be made from a destructor; code that can await closes the garbage with
   `gc_using_task`.
 * While a task changes its table (unshare, exec, exit) it makes no new handles: they would belong to either
   table.
 
-Inheritance. A table made by copying another (clone without CLONE.FILES) starts empty, because what was copied
-is known but not yet used; `inherit_fd` makes handles for copied numbers. Which numbers were copied is not
-recorded one by one, so that making a child does not take longer the more files are open. Instead events are
-numbered by one counter: opening a number, closing it, copying a table. A handle can be inherited if its entry
-is older than the copy, and the number was not closed in the copy since.
+Inheritance. A table made by copying another (clone without CLONE.FILES) starts empty; `inherit_fd` makes
+handles for copied numbers. The copied numbers are not recorded one by one, so that making a child does not
+take longer the more files are open. Instead one counter numbers all events: opening a number, closing it,
+copying a table. A handle can be inherited if its entry is older than the copy, and the number was not closed
+in the copy since.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ class _Entry(set["_HandleRef"]):
     number: int
     serial: int
     origins: tuple[_Origin, ...]
-    # The task of the last handle to go: who may be expected to be able to make a call.
+    # The task of the last handle to go: it can probably make a call.
     closer: weakref.ref[FileDescriptorTask[Any]] | None
 
     @property
@@ -663,7 +663,7 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         """Return a new handle for a number which is, or is about to be, known to the table.
 
         Args:
-            record: who owns the number so far.
+            record: owns the number so far.
         """
         if self.manipulating_fd_table:
             raise ManipulatingFDTableError(
@@ -801,7 +801,7 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
 
         The handles of this task stay valid and keep their numbers. Numbers of the old table for which only
         this task had handles are closed there, through another task which shares it. Everything else that was
-        open in the old table is copied by the kernel without anybody owning the copy; see `do_cloexec_except`
+        open in the old table is copied by the kernel, and the copies have no owner; see `do_cloexec_except`
         of the thread layer.
 
         If the call fails, everything is as before.

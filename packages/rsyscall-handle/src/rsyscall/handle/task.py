@@ -390,8 +390,7 @@ class Task(
         self._depart()
 
     def _depart(self) -> None:
-        # What it makes of the calls that are still to come is a SyscallError, and not a mistake of who makes
-        # them.
+        # Later calls fail with a SyscallError, and not as a mistake of their caller.
         self.departed = True
         self._departed_from = self._make_fresh_fd_table()
         # They refer to us.

@@ -1,7 +1,7 @@
 """`<netinet/in.h>`: the addresses of IPv4 and IPv6 sockets.
 
-Ports and addresses are in host order here, as everybody writes them; the classes put them in network order
-for the kernel.
+Ports and addresses are in host order here, as people write them; the classes put them in network order for
+the kernel.
 """
 
 from __future__ import annotations

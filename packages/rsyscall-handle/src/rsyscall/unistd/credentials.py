@@ -1,15 +1,16 @@
-"""Who a process is, and what it belongs to, from `<unistd.h>`, `<sys/types.h>` and `<grp.h>`.
+"""The ids of a process, its groups and its session, from `<unistd.h>`, `<sys/types.h>` and `<grp.h>`.
 
 Changing credentials has side effects in the kernel that matter for processes made by clone, which share our
 memory:
 
-* The signal that the process gets at the death of its parent is forgotten. The native server that makes the
-  calls of such a process sets it again at once, before anything else can happen.
-* The address space becomes undumpable: no longer traceable by processes of the same user, and its files in
-  `/proc` belong to root. It protects all who share the memory from the new user, who may be less trusted, so
-  it stays that way until the process has left the address space; then the program gets its flag back.
-* Only the calling OS thread changes. That is what is wanted in a process of its own; in the program itself, C
-  libraries change all threads together, and these methods do not.
+* The kernel clears the signal that the process gets at the death of its parent. The native server that makes
+  the calls of such a process sets it again at once, before anything else can happen.
+* The address space becomes undumpable: processes of the same user can no longer trace it, and its files in
+  `/proc` belong to root. This protects all processes that share the memory from the new user, who may be less
+  trusted, so it stays that way until the process has left the address space; then the program gets its flag
+  back.
+* Only the calling OS thread changes. In a child that is the whole process; in the program itself, C libraries
+  change all threads together, and these methods do not.
 """
 
 from __future__ import annotations

@@ -212,7 +212,7 @@ async def _dup3(
     newfd: near.FileDescriptor,
     flags: int,
 ) -> None:
-    """The raw call; who owns the new number owned it before."""
+    """The raw call; the owner of the new number stays the same."""
     await sysif.recorded_syscall(record, nr.dup3, oldfd, newfd, encode_open_flags(sysif.abi, flags))
 
 

@@ -317,7 +317,7 @@ class ProcessVMTransport(BatchMemoryTransport):
         length = src.allocation.size()
         address = self._locate(src, length)
         target.check()
-        # Filled in by the kernel before anybody else sees it; so it need not be copied once more.
+        # The kernel fills it before any other code sees it, so it need not be copied once more.
         data = bytes(length)
         target.copy(nr.process_vm_readv, _address_of(data), address, length, src)
         target.check()

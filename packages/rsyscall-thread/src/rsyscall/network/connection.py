@@ -589,7 +589,7 @@ class _Unknown:
         except BlockingIOError:
             return None if trio.current_time() < self._deadline else False
         except OSError:
-            return False  # reset: given up by who made it
+            return False  # reset: the client has given up
         self._received += data
         if not data or not secret.startswith(self._received):
             return False
