@@ -20,7 +20,8 @@ class Command:
     Objects are not changed: `args` and `env` return new ones, of the same class.
 
     Arguments and variables may be bytes; text stands for the bytes that `os.fsencode` makes of it. Nothing is
-    checked here: what a program cannot be told raises ValueError when the command is executed.
+    checked here: an argument or variable that execve cannot pass raises ValueError when the command is
+    executed.
 
     Args:
         executable_path: file to execute.
@@ -41,7 +42,7 @@ class Command:
         self.env_updates = {os.fsdecode(name): value for name, value in env_updates.items()}
 
     def args(self: T_command, *args: StrOrBytesPath) -> T_command:
-        """Return a command with more arguments behind the ones there are."""
+        """Return a command with more arguments behind the present ones."""
         return type(self)(self.executable_path, [*self.arguments, *args], self.env_updates)
 
     def env(

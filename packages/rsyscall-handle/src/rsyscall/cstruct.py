@@ -7,15 +7,15 @@ A structure is a class, and its fields say which members of the C structure they
         nsec: int = i64("tv_nsec")
 
 Such a class is a dataclass. Everything else follows from the declaration: `to_bytes`, `from_bytes` and
-`sizeof`, the layout on other architectures, the errors, what a trace shows, and what the tests compare with
-the headers of the kernel.
+`sizeof`, the layout on other architectures, the errors, the text of a trace, and the comparison of the tests
+with the headers of the kernel.
 
 Members are placed as a C compiler places them: each at a multiple of its own size, the size of the whole a
 multiple of its largest member. `offset=` of a field and `size=` of the class say otherwise. A structure that
 differs between architectures names, with `variant=`, the attribute of `rsyscall.near.ABI` with its layouts.
 
-The functions that pack and unpack are generated when they are first needed, as those of dataclasses are. They
-are what one would write by hand: one call of a compiled `struct.Struct`, and the conversions of the fields.
+The functions that pack and unpack are generated when they are first needed. They look like functions written
+by hand: one call of a compiled `struct.Struct`, and the conversions of the fields.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class StructError(ValueError, struct.error):
 
 
 class _Options(TypedDict, total=False):
-    """What can be said of every field.
+    """The arguments of every field.
 
     `default`, `default_factory` and `compare` are those of dataclasses. `encode` turns the value of the field
     into the number for the kernel, where it is not that number already. `prefix` is what the names of the
@@ -120,7 +120,7 @@ _METADATA = "rsyscall"
 def _field(
     member: str, code: str, align: int, convert: Callable[[Any], Any] | None, options: _Options, **more: Any
 ) -> Any:
-    """The field of a dataclass, with what we need to know of it."""
+    """The field of a dataclass, with its place in the C structure."""
     spec = _Spec(
         member,
         code,
@@ -193,7 +193,7 @@ def array(
 
 
 def string(member: str, size: int, **options: Unpack[_Options]) -> Any:
-    """A string in `size` bytes, the NUL behind it included; what is longer is cut off."""
+    """A string in `size` bytes, the NUL behind it included; longer ones are cut off."""
     options.setdefault("encode", lambda text: os.fsencode(text)[: size - 1])
     return _field(member, f"{size}s", 1, string_from_null_terminated_bytes, options)
 
@@ -365,7 +365,7 @@ def to_bytes(self):
         return self._make(source, names)
 
     def _explain(self, value: Any, exn: Exception) -> StructError:
-        """Which field it is that does not fit."""
+        """Find the field that does not fit."""
         for path, spec, place in self.leaves:
             part = functools.reduce(getattr, path.split("."), value)
             try:
@@ -380,7 +380,7 @@ def to_bytes(self):
 
     @functools.cached_property
     def unpack(self) -> Callable[[type, bytes], Any]:
-        """A function that makes an object of the class, or of one derived from it, of bytes."""
+        """A function that makes an object of the class, or of one derived from it, from bytes."""
         names: dict[str, Any] = {
             "unpack": self.layout.codec.unpack_from,
             "short": self._short,

@@ -1,14 +1,14 @@
-"""Namespaces: what gives meaning to the numbers that the kernel deals in.
+"""Namespaces, which give meaning to the kernel's numbers.
 
 File descriptor 3, address 0x1000 and process 42 mean something only in some file descriptor table, some
 address space, some process id namespace. The objects here stand for those namespaces. They are compared by
 identity and carry no kernel resource; when two `Task`s hold the same `FDTable` object, their processes really
 share that table.
 
-Each operation in which something of one namespace could be used in another is checked, and raises one of the
-`NamespaceMismatchError`s here before any system call is made. A process that has exited or executed a program
-is a different matter: its descriptors and pointers were right, and what happened to it may be news to the
-caller. So that is a `SyscallSendError`, as for a process that was killed.
+An operation that would use something of one namespace in another raises one of the `NamespaceMismatchError`s
+here before any system call is made. A process that has exited or executed a program is a different matter:
+its descriptors and pointers were right, and the caller may not know yet. So its calls raise
+`SyscallSendError`, as for a process that was killed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class AddressSpaceMismatchError(NamespaceMismatchError):
 
 
 class SharedAddressSpaceError(Exception):
-    """A process that shares the memory of another was to change it for good. No call was made.
+    """A call would have changed the memory that processes share, for good. It was not made.
 
     `docs/address-space.md` says which calls do that.
     """
@@ -73,7 +73,7 @@ class FDTable:
     """Identity of a file descriptor table.
 
     Args:
-        creator_pid: id of the process that the table was made for; for people reading logs only.
+        creator_pid: id of the process for which the table was made; only for people who read logs.
     """
 
     creator_pid: int
@@ -84,10 +84,10 @@ class AddressSpace:
     """Identity of an address space.
 
     Args:
-        creator_pid: id of the process that the address space was made for; for people reading logs only.
+        creator_pid: id of the process for which the address space was made; only for people who read logs.
 
     Attributes:
-        dumpable: what `PR.SET_DUMPABLE` was last asked for by way of `Task.prctl`; None if it was not.
+        dumpable: the last argument of `PR.SET_DUMPABLE` by way of `Task.prctl`; None if there was none.
     """
 
     creator_pid: int

@@ -1,15 +1,15 @@
-"""What the arguments of system calls are: one description of each call, beside its raw function.
+"""The kinds of arguments of system calls: one description of each call, beside its raw function.
 
     @call("mkdirat", DIRFD, PATH, MODE)
     async def _mkdirat(sysif, dirfd, path, mode): ...
 
-Nothing of it is needed to make the call. What is derived from it: the text of a trace, the sizes of memory
-that `fcntl`, `ioctl` and `prctl` ask for, and the tests that all calls share. What the kernel does in a call,
-as opposed to what it is told, is in the book `rsyscall.near.calls`.
+The call itself does not use it. Derived from it are the text of a trace, the sizes of memory that `fcntl`,
+`ioctl` and `prctl` require, and the tests that all calls share. The book `rsyscall.near.calls` has the other
+half: what the kernel does in a call.
 
-A description says for each register what `Kind` of thing is in it. Kinds are data, without code, so that they
-cost nothing at import; the tracer has the code that shows them, by their names. A structure is shown as its
-class declares it. An argument that is one thing or another, depending on an argument before it, is `by` that.
+A description gives the `Kind` of each register. Kinds are data, without code, so that they cost nothing at
+import; the tracer has the code that shows them, by their names. A structure is shown as its class declares
+it. An argument whose kind depends on an earlier argument is described with `by`.
 """
 
 from __future__ import annotations
@@ -71,11 +71,11 @@ class Sized(Protocol):
 
 
 class Kind:
-    """What an argument is.
+    """The kind of an argument.
 
     Attributes:
-        name: by which the tracer knows how to show it.
-        after: whether it is about something that the call gives back, so that it can be shown only then.
+        name: by which the tracer finds the function that shows it.
+        after: whether the call fills it, so that it can be shown only after the call.
         is_address: whether the kernel reads or writes memory there.
     """
 
@@ -98,7 +98,7 @@ class Enumeration(Kind):
         prefix: what its names begin with in C.
         only: the names that count, where a bit has several meanings; all of them if there are none.
         renamed: names that do not have the prefix, as they are in C.
-        zero: what no bits are called.
+        zero: the name for no bits.
     """
 
     __slots__ = ("cls", "only", "prefix", "renamed", "zero")
@@ -124,8 +124,8 @@ class Memory(Kind):
     """The address of something.
 
     Attributes:
-        cls: the class of structures that it is, if it is one.
-        length_in: which argument says how many bytes there are, if one does.
+        cls: the class of the structure there, if it is one.
+        length_in: the argument with the number of bytes, if there is one.
     """
 
     __slots__ = ("_size", "cls", "length_in")
@@ -182,7 +182,7 @@ LONG = Kind("long")
 UNSIGNED = Kind("unsigned")
 SIZE = UNSIGNED
 NUMBER = Kind("number")
-"""A number of which nothing is known. Left out if it is 0 and the last."""
+"""A number of unknown meaning. Left out if it is 0 and the last."""
 MODE = Kind("mode")
 ADDRESS = Kind("address")
 """An address of which the contents are not shown."""
@@ -257,16 +257,16 @@ def each(keys: Iterable[int], kind: Kind) -> dict[int, Kind]:
 
 
 CALLS: dict[str, tuple[Kind, ...]] = {}
-"""What the arguments of each call are, by its name; of the header modules that have been imported."""
+"""The kinds of the arguments of each call, by its name; for the header modules that have been imported."""
 
 
 def describe(name: str, *kinds: Kind) -> None:
-    """Say what the arguments of a call are that has no raw function."""
+    """Describe the arguments of a call that has no raw function."""
     CALLS[name] = kinds
 
 
 def call(name: str, *kinds: Kind) -> Callable[[T], T]:
-    """Say what the arguments of the call are that a raw function makes; several, if it makes several."""
+    """Describe the arguments of the call that a raw function makes; used repeatedly, if it makes several."""
     CALLS[name] = kinds
     return _itself
 
@@ -276,7 +276,7 @@ def _itself(function: T) -> T:
 
 
 def kinds_of(name: str, args: Sequence[int]) -> list[Kind] | None:
-    """What these arguments of a call are; None for a call that is not described."""
+    """The kinds of these arguments of a call; None for a call that is not described."""
     kinds = CALLS.get(name)
     if kinds is None:
         return None

@@ -87,8 +87,8 @@ _next_serial = itertools.count(1).__next__
 class InvalidHandleError(Exception):
     """A file descriptor handle was used after it was closed, invalidated or moved away.
 
-    Or it was for standard input, output or error, which others closed, and now another file of ours has the
-    number.
+    Or it was for standard input, output or error, which other code closed, and now another file of ours has
+    the number.
     """
 
 
@@ -144,12 +144,13 @@ class FDTable(rsyscall.far.FDTable):
 
     Args:
         creator_pid: id of the process that the table was made for; for people reading logs only.
-        parent: the table which this one has just been copied from. Its handles can be inherited.
+        parent: the table from which this one has just been copied. Its handles can be inherited.
 
     Attributes:
         garbage_hook: called after a number has become garbage, maybe from a destructor and in any thread. It
             arranges for `gc_using_task` to be called, soon or, if that cannot suspend, at once.
-        keep_open: numbers that others in the process use too: not closed because their handles are dropped.
+        keep_open: numbers that other code in the process uses, too: not closed when their handles are
+        dropped.
     """
 
     garbage_hook: Callable[[], None] | None
@@ -194,7 +195,7 @@ class FDTable(rsyscall.far.FDTable):
     def remove_inherited(self) -> None:
         """Forget which handles of the parent table can be inherited.
 
-        To be called before numbers that have no handle here are closed behind the table's back.
+        Call this before numbers without a handle here are closed behind the table's back.
         """
         self._parent = None
         self._first_closed.clear()
@@ -295,15 +296,15 @@ class FDTable(rsyscall.far.FDTable):
     ) -> None:
         """Close every number of this table whose handles are all gone, through `task`.
 
-        If the process behind `task` turns out to be dead, what is left stays garbage for another task of the
-        table; the same happens when the caller is cancelled. A close that fails is logged.
+        If the process behind `task` turns out to be dead, the remaining numbers stay garbage for another task
+        of the table; the same happens when the caller is cancelled. A close that fails is logged.
 
         Args:
             task: a task in this table.
             collect: first run Python's garbage collector, so that handles in reference cycles are found too.
-            only_own: leave alone what the last handle of was not of this task.
-            detached: the caller may be torn away from a call that has been sent, at the end of an event loop.
-                What is in doubt then is not closed a second time.
+            only_own: close only numbers whose last handle was of this task.
+            detached: the end of an event loop may abandon the caller after a call has been sent. Numbers that
+                may have been closed then are not closed a second time.
 
         manpage: close(2)
         """
@@ -312,7 +313,8 @@ class FDTable(rsyscall.far.FDTable):
         self.log_failed_closes()
         if not self._garbage:
             return
-        # Where no call can be made nothing is touched: what is given back would call the hook, and that this.
+        # Where no call can be made nothing is touched: giving numbers back would call the hook, and that
+        # this.
         task.sysif.check_owner()
         # It owns what is not closed yet.
         record = CallRecord(self)
@@ -443,7 +445,7 @@ class _Borrow:
 
 
 class BaseFileDescriptor:
-    """A handle for an open file descriptor, used through one task; what every kind of file has in common.
+    """A handle for an open file descriptor, used through one task; the base for every kind of file.
 
     Not to be constructed directly; see `FileDescriptorTask.make_fd_handle`. Compared by identity.
 
@@ -559,7 +561,7 @@ class BaseFileDescriptor:
         await table._close_fd(self.task, self.near, record)
 
     def inherit(self, task: FileDescriptorTask[T_fd]) -> T_fd:
-        """Return a handle in `task` for what this one refers to; see `FileDescriptorTask.inherit_fd`."""
+        """Return a handle in `task` for the same open file; see `FileDescriptorTask.inherit_fd`."""
         return task.inherit_fd(self)
 
     def for_task(self, task: FileDescriptorTask[T_fd]) -> T_fd:
@@ -718,9 +720,9 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
             raise SharedHandleError(f"{fd} of {self} is already tracked, by {len(entry)} handles", fd)
 
     def _replace_standard(self, fd: rsyscall.near.FileDescriptor) -> None:
-        """See to a number that the kernel has just opened, should it be that of a standard descriptor.
+        """Handle the case that the kernel has just opened the number of a standard descriptor.
 
-        All of the program uses those, and some part of it has closed this one. So its handles are invalid
+        The whole program uses those, and some part of it has closed this one. So its handles are invalid
         now, and the number is ours alone.
         """
         if fd.number not in STANDARD:
@@ -742,11 +744,11 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         return handles
 
     def inherit_fd(self, fd: BaseFileDescriptor) -> T_fd:
-        """Return a handle, in this task, for what `fd` refers to.
+        """Return a handle, in this task, for the open file of `fd`.
 
         That is possible if the two tasks share a table, or if this task's table is a copy of the one of `fd`
-        made when `fd` was open already. Inherit before closing the original: its validity is what says the
-        number is right.
+        made when `fd` was open already. Inherit before closing the original: only a valid handle proves that
+        the number is right.
 
         Raises:
             InvalidHandleError: `fd` has been closed, invalidated or moved away.

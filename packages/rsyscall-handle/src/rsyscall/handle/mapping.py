@@ -1,9 +1,9 @@
 """Mapped memory.
 
 A `MemoryMapping` owns pages of an address space. Several may denote the same pages (`for_task`) or parts of
-them (`mapping[a:b]`); all that come from one `mmap` share the knowledge of which pages are gone, so that
-unmapping twice is an error here and not, in the kernel, the loss of whatever was mapped at that address
-since. Nothing is unmapped when a mapping is dropped: pages may be in use without any Python object saying so.
+them (`mapping[a:b]`). All that come from one `mmap` share one record of the unmapped pages, so that unmapping
+twice is an error here: in the kernel it would destroy a newer mapping at the same address. Dropping a mapping
+unmaps nothing: pages may be in use without a Python object that refers to them.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ __all__ = ["MemoryMapping"]
 
 
 class _Region:
-    """What all mappings that came out of one `mmap` know together: the address space, and which addresses are
-    unmapped.
-    """
+    """The common record of all mappings from one `mmap`: the address space, and the unmapped addresses."""
 
     __slots__ = ("address_space", "gone")
 
@@ -41,7 +39,7 @@ class _Region:
 class MemoryMapping:
     """Pages mapped in the address space of `task`.
 
-    Immutable; compares and hashes by (task, near, file). `file` is the identity of what is mapped: two
+    Immutable; compares and hashes by (task, near, file). `file` is the identity of the mapped file: two
     mappings with the same `file` show the same bytes at the same offset.
     """
 

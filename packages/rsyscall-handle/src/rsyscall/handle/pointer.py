@@ -1,11 +1,11 @@
 """Typed, owned pointers to memory in some address space.
 
 A pointer owns an allocation. Operations that change what is known about the memory *consume* the pointer: it
-becomes invalid, and new pointers are returned which own the allocation (or the parts of it) instead. So a
-buffer given to `read` comes back as the part that was filled and the part that was not, and there is never
-doubt about which is which.
+becomes invalid, and they return new pointers which own the allocation (or the parts of it) instead. So `read`
+returns its buffer as two pointers, the filled part and the rest, and there is never doubt about which is
+which.
 
-Subclasses say what is in the memory:
+The class of a pointer tells what is in the memory:
 
 * `Pointer`: nothing in particular (it can be read all the same);
 * `ReadablePointer`: the kernel has put a value there;
@@ -72,8 +72,8 @@ class MemoryGateway(abc.ABC):
     """Moves bytes between our own memory and the memory that a pointer points to.
 
     An implementation takes the address with `pointer.borrow(task)` or `pointer.near`, which raise if the
-    pointer is not usable. Transfers of zero bytes do nothing. Once a transfer has been sent it is waited for
-    even when the caller is cancelled.
+    pointer is not usable. Transfers of zero bytes do nothing. Once a transfer has been sent, the caller waits
+    for its end even when it is cancelled.
 
     Attributes:
         read_now, write_now: the same for a gateway that does not wait, as plain functions; None for others.
@@ -204,8 +204,8 @@ class Pointer(DroppedPointer, Generic[T]):
             else:
                 self.allocation.free()
 
-    # A pointer that is dropped is freed, by the destructor of DroppedPointer. For that one: what is in the
-    # memory needs no owner.
+    # A pointer that is dropped is freed, by the destructor of DroppedPointer. This is for that one: the
+    # contents of the memory need no owner.
     _gone = True
 
     def _free_waiting(self) -> None:
@@ -410,7 +410,7 @@ class Pointer(DroppedPointer, Generic[T]):
         return new
 
     def _linearize(self, record: CallRecord | None = None) -> LinearPointer[T]:
-        """Say that the memory holds resources, which `record` owns, if it knows them."""
+        """Mark the memory as holding resources, which `record` owns, if it knows them."""
         pinned_by = self._consume()
         new = LinearPointer(self.mapping, self.transport, self.serializer, self.allocation, self.typ, record)
         new._pinned_by = pinned_by
@@ -426,7 +426,7 @@ class Pointer(DroppedPointer, Generic[T]):
         return new
 
     def _reinterpret(self, serializer: Serializer[U], typ: type[U]) -> Pointer[U]:
-        """Say that the memory is for another type of value. Consumes this pointer."""
+        """Mark the memory as being for another type of value. Consumes this pointer."""
         pinned_by = self._consume()
         new = Pointer(self.mapping, self.transport, serializer, self.allocation, typ)
         new._pinned_by = pinned_by
@@ -486,10 +486,9 @@ class ReadablePointer(Pointer[T]):
 class LinearPointer(ReadablePointer[T]):
     """Memory that the kernel has put a `T` into, where `T` contains resources such as file descriptors.
 
-    It must be read exactly once: reading twice would make two owners for the resources. Descriptors in our
-    own memory are closed when the pointer is dropped, or consumed in any way that leaves a pointer of another
-    kind or other contents, before it has been read. What is elsewhere is leaked then, and that is logged as
-    an error.
+    It must be read exactly once: reading twice would make two owners for the resources. If the pointer is
+    dropped before it has been read, or consumed for a pointer of another kind or with other contents,
+    descriptors in our own memory are closed. Those in other memory leak then, which is logged as an error.
 
     Attributes:
         been_read: whether the value has been read.
@@ -508,7 +507,7 @@ class LinearPointer(ReadablePointer[T]):
         typ: type[T],
         _record: CallRecord | None = None,
     ) -> None:
-        # Owns what is in the value, as far as it is known.
+        # Owns the resources in the value, as far as they are known.
         self._record = _record
         self.been_read = False
         super().__init__(mapping, transport, serializer, allocation, typ)
@@ -568,7 +567,7 @@ class LinearPointer(ReadablePointer[T]):
         return super().wrote(value)
 
     def _give_up(self, how: str) -> None:
-        """Log it if what is in the value will never have an owner."""
+        """Log it if the resources in the value will never have an owner."""
         if self.valid and not self.been_read and not self._gone:
             self._gone = True
             if self._record is None or not self._record.sees_memory:
@@ -591,7 +590,7 @@ class WrittenPointer(Pointer[T_co]):  # type: ignore[type-var]  # see below
     """Memory that holds a value which we know. Also given as an argument where a system call reads memory.
 
     It is covariant although `Pointer` is not: the value is there and does not change. Writing another value
-    consumes the object and gives a new one of the type of what was written.
+    consumes the object and returns a new one of the type of that value.
 
     Args:
         mapping, transport, serializer, allocation, typ: as for `Pointer`.

@@ -1,13 +1,12 @@
 """Handles for processes.
 
-A process id can be given to another process as soon as the first one is gone. For a child of ours it cannot:
-a dead child keeps its id until we *reap* it, by waiting for it. So everything that is done to a child by its
-id must be kept apart from reaping it, which is what `ChildProcess.borrow` is for; and once it has been
-reaped, nothing is ever done with the id again.
+The kernel can reuse the id of a process as soon as the process is gone. But a dead child of ours keeps its id
+until we *reap* it, by waiting for it. So no call may use the id of a child while another one reaps it, which
+`ChildProcess.borrow` ensures; and once the child has been reaped, no call ever uses the id again.
 
-Reaping takes two steps, since the kernel writes what it found to memory: the call itself, after which the
-child may be gone, and reading the memory, which may take its time or be cancelled. In between the child has
-an unread siginfo, and is not touched.
+Reaping takes two steps, since the kernel writes the result to memory: the call itself, after which the child
+may be gone, and reading the memory, which may take its time or be cancelled. In between the child has an
+unread siginfo, and no call uses its id.
 """
 
 from __future__ import annotations
@@ -48,11 +47,11 @@ class DeadProcessError(Exception):
 
 
 class ProcessInUseError(Exception):
-    """A child cannot be used because something else is being done to it, or its siginfo has not been read."""
+    """A child cannot be used because another call is using it, or its siginfo has not been read."""
 
 
 class Process:
-    """Some process, which need not be ours: its id may be given to another process at any time.
+    """Some process, which need not be our child: the kernel may reuse its id at any time.
 
     Compares equal to another `Process` with the same task and id.
 
@@ -88,7 +87,7 @@ class Process:
         return rsyscall.near.ProcessGroup(self.near.id)
 
     async def kill(self, sig: SIG | int) -> None:
-        """Send a signal to whatever process has the id.
+        """Send a signal to the process that has the id now.
 
         manpage: kill(2)
         """
@@ -168,7 +167,7 @@ class ChildProcess(Process):
 
     Attributes:
         death_state: how it died, once that is known.
-        unread_siginfo: where `waitid` has stored what it found, until that is read.
+        unread_siginfo: where `waitid` has stored its result, until that is read.
         in_use: whether a call about the child is going on.
         command: what it has executed, if we know.
     """
@@ -196,7 +195,7 @@ class ChildProcess(Process):
         return not self._reaped
 
     def mark_dead(self, state: ChildState) -> None:
-        """Record that the child has been reaped. Nothing is done with its id from now on."""
+        """Record that the child has been reaped. No call uses its id from now on."""
         self._reaped = True
         self.death_state = state
 
@@ -213,8 +212,7 @@ class ChildProcess(Process):
             raise ProcessInUseError(f"{self} has an unread siginfo buffer, which may say that it is dead")
 
     def borrow(self) -> _ChildBorrow:
-        """Context manager to use the id of the child: it is not reaped, and nothing else is done to it,
-        meanwhile.
+        """Context manager to use the id of the child: meanwhile no other call reaps or uses it.
 
         Raises (on entry):
             DeadProcessError: the child has been reaped.
@@ -241,8 +239,8 @@ class ChildProcess(Process):
     async def killpg(self, sig: SIG | int) -> None:
         """Send a signal to the process group that the child leads.
 
-        The child itself must be in that group: otherwise the number could belong to a group of strangers, and
-        nothing here finds that out.
+        The child itself must be in that group: otherwise the number could belong to a group of other
+        processes, which is not checked.
 
         Raises:
             DeadProcessError, ProcessInUseError: see `borrow`.
@@ -303,13 +301,13 @@ class ChildProcess(Process):
     async def waitid(
         self, options: W, infop: Pointer[Siginfo], *, rusage: Pointer[Any] | None = None
     ) -> None:
-        """Wait until something happens to the child. What it is must be read with `read_siginfo`.
+        """Wait until the child changes its state. Read the new state with `read_siginfo`.
 
         Args:
             options: which kinds of events to wait for. With `W.NOHANG` the call returns at once; otherwise it
-                blocks the process behind the task, so that nothing else can be done in it.
-            infop: where to store what happened. It is kept as `unread_siginfo` and must stay valid until it
-                is read.
+                blocks the process behind the task, which can make no other calls meanwhile.
+            infop: where to store the siginfo. It is kept as `unread_siginfo` and must stay valid until it is
+                read.
             rusage: where to store the resource usage (a `struct rusage`).
 
         Raises:
@@ -345,8 +343,7 @@ class ChildProcess(Process):
         return state
 
     async def read_siginfo(self) -> ChildState | None:
-        """Return what the last `waitid` found, or None if it found nothing. To be called once after each
-        `waitid`.
+        """Return the result of the last `waitid`, or None if it found nothing. Call it once after each.
 
         If cancelled, the siginfo stays unread.
         """
@@ -360,7 +357,7 @@ class ChildProcess(Process):
         return self.parse_waitid_siginfo(siginfo)
 
     async def read_state_change(self) -> ChildState:
-        """Return what the last `waitid`, one without `W.NOHANG`, found."""
+        """Return the result of the last `waitid`, one without `W.NOHANG`."""
         state = await self.read_siginfo()
         if state is None:
             raise ValueError(f"the siginfo of {self} says that nothing happened")
@@ -368,12 +365,12 @@ class ChildProcess(Process):
 
 
 class ThreadProcess(ChildProcess):
-    """A child that was made by `clone` and shares our memory. It owns the memory that it runs in.
+    """A child that was made by `clone` and shares our memory. The handle owns the child's stack.
 
     Args:
         task, near, pidfd: as for `ChildProcess`.
         used_stack: its stack.
-        stack_data: what was on the stack at the beginning.
+        stack_data: the contents of the stack at the beginning.
         ctid: the futex that the kernel clears when the child leaves our memory.
         tls: its thread-local storage.
     """
@@ -484,7 +481,7 @@ class ProcessTask(rsyscall.far.Task):
         Args:
             flags: what to share, what to make new; or-ed with the exit signal, normally `SIG.CHLD`.
             child_stack: free memory for the stack to grow into, and directly behind it in the same piece of
-                memory, at a multiple of 16, what is on the stack at the beginning. Consumed, unless it fails.
+                memory, at a multiple of 16, the initial contents of the stack. Consumed, unless it fails.
             ptid: where the kernel stores the id of the child, with `CLONE.PARENT_SETTID`.
             ctid: whose futex word the kernel clears when the child leaves our memory, with
                 `CLONE.CHILD_CLEARTID`. Owned by the child from now on.

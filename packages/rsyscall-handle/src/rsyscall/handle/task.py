@@ -99,7 +99,7 @@ class FileDescriptor(
     async def disable_cloexec(self) -> None:
         """Let programs that this process executes have the file descriptor.
 
-        This must be the only handle. If other tasks share the table, what they execute gets it too.
+        This must be the only handle. If other tasks share the table, programs that they execute get it too.
 
         manpage: fcntl(2)
         """
