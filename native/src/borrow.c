@@ -2,16 +2,19 @@
  * borrow_pointer(pointer, task): what `Pointer.borrow` of the handle layer returns.
  *
  * It pins the memory of the pointer for the time of a system call. In C, because nearly every call makes one,
- * and because a signal handler that raises must not leave the memory pinned for ever: none runs in here, so
- * there is no moment at which the pin is counted and the `with` statement does not know of it.
+ * and because a signal handler that raises must not leave the memory pinned for ever. None runs in here, but
+ * one may run after `__enter__` and before the `with` statement knows of it: since Python 3.14, or where
+ * `__enter__` is called by name. Then nobody calls `__exit__`, but the object goes, and gives back its pins.
  */
 #include "borrow.h"
 
 #include "freestanding.h"
+#include "space.h"
 
 typedef struct {
 	PyObject_HEAD
-	PyObject *pointer, *task;
+	PyObject *pointer, *task;	/* without a task, None: nobody asks for the address */
+	long entered;
 } Borrow;
 
 #define NAMES(X) X(_free_waiting) X(_pins) X(_waiting) X(address_space) X(check_address_space) X(mapping) X(near) X(task)
@@ -32,6 +35,7 @@ PyObject *rsys_borrow_pointer(PyObject *module, PyObject *const *args, Py_ssize_
 	self = PyObject_GC_New(Borrow, borrow_type);
 	if (!self)
 		return NULL;
+	self->entered = 0;
 	self->pointer = args[0];
 	self->task = args[1];
 	Py_INCREF(self->pointer);
@@ -51,6 +55,8 @@ static long add_pins(PyObject *pointer, long more)
 		return -1;
 	count = PyLong_AsLong(pins);
 	Py_DECREF(pins);
+	if (!PyErr_Occurred() && count + more < 0)
+		PyErr_SetString(PyExc_RuntimeError, "the number of borrows is wrong");
 	now = PyErr_Occurred() ? NULL : PyLong_FromLong(count + more);
 	if (!now)
 		return -1;
@@ -83,35 +89,59 @@ static int check_address_space(PyObject *pointer, PyObject *task)
 static PyObject *borrow_enter(PyObject *op, PyObject *unused)
 {
 	Borrow *self = (Borrow *)op;
-	PyObject *address = PyObject_GetAttr(self->pointer, s_near);
+	PyObject *address;
 
 	(void)unused;
-	if (address && (check_address_space(self->pointer, self->task) < 0 || add_pins(self->pointer, 1) < 0))
+	if (self->task == Py_None) {
+		address = Py_None;
+		Py_INCREF(address);
+	} else {
+		address = PyObject_GetAttr(self->pointer, s_near);
+		if (address && check_address_space(self->pointer, self->task) < 0)
+			Py_CLEAR(address);
+	}
+	if (address && add_pins(self->pointer, 1) < 0)
 		Py_CLEAR(address);
+	if (address)
+		self->entered++;
 	return address;
+}
+
+/* Takes back pins; returns whether there is memory that has waited for the last of them to be freed, or -1. */
+static int give_back(Borrow *self, long count)
+{
+	PyObject *waiting;
+	long pins = add_pins(self->pointer, -count);
+
+	if (pins < 0)
+		return -1;
+	self->entered -= count;
+	waiting = PyObject_GetAttr(self->pointer, s__waiting);
+	Py_XDECREF(waiting);
+	return !waiting ? -1 : waiting != Py_None && !pins;
 }
 
 static PyObject *borrow_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)
 {
-	PyObject *pointer = ((Borrow *)op)->pointer, *waiting, *none = NULL;
-	long pins = add_pins(pointer, -1);
+	Borrow *self = (Borrow *)op;
+	PyObject *none;
+	int due;
 
 	(void)args;
 	(void)count;
-	if (pins < 0)
+	if (!self->entered) {
+		PyErr_SetString(PyExc_RuntimeError, "this borrow was not entered, or has been left");
 		return NULL;
-	waiting = PyObject_GetAttr(pointer, s__waiting);
-	if (!waiting)
-		return NULL;
-	if (waiting != Py_None && !pins) {
-		none = PyObject_CallMethodObjArgs(pointer, s__free_waiting, NULL);
-		if (!none) {
-			Py_DECREF(waiting);
-			return NULL;
-		}
 	}
-	Py_XDECREF(none);
-	Py_DECREF(waiting);
+	due = give_back(self, 1);
+	if (due < 0)
+		return NULL;
+	if (!due)
+		Py_RETURN_NONE;
+	none = PyObject_CallMethodObjArgs(self->pointer, s__free_waiting, NULL);
+	if (!none)
+		return NULL;
+	Py_DECREF(none);
 	Py_RETURN_NONE;
 }
 
@@ -123,12 +153,32 @@ static int borrow_traverse(PyObject *op, visitproc visit, void *arg)
 	return 0;
 }
 
+/* Nobody has called __exit__, and nobody can any more. */
+static void give_up(Borrow *self)
+{
+	PyObject *kind, *error, *traceback, *free_waiting = NULL;
+	int due;
+
+	PyErr_Fetch(&kind, &error, &traceback);
+	due = give_back(self, self->entered);
+	if (due > 0)
+		free_waiting = PyObject_GetAttr(self->pointer, s__free_waiting);
+	if (free_waiting)
+		rsys_call_soon(free_waiting);
+	Py_XDECREF(free_waiting);
+	if (PyErr_Occurred())
+		PyErr_WriteUnraisable(NULL);
+	PyErr_Restore(kind, error, traceback);
+}
+
 /* No tp_clear: both are always there, and a cycle through them can be broken elsewhere. */
 static void borrow_dealloc(PyObject *op)
 {
 	PyTypeObject *type = Py_TYPE(op);
 
 	PyObject_GC_UnTrack(op);
+	if (((Borrow *)op)->entered)
+		give_up((Borrow *)op);
 	Py_DECREF(((Borrow *)op)->pointer);
 	Py_DECREF(((Borrow *)op)->task);
 	PyObject_GC_Del(op);
@@ -149,7 +199,8 @@ static PyType_Slot borrow_slots[] = {
 };
 
 static PyType_Spec borrow_spec = {
-	"rsyscall.native._fast.Borrow", sizeof(Borrow), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, borrow_slots,
+	"rsyscall.native._fast.Borrow", sizeof(Borrow), 0,
+	Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_HAVE_GC, borrow_slots,
 };
 
 int rsys_borrow_init(PyObject *module)

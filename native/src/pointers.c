@@ -34,8 +34,8 @@ static int run_soon(void *arg)
 	return result ? 0 : -1;
 }
 
-/* Call it between two instructions of the main thread; in another one at once: signals are not handled there. */
-static void call_soon(PyObject *callable)
+/* In another thread at once: signals are not handled there. */
+void rsys_call_soon(PyObject *callable)
 {
 	if (rsys_call0(__NR_gettid) == rsys_call0(__NR_getpid)) {
 		Py_INCREF(callable);
@@ -75,7 +75,7 @@ static void pointer_finalize(PyObject *op)
 		if (is_lost(op) || (pinned_by && PyObject_Size(pinned_by) > 0)) {
 			done = PyObject_GetAttr(op, s_free);
 			if (done)
-				call_soon(done);
+				rsys_call_soon(done);
 		} else {
 			PyObject_SetAttr(op, s_valid, Py_False);
 			done = NULL;

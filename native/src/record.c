@@ -23,6 +23,7 @@
  */
 #include "record.h"
 
+#include <limits.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -318,6 +319,10 @@ static PyObject *record_own(PyObject *op, PyObject *arg)
 
 	if (number == -1 && PyErr_Occurred())
 		return NULL;
+	if (!((CallRecord *)op)->table || number < 0 || number > INT_MAX) {
+		PyErr_SetString(PyExc_ValueError, "only what is made for a table can be owned, by its number");
+		return NULL;
+	}
 	rsys_record_own((CallRecord *)op, (int)number);
 	Py_RETURN_NONE;
 }

@@ -12,6 +12,9 @@
 int rsys_space_init(PyObject *module);
 int rsys_pointers_init(PyObject *module);
 
+/* Call it between two instructions of the main thread; in another thread at once. For destructors. */
+void rsys_call_soon(PyObject *callable);
+
 /* set_memory_errors(UseAfterFreeError) */
 PyObject *rsys_set_memory_errors(PyObject *module, PyObject *error);
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
 import logging
 import os
+import signal
 import struct
 import weakref
 from collections.abc import Callable, Iterator
@@ -28,6 +30,7 @@ from rsyscall.handle.pointer import (
 from rsyscall.handle.task import Task
 from rsyscall.native import _fast
 from rsyscall.near import types as near
+from rsyscall.near.record import borrow_pointer
 from rsyscall.struct import BytesSerializer, Int32, Serializer, StrSerializer
 from rsyscall.sys.mman import MemoryMapping
 from rsyscall.unistd.pipe import Pipe
@@ -313,6 +316,67 @@ async def test_the_last_borrow_gives_back(local: Local) -> None:
     first.__exit__(None, None, None)
     assert local.arena.live_bytes() == 3
     second.__exit__(None, None, None)
+    assert local.arena.live_bytes() == 0
+
+
+async def test_a_borrow_that_is_dropped_gives_back(local: Local) -> None:
+    # As by an exception of a signal handler behind __enter__, which `with` does not see since Python 3.14.
+    pointer = await local.ptr(b"abc")
+    other = pointer.borrow(local.task)
+    with pointer.borrow(local.task):
+        other.__enter__()
+        other.__enter__()
+        pointer.free()
+        del other
+        assert local.arena.live_bytes() == 3
+    assert local.arena.live_bytes() == 0
+    pointer = await local.ptr(b"abc")
+    pointer.borrow(local.task).__enter__()
+    assert pointer.valid
+    pointer.free()
+    assert local.arena.live_bytes() == 0
+    pointer = await local.ptr(b"abc")
+    last = pointer.borrow(local.task)
+    last.__enter__()
+    pointer.free()
+    assert local.arena.live_bytes() == 3
+    del last
+    assert local.arena.live_bytes() == 0
+
+
+async def test_a_signal_between_entering_and_the_block(local: Local) -> None:
+    class Signalled(int):
+        """A pointer whose address is asked for when the signal arrives."""
+
+        near = property(_thread.interrupt_main)
+        mapping = local.arena.mapping
+        _pins = 0
+        _waiting = None
+
+    pointer = Signalled(signal.SIGUSR1)
+
+    def stop(*_: object) -> None:
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGUSR1, stop)
+    try:
+        with pytest.raises(InterruptedError), borrow_pointer(pointer, local.task):
+            pass
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert pointer._pins == 0
+
+
+async def test_only_what_was_borrowed_is_given_back(local: Local) -> None:
+    pointer = await local.ptr(b"abc")
+    borrow = pointer.borrow(local.task)
+    with pytest.raises(RuntimeError, match="not entered"):
+        borrow.__exit__(None, None, None)
+    with borrow:
+        pointer.free()
+        assert local.arena.live_bytes() == 3
+    with pytest.raises(RuntimeError, match="has been left"):
+        borrow.__exit__(None, None, None)
     assert local.arena.live_bytes() == 0
 
 

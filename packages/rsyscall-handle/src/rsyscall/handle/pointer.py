@@ -22,7 +22,6 @@ from __future__ import annotations
 import abc
 import logging
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import rsyscall.near
@@ -263,7 +262,7 @@ class Pointer(DroppedPointer, Generic[T]):
                 return self.wrote(value)
         self._validate()
         data = self._to_bytes(value)
-        with _Pin(self):
+        with borrow_pointer(self, None):  # for no particular task
             await transport.write(self, data)
         return self.wrote(value)
 
@@ -278,7 +277,7 @@ class Pointer(DroppedPointer, Generic[T]):
             else:
                 return self.serializer.from_bytes(data)
         self._validate()
-        with _Pin(self):
+        with borrow_pointer(self, None):  # for no particular task
             data = await transport.read(self)
         return self.serializer.from_bytes(data)
 
@@ -530,7 +529,7 @@ class LinearPointer(ReadablePointer[T]):
         # set before waiting, so that of two concurrent reads one fails
         self.been_read = True
         try:
-            with _Pin(self):
+            with borrow_pointer(self, None):  # for no particular task
                 data = await self.transport.read(self)
         except BaseException as exn:
             self.been_read = False
@@ -635,29 +634,6 @@ class WrittenPointer(Pointer[T_co]):  # type: ignore[type-var]  # see below
             return f"{self.near}, {self.value!r}"
         except UseAfterFreeError:
             return f"freed, {self.value!r}"
-
-
-class _Pin:
-    """Keeps memory from being given back while bytes are moved; a borrow for no particular task."""
-
-    __slots__ = ("_pointer",)
-
-    def __init__(self, pointer: Pointer[Any]) -> None:
-        self._pointer = pointer
-
-    def __enter__(self) -> None:
-        self._pointer._pins += 1
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        pointer = self._pointer
-        pointer._pins -= 1
-        if pointer._waiting is not None and not pointer._pins:
-            pointer._free_waiting()
 
 
 def _free_when_unpinned(allocation: AllocationInterface, pinned_by: tuple[Pointer[Any], ...]) -> None:
