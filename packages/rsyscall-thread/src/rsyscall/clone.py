@@ -1,8 +1,7 @@
-"""Making a process that is inert until it is told what to do.
+"""Making a process that does nothing but the calls that we send to it.
 
-The new process shares our memory (CLONE.VM is what makes exec noticeable, and what makes clone cheap), is
-killed when we die, has none of our signal handlers, and waits for calls: in a ring of shared memory, or on a
-byte stream.
+The new process shares our memory (CLONE.VM makes exec noticeable, and clone cheap), is killed when we die,
+has none of our signal handlers, and waits for calls: in a ring of shared memory, or on a byte stream.
 """
 
 from __future__ import annotations
@@ -176,7 +175,7 @@ async def clone_process(
         task: makes the clone call.
         hub: of our program.
         monitor: that clones from `task`; knows which process becomes the parent.
-        flags: namespaces, FILES, FS, ...; what sharing our memory needs is added.
+        flags: namespaces, FILES, FS, ...; the flags for sharing our memory are added.
         ring: a fresh one.
         function: address of a native function.
         args: up to six register arguments.
@@ -208,7 +207,7 @@ async def clone_process(
         parent_pid = -1
     own_table = task.fd_table is hub.task.fd_table
     is_ours = parent is hub.task
-    # Until `release` the process goes when the ring goes, whatever becomes of us.
+    # Until `release` the process exits when the ring goes, even if we are interrupted.
     ring.hold(is_ours and (own_table or same_pidns), None if own_table else task.fd_table)
     pidfd = Pidfd()
     try:
@@ -266,9 +265,9 @@ _NAMESPACES = (
 
 
 def clone_error(error: OSError, flags: CLONE) -> OSError:
-    """What the kernel says to a clone, with the flags as filename and what it may be due to.
+    """The error of a clone, with the flags as filename and the possible reasons.
 
-    For EPERM the manual page knows one reason, the privileges that new namespaces want. In containers there
+    For EPERM the manual page knows one reason, the privileges that new namespaces take. In containers there
     is another: their filters.
     """
     reason = error.strerror or str(error)
@@ -284,11 +283,11 @@ def clone_error(error: OSError, flags: CLONE) -> OSError:
 
 
 async def abandon(hub: ProgramHub, ring: Ring, parent: far.Task, process: ChildProcess | None = None) -> None:
-    """End and reap a process that no caller has been given, if there is one.
+    """End and reap a process that was not returned to any caller, if there is one.
 
     Args:
         parent: the task of its parent.
-        process: what it is there, if that is known.
+        process: its id there, if that is known.
     """
     # It may have been made, and we not have heard of it: the ring knows. A child of ours is reaped by that.
     ring.end_process()
@@ -303,7 +302,7 @@ async def abandon(hub: ProgramHub, ring: Ring, parent: far.Task, process: ChildP
             else:
                 ring.exited()
     if ring.taken:
-        # There are no means to reap it: so its memory stays its own until it leaves it.
+        # We have no means to reap it: so its memory stays its own until it leaves it.
         hub.orphaned(ring, parent)
     else:
         hub.exited(ring)
@@ -318,7 +317,7 @@ async def _clone(
     function: int,
     args: tuple[int, ...],
 ) -> tuple[ChildProcess, Task]:
-    """Make the process and what describes it; nothing can be sent to it yet."""
+    """Make the process and the objects for it; no call can be sent to it yet."""
     # Before the call: what is opened while it is made is perhaps not in the copy.
     table = task.fd_table if flags & CLONE.FILES else FDTable(0, task.fd_table)
     process, pidfd = await clone_process(task, hub, monitor, flags, ring, function, args)
@@ -448,7 +447,7 @@ async def clone_child_task(
             trampoline.borrow_with(stack, task)
             words = trampoline.words()
             if len(words) == 2:
-                # The third argument of a server: what it checks about its owner.
+                # The third argument of a server, by which it checks that its owner lives.
                 words.append(ring.origin_address)
             process, child_task = await _clone(
                 task, hub, monitor, flags, ring, int(trampoline.function.near), tuple(words)

@@ -47,8 +47,8 @@ async def clone_block(
 
     Its pidfd is `ring.pidfd` afterwards: a number of the table of `task`.
 
-    When the process that clones is lost in the course of it, `ring.pid` is the new process, if there is one
-    (0 otherwise, or if it is unknown: then `ring` stays taken).
+    When the cloning process is lost meanwhile, `ring.pid` is the new process, if there is one (0 otherwise,
+    or if it is unknown: then `ring` stays taken).
 
     Args:
         flags: in addition to VM, CHILD_CLEARTID, PIDFD and CLEAR_SIGHAND.
@@ -58,7 +58,7 @@ async def clone_block(
         monitor_fd: pidfd of the monitor in the new process' table, or -1.
         parent_pid: what getppid(2) will return there; -1 if unknown.
         completion: the end of the hub's pipe in the new process' table, or -1.
-        foreign: `task` is not in our pid namespace; say later what the new process is there (`Ring.set_pid`).
+        foreign: `task` is not in our pid namespace; set the id in ours later, with `Ring.set_pid`.
         cloner: the ring of `task`; None if it is our own.
 
     Returns:
@@ -106,7 +106,7 @@ async def clone_block(
 
 
 async def _has_gone(cloner: Ring | None) -> bool:
-    """Whether the process of a ring that a call was lost in has left our memory; it is given a second."""
+    """Whether the process of a ring in which a call was lost has left our memory; waits up to a second."""
     with trio.CancelScope(shield=True):
         for _ in range(1000):
             if cloner is None or cloner.left:
@@ -130,7 +130,7 @@ async def _clone_without_clone3(
     """Clone by the older call. From our own process, block all signals until the child has reset the handlers
     itself; other processes have none.
     """
-    # Handlers that the child shares with us must stay as they are; and they are run in it at its own risk.
+    # Handlers that the child shares with us must stay as they are; it may have to run them.
     ours = task.sysif.immediate and not flags & _SIGHAND
     before = signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals()) if ours else set()
     try:

@@ -1,11 +1,11 @@
 """Doing without calls that are denied.
 
 A seccomp filter, such as those of containers, answers calls that it denies with EPERM, ENOSYS or EACCES; a
-kernel without the call says ENOSYS. EPERM and EACCES are also what the kernel itself says to a process that
-lacks a privilege. So whichever of them it is, a call that we make for ourselves is followed by another that
-does the same, and if that fails too, its error is the one that counts.
+kernel without the call says ENOSYS. The kernel itself also answers EPERM or EACCES to a process that lacks a
+privilege. So if a call that we make for ourselves fails with any of them, we make another one that does the
+same; if that fails too, its error counts.
 
-docs/denied-calls.md lists the calls and what takes their place.
+docs/denied-calls.md lists the calls and their replacements.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def is_denied(error: OSError) -> bool:
 
 
 async def any_answer(sysif: SyscallInterface) -> None:
-    """Wait until the process makes calls: what was sent before has been done, and it is at our disposal.
+    """Wait until the process has made all calls that were sent before.
 
     Raises:
         SyscallError: the process has gone.
@@ -51,7 +51,7 @@ def pid_behind(pidfd: int) -> int:
     """The process id that a pidfd stands for, in the namespace of our /proc.
 
     Returns:
-        -1 when the process has been reaped; 0 when there is no telling.
+        -1 when the process has been reaped; 0 when it is unknown.
 
     manpage: pidfd_open(2)
     """
@@ -126,7 +126,7 @@ def reap_by_pidfd(pidfd: int) -> None:
 
 
 async def wait4(sysif: SyscallInterface, pid: int, address: int, options: int) -> ChildState | None:
-    """What has happened to a child of a process that shares our memory, if anything.
+    """The new state of a child of a process that shares our memory, if it has changed.
 
     Args:
         sysif: of the process whose child it is.

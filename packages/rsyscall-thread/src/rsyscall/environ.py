@@ -1,4 +1,4 @@
-"""The environment of a process: its variables, and the programs that its PATH leads to."""
+"""The environment of a process: its variables, and the programs in the directories of its PATH."""
 
 from __future__ import annotations
 
@@ -156,9 +156,9 @@ class ExecutablePathCache:
 
 
 class Environment(MutableMapping[str, str]):
-    """The environment variables of a process, as a mapping, and what depends on them.
+    """The environment variables of a process, as a mapping, and the settings that depend on them.
 
-    Changing it changes what programs that are executed later get; nothing is changed in the process itself.
+    Programs that are executed later get the changed environment; the process itself does not change.
 
     Args:
         environment: variables and their values; copied.
@@ -277,7 +277,7 @@ class Environment(MutableMapping[str, str]):
     async def for_exec(
         self, ram: RAM, updates: Mapping[str, StrOrBytesPath]
     ) -> WrittenPointer[ArgList] | list[str]:
-        """Return what a program is given: as `as_arglist` if there are no updates, else as strings.
+        """Return the environment for a program: as `as_arglist` if there are no updates, else as strings.
 
         Args:
             ram: memory of the process that will call execve.

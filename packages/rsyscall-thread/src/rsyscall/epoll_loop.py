@@ -60,7 +60,7 @@ __all__ = [
 ]
 
 MAX_EVENTS = 32
-"""How many events one `epoll_wait` collects; what is left over is collected by the next one."""
+"""How many events one `epoll_wait` collects; the next one collects the others."""
 
 ATTEMPTS = 1000
 """How often a busy process is asked for its activity fd."""
@@ -99,7 +99,7 @@ class EpollWaiter:
         # Numbers that may be reported as long as some file stays open, which we cannot know.
         self._haunted: set[int] = set()
         self._fresh = 0
-        # Who sleeps until an event comes.
+        # The tasks that sleep until an event comes.
         self._sleepers: set[Waiter[None]] = set()
         self._failure: Exception | None = None
         self._loop = RunLoop(weakly(self._run), f"epoll of {epfd}")
@@ -112,7 +112,7 @@ class EpollWaiter:
         self._activity_number: int | None = None
 
     def lease(self) -> _Lease:
-        """What every `Epoller` on this instance holds: the loop is there for them, and ends with the last."""
+        """A lease that every `Epoller` on this instance holds: the loop ends with the last of them."""
         lease = self._lease() if self._lease is not None else None
         if lease is None:
             lease = _Lease(self._loop)
@@ -187,7 +187,7 @@ class EpollWaiter:
         self._sleepers.discard(waiter)
 
     async def _run(self) -> None:
-        """The loop: one run of trio long for a subsidiary, as long as a task sleeps for a root."""
+        """The loop: for a subsidiary until the run of trio ends, for a root as long as a task sleeps."""
         wait_readable = self.wait_readable
         while wait_readable is not None or self._sleepers:
             try:
@@ -262,7 +262,7 @@ class EpollWaiter:
             # A call was abandoned. An answer to any later call says that it is over.
             await any_answer(task.sysif)
             await self._take(buffer, MAX_EVENTS)
-        # Not the method of the handle, which consumes the pointer: the buffer is ours whatever happens.
+        # Not the method of the handle, which consumes the pointer: the buffer must stay ours.
         with self.epfd.borrow(task) as epfd, buffer.borrow(task) as events:
             self._unsettled = True
             _set_lent(buffer, True)
@@ -315,8 +315,8 @@ class EpollWaiter:
 class _Lease:
     """See `EpollWaiter.lease`.
 
-    The loop of a root keeps the process alive that it waits in, since it is in the middle of a call there. So
-    when no task can wait any more, it must not go on.
+    The loop of a root keeps the process alive in which it waits, since it is in the middle of a call there.
+    So it must end when no task can wait any more.
     """
 
     __slots__ = ("__weakref__", "_loop")
@@ -396,11 +396,11 @@ class Epoller:
 
         Args:
             fd: of the same file descriptor table as our task.
-            events: what to watch for. With ET each change is told once, which is what `EpolledFileDescriptor`
-                is made for; without it every `epoll_wait` reports again whatever is ready.
+            events: the events to watch for. With ET each change is told once, as `EpolledFileDescriptor`
+                expects; without it every `epoll_wait` reports again all that is ready.
 
         Returns:
-            The registration. It is to be deleted before `fd` is closed.
+            The registration. Delete it before you close `fd`.
 
         Raises:
             OSError: EPERM if this kind of file cannot be watched (regular files, directories), EEXIST if the
@@ -437,8 +437,8 @@ class EpolledFileDescriptor:
 
     Args:
         epoller: registered `fd`.
-        fd: what is watched; the registration does not own it.
-        number: what the events of this registration are marked with.
+        fd: the watched descriptor; the registration does not own it.
+        number: the data of the events of this registration.
     """
 
     __slots__ = ("__weakref__", "_removed", "_waits", "epoller", "fd", "number", "status")
@@ -448,7 +448,7 @@ class EpolledFileDescriptor:
         self.fd = fd
         self.number = number
         self.status = FDStatus()
-        # Who sleeps, and for which flags.
+        # The tasks that sleep, and the flags for which they do.
         self._waits: dict[Waiter[None], int] = {}
         self._removed = False
 
@@ -513,11 +513,11 @@ class EpolledFileDescriptor:
             raise
 
     def get_current_events(self, flags: int) -> dict[EPOLL, int]:
-        """What has been told of `flags` so far; give it to `consume` after the operation that acted on it."""
+        """The events of `flags` told so far; give them to `consume` after the operation that acts on them."""
         return self.status.current_events(flags)
 
     def consume(self, events: t.Mapping[EPOLL, int]) -> None:
-        """What `get_current_events` returned has been acted on. What was told since stays."""
+        """The events from `get_current_events` have been acted on. Later ones stay."""
         self.status.consume(events)
 
     def _told(self, events: int) -> None:

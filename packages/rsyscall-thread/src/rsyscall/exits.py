@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["EXEC_SPIN_US", "Exits"]
 
 EXEC_SPIN_US = 150.0
-"""How long to look for the outcome of an exec before sleeping: what the kernel takes for one, and some."""
+"""How long to spin for the outcome of an exec before sleeping: a bit more than the kernel takes for one."""
 
 # How long a destructor waits for the exit of an idle process, in seconds.
 _PATIENCE = 0.05
@@ -45,7 +45,7 @@ class Exits:
         epoll: where the pidfds are registered.
         loop: calls `tell` for what the epoll reports.
         siginfo_address: memory for one `siginfo_t`.
-        spin_us: how long to look for an exit before sleeping, in microseconds.
+        spin_us: how long to spin for an exit before sleeping, in microseconds.
 
     Attributes:
         spin_us: as given; may be changed.
@@ -101,14 +101,14 @@ class Exits:
             self._forget(pidfd.number, watched)
 
     def _forget(self, number: int, watched: tuple[Pidfd, Callable[[], None]]) -> None:
-        # What was told may have closed the descriptor, and another process may be watched by its number now.
+        # The callback may have closed the descriptor, and its number may watch another process now.
         if self._watched.get(number) is watched:
             forget_watched(self._epoll.fileno(), number, self._watched)
 
     async def waitid(self, pidfd: Pidfd, options: int) -> ChildState | None:
-        """What has happened to a child of our own, if anything; never waits.
+        """The new state of a child of our own, if it has changed; never waits.
 
-        Where waitid is denied, wait4 is asked, which does not tell the user id of the child.
+        Where waitid is denied, this calls wait4, which does not tell the user id of the child.
 
         manpage: waitid(2), wait4(2)
         """
@@ -140,11 +140,11 @@ class Exits:
             await syscall(nr.kill, pid, sig)
 
     def _may_spin(self) -> bool:
-        # With several children at once there is something better to do: to make the next one.
+        # With several children at once it is better to make the next one than to spin.
         return bool(self.spin_us) and len(self._watched) <= 1 + self.helpers
 
     async def spin(self, pidfd: Pidfd, executing: Ring | None = None) -> bool:
-        """Look for a moment whether the process exits: cheaper than to sleep and be woken, if it does.
+        """Spin for the exit of the process for a moment: cheaper than to sleep and be woken, if it exits.
 
         Only when this program has nothing else to do, and less and less often while it is in vain.
 
@@ -153,10 +153,10 @@ class Exits:
 
         Args:
             pidfd: of the process.
-            executing: its ring, if it may still be on its way to executing a program. That takes most of the
-                time of a short program, and is looked for first.
+            executing: its ring, if it may still be on its way to executing a program. The exec takes most of
+                the time of a short program, so this waits for it first.
 
-        Cancellation: before it looks.
+        Cancellation: before it spins.
         """
         if self._spins_to_skip:
             self._spins_to_skip -= 1
@@ -205,9 +205,9 @@ class Exits:
             self.settle()
 
     def settle(self) -> None:
-        """Reap what has been dismissed, where no run is there to hear of its exit, or none after this one.
+        """Reap dismissed processes when no run of trio is there to hear of their exit, or this is the last.
 
-        What is in a call exits when that returns; it is left to the next run.
+        A process in a call exits when the call returns; it is left to the next run.
         """
         deadline = time.monotonic() + _PATIENCE
         while (rest := deadline - time.monotonic()) > 0:
@@ -222,6 +222,6 @@ class Exits:
         self._dismissed.clear()
 
     def exited(self, ring: Ring) -> None:
-        """The process of `ring` has exited, which everyone has been told or is being told."""
+        """The process of `ring` has exited, and all callbacks have been or are being called."""
         self._dismissed.discard(ring)
         self.numbers.pop(ring, None)

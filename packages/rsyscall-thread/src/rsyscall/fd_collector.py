@@ -18,10 +18,10 @@ __all__ = ["close_dropped"]
 
 
 def close_dropped(table: FDTable) -> None:
-    """From now on close the descriptors of `table` that no handle refers to any more.
+    """From now on close descriptors of `table` whose last handle is dropped.
 
-    Those of our own table are closed at once, in the destructor. For others a destructor cannot wait; they
-    are closed when the event loop gets to it.
+    Those of our own table are closed at once, in the destructor. A destructor cannot wait for other
+    processes; the event loop closes their descriptors later.
     """
     reference = weakref.ref(table)
 
@@ -60,7 +60,7 @@ def _collect_own(reference: weakref.ref[FDTable]) -> bool:
 
 
 def _has_task(reference: weakref.ref[FDTable]) -> bool:
-    """Whether any process is left in the table; what the handles of others stand for is closed already."""
+    """Whether any process is left in the table; without one its descriptors are closed already."""
     table = reference()
     return table is not None and any(task.fd_table is table for task in table.tasks)
 

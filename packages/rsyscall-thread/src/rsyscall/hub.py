@@ -1,4 +1,4 @@
-"""What a program needs once to drive processes that share its memory.
+"""The parts that a program needs once to drive processes that share its memory.
 
 `ProgramHub` watches, with one epoll instance and one background task for any number of processes:
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor, Task
 
     class RingClient(Protocol):
-        """Who takes the answers of one ring."""
+        """Takes the answers of one ring."""
 
         def deliver(self) -> None: ...
 
@@ -309,7 +309,7 @@ class ProgramHub:
         self._orphans.pop(ring, None)
 
     def orphaned(self, ring: Ring, parent: far.Task) -> None:
-        """Let go of a process that there are no means to reap: its memory is ours again when it leaves that.
+        """Release a process that we cannot reap: its memory is ours again when it has left it.
 
         It exits as soon as it looks at its ring.
 

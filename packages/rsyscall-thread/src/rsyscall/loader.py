@@ -34,7 +34,7 @@ TrampolineArgument = Union[BaseFileDescriptor, "WrittenPointer[Any]", "Pointer[A
 
 
 class NativeFunction:
-    """What a pointer to a native function points to; it is never read or written."""
+    """The type of a native function behind a pointer; it is never read or written."""
 
 
 @dataclass
@@ -115,7 +115,7 @@ class NativeFunctionSerializer(Serializer[NativeFunction]):
 
 @dataclass
 class NativeLoader:
-    """Where the native functions are in one address space; shared by all its processes.
+    """The addresses of native functions in one address space; shared by all its processes.
 
     `hub` is there for our own address space: its processes can be driven through shared memory.
     """

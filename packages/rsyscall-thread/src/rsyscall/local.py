@@ -1,7 +1,7 @@
 """A thread object for the OS thread that runs this program.
 
-It belongs to the OS thread that first uses it: signal mask, credentials and the duty to reap children are all
-things of one thread in Linux, and children die with the thread that made them. It outlives a `trio.run`
+It belongs to the OS thread that first uses it: in Linux the signal mask and credentials belong to a thread,
+as does the duty to reap children, and children die with the thread that made them. It outlives a `trio.run`
 and serves the next one.
 """
 
@@ -59,13 +59,14 @@ class _StandardDescriptor:
 class LocalThread(Thread):
     """The running program's own thread. A program needs one; `rsyscall.tasks.local` has it.
 
-    Making it opens nothing and changes nothing in the program; what is needed is made when it is first used.
-    In a copy of the program, made by `os.fork`, it is a thread of the copy if it was not used before, and
-    refuses every call with `ForkedProcessError` if it has; make another one then.
+    Making it opens no files and does not change the program; its parts are made when they are first used. In
+    a copy of the program, made by `os.fork`, it is a thread of the copy if it was not used before; if it was,
+    it refuses every call with `ForkedProcessError`: make another one then.
 
-    `stdin`, `stdout` and `stderr` stand for whatever has the numbers 0, 1 and 2, as they do for the rest of
-    the program. When nothing has the number, using them raises EBADF. When something has it that we opened, a
-    pipe perhaps, that has a handle of its own, and they are invalid until it is closed.
+    `stdin`, `stdout` and `stderr` stand for the files that have the numbers 0, 1 and 2, as they do for the
+    rest of the program. While a number is closed, using its handle raises EBADF. While it is a file that we
+    opened, a pipe perhaps, that file has a handle of its own, and the standard one is invalid until it is
+    closed.
     """
 
     def __init__(self) -> None:
@@ -105,7 +106,7 @@ class LocalThread(Thread):
 
 
 class ProgramEnvironment(Environment):
-    """The environment of the program: what `os.environ` says, and what has been changed here.
+    """The environment of the program: the variables of `os.environ`, and the changes made here.
 
     A variable that is changed in `os.environ` is changed here too; one that is changed here is not changed
     there. The later of two changes counts.

@@ -62,8 +62,8 @@ __all__ = ["AsyncChildProcess", "AsyncSignalfd", "ChildProcessMonitor"]
 _EXITED = int(W.EXITED)
 _STOPS = int(W.STOPPED | W.CONTINUED)
 
-# Between two questions whether a child of ours has stopped: shorter than what stops it for a moment only, and
-# what costs less than a hundredth of a processor.
+# Between two polls for stops of a child of ours: short enough to notice a short stop, and long enough to cost
+# less than a hundredth of a processor.
 _SHORTEST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.005
 
@@ -74,9 +74,9 @@ _TIME_TO_LEAVE = 0.5
 class AsyncChildProcess:
     """A child that can be waited for, by any number of tasks at once.
 
-    As an async context manager it kills the child, if it is still alive, and reaps it. One that may not be
-    signalled is told to exit, if it is still under our control; if it does not or is not, leaving the block
-    raises PermissionError, unless another exception is on its way.
+    As an async context manager it kills the child, if it is still alive, and reaps it. If we may not signal
+    the child, but still drive it, we tell it to exit. If it does not exit, or we do not drive it, leaving the
+    block raises PermissionError, unless another exception is on its way.
 
     Args:
         process: the handle of the child.
@@ -116,11 +116,11 @@ class AsyncChildProcess:
         self._exited.set()
 
     async def _waitid_nohang(self, options: W) -> ChildState | None:
-        """What has happened to the child, if anything; several callers take turns."""
+        """The new state of the child, if it has changed; several callers take turns."""
         process = self.process
         pidfd = self.pidfd
         if pidfd is not None and self._is_ours and process.unread_siginfo is None:
-            # One local call, which nothing can come in between.
+            # One local call, which no other task can interrupt.
             try:
                 state = await self.monitor.hub.exits.waitid(pidfd, int(options))
             except ChildProcessError as error:
@@ -153,7 +153,7 @@ class AsyncChildProcess:
                 if state is not None and state.died():
                     process.mark_dead(state)
                 return None if state is None else self._noted(state)
-            # What the kernel has said once is heard, cancelled or not.
+            # The kernel says it only once: take it, cancelled or not.
             state = await finish(process.read_siginfo)
             return None if state is None else self._noted(state)
 
@@ -177,14 +177,13 @@ class AsyncChildProcess:
             pidfd.close()
 
     async def waitpid(self, options: W) -> ChildState:
-        """Wait until one of the given things happens to the child.
+        """Wait until the state of the child changes in one of the given ways.
 
         Args:
             options: any of W.EXITED, W.STOPPED, W.CONTINUED.
 
         Returns:
-            The state. That of a dead child is remembered: with EXITED this returns it as often as it is
-            called.
+            The state. That of a dead child is remembered: with EXITED every later call returns it, too.
 
         Raises:
             ChildProcessError: other code reaped the child.
@@ -235,10 +234,10 @@ class AsyncChildProcess:
             return await self._next_news(options, sigfd)
 
     async def _next_news(self, options: W, sigfd: AsyncSignalfd | None) -> ChildState:
-        """Wait for one of these things, or for death.
+        """Wait for one of these changes, or for death.
 
         Args:
-            sigfd: tells when to ask; None to ask again and again.
+            sigfd: announces changes; None to poll.
         """
         asked = options | W.EXITED
         pause = _SHORTEST_PAUSE if sigfd is None else math.inf
@@ -270,11 +269,11 @@ class AsyncChildProcess:
         told.set()
 
     async def wait(self, options: W = W.EXITED | W.STOPPED | W.CONTINUED) -> ChildState:
-        """As `waitpid`, by default for anything that can happen."""
+        """As `waitpid`, by default for every change."""
         return await self.waitpid(options)
 
     async def check(self) -> ChildState:
-        """Wait until the child has died, and see that it died well.
+        """Wait until the child has exited, and raise unless its status is 0.
 
         Raises:
             CalledProcessError: it was killed, or exited with a status other than 0.
@@ -418,8 +417,8 @@ class _Sigchld:
 class ChildProcessMonitor:
     """Makes children from one process, and watches and reaps them in a process that is their parent.
 
-    Usually the two are not the same: what a child of ours clones becomes, by CLONE.PARENT, a child of ours
-    too, so that it can be waited for whatever happens to the process in between.
+    Usually the two are not the same: a process that a child of ours clones becomes, by CLONE.PARENT, a child
+    of ours, too, so that we can wait for it even if the process in between is gone.
 
     Args:
         ram: memory of the parent.
@@ -462,7 +461,7 @@ class ChildProcessMonitor:
             ram: memory of `task`.
             task: the parent of the children to come.
             epoller: watches a signalfd, should one be needed.
-            signal_block: what blocks SIGCHLD in `task`, if that is blocked already.
+            signal_block: the owner of the block of SIGCHLD in `task`, if that is blocked already.
         """
         monitor = ChildProcessMonitor(ram, task, task, False, epoller, hub_of(task))
         monitor._signal_block = signal_block
@@ -474,7 +473,7 @@ class ChildProcessMonitor:
         return ChildProcessMonitor(ram, task, task, False, None, hub)
 
     def inherit_to_child(self, child_task: Task) -> ChildProcessMonitor:
-        """Make a monitor that clones from `child_task`; what it clones are children of this monitor's parent.
+        """Make a monitor that clones from `child_task`; the new processes are children of this one's parent.
 
         Raises:
             ValueError: `child_task` is not a child of this monitor's parent.
@@ -496,7 +495,7 @@ class ChildProcessMonitor:
             root.sigfd.fire()
 
     def parent_left(self) -> SignalEvent:
-        """What happens when the parent, a process that we drive, exits or executes a program.
+        """The parent, a process that we drive, exits or executes a program.
 
         Its children may live on, but no task can wait for them any more.
         """
@@ -626,7 +625,7 @@ class ChildProcessMonitor:
         return pidfd
 
     async def _undo_clone(self, process: ChildProcess) -> None:
-        """End and reap a process that no caller has been given."""
+        """End and reap a process that was not returned to any caller."""
         try:
             await process.kill(SIG.KILL)
             waited = (IdType.PID, process.near, 0, W.EXITED | W.ALL)

@@ -11,7 +11,7 @@ __all__ = ["Pidfd"]
 
 
 class Pidfd(OwnedPidfd):
-    """A pidfd in our own table. It is not a handle: only the hub and what watches children use it."""
+    """A pidfd in our own table. It is not a handle: only code that watches children uses it."""
 
     __slots__ = ()
 
@@ -32,5 +32,5 @@ class Pidfd(OwnedPidfd):
                 pass  # other code has reaped it; or we are a copy of the program
 
     def pid(self) -> int:
-        """The process id in the namespace of our /proc; 0 if there is no telling."""
+        """The process id in the namespace of our /proc; 0 if it is unknown."""
         return max(pid_behind(self.number), 0)

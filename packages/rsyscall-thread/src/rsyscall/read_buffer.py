@@ -21,15 +21,15 @@ _READ_SIZE = 4096
 class AsyncReadBuffer:
     """Reads a stream piece by piece. One task at a time may use it.
 
-    What has been read and not yet been asked for stays in the buffer; in particular, a method that is
-    cancelled, or that meets the end of the stream in the middle of a piece, leaves everything there.
+    Bytes that have been read and not yet been returned stay in the buffer; in particular, a method that is
+    cancelled, or that meets the end of the stream in the middle of a piece, leaves them there.
 
-    The methods raise `EOFError` if the stream ends before the piece is complete, and whatever
-    `AsyncFileDescriptor.read` raises.
+    The methods raise `EOFError` if the stream ends before the piece is complete, and the errors of
+    `AsyncFileDescriptor.read`.
 
     Args:
         fd: where to read from.
-        parsing_ffi: a cffi FFI object that knows the types which `read_cffi` is to be used with.
+        parsing_ffi: a cffi FFI object that knows the types for `read_cffi`.
     """
 
     def __init__(self, fd: AsyncFileDescriptor, parsing_ffi: t.Any = None) -> None:
@@ -141,7 +141,7 @@ class AsyncReadBuffer:
             The bytes, or None if the stream ended and there were none left.
 
         Raises:
-            EOFError: the stream ended in the middle; what there is of the piece is the last argument, and
+            EOFError: the stream ended in the middle; the beginning of the piece is the last argument, and
                 still in the stream.
         """
         if not delim:

@@ -50,7 +50,7 @@ __all__ = ["RingConnection"]
 
 _PENDING, _UNSENT, _HANGUP, _FULL = _fast.PENDING, _fast.UNSENT, _fast.HANGUP, _fast.FULL
 _MAX_ERRNO = 4095
-# How long to look for the answer of a call that takes no time at all, before looking anew.
+# How long to spin for the answer of a call that takes no time at all, before checking again.
 _QUICK_CALL_US = 1000.0
 
 # For all other calls a pending cancellation is delivered before the call is sent. The check would cost the
@@ -58,12 +58,12 @@ _QUICK_CALL_US = 1000.0
 _UNCHECKED = having(Fact.QUICK) | having(Fact.RELEASES)
 # Success is not answered.
 _LEAVING = having(Fact.LEAVES)
-# May close the descriptor that answers are announced by; then the monitor has to speak for the server.
+# May close the descriptor by which answers are announced; then the monitor has to announce them.
 _CLOSING = having(Fact.CLOSES)
 
 
 def _words(call: Sequence[SupportsInt]) -> list[int]:
-    """What is sent for a call.
+    """The words that are sent for a call.
 
     Raises:
         TypeError, OverflowError: as if it had been sent at once.
@@ -162,9 +162,9 @@ class _LateOffer:
 
 
 class _Client:
-    """What the hub knows of a connection.
+    """The hub's view of a connection.
 
-    It must not keep it alive: what is not answered may be a call that no task waits for any more.
+    It must not keep the connection alive: the unanswered calls may have no waiter any more.
     """
 
     __slots__ = ("_connection", "_hub", "_ring")
@@ -195,10 +195,10 @@ class RingConnection(SyscallInterface):
     """The way to one process that shares our memory.
 
     A call that answers within the spin budget is not a checkpoint. A call that may block is a cancellation
-    point before it is sent, and then it is waited for whatever happens.
+    point before it is sent; after that its caller waits for the answer in any case.
 
     Args:
-        hub: what all rings of the program share.
+        hub: shared by all rings of the program.
         ring: of the process, which has been started.
         name: for messages, such as `process 1234`.
     """
@@ -295,7 +295,7 @@ class RingConnection(SyscallInterface):
         arg5: SupportsInt = 0,
         arg6: SupportsInt = 0,
     ) -> int:
-        """As `syscall`; what comes of the call is in `record` too, whenever an exception comes."""
+        """As `syscall`; the outcome is in `record`, too, even if an exception comes at any moment."""
         if number not in _UNCHECKED:
             await trio.lowlevel.checkpoint_if_cancelled()
         waiter = None
@@ -343,7 +343,7 @@ class RingConnection(SyscallInterface):
 
         Args:
             sleeper: of the caller, if there is one already.
-            error: what interrupted it, or what its calls, or an argument of them, came to.
+            error: the exception that interrupted it, or that one of its calls or arguments raised.
         """
         if sleeper is not None and sleeper.done:
             return
@@ -521,7 +521,7 @@ class RingConnection(SyscallInterface):
 
     @trio.lowlevel.enable_ki_protection
     async def close_interface(self) -> None:
-        """Let the process go: it exits, unless it has left already. One that is in a call is killed.
+        """Have the process exit, unless it has left our memory already. It is killed if it is in a call.
 
         Callers hear of the hang-up when it has left our memory, which it may be about to write into.
         """

@@ -3,16 +3,17 @@
 The end here is on the *access side*: usually in our own process, and used by Python. The end there is in the
 table of the process that the `Connection` belongs to.
 
-`FDPassConnection` lets the process make the pair and pass one end up, over a Unix socket whose other end is
-here. `ListeningConnection` is for processes that no file descriptor can be passed to, on another host: they
-listen.
+`FDPassConnection` lets the process make the pair and pass one end to us, over a Unix socket whose other end
+is here. `ListeningConnection` is for processes to which we cannot pass file descriptors, on another host:
+they listen.
 
-**Nothing may be mixed up.** A child inherits its parent's socket, so several processes have the same end, and
-none must be given, or lose, what was sent to another, or wait for one that is blocked by a call of its own.
-What many can receive from the same socket cannot be addressed to one of them. So:
+**Messages must not be mixed up.** A child inherits its parent's socket, so several processes have the same
+end. No process may get or take a message for another one, or wait for one that is blocked by a call of its
+own. A message that many can receive from the same socket cannot be addressed to one of them. So:
 
-* Nothing is sent to the end that the processes share: they send. Only the access side receives there, without
-  ever waiting for a message that has not been sent, and every message carries a number that says whose it is.
+* We send no message to the end that the processes share: only they send. Only the access side receives there,
+  without ever waiting for a message that has not been sent. Every message has a number by which its receiver
+  finds it.
 * Descriptors for the process go over a pair that the process has made for them. If the process is blocked,
   only this transfer waits; if it fails, the pair is closed, and with it the descriptors not received.
 * After the sending, the receiving is done even if the caller is cancelled: otherwise the file descriptors
@@ -73,8 +74,8 @@ MAX_FDS = 253
 _NUMBER = struct.Struct("=Q")
 _OFFER = struct.Struct("@QxxxxxxxxQQQQQ QQ Qiii4x 8s")
 
-# Accepted connections that say nothing: how many seconds they have, how many there may be (then the oldest
-# has to go), and how often they are looked at.
+# Accepted connections that send nothing: how many seconds they have, how many there may be (then the oldest
+# is closed), and how often they are polled.
 _PATIENCE = 10.0
 _MAX_UNKNOWN = 32
 _FIRST_PAUSE = 0.001
@@ -117,12 +118,11 @@ class Connection(abc.ABC):
     async def prep_fd_transfer(
         self,
     ) -> tuple[FileDescriptor, Callable[[Task, RAM, FileDescriptor], Connection]]:
-        """Prepare for a process that is going to be given a file descriptor by some other way than
-        inheritance.
+        """Prepare for a process that will get a file descriptor by another way than inheritance.
 
         Returns:
-            The file descriptor it needs, and what to call with its task, its memory and the file descriptor
-            it got, to make its connection.
+            The file descriptor that it needs, and a function that makes its connection: call it with the
+            task, the memory, and the process's copy of the file descriptor.
         """
 
     @abc.abstractmethod
@@ -147,7 +147,7 @@ class Connection(abc.ABC):
 
 
 async def _close_all(things: Iterable[FileDescriptor | AsyncFileDescriptor]) -> None:
-    """Close whatever is left after a failure, even when cancelled; keeps quiet about further failures."""
+    """Close the remaining descriptors after a failure, even when cancelled; ignores further failures."""
     with trio.CancelScope(shield=True):
         for thing in things:
             try:
@@ -209,7 +209,7 @@ class _Passage:
             await _close_all(fds)
 
     async def forget(self, number: bytes) -> None:
-        """Close what comes, or has come, with this number, unless it was taken."""
+        """Close the descriptors that come, or have come, with this number, unless they were taken."""
         self._expected.discard(number)
         await _close_all(self._arrived.pop(number, []))
 
@@ -224,7 +224,7 @@ class FDPassConnection(Connection):
         access_ram: memory of `access_task`.
         access_epoller: for our ends.
         access_fd: Unix socket of `access_task`, connected to `fd` in both directions.
-        task: the process that the channels lead to.
+        task: the process at the other end of the channels.
         ram: memory of `task`.
         fd: the peer of `access_fd`, in `task`; blocking.
     """
@@ -454,7 +454,7 @@ class Offer:
         self.call = Syscall(nr.sendmsg, sender.near, base, SendmsgFlags.NOSIGNAL)
 
     def take(self) -> int:
-        """Return our copy, now that the call has succeeded: a number that no handle stands for.
+        """Return our copy, now that the call has succeeded: a number without a handle.
 
         Raises:
             OSError: EMFILE.
@@ -567,7 +567,7 @@ class _Receiver:
 
 
 class _Unknown:
-    """An accepted connection that has not said yet whose it is.
+    """An accepted connection that has not sent its secret yet.
 
     Args:
         fd: of the process that has accepted it; blocking.
@@ -581,7 +581,7 @@ class _Unknown:
         self._deadline = trio.current_time() + _PATIENCE
 
     async def look(self, ram: RAM, secret: bytes) -> bool | None:
-        """Read what has come so far; returns whether it is the secret, or None if that is not known yet."""
+        """Read the data so far; returns whether it is the secret, or None if that is not known yet."""
         try:
             buffer = await ram.malloc(bytes, len(secret) - len(self._received))
             valid, _ = await self.fd.recv(buffer, MSG.DONTWAIT)
@@ -607,10 +607,10 @@ class ListeningConnection(Connection):
         access_task: where our ends are made.
         access_ram: memory of `access_task`.
         access_epoller: for our ends.
-        access_address: what to connect to.
-        task: the process that the channels lead to.
+        access_address: the address to connect to.
+        task: the process at the other end of the channels.
         ram: memory of `task`.
-        listening_fd: the socket that it listens on, non-blocking.
+        listening_fd: the listening socket there, non-blocking.
     """
 
     def __init__(
@@ -679,7 +679,7 @@ class ListeningConnection(Connection):
     async def _accept(self, secret: bytes) -> FileDescriptor:
         """Accept connections in the process until one begins with the secret.
 
-        Reading never blocks there: others may connect too, and say nothing.
+        Reading never blocks there: other programs may connect, too, and send nothing.
         """
         unknown: list[_Unknown] = []
         pause = _FIRST_PAUSE
