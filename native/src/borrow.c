@@ -4,7 +4,8 @@
  * It pins the memory of the pointer for the time of a system call. In C, because nearly every call makes one,
  * and because a signal handler that raises must not leave the memory pinned for ever. None runs in here, but
  * one may run after `__enter__` and before the `with` statement knows of it: since Python 3.14, or where
- * `__enter__` is called by name. Then nobody calls `__exit__`, but the object goes, and gives back its pins.
+ * `__enter__` is called by name. Then `__exit__` is never called, but the object is dropped, and gives back its
+ * pins.
  */
 #include "borrow.h"
 
@@ -13,7 +14,7 @@
 
 typedef struct {
 	PyObject_HEAD
-	PyObject *pointer, *task;	/* without a task, None: nobody asks for the address */
+	PyObject *pointer, *task;	/* without a task, None: the address is not needed */
 	long entered;
 } Borrow;
 
@@ -153,7 +154,7 @@ static int borrow_traverse(PyObject *op, visitproc visit, void *arg)
 	return 0;
 }
 
-/* Nobody has called __exit__, and nobody can any more. */
+/* __exit__ has not been called, and cannot be any more. */
 static void give_up(Borrow *self)
 {
 	PyObject *kind, *error, *traceback, *free_waiting = NULL;

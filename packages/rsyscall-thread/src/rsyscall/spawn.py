@@ -1,11 +1,11 @@
 """Spawning: a process made, set up and executed in one go.
 
-The calls of a process can be put into its ring before it exists. It then makes them as soon as it runs, one
-after another, the last of them exec; if one fails, the rest is not made. Nothing is waited for in between, so
-that a spawn costs what the kernel takes for clone, exec and exit.
+We can put the calls of a process into its ring before it exists. It then makes them as soon as it runs, one
+after another, the last of them exec; if one fails, it does not make the others. No task waits for answers in
+between, so that a spawn costs what the kernel takes for clone, exec and exit.
 
-`PreparedThread` is how to say which calls: it has a `task` like any thread, whose calls are noted down
-instead of made.
+A `PreparedThread` collects the calls: it has a `task` like any thread, which notes calls down instead of
+making them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _NO_PROCESS = near.Process(0)
 
 
 class SpawningThread(Protocol):
-    """What is needed of the thread that a process is made from."""
+    """The parts of the parent thread that are needed to make a process."""
 
     @property
     def task(self) -> Task: ...
@@ -79,7 +79,7 @@ class SpawningThread(Protocol):
 
 
 def check_strings(command: Command) -> None:
-    """Refuse what no program can be told.
+    """Refuse strings that execve cannot pass to a program.
 
     Raises:
         ValueError: a string contains a NUL character, or a variable has a name that it cannot have.
@@ -92,7 +92,7 @@ def check_strings(command: Command) -> None:
 
 
 class ExecImage:
-    """What execve is told, in memory: path, arguments and environment, in one allocation.
+    """The arguments of execve, in memory: path, arguments and environment, in one allocation.
 
     Use `make`.
     """
@@ -121,7 +121,7 @@ class ExecImage:
             ram: memory of the process that is to exec.
             path: of the program.
             argv: its arguments, beginning with its name.
-            envp: its environment: strings of the form NAME=VALUE, or something that has been written before.
+            envp: its environment: strings of the form NAME=VALUE, or a pointer that was written before.
 
         Raises:
             ValueError: a string contains a NUL character.
@@ -192,7 +192,7 @@ def call_error(calls: Sequence[Syscall], results: Sequence[int], path: str) -> O
     """The error of the first of some linked calls that failed, the last of which was an exec.
 
     Args:
-        calls: what was to be made; their memory is still there.
+        calls: all of them; their memory is still there.
         results: of all of them.
         path: of the exec.
     """
@@ -207,7 +207,7 @@ def call_error(calls: Sequence[Syscall], results: Sequence[int], path: str) -> O
 
 
 class Spawning:
-    """Waits for the outcome of the calls that a process was prepared with."""
+    """Waits for the outcome of the calls of a prepared process."""
 
     __slots__ = (
         "_calls",
@@ -486,8 +486,9 @@ def inherit_standard_fd(task: Task, fd: FileDescriptor) -> FileDescriptor:
 
     Args:
         task: the child.
-        fd: of the parent. If that has closed it, the child has a copy of what has the number now, or nothing.
-            In a shared table, that has a handle already, and this one is returned, which is invalid.
+        fd: of the parent. If the parent has closed it, the child has a copy of the file that has the number
+            now, or none. In a shared table that file has a handle already, so this one is returned, which is
+            invalid.
     """
     if task.fd_table is fd.task.fd_table:
         return task.inherit_fd(fd) if fd.valid else fd
@@ -508,16 +509,16 @@ class PreparedTask(Task):
 
 
 class PreparedThread(WithMemory):
-    """A child that does not exist yet. Calls in it are noted down, and made when `exec` brings it about.
+    """A child that does not exist yet. It notes calls down, and makes them when `exec` has created it.
 
-    Only calls whose result is not needed can be made: chdir, dup2 onto existing descriptors, setsid,
-    credentials, mounts and the like, but not open. Memory for them must come from this object, which
-    keeps it long enough.
+    You can make only calls whose result you do not need: chdir, dup2 onto existing descriptors, setsid,
+    credentials, mounts and the like, but not open. Memory for them must come from this object, which keeps it
+    long enough.
 
     Made by `Thread.prepare`.
 
     Attributes:
-        task: where calls are noted down.
+        task: notes calls down.
         ram: memory for them.
     """
 
@@ -582,14 +583,14 @@ class PreparedThread(WithMemory):
         """Make the process, have it make the calls, and execute the command.
 
         Args:
-            command: what to execute.
-            inherited_signal_blocks: signals that are to be blocked in the program.
+            command: the command.
+            inherited_signal_blocks: signals that stay blocked in the program.
 
         Returns:
             The child, which runs the program.
 
         Raises:
-            InvalidHandleError: something that was inherited has been closed since.
+            InvalidHandleError: a descriptor that was inherited has been closed since.
             OSError: the process could not be made (filename is the flags), a call failed (the message names
                 it and its place), or the program could not be executed (filename is its path). No process is
                 left.
@@ -622,6 +623,6 @@ class PreparedThread(WithMemory):
 
 
 async def make_image(parent: SpawningThread, command: Command) -> ExecImage:
-    """Put what executes `command`, with the environment of `parent` and its own updates, into memory."""
+    """Write the arguments of execve for `command`, with the environment of `parent` and its own updates."""
     envp = await parent.environ.for_exec(parent.ram, command.env_updates)
     return await ExecImage.make(parent.ram, command.executable_path, command.arguments, envp)

@@ -1,12 +1,12 @@
-"""Driving a process over a byte stream: a pair of sockets, or whatever carries bytes both ways.
+"""Driving a process over a byte stream: a pair of sockets, or any files that carry bytes both ways.
 
-What a request and an answer are, whose an answer is, and what a caller is told when the connection ends:
-`rsyscall.near.stream` knows all that. Here are the two loops that move its bytes, one in each direction, so
-that neither holds up the other: a process that cannot get rid of an answer does not read, and a client that
-only writes to it waits for ever. The loops belong to the current run of trio and run while there is something
-to do. What they have achieved belongs to the connection, and the next run goes on from there.
+`rsyscall.near.stream` knows the form of requests and answers, which call an answer belongs to, and the
+outcome of each call when the connection ends. Here are the two loops that move its bytes, one in each
+direction, so that neither holds up the other: a process that cannot write its answer does not read, and a
+client that only writes to it would wait for ever. The loops belong to the current run of trio and run while
+there is something to do. Their state belongs to the connection, and the next run goes on from there.
 
-Our end of the stream may be in another process than ours. Then to send is a call in that process, which takes
+Our end of the stream may be in another process than ours. Then sending is a call in that process, which takes
 a while, and which may be lost with the process.
 """
 
@@ -134,18 +134,18 @@ class SyscallResponse(Struct):
 class SyscallConnection(SyscallInterface):
     """The way to a process at the other end of a byte stream.
 
-    Every call is a cancellation point before it is sent; after that it is waited for, whatever happens to the
-    caller.
+    Every call is a cancellation point before it is sent; after that the caller waits for the answer, even if
+    it is cancelled.
 
     Args:
-        logger: is told of every call and its result, if it is enabled for debug now.
+        logger: gets every call and its result, if it is enabled for debug now.
         tofd: our end of the stream, for writing; belongs to the connection.
         fromfd: the same, or another one, for reading.
         server_infd: the process' own end, for reading: its activity fd. Kept open by the connection.
         server_outfd: the same, or another one, for writing.
 
     Attributes:
-        abi: of the process; to be set if it is not our own.
+        abi: of the process; set it if it is not our own.
     """
 
     def __init__(
@@ -231,7 +231,7 @@ class SyscallConnection(SyscallInterface):
         arg5: SupportsInt = 0,
         arg6: SupportsInt = 0,
     ) -> int:
-        """As `syscall`; what comes of the call is in `record` too, whenever an exception comes."""
+        """As `syscall`; the outcome is in `record`, too, even if an exception comes at any moment."""
         result = await self._call(Syscall(number, arg1, arg2, arg3, arg4, arg5, arg6), record)
         if 0 > result >= -MAX_ERRNO:
             raise OSError(-result, os.strerror(-result))
@@ -288,7 +288,7 @@ class SyscallConnection(SyscallInterface):
     async def write_memory(self, address: SupportsInt, data: bytes) -> None:
         """Copy `data` into the memory of the process; see `SyscallInterface.write_memory`.
 
-        After an EFAULT any part of what is at good addresses may have been written.
+        After an EFAULT any part of the data for valid addresses may have been written.
         """
         if not data:
             return
@@ -389,7 +389,7 @@ class SyscallConnection(SyscallInterface):
         self._full = False
 
     async def _settle_offer(self) -> None:
-        """An exception came before the state was told what has become of its offer. The record knows it."""
+        """An exception came before the state learned the fate of the bytes on offer. The record knows it."""
         record, state = self._sending, self._state
         if record is None or not record.sent:
             state.unsent()
@@ -570,7 +570,7 @@ def _would_block(exn: BaseException) -> bool:
 async def _shutdown(afd: AsyncFileDescriptor) -> bool:
     """End both directions of a stream, for all that have it open; returns whether that was possible.
 
-    Pipes have nothing of the kind, and the process that has the descriptor may be dead.
+    It is not for pipes, or when the process that has the descriptor is dead.
     """
     try:
         if afd.handle.valid:

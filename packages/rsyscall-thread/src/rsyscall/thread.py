@@ -1,8 +1,8 @@
-"""`Thread`: a process with what a process ordinarily has; `ChildThread`: one that we made, and can exec in.
+"""`Thread`: a process with its usual equipment; `ChildThread`: one that we made, and in which we can exec.
 
-A thread is a `Task`, which is where system calls are made, together with memory, an epoll loop, a monitor for
-children, an environment, standard input and output, and a connection to the local thread. In Linux's words it
-may be a process or a thread; the name says that it runs under the control of this one program.
+A thread is a `Task`, which makes system calls, together with memory, an epoll loop, a monitor for children,
+an environment, standard input and output, and a connection to the local thread. In Linux's words it may be a
+process or a thread; the name says that it runs under the control of this one program.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ async def do_cloexec_except(thr: Thread, excluded_fds: set[near.FileDescriptor])
 
     Args:
         thr: the process.
-        excluded_fds: numbers to keep. The set is changed: what the way to the process needs is added.
+        excluded_fds: numbers to keep. The set is changed: the descriptors by which we drive the process are
+            added.
 
     manpage: proc(5)
     """
@@ -100,8 +101,8 @@ async def do_cloexec_except(thr: Thread, excluded_fds: set[near.FileDescriptor])
 async def _wait_readable(fd: FileDescriptor) -> bool:
     """Wait in trio for a descriptor of our own process.
 
-    Returns False if it cannot be waited for: regular files are always ready, and for what is wrong with a
-    descriptor the read has the right error.
+    Returns False if epoll cannot wait for it: regular files are always ready, and if there is an error the
+    read will report it.
     """
     with fd.borrow(fd.task) as number:
         try:
@@ -112,10 +113,10 @@ async def _wait_readable(fd: FileDescriptor) -> bool:
 
 
 class Thread(WithMemory):
-    """A process, and the conventional things that belong to one.
+    """A process with its usual equipment.
 
     Attributes:
-        task: where system calls are made.
+        task: makes system calls in it.
         ram: its memory.
         connection: makes channels between it and the local thread.
         loader: native functions in its memory.
@@ -221,7 +222,7 @@ class Thread(WithMemory):
         return result
 
     async def bind_getsockname(self, sock: FileDescriptor, addr: T_sockaddr) -> T_sockaddr:
-        """Bind a socket and return the address that it really got."""
+        """Bind a socket and return the address that the kernel gave it."""
         written = await self.ram.ptr(addr)
         await sock.bind(written)
         sockbuf = await sock.getsockname(await self.ram.ptr(Sockbuf(written)))
@@ -236,15 +237,15 @@ class Thread(WithMemory):
         """Read up to the end of the file.
 
         A read that has to wait blocks the process of `fd`. In our own process, where that would block the
-        program, trio waits until there is something to read; only when another reader of the same file takes
-        that away, the program is blocked until more comes.
+        program, trio waits until there is data to read. Only if another reader of the same file takes that
+        data, the read blocks the program until more comes.
 
         Args:
-            fd: what to read. One of our own process may be non-blocking.
+            fd: the file. One of our own process may be non-blocking.
 
         Raises:
-            OSError: EISDIR, EIO, ECONNRESET and others; `filename` is the descriptor. What was read is lost,
-                also when this is cancelled.
+            OSError: EISDIR, EIO, ECONNRESET and others; `filename` is the descriptor. The data read so far is
+                lost, also when this is cancelled.
 
         manpage: read(2)
         """
@@ -325,8 +326,8 @@ class Thread(WithMemory):
     async def unshare(self, flags: CLONE) -> None:
         """Stop sharing things, or move to new namespaces.
 
-        FILES is `unshare_files`, NEWUSER is `unshare_user`. NEWPID concerns only children to come, which then
-        cannot be waited for when their init dies: clone with NEWPID instead.
+        FILES is `unshare_files`, NEWUSER is `unshare_user`. NEWPID affects only later children, for which we
+        cannot wait when their init dies: clone with NEWPID instead.
 
         manpage: unshare(2)
         """
@@ -343,7 +344,8 @@ class Thread(WithMemory):
         """Get a descriptor table of our own.
 
         Args:
-            going_to_exec: leave what others had open to exec to close; otherwise close it now.
+            going_to_exec: leave the copies of descriptors without a handle open, since exec will close them;
+                otherwise close them now.
         """
         await self.task.unshare_files()
         if not going_to_exec:
@@ -374,17 +376,18 @@ class Thread(WithMemory):
     ) -> ChildThread:
         """Make a child, inert and under our control.
 
-        It shares our memory until it execs, and copies everything else that `flags` does not say to share. It
-        dies with us, and when nothing refers to it any more. Who may trace it may write to our memory:
-        SECURITY.md says who that is. With NEWUSER our memory is undumpable while the child shares it.
+        It shares our memory until it execs, and copies everything else that `flags` does not share. It dies
+        with us, or when the last reference to it is dropped. A process that may trace it may write to our
+        memory: SECURITY.md says which ones may. With NEWUSER our memory is undumpable while the child shares
+        it.
 
         Args:
             flags: FILES and FS to share, NEW... for new namespaces.
             automatically_write_user_mappings: with NEWUSER, map our user and group to themselves.
 
         Raises:
-            OSError: filename is the flags, filename2 what else it is about, if anything; no process is left
-                behind.
+            OSError: filename is the flags, filename2 the path or handle of a call that failed, if any; no
+                process is left behind.
             SyscallError: we are gone.
 
         manpage: clone3(2)
@@ -464,7 +467,7 @@ class Thread(WithMemory):
         """Run a command and wait for it.
 
         Args:
-            command: what to run.
+            command: the command.
             check: raise CalledProcessError if it does not exit with status 0.
             task_status: gets the child once it runs, for `nursery.start`.
 
@@ -506,7 +509,7 @@ class Thread(WithMemory):
         return state
 
     def prepare(self, flags: CLONE = CLONE.NONE) -> PreparedThread:
-        """Begin to describe a child that is to be made, set up and executed in one go.
+        """Begin to describe a child, which `exec` then makes, sets up and executes in one go.
 
         Args:
             flags: as for `clone`; NEWUSER is not possible.
@@ -525,7 +528,7 @@ class Thread(WithMemory):
 
 
 class ChildThread(Thread):
-    """A thread that is a child of ours: it can exec, and it can be waited for.
+    """A thread that is a child of ours: it can exec, and we can wait for it.
 
     Attributes:
         process: the child, to wait for and to signal.
@@ -553,9 +556,9 @@ class ChildThread(Thread):
     ) -> AsyncChildProcess:
         """Execute a program in this process.
 
-        Its signal mask is empty, apart from what `inherited_signal_blocks` say; signals that Python ignores
-        have their default effect again. When it cannot be executed, the process is as it was before, mask
-        included.
+        The signal mask of the program has only the signals of `inherited_signal_blocks`; signals that Python
+        ignores have their default effect again. If the program cannot be executed, the process is as it was
+        before, mask included.
 
         Args:
             path: the program.

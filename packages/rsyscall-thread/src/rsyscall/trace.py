@@ -7,11 +7,11 @@ with tracer.tracing(local_thread.task, "program"):
 ```
 
 A `TracingSyscallInterface` goes between a task and its interface, and between every child that is made from
-then on and its interface. Without one nothing is different: what is not traced knows nothing of all this.
+then on and its interface. Tasks without one are not affected.
 
-A call that waits is shown when it returns; if something else is shown in the meantime, it is shown as
-`<unfinished ...>` first, and then as `resumed`. What the library does without an interface is not shown: it
-wakes processes that sleep, and watches descriptors for the event loop.
+A call that waits is shown when it returns; if another line is shown in the meantime, it is shown as
+`<unfinished ...>` first, and then as `resumed`. Calls that the library makes without an interface are not
+shown: it wakes processes that sleep, and watches descriptors for the event loop.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CallCount", "Tracer", "TracingSyscallInterface"]
 
-# What a process does not answer because it has become another program, or has ended.
+# Calls that are not answered, since the process has become another program, or has ended.
 _LEAVING = {
     name: "? (executed)" if name.startswith("exec") else "?"
     for name, row in BOOK.items()

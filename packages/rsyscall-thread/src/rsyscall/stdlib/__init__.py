@@ -1,4 +1,4 @@
-"""What other languages have in their standard libraries, done in any process."""
+"""Temporary directories and links, made in any process."""
 
 from rsyscall.stdlib.mktemp import TemporaryDirectory, mkdtemp, random_string, update_symlink
 

@@ -42,7 +42,7 @@ if t.TYPE_CHECKING:
 __all__ = ["remove_tree"]
 
 HELD = 16
-"""How many directories are open at a time. One more, and another for an unreadable one, for moments."""
+"""How many directories are open at a time; for moments one more, and another for an unreadable one."""
 
 LIMIT = 5.0
 """Seconds for the tries after the first."""
@@ -63,8 +63,8 @@ async def remove_tree(ram: RAM, parent: FileDescriptor, name: str, path: Path) -
         path: for error messages.
 
     Raises:
-        OSError: ENOTEMPTY if others go on writing there; EBUSY if something is mounted there or
-            below; ENOTDIR, EACCES, EPERM. `filename` is the path of what could not be removed.
+        OSError: ENOTEMPTY if other processes go on writing there; EBUSY if a file system is mounted there or
+            below; ENOTDIR, EACCES, EPERM. `filename` is the path that could not be removed.
 
     manpage: unlinkat(2)
     """
@@ -80,13 +80,13 @@ async def remove_tree(ram: RAM, parent: FileDescriptor, name: str, path: Path) -
 
 
 class _Level:
-    """A directory on the way from the top to the one at work.
+    """A directory on the way from the top to the current one.
 
     Attributes:
         name: in the directory above it; `pointer` is the same in memory.
         fd: open for reading.
         identity: device and inode.
-        subdirectories: names of those that are still to be removed.
+        subdirectories: names of those that still have to be removed.
     """
 
     __slots__ = ("fd", "identity", "name", "pointer", "subdirectories")
@@ -108,19 +108,19 @@ class _Try:
         self.name = name
         self.path = path
         self.levels: list[_Level] = []
-        # The first of what is left for the next try.
+        # The first path left for the next try.
         self.left: Path | None = None
         # When it began, by the clock of the file system.
         self.began = (0, 0)
-        # The names in the top of what came from deep below.
+        # The names in the top of the directories that came from deep below.
         self.from_below: set[str] = set()
 
     async def run(self, deadline: float = math.inf, before: Path | None = None) -> Path | None:
-        """Returns the path of something that was left over, None if nothing was.
+        """Run the try; returns a path that was left over, or None if there is none.
 
         Args:
             deadline: when to stop, by the clock of trio.
-            before: what the try before this one has left over; returned if this one is stopped.
+            before: the path that the previous try has left over; returned if this one is stopped.
         """
         try:
             await self._enter(self.parent, self.name)
@@ -143,11 +143,11 @@ class _Try:
         return self.left
 
     def _above(self, depth: int) -> FileDescriptor:
-        """The directory that the one at this depth is in."""
+        """The parent of the directory at this depth."""
         return self.levels[depth - 1].fd if depth else self.parent
 
     def _path(self, name: str | None = None) -> Path:
-        """The path of the directory at work, or of something in it."""
+        """The path of the current directory, or of a name in it."""
         names = [level.name for level in self.levels[1:]]
         if name is not None and self.levels:
             names.append(name)
@@ -158,7 +158,7 @@ class _Try:
             self.left = self._path(name)
 
     async def _enter(self, above: FileDescriptor, name: str) -> None:
-        """Remove a directory if it is empty; otherwise remove its files, and make it the one at work."""
+        """Remove a directory if it is empty; otherwise remove its files, and make it the current one."""
         pointer = await self.ram.ptr(name)
         try:
             # Also to learn of a mount point before anything of what is mounted there is touched: the kernel
@@ -201,7 +201,7 @@ class _Try:
             await self._finish()
 
     async def _finish(self) -> None:
-        """Remove the directory at work, which should be empty now; the one above it is the next."""
+        """Remove the current directory, which should be empty now; its parent is the next."""
         level = self.levels[-1]
         if not await self._rmdir(self._above(len(self.levels) - 1), level.pointer):
             self._leave()
@@ -224,7 +224,7 @@ class _Try:
             return await place.openat(await self.ram.ptr("."), flags)
 
     async def _is_new(self, name: str, status: Stat) -> bool:
-        """Whether others have made or changed a directory since the try began."""
+        """Whether other processes have made or changed a directory since the try began."""
         changed = status.ctime.sec, status.ctime.nsec
         if changed <= self.began or (len(self.levels) == 1 and name in self.from_below):
             return False
@@ -253,7 +253,7 @@ class _Try:
         top.subdirectories.append(name)
 
     async def _in_place(self) -> bool:
-        """Give up what is not where it was entered, and what is below; returns whether there was nothing."""
+        """Give up directories that are not where we entered them; returns whether there were none."""
         task, count = self.parent.task, len(self.levels)
         memory = await self.ram.malloc(bytes, count * Stat.sizeof())
         with contextlib.ExitStack() as stack:
@@ -281,7 +281,7 @@ class _Try:
         return True
 
     async def _unlink_files(self) -> None:
-        """Remove the files of the directory at work; its `subdirectories` are known then."""
+        """Remove the files of the current directory, and list its `subdirectories`."""
         level = self.levels[-1]
         entries = await self._list(level.fd)
         level.subdirectories += [name for name, kind in entries if kind == DT.DIR]

@@ -30,15 +30,15 @@ def random_string(k: int = 8) -> str:
 
 
 async def update_symlink(thr: Thread, path: WrittenPointer[Path], target: StrPath) -> WrittenPointer[Path]:
-    """Make the symbolic link at `path` say `target`, whether or not there is one.
+    """Make the symbolic link at `path` lead to `target`; it need not exist yet.
 
-    At every moment there is the old link or the new one. It is made under a temporary name in the same
-    directory.
+    At every moment there is the old link or the new one. The new one is made under a temporary name in the
+    same directory.
 
     Args:
         thr: makes the system calls.
-        path: where the link is to be; what is there must not be a directory.
-        target: what the link is to say.
+        path: of the link; it must not be a directory.
+        target: of the link.
 
     Returns:
         `path`.
@@ -65,7 +65,7 @@ async def mkdtemp(thr: Thread, prefix: str = "mkdtemp") -> TemporaryDirectory:
 
     Args:
         thr: makes the system calls. The directory is in the `tmpdir` of its environment.
-        prefix: what the name begins with.
+        prefix: the beginning of the name.
 
     Returns:
         Its path, which is also a context manager that removes it with everything in it.
@@ -86,10 +86,10 @@ async def mkdtemp(thr: Thread, prefix: str = "mkdtemp") -> TemporaryDirectory:
 
 
 class TemporaryDirectory(Path):
-    """The path of a directory that is going to be removed.
+    """The path of a directory that will be removed.
 
     As an async context manager it removes the directory at the end, also when cancelled: other tasks go on
-    meanwhile, but the block ends when that is done. Paths derived from it are plain paths.
+    meanwhile, but the block ends only when the directory is removed. Paths derived from it are plain paths.
 
     Args:
         thr: makes the system calls that remove it.
@@ -105,14 +105,16 @@ class TemporaryDirectory(Path):
         """Remove the directory and everything below it; does nothing if it is gone.
 
         Permissions are no obstacle, as far as the user may change them. Symbolic links are not followed, and
-        what others move out of the directory meanwhile is left alone. A tree of any depth takes about 20
-        descriptors. Below 16 levels, directories may have other names and places after an error.
+        files that other processes move out of the directory meanwhile are left alone. A tree of any depth
+        takes about 20 descriptors. Below 16 levels, directories may have other names and places after an
+        error.
 
-        Cancellation: what was not removed by then stays; call it again.
+        Cancellation: the rest stays; call it again.
 
         Raises:
-            OSError: EBUSY if something is mounted there or below, which stays as it is; ENOTEMPTY if others
-                still write there after several tries; EACCES, EPERM. `filename` is what was not removed.
+            OSError: EBUSY if a file system is mounted there or below, which stays as it is; ENOTEMPTY if
+                other processes still write there after several tries; EACCES, EPERM. `filename` is the path
+                that was not removed.
 
         manpage: unlinkat(2)
         """
