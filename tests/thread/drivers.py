@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import children, eventually, is_running
+from support import children, is_running
+from waiting import eventually
 
 _HERE = Path(__file__).parent
 _PR_SET_CHILD_SUBREAPER = 36

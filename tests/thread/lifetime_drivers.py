@@ -15,7 +15,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
-from support import children, eventually, is_running, sh
+from support import children, is_running, sh
+from waiting import eventually
 
 from rsyscall.command import Command
 from rsyscall.epoller import AsyncFileDescriptor, Epoller

@@ -14,6 +14,7 @@ from typing import Any
 import trio
 import trio.testing
 from support import local_thread
+from waiting import wait_until
 
 from rsyscall import far
 from rsyscall.epoller import AsyncFileDescriptor
@@ -103,9 +104,7 @@ class Target:
 
     async def outcomes(self) -> list[Any]:
         """What has become of each: its result or its exception."""
-        with trio.fail_after(15):
-            while None in self._outcomes:  # noqa: ASYNC110  # a test may poll
-                await trio.sleep(0.001)
+        await wait_until(lambda: None not in self._outcomes)
         return self._outcomes
 
     async def requests(self, count: int) -> list[tuple[int, int]]:
@@ -209,4 +208,4 @@ async def background(call: Callable[[], Awaitable[Any]]) -> None:
         await call()
 
     trio.lowlevel.spawn_system_task(run)
-    await trio.sleep(0.05)
+    await trio.testing.wait_all_tasks_blocked()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+
+import trio
+import trio.testing
+from waiting import wait_for_call
 
 from rsyscall.command import Command
 from rsyscall.epoller import Epoller
 from rsyscall.local import LocalThread
-from rsyscall.thread import Thread
+from rsyscall.near import SYS
+from rsyscall.thread import ChildThread, Thread
 
 local_thread = LocalThread()
 
@@ -22,8 +27,6 @@ def sh(script: str) -> Command:
 
 async def do_async_things(epoller: Epoller, thread: Thread, size: int = 100) -> None:
     """Move bytes through a pipe of `thread` whose both ends are used through `epoller`; check them."""
-    import trio
-
     from rsyscall.epoller import AsyncFileDescriptor
     from rsyscall.fcntl import O
 
@@ -40,7 +43,7 @@ async def do_async_things(epoller: Epoller, thread: Thread, size: int = 100) -> 
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(read)
-        await trio.sleep(0.001)
+        await trio.testing.wait_all_tasks_blocked()
         await writer.write_all_bytes(data)
     assert received == data
     await reader.close()
@@ -63,14 +66,24 @@ def children() -> set[int]:
     return found
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
-    """Wait, blocking, until a condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.002)
-    return True
+def pid_of(thread: ChildThread) -> int:
+    """The process id, as its creator sees it."""
+    return thread.process.process.near.id
+
+
+@asynccontextmanager
+async def blocked(thread: ChildThread) -> AsyncIterator[None]:
+    """Keep a process in a call, and so all later ones waiting, until the end of the block."""
+    [(ours, theirs)] = await thread.open_channels(1)
+    buffer = await thread.malloc(bytes, 1)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(theirs.read, buffer)
+        await wait_for_call(pid_of(thread), SYS.read, int(theirs))
+        try:
+            yield
+        finally:
+            os.write(int(ours), b"x")
+    await ours.close()
 
 
 def is_running(pid: int) -> bool:

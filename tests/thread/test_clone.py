@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from support import assert_thread_works, children, do_async_things, local_thread, sh
+from support import assert_thread_works, children, do_async_things, local_thread, pid_of, sh
+from waiting import wait_for_call, wait_until
 
 from rsyscall.command import Command
 from rsyscall.epoller import Epoller
@@ -210,7 +211,7 @@ async def test_stop_and_continue() -> None:
                 states.append(await process.wait(W.CONTINUED))
 
             nursery.start_soon(wait)
-            await trio.sleep(0.02)
+            await trio.testing.wait_all_tasks_blocked()
             await process.kill(SIG.CONT)
         assert states[0].code == CLD.CONTINUED
         await process.kill(SIG.TERM)
@@ -310,7 +311,7 @@ async def test_blocking_call_does_not_block_others() -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(read)
-        await trio.sleep(0.02)
+        await wait_for_call(pid_of(child), SYS.read, int(theirs))
         assert not results
         for _ in range(10):
             assert await other.task.getuid() == os.getuid()
@@ -334,7 +335,7 @@ async def test_cancelled_caller_gets_the_result() -> None:
                 results.append(valid.size())
 
             nursery.start_soon(read)
-            await trio.sleep(0.02)
+            await wait_for_call(pid_of(child), SYS.read, int(theirs))
             scope.cancel()
             await trio.lowlevel.cancel_shielded_checkpoint()
             assert not results
@@ -362,13 +363,13 @@ async def test_kill_during_a_call() -> None:
                 await theirs.read(await child.malloc(bytes, 10))
 
         async def behind() -> None:
-            await trio.sleep(0.01)
             with pytest.raises(SyscallError):
                 await child.task.getpid()
 
         nursery.start_soon(read)
+        await wait_for_call(pid_of(child), SYS.read, int(theirs))
         nursery.start_soon(behind)
-        await trio.sleep(0.03)
+        await trio.testing.wait_all_tasks_blocked()
         os.kill(int(child.process.process.near), signal.SIGKILL)
         with trio.fail_after(2):
             assert (await child.process.waitpid(W.EXITED)).killed_with() == SIG.KILL
@@ -396,8 +397,7 @@ async def test_dropped_child_goes() -> None:
     del child
     gc.collect()
     with trio.fail_after(5):
-        while pid in children():  # noqa: ASYNC110 # no event tells
-            await trio.sleep(0.002)
+        await wait_until(lambda: pid not in children())
     assert children() == before
 
 

@@ -15,7 +15,8 @@ import trio
 from drivers import Programs
 from lifetime_drivers import NEEDS, STATES
 from place import Place
-from support import eventually, is_running, local_thread, sh
+from support import is_running, local_thread, pid_of, sh
+from waiting import eventually, wait_for_call
 
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
 from rsyscall.fcntl import O
@@ -161,13 +162,13 @@ async def test_death_is_told_at_once() -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(read)
-        await trio.sleep(0.01)
+        await wait_for_call(pid_of(child), SYS.read, int(pipe.read))
         for _ in range(200):
             nursery.start_soon(behind)
         for _ in range(3):
             nursery.start_soon(batch)
             nursery.start_soon(wait)
-        await trio.sleep(0.01)
+        await trio.testing.wait_all_tasks_blocked()
         assert not told
         os.kill(child.process.process.near.id, signal.SIGKILL)
         begin = trio.current_time()

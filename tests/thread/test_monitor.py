@@ -12,7 +12,8 @@ import pytest
 import trio
 from drivers import Programs
 from monitor_drivers import until
-from support import children, eventually, is_running, local_thread, sh
+from support import children, is_running, local_thread, sh
+from waiting import eventually, wait_for_call, wait_until
 
 from rsyscall.fcntl import O
 from rsyscall.handle import FileDescriptor, Pointer
@@ -121,7 +122,7 @@ async def test_a_stop_found_through_the_handle_is_told() -> None:
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait, W.STOPPED)
-            await trio.sleep(0.03)
+            await wait_until(lambda: bool(told))
             assert told == [CLD.STOPPED]
             nursery.start_soon(wait, W.EXITED)
             await child.process.kill(SIG.KILL)
@@ -134,7 +135,7 @@ async def test_stops_of_a_program_that_runs_and_ends() -> None:
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(process.waitpid, W.STOPPED)
-            await trio.sleep(0.03)
+            await trio.testing.wait_all_tasks_blocked()
             os.kill(process.process.near.id, signal.SIGTERM)
         assert (await process.waitpid(W.STOPPED)).killed_with() == SIG.TERM
 
@@ -172,7 +173,7 @@ async def test_children_of_an_init_are_killed_while_it_is_in_a_call() -> None:
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sleep)
-            await trio.sleep(0.01)
+            await wait_for_call(pid_of(init), SYS.nanosleep)
             await child.process.kill()
             # No process can reap it now, but it is dead.
             dead = eventually(lambda: not is_running(pid))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from drivers import Programs
 from lifetime_drivers import PROGRAMS, STATES
-from support import eventually
+from waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("transport")
 

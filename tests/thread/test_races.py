@@ -13,6 +13,7 @@ import random
 import resource
 import signal
 import subprocess
+from contextlib import nullcontext
 from decimal import Decimal
 from pathlib import Path as LocalPath
 from typing import Any
@@ -21,7 +22,8 @@ import pytest
 import trio
 import trio.testing
 from drivers import Programs
-from support import children, eventually, is_running, local_thread, sh
+from support import blocked, children, is_running, local_thread, pid_of, sh
+from waiting import eventually, wait_for_call, wait_until
 
 from rsyscall.command import Command
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
@@ -58,16 +60,6 @@ async def kill(*threads: ChildThread) -> None:
     for thread in threads:
         async with thread.process:
             pass
-
-
-def pid_of(thread: ChildThread) -> int:
-    """The process id."""
-    return thread.process.process.near.id
-
-
-def is_in_call(thread: ChildThread, number: SYS) -> bool:
-    """Whether the process is blocked in this call."""
-    return LocalPath(f"/proc/{pid_of(thread)}/syscall").read_text().split()[0] == str(int(number))
 
 
 # ---- A: child processes and waiting ----
@@ -107,8 +99,8 @@ async def test_a2_news_of_many_children_at_once() -> None:
                 for process in processes:
                     os.kill(process.process.near.id, sig)
                 # A stop that is over is not told any more.
-                while seen < turn * len(processes):  # noqa: ASYNC110 # several tasks count
-                    await trio.sleep(0.001)
+                expected = turn * len(processes)
+                await wait_until(lambda expected=expected: seen >= expected)  # type: ignore[misc]
 
 
 async def test_a3_a4_nothing_is_missed_between_asking_and_sleeping() -> None:
@@ -162,9 +154,11 @@ async def test_a7_waiting_for_the_end_leaves_stops_to_others() -> None:
     with trio.fail_after(5):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait, W.EXITED)
-            await trio.sleep(0.005)
-            os.kill(process.process.near.id, signal.SIGSTOP)
-            await trio.sleep(0.005)
+            await trio.testing.wait_all_tasks_blocked()
+            pid = process.process.near.id
+            os.kill(pid, signal.SIGSTOP)
+            os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+            await trio.testing.wait_all_tasks_blocked()
             await wait(W.STOPPED)
             await process.kill()
     assert states == [CLD.STOPPED, CLD.KILLED]
@@ -184,7 +178,7 @@ async def test_a8_everybody_who_waits_is_told() -> None:
                 for _ in range(3):
                     nursery.start_soon(wait, option)
                     nursery.start_soon(wait, W.EXITED | W.STOPPED | W.CONTINUED)
-                await trio.sleep(0.01)
+                await trio.testing.wait_all_tasks_blocked()
                 os.kill(process.process.near.id, sig)
             assert len(set(states)) == 1, states
 
@@ -237,7 +231,9 @@ async def test_a12_end_of_init_is_the_end_of_all_and_said_at_once() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
             nursery.start_soon(read)
-            await trio.sleep(0.01)
+            # Its id in our namespace.
+            [pid] = LocalPath(f"/proc/{pid_of(init)}/task/{pid_of(init)}/children").read_text().split()
+            await wait_for_call(int(pid), SYS.read, int(pipe.read))
             await init.process.kill()
             assert (await init.process.waitpid(W.EXITED)).killed_with() == SIG.KILL
     assert sorted(told) == ["read", "wait"]
@@ -290,7 +286,7 @@ async def test_a17_no_zombies_of_what_nobody_waits_for() -> None:
         while pid in children():
             # More than once: a background task may hold the last reference until it has run.
             gc.collect()
-            await trio.sleep(0.01)
+            await trio.sleep(0.001)
     assert children() == before
 
 
@@ -398,10 +394,7 @@ async def test_b13_stacks_are_not_shared() -> None:
     """Memory of a process is reused when the process has left, not when Python has dropped it."""
     before = children()
     child = await local_thread.clone()
-    request = await child.ptr(Timespec(0, 100_000_000))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(child.task.sysif.syscall, SYS.nanosleep, request.near, 0)
-        await trio.sleep(0.005)
+    async with blocked(child):
         for _ in range(100):
             dropped = await local_thread.clone()
             await dropped.task.getpid()
@@ -451,7 +444,6 @@ async def test_exec_behind_other_calls_is_noticed() -> None:
     """Queued behind a call that takes long, alone or as the last of several."""
     for alone in (True, False):
         child = await local_thread.clone()
-        request = await child.ptr(Timespec(0, 20_000_000))
         program = await child.ptr(Path("/bin/sleep"))
         args = await child.ptr(ArgList([await child.ptr("sleep"), await child.ptr("1000")]))
         execve = Syscall(SYS.execve, program.near, args.near, 0)
@@ -467,11 +459,10 @@ async def test_exec_behind_other_calls_is_noticed() -> None:
                     await child.task.sysif.syscalls([Syscall(SYS.getpid), execve], linked=True)
             told.append(1)
 
-        with trio.fail_after(2):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(child.task.sysif.syscall, SYS.nanosleep, request.near, 0)
-                await trio.sleep(0.002)
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery, blocked(child):
                 nursery.start_soon(run)
+                await trio.testing.wait_all_tasks_blocked()
         assert told
         await kill(child)
 
@@ -491,14 +482,12 @@ async def test_failed_exec_beside_one_that_succeeds() -> None:
         except FileNotFoundError:
             results.append("missing")
 
-    request = await child.ptr(Timespec(0, 10_000_000))
-    with trio.fail_after(2):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(child.task.sysif.syscall, SYS.nanosleep, request.near, 0)
-            await trio.sleep(0.002)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery, blocked(child):
             nursery.start_soon(execute, "/nonexistent")
-            await trio.sleep(0.002)
+            await trio.testing.wait_all_tasks_blocked()
             nursery.start_soon(execute, "/bin/sleep")
+            await trio.testing.wait_all_tasks_blocked()
     assert sorted(results) == ["hangup", "missing"]
     await kill(child)
 
@@ -571,12 +560,9 @@ async def test_d2_d3_handles_while_the_table_changes() -> None:
     await child.unshare_files()
     assert await fd.fcntl(F.GETFD) == FD.CLOEXEC
     await fd.close()
-    request = await child.ptr(Timespec(0, 20_000_000))
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(child.task.sysif.syscall, SYS.nanosleep, request.near, 0)
-        await trio.sleep(0.002)
+    async with trio.open_nursery() as nursery, blocked(child):
         nursery.start_soon(child.unshare_files)
-        await trio.sleep(0.002)
+        await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(ManipulatingFDTableError):
             child.task.make_fd_handle(near.FileDescriptor(1000))
     await finish(child)
@@ -622,18 +608,17 @@ async def test_d6_listing_descriptors_while_closing_them() -> None:
 async def test_d10_l6_channels_of_two_processes_are_not_crossed() -> None:
     """Also when one of them is blocked, and both receive from the same socket."""
     slow, fast = await local_thread.clone(), await local_thread.clone()
-    request = await slow.ptr(Timespec(0, 30_000_000))
     opened = {}
 
     async def open_channels(thread: ChildThread) -> None:
         opened[thread] = await thread.open_channels(2)
 
     with trio.fail_after(5):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(slow.task.sysif.syscall, SYS.nanosleep, request.near, 0)
-            await trio.sleep(0.002)
+        async with trio.open_nursery() as nursery, blocked(slow):
             for thread in (slow, fast):
                 nursery.start_soon(open_channels, thread)
+            await wait_until(lambda: fast in opened)
+            assert slow not in opened
         for index, (thread, channels) in enumerate(opened.items()):
             for ours, theirs in channels:
                 assert theirs.task is thread.task
@@ -765,7 +750,6 @@ def test_l15_mappings_are_whole_pages() -> None:
 async def test_calls_keep_their_order_behind_others() -> None:
     """Several in one go behind a call that takes long, and single ones behind those."""
     child = await local_thread.clone()
-    request = await child.ptr(Timespec(0, 20_000_000))
     pipe = await child.pipe(O.NONBLOCK)
     data = {name: await child.ptr(name.encode()) for name in ("a", "b", "c", "d")}
 
@@ -778,12 +762,11 @@ async def test_calls_keep_their_order_behind_others() -> None:
     async def one() -> None:
         assert await child.task.sysif.syscall(*write("d")) == 1
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(child.task.sysif.syscall, SYS.nanosleep, request.near, 0)
-        await trio.sleep(0.002)
+    async with trio.open_nursery() as nursery, blocked(child):
         nursery.start_soon(many)
-        await trio.sleep(0.002)
+        await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(one)
+        await trio.testing.wait_all_tasks_blocked()
     valid, _ = await pipe.read.read(await child.malloc(bytes, 10))
     assert await valid.read() == b"abcd"
     await finish(child)
@@ -791,19 +774,17 @@ async def test_calls_keep_their_order_behind_others() -> None:
 
 async def test_linked_calls_behind_others() -> None:
     child = await local_thread.clone()
-    request = await child.ptr(Timespec(0, 10_000_000))
     calls = [Syscall(SYS.getuid), Syscall(SYS.close, 9999), Syscall(SYS.getuid), Syscall(SYS.getpid)]
     results: dict[bool, list[int]] = {}
 
     async def many(linked: bool) -> None:
         results[linked] = await child.task.sysif.syscalls(calls, linked)
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(child.task.sysif.syscall, SYS.nanosleep, request.near, 0)
-        await trio.sleep(0.002)
+    async with trio.open_nursery() as nursery, blocked(child):
         nursery.start_soon(many, True)
-        await trio.sleep(0.001)
+        await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(many, False)
+        await trio.testing.wait_all_tasks_blocked()
     uid = os.getuid()
     assert results[True] == [uid, -errno.EBADF, -errno.ECANCELED, -errno.ECANCELED]
     assert results[False] == [uid, -errno.EBADF, uid, pid_of(child)]
@@ -812,7 +793,6 @@ async def test_linked_calls_behind_others() -> None:
 
 async def test_batches_larger_than_the_ring() -> None:
     child = await local_thread.clone()
-    request = await child.ptr(Timespec(0, 10_000_000))
     pid, uid = pid_of(child), os.getuid()
     calls = [Syscall(SYS.getpid), Syscall(SYS.getuid)] * 200
     assert await child.task.sysif.syscalls(calls) == [pid, uid] * 200
@@ -825,12 +805,11 @@ async def test_batches_larger_than_the_ring() -> None:
     async def run(linked: bool) -> None:
         behind[linked] = await child.task.sysif.syscalls(bad, linked)
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(child.task.sysif.syscall, SYS.nanosleep, request.near, 0)
-        await trio.sleep(0.002)
+    async with trio.open_nursery() as nursery, blocked(child):
         nursery.start_soon(run, True)
-        await trio.sleep(0.001)
+        await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(run, False)
+        await trio.testing.wait_all_tasks_blocked()
     assert behind[True] == expected + [-errno.ECANCELED] * 150
     assert behind[False] == expected + [pid, uid] * 75
     await finish(child)
@@ -858,8 +837,7 @@ async def test_results_of_a_batch_that_is_cut_short() -> None:
         with trio.fail_after(2):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(run)
-                while not is_in_call(child, SYS.nanosleep):  # noqa: ASYNC110 # no event tells
-                    await trio.sleep(0.001)
+                await wait_for_call(pid_of(child), SYS.nanosleep)
                 os.kill(pid_of(child), signal.SIGKILL)
         assert caught[0].results == [pid_of(child)] * before
         await child.process.waitpid(W.EXITED)
@@ -868,12 +846,8 @@ async def test_results_of_a_batch_that_is_cut_short() -> None:
 async def test_arguments_that_are_none() -> None:
     """Refused before anything is sent, whatever is under way; what came before is not disturbed."""
     child = await local_thread.clone()
-    request = await child.ptr(Timespec(0, 10_000_000))
     for busy in (False, True):
-        async with trio.open_nursery() as nursery:
-            if busy:
-                nursery.start_soon(child.task.sysif.syscall, SYS.nanosleep, request.near, 0)
-                await trio.sleep(0.002)
+        async with blocked(child) if busy else nullcontext():
             for bad in (None, object(), 2**64):
                 with pytest.raises((TypeError, OverflowError, ValueError)):
                     await child.task.sysif.syscall(SYS.getpid, bad)  # type: ignore[arg-type] # that is the point

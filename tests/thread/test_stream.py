@@ -14,6 +14,7 @@ import trio
 import trio.testing
 from streams import Target, pretender, program, start, using
 from support import local_thread
+from waiting import wait_for_call, wait_until
 
 from rsyscall.near import SYS, Syscall, SyscallHangup, SyscallSendError
 from rsyscall.near.abi import ABIS
@@ -126,12 +127,13 @@ async def test_linked_batches_stop_at_a_failure() -> None:
 
 async def test_a_call_that_blocks_blocks_nobody_else() -> None:
     async with program() as sleeper, program() as other:
-        await sleeper.begin(sleeper.sleep(0.3))
-        await trio.sleep(0.05)
+        await sleeper.begin(sleeper.sleep(1000))
+        await wait_for_call(sleeper.pid, SYS.nanosleep)
         for _ in range(10):
             assert await other.call(SYS.getpid) == other.pid
         assert not sleeper.answered
-        assert await sleeper.outcomes() == [0]
+        sleeper.process.kill()
+        assert [type(outcome) for outcome in await sleeper.outcomes()] == [SyscallHangup]
 
 
 # ---- Memory
@@ -193,10 +195,10 @@ async def test_large_transfers_in_both_directions_at_once(connect: Connect) -> N
 async def test_killed_with_calls_under_way(connect: Connect) -> None:
     async with connect() as target:
         await target.begin(target.sleep(1000))
-        await trio.sleep(0.05)
+        await wait_for_call(target.pid, SYS.nanosleep)
         await target.begin(*(target.call(SYS.getpid) for _ in range(3)))
         await target.begin(target.conn.syscalls([Syscall(SYS.getpid)]), target.conn.read_memory(0, 1))
-        await trio.sleep(0.05)
+        await wait_until(lambda: "6 calls under way" in repr(target.conn))
         target.process.kill()
         outcomes = await target.outcomes()
         assert [type(outcome) for outcome in outcomes] == 6 * [SyscallHangup]
@@ -281,7 +283,7 @@ async def test_what_was_sent_in_part_may_have_been_executed() -> None:
 async def test_process_left(connect: Connect) -> None:
     async with connect() as target:
         await target.begin(target.sleep(1000))
-        await trio.sleep(0.05)
+        await wait_for_call(target.pid, SYS.nanosleep)
         await target.begin(target.call(SYS.getpid))
         target.process.kill()
         target.process.wait()
@@ -333,8 +335,7 @@ async def test_cancelled_before_it_is_sent() -> None:
 
 async def test_cancelled_after_it_was_sent(connect: Connect) -> None:
     async def cancel_when_sent(scope: trio.CancelScope, target: Target) -> None:
-        while "1 calls under way" not in repr(target.conn):  # noqa: ASYNC110  # there is nothing else to wait for
-            await trio.sleep(0.001)
+        await wait_until(lambda: "1 calls under way" in repr(target.conn))
         scope.cancel()
 
     async with connect() as target, trio.open_nursery() as nursery:
@@ -373,14 +374,16 @@ async def test_cancelled_callers_do_not_shift_answers() -> None:
 
 async def test_close_interface(connect: Connect) -> None:
     async with connect() as target:
-        await target.begin(target.sleep(0.2))
-        await trio.sleep(0.05)
-        await target.begin(target.call(SYS.getpid))
+        # It is stopped, so that no answer comes before the connection is closed.
+        target.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, target.pid, os.WSTOPPED)
+        await target.begin(target.call(SYS.getppid), target.call(SYS.getpid))
         await target.conn.close_interface()
         await target.conn.close_interface()
         assert [type(outcome) for outcome in await target.outcomes()] == 2 * [SyscallHangup]
         with pytest.raises(SyscallSendError, match="closed"):
             await target.call(SYS.getpid)
+        target.process.send_signal(signal.SIGCONT)
         # The process notices; over a pipe, when it wants to answer.
         assert target.process.wait(10) in (0, -signal.SIGPIPE)
         target.conn.process_left()

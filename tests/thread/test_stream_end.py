@@ -17,6 +17,7 @@ import trio
 import trio.testing
 from streams import Target, background, finish, pretend, pretender, program, start, using
 from support import local_thread
+from waiting import wait_for_call
 
 from rsyscall.near import SYS, Syscall, SyscallHangup, SyscallSendError
 from rsyscall.near.protocol import MAX_TRANSFER, ProtocolError, encode_response
@@ -95,7 +96,7 @@ def test_an_answer_that_has_come_in_part_is_finished_in_the_next_run() -> None:
         target = await pretend()
         await background(lambda: target.call(SYS.getpid))
         target.peer.send(encode_response(10)[:5])
-        await trio.sleep(0.05)
+        await trio.testing.wait_all_tasks_blocked()
         return target
 
     target = trio.run(first)
@@ -191,7 +192,7 @@ async def test_the_process_that_has_our_end_dies(begun: bool) -> None:
         assert await target.call(SYS.getpid) == target.pid
         if begun:
             await target.begin(target.sleep(1000))
-            await trio.sleep(0.02)
+            await wait_for_call(target.pid, SYS.nanosleep)
         await host.process.kill()
         await host.process.waitpid(W.EXITED)
         await target.begin(target.call(SYS.getpid))
