@@ -15,7 +15,8 @@ import pytest
 import trio
 import trio.testing
 from other import Other, other
-from support import local_thread
+from support import local_thread, pid_of
+from waiting import wait_for_call
 
 import rsyscall.network.connection
 from rsyscall.epoller import AsyncFileDescriptor
@@ -176,9 +177,9 @@ async def test_a_blocked_process_gets_its_own_and_delays_nobody() -> None:
             with trio.fail_after(10):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(block)
-                    await trio.sleep(0.01)
+                    await trio.testing.wait_all_tasks_blocked()
                     nursery.start_soon(open_blocked)
-                    await trio.sleep(0.01)
+                    await trio.testing.wait_all_tasks_blocked()
                     for _ in range(3):
                         local, remote = await to_free.open_channel()
                         assert remote.task is free.task
@@ -540,9 +541,9 @@ async def test_a_blocked_child_keeps_nobody_waiting() -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(block)
-            await trio.sleep(0.01)
+            await wait_for_call(pid_of(blocked), SYS.read, int(remote))
             nursery.start_soon(talk_to_thread, blocked)
-            await trio.sleep(0.01)
+            await trio.testing.wait_all_tasks_blocked()
             await talk_to_thread(free)
             await talk_to_thread(local_thread)
             await local.write(await local_thread.ptr(b"x"))

@@ -11,7 +11,8 @@ import pytest
 import trio
 import trio.testing
 from other import Other, other
-from support import local_thread
+from support import local_thread, pid_of
+from waiting import is_in_call, wait_until
 
 from rsyscall.epoller import AsyncFileDescriptor, Epoller, RemovedFromEpollError
 from rsyscall.fcntl import F, O
@@ -30,6 +31,11 @@ async def make_afd(epoller: Epoller, process: Other, number: int) -> AsyncFileDe
     return await AsyncFileDescriptor.make(epoller, process.ram, fd)
 
 
+async def until_it_polls(process: Other) -> None:
+    """Wait until the last call made by the process is the one that waits for events."""
+    await wait_until(lambda: process.sysif.calls[-1] is SYS.epoll_pwait)
+
+
 async def do_async_things(epoller: Epoller, process: Other, i: int = 0) -> None:
     read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     reader, writer = await make_afd(epoller, process, read), await make_afd(epoller, process, write)
@@ -41,7 +47,7 @@ async def do_async_things(epoller: Epoller, process: Other, i: int = 0) -> None:
 
     async with bare.closing(reader, writer), trio.open_nursery() as nursery:
         nursery.start_soon(read_it)
-        await trio.sleep(0.001)
+        await trio.testing.wait_all_tasks_blocked()
         await writer.write_all_bytes(data)
     assert received == [data]
 
@@ -65,7 +71,8 @@ async def test_blocks_only_while_somebody_waits() -> None:
         epoller = await process.make_root()
         with trio.fail_after(10):
             await do_async_things(epoller, process)
-            await trio.sleep(0.01)
+            # What the end of the last wait still asks of it.
+            await trio.testing.wait_all_tasks_blocked(0.01)
             process.sysif.calls.clear()
             for _ in range(10):
                 await process.task.getpid()
@@ -82,10 +89,11 @@ async def test_activity_does_not_spin() -> None:
         with trio.fail_after(10):
             async with bare.closing(reader), trio.open_nursery() as nursery:
                 nursery.start_soon(reader.epolled.wait_for, EPOLL.HUP)
-                await trio.sleep(0.02)
+                await until_it_polls(process)
                 process.sysif.calls.clear()
                 for _ in range(10):
                     await process.task.getpid()
+                # It would spin in this time.
                 await trio.sleep(0.02)
                 assert len(process.sysif.calls) < 40
                 os.close(write)
@@ -103,8 +111,10 @@ def test_events_of_an_abandoned_wait_are_not_lost() -> None:
         nonlocal epoller, reader
         epoller = await process.make_root()
         reader = await make_afd(epoller, process, read)
-        with trio.move_on_after(0.05):
-            await reader.read_some_bytes()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reader.read_some_bytes)
+            await until_it_polls(process)
+            nursery.cancel_scope.cancel()
         # The loop does not know yet that the waiter has gone.
         assert process.sysif.calls[-1] is SYS.epoll_pwait
 
@@ -130,8 +140,10 @@ def test_events_of_an_abandoned_wait_are_not_lost() -> None:
 
         # And once more, across runs that do nothing about it.
         async def abandon() -> None:
-            with trio.move_on_after(0.02):
-                await reader.read_some_bytes()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(reader.read_some_bytes)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.cancel_scope.cancel()
 
         for _ in range(3):
             trio.run(abandon)
@@ -155,8 +167,10 @@ def test_a_buffer_the_kernel_may_write_to_is_not_given_back() -> None:
     async def abandon() -> tuple[int, int]:
         epoller = await process.make_root()
         reader = await make_afd(epoller, process, read)
-        with trio.move_on_after(0.02):
-            await reader.read_some_bytes()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reader.read_some_bytes)
+            await until_it_polls(process)
+            nursery.cancel_scope.cancel()
         buffer = epoller.epoll_waiter._buffer
         assert buffer is not None
         return address_range(buffer)
@@ -193,7 +207,7 @@ async def test_lost_process_is_told_to_all_who_wait() -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(wait)
                 nursery.start_soon(wait)
-                await trio.sleep(0.01)
+                await until_it_polls(process)
                 process.sysif.broken = process.sysif.calls[-1]
                 os.close(write)
             assert [type(exn) for exn in errors] == [SyscallSendError] * 2
@@ -246,7 +260,7 @@ async def test_a_process_that_gets_a_new_connection_goes_on() -> None:
             async with bare.closing(reader):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(read_it)
-                    await trio.sleep(0.01)
+                    await until_it_polls(process)
                     sysif.broken = sysif.calls[-1]
                     os.write(write, b"data")
                 assert received == [b"data"]
@@ -270,7 +284,7 @@ async def test_inherited_epoller() -> None:
                     assert await reader.read_some_bytes() == b"data"
 
                 nursery.start_soon(read_it)
-                await trio.sleep(0.01)
+                await trio.testing.wait_all_tasks_blocked()
                 await writer.write_all_bytes(b"data")
 
 
@@ -357,7 +371,9 @@ async def test_killed_while_it_waits() -> None:
                     await reader.read_some_bytes()
 
             nursery.start_soon(read_it)
-            await trio.sleep(0.01)
+            await wait_until(
+                lambda: any(is_in_call(pid_of(child), call) for call in (SYS.epoll_wait, SYS.epoll_pwait))
+            )
             await child.process.kill()
         await child.process.waitpid(W.EXITED)
         await reader.close()

@@ -12,6 +12,7 @@ import pytest
 import trio
 import trio.testing
 from support import local_thread, sh
+from waiting import wait_for_call
 
 import rsyscall.trace
 from rsyscall.command import Command
@@ -260,7 +261,7 @@ async def block(child: ChildThread, nursery: trio.Nursery) -> None:
             await pipe.read.read(await child.malloc(bytes, 10))
 
     nursery.start_soon(read)
-    await trio.sleep(0.05)
+    await wait_for_call(child.process.process.near.id, SYS.read, int(pipe.read))
 
 
 async def test_a_call_that_waits_is_shown_as_unfinished(lines: Lines) -> None:
