@@ -9,8 +9,11 @@ memory:
   `/proc` belong to root. This protects all processes that share the memory from the new user, who may be less
   trusted, so it stays that way until the process has left the address space; then the program gets its flag
   back.
-* Only the calling OS thread changes. In a child that is the whole process; in the program itself, C libraries
-  change all threads together, and these methods do not.
+* Only one OS thread changes: the one that makes the call. A child has no other. The program itself may have
+  more: `local_thread.task.setresuid` leaves them as they were, root perhaps, sharing memory with the thread
+  that has dropped its privileges. `os.setresuid` changes all: the C library makes the call in each thread.
+
+docs/dropping-privileges.md shows how to drop the privileges of a child.
 """
 
 from __future__ import annotations
@@ -66,7 +69,13 @@ class GroupList(list[int], Serializable):
 
 
 class CredentialsTask(far.Task):
-    """Users, groups, and the ids of the process, its group and its session."""
+    """Users, groups, and the ids of the process, its group and its session.
+
+    **The calls that change users or groups change one OS thread.** In a child that is the whole process. As
+    methods of `local_thread.task` they do not drop the privileges of the program: its other threads keep
+    their ids and groups. Use `os.setgroups`, `os.setresgid` and `os.setresuid` for that, or make the calls in
+    a child.
+    """
 
     # Ids. These are called often and cannot fail, so they make the call without anything between.
 
@@ -251,7 +260,7 @@ class CredentialsTask(far.Task):
     async def setuid(self, uid: int) -> None:
         """`setuid(uid)`: with CAP_SETUID set all three user ids, otherwise only the effective one.
 
-        See the module about what else this does; the same goes for the other methods that change credentials.
+        In the program itself it changes one OS thread only, not the program: see the class.
 
         Raises:
             OSError: EPERM, EINVAL (not mapped in the user namespace); `filename` is the number.
@@ -264,6 +273,8 @@ class CredentialsTask(far.Task):
     async def setgid(self, gid: int) -> None:
         """`setgid(gid)`: with CAP_SETGID set all three group ids, otherwise only the effective one.
 
+        In the program itself it changes one OS thread only, not the program: see the class.
+
         Raises:
             OSError: EPERM, EINVAL; `filename` is the number.
 
@@ -274,6 +285,8 @@ class CredentialsTask(far.Task):
     @call("setreuid", ID, ID)
     async def setreuid(self, ruid: int, euid: int) -> None:
         """`setreuid(ruid, euid)`: set the real and effective user id; -1 leaves one as it is.
+
+        In the program itself it changes one OS thread only, not the program: see the class.
 
         Raises:
             OSError: EPERM, EINVAL, EAGAIN; `filename` is the numbers.
@@ -286,6 +299,8 @@ class CredentialsTask(far.Task):
     async def setregid(self, rgid: int, egid: int) -> None:
         """`setregid(rgid, egid)`: set the real and effective group id; -1 leaves one as it is.
 
+        In the program itself it changes one OS thread only, not the program: see the class.
+
         Raises:
             OSError: EPERM, EINVAL; `filename` is the numbers.
 
@@ -296,6 +311,8 @@ class CredentialsTask(far.Task):
     @call("setresuid", ID, ID, ID)
     async def setresuid(self, ruid: int, euid: int, suid: int) -> None:
         """`setresuid(ruid, euid, suid)`: set the three user ids; -1 leaves one as it is.
+
+        In the program itself it changes one OS thread only, not the program: see the class.
 
         Raises:
             OSError: EPERM, EINVAL, EAGAIN; `filename` is the numbers.
@@ -308,6 +325,8 @@ class CredentialsTask(far.Task):
     async def setresgid(self, rgid: int, egid: int, sgid: int) -> None:
         """`setresgid(rgid, egid, sgid)`: set the three group ids; -1 leaves one as it is.
 
+        In the program itself it changes one OS thread only, not the program: see the class.
+
         Raises:
             OSError: EPERM, EINVAL; `filename` is the numbers.
 
@@ -317,6 +336,8 @@ class CredentialsTask(far.Task):
 
     async def setgroups(self, groups: WrittenPointer[GroupList]) -> None:
         """`setgroups(size, groups)`: set the supplementary groups.
+
+        In the program itself it changes one OS thread only, not the program: see the class.
 
         Args:
             groups: those of the list; what is behind it in the memory does not count.
