@@ -246,7 +246,7 @@ class DN(enum.IntFlag):
 
 
 class RWH(enum.IntEnum):
-    """`RWH_*`: how long what is written is expected to live, an `Int64` in memory for `F.SET_RW_HINT`.
+    """`RWH_*`: how long written data is expected to live, an `Int64` in memory for `F.SET_RW_HINT`.
 
     manpage: F_GET_RW_HINT(2const)
     """

@@ -105,7 +105,7 @@ class Stack(Serializable, Borrowable, Generic[T_borrowable]):
     serializer: Serializer[T_borrowable]
 
     def borrow_with(self, stack: ExitStack, task: rsyscall.far.Task) -> None:
-        """Borrow the function and what the data refers to."""
+        """Borrow the function and the pointers in its arguments."""
         stack.enter_context(self.function.borrow(task))
         self.data.borrow_with(stack, task)
 

@@ -87,7 +87,7 @@ class _Entry:
         return f"{self.frame.name}({', '.join(_without_empty_end(known))}"
 
     def line(self, result: int | None, outcome: str) -> str:
-        """The call and what came of it."""
+        """The call and its outcome."""
         parts = self.frame.after(self.parts, result)
         if not self.interrupted:
             return f"{self.prefix}{self.frame.name}({', '.join(_without_empty_end(parts))}) = {outcome}"
@@ -114,7 +114,7 @@ class Tracer:
     Attributes:
         enabled: whether calls are shown and counted at the moment; may be changed at any time.
         counts: by name of the call.
-        failure: what the sink raised.
+        failure: the exception that the sink raised.
     """
 
     def __init__(self, sink: Callable[[str], None] = write_to_stderr, *, timestamps: bool = False) -> None:
@@ -158,7 +158,7 @@ class Tracer:
                 task.sysif = inner
 
     def name(self, task: Task, name: str) -> None:
-        """Say how a traced task is called in the trace from now on; nothing happens if it is not traced."""
+        """Set the name of a traced task in the trace; nothing happens if the task is not traced."""
         if isinstance(task.sysif, TracingSyscallInterface):
             task.sysif.name = name
 
@@ -272,7 +272,7 @@ class TracingSyscallInterface(SyscallInterface):
 
     @property
     def prefix(self) -> str:
-        """What lines about this process begin with."""
+        """The beginning of each line about this process."""
         if self.pid is None:
             return f"[{self.name}] " if self.name else ""
         return f"[pid {self.pid} {self.name}] " if self.name else f"[pid {self.pid}] "
@@ -377,7 +377,7 @@ class TracingSyscallInterface(SyscallInterface):
         """Show calls that a new child makes without being told to, the last of which is exec.
 
         Args:
-            calls: what it was prepared with.
+            calls: those that were prepared.
             name: of the child, as for `wrap_child`.
 
         Returns:

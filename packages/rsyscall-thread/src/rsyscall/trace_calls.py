@@ -1,6 +1,6 @@
-"""Calls that have no method, and what the results of calls look like.
+"""The arguments of calls that have no method, and the text of results.
 
-What the arguments of all other calls are is said beside their methods; see `rsyscall.handle.arguments`.
+The arguments of all other calls are described beside their methods; see `rsyscall.handle.arguments`.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """System calls as text: `openat(AT_FDCWD, "/etc/hosts", O_RDONLY|O_CLOEXEC)`.
 
-The module of each call says what kind of thing each of its arguments is (`rsyscall.handle.arguments`). For
-each kind there is a function here, or in `rsyscall.trace_structs`, that turns the number in the register into
-text. It may look at the memory that the number points to, at other arguments, and, if it is about something
-that the call gives back, at the result. A call that is not described is shown with numbers.
+The module of each call gives the kind of each of its arguments (`rsyscall.handle.arguments`). For each kind
+there is a function here, or in `rsyscall.trace_structs`, that turns the number in the register into text. It
+may look at the memory at that address, at other arguments, and, if the call fills the memory, at the result.
+A call that is not described is shown with numbers.
 
-Memory is read by the kernel on our behalf, so that an address that is wrong is shown as a number instead of
-being the end of the program.
+The kernel reads the memory for us, so that a wrong address is shown as a number instead of killing the
+program.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LIST_LIMIT = 16
 """How many elements of an array are shown."""
 PATH_MAX = 4096
 READ_LIMIT = 256 * 1024
-"""What is longer is not looked at."""
+"""Longer ones are cut off."""
 WORD = 2**64 - 1
 
 
@@ -184,7 +184,7 @@ def signed(value: int, bits: int = 64) -> int:
 
 
 def number(value: int) -> str:
-    """A number of which we do not know what it is."""
+    """A number of unknown meaning."""
     as_int = signed(value)
     return str(as_int) if -(2**31) <= as_int < 2**31 else f"{value:#x}"
 

@@ -1,4 +1,4 @@
-"""What arguments of system calls look like that are more than a number."""
+"""The text of arguments of system calls that are structures or arrays."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def show_counted(frame: Frame, kind: Kind, arg: int) -> str:
 
 
 def _length(frame: Frame, kind: Kind) -> int:
-    """The argument that says how long the memory is."""
+    """The argument with the length of the memory."""
     assert isinstance(kind, Memory)
     assert kind.length_in is not None
     return frame.args[kind.length_in]

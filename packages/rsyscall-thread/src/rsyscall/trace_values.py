@@ -68,7 +68,7 @@ _FIELDS: dict[tuple[type[CStruct], str], Callable[[Any], str]] = {
 
 
 def value_text(value: object, prefix: str = "") -> str:
-    """A value as text; `prefix` is what the names of its enumeration begin with in C."""
+    """A value as text; `prefix` is the prefix of the names of its enumeration in C."""
     cls = type(value)
     special = _TEXTS.get(cls)
     if special is not None:

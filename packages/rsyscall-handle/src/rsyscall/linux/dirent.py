@@ -1,4 +1,4 @@
-"""`<linux/dirent.h>`: what a directory holds."""
+"""`<linux/dirent.h>`: the entries of a directory."""
 
 from __future__ import annotations
 

@@ -247,7 +247,7 @@ class IPV6_PREFER_SRC(enum.IntFlag):
 
 
 class IPV6_FL_A(enum.IntEnum):
-    """`IPV6_FL_A_*`: what the option `IPV6.FLOWLABEL_MGR` does with a flow label."""
+    """`IPV6_FL_A_*`: the action of the option `IPV6.FLOWLABEL_MGR` on a flow label."""
 
     GET = 0
     PUT = 1

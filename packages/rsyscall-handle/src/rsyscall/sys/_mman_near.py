@@ -17,7 +17,7 @@ __all__ = ["MADV", "MAP", "MAP_HUGE_MASK", "MAP_HUGE_SHIFT", "PROT"]
 
 
 class PROT(enum.IntFlag):
-    """`PROT_*`: what may be done with pages.
+    """`PROT_*`: the permitted accesses to pages.
 
     manpage: mmap(2)
     """

@@ -67,7 +67,7 @@ class _CutOffError(ValueError):
 
 
 class Cmsghdr(CStruct, c="struct cmsghdr", headers=("sys/socket.h",)):
-    """`struct cmsghdr`: what is in front of the data of a control message.
+    """`struct cmsghdr`: the header in front of the data of a control message.
 
     manpage: cmsg(3)
     """
@@ -118,7 +118,7 @@ def CMSG_SPACE(length: int) -> int:
 
 
 class Cmsg(FixedSerializer):
-    """A control message. A kind of message is a subclass; what is received and not known is a `CmsgRaw`.
+    """A control message. Each known kind is a subclass; a received message of another kind is a `CmsgRaw`.
 
     manpage: cmsg(3)
     """
@@ -134,7 +134,7 @@ class Cmsg(FixedSerializer):
     @classmethod
     @abc.abstractmethod
     def from_data(cls: builtins.type[T], task: FileDescriptorTask[Any], data: bytes) -> T:
-        """Take over what was received: fds in it become handles of `task`."""
+        """Take over a received message: fds in it become handles of `task`."""
 
     @classmethod
     @abc.abstractmethod
@@ -201,7 +201,7 @@ class CmsgSerializer(Serializer[T_cmsg]):
 class CmsgUcred(Cmsg):
     """`SCM_CREDENTIALS`: the sender's process, user and group; received when `SO.PASSCRED` is set.
 
-    A sender without privileges can give only what it is.
+    A sender without privileges can give only its own ids.
 
     manpage: unix(7)
     """
@@ -238,7 +238,7 @@ class CmsgUcred(Cmsg):
 
 @dataclass(frozen=True)
 class CmsgRaw(Cmsg):
-    """A control message of any kind, as bytes: what is received for every kind that has no class here.
+    """A control message as bytes: the class of received messages of every kind without a class here.
 
     Args:
         cmsg_level: the protocol, mostly a `SOL`.
@@ -318,7 +318,7 @@ class CmsgListSerializer(Serializer[T_cmsglist]):
         return b"".join(map(_cmsg_to_bytes, val))
 
     def from_bytes(self, data: bytes) -> T_cmsglist:
-        """Parse as many messages as there are; whatever is unknown or cut off becomes a `CmsgRaw`."""
+        """Parse all messages; those that are unknown or cut off become a `CmsgRaw`."""
         result = self.cls()
         failure: Exception | None = None
         for level, typ, body in _split_cmsgs(data):
@@ -342,7 +342,7 @@ class SendMsghdr(Serializable):
     Args:
         name: the address to send to, for sockets that are not connected.
         iov: the data.
-        control: control messages. Linux wants at least one byte of data with them on a stream.
+        control: control messages. On a stream Linux needs at least one byte of data with them.
 
     manpage: sendmsg(2)
     """
@@ -401,7 +401,7 @@ class RecvMsghdr(Serializable):
 
     @classmethod
     def from_bytes(cls, data: bytes) -> RecvMsghdr:
-        """Raises NotImplementedError: what comes back is a `RecvMsghdrOut`."""
+        """Raises NotImplementedError: the kernel returns a `RecvMsghdrOut`."""
         raise NotImplementedError("what recvmsg leaves in a msghdr is a RecvMsghdrOut")
 
     def to_out(self, ptr: Pointer[RecvMsghdr]) -> Pointer[RecvMsghdrOut]:

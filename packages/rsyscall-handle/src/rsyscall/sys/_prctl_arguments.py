@@ -124,7 +124,7 @@ class PR_MCE_KILL_POLICY(enum.IntEnum):
 
 
 class PR_SET_MM(enum.IntEnum):
-    """`PR_SET_MM_*`: what `PR.SET_MM` sets of what the kernel knows about the address space.
+    """`PR_SET_MM_*`: the field of the kernel's description of the address space that `PR.SET_MM` sets.
 
     manpage: PR_SET_MM(2const)
     """

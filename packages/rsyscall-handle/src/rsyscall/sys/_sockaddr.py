@@ -105,7 +105,7 @@ class Sockaddr(Struct):
 
     @classmethod
     def from_bytes(cls: type[T_self], data: bytes) -> T_self:
-        """Parse what the kernel wrote. Anything can be parsed: no bytes at all are the family UNSPEC."""
+        """Parse the bytes from the kernel. Any bytes can be parsed: no bytes at all are the family UNSPEC."""
         family, rest = _split_family(data)
         return cast("type[Any]", cls)(family, rest[:_SOCKADDR_DATA])  # type: ignore[no-any-return]
 
@@ -212,7 +212,7 @@ class Sockbuf(Generic[T], HasSerializer):
 
     Args:
         buf: where the kernel is to write; all of it may be used.
-        buf_rest: only in a `Sockbuf` that was read: what the kernel left.
+        buf_rest: only in a `Sockbuf` that was read: the part that the kernel left unused.
     """
 
     buf: Pointer[T]

@@ -305,7 +305,7 @@ class SCM(enum.IntEnum):
 
 
 class MSG(enum.IntFlag):
-    """`MSG_*`: flags of the sending and receiving calls, and of what was received.
+    """`MSG_*`: flags of the sending and receiving calls, and of received messages.
 
     manpage: recv(2)
     """
@@ -370,7 +370,7 @@ class RecvmsgFlags(enum.IntFlag):
 
 
 class MsghdrFlags(enum.IntFlag):
-    """The `MSG_*` flags that `recvmsg` reports about what it received.
+    """The `MSG_*` flags that `recvmsg` reports about the received message.
 
     `CTRUNC` means that control messages were lost because the buffer was too small for them.
 

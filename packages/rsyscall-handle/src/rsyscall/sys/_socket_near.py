@@ -175,7 +175,7 @@ async def _send(
 async def _recvmsg(
     sysif: SyscallInterface, record: CallRecord, fd: near.FileDescriptor, msg: near.Address, flags: int
 ) -> int:
-    """The raw call; `record` owns what is received, if that is in our own memory."""
+    """The raw call; `record` owns received descriptors, if the memory is our own."""
     return await sysif.recorded_syscall(record, nr.recvmsg, fd, msg, flags)
 
 

@@ -170,7 +170,7 @@ class EpollFileDescriptor(BaseFileDescriptor):
     ) -> tuple[ReadablePointer[EpollEventList], Pointer[EpollEventList]]:
         """`epoll_pwait(epfd, events, maxevents, timeout, NULL)`: wait for registered file descriptors.
 
-        Waits in the process: nothing else can be done in it meanwhile, unless `timeout` is 0.
+        Waits in the process, which can make no other calls meanwhile, unless `timeout` is 0.
 
         Args:
             events: where to put them, as many as fit; consumed.

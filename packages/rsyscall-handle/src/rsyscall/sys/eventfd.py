@@ -45,7 +45,7 @@ class EventfdTask(FileDescriptorTask[T_fd]):
         """`eventfd2(initval, flags | EFD_CLOEXEC)`: make a counter.
 
         Args:
-            initval: what the counter starts with, below 2**32.
+            initval: the first value of the counter, below 2**32.
             flags: `EFD.CLOEXEC` is always added.
 
         Returns:

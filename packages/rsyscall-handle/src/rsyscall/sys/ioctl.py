@@ -1,6 +1,6 @@
 """`<sys/ioctl.h>`: calls that only one kind of file understands.
 
-The numbers of requests are in the header modules of what they are about (`rsyscall.net.if_`); here are those
+The numbers of requests are in the header modules of their subjects (`rsyscall.net.if_`); here are those
 of terminals and of files in general, and the functions that C headers make numbers with.
 """
 
@@ -225,7 +225,7 @@ class TIOCM(enum.IntFlag):
 
 
 class TIOCPKT(enum.IntFlag):
-    """`TIOCPKT_*`: the byte in front of what is read from a pseudoterminal in packet mode (`TIOC.PKT`).
+    """`TIOCPKT_*`: the byte in front of the data from a pseudoterminal in packet mode (`TIOC.PKT`).
 
     manpage: ioctl_tty(2)
     """
@@ -304,7 +304,7 @@ def _argument_size(request: int) -> int:
 
 
 class IoctlFileDescriptor(BaseFileDescriptor):
-    """Requests that depend on what the file is."""
+    """Requests that depend on the kind of the file."""
 
     __slots__ = ()
 

@@ -136,5 +136,5 @@ class MappableFileDescriptor(BaseFileDescriptor):
 
 
 def _mmap_record(sysif: SyscallInterface, length: int) -> CallRecord:
-    """A record that owns what a call of mmap makes, if that is in our own memory."""
+    """A record that owns the mapping that a call of mmap makes, if that is in our own memory."""
     return CallRecord(None, False, length if sysif.shares_memory else 0)

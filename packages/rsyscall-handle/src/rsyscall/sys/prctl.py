@@ -311,7 +311,7 @@ class PrctlTask(far.Task):
 
     @contextlib.contextmanager
     def _setting_dumpable(self, dumpable: bool) -> Iterator[None]:
-        """Record what was asked for, since what is there may have other reasons.
+        """Record the value that was asked for, since the actual one may have other reasons.
 
         Off from before the call, which may be made long before we hear of it; on only when it succeeded.
         """
@@ -438,7 +438,7 @@ class PrctlTask(far.Task):
         Raises:
             SharedAddressSpaceError: nothing could undo the option (`PR.SET_MDWE`, `PR_FUTEX_HASH.SET_SLOTS`),
                 and the process shares the memory of the program that drives it: it would be set there.
-            BufferTooSmallError: there is no room for what the option stores.
+            BufferTooSmallError: there is no room for the value of the option.
             OSError: depends on the option; `filename` is (option, arg2, arg3, arg4, arg5).
 
         manpage: prctl(2)

@@ -1,4 +1,4 @@
-"""`<sys/stat.h>`: what the kernel knows about a file."""
+"""`<sys/stat.h>`: the attributes of files."""
 
 from __future__ import annotations
 
@@ -361,13 +361,13 @@ class StatFileDescriptor(BaseFileDescriptor):
     async def statx(
         self, path: PathPointer, flags: AT, mask: STATX, statxbuf: Pointer[Statx]
     ) -> Pointer[Statx]:
-        """`statx(fd, path, flags, mask, statxbuf)`: what is asked for about a file below this directory.
+        """`statx(fd, path, flags, mask, statxbuf)`: the requested attributes of a file below this directory.
 
         Args:
             path: not consumed. An empty one means this descriptor itself, with `AT.EMPTY_PATH`.
             flags: those of `fstatat`, and `AT.STATX_FORCE_SYNC` or `AT.STATX_DONT_SYNC`: whether a network
                 file system asks its server.
-            mask: what is asked for. More may be filled in, or less: see `Statx.mask`.
+            mask: the requested attributes. The kernel may fill in more, or fewer: see `Statx.mask`.
             statxbuf: room for a `Statx`; not consumed.
 
         Returns:

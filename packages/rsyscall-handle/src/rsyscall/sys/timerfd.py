@@ -83,7 +83,7 @@ class TimerFileDescriptor(BaseFileDescriptor):
                 from now.
             new_value: first expiration, and interval between those after it; a first expiration of 0 stops
                 the timer.
-            old_value: where to put what was set before.
+            old_value: where to put the previous setting.
 
         Returns:
             `old_value`, if it was given.

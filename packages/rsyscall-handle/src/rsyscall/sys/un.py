@@ -132,7 +132,7 @@ class SockaddrUn(Sockaddr):
             raise
 
     async def close(self) -> None:
-        """Close what was opened to make the address: nothing, for most."""
+        """Close the descriptors that were opened to make the address: none, for most."""
 
 
 def _proc_fd_path(fd: int, name: str) -> bytes:

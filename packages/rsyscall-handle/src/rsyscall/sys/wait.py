@@ -75,7 +75,7 @@ class CalledProcessError(Exception):
 
     Args:
         state: how it ended.
-        command: what it was executing, if known.
+        command: the command that it was executing, if known.
     """
 
     def __init__(self, state: ChildState, command: Command | None = None) -> None:
@@ -102,7 +102,7 @@ class ChildState:
         code: what it was.
         pid: the child.
         uid: its real user id; -1 if the kernel was not asked for it.
-        exit_status: what it exited with, if it exited.
+        exit_status: the status of its exit, if it exited.
         sig: the signal that killed, stopped or continued it, if it did not exit; a plain number if it has no
             name.
     """
@@ -115,7 +115,7 @@ class ChildState:
 
     @staticmethod
     def make(code: CLD, pid: int, uid: int, status: int) -> ChildState:
-        """Return the state for what a siginfo contains, where `status` is an exit status or a signal."""
+        """Return the state of a siginfo, where `status` is an exit status or a signal."""
         if code == CLD.EXITED:
             return ChildState(code, pid, uid, status, None)
         return ChildState(code, pid, uid, None, signal_number(status))

@@ -31,7 +31,7 @@ T_arglist = TypeVar("T_arglist", bound="ArgList")
 
 
 class ArgList(list[WrittenPointer["str | os.PathLike[str]"]], FixedSerializer):
-    """A list of strings in memory, as `execve` wants its arguments and its environment: addresses with a NULL
+    """A list of strings in memory, as `execve` takes its arguments and its environment: addresses with a NULL
     after the last.
 
     The list keeps the strings alive; it can be written to memory, but not read back.
@@ -57,7 +57,7 @@ class ArgListSerializer(Serializer[T_arglist]):
         return struct.pack(f"={len(addresses) + 1}Q", *addresses, 0)
 
     def from_bytes(self, data: bytes) -> T_arglist:
-        """Not possible: addresses do not say what they point to, nor how long it is."""
+        """Not possible: addresses tell neither the type nor the length of the memory there."""
         raise NotImplementedError("an ArgList cannot be read back from memory")
 
 

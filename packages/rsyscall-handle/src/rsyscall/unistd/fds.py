@@ -138,7 +138,7 @@ class CloseRangeTask(FileDescriptorTask[T_fd]):
     """Closing descriptors that have no handles."""
 
     async def close_range(self, first: int, last: int, flags: CLOSE_RANGE = CLOSE_RANGE.NONE) -> None:
-        """`close_range(first, last, flags)`: close what is open from `first` to `last`, both included, or
+        """`close_range(first, last, flags)`: close all descriptors from `first` to `last`, both included, or
         mark it close-on-exec.
 
         It is meant for descriptors without a handle: copies that came with a clone, those of other

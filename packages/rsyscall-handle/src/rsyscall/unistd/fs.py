@@ -174,7 +174,7 @@ class FSFileDescriptor(DupFileDescriptor):
     __slots__ = ()
 
     async def readlinkat(self, path: PathPointer, buf: Pointer[T]) -> tuple[ReadablePointer[T], Pointer[T]]:
-        """`readlinkat(fd, path, buf, size)`: what a symbolic link points to.
+        """`readlinkat(fd, path, buf, size)`: the target of a symbolic link.
 
         Args:
             path: an empty one is the link that this descriptor is open on, with `O.PATH | O.NOFOLLOW`.
@@ -265,7 +265,7 @@ class FSFileDescriptor(DupFileDescriptor):
             oldpath: relative to this directory; with `AT.EMPTY_PATH` and an empty path, the file that this
                 descriptor is open on.
             newdirfd: what `newpath` is relative to; None for the working directory.
-            flags: `AT.SYMLINK_FOLLOW`: if `oldpath` is a symbolic link, link what it points to.
+            flags: `AT.SYMLINK_FOLLOW`: if `oldpath` is a symbolic link, link its target.
 
         Raises:
             FDTableMismatchError: `newdirfd` is in another table.
@@ -358,7 +358,7 @@ class FSFileDescriptor(DupFileDescriptor):
             await raw._ftruncate(self.task.sysif, self.near, length)
 
     async def fsync(self) -> None:
-        """`fsync(fd)`: wait until what was written to this file, and what is known about it, is on the disk.
+        """`fsync(fd)`: wait until the data written to this file, and its attributes, are on the disk.
 
         An error is reported once; what could not be written may be lost.
 
@@ -369,7 +369,7 @@ class FSFileDescriptor(DupFileDescriptor):
             await raw._fsync(self.task.sysif, self.near)
 
     async def fdatasync(self) -> None:
-        """`fdatasync(fd)`: as `fsync`, without what is not needed to read the contents again (times).
+        """`fdatasync(fd)`: as `fsync`, without attributes that reading does not need (times).
 
         manpage: fsync(2)
         """
@@ -391,7 +391,7 @@ class FSTask(CloseRangeTask[T_fd]):
     """Files by path, relative to the working directory."""
 
     async def readlink(self, path: PathPointer, buf: Pointer[T]) -> tuple[ReadablePointer[T], Pointer[T]]:
-        """`readlinkat(AT_FDCWD, path, buf, size)`: what a symbolic link points to.
+        """`readlinkat(AT_FDCWD, path, buf, size)`: the target of a symbolic link.
 
         Args:
             buf: consumed.

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class SEEK(enum.IntEnum):
-    """`SEEK_*`: what an offset is relative to.
+    """`SEEK_*`: the position to which an offset is relative.
 
     manpage: lseek(2)
     """
@@ -43,7 +43,7 @@ class IOFileDescriptor(BaseFileDescriptor):
     __slots__ = ()
 
     async def read(self, buf: Pointer[T]) -> tuple[ReadablePointer[T], Pointer[T]]:
-        """`read(fd, buf, size)`: read what is there, at most as much as fits.
+        """`read(fd, buf, size)`: read the available data, at most as much as fits.
 
         Args:
             buf: where to put it; to read less, split it first. Consumed.
