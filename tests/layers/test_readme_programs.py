@@ -1,4 +1,6 @@
-"""The first program in the README of each distribution, and on each page in docs, prints what the text says.
+"""The programs in the README of each distribution, and on each page in docs, print what the text says.
+
+A program is a Python block that is followed by a text block, its output. The first Python block is one.
 
 In the session of one layer (`RSYSCALL_LAYER`) nothing above that layer is installed: it runs the program of
 that layer's README alone. Where everything is installed all of them run. The pages belong to the meta layer.
@@ -35,18 +37,28 @@ NEEDS = {
 }
 
 
-def program_and_output(readme: Path) -> tuple[str, str]:
-    """Return the first Python block of a README, and the text block after it: what it prints."""
+_BLOCK = r"((?:(?!```).*\n)*)```"
+PROGRAM = re.compile(rf"^```python\n{_BLOCK}\n+```text\n{_BLOCK}$", re.MULTILINE)
+
+
+def programs_and_outputs(readme: Path) -> list[tuple[str, str]]:
+    """Return the Python blocks of a README that have a text block after them: what they print."""
     text = readme.read_text()
-    match = re.search(r"^```python\n(.*?)^```\n+```text\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert match, f"no ```python block followed by a ```text block in {readme}"
-    assert text.index("```python") == match.start(), f"the first program of {readme} has no output after it"
-    return match[1], match[2]
+    matches = list(PROGRAM.finditer(text))
+    assert matches, f"no ```python block followed by a ```text block in {readme}"
+    assert text.index("```python") == matches[0].start(), (
+        f"the first program of {readme} has no output after it"
+    )
+    return [(match[1], match[2]) for match in matches]
 
 
 def _run(text: Path, directory: Path) -> None:
-    """Run the program of a text, and compare what it prints."""
-    program, expected = program_and_output(text)
+    """Run the programs of a text, and compare what they print."""
+    for program, expected in programs_and_outputs(text):
+        _run_program(program, expected, directory)
+
+
+def _run_program(program: str, expected: str, directory: Path) -> None:
     script = directory / "program.py"
     script.write_text(program)
     environment = dict(os.environ)
