@@ -1,4 +1,4 @@
-"""Three daemons whose output is read; one that dies is started again, all end with what they have started."""
+"""Three daemons whose output we read; we restart one that dies, and end each with all that it has started."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def start(name: str, attempt: int) -> tuple[AsyncChildProcess, AsyncFileDe
 
 
 async def read_to_end(output: AsyncFileDescriptor, log: list[str], ready: trio.Event) -> None:
-    """Note what is printed. The end comes when all who have the pipe are gone, not only the daemon."""
+    """Note the output. It ends when all processes that have the pipe are gone, not only the daemon."""
     while data := await output.read_some_bytes():
         log += data.decode().splitlines()
         if "ready" in log:

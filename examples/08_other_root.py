@@ -19,7 +19,7 @@ from rsyscall.stdlib import mkdtemp
 from rsyscall.sys.mount import MS, UMOUNT
 from rsyscall.sys.wait import ChildState, W
 
-# What programs expect to find, and what is no part of a root that was unpacked from packages.
+# Directories that programs expect, and that a root unpacked from packages does not contain.
 OF_THE_KERNEL = [Path("/dev"), Path("/proc"), Path("/sys")]
 
 

@@ -2,7 +2,7 @@
 
 A pronoun like the ones below hides which process, thread or caller is meant. Looks at comments and strings of
 Python and C, and at whole Markdown files and shell scripts: at all of the repository, or at the given files.
-The user `nobody` is written in backquotes, or as a string of its own.
+The user `nobody` is written in backquotes, as a string of its own, or as the constant `NOBODY`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ OURSELVES = Path(__file__).resolve()
 SUFFIXES = {".py", ".pyi", ".c", ".h", ".md"}
 SCRIPTS = {"run", "place"}
 WORDS = re.compile(r"\b((?:no|some|any|every)body|whom?ever|what\s+is\s+to\s+be)\b", re.IGNORECASE)
-USER = re.compile(r"""`nobody`|"nobody"|'nobody'""")
+USER = re.compile(r"""`nobody`|"nobody"|'nobody'|(?-i:\bNOBODY\b)""")
 C_TEXT = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.DOTALL)
 SELF_CHECKS = [
     (".md", "Two\nlines; Nobody waits.\n", [2]),

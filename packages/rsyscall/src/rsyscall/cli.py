@@ -1,4 +1,4 @@
-"""The command line: `python -m rsyscall run`. Here is what it understands; `rsyscall.cli_run` does it."""
+"""The command line: `python -m rsyscall run`. This module parses it; `rsyscall.cli_run` executes it."""
 
 from __future__ import annotations
 

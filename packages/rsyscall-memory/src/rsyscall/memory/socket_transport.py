@@ -1,10 +1,10 @@
 """Moving bytes to and from an address space that is not ours.
 
 The bytes travel in the same stream as the system calls of a task (`SyscallInterface.read_memory`,
-`write_memory`). So they keep their order with the calls, need no second connection, and cannot be in each
-other's way: the connection sends and receives at the same time, whatever the size of a transfer, and the far
-side copies to and from memory only what has arrived or is asked for. A bad address is `EFAULT` for the
-caller, and no end of the far process.
+`write_memory`). So they keep their order with the calls, need no second connection, and cannot block each
+other: the connection sends and receives at the same time, for any size of a transfer, and the far side copies
+only bytes that have arrived or that were requested. A bad address is `EFAULT` for the caller, and does not
+end the far process.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""What moves bytes between Python and the memory of a task.
+"""Transports: they move bytes between Python and the memory of a task.
 
-A `MemoryGateway` reads and writes what a `Pointer` points to; that is all a pointer needs. A
-`MemoryTransport` can also be handed on to another task of the same address space. The first is
-defined in `rsyscall.handle.pointer`.
+A `MemoryGateway`, defined in `rsyscall.handle.pointer`, reads and writes the memory of a `Pointer`, which
+needs no more. A `MemoryTransport` can also be handed on to another task of the same address space.
 
 Which one to use:
 
@@ -15,14 +14,14 @@ Which one to use:
 
 The rules for an implementation:
 
-* A transport uses the pointer that it is given and does not consume it; `rsyscall.memory.span.to_span` helps
-  where a system call wants a pointer of its own.
+* A transport uses its pointer and does not consume it; `rsyscall.memory.span.to_span` helps where a system
+  call takes a pointer of its own.
 * Everything is checked before the first byte moves: the pointer is valid, it points into the address space
   that the transport reaches, the data is not longer than what it points to.
 * A transfer of no bytes touches nothing, but is checked all the same.
 * When `write` returns, the bytes are there, for every process that shares the memory.
-* If it is cancelled, a transfer has been made or has not been started, or some of its parts have been; what
-  has been sent is waited for, so that the bytes do not change later.
+* If it is cancelled, a transfer has been made or has not been started, or some of its parts have been; it
+  waits for the parts that have been sent, so that the bytes do not change later.
 """
 
 from __future__ import annotations

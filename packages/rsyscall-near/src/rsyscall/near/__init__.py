@@ -4,14 +4,14 @@ The same number means different things in different processes. File descriptor 3
 descriptor 3 in a child is another; address 0x1000 is different memory; pid 7 inside a container is some other
 process than pid 7 outside. Each of these numbers is looked up in something that belongs to a process: its
 file descriptor table, its address space, its pid namespace. The processor manual has the same distinction: a
-*near* pointer is an offset that relies on whatever segment happens to be selected, a *far* pointer says which
-segment it is for. Here too:
+*near* pointer is an offset into the segment that happens to be selected, a *far* pointer names its segment.
+Here too:
 
-* a **near** identifier is only the number, as the kernel takes it. It means nothing without the
-  process that it is of.
+* a **near** identifier is only the number, as the kernel takes it. It means nothing without its process.
 * a **far** identifier is the number together with the table that gives it meaning. Those are in
   `rsyscall.far`, with the layer above.
-* a **handle** is a far identifier that also knows a process to use it through, and owns what it names.
+* a **handle** is a far identifier that also knows a process through which to use it, and owns the descriptor,
+  memory or process that it names.
 
 This layer is the near one. It consists of the identifiers (`FileDescriptor`, `Address`, `Process`, ...), the
 numbers of the system calls (`SYS`, with `ABI` for processes of another architecture; `nr` has the members of
@@ -19,11 +19,11 @@ numbers of the system calls (`SYS`, with `ABI` for processes of another architec
 call in that process. Where the process is, is the business of the implementation; `LocalSyscall`, which is
 here, makes the calls in the running thread.
 
-**Nothing is checked here.** A `SyscallInterface` passes on whatever numbers it is given. A descriptor of
-another process, an address that was freed, or a pid that was used again is not noticed; the call acts on
-whatever the number happens to name in the process that executes it, which may be the memory that this
-interpreter runs in. Nothing is closed or freed for you either. The handle layer exists to make such mistakes
-impossible; use this one for what it does not cover, and with the care of a C programmer.
+**Nothing is checked here.** A `SyscallInterface` passes on all numbers as they are. It does not notice a
+descriptor of another process, an address that was freed, or a pid that the kernel has reused; the call acts
+on the file, memory or process that the number names in the process that executes it, which may be the memory
+of this very interpreter. Nothing is closed or freed for you either. The handle layer exists to make such
+mistakes impossible; use this one for calls that it does not cover, and with the care of a C programmer.
 """
 
 from __future__ import annotations

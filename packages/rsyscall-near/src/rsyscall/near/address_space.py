@@ -1,9 +1,10 @@
-"""What system calls do to an address space that several processes share.
+"""The system calls that act on an address space that several processes share.
 
-A process that `clone` makes shares our memory until it executes a program. What the kernel keeps for an
-address space as a whole, and not for the process or the thread, is then ours too: set there, it is set here.
-Most of it can be set back. What cannot is refused in such a process: by the server that runs in it, whose
-list is generated from this one (`tools/abigen/call_facts.py`), and by typed calls before anything is sent.
+A process that `clone` makes shares our memory until it executes a program. Attributes that the kernel keeps
+for an address space as a whole, and not for the process or the thread, are then ours, too: a call there sets
+them here. Most can be set back. A call that cannot be undone is refused in such a process: by the server that
+runs in it, whose list is generated from this one (`tools/abigen/call_facts.py`), and by typed calls before
+they are sent.
 
 `docs/address-space.md` has the same list with explanations, and a test compares the two. Whether something
 belongs to the address space or to the thread is the kernel's choice, call by call, and not always documented;

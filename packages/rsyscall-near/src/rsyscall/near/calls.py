@@ -1,8 +1,8 @@
 """What the kernel does in a system call: the facts that decide how a call is sent, waited for and prepared.
 
 Every fact about a call stands here once. The sets that the layers above use are derived from this book by
-`having`, and those of the C code are generated from it (`tools/abigen/call_facts.py`). What a call takes is
-said beside its method, in the module of its header. A call without a row has no method yet.
+`having`, and those of the C code are generated from it (`tools/abigen/call_facts.py`). The arguments of a
+call are described beside its method, in the module of its header. A call without a row has no method yet.
 
 A fact is about the call with any arguments: where only some arguments make it wait, it may wait.
 """
@@ -18,7 +18,7 @@ __all__ = ["BOOK", "CallFacts", "Fact", "having"]
 
 
 class Fact(enum.Flag):
-    """Something that is true of a system call, whatever its arguments are."""
+    """A fact about a system call with any arguments."""
 
     NONE = 0
     QUICK = enum.auto()
@@ -32,7 +32,7 @@ class Fact(enum.Flag):
     RELEASES = enum.auto()
     """It gives something back. A caller that has been cancelled makes it nevertheless."""
     CLOSES = enum.auto()
-    """It closes descriptors, or replaces what they stand for."""
+    """It closes descriptors, or replaces their files."""
     CREDENTIALS = enum.auto()
     """It may change credentials: user, group, capabilities, user namespace."""
     PREPARABLE = enum.auto()

@@ -1,4 +1,4 @@
-"""What a failed call was about.
+"""The subject of a failed call.
 
 An `OSError` that a typed call raises has a `filename`: the path, the handle, or a tuple of the arguments.
 Each method says it once, in the `with` statement that it makes its call in:

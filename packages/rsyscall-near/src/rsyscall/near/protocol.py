@@ -6,8 +6,8 @@ way. A request is 64 bytes and makes a system call, writes bytes to the memory o
 request), or reads them. A response is 16 bytes, and bytes that were read follow it. Numbers are in the byte
 order of the machine, which is little-endian on all that are supported.
 
-Nothing that comes from the stream is trusted: whatever breaks the rules is a `ProtocolError`, after which the
-stream is of no use.
+No bytes from the stream are trusted: any that break the rules raise a `ProtocolError`, after which the stream
+is of no use.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class ProtocolError(Exception):
 
 @dataclass(frozen=True)
 class Hello:
-    """What a server says of itself before anything else."""
+    """The description of itself that a server sends first."""
 
     machine: int
     """The architecture, as `e_machine` of ELF files."""

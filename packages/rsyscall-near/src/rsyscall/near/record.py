@@ -1,9 +1,9 @@
-"""Who owns what a call makes, whenever an exception comes.
+"""Records of calls: an owner for a new descriptor or mapping, even if an exception comes at any moment.
 
 A signal handler may raise between any two instructions of Python code: between the answer of the kernel and
-the statement that would have kept it, for example. So the result of a call that makes something, and whether
-a call was made that destroys something, are kept by C code, in a `CallRecord` that exists before the call is
-made. `SyscallInterface.recorded_syscall` takes one:
+the statement that would have kept it, for example. So C code keeps the result of a call that makes a
+descriptor or mapping, and whether a call that destroys one was made, in a `CallRecord` that exists before the
+call is made. `SyscallInterface.recorded_syscall` takes one:
 
     record = CallRecord(table)
     await sysif.recorded_syscall(record, nr.openat, ...)   # from its answer on, the record owns it

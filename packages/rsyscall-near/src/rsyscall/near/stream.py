@@ -1,12 +1,12 @@
 """The client's side of the stream protocol as a state machine, without any I/O.
 
-Whatever carries the bytes tells the machine what has happened, one event at a time, and asks it what to send.
-The machine knows what each caller is told: the answer, or whether its call was executed. That question has
-three answers, and a wrong one does harm: a caller who believes that its call was not executed repeats it.
+The transport tells the machine one event at a time, and asks it for bytes to send. The machine decides the
+outcome of each call: its answer, or whether it was executed. There are three outcomes, and a wrong one does
+harm: a caller that believes that its call was not executed repeats it.
 
 * `SyscallSendError`: certainly not executed. No byte of the request can have reached the peer.
 * `SyscallHangup`: unknown. A byte of it was sent, or may have been, and no answer will come.
-* The answer itself, if it came before the end, whatever happened later.
+* The answer itself, if it came before the end.
 
 "May have been" is the delicate part, because sending is not one moment. Bytes are *offered* to a transport
 (`data_to_send`), and some time later it says how many it took (`sent`) or that it took none (`unsent`). If
@@ -17,11 +17,12 @@ only offered is right, too: the peer can be faster than the news that it was ser
 The queue. All requests without an answer are one list in the order in which they were made, and that is the
 order of the answers. Positions in the stream of bytes say the rest: each request has the position where it
 starts and where it ends, and `_sent` and `_offered` are positions. Nothing else records how far a request has
-come, so that nothing can disagree.
+come, so that no two records can disagree.
 
 Exceptions. A signal handler may raise between any two bytecodes. Each event therefore computes first and then
-changes the state by one assignment, or one call of a built-in; what is done again after an interruption has
-no effect the second time. Incoming bytes are kept until the answer that they are part of has been delivered.
+changes the state by one assignment, or one call of a built-in; a step that is repeated after an interruption
+has no effect the second time. Incoming bytes are kept until the answer of which they are part has been
+delivered.
 """
 
 from __future__ import annotations
@@ -50,14 +51,14 @@ _LONG_QUEUE = 1024
 
 
 class _Request:
-    """A request, and what its answer looks like.
+    """A request, and the form of its answer.
 
     Attributes:
         data: the bytes of it.
         end: where it ends in the stream of all requests.
         read: how many bytes of memory the answer brings, if it is not an error.
         written: the only result that is not an error, of a request to write memory.
-        record: of a call, what is to know what has become of it; or None.
+        record: of a call, the object that records its outcome; or None.
     """
 
     __slots__ = ("data", "end", "exchange", "index", "read", "record", "written")
