@@ -75,19 +75,20 @@ class _ChildStream(SyscallConnection):
         afd: AsyncFileDescriptor,
         server_fd: FileDescriptor,
     ) -> None:
-        super().__init__(logger, afd, afd, server_fd, server_fd)
+        # Before the rest: the destructor needs them.
         self._hub = hub
         self._ring = ring
         self._pidfd = pidfd
         # One for each call under way that makes the process leave our memory.
         self._leaving: set[object] = set()
+        super().__init__(logger, afd, afd, server_fd, server_fd)
 
     @destructor
     def __del__(self) -> None:
         super().__del__()
         # No task can reach the process any more. The end of the stream does not tell it, for it has a copy of
         # our end.
-        if not self._closed and os.getpid() == self._hub.pid and self._pidfd.number >= 0:
+        if not getattr(self, "_closed", True) and os.getpid() == self._hub.pid and self._pidfd.number >= 0:
             # (Unless ours was closed before us.)
             if not self._ring.left:
                 self._pidfd.kill()

@@ -326,7 +326,9 @@ class _Lease:
 
     @destructor
     def __del__(self) -> None:
-        self._loop.stop()
+        loop = getattr(self, "_loop", None)
+        if loop is not None:
+            loop.stop()
 
 
 class Epoller:

@@ -103,7 +103,8 @@ class AsyncChildProcess:
 
     @destructor
     def __del__(self) -> None:
-        if self._exited.is_set() and self.process.death_state is None:
+        exited = getattr(self, "_exited", None)
+        if exited is not None and exited.is_set() and self.process.death_state is None:
             self.monitor.hub.exits.reap_orphan(self.process, self.pidfd)
 
     @property

@@ -230,10 +230,11 @@ class RingConnection(SyscallInterface):
         self._call_many = ring.call_many
         # Calls for which there was no free slot, and which one of its sleeper's each is.
         self._backlog: deque[tuple[Sleeper, int, tuple[int, ...], CallRecord | None]] = deque()
-        self._closed = False
         self._task: weakref.ref[Task] | None = None
         self._activity_fd: FileDescriptor | None = None
         self._client = _Client(self)
+        # Last: until then the destructor does nothing.
+        self._closed = False
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "left" if self.ring.left else "running"
@@ -242,7 +243,7 @@ class RingConnection(SyscallInterface):
     @destructor
     def __del__(self) -> None:
         # No task can reach the process any more: it goes.
-        if not self._closed:
+        if not getattr(self, "_closed", True):
             self.ring.shutdown()
             self._hub.dismissed(self.ring)
 

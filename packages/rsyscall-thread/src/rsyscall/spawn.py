@@ -478,7 +478,8 @@ class _KeepingAllocator(AllocatorInterface):
 
     @destructor
     def __del__(self) -> None:
-        self.release()
+        if hasattr(self, "_kept"):
+            self.release()
 
 
 def inherit_standard_fd(task: Task, fd: FileDescriptor) -> FileDescriptor:

@@ -177,10 +177,12 @@ class SyscallConnection(SyscallInterface):
             partial(_receive, weakref.ref(self), fromfd), f"responses from {server_outfd}"
         )
         self._shutting_down = RunLoop(weakly(self._shut_down), f"shutdown of {server_infd}")
-        # Whether it is to be closed, and whether that has been done.
-        self._closed = self._released = False
         self._pid = os.getpid()
         self._thread = get_ident()
+        # Whether it is to be closed, and whether that has been done.
+        self._released = False
+        # Last: until then the destructor does nothing.
+        self._closed = False
 
     def __repr__(self) -> str:
         under_way = f"{self._state.under_way} calls under way"

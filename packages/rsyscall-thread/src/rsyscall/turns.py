@@ -61,8 +61,9 @@ class _Turn:
     def __init__(self, turns: Turns, when: Callable[[], Awaitable[None]] | None) -> None:
         self._turns = turns
         self._when = when
-        self.over = False
         self.run = trio.lowlevel.current_trio_token()
+        # Last: until then the destructor does nothing.
+        self.over = False
 
     async def __aenter__(self) -> None:
         turns = self._turns
@@ -95,7 +96,9 @@ class _Turn:
     @destructor
     def __del__(self) -> None:
         # In any OS thread, and perhaps in none of the runs.
-        if not self.over and trio.lowlevel.in_trio_run() and self.run is trio.lowlevel.current_trio_token():
+        if getattr(self, "over", True) or not trio.lowlevel.in_trio_run():
+            return
+        if self.run is trio.lowlevel.current_trio_token():
             self._end()
 
     def _end(self) -> None:

@@ -211,7 +211,7 @@ class _EndOfThread:
 
     @destructor
     def __del__(self) -> None:
-        for interface in self.owned:
+        for interface in getattr(self, "owned", ()):
             interface._disown(_THREAD_ENDED)
 
 
