@@ -5,8 +5,15 @@ from __future__ import annotations
 import resource
 import struct
 
-from rsyscall import Command, local_thread
+import pytest
+
+from rsyscall import Command, Int32, Path, local_thread
+from rsyscall.fcntl import O
+from rsyscall.handle.allocation import UseAfterFreeError
 from rsyscall.near import SYS
+from rsyscall.struct import StructList
+from rsyscall.sys.stat import Stat
+from rsyscall.unistd import GroupList, Pipe, ResIds
 
 
 async def test_a_call_that_has_no_method() -> None:
@@ -21,3 +28,36 @@ async def test_a_call_that_has_no_method() -> None:
     await prepared.task.sysif.syscall(SYS.prlimit64, 0, resource.RLIMIT_NOFILE, address, 0)
     for thread in (child, prepared):
         await (await thread.exec(Command("/bin/sh", ["sh", "-c", "test $(ulimit -n) = 64"], {}))).check()
+
+
+async def test_which_calls_consume_their_pointer() -> None:
+    """The table of the memory page, an example of each row."""
+    async with await local_thread.task.open(
+        path := await local_thread.ptr(Path("/proc/version")), O.RDONLY
+    ) as fd:
+        buf = await local_thread.malloc(bytes, 5)
+        filled, rest = await fd.read(buf)
+        assert (await filled.read(), await filled.read(), rest.size()) == (b"Linux", b"Linux", 0)
+        stat = await local_thread.malloc(Stat)
+        assert await fd.fstat(stat) is stat
+    ids = await local_thread.malloc(ResIds)
+    assert await local_thread.task.getresgid(ids) is ids
+    whole = filled + rest
+    pipe = await (await local_thread.task.pipe(pair := await local_thread.malloc(Pipe))).read()
+    await pipe.read.close()
+    await pipe.write.close()
+    for consumed in (buf, filled, rest, pair):
+        with pytest.raises(UseAfterFreeError):
+            await consumed.read()
+    assert await whole.read() == b"Linux"
+    # One that is only read.
+    await (await local_thread.task.open(path, O.RDONLY)).close()
+
+
+async def test_lists_that_can_be_put_into_memory() -> None:
+    numbers = StructList(Int32, [Int32(1), Int32(2)])
+    pointer = await local_thread.ptr(numbers)
+    assert (pointer.size(), await pointer.read()) == (8, numbers)
+    assert (await local_thread.ptr(GroupList([1, 2]))).size() == 8
+    with pytest.raises(TypeError, match="list"):
+        await local_thread.ptr([Int32(1), Int32(2)])  # type: ignore[call-overload]  # this is what is tested
