@@ -183,7 +183,8 @@ class SyscallInterface(abc.ABC):
         """Make several system calls, in order, as one submission.
 
         Args:
-            calls: the calls.
+            calls: the calls; each a `Syscall`, or a plain tuple of a number and up to six arguments (type
+                checkers accept only the first).
             linked: after a call that fails, do not make the others: their result is ECANCELED. Otherwise each
                 is made whether those before it succeeded or not.
 
@@ -192,7 +193,7 @@ class SyscallInterface(abc.ABC):
             `raise_if_error`).
 
         Raises:
-            TypeError: something in `calls` is not a `Syscall`. None was executed.
+            TypeError: something in `calls` is neither. None was executed.
             SyscallSendError: the target was lost before the first call; none was executed.
             SyscallHangup: the target was lost later; the results that did arrive are in its `results`.
         """
