@@ -14,6 +14,7 @@ from other import Other, other
 from support import local_thread, pid_of
 from waiting import is_in_call, wait_until
 
+from rsyscall.epoll_loop import EpollWaiter
 from rsyscall.epoller import AsyncFileDescriptor, Epoller, RemovedFromEpollError
 from rsyscall.fcntl import F, O
 from rsyscall.handle import FileDescriptor, Pointer
@@ -222,6 +223,29 @@ async def test_lost_process_is_told_to_all_who_wait() -> None:
             # The file may be open elsewhere, so its number is not used again.
             assert epoller.epoll_waiter.allocate_number(read) == read + 1_0000000000
         await epoller.epfd.move(bare.task).close()
+
+
+@pytest.mark.parametrize("step", ["_take", "_clear"])
+@pytest.mark.parametrize("error", [ZeroDivisionError, TimeoutError])
+async def test_an_exception_of_a_signal_handler_ends_no_later_wait(
+    step: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def interrupted(*_: object) -> None:
+        raise error("from a signal handler")
+
+    async with other() as process:
+        epoller = await process.make_root()
+        with trio.fail_after(10):
+            with monkeypatch.context() as patch:
+                patch.setattr(EpollWaiter, step, interrupted)
+                with pytest.raises(BaseException) as caught:  # perhaps in a group
+                    await do_async_things(epoller, process)
+                assert error.__name__ in repr(caught.value)
+            # With its traceback it keeps what is to be closed.
+            del caught
+            await do_async_things(epoller, process)
+            del epoller
+            gc.collect()
 
 
 async def test_a_process_that_gets_a_new_connection_goes_on() -> None:

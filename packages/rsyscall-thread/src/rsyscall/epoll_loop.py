@@ -301,8 +301,13 @@ class EpollWaiter:
         self._unsettled = False
 
     def _fail(self, failure: Exception) -> None:
-        """No more events will be told: tasks that wait now or later get this failure."""
-        self._failure = failure
+        """Tell a failure to the tasks that wait; if the kernel has reported it, to those that wait later too.
+
+        Another exception may be that of a signal handler, which says nothing of the epoll instance. A
+        TimeoutError that such a handler raises is an OSError, but has no number.
+        """
+        if isinstance(failure, SyscallError) or (isinstance(failure, OSError) and failure.errno):
+            self._failure = failure
         for receiver in list(self._receivers.values()):
             epolled = receiver() if receiver is not None else None
             if epolled is not None:
