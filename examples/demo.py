@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
+import sys
 from collections.abc import Iterator
 
 import trio
@@ -28,8 +28,11 @@ NAMESPACES = CLONE.NEWUSER | CLONE.NEWNS | CLONE.NEWPID | CLONE.NEWNET | CLONE.N
 # What clone, mount and the others say where a container, a limit or the kernel's configuration denies them.
 DENIALS = {errno.EPERM, errno.EACCES, errno.ENOSPC, errno.ENOSYS, errno.EINVAL}
 
-# What the commands print comes in between.
-show = functools.partial(print, flush=True)
+
+def show(*lines: str) -> None:
+    """Print lines in one write: what the commands print comes before or behind them."""
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
 
 
 @contextlib.contextmanager
@@ -121,7 +124,7 @@ async def demo(tracer: Tracer) -> None:
             show("\n# Who is there, seen from inside?")
             listing = await processes(init)
             uname = await (await init.task.uname(await init.malloc(Utsname))).read()
-            show(f"\n# {uname.nodename}:", *listing, sep="\n")
+            show(f"\n# {uname.nodename}:", *listing)
 
         show("\n# Now it is cat, and the text flows.")
         cat_process = await cat.exec(await cat.environ.which("cat"))
