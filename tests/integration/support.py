@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
+import trio.testing
 
 from rsyscall.command import Command
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
@@ -91,7 +92,7 @@ async def do_async_things(thread: Thread, epoller: Epoller | None = None, size: 
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(read)
-        await trio.sleep(0.001)
+        await trio.testing.wait_all_tasks_blocked()
         assert not received
         await writer.write_all_bytes(data)
     assert received == data

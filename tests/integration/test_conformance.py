@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from rsyscall.command import Command
 from rsyscall.environ import ExecutableNotFound
@@ -417,7 +418,7 @@ async def test_root_epoller(thread: Thread) -> None:
                 received.append(await reader.read_some_bytes())
 
             nursery.start_soon(read)
-            await trio.sleep(0.005)
+            await trio.testing.wait_all_tasks_blocked()
             for _ in range(20):
                 assert await child.task.getuid() == os.getuid()
             await write_all(child, pipe.write, b"x")
@@ -706,7 +707,7 @@ async def test_kill_during_a_call(thread: Thread) -> None:
                     await theirs.read(buf)
 
             nursery.start_soon(read)
-            await trio.sleep(0.005)
+            await trio.testing.wait_all_tasks_blocked()
             await child.process.kill()
         with pytest.raises(SyscallSendError):
             await child.task.getuid()
@@ -734,7 +735,7 @@ async def test_blocking_call_does_not_block_others(thread: Thread) -> None:
                 results.append(await read_exactly(child, theirs, 5))
 
             nursery.start_soon(read)
-            await trio.sleep(0.005)
+            await trio.testing.wait_all_tasks_blocked()
             for _ in range(10):
                 assert await other.task.getuid() == os.getuid()
                 assert await thread.task.getuid() == os.getuid()

@@ -7,6 +7,7 @@ import signal
 
 import pytest
 import trio
+import trio.testing
 
 from rsyscall.command import Command
 from rsyscall.epoller import Epoller
@@ -58,7 +59,7 @@ async def test_a_program_between_two_pipes_that_we_wait_for() -> None:
                 received.append(await reader.read_some_bytes())
 
             nursery.start_soon(read)
-            await trio.sleep(0.001)
+            await trio.testing.wait_all_tasks_blocked()
             await writer.write_all_bytes(b"hello")
         assert received == [b"hello"]
         # The handle is still a handle.
@@ -117,7 +118,7 @@ async def test_check_in_a_nursery_that_is_cancelled() -> None:
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(process.check)
-            await trio.sleep(0.005)
+            await trio.testing.wait_all_tasks_blocked()
             nursery.cancel_scope.cancel()
         assert (await process.waitpid(W.EXITED)).killed_with() == SIG.TERM
 

@@ -8,6 +8,7 @@ from pathlib import Path as LocalPath
 
 import pytest
 import trio
+import trio.testing
 
 from rsyscall.fcntl import O
 from rsyscall.handle import FileDescriptor, WrittenPointer
@@ -114,7 +115,7 @@ async def test_listening_in_the_event_loop(child: ChildThread, tmp_path: LocalPa
             received.append(await server.read_some_bytes())
 
         nursery.start_soon(read)
-        await trio.sleep(0.001)
+        await trio.testing.wait_all_tasks_blocked()
         await other.write_all_bytes(b"hello")
     assert received == [b"hello"]
     for afd in (server, other, client, listener):

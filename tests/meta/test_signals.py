@@ -8,9 +8,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 
 import pytest
+from waiting import eventually
 
 from .conftest import Programs
 
@@ -18,15 +18,6 @@ pytestmark = pytest.mark.slow
 
 PID = ["--user", "--pid"]
 READY = "echo ready; while :; do sleep 0.02; done"
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def start(cli: Programs, *arguments: str) -> subprocess.Popen[str]:

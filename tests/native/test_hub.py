@@ -239,6 +239,7 @@ def test_words_that_are_not_watched_any_more_are_quiet() -> None:
         hub.unwatch_word(10**6, 0)
         hub.unwatch_word(index, child.ring.ctid_address)
         child.kill()
+        # It would be told in this time; no event tells that it is not.
         time.sleep(0.02)
         with pytest.raises(BlockingIOError):
             os.read(news, 4096)

@@ -6,11 +6,12 @@ import errno
 import mmap
 import os
 import threading
-import time
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import eventually
 
 from rsyscall.native import ffi, lib, read_memory, symbols, syscall, write_memory
 
@@ -112,8 +113,12 @@ def test_other_threads_run_during_a_call_that_waits() -> None:
     reading, writing = os.pipe()
     buffer = Buffer(1)
 
+    # The first argument tells this pipe from any other.
+    call = f"{NR['read']} {reading:#x} "
+    caller = Path(f"/proc/self/task/{threading.get_native_id()}/syscall")
+
     def write() -> None:
-        time.sleep(0.05)
+        assert eventually(lambda: caller.read_text().startswith(call))
         os.write(writing, b"x")
 
     thread = threading.Thread(target=write)
