@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import pathlib
+import re
 import resource
 import struct
 
@@ -61,3 +64,27 @@ async def test_lists_that_can_be_put_into_memory() -> None:
     assert (await local_thread.ptr(GroupList([1, 2]))).size() == 8
     with pytest.raises(TypeError, match="list"):
         await local_thread.ptr([Int32(1), Int32(2)])  # type: ignore[call-overload]  # this is what is tested
+
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+HEADER = re.compile(r"`<[^>]+>`")
+
+
+def header_modules() -> dict[str, list[str]]:
+    """The modules whose docstring begins with a header, and the headers that its first line names."""
+    found = {}
+    for path in ROOT.glob("packages/*/src/rsyscall/**/*.py"):
+        text = ast.get_docstring(ast.parse(path.read_text())) or ""
+        if text.startswith("`<"):
+            parts = path.with_suffix("").parts
+            name = ".".join(parts[parts.index("src") + 1 :]).removesuffix(".__init__")
+            found[name] = HEADER.findall(text.partition(": ")[0])
+    return found
+
+
+def test_the_table_of_headers_is_complete() -> None:
+    page = (ROOT / "docs/from-man-page.md").read_text()
+    rows = re.findall(r"^\| (`<.*) \| `(rsyscall\.[\w.]+)` \|", page, re.MULTILINE)
+    modules = header_modules()
+    assert len(modules) > 20
+    assert {module: HEADER.findall(headers) for headers, module in rows} == modules
