@@ -18,7 +18,8 @@ typedef struct {
 	long entered;
 } Borrow;
 
-#define NAMES(X) X(_free_waiting) X(_pins) X(_waiting) X(address_space) X(check_address_space) X(mapping) X(near) X(task)
+#define NAMES(X) \
+	X(_free_waiting) X(_pins) X(_waiting) X(address_space) X(borrowed) X(check_address_space) X(mapping) X(near) X(task)
 #define DECLARE(name) static PyObject *s_##name;
 NAMES(DECLARE)
 
@@ -87,10 +88,24 @@ static int check_address_space(PyObject *pointer, PyObject *task)
 	return err;
 }
 
+/*
+ * A task that only notes its calls makes them later. It has a list of what they borrow, and each borrow is
+ * entered once more, until that list goes; for other tasks it is None. Returns how often to enter, or -1.
+ */
+static int times_to_enter(PyObject *op, PyObject *task)
+{
+	PyObject *borrowed = PyObject_GetAttr(task, s_borrowed);
+	int times = !borrowed ? -1 : borrowed == Py_None ? 1 : PyList_Append(borrowed, op) < 0 ? -1 : 2;
+
+	Py_XDECREF(borrowed);
+	return times;
+}
+
 static PyObject *borrow_enter(PyObject *op, PyObject *unused)
 {
 	Borrow *self = (Borrow *)op;
 	PyObject *address;
+	int times = 1;
 
 	(void)unused;
 	if (self->task == Py_None) {
@@ -100,11 +115,21 @@ static PyObject *borrow_enter(PyObject *op, PyObject *unused)
 		address = PyObject_GetAttr(self->pointer, s_near);
 		if (address && check_address_space(self->pointer, self->task) < 0)
 			Py_CLEAR(address);
+		if (address && (times = times_to_enter(op, self->task)) < 0)
+			Py_CLEAR(address);
 	}
-	if (address && add_pins(self->pointer, 1) < 0)
+	if (address && add_pins(self->pointer, times) < 0)
 		Py_CLEAR(address);
 	if (address)
-		self->entered++;
+		self->entered += times;
+	if (address && times > 1) {
+		/* The task has this object now: no circle. */
+		PyObject *task = self->task;
+
+		Py_INCREF(Py_None);
+		self->task = Py_None;
+		Py_DECREF(task);
+	}
 	return address;
 }
 

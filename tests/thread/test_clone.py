@@ -494,3 +494,9 @@ async def test_pivot_root_without_a_place_for_the_old_root(tmp_path: pathlib.Pat
 
 def test_native_functions_can_be_shown() -> None:
     assert "in repr" not in repr(local_thread.loader)
+
+
+async def test_flags_that_are_not_joined_are_refused() -> None:
+    """The second one would be taken for a truth value, and its namespace not be made."""
+    with pytest.raises(TypeError, match=r"CLONE.NEWNS.*joined by \|"):
+        await local_thread.clone(CLONE.NEWPID, CLONE.NEWNS)  # type: ignore[arg-type]  # that is what it tests

@@ -241,7 +241,7 @@ async def test_an_exception_of_a_signal_handler_ends_no_later_wait(
                 with pytest.raises(BaseException) as caught:  # perhaps in a group
                     await do_async_things(epoller, process)
                 assert error.__name__ in repr(caught.value)
-            # With its traceback it keeps what is to be closed.
+            # With its traceback it keeps what is closed below.
             del caught
             await do_async_things(epoller, process)
             del epoller

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import weakref
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -112,6 +113,36 @@ async def test_memory_of_noted_calls_is_kept() -> None:
     others = [await local_thread.ptr(b"x" * 16) for _ in range(200)]
     assert await output_of(child, sh("pwd")) == "/usr/lib\n"
     assert len(others) == 200
+
+
+async def test_memory_of_others_is_kept() -> None:
+    """Also if the caller drops it, or gives it back, before the calls are made."""
+    child = local_thread.prepare()
+    directory = await local_thread.ptr("/usr")
+    await child.task.chdir(directory)
+    directory.free()
+    await child.task.chdir(await local_thread.ptr("/usr/bin"))
+    # What was free would be written over.
+    others = [await local_thread.ptr(b"/nowhere" + bytes(size)) for size in range(8, 64)]
+    process = await child.exec(Command("/bin/sh", ["sh", "-c", "test $(pwd) = /usr/bin"], {}))
+    await process.check()
+    del others
+
+
+async def test_memory_that_is_kept_goes_with_a_prepared_thread() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        child = local_thread.prepare()
+        directory = await local_thread.ptr("/usr")
+        kept = weakref.ref(directory)
+        await child.task.chdir(directory)
+        del directory
+        assert kept() is not None
+        del child
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 async def test_blocked_signals_stay_blocked() -> None:

@@ -137,9 +137,12 @@ class Task:
 
     Attributes:
         departed: whether the process has exited or executed a program, as far as we know.
+        borrowed: what calls have borrowed, if they are only noted, to be made later: it is kept until this
+            list goes. None if calls are made at once.
     """
 
     departed: bool = False
+    borrowed: list[object] | None = None
     sysif: SyscallInterface
     near_process: near.Process
     fd_table: FDTable

@@ -513,8 +513,8 @@ class PreparedThread(WithMemory):
     """A child that does not exist yet. It notes calls down, and makes them when `exec` has created it.
 
     You can make only calls whose result you do not need: chdir, dup2 onto existing descriptors, setsid,
-    credentials, mounts and the like, but not open. Memory for them must come from this object, which keeps it
-    long enough.
+    credentials, mounts and the like, but not open. Pointers that are given to them are kept until they have
+    been made.
 
     Made by `Thread.prepare`.
 
@@ -538,6 +538,8 @@ class PreparedThread(WithMemory):
         mountns = None if numeric & _NEWNS else task.mountns
         self.task: Task = PreparedTask(_NO_PROCESS, table, task.address_space, task.pidns, mountns)
         self.task.sysif = self._sysif
+        # Memory that others allocated, too, has to stay until the calls have been made.
+        self.task.borrowed = []
         # The parent's, since only the parent can map more memory.
         self._allocator = _KeepingAllocator(parent.ram.allocator)
         self.ram = RAM(self.task, parent.ram.transport, self._allocator)
@@ -618,7 +620,7 @@ class PreparedThread(WithMemory):
             signals = Sigset().union(*(block.mask for block in inherited_signal_blocks))
             mask = await self.ram.ptr(Sigset(signals))
         image = await make_image(parent, command)
-        image.keep += (mask,)
+        image.keep += (mask, self.task.borrowed)
         image.noted = self._allocator
         return await start_spawn(parent, self._flags, self._sysif.calls, image, command, mask)
 

@@ -389,9 +389,15 @@ class Thread(WithMemory):
             OSError: filename is the flags, filename2 the path or handle of a call that failed, if any; no
                 process is left behind.
             SyscallError: we are gone.
+            TypeError: the second argument is a flag, too.
 
         manpage: clone3(2)
         """
+        if not isinstance(automatically_write_user_mappings, bool):
+            raise TypeError(
+                f"True or False, to write user mappings or not: {automatically_write_user_mappings!r}; "
+                "flags are joined by |"
+            )
         try:
             return await self._clone(flags, automatically_write_user_mappings)
         except OSError as error:
