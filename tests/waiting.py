@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import trio
-
 
 async def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     """Wait until a condition holds; fail if it never does."""
+    import trio  # the lower layers are tested without it
+
     with trio.fail_after(seconds):
         while not condition():  # noqa: ASYNC110 # no event tells
             await trio.sleep(0.001)

@@ -29,7 +29,7 @@ def _classes_with_destructors() -> list[type]:
     unseen: list[type] = [object]
     while unseen:
         for cls in type.__subclasses__(unseen.pop()):
-            if cls not in found:
+            if not any(cls is known for known in found):  # some classes do not like to be compared
                 found.append(cls)
                 unseen.append(cls)
     ours = [cls for cls in found if cls.__module__.startswith("rsyscall.")]
