@@ -100,10 +100,12 @@ class _ChildStream(SyscallConnection):
 
         Its callers hear of the hang-up when it has left our memory, which it may be about to write into.
         """
-        if self._state.under_way and not self._state.stopped and self._pidfd.kill():
-            with trio.CancelScope(shield=True):
-                while not self._ring.left:  # noqa: ASYNC110 # all that the kernel does is to clear a word
-                    await trio.sleep(0.001)
+        if self._state.under_way and not self._state.stopped:
+            self.check_owner()  # or a forked copy would kill the child of the original
+            if self._pidfd.kill():
+                with trio.CancelScope(shield=True):
+                    while not self._ring.left:  # noqa: ASYNC110 # all that the kernel does is to clear a word
+                        await trio.sleep(0.001)
         await super().close_interface()
 
     async def _call(self, call: Syscall, record: CallRecord | None) -> int:
