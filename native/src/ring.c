@@ -461,8 +461,8 @@ static PyObject *ring_get_mute(PyObject *op, void *closure)
 
 /*
  * configure(monitor_fd, parent_pid, completion, flags, sigmask, cloner): before the process starts. Filters
- * are inherited, so that it will be as mute as the process which clones it: the one of another ring, or we.
- * It finds out by itself when it starts, but a caller may go to sleep before that.
+ * are inherited, so it is as mute as the process that clones it: that of another ring, or ours.
+ * The new process checks that when it starts, but a caller may go to sleep before that.
  */
 static PyObject *ring_configure(PyObject *op, PyObject *args)
 {
@@ -475,7 +475,7 @@ static PyObject *ring_configure(PyObject *op, PyObject *args)
 	if (!PyArg_ParseTuple(args, "iiiIK|O", &monitor_fd, &parent_pid, &completion, &flags, &sigmask, &cloner))
 		return NULL;
 	if (cloner == Py_None) {
-		mute = rsys_is_denied(rsys_call3(__NR_futex, &ring->state, RSYS_FUTEX_WAKE | RSYS_FUTEX_PRIVATE, 1));
+		mute = rsys_may_not_wake(&ring->state);
 	} else if (Py_TYPE(cloner) == Py_TYPE(op)) {
 		mute = is_mute(&((Ring *)cloner)->block->ring);
 	} else {

@@ -153,9 +153,7 @@ static uint64_t clone3_flags(uint64_t address)
 /* A process that may not wake others says so: then the client polls while it waits for an answer. */
 static void look_for_filter(struct rsys_ring *ring)
 {
-	int mute = rsys_is_denied(rsys_call3(__NR_futex, &ring->state, RSYS_FUTEX_WAKE | RSYS_FUTEX_PRIVATE, 1));
-
-	__atomic_store_n(&ring->mute, mute, __ATOMIC_RELEASE);
+	__atomic_store_n(&ring->mute, rsys_may_not_wake(&ring->state), __ATOMIC_RELEASE);
 }
 
 static long execute(struct rsys_ring *ring, uint32_t nr, const int64_t *args)

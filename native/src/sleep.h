@@ -21,6 +21,12 @@ static inline int rsys_is_denied(long result)
 	return rsys_is_error(result) && result != -EINTR && result != -EAGAIN && result != -ETIMEDOUT;
 }
 
+/* Whether a filter denies this process to wake one that sleeps on a word; at most one is woken, for nothing. */
+static inline int rsys_may_not_wake(uint32_t *word)
+{
+	return rsys_is_denied(rsys_call3(__NR_futex, word, RSYS_FUTEX_WAKE | RSYS_FUTEX_PRIVATE, 1));
+}
+
 /* Let *pause nanoseconds pass, and make the next pause longer; 0 when no call can do that. */
 RSYS_EXPORT int rsys_pause_longer(int64_t *pause);
 
