@@ -32,6 +32,7 @@ from rsyscall.near import SYS, Syscall, SyscallError, as_syscalls, nr
 from rsyscall.near import types as near
 from rsyscall.near.address_space import call_error
 from rsyscall.near.calls import Fact, having
+from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
 from rsyscall.pidfd import Pidfd
 from rsyscall.ring import RingConnection
@@ -237,19 +238,17 @@ async def clone_process(
         # The kernel made the pidfd in the table of the process that called clone.
         theirs = CallRecord(task.fd_table)
         try:
-            if same_pidns:
-                try:
-                    record = CallRecord(hub.task.fd_table)
-                    number = run_now(hub.task.sysif.recorded_syscall(record, nr.pidfd_open, pid, 0))
-                    pidfd.take(record, number)
-                except OSError as error:
-                    if not is_denied(error):
-                        raise
-            if pidfd.number < 0:
-                pidfd.take(None, await hub.take_new_descriptor(task, ring.pidfd))
-        except OSError as error:
-            error.filename = flags
-            raise
+            with naming(flags):
+                if same_pidns:
+                    try:
+                        record = CallRecord(hub.task.fd_table)
+                        number = run_now(hub.task.sysif.recorded_syscall(record, nr.pidfd_open, pid, 0))
+                        pidfd.take(record, number)
+                    except OSError as error:
+                        if not is_denied(error):
+                            raise
+                if pidfd.number < 0:
+                    pidfd.take(None, await hub.take_new_descriptor(task, ring.pidfd))
         finally:
             ring.give_pidfd(theirs)
             with trio.CancelScope(shield=True):

@@ -43,6 +43,7 @@ from rsyscall.handle.process import ChildProcess
 from rsyscall.hub import ProgramHub, hub_of
 from rsyscall.native import destructor
 from rsyscall.near import SyscallError, nr
+from rsyscall.near.naming import naming
 from rsyscall.pidfd import Pidfd
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, Siginfo, SignalBlock, Sigset
@@ -551,11 +552,8 @@ class ChildProcessMonitor:
         if pidfd is None:
             if self.task.pidns is not self.hub.task.pidns:
                 raise ValueError(f"{process} is in another pid namespace: in ours, its id is another process")
-            try:
+            with naming(process.near):
                 pidfd = Pidfd(run_now(self.hub.task.sysif.syscall(nr.pidfd_open, process.near, 0)))
-            except OSError as error:
-                error.filename = process.near
-                raise
         pidfd.reaps = self.task is self.hub.task
         child = AsyncChildProcess(process, self.ram, self)
         child.pidfd = pidfd

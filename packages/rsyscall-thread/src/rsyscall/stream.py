@@ -39,6 +39,7 @@ from rsyscall.near import (
     nr,
 )
 from rsyscall.near.local import ForkedProcessError, WrongThreadError
+from rsyscall.near.naming import naming
 from rsyscall.near.protocol import (
     REQUEST_SIZE,
     RESPONSE_SIZE,
@@ -179,7 +180,7 @@ class SyscallConnection(SyscallInterface):
         self._shutting_down = RunLoop(weakly(self._shut_down), f"shutdown of {server_infd}")
         self._pid = os.getpid()
         self._thread = get_ident()
-        # Whether it is to be closed, and whether that has been done.
+        # Whether our ends of the stream have been given up.
         self._released = False
         # Last: until then the destructor does nothing.
         self._closed = False
@@ -396,16 +397,14 @@ class SyscallConnection(SyscallInterface):
         if record is None or not record.sent:
             state.unsent()
             return
-        if record.result is None:
-            # The call was left to itself at the end of a run; calls are answered in order.
-            await any_answer(self.tofd.handle.task.sysif)
+        await _until_answered(record, self.tofd)
         if record.result is not None:
             state.sent(max(record.result, 0))
 
     async def _write(self, record: CallRecord, buf: Pointer[Any]) -> None:
         handle = self.tofd.handle
         task, size = handle.task, buf.size()
-        with handle.borrow(task) as fd, buf.borrow(task) as address:
+        with handle.borrow(task) as fd, buf.borrow(task) as address, naming(handle):
             if self._is_socket:
                 try:
                     # A peer that went away is an error, and no signal.
@@ -413,14 +412,9 @@ class SyscallConnection(SyscallInterface):
                     return
                 except OSError as exn:
                     if exn.errno != errno.ENOTSOCK:
-                        exn.filename = handle
                         raise
                     self._is_socket = False
-            try:
-                await task.sysif.recorded_syscall(record, nr.write, fd, address, size)
-            except OSError as exn:
-                exn.filename = handle
-                raise
+            await task.sysif.recorded_syscall(record, nr.write, fd, address, size)
 
     # ---- receiving
 
@@ -443,18 +437,15 @@ class SyscallConnection(SyscallInterface):
             if memory is None or memory.size() != size:
                 memory = self._memory = await self.fromfd.ram.malloc(bytes, size)
             record = CallRecord()
-            with handle.borrow(task) as fd, memory.borrow(task) as address:
+            with handle.borrow(task) as fd, memory.borrow(task) as address, naming(handle):
                 self._reading = record, state.received_total, memory
                 try:
                     await task.sysif.recorded_syscall(record, nr.read, fd, address, size)
-                except (OSError, SyscallError) as exn:
+                except (OSError, SyscallError):
                     self._reading = None
-                    if isinstance(exn, OSError):
-                        exn.filename = handle
                     raise
-        elif self._reading[0].sent and self._reading[0].result is None:
-            # The call was left to itself at the end of a run; calls are answered in order.
-            await any_answer(task.sysif)
+        else:
+            await _until_answered(self._reading[0], self.fromfd)
         # Interrupted anywhere from here on, this is done again: the bytes are there until they are taken.
         record, at, memory = self._reading
         count = record.result
@@ -533,6 +524,15 @@ class SyscallConnection(SyscallInterface):
     def get_activity_fd(self) -> FileDescriptor:
         """The process' end of the stream: readable when there is work for it."""
         return self.server_infd
+
+
+async def _until_answered(record: CallRecord, afd: AsyncFileDescriptor) -> None:
+    """Wait for the answer to a call on `afd`, if it was sent and its caller did not hear the answer.
+
+    The end of a run, or an exception, made the caller go. A process answers its calls in order.
+    """
+    if record.sent and record.result is None:
+        await any_answer(afd.handle.task.sysif)
 
 
 async def _receive(reference: weakref.ref[SyscallConnection], fromfd: AsyncFileDescriptor) -> None:

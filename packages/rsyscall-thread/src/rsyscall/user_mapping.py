@@ -21,6 +21,7 @@ from rsyscall.command import Command
 from rsyscall.fcntl import O
 from rsyscall.native import stub_path
 from rsyscall.near import nr
+from rsyscall.near.naming import naming
 from rsyscall.path import Path
 from rsyscall.sys.prctl import PR, PR_CAP_AMBIENT
 from rsyscall.sys.wait import W
@@ -115,12 +116,9 @@ async def write_user_mappings(
 async def _write(thr: _Thread, path: Path, text: str) -> None:
     fd = await thr.task.open(await thr.ram.ptr(path), O.WRONLY)
     async with fd:
-        try:
+        with naming(path):
             # In one write: the kernel takes nothing less.
             await fd.write(await thr.ram.ptr(text.encode()))
-        except OSError as error:
-            error.filename = path
-            raise
 
 
 async def _write_by_program(thr: _Thread, files: Sequence[tuple[Path, str]]) -> None:
