@@ -565,7 +565,7 @@ def tests(session: nox.Session) -> None:
     # The longest first.
     names = [f"thread-{MAIN}"]
     names += [f"suite-{version}" for version in sorted({*OTHERS[:1], *OTHERS[-1:]}) or [MAIN]]
-    if os.geteuid() == 0 and shutil.which("debootstrap") and not {"3.14"}.intersection(PYTHONS):
+    if os.geteuid() == 0 and shutil.which("debootstrap") and SUPPORTED[-1] not in PYTHONS:
         names += [f"unstable-{MAIN}"]
     names += [f"meta-{MAIN}"]
     names += [f"{layer}-{MAIN}" for layer in LAYERS if layer not in {"thread", "meta"}]
