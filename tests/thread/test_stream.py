@@ -198,7 +198,7 @@ async def test_killed_with_calls_under_way(connect: Connect) -> None:
         await wait_for_call(target.pid, SYS.nanosleep)
         await target.begin(*(target.call(SYS.getpid) for _ in range(3)))
         await target.begin(target.conn.syscalls([Syscall(SYS.getpid)]), target.conn.read_memory(0, 1))
-        await wait_until(lambda: "6 calls under way" in repr(target.conn))
+        await wait_until(lambda: "6 calls under way)" in repr(target.conn))
         target.process.kill()
         outcomes = await target.outcomes()
         assert [type(outcome) for outcome in outcomes] == 6 * [SyscallHangup]
@@ -378,6 +378,7 @@ async def test_close_interface(connect: Connect) -> None:
         target.process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, target.pid, os.WSTOPPED)
         await target.begin(target.call(SYS.getppid), target.call(SYS.getpid))
+        await wait_until(lambda: "2 calls under way)" in repr(target.conn))
         await target.conn.close_interface()
         await target.conn.close_interface()
         assert [type(outcome) for outcome in await target.outcomes()] == 2 * [SyscallHangup]

@@ -187,6 +187,8 @@ class SyscallConnection(SyscallInterface):
 
     def __repr__(self) -> str:
         under_way = f"{self._state.under_way} calls under way"
+        if not_sent := self._state.not_sent:
+            under_way += f" ({not_sent} not sent yet)"
         state = "closed" if self._closed else "ended" if self._state.stopped else under_way
         return f"SyscallConnection({self.server_infd}, {state})"
 

@@ -128,9 +128,11 @@ class Run:
                 async with self.child.process:
                     pass
         if state.exit_status is not None:
-            if self.options.pid and state.exit_status - 128 in self.seen:
+            sig = state.exit_status - 128
+            # Its end may be known before our own signal has been read.
+            if self.options.pid and (sig in self.seen or sig in signal.sigpending()):
                 # It meant to die of the signal, as dash does; but no process 1 can.
-                return killed_by(state.exit_status - 128)
+                return killed_by(sig)
             return state.exit_status
         assert state.sig is not None
         return killed_by(state.sig)

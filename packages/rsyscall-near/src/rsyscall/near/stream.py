@@ -270,6 +270,12 @@ class StreamState:
         answers = self._answers
         return len(answers.queue) - answers.answered
 
+    @property
+    def not_sent(self) -> int:
+        """How many of them the transport has not yet taken whole."""
+        sent, _ = self._wire
+        return sum(request.end > sent for request in self._answers.queue)
+
     def submit(self, exchange: Exchange) -> None:
         """Queue the requests of an exchange, one right behind the other.
 
