@@ -266,6 +266,17 @@ async def test_borrow_is_exclusive(local: Local, fork: Fork) -> None:
     await child.kill(SIG.NONE)
 
 
+async def test_borrow_that_was_interrupted_before_the_block_ends(fork: Fork) -> None:
+    """As when a signal handler raises after `__enter__`: nothing calls `__exit__`."""
+    child = fork()
+    borrow = child.borrow()
+    borrow.__enter__()
+    assert child.in_use
+    del borrow
+    assert not child.in_use
+    await child.kill(SIG.NONE)
+
+
 async def test_somebody_else_reaps(local: Local, fork: Fork) -> None:
     child = fork(lambda: os._exit(0))
     os.waitpid(child.near.id, 0)

@@ -11,6 +11,7 @@ unread siginfo, and no call uses its id.
 
 from __future__ import annotations
 
+import weakref
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -130,9 +131,13 @@ class Process:
 
 
 class _ChildBorrow:
-    """Context manager of `ChildProcess.borrow`."""
+    """Context manager of `ChildProcess.borrow`.
 
-    __slots__ = ("_child",)
+    The child refers to it weakly: from Python 3.14 on a signal handler may raise between `__enter__` and the
+    block, and `__exit__` is not called then. The borrow ends nevertheless, with its context manager.
+    """
+
+    __slots__ = ("__weakref__", "_child")
 
     def __init__(self, child: ChildProcess) -> None:
         self._child = child
@@ -142,7 +147,7 @@ class _ChildBorrow:
         child._check_usable()
         if child.in_use:
             raise ProcessInUseError(f"{child} is in use by another call")
-        child.in_use = True
+        child._borrow = weakref.ref(self)
 
     def __exit__(
         self,
@@ -150,7 +155,7 @@ class _ChildBorrow:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._child.in_use = False
+        self._child._borrow = None
 
 
 class ChildProcess(Process):
@@ -168,7 +173,6 @@ class ChildProcess(Process):
     Attributes:
         death_state: how it died, once that is known.
         unread_siginfo: where `waitid` has stored its result, until that is read.
-        in_use: whether a call about the child is going on.
         command: what it has executed, if we know.
     """
 
@@ -183,7 +187,7 @@ class ChildProcess(Process):
         self.pidfd = pidfd
         self.death_state: ChildState | None = None
         self.unread_siginfo: Pointer[Siginfo] | None = None
-        self.in_use = False
+        self._borrow: weakref.ref[_ChildBorrow] | None = None
         self.command: Command | None = None
         self._reaped = not alive
         # whether the child stays a zombie although its death will be found in unread_siginfo
@@ -193,6 +197,11 @@ class ChildProcess(Process):
     def alive(self) -> bool:
         """Whether the child has not been reaped, as far as we know; it may have died."""
         return not self._reaped
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a call about the child is going on."""
+        return self._borrow is not None and self._borrow() is not None
 
     def mark_dead(self, state: ChildState) -> None:
         """Record that the child has been reaped. No call uses its id from now on."""
