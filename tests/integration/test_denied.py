@@ -11,7 +11,10 @@ import pytest
 import trio
 
 from rsyscall.near import SYS, SyscallError
+from rsyscall.sched import CLONE
+from rsyscall.signal import SIG
 from rsyscall.struct import Int64
+from rsyscall.sys.wait import W
 from rsyscall.tasks.local import local_thread
 from rsyscall.thread import ChildThread
 
@@ -129,3 +132,15 @@ def test_errors_of_clone_say_what_they_may_be_due_to(transport: str) -> None:
 def test_the_program_is_dumpable_again(transport: str) -> None:
     for verdict in ("EPERM", "ENOSYS"):
         run_driver("dumpable_again", verdict, "kcmp", transport=transport)
+
+
+@pytest.mark.needs("pid namespaces")
+async def test_what_watches_a_shared_table_is_opened_by_us() -> None:
+    """A process that is killed while it opens a descriptor leaves it open; in our table we open it."""
+    async with cloned(local_thread, CLONE.NEWUSER | CLONE.NEWPID | CLONE.FILES) as child:
+        grandchild = await child.clone(CLONE.FILES)
+        async with grandchild.process:
+            await deny_in(child, "EPERM", ["epoll_create1", "signalfd4"])
+            await grandchild.process.kill(SIG.STOP)
+            with trio.fail_after(10):
+                assert (await grandchild.process.waitpid(W.STOPPED)).sig == SIG.STOP

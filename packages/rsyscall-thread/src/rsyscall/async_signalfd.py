@@ -14,6 +14,7 @@ from rsyscall.denied import any_answer
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
 from rsyscall.native import destructor
 from rsyscall.near import SyscallError
+from rsyscall.opener import opener
 from rsyscall.signal import SignalBlock, SignalTask, Sigset
 from rsyscall.sys.signalfd import SFD, SignalfdSiginfo
 
@@ -175,7 +176,7 @@ class AsyncSignalfd:
         cls, ram: RAM, task: Task, epoller: Epoller, mask: Sigset, signal_block: SignalBlock
     ) -> AsyncSignalfd:
         buf = await ram.malloc(SignalfdSiginfo)
-        fd = await task.signalfd(await ram.ptr(mask), SFD.NONBLOCK)
+        fd = (await opener(task).signalfd(await ram.ptr(mask), SFD.NONBLOCK)).move(task)
         try:
             return cls(await AsyncFileDescriptor.make(epoller, ram, fd), signal_block, buf)
         except BaseException:

@@ -45,6 +45,7 @@ from rsyscall.memory.allocator import Allocation
 from rsyscall.native import destructor
 from rsyscall.near import nr
 from rsyscall.near.sysif import SyscallError, SyscallHangup
+from rsyscall.opener import opener
 from rsyscall.sys.epoll import EPOLL, EPOLL_CTL, EpollEvent, EpollEventList, EpollFlag
 
 if t.TYPE_CHECKING:
@@ -381,7 +382,7 @@ class Epoller:
 
         manpage: epoll_create1(2)
         """
-        epfd = await task.epoll_create(EpollFlag.CLOEXEC)
+        epfd = (await opener(task).epoll_create(EpollFlag.CLOEXEC)).move(task)
         waiter = EpollWaiter(ram, epfd, None, -1)
         try:
             # Now, as long as the process is not busy.
