@@ -17,7 +17,7 @@ CFLAGS = [
     "-fno-tree-loop-distribute-patterns",
     "-fno-plt",
 ]
-SOURCES = ["src/execute.c", "src/sleep.c", "src/stream_server.c", "src/ring_server.c", "src/monitor.c"]
+SOURCES = ["src/execute.c", "src/sleep.c", "src/stream_server.c", "src/ring_server.c", "src/watcher.c"]
 
 ffibuilder = cffi.FFI()
 ffibuilder.cdef(

@@ -6,7 +6,7 @@ rest.
 
 Leak check: file descriptors, child processes, mappings and temporary files are counted before and after every
 test. Counts that are higher after a garbage collection and a short wait fail the test. What a library makes
-once per program (the local thread's epoll instance, the monitor, pools) is made before the first count, see
+once per program (the local thread's epoll instance, the watcher, pools) is made before the first count, see
 `warm_up`.
 """
 
@@ -350,7 +350,7 @@ def _clean_up(before: Census) -> None:
 def warm_up() -> None:
     """Make what is made once per program, so that it does not count as a leak of the test that comes first.
 
-    That is: the local thread with its epoll instance and connection, the monitor of this address space, and
+    That is: the local thread with its epoll instance and connection, the watcher of this address space, and
     the first entries of the pools of rings and stacks. A directory of tests may have its own fixture of this
     name.
     """
@@ -363,7 +363,7 @@ def warm_up() -> None:
 
     async def clone_and_exit() -> None:
         # Otherwise made by the first exec that takes longer than we spin for it.
-        local_thread.monitor.hub.ensure_monitor()
+        local_thread.monitor.hub.ensure_watcher()
         child = await local_thread.clone()
         await child.exit(0)
         await child.process.waitpid(_exited())

@@ -62,7 +62,7 @@ static int reclaim_blocks(Hub *self)
 	}
 	/* We have taken these off the shared stack: wake the event loop for them. */
 	if (self->n_collected) {
-		rsys_call3(__NR_write, self->hub->monitor.completion, "", 1);
+		rsys_call3(__NR_write, self->hub->watcher.completion, "", 1);
 	}
 	return 0;
 }

@@ -18,7 +18,7 @@ RSYS_EXPORT int rsys_begin(struct rsys_origin *origin);
 /* The call, with what must go with it in a process that shares its owner's memory. */
 RSYS_EXPORT long rsys_execute(struct rsys_origin *origin, long nr, const int64_t *args);
 
-/* Whether the OS thread that owns us has exited, been killed or executed a program: see monitor.c. */
+/* Whether the OS thread that owns us has exited, been killed or executed a program: see watcher.c. */
 static inline int rsys_owner_gone(const struct rsys_origin *origin)
 {
 	return origin->owner &&

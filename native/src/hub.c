@@ -1,4 +1,4 @@
-/* The type Hub: who may use its rings, their budgets and announcements, the words that the monitor watches. */
+/* The type Hub: who may use its rings, their budgets and announcements, the words that the watcher watches. */
 #include "client.h"
 
 #include <linux/futex.h>
@@ -73,9 +73,9 @@ static PyObject *hub_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	rate = rsys_cycles_per_us();
 	self->hub = memory;
 	self->hub->owner = (uint64_t)hold_for_life((pthread_mutex_t *)(self->hub + 1));
-	self->hub->monitor.origin.owner = self->hub->owner;
-	self->hub->monitor.origin.monitor_fd = -1;
-	self->hub->monitor.completion = fd;
+	self->hub->watcher.origin.owner = self->hub->owner;
+	self->hub->watcher.origin.watcher_fd = -1;
+	self->hub->watcher.completion = fd;
 	if (fstat(fd, &pipe) == 0) {
 		self->hub->completion_dev = pipe.st_dev;
 		self->hub->completion_ino = pipe.st_ino;
@@ -121,7 +121,7 @@ int rsys_hub_announce(Hub *self, struct block *block)
 {
 	if (add_collected(self, block) < 0)
 		return -1;
-	rsys_call3(__NR_write, self->hub->monitor.completion, "", 1);
+	rsys_call3(__NR_write, self->hub->watcher.completion, "", 1);
 	return 0;
 }
 
@@ -235,19 +235,19 @@ static PyObject *hub_set_spin(PyObject *op, PyObject *args)
 	Py_RETURN_NONE;
 }
 
-/* ---- The monitor, from the client's side ------------------------------------------------ */
+/* ---- The watcher, from the client's side ------------------------------------------------ */
 
-static void monitor_wake(struct rsys_monitor *m)
+static void watcher_wake(struct rsys_watcher *w)
 {
-	__atomic_fetch_add(&m->control, 1, __ATOMIC_SEQ_CST);
-	rsys_call3(__NR_futex, &m->control, FUTEX_WAKE, 1);
+	__atomic_fetch_add(&w->control, 1, __ATOMIC_SEQ_CST);
+	rsys_call3(__NR_futex, &w->control, FUTEX_WAKE, 1);
 }
 
 /* watch_word(address) -> index, or -1 when all entries are taken */
 static PyObject *hub_watch_word(PyObject *op, PyObject *arg)
 {
 	Hub *hub = (Hub *)op;
-	struct rsys_monitor *m = &hub->hub->monitor;
+	struct rsys_watcher *w = &hub->hub->watcher;
 	uint64_t address = PyLong_AsUnsignedLongLong(arg);
 	long i;
 
@@ -257,14 +257,14 @@ static PyObject *hub_watch_word(PyObject *op, PyObject *arg)
 		PyErr_Format(PyExc_ValueError, "no futex word can be at address %llu", (unsigned long long)address);
 		return NULL;
 	}
-	for (i = 0; i < RSYS_MONITOR_WORDS; i++) {
-		if (__atomic_load_n(&m->words[i], __ATOMIC_ACQUIRE))
+	for (i = 0; i < RSYS_WATCHER_WORDS; i++) {
+		if (__atomic_load_n(&w->words[i], __ATOMIC_ACQUIRE))
 			continue;
-		/* No entry is like an earlier one for the same word: the monitor may be about to remove that. */
-		__atomic_store_n(&m->words[i], address | (uint64_t)++hub->word_generation << 48, __ATOMIC_SEQ_CST);
-		if ((uint32_t)i >= m->count)
-			__atomic_store_n(&m->count, i + 1, __ATOMIC_RELEASE);
-		monitor_wake(m);
+		/* No entry is like an earlier one for the same word: the watcher may be about to remove that. */
+		__atomic_store_n(&w->words[i], address | (uint64_t)++hub->word_generation << 48, __ATOMIC_SEQ_CST);
+		if ((uint32_t)i >= w->count)
+			__atomic_store_n(&w->count, i + 1, __ATOMIC_RELEASE);
+		watcher_wake(w);
 		return PyLong_FromLong(i);
 	}
 	return PyLong_FromLong(-1);
@@ -273,30 +273,30 @@ static PyObject *hub_watch_word(PyObject *op, PyObject *arg)
 /* unwatch_word(index, address): it may have fired already; then there is nothing to do */
 static PyObject *hub_unwatch_word(PyObject *op, PyObject *args)
 {
-	struct rsys_monitor *m = &((Hub *)op)->hub->monitor;
+	struct rsys_watcher *w = &((Hub *)op)->hub->watcher;
 	long i;
 	unsigned long long address;
 	uint64_t entry;
 
 	if (rsys_hub_check((Hub *)op) < 0 || !PyArg_ParseTuple(args, "lK", &i, &address))
 		return NULL;
-	if (i < 0 || i >= RSYS_MONITOR_WORDS)
+	if (i < 0 || i >= RSYS_WATCHER_WORDS)
 		Py_RETURN_NONE;
-	entry = __atomic_load_n(&m->words[i], __ATOMIC_ACQUIRE);
+	entry = __atomic_load_n(&w->words[i], __ATOMIC_ACQUIRE);
 	if ((entry & RSYS_WORD_ADDRESS) == address &&
-	    __atomic_compare_exchange_n(&m->words[i], &entry, 0, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
-		monitor_wake(m);
+	    __atomic_compare_exchange_n(&w->words[i], &entry, 0, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
+		watcher_wake(w);
 	Py_RETURN_NONE;
 }
 
-/* configure_monitor(parent_pid) */
-static PyObject *hub_configure_monitor(PyObject *op, PyObject *args)
+/* configure_watcher(parent_pid) */
+static PyObject *hub_configure_watcher(PyObject *op, PyObject *args)
 {
-	struct rsys_monitor *m = &((Hub *)op)->hub->monitor;
+	struct rsys_watcher *w = &((Hub *)op)->hub->watcher;
 
 	if (rsys_hub_check((Hub *)op) < 0)
 		return NULL;
-	if (!PyArg_ParseTuple(args, "i", &m->origin.parent_pid))
+	if (!PyArg_ParseTuple(args, "i", &w->origin.parent_pid))
 		return NULL;
 	Py_RETURN_NONE;
 }
@@ -309,7 +309,7 @@ static PyMethodDef hub_methods[] = {
 	{ "delivered", hub_delivered, METH_O, NULL },
 	{ "watch_word", hub_watch_word, METH_O, NULL },
 	{ "unwatch_word", hub_unwatch_word, METH_VARARGS, NULL },
-	{ "configure_monitor", hub_configure_monitor, METH_VARARGS, NULL },
+	{ "configure_watcher", hub_configure_watcher, METH_VARARGS, NULL },
 	{ NULL, NULL, 0, NULL },
 };
 

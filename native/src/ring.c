@@ -42,7 +42,7 @@ PyObject *rsys_ring_new(Hub *hub)
 	block->ring.client_spin = 16;
 	block->ring.nudge_after = 16;
 	block->ring.origin.owner = hub->hub->owner;
-	block->ring.origin.monitor_fd = -1;
+	block->ring.origin.watcher_fd = -1;
 	block->ring.origin.parent_pid = -1;
 	block->ring.origin.dumpable = RSYS_DUMPABLE_UNCHANGED;
 	return (PyObject *)self;
@@ -460,7 +460,7 @@ static PyObject *ring_get_mute(PyObject *op, void *closure)
 }
 
 /*
- * configure(monitor_fd, parent_pid, completion, flags, sigmask, cloner): before the process starts. Filters
+ * configure(watcher_fd, parent_pid, completion, flags, sigmask, cloner): before the process starts. Filters
  * are inherited, so it is as mute as the process that clones it: that of another ring, or ours.
  * The new process checks that when it starts, but a caller may go to sleep before that.
  */
@@ -468,11 +468,11 @@ static PyObject *ring_configure(PyObject *op, PyObject *args)
 {
 	struct rsys_ring *ring = &((Ring *)op)->block->ring;
 	PyObject *cloner = Py_None;
-	int monitor_fd, parent_pid, completion, mute;
+	int watcher_fd, parent_pid, completion, mute;
 	unsigned int flags;
 	unsigned long long sigmask;
 
-	if (!PyArg_ParseTuple(args, "iiiIK|O", &monitor_fd, &parent_pid, &completion, &flags, &sigmask, &cloner))
+	if (!PyArg_ParseTuple(args, "iiiIK|O", &watcher_fd, &parent_pid, &completion, &flags, &sigmask, &cloner))
 		return NULL;
 	if (cloner == Py_None) {
 		mute = rsys_may_not_wake(&ring->state);
@@ -482,7 +482,7 @@ static PyObject *ring_configure(PyObject *op, PyObject *args)
 		PyErr_SetString(PyExc_TypeError, "the cloner is a Ring or None");
 		return NULL;
 	}
-	ring->origin.monitor_fd = monitor_fd;
+	ring->origin.watcher_fd = watcher_fd;
 	ring->origin.parent_pid = parent_pid;
 	ring->origin.flags = flags;
 	ring->origin.sigmask = sigmask;

@@ -7,7 +7,7 @@
  * looks whether we sleep. One of the two always sees the other.
  *
  * A call may be about to close the descriptor that we are heard by, because it is an ordinary
- * entry of this process' table. We notice and fall back to the monitor.
+ * entry of this process' table. We notice and fall back to the watcher.
  */
 #include "execute.h"
 #include "sleep.h"
@@ -27,7 +27,7 @@ static int park(struct rsys_ring *ring, struct rsys_slot *slot, uint32_t seq)
 	int permitted = 1;
 
 	__atomic_store_n(&ring->state, RSYS_PARKED, __ATOMIC_SEQ_CST);
-	/* The monitor looks at the state after the owner is gone: what it does not see, we see. */
+	/* The watcher looks at the state after the owner is gone: what it does not see, we see. */
 	if (!has_request(slot, seq) && !rsys_owner_gone(&ring->origin)) {
 		ring->parks++;
 		permitted = rsys_sleep_on(&ring->state, RSYS_PARKED, RSYS_FUTEX_PRIVATE, 0);
@@ -92,7 +92,7 @@ static int wait_for_request(struct rsys_ring *ring, struct rsys_slot *slot, uint
  * an inode of its own; an eventfd would look like every other eventfd, timerfd or epoll instance.
  *
  * That is enough where no other process can change the table. One that is shared may change between the look
- * and the write: there we use no descriptor, and the monitor, whose table is its own, writes for us.
+ * and the write: there we use no descriptor, and the watcher, whose table is its own, writes for us.
  */
 static int has_pipe(const struct rsys_ring *ring)
 {
@@ -125,8 +125,8 @@ static void announce(struct rsys_ring *ring)
 	}
 	if (!ring->table_shared)
 		ring->completion = -1;
-	__atomic_fetch_add(&hub->monitor.control, 1, __ATOMIC_SEQ_CST);
-	rsys_call3(__NR_futex, &hub->monitor.control, RSYS_FUTEX_WAKE, 1);
+	__atomic_fetch_add(&hub->watcher.control, 1, __ATOMIC_SEQ_CST);
+	rsys_call3(__NR_futex, &hub->watcher.control, RSYS_FUTEX_WAKE, 1);
 }
 
 /* It is an entry of a table that the client may rearrange as it likes. */

@@ -11,7 +11,7 @@
 /* Facts that every driven process checks or keeps; the creator fills them in. */
 struct rsys_origin {
 	uint64_t owner;		/* address of the word that the kernel marks when our owner ends; 0: there is none */
-	int32_t monitor_fd;	/* pidfd of the monitor, or -1: for who waits for descriptors */
+	int32_t watcher_fd;	/* pidfd of the watcher, or -1: for who waits for descriptors */
 	int32_t parent_pid;	/* getppid() must answer this (0: parent outside our pid namespace); -1: unknown */
 	uint32_t creds_changed;	/* set by us, before the first call that may change credentials */
 	int32_t dumpable;	/* PR_GET_DUMPABLE of the shared memory before we changed it, or one of the below */
@@ -87,21 +87,21 @@ struct rsys_slot {
 
 enum { RSYS_RUNNING = 0, RSYS_PARKED = 1 };
 
-#define RSYS_MONITOR_WORDS 1024
+#define RSYS_WATCHER_WORDS 1024
 #define RSYS_WORD_ADDRESS ((1ull << 48) - 1)	/* of an entry: mmap gives no more unless asked for it */
 
 /*
  * One process per address space that turns futex words into bytes in a pipe: the
  * kernel announces that a process left our memory (exec or exit) by zeroing a word and
  * waking its waiters, and by nothing else. It also speaks for servers that have lost the
- * descriptor, and ends them all when the owner ends: see monitor.c.
+ * descriptor, and ends them all when the owner ends: see watcher.c.
  */
-struct rsys_monitor {
-	uint32_t control;	/* changed and woken after every change that the monitor must see */
+struct rsys_watcher {
+	uint32_t control;	/* changed and woken after every change that the watcher must see */
 	int32_t completion;	/* the hub's pipe */
 	uint32_t count;		/* words[0..count) may be in use */
 	uint32_t reserved;
-	uint64_t words[RSYS_MONITOR_WORDS];	/* address of a uint32_t, and above it a generation; 0: free */
+	uint64_t words[RSYS_WATCHER_WORDS];	/* address of a uint32_t, and above it a generation; 0: free */
 	struct rsys_origin origin;
 };
 
@@ -112,7 +112,7 @@ struct rsys_hub {
 	uint64_t completion_dev, completion_ino;	/* what fstat says of the pipe */
 	uint64_t rings;		/* all that have ever been made, linked by next_ring */
 	uint64_t owner;		/* address of the word of a robust mutex that the owner holds; 0: none */
-	struct rsys_monitor monitor;
+	struct rsys_watcher watcher;
 };
 
 /*

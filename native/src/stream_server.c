@@ -24,15 +24,15 @@ static int wait_until(const struct stream *stream, int fd, int events, int64_t *
 {
 	struct rsys_pollfd fds[2] = {
 		{ .fd = fd, .events = events },
-		{ .fd = stream->origin->monitor_fd, .events = RSYS_POLLIN },
+		{ .fd = stream->origin->watcher_fd, .events = RSYS_POLLIN },
 	};
 
 	if (rsys_is_denied(rsys_call5(__NR_ppoll, fds, 2, 0, 0, 8)))
 		return rsys_pause_longer(pause) && !rsys_owner_gone(stream->origin);
 	if (!fds[1].revents)
 		return 1;
-	/* Otherwise a process has killed the monitor, or opened something else under the number of its descriptor. */
-	stream->origin->monitor_fd = -1;
+	/* Otherwise a process has killed the watcher, or opened something else under the number of its descriptor. */
+	stream->origin->watcher_fd = -1;
 	return !rsys_owner_gone(stream->origin);
 }
 
@@ -47,7 +47,7 @@ static long receive(const struct stream *stream, void *buf, size_t len)
 	long n;
 
 	do {
-		if (stream->origin->monitor_fd >= 0 && !wait_until(stream, stream->infd, RSYS_POLLIN, &pause))
+		if (stream->origin->watcher_fd >= 0 && !wait_until(stream, stream->infd, RSYS_POLLIN, &pause))
 			return 0;
 		n = rsys_call3(__NR_read, stream->infd, buf, len);
 		if (n == -EAGAIN && !wait_until(stream, stream->infd, RSYS_POLLIN, &pause))
@@ -77,7 +77,7 @@ static int write_all(const struct stream *stream, const void *buf, size_t len)
 	int fd = stream->outfd;
 	int64_t pause = RSYS_FIRST_PAUSE_NS;
 	/* MSG_NOSIGNAL: a client that went away must not kill us by SIGPIPE before we clean up. */
-	int flags = MSG_NOSIGNAL | (stream->origin->monitor_fd >= 0 ? MSG_DONTWAIT : 0);
+	int flags = MSG_NOSIGNAL | (stream->origin->watcher_fd >= 0 ? MSG_DONTWAIT : 0);
 
 	while (len) {
 		size_t piece = len < PIECE ? len : PIECE;
@@ -210,7 +210,7 @@ static int serve_read(const struct stream *stream, uint64_t address, uint64_t le
 
 int rsyscall_server(int infd, int outfd, struct rsys_origin *origin)
 {
-	struct rsys_origin nobody = { .monitor_fd = -1, .parent_pid = -1, .flags = RSYS_ORIGIN_OWN_MEMORY };
+	struct rsys_origin nobody = { .watcher_fd = -1, .parent_pid = -1, .flags = RSYS_ORIGIN_OWN_MEMORY };
 	struct stream whole = { infd, outfd, origin ? origin : &nobody };
 	const struct stream *stream = &whole;
 	struct rsys_request request;
@@ -266,7 +266,7 @@ static size_t string_length(const char *s)
 int rsyscall_greeting_server(int infd, int outfd, char **envp)
 {
 	static const char magic[] = RSYS_MAGIC;
-	struct rsys_origin nobody = { .monitor_fd = -1, .parent_pid = -1 };
+	struct rsys_origin nobody = { .watcher_fd = -1, .parent_pid = -1 };
 	struct stream whole = { infd, outfd, &nobody };
 	const struct stream *stream = &whole;
 	struct rsys_hello hello;

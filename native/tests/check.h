@@ -14,7 +14,7 @@ struct test {
 };
 
 /* Each ends with an entry without a name. */
-extern const struct test stream_tests[], stream_kernel_tests[], ring_tests[], monitor_tests[];
+extern const struct test stream_tests[], stream_kernel_tests[], ring_tests[], watcher_tests[];
 
 __attribute__((noreturn)) void check_failed(const char *file, int line, const char *text, long long got,
 					    long long wanted);

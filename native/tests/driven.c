@@ -45,7 +45,7 @@ int make_pipe(struct rsys_hub *hub)
 	CHECK_CALL(fstat(ends[1], &stat));
 	hub->completion_dev = stat.st_dev;
 	hub->completion_ino = stat.st_ino;
-	hub->monitor.completion = ends[1];
+	hub->watcher.completion = ends[1];
 	return ends[0];
 }
 

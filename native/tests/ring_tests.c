@@ -253,7 +253,7 @@ static struct driven with_descriptors(uint64_t spin)
 	struct driven driven = make(spin);
 
 	driven.news = make_pipe(driven.hub);
-	driven.ring->completion = driven.hub->monitor.completion;
+	driven.ring->completion = driven.hub->watcher.completion;
 	return driven;
 }
 
@@ -338,7 +338,7 @@ static void closes_its_own_descriptors(void)
 		CHECK_EQUAL(CALL(&driven, SYS_getpid), driven.child.pid);
 	}
 	/* Ours are still open. */
-	CHECK_CALL(fcntl(driven.hub->monitor.completion, F_GETFD));
+	CHECK_CALL(fcntl(driven.hub->watcher.completion, F_GETFD));
 	finish(&driven);
 }
 
@@ -398,18 +398,18 @@ static void announces_to_who_waits(void)
 	finish(&driven);
 }
 
-/* Without its descriptor it asks the monitor to speak for it. */
-static void announces_through_the_monitor(void)
+/* Without its descriptor it asks the watcher to speak for it. */
+static void announces_through_the_watcher(void)
 {
 	struct driven driven = with_descriptors(SPIN);
-	uint32_t control = driven.hub->monitor.control;
+	uint32_t control = driven.hub->watcher.control;
 
 	launch(&driven);
 	CHECK_EQUAL(CALL(&driven, SYS_close_range, 0, ~0u, 0), 0);
 	put(&driven, SYS_getpid, ARGS(0));
 	__atomic_store_n(&driven.ring->client_waits, 1, __ATOMIC_SEQ_CST);
 	kick(&driven);
-	CHECK_COMES_TRUE(__atomic_load_n(&driven.hub->monitor.control, __ATOMIC_SEQ_CST) != control);
+	CHECK_COMES_TRUE(__atomic_load_n(&driven.hub->watcher.control, __ATOMIC_SEQ_CST) != control);
 	CHECK_EQUAL(driven.hub->ready, as_arg(driven.ring));
 	CHECK(!is_readable(driven.news));
 	finish(&driven);
@@ -430,7 +430,7 @@ static void many_announce_at_once(void)
 			news = make_pipe(hub);
 		}
 		driven[i].hub = driven[i].ring->hub = hub;
-		driven[i].ring->completion = hub->monitor.completion;
+		driven[i].ring->completion = hub->watcher.completion;
 		launch(&driven[i]);
 	}
 	for (round = 0; round < ROUNDS; round++) {
@@ -689,7 +689,7 @@ const struct test ring_tests[] = {
 	{ "replaces_its_own_descriptors", replaces_its_own_descriptors },
 	{ "announces_to_who_waits", announces_to_who_waits },
 	{ "announces_the_one_that_is_waited_for", announces_the_one_that_is_waited_for },
-	{ "announces_through_the_monitor", announces_through_the_monitor },
+	{ "announces_through_the_watcher", announces_through_the_watcher },
 	{ "many_announce_at_once", many_announce_at_once },
 	{ "leaving_clears_the_word", leaving_clears_the_word },
 	{ "owner_that_is_gone_at_the_start", owner_that_is_gone_at_the_start },

@@ -540,7 +540,7 @@ static void interrupted_call_is_answered(void)
 static void owner_that_is_gone(void)
 {
 	static uint32_t ended = FUTEX_OWNER_DIED;
-	struct rsys_origin origin = { .monitor_fd = -1, .parent_pid = getpid() };
+	struct rsys_origin origin = { .watcher_fd = -1, .parent_pid = getpid() };
 	struct peer peer = start_with(&origin, 0);
 
 	finish(&peer);
@@ -555,7 +555,7 @@ static void owner_that_is_gone(void)
 	expect_end(&peer);
 }
 
-/* It is told by the end of the monitor, even if other processes have copies of our end of the stream. */
+/* It is told by the end of the watcher, even if other processes have copies of our end of the stream. */
 static void owner_that_ends(void)
 {
 	uint32_t *owner = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -565,32 +565,32 @@ static void owner_that_ends(void)
 	CHECK(owner != MAP_FAILED);
 	/* While it waits for a request, and for room for an answer. */
 	for (wait = 0; wait < 2; wait++) {
-		pid_t monitor = CHECK_CALL(fork());
+		pid_t watcher = CHECK_CALL(fork());
 		struct peer peer;
 
-		if (monitor == 0) {
+		if (watcher == 0) {
 			pause();
 			_exit(0);
 		}
 		*owner = 0;
-		origin.monitor_fd = CHECK_CALL(syscall(SYS_pidfd_open, monitor, 0));
+		origin.watcher_fd = CHECK_CALL(syscall(SYS_pidfd_open, watcher, 0));
 		peer = start_with(&origin, 0);
 		CHECK_EQUAL(CALL(&peer, SYS_getpid), peer.pid);
 		if (wait)
 			send_request(&peer, RSYS_OP_READ, 0, as_arg(pages(RSYS_MAX_TRANSFER)), ARGS(RSYS_MAX_TRANSFER));
 		usleep(10000);
 		__atomic_store_n(owner, FUTEX_OWNER_DIED, __ATOMIC_SEQ_CST);
-		CHECK_CALL(kill(monitor, SIGKILL));
+		CHECK_CALL(kill(watcher, SIGKILL));
 		CHECK_EQUAL(wait_for_exit(peer.pid), 0);
-		wait_for_exit(monitor);
+		wait_for_exit(watcher);
 	}
 }
 
-/* A monitor that was killed is not watched any more. */
-static void monitor_that_is_killed(void)
+/* A watcher that was killed is not watched any more. */
+static void watcher_that_is_killed(void)
 {
 	uint32_t owner = 0;
-	struct rsys_origin origin = { .owner = as_arg(&owner), .monitor_fd = pidfd_of_dead(), .parent_pid = -1 };
+	struct rsys_origin origin = { .owner = as_arg(&owner), .watcher_fd = pidfd_of_dead(), .parent_pid = -1 };
 	struct peer peer = start_with(&origin, 0);
 
 	CHECK_EQUAL(CALL(&peer, SYS_getpid), peer.pid);
@@ -719,6 +719,6 @@ const struct test stream_kernel_tests[] = {
 	{ "unknown_calls", unknown_calls },
 	{ "owner_that_is_gone", owner_that_is_gone },
 	{ "owner_that_ends", owner_that_ends },
-	{ "monitor_that_is_killed", monitor_that_is_killed },
+	{ "watcher_that_is_killed", watcher_that_is_killed },
 	{ NULL, NULL },
 };

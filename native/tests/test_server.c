@@ -1,7 +1,7 @@
 /*
  * Tests of the code of driven processes, without Python.
  *
- *   test_server [stream|stream-kernel|ring|monitor [NAME]]
+ *   test_server [stream|stream-kernel|ring|watcher [NAME]]
  */
 #define _GNU_SOURCE
 #include "check.h"
@@ -88,7 +88,7 @@ int main(int argc, char **argv)
 		{ "stream", stream_tests },
 		{ "stream-kernel", stream_kernel_tests },
 		{ "ring", ring_tests },
-		{ "monitor", monitor_tests },
+		{ "watcher", watcher_tests },
 	};
 	size_t i;
 	int failures = 0;

@@ -16,12 +16,12 @@ from .ways import WAYS, Way
 
 @pytest.fixture(scope="session")
 def warm_up() -> None:
-    """Make what is made once per program: epoll instance, connection, monitor, pools."""
+    """Make what is made once per program: epoll instance, connection, watcher, pools."""
 
     async def main() -> None:
         hub = local_thread.loader.hub
         assert hub is not None
-        hub.ensure_monitor()
+        hub.ensure_watcher()
         await local_thread.open_channels(1)
         for _ in range(3):
             await local_thread.run(sh("true"))

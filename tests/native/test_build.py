@@ -48,7 +48,7 @@ def test_make_check(make: list[str], tmp_path: Path) -> None:
     assert process.returncode == 0, process.stdout
     assert "ok stream calls" in process.stdout
     assert "ok ring calls" in process.stdout
-    assert "ok monitor words_are_announced" in process.stdout
+    assert "ok watcher words_are_announced" in process.stdout
     # Driven processes have no C library to call.
     symbols = subprocess.run(
         ["nm", "-u", tmp_path / "build" / "server.o"], capture_output=True, text=True, check=True

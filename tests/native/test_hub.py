@@ -1,4 +1,4 @@
-"""The parts that the rings of a program share: the pool of their memory, and the monitor."""
+"""The parts that the rings of a program share: the pool of their memory, and the watcher."""
 
 from __future__ import annotations
 
@@ -176,14 +176,14 @@ def test_a_ring_that_is_gone_is_not_drained() -> None:
         os.close(fd)
 
 
-# ---- The monitor
+# ---- The watcher
 
 
 @contextmanager
-def monitor(hub: Hub) -> Iterator[int]:
-    """Start the monitor of a hub; its pid."""
+def watcher(hub: Hub) -> Iterator[int]:
+    """Start the watcher of a hub; its pid."""
     ring: Ring = hub.ring()
-    hub.configure_monitor(os.getpid())
+    hub.configure_watcher(os.getpid())
     args = ring.prepare(
         FLAGS,
         signal.SIGCHLD,
@@ -204,12 +204,12 @@ def monitor(hub: Hub) -> Iterator[int]:
 
 
 @contextmanager
-def monitored_hub() -> Iterator[tuple[Hub, int, int]]:
-    """A hub with a monitor; the hub and both ends of its pipe."""
+def watched_hub() -> Iterator[tuple[Hub, int, int]]:
+    """A hub with a watcher; the hub and both ends of its pipe."""
     news, completion = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         hub = Hub(completion, 100.0, 100.0)
-        with monitor(hub):
+        with watcher(hub):
             yield hub, news, completion
     finally:
         os.close(news)
@@ -217,7 +217,7 @@ def monitored_hub() -> Iterator[tuple[Hub, int, int]]:
 
 
 def test_processes_that_leave_are_announced() -> None:
-    with monitored_hub() as (hub, news, _):
+    with watched_hub() as (hub, news, _):
         for _ in range(20):
             with driven(hub) as child:
                 index = hub.watch_word(child.ring.ctid_address)
@@ -230,7 +230,7 @@ def test_processes_that_leave_are_announced() -> None:
 
 
 def test_words_that_are_not_watched_any_more_are_quiet() -> None:
-    with monitored_hub() as (hub, news, _), driven(hub) as child, driven(hub) as other:
+    with watched_hub() as (hub, news, _), driven(hub) as child, driven(hub) as other:
         index = hub.watch_word(child.ring.ctid_address)
         assert hub.watch_word(other.ring.ctid_address) == index + 1
         # The address of another word than the index: nothing happens.
@@ -252,7 +252,7 @@ def test_words_that_are_not_watched_any_more_are_quiet() -> None:
 
 
 def test_a_deaf_process_is_spoken_for() -> None:
-    with monitored_hub() as (hub, news, completion), driven(hub, completion) as child:
+    with watched_hub() as (hub, news, completion), driven(hub, completion) as child:
         assert child.call("close_range", 0, 2**32 - 1, 0) == 0
         for _ in range(20):
             pause = timespec(0.001)
@@ -269,7 +269,7 @@ def test_a_deaf_process_is_spoken_for() -> None:
 
 def test_replaced_pipe_is_left_alone() -> None:
     """A process that shares the table may open another file under its number, at any moment."""
-    with monitored_hub() as (hub, news, completion), driven(hub, completion, flags=CLONE_FILES) as child:
+    with watched_hub() as (hub, news, completion), driven(hub, completion, flags=CLONE_FILES) as child:
         assert child.ring.deaf
         saved = os.dup(completion)
         theirs = os.eventfd(7, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

@@ -543,7 +543,7 @@ def test_another_thread_is_refused() -> None:
             lambda: hub.set_spin(1.0, 1.0),
             lambda: hub.watch_word(child.ring.ctid_address),
             lambda: hub.unwatch_word(0, child.ring.ctid_address),
-            lambda: hub.configure_monitor(-1, 0),
+            lambda: hub.configure_watcher(-1, 0),
         ):
             try:
                 use()

@@ -318,19 +318,19 @@ def stolen(how: str) -> None:
     trio.run(main)
 
 
-def monitor_is_not_stolen() -> None:
+def watcher_is_not_stolen() -> None:
     """A wait for any child does not find our helper."""
 
     async def main() -> None:
         thread = LocalThread()
         hub = thread.monitor.hub
-        hub.ensure_monitor()
+        hub.ensure_watcher()
         with pytest.raises(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)
-        assert hub._monitor is not None
-        monitor = hub._monitor
-        os.kill(monitor.pid, signal.SIGKILL)
-        while not monitor.left:  # noqa: ASYNC110 # no event tells
+        assert hub._watcher is not None
+        watcher = hub._watcher
+        os.kill(watcher.pid, signal.SIGKILL)
+        while not watcher.left:  # noqa: ASYNC110 # no event tells
             await trio.sleep(0.001)
         with pytest.raises(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)

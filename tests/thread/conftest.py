@@ -19,11 +19,11 @@ __all__ = ["programs", "transport", "warm_up", "zygote"]
 
 @pytest.fixture(scope="session")
 def warm_up() -> None:
-    """Make what is made once per program: epoll instance, connection, monitor, pools."""
+    """Make what is made once per program: epoll instance, connection, watcher, pools."""
 
     async def main() -> None:
         assert local_thread.monitor.hub is not None
-        local_thread.monitor.hub.ensure_monitor()
+        local_thread.monitor.hub.ensure_watcher()
         await local_thread.open_channels(1)
         for _ in range(3):
             await local_thread.run(sh("true"))

@@ -315,7 +315,7 @@ def outlive(states: list[str], drop: bool, end: str) -> None:
 
 
 def out_of_reach() -> None:
-    """Children of a user whom neither the program nor the monitor may signal; one is in a call."""
+    """Children of a user whom neither the program nor the watcher may signal; one is in a call."""
     libc, cap_kill = ctypes.CDLL(None), 5
     header, data = struct.pack("Ii", 0x20080522, 0), ctypes.create_string_buffer(24)
     assert libc.capget(header, data) == 0

@@ -69,7 +69,7 @@ async def settled(what: Callable[[], int], value: int, seconds: float = 5.0) -> 
 
 async def warm(thread: Thread) -> None:
     """Have the library make its things that it makes once."""
-    thread.monitor.hub.ensure_monitor()
+    thread.monitor.hub.ensure_watcher()
     await thread.open_channels(1)
     await work(thread, 0.01)
     gc.collect()
@@ -282,7 +282,7 @@ def kills(seed: int, count: int) -> None:
         killer.close()
 
 
-def monitor_kills() -> None:
+def watcher_kills() -> None:
     """The helper is killed again and again while processes execute programs and lose descriptors."""
     killer = Killer()
     dice = random.Random(1)
@@ -303,10 +303,10 @@ def monitor_kills() -> None:
             for _ in range(4):
                 nursery.start_soon(execute)
             while not done:
-                if hub._monitor is not None:
-                    killer.kill(hub._monitor.pid, dice.random() * 0.002)
+                if hub._watcher is not None:
+                    killer.kill(hub._watcher.pid, dice.random() * 0.002)
                 await trio.sleep(0.003)
-        hub.ensure_monitor()
+        hub.ensure_watcher()
 
     try:
         run_checked(main)
@@ -414,7 +414,7 @@ def idle() -> None:
         pipe = await polling.pipe(O.NONBLOCK)
         afd = await AsyncFileDescriptor.make(epoller, polling.ram, pipe.read)
         pids = [child.process.process.near.id for child in threads]
-        pids.append(thread.monitor.hub._monitor.pid)
+        pids.append(thread.monitor.hub._watcher.pid)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(afd.read_some_bytes)
             # On a machine with much else to do it takes them a while to come to rest.
@@ -594,20 +594,20 @@ def without_processes(user: int) -> None:
                 await thread.run(TRUE)
         # Exec is noticed even when the helper that notices it cannot be made.
         hub = thread.monitor.hub
-        monitor = hub._monitor
-        assert monitor is not None
+        watcher = hub._watcher
+        assert watcher is not None
         for _ in range(3):
             resource.prlimit(0, resource.RLIMIT_NPROC, (hard, hard))
             executing = [await thread.clone() for _ in range(3)]
             resource.prlimit(0, resource.RLIMIT_NPROC, (1, hard))
-            if hub._monitor is not None:
-                os.kill(hub._monitor.pid, signal.SIGKILL)
+            if hub._watcher is not None:
+                os.kill(hub._watcher.pid, signal.SIGKILL)
             with trio.fail_after(3):
                 async with trio.open_nursery() as nursery:
                     for each in executing:
                         nursery.start_soon(check_exec, each)
         resource.prlimit(0, resource.RLIMIT_NPROC, (hard, hard))
-        hub.ensure_monitor()
+        hub.ensure_watcher()
         async with child.process:
             pass
 
@@ -671,18 +671,18 @@ def full_ring(count: int) -> None:
 
 
 def many_execs(count: int, way: str) -> None:
-    """More processes execute a program at once than the monitor can wait for."""
+    """More processes execute a program at once than the watcher can wait for."""
 
     async def main(thread: LocalThread) -> None:
         hub = thread.monitor.hub
-        if way == "without monitor":
+        if way == "without watcher":
 
             def fail() -> None:
-                raise OSError(errno.EAGAIN, "no process for a monitor")
+                raise OSError(errno.EAGAIN, "no process for a watcher")
 
-            hub._start_monitor = fail
-            assert hub._monitor is not None
-            os.kill(hub._monitor.pid, signal.SIGKILL)
+            hub._start_watcher = fail
+            assert hub._watcher is not None
+            os.kill(hub._watcher.pid, signal.SIGKILL)
         threads = [await thread.clone() for _ in range(count)]
         request = await thread.ptr(Timespec(0, 30_000_000))
         path = await thread.ptr(Path("/bin/true"))
@@ -801,7 +801,7 @@ def old_clone_shared_handlers() -> None:
 
 
 def filtered(number: int, error: int) -> None:
-    """The monitor is not allowed to wait for several words at once; it looks at them now and then."""
+    """The watcher is not allowed to wait for several words at once; it looks at them now and then."""
     libc = ctypes.CDLL(None, use_errno=True)
     # if (nr == number) return error; else allow
     fields = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x50000 | error), (0x06, 0, 0, 0x7FFF0000)]
@@ -812,9 +812,9 @@ def filtered(number: int, error: int) -> None:
 
     async def main(thread: LocalThread) -> None:
         hub = thread.monitor.hub
-        hub.ensure_monitor()
-        assert hub._monitor is not None
-        stat = LocalPath(f"/proc/{hub._monitor.pid}/schedstat")
+        hub.ensure_watcher()
+        assert hub._watcher is not None
+        stat = LocalPath(f"/proc/{hub._watcher.pid}/schedstat")
         await trio.sleep(0.1)
         before = int(stat.read_text().split()[0])
         await trio.sleep(0.5)

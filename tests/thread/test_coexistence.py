@@ -38,7 +38,7 @@ def test_fork(programs: Programs, where: str) -> None:
         "use_multiprocessing",
         "signal_storm",
         "sigchld_handler",
-        "monitor_is_not_stolen",
+        "watcher_is_not_stolen",
         "several_runs",
         "other_thread",
         "worker_thread",

@@ -215,20 +215,20 @@ def test_core_dump_of_a_child(programs: Programs, sig: SIG) -> None:
     programs.run("lifetime_drivers:dump_core", sig=sig)
 
 
-# ---- the monitor ----
+# ---- the watcher ----
 
 
-def monitor_pid() -> int:
-    """The process id of the monitor."""
+def watcher_pid() -> int:
+    """The process id of the watcher."""
     hub = local_thread.monitor.hub
-    assert hub._monitor is not None
-    pidfd = hub._monitor.pidfd
+    assert hub._watcher is not None
+    pidfd = hub._watcher.pidfd
     with open(f"/proc/self/fdinfo/{pidfd}") as info:
         return next(int(line.split()[1]) for line in info if line.startswith("Pid:"))
 
 
-async def test_monitor_holds_nothing_open() -> None:
-    pid = monitor_pid()
+async def test_watcher_holds_nothing_open() -> None:
+    pid = watcher_pid()
     fds = os.listdir(f"/proc/{pid}/fd")
     completion = local_thread.monitor.hub.completion.near.number
     pipe = os.readlink(f"/proc/self/fd/{completion}")
@@ -243,19 +243,19 @@ async def test_monitor_holds_nothing_open() -> None:
         await fd.close()
 
 
-async def test_monitor_is_replaced() -> None:
+async def test_watcher_is_replaced() -> None:
     """Also when it is killed while an exec is under way."""
     hub = local_thread.monitor.hub
     for _ in range(5):
-        before = monitor_pid()
+        before = watcher_pid()
         os.kill(before, signal.SIGKILL)
         children = [await local_thread.clone() for _ in range(5)]
         with trio.fail_after(5):
             async with trio.open_nursery() as nursery:
                 for child in children:
                     nursery.start_soon(exec_true, child)
-            while hub._monitor is None or monitor_pid() == before:
-                hub.ensure_monitor()
+            while hub._watcher is None or watcher_pid() == before:
+                hub.ensure_watcher()
                 await trio.sleep(0.001)
 
 

@@ -354,21 +354,21 @@ async def test_b8_death_on_the_way_to_exec_is_told_by_the_state() -> None:
 
 async def test_b9_l7_death_of_the_helper_is_not_the_death_of_a_child() -> None:
     hub = local_thread.monitor.hub
-    hub.ensure_monitor()
-    assert hub._monitor is not None
+    hub.ensure_watcher()
+    assert hub._watcher is not None
     child = await local_thread.clone()
-    monitor = hub._monitor
-    os.kill(monitor.pid, signal.SIGKILL)
+    watcher = hub._watcher
+    os.kill(watcher.pid, signal.SIGKILL)
     with trio.fail_after(5):
-        while not monitor.left:  # noqa: ASYNC110 # no event tells
+        while not watcher.left:  # noqa: ASYNC110 # no event tells
             await trio.sleep(0.001)
         assert int(await child.task.getpid()) == pid_of(child)
         process = await child.exec(sh("exit 4"))
         assert (await process.waitpid(W.EXITED)).exit_status == 4
         # It is reaped, and another one takes its place.
-        while monitor.pid in children():  # noqa: ASYNC110 # no event tells
+        while watcher.pid in children():  # noqa: ASYNC110 # no event tells
             await trio.sleep(0.001)
-        hub.ensure_monitor()
+        hub.ensure_watcher()
 
 
 async def test_b12_l4_failed_exec_changes_nothing() -> None:

@@ -20,7 +20,7 @@ USER = 61234
     "program",
     [
         "mixed",
-        "monitor_kills",
+        "watcher_kills",
         "interrupts",
         "busy_thread",
         "idle",
@@ -64,7 +64,7 @@ def test_full_ring(programs: Programs) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["with monitor", "without monitor"])
+@pytest.mark.parametrize("way", ["with watcher", "without watcher"])
 def test_many_execs_at_once(programs: Programs, way: str) -> None:
     programs.run("storm_drivers:many_execs", count=200, way=way, seconds=20)
 

@@ -54,7 +54,7 @@ class Symbols(NamedTuple):
     rsyscall_persistent_server: int
     "`int (int infd, int outfd, int listenfd)`: the same, reconnecting."
     rsyscall_futex_helper: int
-    "`int (struct rsys_hub *, struct rsys_ring *)`: the monitor, whose ring is the second."
+    "`int (struct rsys_hub *, struct rsys_ring *)`: the watcher, whose ring is the second."
     rsyscall_trampoline: int
     "Where a new process starts; see `struct trampoline_stack`."
     rsyscall_ring_server: int

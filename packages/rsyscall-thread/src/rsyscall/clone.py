@@ -199,7 +199,7 @@ async def clone_process(
         numeric |= _PARENT
         exit_signal = 0  # it is that of the caller; clone3 insists that we do not name it
     # Unless the process that clones has lost them.
-    completion, monitor_fd = hub.standing_fds(task)
+    completion, watcher_fd = hub.standing_fds(task)
     same_pidns = task.pidns is hub.task.pidns
     cloning_ring = None if task is hub.task else hub.rings.get(task)
     ring.in_user_namespace = hub.dumpable.will_be_in_user_namespace(numeric, cloning_ring)
@@ -222,7 +222,7 @@ async def clone_process(
             exit_signal,
             function,
             args,
-            monitor_fd=-1 if monitor_fd is None else monitor_fd.near.number,
+            watcher_fd=-1 if watcher_fd is None else watcher_fd.near.number,
             parent_pid=parent_pid,
             completion=-1 if completion is None else completion.near.number,
             foreign=not same_pidns,

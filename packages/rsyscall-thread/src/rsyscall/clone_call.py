@@ -37,7 +37,7 @@ async def clone_block(
     function: int,
     args: tuple[int, ...],
     *,
-    monitor_fd: int,
+    watcher_fd: int,
     parent_pid: int,
     completion: int,
     foreign: bool = False,
@@ -55,7 +55,7 @@ async def clone_block(
         exit_signal: 0 or a signal number.
         function: the address of a native function.
         args: up to six register arguments.
-        monitor_fd: pidfd of the monitor in the new process' table, or -1.
+        watcher_fd: pidfd of the watcher in the new process' table, or -1.
         parent_pid: what getppid(2) will return there; -1 if unknown.
         completion: the end of the hub's pipe in the new process' table, or -1.
         foreign: `task` is not in our pid namespace; set the id in ours later, with `Ring.set_pid`.
@@ -70,7 +70,7 @@ async def clone_block(
     # In plain numbers: combining members of a flag class takes longer than all the rest.
     flags = int(flags) | _SHARE_MEMORY
     origin_flags = _FOREIGN_PID if foreign else 0
-    ring.configure(monitor_fd, parent_pid, completion, origin_flags, 0, cloner)
+    ring.configure(watcher_fd, parent_pid, completion, origin_flags, 0, cloner)
     if not _clone3_missing:
         # Handlers that Python installed must not run in the child, not even for an instant.
         clear = 0 if flags & _SIGHAND else _CLEAR_SIGHAND
@@ -101,7 +101,7 @@ async def clone_block(
             ring.started(pid)
             return pid
     return await _clone_without_clone3(
-        task, ring, flags, exit_signal, function, args, monitor_fd, parent_pid, completion, cloner
+        task, ring, flags, exit_signal, function, args, watcher_fd, parent_pid, completion, cloner
     )
 
 
@@ -122,7 +122,7 @@ async def _clone_without_clone3(
     exit_signal: int,
     function: int,
     args: tuple[int, ...],
-    monitor_fd: int,
+    watcher_fd: int,
     parent_pid: int,
     completion: int,
     cloner: Ring | None,
@@ -136,7 +136,7 @@ async def _clone_without_clone3(
     try:
         if ours:
             mask = sum(1 << (number - 1) for number in before)
-            ring.configure(monitor_fd, parent_pid, completion, _RESET_SIGNALS, mask)
+            ring.configure(watcher_fd, parent_pid, completion, _RESET_SIGNALS, mask)
         address = ring.prepare(flags, exit_signal, symbols.rsyscall_trampoline, function, *args)
         fields = _CLONE_ARGS.unpack(read_memory(address, _CLONE_ARGS_SIZE))
         _, pidfd, child_tid, _, _, stack, stack_size, *_ = fields

@@ -4,7 +4,7 @@
 
 * the pipe by which servers announce answers that a caller waits for;
 * a pidfd per process, for its exit;
-* futex words, through the monitor process, for processes that leave our memory by exec.
+* futex words, through the watcher process, for processes that leave our memory by exec.
 
 It also owns the pool of rings and stacks (`rsyscall.native.Hub`).
 """
@@ -96,7 +96,7 @@ class ProgramHub:
         self._news: FileDescriptor = task.make_fd_handle(near.FileDescriptor(news))
         self.completion: FileDescriptor = task.make_fd_handle(near.FileDescriptor(completion))
         self.native = Hub(completion, client, server)
-        self.native.configure_monitor(self.pid)
+        self.native.configure_watcher(self.pid)
         # For signal masks and actions that are all zero, and for what a waitid of ours reports.
         self._constants = run_now(task.mmap(4096, PROT.READ | PROT.WRITE, MAP.PRIVATE))
         self.zeros_address: int = self._constants.near.address
@@ -119,30 +119,30 @@ class ProgramHub:
         self._orphans: dict[Ring, list[Ring]] = {}
         self._mute: set[Ring] = set()
         task.infrastructure_fds = (self.completion,)
-        # For each task the numbers of our pipe and of the monitor's pidfd, which it has as infrastructure.
+        # For each task the numbers of our pipe and of the watcher's pidfd, which it has as infrastructure.
         self._standing: weakref.WeakKeyDictionary[Task, tuple[int, int]] = weakref.WeakKeyDictionary()
         self._standing[task] = completion, -1
-        self._monitor_fd: FileDescriptor | None = None
+        self._watcher_fd: FileDescriptor | None = None
         # A pidfd in our own table for every process that we drive.
         self.pidfds: weakref.WeakKeyDictionary[Task, Pidfd] = weakref.WeakKeyDictionary()
         self.rings: weakref.WeakKeyDictionary[Task, Ring] = weakref.WeakKeyDictionary()
         self.senders: weakref.WeakKeyDictionary[Task, weakref.ref[Sender]] = weakref.WeakKeyDictionary()
         _hubs[task.address_space] = self
         self.dumpable = DumpableGuard(task, self.pid)
-        self._monitor: Ring | None = None
-        self._poller = RunLoop(self._poll, "rsyscall hub: in place of the monitor")
+        self._watcher: Ring | None = None
+        self._poller = RunLoop(self._poll, "rsyscall hub: in place of the watcher")
 
     def standing_fds(self, task: Task) -> tuple[FileDescriptor | None, FileDescriptor | None]:
-        """What a process has of our pipe and of the monitor's pidfd in its table."""
+        """What a process has of our pipe and of the watcher's pidfd in its table."""
         if task is self.task:
-            ours, theirs = self.completion, self._monitor_fd
+            ours, theirs = self.completion, self._watcher_fd
             return ours if ours.valid else None, theirs if theirs is not None and theirs.valid else None
-        completion, monitor_fd = self._standing.get(task, (-1, -1))
+        completion, watcher_fd = self._standing.get(task, (-1, -1))
         found: dict[int, FileDescriptor] = {}
         for fd in task.infrastructure_fds:
             if fd.valid:
                 found.setdefault(fd.near.number, fd)
-        return found.get(completion), found.get(monitor_fd)
+        return found.get(completion), found.get(watcher_fd)
 
     def pass_on(self, task: Task, child: Task) -> None:
         """`child` has been cloned from `task`, and has what that has."""
@@ -187,7 +187,7 @@ class ProgramHub:
             WrongThreadError, ForkedProcessError: as `ensure_running`.
         """
         self.check_owner()
-        self.ensure_monitor()
+        self.ensure_watcher()
         return self.native.ring()
 
     def waiting(self, ring: Ring, connection: RingClient) -> None:
@@ -337,9 +337,9 @@ class ProgramHub:
         index = self.native.watch_word(ring.ctid_address)
         self._leaving[ring] = (index, callback)
         self.ensure_running()
-        self.ensure_monitor()
+        self.ensure_watcher()
         if index < 0:
-            # More than the monitor takes.
+            # More than the watcher takes.
             self._poller.ensure_running()
 
     def unwatch_leave(self, ring: Ring) -> None:
@@ -348,22 +348,22 @@ class ProgramHub:
         if entry is not None:
             self.native.unwatch_word(entry[0], ring.ctid_address)
 
-    def ensure_monitor(self) -> None:
-        """Start the monitor process unless it runs; it does from the first child on.
+    def ensure_watcher(self) -> None:
+        """Start the watcher process unless it runs; it does from the first child on.
 
         It shares our memory and nothing else, so that no descriptor stays open because of it; it ends with
         us, and ends our children then; and it does not announce its exit by a signal, so that a `wait` for
         any child does not see it. If it cannot be started, for want of a process or a descriptor, we look
         ourselves: a task that needs it has sent a call already, which will be answered.
         """
-        if self._monitor is not None and not self._monitor.left:
+        if self._watcher is not None and not self._watcher.left:
             return
         try:
-            self._start_monitor()
+            self._start_watcher()
         except OSError:
             self._poller.ensure_running()
 
-    def _start_monitor(self) -> None:
+    def _start_watcher(self) -> None:
         ring = self.native.ring()
         ring.hold(True, None)
         pid = run_now(
@@ -374,25 +374,25 @@ class ProgramHub:
                 0,
                 symbols.rsyscall_futex_helper,
                 (self.native.address, ring.address),
-                monitor_fd=-1,
+                watcher_fd=-1,
                 parent_pid=self.pid,
                 completion=-1,
             )
         )
         pidfd = Pidfd()
         ring.give_pidfd(pidfd)
-        self._monitor = ring
+        self._watcher = ring
         self.exits.helpers = 1
         started = time.monotonic()
         try:
             # For children that wait for descriptors: it ends when we do.
-            monitor_fd = self.task.make_fd_handle(near.FileDescriptor(os.dup(pidfd.number)))
+            watcher_fd = self.task.make_fd_handle(near.FileDescriptor(os.dup(pidfd.number)))
         except OSError:
             pass  # there is no room for it; they still end with their stream
         else:
-            self._standing[self.task] = self.completion.near.number, monitor_fd.near.number
-            self._monitor_fd = monitor_fd
-            self.task.infrastructure_fds = (self.completion, monitor_fd)
+            self._standing[self.task] = self.completion.near.number, watcher_fd.near.number
+            self._watcher_fd = watcher_fd
+            self.task.infrastructure_fds = (self.completion, watcher_fd)
 
         def exited() -> None:
             try:
@@ -402,17 +402,17 @@ class ProgramHub:
             self.exits.forget(pidfd)
             pidfd.close()
             ring.exited()
-            if self._monitor is ring:
-                self._monitor = None
+            if self._watcher is ring:
+                self._watcher = None
                 self.exits.helpers = 0
             # It was killed. (One that ends at once has a filter under which it cannot sleep.)
-            if self._needs_monitor() or time.monotonic() - started > 0.1:
-                self.ensure_monitor()
+            if self._needs_watcher() or time.monotonic() - started > 0.1:
+                self.ensure_watcher()
 
         self.exits.watch(pidfd, exited)
         ring.release()
 
-    def _needs_monitor(self) -> bool:
+    def _needs_watcher(self) -> bool:
         return bool(self._leaving) or any(ring.deaf for ring in self._connections)
 
     # ---- dispatching ----
@@ -440,18 +440,18 @@ class ProgramHub:
             connection.deliver()
 
     async def _poll(self) -> None:
-        """Look for what the monitor cannot tell us, until it can, or there is nothing to be told."""
+        """Look for what the watcher cannot tell us, until it can, or there is nothing to be told."""
         tries = 0
         while (
             self._mute
             or any(index < 0 for index, _ in self._leaving.values())
-            or (self._needs_monitor() and (self._monitor is None or self._monitor.left))
+            or (self._needs_watcher() and (self._watcher is None or self._watcher.left))
         ):
             await trio.sleep(0.001)
             self._dispatch_rings()
             tries += 1
-            if tries % 100 == 0 and self._needs_monitor():
-                self.ensure_monitor()
+            if tries % 100 == 0 and self._needs_watcher():
+                self.ensure_watcher()
 
     def dispatch(self) -> None:
         """Hand out everything that has happened."""

@@ -58,7 +58,7 @@ _QUICK_CALL_US = 1000.0
 _UNCHECKED = having(Fact.QUICK) | having(Fact.RELEASES)
 # Success is not answered.
 _LEAVING = having(Fact.LEAVES)
-# May close the descriptor by which answers are announced; then the monitor has to announce them.
+# May close the descriptor by which answers are announced; then the watcher has to announce them.
 _CLOSING = having(Fact.CLOSES)
 
 
@@ -431,7 +431,7 @@ class RingConnection(SyscallInterface):
         if leaving:
             self._hub.watch_leave(self.ring, self._client.process_left)
         elif closing or self.ring.deaf:
-            self._hub.ensure_monitor()
+            self._hub.ensure_watcher()
 
     def _queue(
         self,

@@ -1,4 +1,4 @@
-/* The monitor: words that become 0 are told through a pipe. */
+/* The watcher: words that become 0 are told through a pipe. */
 #define _GNU_SOURCE
 #include "driven.h"
 
@@ -12,35 +12,35 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-struct monitored {
+struct watched {
 	struct rsys_hub *hub;
 	struct child helper;
 	uint32_t helper_ctid;
 	int news;
 };
 
-static void start_monitor_for(struct monitored *monitored, uint32_t *owner)
+static void start_watcher_for(struct watched *watched, uint32_t *owner)
 {
-	struct rsys_monitor *monitor;
+	struct rsys_watcher *watcher;
 
-	monitored->hub = pages(sizeof(struct rsys_hub));
-	monitored->news = make_pipe(monitored->hub);
-	monitor = &monitored->hub->monitor;
-	monitor->origin.monitor_fd = -1;
-	monitor->origin.parent_pid = getpid();
-	monitored->hub->owner = monitor->origin.owner = as_arg(owner);
-	monitored->helper = start_child(0, &monitored->helper_ctid, (void *)(uintptr_t)rsyscall_futex_helper,
-					(int64_t[6]){ as_arg(monitored->hub) });
+	watched->hub = pages(sizeof(struct rsys_hub));
+	watched->news = make_pipe(watched->hub);
+	watcher = &watched->hub->watcher;
+	watcher->origin.watcher_fd = -1;
+	watcher->origin.parent_pid = getpid();
+	watched->hub->owner = watcher->origin.owner = as_arg(owner);
+	watched->helper = start_child(0, &watched->helper_ctid, (void *)(uintptr_t)rsyscall_futex_helper,
+					(int64_t[6]){ as_arg(watched->hub) });
 }
 
-static void start_monitor(struct monitored *monitored)
+static void start_watcher(struct watched *watched)
 {
-	start_monitor_for(monitored, NULL);
+	start_watcher_for(watched, NULL);
 }
 
-static void changed(struct monitored *monitored)
+static void changed(struct watched *watched)
 {
-	uint32_t *control = &monitored->hub->monitor.control;
+	uint32_t *control = &watched->hub->watcher.control;
 
 	__atomic_fetch_add(control, 1, __ATOMIC_SEQ_CST);
 	CHECK_CALL(syscall(SYS_futex, control, FUTEX_WAKE, 1, NULL, NULL, 0));
@@ -49,14 +49,14 @@ static void changed(struct monitored *monitored)
 /* Of an entry; only the client uses what is above its address. */
 #define GENERATION (0xabcdull << 48)
 
-static void watch(struct monitored *monitored, uint32_t index, uint32_t *word)
+static void watch(struct watched *watched, uint32_t index, uint32_t *word)
 {
-	struct rsys_monitor *monitor = &monitored->hub->monitor;
+	struct rsys_watcher *watcher = &watched->hub->watcher;
 
-	__atomic_store_n(&monitor->words[index], (uint64_t)as_arg(word) | GENERATION, __ATOMIC_SEQ_CST);
-	if (index >= monitor->count)
-		__atomic_store_n(&monitor->count, index + 1, __ATOMIC_RELEASE);
-	changed(monitored);
+	__atomic_store_n(&watcher->words[index], (uint64_t)as_arg(word) | GENERATION, __ATOMIC_SEQ_CST);
+	if (index >= watcher->count)
+		__atomic_store_n(&watcher->count, index + 1, __ATOMIC_RELEASE);
+	changed(watched);
 }
 
 static void set_zero(uint32_t *word)
@@ -65,58 +65,58 @@ static void set_zero(uint32_t *word)
 	CHECK_CALL(syscall(SYS_futex, word, FUTEX_WAKE, 1, NULL, NULL, 0));
 }
 
-static uint64_t entry(struct monitored *monitored, uint32_t index)
+static uint64_t entry(struct watched *watched, uint32_t index)
 {
-	return __atomic_load_n(&monitored->hub->monitor.words[index], __ATOMIC_SEQ_CST);
+	return __atomic_load_n(&watched->hub->watcher.words[index], __ATOMIC_SEQ_CST);
 }
 
 /* Waits for news and takes them. */
-static void expect_event(struct monitored *monitored)
+static void expect_event(struct watched *watched)
 {
-	struct pollfd pollfd = { .fd = monitored->news, .events = POLLIN };
+	struct pollfd pollfd = { .fd = watched->news, .events = POLLIN };
 	char bytes[16];
 
 	CHECK_EQUAL(CHECK_CALL(poll(&pollfd, 1, 20000)), 1);
-	CHECK_CALL(read(monitored->news, bytes, sizeof(bytes)));
+	CHECK_CALL(read(watched->news, bytes, sizeof(bytes)));
 }
 
-static void expect_silence(struct monitored *monitored)
+static void expect_silence(struct watched *watched)
 {
-	struct pollfd pollfd = { .fd = monitored->news, .events = POLLIN };
+	struct pollfd pollfd = { .fd = watched->news, .events = POLLIN };
 
 	CHECK_EQUAL(CHECK_CALL(poll(&pollfd, 1, 30)), 0);
 }
 
 static void words_are_announced(void)
 {
-	struct monitored monitored;
+	struct watched watched;
 	uint32_t *words = pages(4096);
 	int i;
 
-	start_monitor(&monitored);
+	start_watcher(&watched);
 	for (i = 0; i < 3; i++) {
 		words[i] = 1000 + i;
-		watch(&monitored, i, &words[i]);
+		watch(&watched, i, &words[i]);
 	}
-	expect_silence(&monitored);
+	expect_silence(&watched);
 	set_zero(&words[1]);
-	expect_event(&monitored);
-	CHECK_EQUAL(entry(&monitored, 0), as_arg(&words[0]) | GENERATION);
-	CHECK_EQUAL(entry(&monitored, 1), 0);
-	CHECK_EQUAL(entry(&monitored, 2), as_arg(&words[2]) | GENERATION);
+	expect_event(&watched);
+	CHECK_EQUAL(entry(&watched, 0), as_arg(&words[0]) | GENERATION);
+	CHECK_EQUAL(entry(&watched, 1), 0);
+	CHECK_EQUAL(entry(&watched, 2), as_arg(&words[2]) | GENERATION);
 	/* A free entry is used again; a word that is 0 already is told at once. */
-	watch(&monitored, 1, &words[1]);
-	expect_event(&monitored);
-	CHECK_EQUAL(entry(&monitored, 1), 0);
+	watch(&watched, 1, &words[1]);
+	expect_event(&watched);
+	CHECK_EQUAL(entry(&watched, 1), 0);
 	/* One that is not watched any more is not told. */
-	__atomic_store_n(&monitored.hub->monitor.words[0], 0, __ATOMIC_SEQ_CST);
-	changed(&monitored);
+	__atomic_store_n(&watched.hub->watcher.words[0], 0, __ATOMIC_SEQ_CST);
+	changed(&watched);
 	set_zero(&words[0]);
-	expect_silence(&monitored);
+	expect_silence(&watched);
 	set_zero(&words[2]);
-	expect_event(&monitored);
-	CHECK_CALL(kill(monitored.helper.pid, SIGKILL));
-	CHECK_EQUAL(wait_for_exit(monitored.helper.pid), 128 + SIGKILL);
+	expect_event(&watched);
+	CHECK_CALL(kill(watched.helper.pid, SIGKILL));
+	CHECK_EQUAL(wait_for_exit(watched.helper.pid), 128 + SIGKILL);
 }
 
 static int do_nothing(void)
@@ -133,63 +133,63 @@ static void sleep_for_ever(void)
 /* The word that the kernel clears when a process leaves our memory. */
 static void processes_are_announced(void)
 {
-	struct monitored monitored;
+	struct watched watched;
 	uint32_t *ctid = pages(4096);
 	struct child child;
 	int i;
 
-	start_monitor(&monitored);
+	start_watcher(&watched);
 	for (i = 0; i < 100; i++) {
 		child = start_child(0, ctid, (void *)(uintptr_t)do_nothing, (int64_t[6]){ 0 });
-		watch(&monitored, 0, ctid);
-		expect_event(&monitored);
+		watch(&watched, 0, ctid);
+		expect_event(&watched);
 		CHECK_EQUAL(*ctid, 0);
 		CHECK_EQUAL(wait_for_exit(child.pid), 0);
 	}
 	child = start_child(0, ctid, (void *)(uintptr_t)sleep_for_ever, (int64_t[6]){ 0 });
-	watch(&monitored, 0, ctid);
-	expect_silence(&monitored);
+	watch(&watched, 0, ctid);
+	expect_silence(&watched);
 	CHECK_CALL(kill(child.pid, SIGKILL));
-	expect_event(&monitored);
+	expect_event(&watched);
 	CHECK_EQUAL(wait_for_exit(child.pid), 128 + SIGKILL);
 }
 
 /* More than one futex_waitv takes, and as many as there are entries. */
 static void more_words_than_one_wait_takes(void)
 {
-	struct monitored monitored;
-	uint32_t *words = pages(RSYS_MONITOR_WORDS * 4);
+	struct watched watched;
+	uint32_t *words = pages(RSYS_WATCHER_WORDS * 4);
 	uint32_t i;
 
-	start_monitor(&monitored);
-	for (i = 0; i < RSYS_MONITOR_WORDS; i++) {
+	start_watcher(&watched);
+	for (i = 0; i < RSYS_WATCHER_WORDS; i++) {
 		words[i] = 1;
-		__atomic_store_n(&monitored.hub->monitor.words[i], (uint64_t)as_arg(&words[i]), __ATOMIC_SEQ_CST);
+		__atomic_store_n(&watched.hub->watcher.words[i], (uint64_t)as_arg(&words[i]), __ATOMIC_SEQ_CST);
 	}
-	__atomic_store_n(&monitored.hub->monitor.count, RSYS_MONITOR_WORDS, __ATOMIC_RELEASE);
-	changed(&monitored);
-	expect_silence(&monitored);
-	for (i = 0; i < RSYS_MONITOR_WORDS; i += 93) {
+	__atomic_store_n(&watched.hub->watcher.count, RSYS_WATCHER_WORDS, __ATOMIC_RELEASE);
+	changed(&watched);
+	expect_silence(&watched);
+	for (i = 0; i < RSYS_WATCHER_WORDS; i += 93) {
 		set_zero(&words[i]);
-		expect_event(&monitored);
-		CHECK_EQUAL(entry(&monitored, i), 0);
+		expect_event(&watched);
+		CHECK_EQUAL(entry(&watched, i), 0);
 	}
-	for (i = 0; i < RSYS_MONITOR_WORDS; i++)
+	for (i = 0; i < RSYS_WATCHER_WORDS; i++)
 		set_zero(&words[i]);
-	for (i = 0; i < RSYS_MONITOR_WORDS; i++)
-		CHECK_COMES_TRUE(entry(&monitored, i) == 0);
+	for (i = 0; i < RSYS_WATCHER_WORDS; i++)
+		CHECK_COMES_TRUE(entry(&watched, i) == 0);
 }
 
 /* It speaks for servers that have lost their descriptor, whatever the order of events. */
 static void ready_rings_are_announced(void)
 {
-	struct monitored monitored;
+	struct watched watched;
 
-	start_monitor(&monitored);
-	expect_silence(&monitored);
-	__atomic_store_n(&monitored.hub->ready, 4096, __ATOMIC_SEQ_CST);
-	changed(&monitored);
-	expect_event(&monitored);
+	start_watcher(&watched);
+	expect_silence(&watched);
+	__atomic_store_n(&watched.hub->ready, 4096, __ATOMIC_SEQ_CST);
+	changed(&watched);
+	expect_event(&watched);
 }
 
 static int count_descriptors(pid_t pid)
@@ -210,32 +210,32 @@ static int count_descriptors(pid_t pid)
 static void it_holds_no_other_descriptor(void)
 {
 	int pipe_fds[2];
-	struct monitored monitored;
+	struct watched watched;
 	struct pollfd end;
 
 	CHECK_CALL(pipe2(pipe_fds, O_CLOEXEC));
-	start_monitor(&monitored);
+	start_watcher(&watched);
 	close(pipe_fds[1]);
 	end = (struct pollfd){ .fd = pipe_fds[0] };
 	CHECK_EQUAL(CHECK_CALL(poll(&end, 1, 20000)), 1);
-	CHECK_COMES_TRUE(count_descriptors(monitored.helper.pid) == 1);
+	CHECK_COMES_TRUE(count_descriptors(watched.helper.pid) == 1);
 }
 
 static void it_ignores_signals(void)
 {
-	struct monitored monitored;
+	struct watched watched;
 	uint32_t *word = pages(4096);
 
-	start_monitor(&monitored);
+	start_watcher(&watched);
 	/* It blocks them when it has given up its descriptors. */
-	CHECK_COMES_TRUE(count_descriptors(monitored.helper.pid) == 1);
+	CHECK_COMES_TRUE(count_descriptors(watched.helper.pid) == 1);
 	usleep(10000);
-	CHECK_CALL(kill(monitored.helper.pid, SIGTERM));
-	CHECK_CALL(kill(monitored.helper.pid, SIGINT));
+	CHECK_CALL(kill(watched.helper.pid, SIGTERM));
+	CHECK_CALL(kill(watched.helper.pid, SIGINT));
 	*word = 1;
-	watch(&monitored, 0, word);
+	watch(&watched, 0, word);
 	set_zero(word);
-	expect_event(&monitored);
+	expect_event(&watched);
 }
 
 static void owner_that_is_gone(void)
@@ -246,7 +246,7 @@ static void owner_that_is_gone(void)
 	struct child helper;
 
 	make_pipe(hub);
-	hub->owner = hub->monitor.origin.owner = as_arg(&ended);
+	hub->owner = hub->watcher.origin.owner = as_arg(&ended);
 	helper = start_child(0, &ctid, (void *)(uintptr_t)rsyscall_futex_helper, (int64_t[6]){ as_arg(hub) });
 	CHECK_EQUAL(wait_for_exit(helper.pid), 0);
 }
@@ -255,7 +255,7 @@ static void owner_that_is_gone(void)
 static void owner_that_ends(void)
 {
 	enum { IDLE, BLOCKED, FOREIGN, LEFT, COUNT };
-	struct monitored monitored;
+	struct watched watched;
 	struct rsys_ring *rings[COUNT];
 	struct child children[COUNT];
 	uint32_t *owner = pages(4096);
@@ -267,10 +267,10 @@ static void owner_that_ends(void)
 		_exit(0);
 	}
 	*owner = getpid() | FUTEX_WAITERS;
-	start_monitor_for(&monitored, owner);
+	start_watcher_for(&watched, owner);
 	for (i = 0; i < COUNT; i++) {
 		rings[i] = pages(sizeof(struct rsys_ring));
-		rings[i]->hub = monitored.hub;
+		rings[i]->hub = watched.hub;
 		rings[i]->completion = -1;
 		rings[i]->origin.parent_pid = getpid();
 		rings[i]->origin.owner = as_arg(owner);
@@ -279,8 +279,8 @@ static void owner_that_ends(void)
 		children[i] = start_child(0, &rings[i]->ctid, (void *)(uintptr_t)rsyscall_ring_server,
 					  (int64_t[6]){ as_arg(rings[i]) });
 		rings[i]->pid = i == FOREIGN || i == LEFT ? other : children[i].pid;
-		rings[i]->next_ring = monitored.hub->rings;
-		monitored.hub->rings = as_arg(rings[i]);
+		rings[i]->next_ring = watched.hub->rings;
+		watched.hub->rings = as_arg(rings[i]);
 	}
 	rings[FOREIGN]->origin.flags = RSYS_ORIGIN_FOREIGN_PID;
 	CHECK_CALL(kill(children[LEFT].pid, SIGKILL));
@@ -291,7 +291,7 @@ static void owner_that_ends(void)
 	/* As the kernel does it. */
 	__atomic_store_n(owner, FUTEX_WAITERS | FUTEX_OWNER_DIED, __ATOMIC_SEQ_CST);
 	CHECK_EQUAL(CHECK_CALL(syscall(SYS_futex, owner, FUTEX_WAKE, 1, NULL, NULL, 0)), 1);
-	CHECK_EQUAL(wait_for_exit(monitored.helper.pid), 0);
+	CHECK_EQUAL(wait_for_exit(watched.helper.pid), 0);
 	wait_for_exit(children[IDLE].pid);
 	CHECK_EQUAL(wait_for_exit(children[BLOCKED].pid), 128 + SIGKILL);
 	CHECK_CALL(kill(other, 0));
@@ -301,7 +301,7 @@ static void owner_that_ends(void)
 	CHECK_EQUAL(wait_for_exit(other), 128 + SIGKILL);
 }
 
-const struct test monitor_tests[] = {
+const struct test watcher_tests[] = {
 	{ "words_are_announced", words_are_announced },
 	{ "processes_are_announced", processes_are_announced },
 	{ "more_words_than_one_wait_takes", more_words_than_one_wait_takes },

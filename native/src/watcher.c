@@ -1,5 +1,5 @@
 /*
- * The monitor, see struct rsys_monitor.
+ * The watcher, see struct rsys_watcher.
  *
  * It ends with its owner, the OS thread that made it, and has all other processes on this memory end, too.
  * Each of them has asked the kernel to be killed when its parent dies (PDEATHSIG), but that is not enough:
@@ -37,15 +37,15 @@ struct futex_waitv_ {
 #endif
 
 /* Frees the entries whose word is 0; returns how many there were, and fills the wait list. */
-static unsigned int collect(struct rsys_monitor *m, struct futex_waitv_ *waits, unsigned int *ret_n,
+static unsigned int collect(struct rsys_watcher *w, struct futex_waitv_ *waits, unsigned int *ret_n,
 			    unsigned int *ret_more)
 {
-	uint32_t count = __atomic_load_n(&m->count, __ATOMIC_ACQUIRE), i;
+	uint32_t count = __atomic_load_n(&w->count, __ATOMIC_ACQUIRE), i;
 	unsigned int fired = 0, n = WAITV_FIXED;
 
 	*ret_more = 0;
 	for (i = 0; i < count; i++) {
-		uint64_t entry = __atomic_load_n(&m->words[i], __ATOMIC_ACQUIRE);
+		uint64_t entry = __atomic_load_n(&w->words[i], __ATOMIC_ACQUIRE);
 		uint64_t address = entry & RSYS_WORD_ADDRESS;
 		uint32_t value;
 
@@ -57,7 +57,7 @@ static unsigned int collect(struct rsys_monitor *m, struct futex_waitv_ *waits, 
 			 * The client may have taken the entry back meanwhile, and even have made another one
 			 * for the same word, which is that of another process by now: both are not ours.
 			 */
-			if (__atomic_compare_exchange_n(&m->words[i], &entry, 0, 0, __ATOMIC_SEQ_CST,
+			if (__atomic_compare_exchange_n(&w->words[i], &entry, 0, 0, __ATOMIC_SEQ_CST,
 							__ATOMIC_RELAXED))
 				fired++;
 		} else if (n < WAITV_MAX) {
@@ -139,13 +139,13 @@ static void wait_for(struct futex_waitv_ *wait, const uint32_t *word, uint32_t v
 
 int rsyscall_futex_helper(struct rsys_hub *hub, const struct rsys_ring *self)
 {
-	struct rsys_monitor *m = &hub->monitor;
+	struct rsys_watcher *w = &hub->watcher;
 	const uint32_t *owner = (const uint32_t *)hub->owner;
 	struct futex_waitv_ waits[WAITV_MAX];
 	uint64_t all = ~0ull;
-	int32_t fd = m->completion;
+	int32_t fd = w->completion;
 
-	if (!rsys_begin(&m->origin))
+	if (!rsys_begin(&w->origin))
 		return 0;
 	close_others(fd);
 	/* Not the addressee of what a terminal or a process group is sent. */
@@ -154,7 +154,7 @@ int rsyscall_futex_helper(struct rsys_hub *hub, const struct rsys_ring *self)
 	if (owner)
 		rsys_call2(__NR_prctl, RSYS_PR_SET_PDEATHSIG, 0);
 	for (;;) {
-		uint32_t control = __atomic_load_n(&m->control, __ATOMIC_SEQ_CST);
+		uint32_t control = __atomic_load_n(&w->control, __ATOMIC_SEQ_CST);
 		uint32_t alive = owner ? __atomic_load_n(owner, __ATOMIC_SEQ_CST) : 0;
 		struct rsys_timespec pause = { 0, 1000000 }, long_pause = { 0, 200000000 };
 		const struct rsys_timespec *most;
@@ -165,11 +165,11 @@ int rsyscall_futex_helper(struct rsys_hub *hub, const struct rsys_ring *self)
 			end_all(hub, self);
 			return 0;
 		}
-		if (collect(m, waits, &n, &more) || __atomic_load_n(&hub->ready, __ATOMIC_SEQ_CST))
+		if (collect(w, waits, &n, &more) || __atomic_load_n(&hub->ready, __ATOMIC_SEQ_CST))
 			rsys_call3(__NR_write, fd, "", 1);
-		wait_for(&waits[0], &m->control, control);
+		wait_for(&waits[0], &w->control, control);
 		/* Where there is no mutex, this is the same word once more. */
-		wait_for(&waits[1], owner ? owner : &m->control, owner ? alive : control);
+		wait_for(&waits[1], owner ? owner : &w->control, owner ? alive : control);
 		if (!more) {
 			ret = rsys_call5(__NR_futex_waitv, waits, n, 0, 0, 0);
 			if (ret >= 0 || ret == -EAGAIN || ret == -EINTR)
@@ -180,7 +180,7 @@ int rsyscall_futex_helper(struct rsys_hub *hub, const struct rsys_ring *self)
 		 * them all every millisecond. Five times a second, if it is the owner's only.
 		 */
 		most = n > WAITV_FIXED ? &pause : owner ? &long_pause : 0;
-		if (!rsys_sleep_on(&m->control, control, 0, most))
+		if (!rsys_sleep_on(&w->control, control, 0, most))
 			return 0;
 	}
 }
