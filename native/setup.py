@@ -7,7 +7,9 @@ the Makefile builds it into the package, from where it is installed as package d
 
 from __future__ import annotations
 
+import logging
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -63,6 +65,17 @@ class BuildWithStub(build_py):
             raise SystemExit(
                 f"rsyscall-native: {make!r} is needed to build rsyscall-stub; install make and gcc"
             ) from None
+        others = [
+            machine
+            for machine in ("aarch64", "riscv64", "x86_64")
+            if machine != os.uname().machine and not shutil.which(f"{machine}-linux-gnu-gcc")
+        ]
+        if others:
+            self.announce(
+                f"rsyscall-stub is not built for {' and '.join(others)}: there is no cross compiler, "
+                f"{' or '.join(f'{machine}-linux-gnu-gcc' for machine in others)}",
+                level=logging.WARNING,
+            )
         super().run()
 
 

@@ -13,6 +13,10 @@
 
 #if defined(__x86_64__)
 #include "arch/x86_64.h"
+#elif defined(__aarch64__)
+#include "arch/aarch64.h"
+#elif defined(__riscv) && __riscv_xlen == 64
+#include "arch/riscv64.h"
 #else
 #error "this architecture needs a file in arch/"
 #endif
@@ -56,6 +60,10 @@ enum {
 	RSYS_PR_GET_DUMPABLE = 3,
 	RSYS_PR_SET_DUMPABLE = 4,
 	RSYS_PR_SET_SECCOMP = 22,
+	RSYS_PR_CAP_AMBIENT = 47,
+	RSYS_PR_CAP_AMBIENT_CLEAR_ALL = 4,
+	RSYS_F_SETFD = 2,
+	RSYS_FD_CLOEXEC = 1,
 	RSYS_DUMPABLE_BY_USER = 1,
 	RSYS_CLONE_NEWUSER = 0x10000000,
 	RSYS_NS_GET_NSTYPE = 0xb703,

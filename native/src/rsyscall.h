@@ -155,7 +155,7 @@ struct rsys_ring {
 long rsyscall_raw_syscall(long a1, long a2, long a3, long a4, long a5, long a6, long nr);
 void rsyscall_trampoline(void);
 int rsyscall_server(int infd, int outfd, struct rsys_origin *origin);
-int rsyscall_greeting_server(int infd, int outfd, char **envp);
+int rsyscall_greeting_server(int infd, int outfd, char **envp, uint32_t page_size);
 int rsyscall_persistent_server(int infd, int outfd, int listenfd);
 int rsyscall_ring_server(struct rsys_ring *ring);
 int rsyscall_futex_helper(struct rsys_hub *hub, const struct rsys_ring *self);

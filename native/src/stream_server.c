@@ -7,7 +7,7 @@
 
 #define CHUNK 2048	/* on a stack of a few kilobytes */
 #define PIECE 65536	/* of a transfer that needs no room of ours */
-#define PAGE 4096	/* or a part of one */
+#define PAGE 4096	/* the smallest there is, of all architectures */
 #define MSG_DONTWAIT 0x40
 #define MSG_NOSIGNAL 0x4000
 
@@ -263,7 +263,7 @@ static size_t string_length(const char *s)
 }
 
 /* For a process that does not share the client's memory: say who and where we are first. */
-int rsyscall_greeting_server(int infd, int outfd, char **envp)
+int rsyscall_greeting_server(int infd, int outfd, char **envp, uint32_t page_size)
 {
 	static const char magic[] = RSYS_MAGIC;
 	struct rsys_origin nobody = { .watcher_fd = -1, .parent_pid = -1 };
@@ -282,7 +282,7 @@ int rsyscall_greeting_server(int infd, int outfd, char **envp)
 	hello.version = RSYS_VERSION;
 	hello.length = length;
 	hello.machine = RSYS_ELF_MACHINE;
-	hello.page_size = 4096;
+	hello.page_size = page_size;
 	hello.pid = rsys_call0(__NR_getpid);
 	hello.uid = rsys_call0(__NR_getuid);
 	hello.gid = rsys_call0(__NR_getgid);

@@ -48,16 +48,53 @@ static int write_files(char **argv)
 	return 0;
 }
 
+/* A descriptor, in decimal; -1 for anything else. */
+static int number(const char *text)
+{
+	int n = 0;
+
+	if (!*text)
+		return -1;
+	for (; *text; text++) {
+		if (*text < '0' || *text > '9' || n > 99999999)
+			return -1;
+		n = 10 * n + (*text - '0');
+	}
+	return n;
+}
+
+/*
+ * Our client has executed us and goes on driving this process. The first descriptor is the stream. These had to
+ * stay open for us; the programs that we execute are not to have them. Nor the capabilities that a process
+ * with no privileged user id can bring over an exec only as ambient ones (capabilities(7)): our own stay.
+ */
+static int serve(char **argv, char **envp, uint32_t page_size)
+{
+	int i;
+
+	for (i = 0; argv[i]; i++) {
+		int fd = number(argv[i]);
+
+		if (fd < 0 || rsys_is_error(rsys_call3(__NR_fcntl, fd, RSYS_F_SETFD, RSYS_FD_CLOEXEC)))
+			return 2;
+	}
+	rsys_call5(__NR_prctl, RSYS_PR_CAP_AMBIENT, RSYS_PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	return rsyscall_greeting_server(number(argv[0]), number(argv[0]), envp, page_size);
+}
+
 static const char usage[] =
-	"usage: rsyscall-stub stdio | write [FILE TEXT]...\n"
+	"usage: rsyscall-stub stdio | serve FD... | write [FILE TEXT]...\n"
 	"  stdio   serve system calls over standard input and output\n"
+	"  serve   the same over the stream FD; close it, and the others, on exec\n"
 	"  write   write each text to its file; at most 4\n"
 	"This program is driven by the rsyscall library; it is of little use by hand.\n";
 
-static int run(int argc, char **argv, char **envp)
+static int run(int argc, char **argv, char **envp, uint32_t page_size)
 {
 	if (argc == 2 && equal(argv[1], "stdio"))
-		return rsyscall_greeting_server(0, 1, envp);
+		return rsyscall_greeting_server(0, 1, envp, page_size);
+	if (argc >= 3 && equal(argv[1], "serve"))
+		return serve(argv + 2, envp, page_size);
 	if (argc >= 2 && argc <= 10 && argc % 2 == 0 && equal(argv[1], "write"))
 		return write_files(argv + 2);
 	if (argc == 2 && equal(argv[1], "--help")) {
@@ -71,9 +108,17 @@ static int run(int argc, char **argv, char **envp)
 __attribute__((used, noreturn)) void rsys_start(long *stack)
 {
 	int argc = stack[0];
-	char **argv = (char **)(stack + 1);
+	char **argv = (char **)(stack + 1), **envp = argv + argc + 1, **end = envp;
+	uint32_t page_size = 4096;
+	const unsigned long *entry;
 
-	rsys_call1(__NR_exit_group, run(argc, argv, argv + argc + 1));
+	/* The auxiliary vector follows the environment (getauxval(3)). */
+	while (*end)
+		end++;
+	for (entry = (const unsigned long *)(end + 1); entry[0]; entry += 2)
+		if (entry[0] == 6 /* AT_PAGESZ */)
+			page_size = entry[1];
+	rsys_call1(__NR_exit_group, run(argc, argv, envp, page_size));
 	for (;;)
 		;
 }

@@ -660,7 +660,7 @@ static void greeting(void)
 		sigaddset(&set, SIGUSR1);
 		sigaddset(&set, SIGCHLD);
 		sigprocmask(SIG_SETMASK, &set, NULL);
-		_exit(rsyscall_greeting_server(pair[1], pair[1], environment));
+		_exit(rsyscall_greeting_server(pair[1], pair[1], environment, 4096));
 	}
 	close(pair[1]);
 	CHECK_EQUAL(sizeof(hello), 112);

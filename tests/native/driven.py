@@ -17,11 +17,12 @@ _X86_64 = {
     "getpid": 39, "getppid": 110, "umask": 95, "close": 3, "clone3": 435, "nanosleep": 35, "exit": 60,
     "read": 0, "write": 1, "mmap": 9, "munmap": 11, "execve": 59, "eventfd2": 290, "prctl": 157,
     "setresuid": 117, "close_range": 436, "clone": 56, "poll": 7, "ppoll": 271, "unshare": 272,
+    "fcntl": 72,
 }  # fmt: skip
 _GENERIC = {
     "getpid": 172, "getppid": 173, "umask": 166, "close": 57, "clone3": 435, "nanosleep": 101, "exit": 93,
     "read": 63, "write": 64, "mmap": 222, "munmap": 215, "execve": 221, "eventfd2": 19, "prctl": 167,
-    "setresuid": 147, "close_range": 436, "clone": 220, "ppoll": 73, "unshare": 97,
+    "setresuid": 147, "close_range": 436, "clone": 220, "ppoll": 73, "unshare": 97, "fcntl": 25,
 }  # fmt: skip
 NR = _X86_64 if os.uname().machine == "x86_64" else _GENERIC
 """Numbers of system calls; this layer has no table of them."""

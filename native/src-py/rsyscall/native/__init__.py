@@ -12,6 +12,7 @@ This layer is dangerous by nature: addresses are plain integers and nothing is c
 
 from __future__ import annotations
 
+import os
 from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
@@ -67,13 +68,17 @@ symbols = Symbols(*(lib.rsyscall_symbol(which) for which in range(5)))
 _fast.set_raw_syscall(int(ffi.cast("uintptr_t", ffi.addressof(lib, "rsyscall_raw_syscall"))))
 
 
-def stub_path() -> Path:
+def stub_path(machine: str | None = None) -> Path:
     """Path of the static program `rsyscall-stub` that this distribution carries.
 
+    Args:
+        machine: the architecture, as `uname -m` has it: `aarch64`, `riscv64`, `x86_64`; by default our own.
+
     Raises:
-        FileNotFoundError: the distribution was built without it.
+        FileNotFoundError: the distribution was built without it: there was no compiler for that architecture.
     """
-    path = Path(str(resources.files("rsyscall.native").joinpath("rsyscall-stub")))
+    name = "rsyscall-stub" if machine in (None, os.uname().machine) else f"rsyscall-stub-{machine}"
+    path = Path(str(resources.files("rsyscall.native").joinpath(name)))
     if not path.exists():
-        raise FileNotFoundError(f"there is no {path}: rsyscall-native was built without its program")
+        raise FileNotFoundError(f"there is no {path}: rsyscall-native was built without this program")
     return path
