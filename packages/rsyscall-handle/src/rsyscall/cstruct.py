@@ -586,8 +586,10 @@ class CStruct(Struct):
     @classmethod
     def get_serializer(cls: type[T_self], task: FileDescriptorTask[Any]) -> Serializer[T_self]:
         """Return the serializer for the architecture of the task."""
-        if cast("type[CStruct]", cls)._variant:
-            return cast("Serializer[T_self]", cast("type[CStruct]", cls).serializer_for(task.sysif.abi))
+        declared = cast("type[CStruct]", cls)
+        # Layouts of two architectures take long to compare.
+        if declared._variant and task.sysif.abi is not native_abi():
+            return cast("Serializer[T_self]", declared.serializer_for(task.sysif.abi))
         return cast("Serializer[T_self]", cls)
 
     @classmethod

@@ -52,6 +52,9 @@ __all__ = ["abandon", "clone_child_task", "clone_process", "clone_ring_task"]
 
 logger = logging.getLogger(__name__)
 
+# In plain numbers: members of a flag class are combined by Python code.
+_FILES = int(CLONE.FILES)
+_NEWNS = int(CLONE.NEWNS)
 _PARENT = int(CLONE.PARENT)
 _NEWPID = int(CLONE.NEWPID)
 _SIGCHLD = int(SIG.CHLD)
@@ -321,20 +324,21 @@ async def _clone(
 ) -> tuple[ChildProcess, Task]:
     """Make the process and the objects for it; no call can be sent to it yet."""
     # Before the call: what is opened while it is made is perhaps not in the copy.
-    table = task.fd_table if flags & CLONE.FILES else FDTable(0, task.fd_table)
+    numeric = int(flags)
+    table = task.fd_table if numeric & _FILES else FDTable(0, task.fd_table)
     process, pidfd = await clone_process(task, hub, monitor, flags, ring, function, args)
     try:
         # It may have gone just after the call, and what it shared with us with it.
         task.check_not_departed()
-        if not flags & CLONE.FILES:
+        if not numeric & _FILES:
             table.creator_pid = process.near.id
             close_dropped(table)
         child_task = Task(
             process,
             table,
             task.address_space,
-            PidNamespace(process.near.id) if flags & CLONE.NEWPID else task.pidns,
-            None if flags & CLONE.NEWNS else task.mountns,
+            PidNamespace(process.near.id) if numeric & _NEWPID else task.pidns,
+            None if numeric & _NEWNS else task.mountns,
         )
         child_task.sigmask = Sigset(task.sigmask)
         hub.pass_on(task, child_task)

@@ -155,6 +155,9 @@ class ExecutablePathCache:
         return f"ExecutablePathCache({self.task}, {':'.join(map(str, self.paths))})"
 
 
+_SH = Command(Path("/bin/sh"), ["sh"], {})
+
+
 class Environment(MutableMapping[str, str]):
     """The environment variables of a process, as a mapping, and the settings that depend on them.
 
@@ -179,7 +182,7 @@ class Environment(MutableMapping[str, str]):
         self._path = path
         self._path_is_for = self._data.get("PATH")
         self._tmpdir: Path | None = None
-        self.sh = Command(Path("/bin/sh"), ["sh"], {})
+        self.sh = _SH
         # The variables as they are in memory, and the memory. Kept as a copy, so that every change is
         # noticed.
         self._in_memory: tuple[dict[str, str], WrittenPointer[ArgList]] | None = (

@@ -6,6 +6,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -14,14 +15,21 @@ from rsyscall.handle import FDTable
 from rsyscall.near import LocalSyscall, SyscallError
 from rsyscall.near.record import Closer
 
+if TYPE_CHECKING:
+    from rsyscall.handle import Task
+
 __all__ = ["close_dropped"]
 
 
-def close_dropped(table: FDTable) -> None:
+def close_dropped(table: FDTable, local: Task | None = None) -> None:
     """From now on close descriptors of `table` whose last handle is dropped.
 
     Those of our own table are closed at once, in the destructor. A destructor cannot wait for other
     processes; the event loop closes their descriptors later.
+
+    Args:
+        table: a new one.
+        local: the local task, if it is in that table.
     """
     reference = weakref.ref(table)
 
@@ -36,8 +44,7 @@ def close_dropped(table: FDTable) -> None:
             return  # the next drop within a run takes this one along
         token.run_sync_soon(_collect, reference, idempotent=True)
 
-    own = next((task for task in list(table.tasks) if type(task.sysif) is LocalSyscall), None)
-    table.garbage_hook = Closer(own, LocalSyscall, later)
+    table.garbage_hook = Closer(local, LocalSyscall, later)
 
 
 def _collect_own(reference: weakref.ref[FDTable]) -> bool:

@@ -74,7 +74,7 @@ class LocalThread(Thread):
         pid = os.getpid()
         self.task = Task(near.Process(pid), FDTable(pid), AddressSpace(pid), PidNamespace(pid))
         self.task.sysif = LocalSyscall()
-        close_dropped(self.task.fd_table)
+        close_dropped(self.task.fd_table, self.task)
         # Python itself uses them, whatever becomes of this object.
         self.task.fd_table.keep_open = frozenset(STANDARD)
         self.ram = RAM(self.task, LocalMemoryTransport(self.task), AllocatorClient.make_allocator(self.task))

@@ -214,6 +214,7 @@ class RingConnection(SyscallInterface):
         "_call_many",
         "_client",
         "_closed",
+        "_gone",
         "_hub",
         "_recorded_call",
         "_task",
@@ -233,6 +234,8 @@ class RingConnection(SyscallInterface):
         self._task: weakref.ref[Task] | None = None
         self._activity_fd: FileDescriptor | None = None
         self._client = _Client(self)
+        # Whether `process_left` has been done.
+        self._gone = False
         # Last: until then the destructor does nothing.
         self._closed = False
 
@@ -479,11 +482,14 @@ class RingConnection(SyscallInterface):
 
     def process_left(self) -> None:
         """The process has left our memory: what is not answered will never be."""
+        if self._gone and not self.ring.outstanding and not self._backlog:
+            return
         self.deliver()
         if self.ring.outstanding or self._backlog:
             self._fail()
         self.ring.close_doorbell()
         self._hub.left(self.ring)
+        self._gone = True
 
     def _fail(self) -> None:
         for sleeper in self.ring.sleepers():

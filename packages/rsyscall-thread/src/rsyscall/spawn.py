@@ -95,12 +95,18 @@ class ExecImage:
     """The arguments of execve, in memory: path, arguments and environment, in one allocation.
 
     Use `make`.
+
+    Attributes:
+        front: the address of what is in front of them.
     """
 
-    __slots__ = ("argv", "envp", "keep", "noted", "path", "path_text")
+    __slots__ = ("argv", "envp", "front", "keep", "noted", "path", "path_text")
 
-    def __init__(self, path_text: str, path: int, argv: int, envp: int, keep: tuple[object, ...]) -> None:
+    def __init__(
+        self, path_text: str, front: int, path: int, argv: int, envp: int, keep: tuple[object, ...]
+    ) -> None:
         self.path_text = path_text
+        self.front = front
         self.path = path
         self.argv = argv
         self.envp = envp
@@ -114,6 +120,7 @@ class ExecImage:
         path: StrPath,
         argv: Sequence[StrOrBytesPath],
         envp: WrittenPointer[Any] | Sequence[str],
+        front: bytes = b"",
     ) -> ExecImage:
         """Write it.
 
@@ -122,6 +129,7 @@ class ExecImage:
             path: of the program.
             argv: its arguments, beginning with its name.
             envp: its environment: strings of the form NAME=VALUE, or a pointer that was written before.
+            front: memory for the calls before the exec; a multiple of 8 bytes.
 
         Raises:
             ValueError: a string contains a NUL character.
@@ -144,8 +152,9 @@ class ExecImage:
         if len(parts) != len(strings):
             wrong = next(string for string in strings if b"\0" in os.fsencode(string))
             raise ValueError(f"a string for a program cannot contain a NUL character: {os.fsencode(wrong)!r}")
-        pointer = await ram.malloc(bytes, 8 * words + len(blob) + 1)
-        base = pointer.near.address
+        pointer = await ram.malloc(bytes, len(front) + 8 * words + len(blob) + 1)
+        start = pointer.near.address
+        base = start + len(front)
         program = address = base + 8 * words
         table = []
         for part in parts:
@@ -159,8 +168,8 @@ class ExecImage:
             environ = base + 8 * (count + 1)
             table.append(0)
         # No other code has the pointer, so it need not be consumed.
-        await ram.transport.write(pointer, struct.pack(f"{words}Q", *table) + blob + b"\0")
-        return ExecImage(path_text, program, base, environ, (pointer, envp))
+        await ram.transport.write(pointer, front + struct.pack(f"{words}Q", *table) + blob + b"\0")
+        return ExecImage(path_text, start, program, base, environ, (pointer, envp))
 
 
 async def exec_after(task: Task, calls: Sequence[Syscall], image: ExecImage, command: Command | None) -> None:

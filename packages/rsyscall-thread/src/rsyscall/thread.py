@@ -8,6 +8,7 @@ process or a thread; the name says that it runs under the control of this one pr
 from __future__ import annotations
 
 import os
+import sys
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
@@ -29,7 +30,7 @@ from rsyscall.near import types as near
 from rsyscall.path import Path
 from rsyscall.sched import CLONE
 from rsyscall.settings import transport_name
-from rsyscall.signal import SIG, HowSIG, Sigaction, Sighandler, Sigset
+from rsyscall.signal import SIG, HowSIG, Sigaction, Sigset
 from rsyscall.spawn import (
     ExecImage,
     PreparedThread,
@@ -56,6 +57,11 @@ __all__ = ["ChildThread", "Thread", "do_cloexec_except", "write_user_mappings"]
 
 # Inherited over exec, a write to a closed pipe would not end the program that makes it.
 _IGNORED_BY_PYTHON = (SIG.PIPE, SIG.XFSZ)
+_SIGSET_SIZE = Sigset.sizeof()
+_SIGACTION_SIZE = Sigaction.sizeof()
+# In plain numbers: members of a flag class are combined by Python code.
+_NEWUSER = int(CLONE.NEWUSER)
+_NEWPID = int(CLONE.NEWPID)
 
 # Bytes that `read_to_eof` asks for: doubled while that many come.
 _FIRST_READ = 4096
@@ -407,7 +413,8 @@ class Thread(WithMemory):
 
     async def _clone(self, flags: CLONE, automatically_write_user_mappings: bool) -> ChildThread:
         mapping = None
-        if flags & CLONE.NEWUSER and automatically_write_user_mappings:
+        numeric = int(flags)
+        if numeric & _NEWUSER and automatically_write_user_mappings:
             mapping = (await self.task.getuid(), await self.task.getgid())
         # Made on demand in the local thread: early enough for the child to inherit their descriptors.
         connection, parent_epoller = self.connection, self.epoller
@@ -427,7 +434,7 @@ class Thread(WithMemory):
             # Children use their parent's way to memory: it is the same memory.
             ram = RAM(task, self.ram.transport, self.ram.allocator.inherit(task))
             epoller = parent_epoller.inherit(ram)
-            if flags & CLONE.NEWPID:
+            if numeric & _NEWPID:
                 # The kernel does not let an init give its children away: it reaps them itself.
                 monitor = ChildProcessMonitor.make_own(ram, task, self.monitor.hub)
             else:
@@ -586,17 +593,24 @@ class ChildThread(Thread):
         manpage: execve(2)
         """
         envp = await self.environ.for_exec(self.ram, env_updates)
-        image = await ExecImage.make(self.ram, path, argv, envp)
-        mask = await self.ram.ptr(Sigset(Sigset().union(*(block.mask for block in inherited_signal_blocks))))
-        # What is there now, to go back to should the exec fail.
-        size = Sigset.sizeof()
-        old_mask = await self.ram.malloc(Sigset)
-        default = await self.ram.ptr(Sigaction(Sighandler.DFL))
-        changed = [(sig, await self.ram.malloc(Sigaction)) for sig in _IGNORED_BY_PYTHON if restore_signals]
-        calls = [Syscall(nr.rt_sigaction, sig, default.near, old.near, size) for sig, old in changed]
-        calls.append(Syscall(nr.rt_sigprocmask, HowSIG.SETMASK, mask.near, old_mask.near, size))
-        undo = [Syscall(nr.rt_sigaction, sig, old.near, 0, size) for sig, old in changed]
-        undo.append(Syscall(nr.rt_sigprocmask, HowSIG.SETMASK, old_mask.near, 0, size))
+        mask = 0
+        if inherited_signal_blocks:
+            mask = Sigset(Sigset().union(*(block.mask for block in inherited_signal_blocks))).to_int()
+        changed = _IGNORED_BY_PYTHON if restore_signals else ()
+        # The mask, the default action (zeros), and room for what is there now, to go back to should the exec
+        # fail.
+        room = _SIGSET_SIZE + (1 + len(changed)) * _SIGACTION_SIZE
+        front = mask.to_bytes(_SIGSET_SIZE, sys.byteorder) + bytes(room)
+        image = await ExecImage.make(self.ram, path, argv, envp, front)
+        old_mask = image.front + _SIGSET_SIZE
+        default = old_action = old_mask + _SIGSET_SIZE
+        calls, undo = [], []
+        for sig in changed:
+            old_action += _SIGACTION_SIZE
+            calls.append(Syscall(nr.rt_sigaction, sig, default, old_action, _SIGSET_SIZE))
+            undo.append(Syscall(nr.rt_sigaction, sig, old_action, 0, _SIGSET_SIZE))
+        calls.append(Syscall(nr.rt_sigprocmask, HowSIG.SETMASK, image.front, old_mask, _SIGSET_SIZE))
+        undo.append(Syscall(nr.rt_sigprocmask, HowSIG.SETMASK, old_mask, 0, _SIGSET_SIZE))
         await mask_settled(self.task)
         # What others change in between would be undone, too.
         self.task.sigprocmask_running = True
