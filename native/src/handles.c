@@ -21,7 +21,8 @@ static PyObject *dropped_callback;
 static PyTypeObject *closer_type;
 
 /* Names of attributes. */
-#define NAMES(X) X(_entries) X(_first_closed) X(_garbage) X(_ident) X(_parent) X(_ref) X(add) X(append) X(closer) \
+#define NAMES(X) X(_copied_at) X(_entries) X(_first_closed) X(_garbage) X(_handle_class) X(_ident) X(_parent) X(_ref) \
+	X(add) X(append) X(closer) \
 	X(discard) X(entry) X(_failed_closes) X(fd_table) X(garbage_hook) X(keep_open) X(log_calls) \
 	X(manipulating_fd_table) X(near) X(number) X(origins) X(popleft) X(serial) X(sysif) X(_table) X(task) X(valid)
 #define DECLARE(name) static PyObject *s_##name;
@@ -264,6 +265,84 @@ static PyObject *track_all(PyObject *module, PyObject *const *args, Py_ssize_t n
 	for (i = 0; i < count; i++)
 		if (do_track(args[0], PyList_GetItem(args[1], i), NULL) < 0)
 			return NULL;
+	Py_RETURN_NONE;
+}
+
+/* Whether a valid handle is of the table that this one is a copy of, and its number is open in the copy. */
+static int was_copied(PyObject *table, PyObject *parent, PyObject *fd, PyObject *number)
+{
+	PyObject *ref = attribute(fd, s__ref), *entry = ref && ref != Py_None ? attribute(ref, s_entry) : NULL;
+	PyObject *owner = entry ? table_of(entry) : NULL, *closed = attribute(table, s__first_closed);
+	PyObject *serial = entry ? attribute(entry, s_serial) : NULL, *copied_at = attribute(table, s__copied_at);
+
+	Py_XDECREF(owner);	/* the parent keeps itself, and what is not the parent is not looked at */
+	return owner && owner == parent && serial && copied_at && closed && PyDict_Check(closed) &&
+	       PyObject_RichCompareBool(serial, copied_at, Py_LT) == 1 && !PyDict_GetItemWithError(closed, number);
+}
+
+/*
+ * inherit(task, fd) -> a handle in the task for what `fd` is in its own: if both are in one table, or that of
+ * the task was copied from the other one. None where there is more to be looked at. See
+ * FileDescriptorTask.inherit_fd; a clone makes several.
+ */
+static PyObject *inherit(PyObject *module, PyObject *const *args, Py_ssize_t n)
+{
+	PyObject *task, *fd, *class, *table, *theirs, *near, *number, *handle, *none;
+
+	(void)module;
+	if (n != 2) {
+		PyErr_SetString(PyExc_TypeError, "inherit(task, fd)");
+		return NULL;
+	}
+	task = args[0];
+	fd = args[1];
+	class = attribute(task, s__handle_class);
+	table = attribute(task, s_fd_table);
+	theirs = attribute(fd, s_task);
+	theirs = theirs ? attribute(theirs, s_fd_table) : NULL;
+	near = attribute(fd, s_near);
+	number = near ? attribute(near, s_number) : NULL;
+	if (!class || !PyType_Check(class) || !table || !theirs || !number || !is_true(fd, s_valid) ||
+	    is_true(task, s_manipulating_fd_table) ||
+	    (table != theirs && (attribute(table, s__parent) != theirs || !was_copied(table, theirs, fd, number)))) {
+		PyErr_Clear();
+		Py_RETURN_NONE;
+	}
+	none = PyTuple_New(0);
+	handle = none ? ((newfunc)PyType_GetSlot((PyTypeObject *)class, Py_tp_new))((PyTypeObject *)class, none, NULL) : NULL;
+	Py_XDECREF(none);
+	if (!handle)
+		return NULL;
+	if (PyObject_SetAttr(handle, s_task, task) < 0 || PyObject_SetAttr(handle, s_near, near) < 0 ||
+	    PyObject_SetAttr(handle, s_valid, Py_True) < 0 || PyObject_SetAttr(handle, s__ref, Py_None) < 0 ||
+	    do_track(table, handle, NULL) < 0)
+		Py_CLEAR(handle);
+	return handle;
+}
+
+/*
+ * leave(table, refs, quietly): take references out of a table that their handles have left; numbers without
+ * any become garbage. quietly: no process is in the table any more that could close it.
+ */
+static PyObject *leave(PyObject *module, PyObject *const *args, Py_ssize_t n)
+{
+	Py_ssize_t i, count = n == 3 ? PyList_Size(args[1]) : -1;
+
+	(void)module;
+	if (count < 0) {
+		PyErr_SetString(PyExc_TypeError, "leave(table, list of references, bool)");
+		return NULL;
+	}
+	for (i = 0; i < count; i++) {
+		PyObject *entry = PyObject_GetAttr(PyList_GetItem(args[1], i), s_entry);
+		int err = entry ? PySet_Discard(entry, PyList_GetItem(args[1], i)) : -1;
+
+		if (err >= 0 && !PySet_Size(entry))
+			err = became_garbage(args[0], entry, args[2] == Py_True);
+		Py_XDECREF(entry);
+		if (err < 0)
+			return NULL;
+	}
 	Py_RETURN_NONE;
 }
 
@@ -632,6 +711,8 @@ static PyType_Spec closer_spec = {
 static PyMethodDef functions[] = {
 	{ "track", FASTCALL(track), NULL },
 	{ "track_all", FASTCALL(track_all), NULL },
+	{ "inherit", FASTCALL(inherit), NULL },
+	{ "leave", FASTCALL(leave), NULL },
 	{ "untrack", FASTCALL(untrack), NULL },
 	{ "new_entry", FASTCALL(new_entry_function), NULL },
 	{ "forget", forget_function, METH_O, NULL },

@@ -47,6 +47,8 @@ from rsyscall.near.record import (
     abandon,
     became_garbage,
     forget,
+    inherit,
+    leave,
     new_entry,
     set_handle_types,
     take_garbage,
@@ -232,12 +234,6 @@ class FDTable(rsyscall.far.FDTable):
             return False
         number = fd.near.number
         entry = ref.entry
-        if (
-            entry.table is self._parent
-            and entry.serial < self._copied_at
-            and number not in self._first_closed
-        ):
-            return True  # nearly always: this table is a copy of the very one that `fd` is in
         lifetimes = [(entry.table, entry.serial, None), *entry.origins]
         table: FDTable = self
         until = None
@@ -627,6 +623,8 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
 
     fd_table: FDTable
     manipulating_fd_table: bool
+    # What `_file_descriptor_constructor` makes, if it is a handle that is initialised as they all are.
+    _handle_class: type[T_fd] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -651,13 +649,12 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         return {handle for _, handle in self._own_refs()}
 
     def _own_refs(self) -> list[tuple[_HandleRef, BaseFileDescriptor]]:
-        found = []
-        for entry in list(self.fd_table._entries.values()):
-            for ref in list(entry):
-                handle = ref()
-                if handle is not None and handle.task is self:
-                    found.append((ref, handle))
-        return found
+        return [
+            (ref, handle)
+            for entry in list(self.fd_table._entries.values())
+            for ref in list(entry)
+            if (handle := ref()) is not None and handle.task is self
+        ]
 
     def _make_fd_handle_from_near(
         self, fd: rsyscall.near.FileDescriptor, record: CallRecord | None = None
@@ -755,6 +752,9 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
             FDTableMismatchError: `fd` was not there when this task's table was copied, or is closed here.
             SyscallSendError: the process of `fd`, or ours, has exited or executed a program.
         """
+        handle: T_fd | None = inherit(self, fd)
+        if handle is not None:
+            return handle
         if not fd.valid:
             fd._validate()
         if fd.task.fd_table is not self.fd_table and not self.fd_table._can_inherit(fd):
@@ -791,8 +791,7 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         old = self.fd_table
         fresh = FDTable(self.near_process.id)
         owned = self._own_refs()
-        for _, handle in owned:
-            fresh._track(handle)
+        track_all(fresh, [handle for _, handle in owned])
         self.fd_table = fresh
         old.tasks.discard(self)
         _leave(old, [ref for ref, _ in owned])
@@ -866,13 +865,9 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
             raise ManipulatingFDTableError(f"{self} is changing its file descriptor table already")
 
 
-def _leave(table: FDTable, refs: Iterable[_HandleRef]) -> None:
+def _leave(table: FDTable, refs: list[_HandleRef]) -> None:
     """Remove references from a table that their handles left; numbers without any become garbage."""
-    for ref in refs:
-        entry = ref.entry
-        entry.discard(ref)
-        if not entry:
-            table._became_garbage(entry)
+    leave(table, refs, not table.tasks)
 
 
 def _take_back(table: FDTable, refs: Iterable[_HandleRef]) -> None:

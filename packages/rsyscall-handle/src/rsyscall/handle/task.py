@@ -174,6 +174,7 @@ class Task(
     """
 
     infrastructure_fds: tuple[FileDescriptor, ...] = ()
+    _handle_class = FileDescriptor
 
     def __init__(
         self,
