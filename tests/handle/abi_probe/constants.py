@@ -373,6 +373,7 @@ NUMBERS: dict[str, Constants] = {
     "rsyscall.sys.mman": Constants(("linux/mman.h",), ""),
     "rsyscall.sys._mman_near": Constants(("linux/mman.h",), ""),
     "rsyscall.sys.prctl": Constants(("linux/prctl.h",), ""),
+    "rsyscall.sys.resource": Constants(("linux/resource.h",), ""),
     "rsyscall.sys.timerfd": Constants(("linux/timerfd.h",), ""),
     "rsyscall.sys.uio": Constants(("linux/uio.h",), ""),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 __all__ = ["Command"]
@@ -17,7 +17,7 @@ StrOrBytesPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 class Command:
     """An executable with its arguments and changes to the environment. Only a description; nothing is run.
 
-    Objects are not changed: `args` and `env` return new ones, of the same class.
+    Objects are not changed: `args`, `env`, `unset` and `clear_env` return new ones, of the same class.
 
     Arguments and variables may be bytes; text stands for the bytes that `os.fsencode` makes of it. Nothing is
     checked here: an argument or variable that execve cannot pass raises ValueError when the command is
@@ -28,7 +28,14 @@ class Command:
         arguments: all arguments, beginning with the name the program is called by (argv[0]).
         env_updates: environment variables to be set in addition to, or instead of, those that are inherited.
             A name is not empty and contains no "=".
+
+    Attributes:
+        env_unset: names of inherited environment variables that the program does not get.
+        env_cleared: whether the program inherits no environment variables at all.
     """
+
+    env_unset: frozenset[str] = frozenset()
+    env_cleared: bool = False
 
     def __init__(
         self,
@@ -43,7 +50,22 @@ class Command:
 
     def args(self: T_command, *args: StrOrBytesPath) -> T_command:
         """Return a command with more arguments behind the present ones."""
-        return type(self)(self.executable_path, [*self.arguments, *args], self.env_updates)
+        return self._like_this([*self.arguments, *args], self.env_updates)
+
+    def _like_this(
+        self: T_command,
+        arguments: Sequence[StrOrBytesPath],
+        env_updates: Mapping[str, StrOrBytesPath],
+        unset: frozenset[str] | None = None,
+    ) -> T_command:
+        """Return a command that differs from this one in the arguments given here."""
+        command = type(self)(self.executable_path, arguments, env_updates)
+        if self.env_cleared:
+            command.env_cleared = True
+        unset = self.env_unset if unset is None else unset
+        if unset:
+            command.env_unset = unset
+        return command
 
     def env(
         self: T_command,
@@ -57,7 +79,33 @@ class Command:
             updates: the same, for names that are identifiers; these win.
         """
         given = {os.fsdecode(name): value for name, value in env_updates.items()}
-        return type(self)(self.executable_path, self.arguments, {**self.env_updates, **given, **updates})
+        given.update(updates)
+        unset = self.env_unset - given.keys() if self.env_unset else None
+        return self._like_this(self.arguments, {**self.env_updates, **given}, unset)
+
+    def unset(self: T_command, *names: str | bytes) -> T_command:
+        """Return a command that does not get these environment variables, inherited or set before.
+
+        Args:
+            names: variables that need not be there.
+        """
+        gone = frozenset(map(os.fsdecode, names))
+        kept = {name: value for name, value in self.env_updates.items() if name not in gone}
+        return self._like_this(self.arguments, kept, self.env_unset | gone)
+
+    def clear_env(self: T_command) -> T_command:
+        """Return a command whose environment has only the variables that are set after this, by `env`."""
+        command = self._like_this(self.arguments, {}, frozenset())
+        command.env_cleared = True
+        return command
+
+    def _env_words(self, quote: Callable[[str], str]) -> list[str]:
+        """The changes to the environment, as a shell would be told them."""
+        words = [f"{key}={quote(os.fsdecode(value))}" for key, value in self.env_updates.items()]
+        if self.env_cleared:
+            return ["env", "-i", *words]
+        unset = [word for name in sorted(self.env_unset) for word in ("-u", quote(name))]
+        return ["env", *unset, *words] if unset else words
 
     def in_shell_form(self) -> str:
         """Return the command as one would type it, without any quoting; for people to read.
@@ -66,7 +114,7 @@ class Command:
         """
         return " ".join(
             [
-                *(f"{key}={os.fsdecode(value)}" for key, value in self.env_updates.items()),
+                *self._env_words(str),
                 os.fsdecode(self.executable_path),
                 *(os.fsdecode(arg) for arg in self.arguments[1:]),
             ]
@@ -79,11 +127,16 @@ class Command:
         """
         return " ".join(
             [
-                *(f"{key}={shlex.quote(os.fsdecode(value))}" for key, value in self.env_updates.items()),
+                *self._env_words(shlex.quote),
                 shlex.quote(os.fsdecode(self.executable_path)),
                 *(shlex.quote(os.fsdecode(arg)) for arg in self.arguments[1:]),
             ]
         )
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.executable_path!r}, {self.arguments!r}, {self.env_updates!r})"
+        more = ".clear_env()" if self.env_cleared else ""
+        if self.env_unset:
+            more += f".unset({', '.join(map(repr, sorted(self.env_unset)))})"
+        return (
+            f"{type(self).__name__}({self.executable_path!r}, {self.arguments!r}, {self.env_updates!r}){more}"
+        )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import rsyscall.far
 import rsyscall.near
 from rsyscall.far import NamespaceMismatchError
-from rsyscall.handle.arguments import INT, PID, UNSIGNED, call
+from rsyscall.handle.arguments import PID, call
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.pointer import Pointer, PointerMergeError, WrittenPointer
 from rsyscall.linux.futex import FutexNode
@@ -28,6 +28,7 @@ from rsyscall.near.naming import naming
 from rsyscall.path import Path
 from rsyscall.sched import CLONE, Stack, _clone
 from rsyscall.signal import SIG, Siginfo, _kill, _pidfd_send_signal
+from rsyscall.sys.resource import PRIO, Rusage, _getpriority, _setpriority
 from rsyscall.sys.wait import ChildState, W, _waitid
 
 if TYPE_CHECKING:
@@ -36,11 +37,6 @@ if TYPE_CHECKING:
     from rsyscall.near import SyscallInterface
 
 __all__ = ["ChildProcess", "DeadProcessError", "Process", "ProcessInUseError", "ProcessTask", "ThreadProcess"]
-
-# <linux/resource.h>
-_PRIO_PROCESS = 0
-# struct rusage
-_RUSAGE_SIZE = 144
 
 
 class DeadProcessError(Exception):
@@ -108,7 +104,6 @@ class Process:
         """
         return await _getpgid(self.task.sysif, self.near)
 
-    @call("setpriority", UNSIGNED, INT, INT)
     async def setpriority(self, prio: int) -> None:
         """Set the nice value.
 
@@ -118,16 +113,15 @@ class Process:
         manpage: setpriority(2)
         """
         with naming(self.near):
-            await self.task.sysif.syscall(nr.setpriority, _PRIO_PROCESS, self.near, prio)
+            await _setpriority(self.task.sysif, PRIO.PROCESS, self.near.id, prio)
 
-    @call("getpriority", UNSIGNED, INT)
     async def getpriority(self) -> int:
         """Return the priority as the kernel reports it, which is 20 minus the nice value: 1 to 40.
 
         manpage: getpriority(2)
         """
         with naming(self.near):
-            return await self.task.sysif.syscall(nr.getpriority, _PRIO_PROCESS, self.near)
+            return await _getpriority(self.task.sysif, PRIO.PROCESS, self.near.id)
 
 
 class _ChildBorrow:
@@ -333,7 +327,7 @@ class ChildProcess(Process):
             rusage_address = self.task._borrow_optional(stack, rusage)
             require_size(infop, Siginfo.sizeof())
             if rusage is not None:
-                require_size(rusage, _RUSAGE_SIZE)
+                require_size(rusage, Rusage.sizeof())
             waited = self.near if pidfd is None else stack.enter_context(pidfd.borrow(self.task))
             with naming(self.near):
                 await _waitid(self.task.sysif, waited, infop_address, options, rusage_address)

@@ -35,6 +35,7 @@ from rsyscall.sys.ioctl import IoctlFileDescriptor
 from rsyscall.sys.mman import MappableFileDescriptor, MemoryMappingTask
 from rsyscall.sys.mount import MountTask
 from rsyscall.sys.prctl import PrctlTask
+from rsyscall.sys.resource import ResourceTask
 from rsyscall.sys.signalfd import SignalfdTask, SignalFileDescriptor
 from rsyscall.sys.stat import StatFileDescriptor, StatTask
 from rsyscall.sys.timerfd import TimerfdTask, TimerFileDescriptor
@@ -152,7 +153,7 @@ class Task(
     StatTask,
     ProcessTask,
     SchedTask,
-    # resource goes here
+    ResourceTask,
     FutexTask,
     SignalTask,
     rsyscall.far.Task,

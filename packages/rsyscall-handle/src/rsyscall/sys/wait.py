@@ -11,6 +11,7 @@ from rsyscall.handle.arguments import ADDRESS, INT, call, choice, flags, out
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.signal import SIG, Siginfo, signal_number
+from rsyscall.sys.resource import Rusage
 
 if TYPE_CHECKING:
     from rsyscall.command import Command
@@ -83,6 +84,18 @@ class CalledProcessError(Exception):
         self.state = state
         self.command = command
 
+    @property
+    def stdout(self) -> bytes | None:
+        """Its output, if that was captured."""
+        output: bytes | None = getattr(self.state, "stdout", None)
+        return output
+
+    @property
+    def stderr(self) -> bytes | None:
+        """Its error output, if that was captured."""
+        output: bytes | None = getattr(self.state, "stderr", None)
+        return output
+
     def __str__(self) -> str:
         what = f"process {self.state.pid}" if self.command is None else f"command `{self.command}`"
         return f"{what} {self.state.describe()}"
@@ -91,6 +104,7 @@ class CalledProcessError(Exception):
 UncleanExit = CalledProcessError
 
 
+_CODES = {int(code): code for code in CLD}
 _DEAD = (CLD.EXITED, CLD.KILLED, CLD.DUMPED)
 
 
@@ -123,7 +137,8 @@ class ChildState:
     @staticmethod
     def make_from_siginfo(siginfo: Siginfo) -> ChildState:
         """Return the state that `waitid` has reported; ValueError if there is none in it."""
-        return ChildState.make(CLD(siginfo.code), siginfo.pid, siginfo.uid, siginfo.status)
+        code = _CODES.get(siginfo.code) or CLD(siginfo.code)
+        return ChildState.make(code, siginfo.pid, siginfo.uid, siginfo.status)
 
     @staticmethod
     def make_from_wait_status(pid: int, status: int) -> ChildState:
@@ -139,6 +154,20 @@ class ChildState:
             return ChildState.make(CLD.EXITED, pid, -1, os.WEXITSTATUS(status))
         code = CLD.DUMPED if os.WCOREDUMP(status) else CLD.KILLED
         return ChildState.make(code, pid, -1, os.WTERMSIG(status))
+
+    @property
+    def usage(self) -> Rusage | None:
+        """What the child has used; None if the kernel was not asked for that."""
+        # Not a field: states are equal if the same has happened. Decoded only for callers that ask for it.
+        rusage = self.__dict__.get("_rusage")
+        return None if rusage is None else Rusage.from_bytes(rusage)
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status, or minus the signal that killed it; None if it has not died."""
+        if self.code == CLD.EXITED:
+            return self.exit_status
+        return -self.sig if self.died() and self.sig is not None else None
 
     def state(self, options: W) -> bool:
         """Return whether this is an event that `options` (`EXITED`, `STOPPED`, `CONTINUED`) asks for."""

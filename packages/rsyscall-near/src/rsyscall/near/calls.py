@@ -171,6 +171,7 @@ BOOK: dict[str, CallFacts] = {
     "fchown": facts(),
     "lchown": instead("fchownat"),
     "umask": facts(QUICK, PREPARABLE),
+    "getrusage": facts(QUICK),
     "getuid": facts(QUICK),
     "getgid": facts(QUICK),
     "setuid": facts(CREDENTIALS, PREPARABLE),
