@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing_extensions import assert_type
 
 from rsyscall import AsyncChildProcess, AsyncFileDescriptor, ChildThread, Command, FileDescriptor, Thread
+from rsyscall.completed import CompletedCommand
 from rsyscall.sched import CLONE
 from rsyscall.sys.socket import AF, SOCK, Socketpair
 from rsyscall.sys.wait import ChildState, W
@@ -28,7 +29,7 @@ async def running(thread: Thread) -> None:
     command = await thread.environ.which("true")
     assert_type(command, Command)
     assert_type(command.args("x").env(A="b"), Command)
-    assert_type(await thread.run(command), ChildState)
+    assert_type(await thread.run(command), CompletedCommand)
     await thread.run("true")  # type: ignore[arg-type]
 
 

@@ -25,6 +25,7 @@ from rsyscall.sys import (
     mman,
     mount,
     prctl,
+    resource,
     stat,
     uio,
     wait,
@@ -205,6 +206,14 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         "PR_",
         also=("sys/prctl.h",),
         left_out={"PR_SCHED_CORE_MAX": "how many there are", "PR_MTE_TCF_SHIFT": "unused, it says"},
+    ),
+    resource.PRIO: Constants(
+        ("linux/resource.h",),
+        "PRIO_",
+        left_out={"PRIO_MIN": "a value, not whose it is", "PRIO_MAX": "a value, not whose it is"},
+    ),
+    resource.RUSAGE: Constants(
+        ("linux/resource.h",), "RUSAGE_", left_out={"RUSAGE_BOTH": "for the kernel itself; EINVAL"}
     ),
     **{
         cls: Constants(("linux/prctl.h",), f"{cls.__name__}_", left_out={"PR_SCHED_CORE_MAX": "see PR"})

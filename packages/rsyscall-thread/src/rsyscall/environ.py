@@ -278,21 +278,31 @@ class Environment(MutableMapping[str, str]):
         return child
 
     async def for_exec(
-        self, ram: RAM, updates: Mapping[str, StrOrBytesPath]
+        self,
+        ram: RAM,
+        updates: Mapping[str, StrOrBytesPath],
+        unset: frozenset[str] = frozenset(),
+        cleared: bool = False,
     ) -> WrittenPointer[ArgList] | list[str]:
         """Return the environment for a program: as `as_arglist` if there are no updates, else as strings.
 
         Args:
             ram: memory of the process that will call execve.
             updates: variables in addition to, or instead of, the ones here.
+            unset: names of variables to leave out.
+            cleared: whether to leave out all that are here.
 
         Raises:
             ValueError: see `checked_variable`.
         """
-        if not updates:
+        if not (updates or unset or cleared):
             return await self.as_arglist(ram)
+        variables: dict[str, StrOrBytesPath] = {} if cleared else dict(self.data)
+        for name in unset:
+            variables.pop(name, None)
         # Decoded before they are merged: a name given as bytes is the name that is there as text.
-        return environment_strings({**self.data, **dict(checked_variable(*item) for item in updates.items())})
+        variables.update(checked_variable(*item) for item in updates.items())
+        return environment_strings(variables)
 
     async def as_arglist(self, ram: RAM) -> WrittenPointer[ArgList]:
         """Return the environment as execve(2) takes it. It is kept, and used again until the environment

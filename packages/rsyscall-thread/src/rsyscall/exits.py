@@ -17,6 +17,7 @@ from rsyscall.native._fast import forget_watched, spin_for_exit
 from rsyscall.near import nr
 from rsyscall.pidfd import Pidfd
 from rsyscall.signal import SIG, Siginfo
+from rsyscall.sys.resource import Rusage
 from rsyscall.sys.wait import ChildState, IdType, W
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ _PATIENCE = 0.05
 _P_PIDFD = int(IdType.PIDFD)
 _WNOHANG_WALL = int(W.NOHANG | W.ALL)
 _SIGINFO_SIZE = Siginfo.sizeof()
+_RUSAGE_SIZE = Rusage.sizeof()
 
 
 class Exits:
@@ -44,7 +46,7 @@ class Exits:
         task: the local task.
         epoll: where the pidfds are registered.
         loop: calls `tell` for what the epoll reports.
-        siginfo_address: memory for one `siginfo_t`.
+        siginfo_address: memory for one `siginfo_t` and the `struct rusage` behind it.
         spin_us: how long to spin for an exit before sleeping, in microseconds.
 
     Attributes:
@@ -115,15 +117,22 @@ class Exits:
         address = self._siginfo_address
         options |= _WNOHANG_WALL
         try:
-            await self.task.sysif.syscall(nr.waitid, _P_PIDFD, pidfd.number, address, options, 0)
+            await self.task.sysif.syscall(
+                nr.waitid, _P_PIDFD, pidfd.number, address, options, address + _SIGINFO_SIZE
+            )
         except OSError as error:
             pid = pidfd.pid() if is_denied(error) else 0
             if not pid:
                 raise
             return await wait4(self.task.sysif, pid, address, options)
         # Between the call and this nothing else can run: a local call does not suspend.
-        siginfo = Siginfo.from_bytes(read_memory(address, _SIGINFO_SIZE))
-        return ChildState.make_from_siginfo(siginfo) if siginfo.pid else None
+        reported = read_memory(address, _SIGINFO_SIZE + _RUSAGE_SIZE)
+        siginfo = Siginfo.from_bytes(reported)
+        if not siginfo.pid:
+            return None
+        state = ChildState.make_from_siginfo(siginfo)
+        state.__dict__["_rusage"] = reported[_SIGINFO_SIZE:]
+        return state
 
     async def kill(self, pidfd: Pidfd, sig: SIG) -> None:
         """Send a signal to a child that only we reap; by number, where pidfd_send_signal is denied.

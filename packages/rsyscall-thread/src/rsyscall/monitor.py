@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from rsyscall.async_fd import finish
+from rsyscall.async_fd import AsyncFileDescriptor, finish
 from rsyscall.async_signalfd import AsyncSignalfd, SignalEvent, first_of
 from rsyscall.background import run_now
 from rsyscall.denied import any_answer, is_denied, wait4
@@ -48,6 +48,7 @@ from rsyscall.pidfd import Pidfd
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, Siginfo, SignalBlock, Sigset
 from rsyscall.struct import Int32
+from rsyscall.sys.resource import Rusage
 from rsyscall.sys.wait import CLD, CalledProcessError, ChildState, IdType, W
 from rsyscall.turns import Turns
 
@@ -83,7 +84,19 @@ class AsyncChildProcess:
         process: the handle of the child.
         ram: memory of the process that waits for it.
         monitor: of that process.
+
+    Attributes:
+        stdin, stdout, stderr: our ends of its pipes, if `Thread.run` was asked for them with PIPE.
     """
+
+    stdin: AsyncFileDescriptor | None = None
+    stdout: AsyncFileDescriptor | None = None
+    stderr: AsyncFileDescriptor | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id, as its parent sees it. It may belong to another process once this one has died."""
+        return self.process.near.id
 
     def __init__(self, process: ChildProcess, ram: RAM, monitor: ChildProcessMonitor) -> None:
         self.process = process
@@ -142,8 +155,9 @@ class AsyncChildProcess:
                 if state is not None:
                     self._tell(state)
             infop = await self.ram.ptr(Siginfo(0, 0, 0, 0))
+            rusage = await self.ram.malloc(Rusage)
             try:
-                await process.waitid(options | W.NOHANG | W.ALL, infop)
+                await process.waitid(options | W.NOHANG | W.ALL, infop, rusage=rusage)
             except ChildProcessError as error:
                 raise self._lost() from error
             except OSError as error:
@@ -156,8 +170,12 @@ class AsyncChildProcess:
                     process.mark_dead(state)
                 return None if state is None else self._noted(state)
             # The kernel says it only once: take it, cancelled or not.
+            used = await finish(rusage.read)
             state = await finish(process.read_siginfo)
-            return None if state is None else self._noted(state)
+            if state is None:
+                return None
+            state.__dict__["_rusage"] = used.to_bytes()
+            return self._noted(state)
 
     def _noted(self, state: ChildState) -> ChildState:
         if state.died():

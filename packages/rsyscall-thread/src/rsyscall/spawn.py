@@ -636,5 +636,7 @@ class PreparedThread(WithMemory):
 
 async def make_image(parent: SpawningThread, command: Command) -> ExecImage:
     """Write the arguments of execve for `command`, with the environment of `parent` and its own updates."""
-    envp = await parent.environ.for_exec(parent.ram, command.env_updates)
+    envp = await parent.environ.for_exec(
+        parent.ram, command.env_updates, command.env_unset, command.env_cleared
+    )
     return await ExecImage.make(parent.ram, command.executable_path, command.arguments, envp)

@@ -18,9 +18,10 @@ import trio
 from rsyscall.async_signalfd import mask_settled
 from rsyscall.clone import clone_child_task, clone_ring_task
 from rsyscall.command import Command, StrOrBytesPath, StrPath
+from rsyscall.completed import CompletedCommand
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
 from rsyscall.fcntl import FD, F, O
-from rsyscall.handle import FileDescriptor, Pointer, Task
+from rsyscall.handle import FileDescriptor, Pointer, Task, WrittenPointer
 from rsyscall.linux.dirent import DirentList
 from rsyscall.loader import NativeLoader, Trampoline
 from rsyscall.memory.ram import RAM
@@ -28,13 +29,13 @@ from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
 from rsyscall.near import Syscall, nr
 from rsyscall.near import types as near
 from rsyscall.path import Path
+from rsyscall.running import GRACE, end_command, mark_calls, run
 from rsyscall.sched import CLONE
 from rsyscall.settings import transport_name
 from rsyscall.signal import SIG, HowSIG, Sigaction, Sigset
 from rsyscall.spawn import (
     ExecImage,
     PreparedThread,
-    check_strings,
     exec_after,
     inherit_standard_fd,
     make_image,
@@ -42,15 +43,18 @@ from rsyscall.spawn import (
 )
 from rsyscall.sys.mount import MS
 from rsyscall.sys.socket import AF, SOCK, Sockbuf, Socketpair, T_sockaddr
-from rsyscall.sys.wait import ChildState, W
-from rsyscall.unistd import Pipe
+from rsyscall.sys.wait import CalledProcessError, W
+from rsyscall.unistd import ArgList, Pipe
 from rsyscall.user_mapping import write_user_mappings
 from rsyscall.with_memory import WithMemory
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from rsyscall.environ import Environment
     from rsyscall.hub import Sender
     from rsyscall.network.connection import Connection
+    from rsyscall.running import RunOptions
     from rsyscall.signal import SignalBlock
 
 __all__ = ["ChildThread", "Thread", "do_cloexec_except", "write_user_mappings"]
@@ -476,50 +480,54 @@ class Thread(WithMemory):
         check: bool = True,
         *,
         task_status: trio.TaskStatus[AsyncChildProcess] = trio.TASK_STATUS_IGNORED,
-    ) -> ChildState:
+        **options: Unpack[RunOptions],
+    ) -> CompletedCommand:
         """Run a command and wait for it.
+
+        The command gets the descriptors 0, 1 and 2 of this process and no others, unless the options say so.
 
         Args:
             command: the command.
             check: raise CalledProcessError if it does not exit with status 0.
             task_status: gets the child once it runs, for `nursery.start`.
+            options: what it reads and writes, for how long it may run, and more: see `RunOptions`.
 
         Returns:
-            How it ended.
+            How it ended, and its output, if that was captured.
 
         Raises:
             ValueError: one of its strings contains a NUL character, or a variable has an empty name or one
-                that contains "=".
+                that contains "="; options that contradict each other.
             OSError: it could not be executed; filename is its path.
             CalledProcessError: with `check`.
+            CommandTimeoutError, a TimeoutError: with `timeout`.
+            OutputLimitError: with `limit`.
 
-        Cancellation: the child is sent SIGTERM if `check`; otherwise it goes on.
+        Cancellation: the command is ended and reaped. It is sent SIGTERM, and SIGKILL if it runs 5 seconds
+        later still; `grace` sets another time.
         """
-        if transport_name() != "ring" or self.loader.hub is None:
-            check_strings(command)
-            cloned = await self.clone()
-            try:
-                child = await cloned.exec(command)
-            except BaseException:
-                with trio.CancelScope(shield=True):
-                    async with cloned.process:
-                        pass
-                raise
-            task_status.started(child)
-            return await (child.check() if check else child.waitpid(W.EXITED))
+        if options or transport_name() != "ring" or self.loader.hub is None:
+            return await run(self, command, check, task_status, **options)
         image = await make_image(self, command)
-        spawning = await start_spawn(self, CLONE.NONE, (), image, command)
+        calls = await mark_calls(self)
+        spawning = await start_spawn(self, CLONE.NONE, calls, image, command)
         child = spawning.process
         if task_status is not trio.TASK_STATUS_IGNORED:
             await spawning.wait_or_kill()
             task_status.started(child)
         try:
-            state = await (child.check() if check else child.waitpid(W.EXITED))
+            state = await child.waitpid(W.EXITED)
+        except BaseException:
+            await end_command(child, GRACE)
+            raise
         finally:
             # A process that could not exec exits; that is not news about the command.
             if spawning.error is not None:
                 raise spawning.error
-        return state
+        completed = CompletedCommand.of(state, command)
+        if check and state.exit_status != 0:
+            raise CalledProcessError(completed, command)
+        return completed
 
     def prepare(self, flags: CLONE = CLONE.NONE) -> PreparedThread:
         """Begin to describe a child, which `exec` then makes, sets up and executes in one go.
@@ -593,6 +601,17 @@ class ChildThread(Thread):
         manpage: execve(2)
         """
         envp = await self.environ.for_exec(self.ram, env_updates)
+        return await self._execve(path, argv, envp, inherited_signal_blocks, command, restore_signals)
+
+    async def _execve(
+        self,
+        path: StrPath,
+        argv: Sequence[StrOrBytesPath],
+        envp: WrittenPointer[ArgList] | list[str],
+        inherited_signal_blocks: list[SignalBlock],
+        command: Command | None,
+        restore_signals: bool,
+    ) -> AsyncChildProcess:
         mask = 0
         if inherited_signal_blocks:
             mask = Sigset(Sigset().union(*(block.mask for block in inherited_signal_blocks))).to_int()
@@ -629,10 +648,9 @@ class ChildThread(Thread):
         self, command: Command, inherited_signal_blocks: list[SignalBlock] = []
     ) -> AsyncChildProcess:
         """Execute a command in this process; see `execve`."""
-        return await self.execve(
-            command.executable_path,
-            command.arguments,
-            command.env_updates,
-            inherited_signal_blocks=inherited_signal_blocks,
-            command=command,
+        envp = await self.environ.for_exec(
+            self.ram, command.env_updates, command.env_unset, command.env_cleared
+        )
+        return await self._execve(
+            command.executable_path, command.arguments, envp, inherited_signal_blocks, command, True
         )
