@@ -36,6 +36,9 @@ from rsyscall.near import (
 from rsyscall.near import (
     types as near,
 )
+from rsyscall.near.abi import ABI, ABIS
+from rsyscall.near.record import CallRecord
+from rsyscall.near.stream import Exchange, StreamState
 from rsyscall.sched import CLONE
 from rsyscall.unistd import SEEK
 
@@ -932,3 +935,15 @@ def check_bookkeeping(local: Local) -> Iterator[None]:
         for ref in entry:
             handle = ref()
             assert handle is None or (handle.valid and handle._ref is ref)
+
+
+@pytest.mark.parametrize("abi", ABIS.values(), ids=lambda abi: abi.name)
+def test_a_close_over_a_stream_is_recorded_whatever_its_number(abi: ABI) -> None:
+    """Otherwise it would be made again, of a number that may be in use again by then."""
+    for number in (SYS.close, abi.number(SYS.close)):
+        record = CallRecord(FDTable(1))
+        record.own(5)
+        state = StreamState("the peer")
+        state.submit(Exchange.calls(lambda: None, abi, [Syscall(number, 5)], record=record))
+        state.sent(len(state.data_to_send(1000)))
+        assert record.owned == ()

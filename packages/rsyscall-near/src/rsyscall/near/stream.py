@@ -59,9 +59,10 @@ class _Request:
         read: how many bytes of memory the answer brings, if it is not an error.
         written: the only result that is not an error, of a request to write memory.
         record: of a call, the object that records its outcome; or None.
+        number: the call, by its number on our own architecture: a record knows no other.
     """
 
-    __slots__ = ("data", "end", "exchange", "index", "read", "record", "written")
+    __slots__ = ("data", "end", "exchange", "index", "number", "read", "record", "written")
 
     def __init__(
         self,
@@ -72,9 +73,11 @@ class _Request:
         read: int = 0,
         written: int | None = None,
         record: CallRecord | None = None,
+        number: int = -1,
     ) -> None:
         self.exchange = exchange
         self.record = record
+        self.number = number
         self.index = index
         self.data = data
         self.read = read
@@ -90,6 +93,16 @@ class _Request:
         length = 0 if result < 0 else self.read
         if len(payload) != length or (result >= 0 and self.written not in (None, result)):
             raise ProtocolError(f"{result} with {len(payload)} bytes does not answer the request")
+
+
+def _our_number(abi: ABI, call: int) -> int:
+    """The number on our own architecture of a call to a process of `abi`, -1 if it has none here."""
+    if isinstance(call, SYS):
+        return int(call)
+    try:
+        return int(SYS[abi.syscalls(call).name])
+    except (KeyError, ValueError):
+        return -1
 
 
 class Exchange:
@@ -148,6 +161,7 @@ class Exchange:
                     linked=linked and index < last,
                 ),
                 record=record,
+                number=-1 if record is None else _our_number(abi, call[0]),
             )
             for index, call in enumerate(calls)
         ]
@@ -347,8 +361,8 @@ class StreamState:
             if request.record is None:
                 continue
             if request.start < self._wire[1]:
-                number, args = decode_call(request.data)
-                request.record.begin(number, *args)
+                _, args = decode_call(request.data)
+                request.record.begin(request.number, *args)
             elif request.start >= sent:
                 request.record.unsent()
 
