@@ -437,6 +437,22 @@ def floors(session: nox.Session) -> None:
 
 
 @nox.session(python=MAIN)
+def guests(session: nox.Session) -> None:
+    """Processes of other architectures, in machines that qemu emulates, with kernels of Debian."""
+    machines = {"aarch64": "qemu-system-arm", "riscv64": "qemu-system-misc"}
+    packages = {f"qemu-system-{machine}": package for machine, package in machines.items()}
+    packages |= {f"{machine}-linux-gnu-gcc": f"gcc-{machine}-linux-gnu" for machine in machines}
+    packages |= {"cpio": "cpio", "apt-get": "apt"}
+    absent = sorted({package for program, package in packages.items() if shutil.which(program) is None})
+    if absent:
+        session.skip(f"Debian's packages for it are not installed: {', '.join(absent)}")
+    _install(session, "meta", *TEST_REQUIREMENTS, "pytest-trio")
+    kernels = ROOT / ".nox" / "kernels"
+    session.run_install("python", str(ROOT / "tools/fetch_kernels.py"), str(kernels))
+    _pytest(session, "tests/guests")
+
+
+@nox.session(python=MAIN)
 def denied(session: nox.Session) -> None:
     """The core of the conformance suite once for each denied call; `-- --docker`: those denied by Docker."""
     _install(session, "meta", *TEST_REQUIREMENTS, "pytest-trio")
@@ -567,7 +583,7 @@ def tests(session: nox.Session) -> None:
     names += [f"suite-{version}" for version in sorted({*OTHERS[:1], *OTHERS[-1:]}) or [MAIN]]
     if os.geteuid() == 0 and shutil.which("debootstrap") and SUPPORTED[-1] not in PYTHONS:
         names += [f"unstable-{MAIN}"]
-    names += [f"meta-{MAIN}"]
+    names += [f"meta-{MAIN}", f"guests-{MAIN}"]
     names += [f"{layer}-{MAIN}" for layer in LAYERS if layer not in {"thread", "meta"}]
     for version in OTHERS[1:-1]:  # the oldest and the newest show nearly all differences
         names += [f"{layer}-{version}" for layer in ("near", "handle", "memory")]

@@ -50,7 +50,7 @@ ALLOWED_SKIPS = re.compile(
 )
 
 # The directories of tests that use the local thread.
-WARM = {"thread", "tasks", "meta", "integration"}
+WARM = {"thread", "tasks", "meta", "integration", "guests"}
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
