@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+from place import Place
 from support import children, is_running, local_thread, sh
 
 from rsyscall.command import Command
@@ -262,6 +263,58 @@ async def test_missing_program_leaves_nothing(transport: str) -> None:
     assert children() == before
 
 
+DAEMONS = "(setsid sh -c 'trap : TERM; echo $$; exec >&- 2>&-; while :; do sleep 0.01; done' &); "
+
+
+@pytest.mark.parametrize("kind", [True, "cgroup", "pidns"])
+async def test_descendants_end_with_the_command(kind: Any, place: Place) -> None:
+    if kind == "pidns":
+        place.need("pid namespaces")
+    if kind is True or kind == "cgroup":
+        place.need("cgroups")
+    before = children()
+    for end in ("sleep 0.1; exit 3", "while :; do sleep 0.01; done"):
+        script = sh(f"trap '' TERM; {DAEMONS} {DAEMONS} {end}")
+        try:
+            result = await local_thread.run(
+                script, check=False, capture=True, tree=kind, timeout=0.3, grace=0.02
+            )
+            assert result.exit_status == 3
+        except CommandTimeoutError as error:
+            result = error.result
+            assert result.returncode == -signal.SIGKILL
+        assert result.stdout is not None
+        if kind != "pidns":
+            pids = [int(pid) for pid in result.stdout.split()]
+            assert len(pids) == 2
+            assert not any(map(is_running, pids))
+    assert children() == before
+
+
+async def test_process_group_ends_with_the_command(transport: str) -> None:
+    script = "sleep 100 & echo $!; exit 3"
+    result = await local_thread.run(sh(script), check=False, capture=True, tree="group")
+    assert result.exit_status == 3
+    assert result.stdout is not None
+    pid = int(result.stdout)
+    with trio.fail_after(5):
+        while is_running(pid):  # noqa: ASYNC110 # it is no child of ours
+            await trio.sleep(0.001)
+    with pytest.raises(CommandTimeoutError) as caught:
+        await local_thread.run(sh("sleep 100 & echo $!; wait; wait"), capture=True, tree="group", timeout=0.1)
+    assert caught.value.result.killed_with() == signal.SIGTERM
+    with pytest.raises(FileNotFoundError):
+        await local_thread.run(Command("/nonexistent", ["x"], {}), tree="group")
+
+
+@pytest.mark.needs("pid namespaces")
+async def test_input_ends_in_a_pid_namespace() -> None:
+    """Although its init has copies of both ends of all pipes."""
+    assert (await local_thread.run(CAT, stdin=b"text", capture=True, tree="pidns")).stdout == b"text"
+    with pytest.raises(FileNotFoundError):
+        await local_thread.run(Command("/nonexistent", ["x"], {}), stdin=b"x", tree="pidns")
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
@@ -279,6 +332,7 @@ async def test_missing_program_leaves_nothing(transport: str) -> None:
         ({"pass_fds": {-1: local_thread.stdin}}, ValueError, "number"),
         ({"pass_fds": {1: local_thread.stdin}, "capture": True}, ValueError, "another file"),
         ({"cwd": 3}, TypeError, "cwd"),
+        ({"tree": "forest"}, ValueError, "cgroup"),
         ({"env": {"A=B": "c"}}, ValueError, "A=B"),
         ({"shell": True}, TypeError, "shell"),
         ({"stdin": "/nonexistent"}, FileNotFoundError, "nonexistent"),

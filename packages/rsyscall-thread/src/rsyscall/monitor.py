@@ -288,6 +288,20 @@ class AsyncChildProcess:
         told, self._told = self._told, SignalEvent()
         told.set()
 
+    async def wait_exited(self) -> None:
+        """Wait until the child has exited, and leave it to be reaped: its number is its own until then.
+
+        Raises:
+            SyscallError: the process whose child it is has gone.
+        """
+        self.monitor.hub.ensure_running()
+        if self.process.death_state is not None or self._is_ours:
+            await self._exited.wait()
+            return
+        await first_of([self._exited, self.monitor.parent_left()])
+        if not self._exited.is_set():
+            await self._waitid_nohang(W.EXITED)
+
     async def wait(self, options: W = W.EXITED | W.STOPPED | W.CONTINUED) -> ChildState:
         """As `waitpid`, by default for every change."""
         return await self.waitpid(options)

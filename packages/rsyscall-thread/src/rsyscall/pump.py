@@ -37,6 +37,11 @@ Sink = Callable[[bytes], Awaitable[object]]
 class End(Protocol):
     """Our end of a pipe."""
 
+    @property
+    def number(self) -> int:
+        """Of its descriptor."""
+        ...
+
     async def read(self, size: int) -> bytes:
         """Read once; b"" at the end."""
         ...
@@ -61,31 +66,31 @@ class End(Protocol):
 class LocalEnd:
     """An end in our own process; non-blocking."""
 
-    __slots__ = ("_fd", "_number")
+    __slots__ = ("_fd", "number")
 
     def __init__(self, fd: FileDescriptor) -> None:
         self._fd = fd
-        self._number = int(fd)
+        self.number = int(fd)
 
     async def read(self, size: int) -> bytes:
         while True:
             try:
-                data = os.read(self._number, size)
+                data = os.read(self.number, size)
             except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._number)
+                await trio.lowlevel.wait_readable(self.number)
             else:
                 return data
 
     async def write(self, data: memoryview) -> int:
         while True:
             try:
-                return os.write(self._number, data)
+                return os.write(self.number, data)
             except BlockingIOError:
-                await trio.lowlevel.wait_writable(self._number)
+                await trio.lowlevel.wait_writable(self.number)
 
     async def read_now(self, size: int) -> bytes:
         try:
-            return os.read(self._number, size)
+            return os.read(self.number, size)
         except BlockingIOError:
             return b""
 
@@ -103,6 +108,10 @@ class RemoteEnd:
 
     def __init__(self, afd: AsyncFileDescriptor) -> None:
         self.afd = afd
+
+    @property
+    def number(self) -> int:
+        return int(self.afd.handle)
 
     async def read(self, size: int) -> bytes:
         return await self.afd.read_some_bytes(size)

@@ -18,27 +18,19 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
-from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 import trio
 
 from rsyscall.command import Command, StrOrBytesPath
 from rsyscall.completed import CommandTimeoutError, CompletedCommand, OutputLimitError
-from rsyscall.epoller import AsyncFileDescriptor
-from rsyscall.far import FDTableMismatchError
-from rsyscall.fcntl import FD, F, O
 from rsyscall.handle import FileDescriptor
-from rsyscall.linux.dirent import DirentList
 from rsyscall.near import Syscall, SyscallError, nr
-from rsyscall.near import types as near
-from rsyscall.path import Path
-from rsyscall.pump import Collector, End, Feed, LocalEnd, RemoteEnd, Sink, feed, pump_out
-from rsyscall.sched import CLONE
+from rsyscall.run_files import ErrorOutput, Files, Input, Output, Pump, RunningThread, Stdio, mark_calls
+from rsyscall.run_tree import Tree, TreeKind, make_tree
 from rsyscall.signal import SIG
-from rsyscall.spawn import PreparedThread, SpawningThread, check_strings
+from rsyscall.spawn import PreparedThread, check_strings
 from rsyscall.sys.wait import CalledProcessError, ChildState, W
-from rsyscall.unistd import Pipe
 
 if TYPE_CHECKING:
     from rsyscall.monitor import AsyncChildProcess
@@ -50,14 +42,6 @@ GRACE = 5.0
 """How long a command that is to end has between SIGTERM and SIGKILL, in seconds, unless `grace` says it."""
 
 
-class Stdio(IntEnum):
-    """What a standard descriptor of a command can be, besides a file; `subprocess` has the same numbers."""
-
-    PIPE = -1
-    STDOUT = -2
-    DEVNULL = -3
-
-
 PIPE: Literal[Stdio.PIPE] = Stdio.PIPE
 """A pipe to the program. See `RunOptions`."""
 STDOUT: Literal[Stdio.STDOUT] = Stdio.STDOUT
@@ -66,18 +50,8 @@ DEVNULL: Literal[Stdio.DEVNULL] = Stdio.DEVNULL
 """/dev/null."""
 
 
-class HasFileno(Protocol):
-    """A file of Python."""
+_TREES = (False, True, "group", "cgroup", "pidns")
 
-    def fileno(self) -> int:
-        """The number of its descriptor."""
-        ...
-
-
-File = FileDescriptor | AsyncFileDescriptor | HasFileno | str | os.PathLike[str]
-Input = File | bytes | bytearray | memoryview | Feed | Literal[Stdio.PIPE, Stdio.DEVNULL] | None
-Output = File | Sink | Literal[Stdio.PIPE, Stdio.DEVNULL] | None
-ErrorOutput = Output | Literal[Stdio.STDOUT]
 Setup = Callable[[PreparedThread], Awaitable[object]]
 
 
@@ -109,6 +83,12 @@ class RunOptions(TypedDict, total=False):
             mapping from numbers to handles.
         close_fds: whether all other descriptors are closed, also those that the program made inheritable;
             the default.
+        tree: whether the descendants of the command end with it, however it ends: True: by the strongest
+            means at hand; "cgroup": by a cgroup below that of the thread (Linux 5.14; needs the right to make
+            it);
+            "pidns": by a pid namespace (without privileges in a new user namespace); "group": by a process
+            group, which they can leave. True means the first of these that is possible, but makes no user
+            namespace. SIGTERM is for the command alone, or for all of its group.
         setup: an async function that is awaited with the prepared thread, whose calls are made just before
             the command is executed.
     """
@@ -126,328 +106,14 @@ class RunOptions(TypedDict, total=False):
     clear_env: bool
     pass_fds: Sequence[FileDescriptor] | Mapping[int, FileDescriptor]
     close_fds: bool
+    tree: bool | TreeKind
     setup: Setup | None
-
-
-class RunningThread(SpawningThread, Protocol):
-    """The parts of a thread that are needed to run a command."""
-
-    async def pipe(self, flags: O = ...) -> Pipe[FileDescriptor]:
-        """Make a pipe."""
-        ...
-
-    async def make_afd(self, fd: FileDescriptor, set_nonblock: bool = ...) -> AsyncFileDescriptor:
-        """Make a descriptor usable without blocking the process."""
-        ...
-
-    def prepare(self, flags: CLONE = ...) -> PreparedThread:
-        """Begin to describe a child."""
-        ...
-
-    async def clone(self, flags: CLONE = ...) -> ClonedThread:
-        """Make a child."""
-        ...
-
-
-class ClonedThread(RunningThread, Protocol):
-    """A child that can execute a program."""
-
-    @property
-    def process(self) -> AsyncChildProcess:
-        """The child."""
-        ...
-
-    async def exec(self, command: Command) -> AsyncChildProcess:
-        """Execute a command."""
-        ...
-
-
-# ---- closing what the command is not to have ----
-
-_LAST = 0x7FFFFFFF
-_CLOEXEC_RANGE = 4
-# The standard descriptors are not among them.
-_MARK = (Syscall(nr.close_range, 3, _LAST, _CLOEXEC_RANGE),)
-# Whether our own kernel, and the filter that we are under, let us do that.
-_can_mark: bool | None = None
-
-
-async def mark_calls(thread: SpawningThread) -> Sequence[Syscall]:
-    """The calls by which a child marks all descriptors but the standard ones to be closed by exec.
-
-    close_range(2) is one call for all of them. Without it (Linux before 5.11, filters) the thread looks for
-    those that exec would keep now, and a descriptor that another OS thread makes later is missed.
-    """
-    global _can_mark
-    ours = thread.task.sysif.immediate
-    if _can_mark and ours:
-        return _MARK
-    try:
-        await thread.task.sysif.syscall(nr.close_range, _LAST, _LAST, _CLOEXEC_RANGE)
-    except OSError:
-        possible = False
-    else:
-        possible = True
-    if ours:
-        _can_mark = possible
-    if possible:
-        return _MARK
-    numbers = await _kept_by_exec(thread)
-    return [Syscall(nr.fcntl, number, F.SETFD, FD.CLOEXEC) for number in numbers if number > 2]
-
-
-async def _kept_by_exec(thread: SpawningThread) -> list[int]:
-    """The numbers of the descriptors that are not closed by exec, those of /proc permitting."""
-    task = thread.task
-    directory = await task.open(await thread.ram.ptr(Path("/proc/self/fd")), O.RDONLY | O.DIRECTORY)
-    async with directory:
-        numbers: list[int] = []
-        buf = await thread.ram.malloc(DirentList, 4096)
-        while True:
-            valid, rest = await directory.getdents(buf)
-            if valid.size() == 0:
-                break
-            numbers += [int(entry.name) for entry in await valid.read() if entry.name.isdigit()]
-            buf = valid + rest
-        flags = await task.sysif.syscalls([Syscall(nr.fcntl, number, F.GETFD) for number in numbers])
-    return [
-        number for number, flag in zip(numbers, flags, strict=True) if flag >= 0 and not flag & FD.CLOEXEC
-    ]
-
-
-# ---- the descriptors of the command ----
-
-
-class _Pump(NamedTuple):
-    """One pipe between us and the command.
-
-    Attributes:
-        name: "stdin", "stdout" or "stderr".
-        end: our end.
-        body: moves the bytes.
-        collector: of captured output.
-        scope: of the task that moves them.
-    """
-
-    name: str
-    end: End
-    body: Callable[[], Awaitable[None]]
-    collector: Collector | None
-    scope: trio.CancelScope
-
-
-class _Files:
-    """The descriptors of a command, and our ends of its pipes.
-
-    Attributes:
-        placed: numbers that the command shall have, and what shall be there: handles, or numbers of our own
-            table.
-        pumps: one per pipe.
-        given: ends of pipes for the caller.
-    """
-
-    def __init__(
-        self, thread: RunningThread, limit: int | None, on_limit: Callable[[str], None] | None
-    ) -> None:
-        self.thread = thread
-        self.placed: dict[int, FileDescriptor | HasFileno] = {}
-        self.pumps: list[_Pump] = []
-        self.given: dict[str, AsyncFileDescriptor] = {}
-        self.captures = False
-        self.error_is_output = False
-        self._limit = limit
-        self._on_limit = on_limit
-        # Closed when the command runs, and when all is over.
-        self._theirs: list[FileDescriptor] = []
-        self._ends: list[End] = []
-
-    async def _open(self, path: str | os.PathLike[str], flags: O) -> FileDescriptor:
-        fd = await self.thread.task.open(await self.thread.ram.ptr(os.fspath(path)), flags, 0o666)
-        self._theirs.append(fd)
-        return fd
-
-    async def _pipe(self, theirs_reads: bool) -> FileDescriptor:
-        """Make a pipe; returns our end, non-blocking, and keeps the other one in `_theirs`."""
-        pipe = await self.thread.pipe(O.CLOEXEC)
-        theirs, ours = (pipe.read, pipe.write) if theirs_reads else (pipe.write, pipe.read)
-        self._theirs.append(theirs)
-        await ours.fcntl(F.SETFL, O.NONBLOCK)
-        return ours
-
-    async def _end(self, ours: FileDescriptor) -> End:
-        end: End
-        if self.thread.task.sysif.immediate:
-            end = LocalEnd(ours)
-        else:
-            end = RemoteEnd(await self.thread.make_afd(ours))
-        self._ends.append(end)
-        return end
-
-    async def _file(self, name: str, value: object, number: int, flags: O) -> bool:
-        """Place a file; returns False if `value` is none."""
-        if isinstance(value, AsyncFileDescriptor):
-            value = value.handle
-        if isinstance(value, FileDescriptor):
-            self._check_table(name, value)
-            self.placed[number] = value
-        elif value == Stdio.DEVNULL:
-            self.placed[number] = await self._open("/dev/null", O.RDWR)
-        elif isinstance(value, str | os.PathLike):
-            self.placed[number] = await self._open(value, flags)
-        elif hasattr(value, "fileno"):
-            if not self.thread.task.sysif.immediate:
-                raise ValueError(
-                    f"{name}: {value!r} is a file of this program, but the command is started by "
-                    f"{self.thread.task}; give it a handle of that"
-                )
-            self.placed[number] = cast("HasFileno", value)
-        else:
-            return False
-        return True
-
-    def _check_table(self, name: str, fd: FileDescriptor) -> None:
-        fd._validate()
-        table = self.thread.task.fd_table
-        if fd.task.fd_table is not table:
-            raise FDTableMismatchError(
-                f"{name}: {fd} is of another descriptor table than {self.thread.task}, which starts the "
-                "command",
-                fd.task.fd_table,
-                table,
-            )
-
-    async def place_input(self, value: object, give: bool) -> None:
-        if value is None:
-            return
-        if value == Stdio.PIPE:
-            if not give:
-                raise ValueError(
-                    "stdin=PIPE: no task could write to it; give the bytes, or an iterable of them, or start "
-                    "it with nursery.start() and use the stdin of the child"
-                )
-            ours = await self._pipe(theirs_reads=True)
-            self.placed[0] = self._theirs[-1]
-            self.given["stdin"] = await self.thread.make_afd(ours)
-        elif not isinstance(value, bytes | bytearray | memoryview) and await self._file(
-            "stdin", value, 0, O.RDONLY
-        ):
-            pass
-        elif isinstance(value, int | float) or (
-            not hasattr(value, "__iter__") and not hasattr(value, "__aiter__")
-        ):
-            raise TypeError(f"stdin: {_expected(value)}, bytes or an iterable of them")
-        else:
-            source = cast("bytes | Feed", value)
-            end = await self._end(await self._pipe(theirs_reads=True))
-            self.placed[0] = self._theirs[-1]
-            self.pumps.append(
-                _Pump("stdin", end, lambda: feed(end, source), None, trio.CancelScope(shield=True))
-            )
-
-    async def place_output(self, name: str, number: int, value: object, give: bool) -> None:
-        if value is None:
-            return
-        if value == Stdio.STDOUT:
-            if number != 2:
-                raise ValueError("stdout=STDOUT: that is for stderr")
-            self.error_is_output = True
-            return
-        if value != Stdio.PIPE and await self._file(name, value, number, O.WRONLY | O.CREAT | O.TRUNC):
-            return
-        if value == Stdio.PIPE and give:
-            ours = await self._pipe(theirs_reads=False)
-            self.placed[number] = self._theirs[-1]
-            self.given[name] = await self.thread.make_afd(ours)
-            return
-        sink: Sink | None = None
-        collector = None
-        if value == Stdio.PIPE:
-            on_limit = self._on_limit
-            collector = Collector(self._limit, None if on_limit is None else lambda: on_limit(name))
-            self.captures = True
-        elif callable(value):
-            sink = trio.lowlevel.disable_ki_protection(cast("Sink", value))
-        else:
-            raise TypeError(f"{name}: {_expected(value)}, or an async function")
-        end = await self._end(await self._pipe(theirs_reads=False))
-        self.placed[number] = self._theirs[-1]
-        take = None if collector is None else collector.take
-        self.pumps.append(
-            _Pump(name, end, lambda: pump_out(end, take, sink), collector, trio.CancelScope(shield=True))
-        )
-
-    def pass_on(self, fds: Sequence[FileDescriptor] | Mapping[int, FileDescriptor]) -> None:
-        """Place what `pass_fds` says."""
-        numbered = fds.items() if isinstance(fds, Mapping) else [(None, fd) for fd in fds]
-        for number, fd in numbered:
-            if isinstance(fd, AsyncFileDescriptor):
-                fd = fd.handle
-            if not isinstance(fd, FileDescriptor):
-                raise TypeError(f"pass_fds: expected handles of descriptors, not {fd!r}")
-            self._check_table("pass_fds", fd)
-            where = int(fd) if number is None else number
-            if not isinstance(where, int) or isinstance(where, bool) or where < 0:
-                raise ValueError(f"pass_fds: expected the number of a descriptor, not {where!r}")
-            if where in self.placed or (where == 2 and self.error_is_output):
-                raise ValueError(f"pass_fds: descriptor {where} of the command has been given another file")
-            self.placed[where] = fd
-
-    async def dup_calls(self, stack: ExitStack) -> list[Syscall]:
-        """The calls that put everything in its place.
-
-        Args:
-            stack: keeps the descriptors open until the calls have been made.
-        """
-        task = self.thread.task
-        moves: dict[int, int] = {}
-        for number, file in self.placed.items():
-            if isinstance(file, FileDescriptor):
-                moves[number] = stack.enter_context(file.borrow(task)).number
-            else:
-                moves[number] = file.fileno()
-        calls = []
-        # What is put at a number must not be needed there any more.
-        waiting = {number: source for number, source in moves.items() if number != source}
-        while waiting:
-            sources = {**waiting}
-            for number in [n for n in waiting if n not in {s for m, s in sources.items() if m != n}]:
-                calls.append(Syscall(nr.dup3, waiting.pop(number), number))
-            if waiting and len(waiting) == len(sources):
-                # They go round in a circle; a copy of one of them opens it.
-                number, source = next(iter(waiting.items()))
-                lowest = max([*moves, *moves.values(), 2]) + 1
-                copy = await task.sysif.syscall(nr.fcntl, source, F.DUPFD_CLOEXEC, lowest)
-                self._theirs.append(task.make_fd_handle(near.FileDescriptor(copy)))
-                waiting[number] = copy
-        calls += [Syscall(nr.fcntl, n, F.SETFD, 0) for n, source in moves.items() if n == source]
-        if self.error_is_output:
-            calls.append(Syscall(nr.dup3, 1, 2))
-        return calls
-
-    async def close_theirs(self) -> None:
-        """Close the descriptors that were made for the command."""
-        while self._theirs:
-            await self._theirs[-1].invalidate()
-            self._theirs.pop()
-
-    async def close(self) -> None:
-        """Close everything that the caller does not have."""
-        try:
-            await self.close_theirs()
-            for end in self._ends:
-                await end.close()
-        except SyscallError:
-            pass  # the process of the thread has gone, and its descriptors with it
-
-
-def _expected(value: object) -> str:
-    return f"expected a handle, a path, a file, PIPE or DEVNULL, not {value!r}"
 
 
 # ---- ending a command ----
 
 
-async def end_command(child: AsyncChildProcess, grace: float) -> ChildState:
+async def end_command(child: AsyncChildProcess, grace: float, tree: Tree | None = None) -> ChildState:
     """Send SIGTERM, wait for the grace, send SIGKILL, and reap the child; shielded from cancellation.
 
     Raises:
@@ -457,11 +123,27 @@ async def end_command(child: AsyncChildProcess, grace: float) -> ChildState:
     """
     with trio.CancelScope(shield=True):
         if grace > 0:
-            await child.kill(SIG.TERM)
+            await (child.kill(SIG.TERM) if tree is None else tree.terminate(child))
             with trio.move_on_after(grace):
-                return await child.waitpid(W.EXITED)
+                return await wait_for_end(child, tree)
         await child.kill(SIG.KILL)
+        return await wait_for_end(child, tree)
+    raise AssertionError("this scope is not cancelled")
+
+
+async def wait_for_end(child: AsyncChildProcess, tree: Tree | None) -> ChildState:
+    """Wait until the command has exited, end its descendants, if they are to end with it, and reap it."""
+    if tree is None:
         return await child.waitpid(W.EXITED)
+    if child.process.death_state is None:
+        await child.wait_exited()
+        with trio.CancelScope(shield=True):
+            await tree.exited(child)
+            await child.waitpid(W.EXITED)
+    with trio.CancelScope(shield=True):
+        state = await child.waitpid(W.EXITED)
+        await tree.reaped()
+        return state
     raise AssertionError("this scope is not cancelled")
 
 
@@ -472,6 +154,7 @@ class _Run:
         self.timeout = timeout
         self.grace = grace
         self.on_limit = on_limit
+        self.tree: Tree | None = None
         # Cancelled when there is a reason to end the command.
         self.scope = trio.CancelScope()
         self.failure: BaseException | None = None
@@ -482,7 +165,7 @@ class _Run:
         self.exceeded = self.exceeded or stream
         self.scope.cancel()
 
-    async def _pump(self, pump: _Pump) -> None:
+    async def _pump(self, pump: Pump) -> None:
         with pump.scope:
             try:
                 await pump.body()
@@ -493,7 +176,7 @@ class _Run:
                 self.failure = self.failure or error
                 self.scope.cancel()
 
-    async def supervise(self, child: AsyncChildProcess, pumps: Sequence[_Pump]) -> tuple[ChildState, bool]:
+    async def supervise(self, child: AsyncChildProcess, pumps: Sequence[Pump]) -> tuple[ChildState, bool]:
         """Wait for the end of the command and of its output, or end it.
 
         Returns:
@@ -508,7 +191,7 @@ class _Run:
                 done = trio.Event()
                 left = len(pumps)
 
-                async def pump_and_count(pump: _Pump) -> None:
+                async def pump_and_count(pump: Pump) -> None:
                     nonlocal left
                     await self._pump(pump)
                     left -= 1
@@ -528,19 +211,19 @@ class _Run:
     ) -> tuple[ChildState, bool]:
         try:
             with self.scope:
-                state = await child.waitpid(W.EXITED)
+                state = await wait_for_end(child, self.tree)
                 if pumped is not None:
                     await pumped.wait()
                 return state, False
         except BaseException:
-            await end_command(child, self.grace)
+            await end_command(child, self.grace, self.tree)
             raise
         now = self.exceeded is not None and self.on_limit == "kill"
         timed_out = self.failure is None and self.exceeded is None
-        return await end_command(child, 0 if now else self.grace), timed_out
+        return await end_command(child, 0 if now else self.grace, self.tree), timed_out
 
 
-async def _take_rest(pumps: Sequence[_Pump]) -> None:
+async def _take_rest(pumps: Sequence[Pump]) -> None:
     """Take the output that a command left in its pipes when it was ended."""
     for pump in pumps:
         if pump.collector is not None and not pump.collector.truncated:
@@ -601,6 +284,7 @@ async def run(
     clear_env: bool = False,
     pass_fds: Sequence[FileDescriptor] | Mapping[int, FileDescriptor] = (),
     close_fds: bool = True,
+    tree: bool | TreeKind = False,
     setup: Setup | None = None,
 ) -> CompletedCommand:
     """Run a command: `Thread.run`, which describes the options in `RunOptions`."""
@@ -614,9 +298,11 @@ async def run(
         stderr = Stdio.PIPE if stderr is None else stderr
     command = changed_command(command, env, clear_env)
     check_strings(command)
+    if tree not in _TREES:
+        raise ValueError(f'tree: expected True, "cgroup", "pidns" or "group", not {tree!r}')
     running = _Run(timeout, grace, on_limit)
     give = task_status is not trio.TASK_STATUS_IGNORED and not capture
-    files = _Files(thread, limit, running.exceed if on_limit != "truncate" else None)
+    files = Files(thread, limit, running.exceed if on_limit != "truncate" else None)
     try:
         await files.place_input(stdin, task_status is not trio.TASK_STATUS_IGNORED)
         await files.place_output("stdout", 1, stdout, give)
@@ -629,15 +315,22 @@ async def run(
             files.pass_on(pass_fds)
         with ExitStack() as stack:
             calls = [*(await mark_calls(thread) if close_fds else ()), *await files.dup_calls(stack)]
-            child, spawning = await _start(thread, command, calls, cwd, setup, stack)
-        await files.close_theirs()
-        if spawning is not None and give:
-            await spawning.wait_or_kill()
-        if task_status is not trio.TASK_STATUS_IGNORED:
-            child.stdin, child.stdout, child.stderr = map(files.given.get, ("stdin", "stdout", "stderr"))
-            task_status.started(child)
+            running.tree = None if tree is False else await make_tree(thread, tree)
+            child, spawning = await _start(thread, running.tree, command, calls, cwd, setup, stack)
         try:
+            if running.tree is not None:
+                await running.tree.started(files.numbers())
+            await files.close_theirs()
+            if task_status is not trio.TASK_STATUS_IGNORED:
+                if spawning is not None:
+                    await spawning.wait()
+                child.stdin, child.stdout, child.stderr = map(files.given.get, ("stdin", "stdout", "stderr"))
+                task_status.started(child)
             state, timed_out = await running.supervise(child, files.pumps)
+        except BaseException:
+            if child.process.death_state is None:
+                await end_command(child, grace, running.tree)
+            raise
         finally:
             # A process that could not execute the command exits; that is not news about the command.
             if spawning is not None and spawning.error is not None:
@@ -646,6 +339,8 @@ async def run(
             await _take_rest(files.pumps)
     finally:
         with trio.CancelScope(shield=True):
+            if running.tree is not None:
+                await running.tree.reaped()
             await files.close()
     if running.failure is not None:
         raise running.failure
@@ -665,6 +360,7 @@ async def run(
 
 async def _start(
     thread: RunningThread,
+    tree: Tree | None,
     command: Command,
     calls: Sequence[Syscall],
     cwd: object,
@@ -674,8 +370,11 @@ async def _start(
     """Make a process that makes the calls, and those of the options, and executes the command."""
     if setup is not None:
         setup = trio.lowlevel.disable_ki_protection(setup)
-    if thread.loader.hub is not None:
-        prepared = thread.prepare()
+    starter = thread if tree is None else tree.starter
+    if starter.loader.hub is not None:
+        prepared = starter.prepare()
+        if tree is not None:
+            await tree.note(prepared)
         await prepared.task.sysif.syscalls(calls)
         if cwd is not None:
             await _note_cwd(prepared, stack, cwd, thread)
@@ -684,9 +383,11 @@ async def _start(
         spawning = await prepared.start(command)
         return spawning.process, spawning
     # A process with memory of its own, in which none can be prepared.
-    cloned = await thread.clone()
+    cloned = await starter.clone()
     try:
         child = cast("PreparedThread", cloned)
+        if tree is not None:
+            await tree.note(child)
         for call in calls:
             await child.task.sysif.syscall(*call)
         if cwd is not None:

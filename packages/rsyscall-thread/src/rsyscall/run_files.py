@@ -1,0 +1,387 @@
+"""The descriptors of a command that `Thread.run` starts: what it gets, and our ends of its pipes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
+from enum import IntEnum
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
+
+import trio
+
+from rsyscall.command import Command
+from rsyscall.epoller import AsyncFileDescriptor
+from rsyscall.far import FDTableMismatchError
+from rsyscall.fcntl import FD, F, O
+from rsyscall.handle import FileDescriptor
+from rsyscall.linux.dirent import DirentList
+from rsyscall.near import Syscall, SyscallError, nr
+from rsyscall.near import types as near
+from rsyscall.path import Path
+from rsyscall.pump import Collector, End, Feed, LocalEnd, RemoteEnd, Sink, feed, pump_out
+from rsyscall.sched import CLONE
+from rsyscall.spawn import PreparedThread, SpawningThread
+from rsyscall.unistd import Pipe
+
+if TYPE_CHECKING:
+    from rsyscall.monitor import AsyncChildProcess
+
+__all__ = [
+    "ClonedThread",
+    "ErrorOutput",
+    "Files",
+    "HasFileno",
+    "Input",
+    "Output",
+    "Pump",
+    "RunningThread",
+    "Stdio",
+    "mark_calls",
+]
+
+
+class Stdio(IntEnum):
+    """What a standard descriptor of a command can be, besides a file; `subprocess` has the same numbers."""
+
+    PIPE = -1
+    STDOUT = -2
+    DEVNULL = -3
+
+
+class HasFileno(Protocol):
+    """A file of Python."""
+
+    def fileno(self) -> int:
+        """The number of its descriptor."""
+        ...
+
+
+File = FileDescriptor | AsyncFileDescriptor | HasFileno | str | os.PathLike[str]
+Input = File | bytes | bytearray | memoryview | Feed | Literal[Stdio.PIPE, Stdio.DEVNULL] | None
+Output = File | Sink | Literal[Stdio.PIPE, Stdio.DEVNULL] | None
+ErrorOutput = Output | Literal[Stdio.STDOUT]
+
+
+class RunningThread(SpawningThread, Protocol):
+    """The parts of a thread that are needed to run a command."""
+
+    async def pipe(self, flags: O = ...) -> Pipe[FileDescriptor]:
+        """Make a pipe."""
+        ...
+
+    async def make_afd(self, fd: FileDescriptor, set_nonblock: bool = ...) -> AsyncFileDescriptor:
+        """Make a descriptor usable without blocking the process."""
+        ...
+
+    async def read_to_eof(self, fd: FileDescriptor) -> bytes:
+        """Read up to the end of the file."""
+        ...
+
+    def prepare(self, flags: CLONE = ...) -> PreparedThread:
+        """Begin to describe a child."""
+        ...
+
+    async def clone(self, flags: CLONE = ...) -> ClonedThread:
+        """Make a child."""
+        ...
+
+
+class ClonedThread(RunningThread, Protocol):
+    """A child that can execute a program."""
+
+    @property
+    def process(self) -> AsyncChildProcess:
+        """The child."""
+        ...
+
+    async def exec(self, command: Command) -> AsyncChildProcess:
+        """Execute a command."""
+        ...
+
+
+# ---- closing what the command is not to have ----
+
+_LAST = 0x7FFFFFFF
+_CLOEXEC_RANGE = 4
+# The standard descriptors are not among them.
+_MARK = (Syscall(nr.close_range, 3, _LAST, _CLOEXEC_RANGE),)
+# Whether our own kernel, and the filter that we are under, let us do that.
+_can_mark: bool | None = None
+
+
+async def mark_calls(thread: SpawningThread) -> Sequence[Syscall]:
+    """The calls by which a child marks all descriptors but the standard ones to be closed by exec.
+
+    close_range(2) is one call for all of them. Without it (Linux before 5.11, filters) the thread looks for
+    those that exec would keep now, and a descriptor that another OS thread makes later is missed.
+    """
+    global _can_mark
+    ours = thread.task.sysif.immediate
+    if _can_mark and ours:
+        return _MARK
+    try:
+        await thread.task.sysif.syscall(nr.close_range, _LAST, _LAST, _CLOEXEC_RANGE)
+    except OSError:
+        possible = False
+    else:
+        possible = True
+    if ours:
+        _can_mark = possible
+    if possible:
+        return _MARK
+    numbers = await _kept_by_exec(thread)
+    return [Syscall(nr.fcntl, number, F.SETFD, FD.CLOEXEC) for number in numbers if number > 2]
+
+
+async def _kept_by_exec(thread: SpawningThread) -> list[int]:
+    """The numbers of the descriptors that are not closed by exec, those of /proc permitting."""
+    task = thread.task
+    directory = await task.open(await thread.ram.ptr(Path("/proc/self/fd")), O.RDONLY | O.DIRECTORY)
+    async with directory:
+        numbers: list[int] = []
+        buf = await thread.ram.malloc(DirentList, 4096)
+        while True:
+            valid, rest = await directory.getdents(buf)
+            if valid.size() == 0:
+                break
+            numbers += [int(entry.name) for entry in await valid.read() if entry.name.isdigit()]
+            buf = valid + rest
+        flags = await task.sysif.syscalls([Syscall(nr.fcntl, number, F.GETFD) for number in numbers])
+    return [
+        number for number, flag in zip(numbers, flags, strict=True) if flag >= 0 and not flag & FD.CLOEXEC
+    ]
+
+
+# ---- the descriptors of the command ----
+
+
+class Pump(NamedTuple):
+    """One pipe between us and the command.
+
+    Attributes:
+        name: "stdin", "stdout" or "stderr".
+        end: our end.
+        body: moves the bytes.
+        collector: of captured output.
+        scope: of the task that moves them.
+    """
+
+    name: str
+    end: End
+    body: Callable[[], Awaitable[None]]
+    collector: Collector | None
+    scope: trio.CancelScope
+
+
+class Files:
+    """The descriptors of a command, and our ends of its pipes.
+
+    Attributes:
+        placed: numbers that the command shall have, and what shall be there: handles, or numbers of our own
+            table.
+        pumps: one per pipe.
+        given: ends of pipes for the caller.
+    """
+
+    def __init__(
+        self, thread: RunningThread, limit: int | None, on_limit: Callable[[str], None] | None
+    ) -> None:
+        self.thread = thread
+        self.placed: dict[int, FileDescriptor | HasFileno] = {}
+        self.pumps: list[Pump] = []
+        self.given: dict[str, AsyncFileDescriptor] = {}
+        self.captures = False
+        self.error_is_output = False
+        self._limit = limit
+        self._on_limit = on_limit
+        # Closed when the command runs, and when all is over.
+        self._theirs: list[FileDescriptor] = []
+        self._ends: list[End] = []
+
+    async def _open(self, path: str | os.PathLike[str], flags: O) -> FileDescriptor:
+        fd = await self.thread.task.open(await self.thread.ram.ptr(os.fspath(path)), flags, 0o666)
+        self._theirs.append(fd)
+        return fd
+
+    async def _pipe(self, theirs_reads: bool) -> FileDescriptor:
+        """Make a pipe; returns our end, non-blocking, and keeps the other one in `_theirs`."""
+        pipe = await self.thread.pipe(O.CLOEXEC)
+        theirs, ours = (pipe.read, pipe.write) if theirs_reads else (pipe.write, pipe.read)
+        self._theirs.append(theirs)
+        await ours.fcntl(F.SETFL, O.NONBLOCK)
+        return ours
+
+    async def _end(self, ours: FileDescriptor) -> End:
+        end: End
+        if self.thread.task.sysif.immediate:
+            end = LocalEnd(ours)
+        else:
+            end = RemoteEnd(await self.thread.make_afd(ours))
+        self._ends.append(end)
+        return end
+
+    async def _file(self, name: str, value: object, number: int, flags: O) -> bool:
+        """Place a file; returns False if `value` is none."""
+        if isinstance(value, AsyncFileDescriptor):
+            value = value.handle
+        if isinstance(value, FileDescriptor):
+            self._check_table(name, value)
+            self.placed[number] = value
+        elif value == Stdio.DEVNULL:
+            self.placed[number] = await self._open("/dev/null", O.RDWR)
+        elif isinstance(value, str | os.PathLike):
+            self.placed[number] = await self._open(value, flags)
+        elif hasattr(value, "fileno"):
+            if not self.thread.task.sysif.immediate:
+                raise ValueError(
+                    f"{name}: {value!r} is a file of this program, but the command is started by "
+                    f"{self.thread.task}; give it a handle of that"
+                )
+            self.placed[number] = cast("HasFileno", value)
+        else:
+            return False
+        return True
+
+    def _check_table(self, name: str, fd: FileDescriptor) -> None:
+        fd._validate()
+        table = self.thread.task.fd_table
+        if fd.task.fd_table is not table:
+            raise FDTableMismatchError(
+                f"{name}: {fd} is of another descriptor table than {self.thread.task}, which starts the "
+                "command",
+                fd.task.fd_table,
+                table,
+            )
+
+    async def place_input(self, value: object, give: bool) -> None:
+        if value is None:
+            return
+        if value == Stdio.PIPE:
+            if not give:
+                raise ValueError(
+                    "stdin=PIPE: no task could write to it; give the bytes, or an iterable of them, or start "
+                    "it with nursery.start() and use the stdin of the child"
+                )
+            ours = await self._pipe(theirs_reads=True)
+            self.placed[0] = self._theirs[-1]
+            self.given["stdin"] = await self.thread.make_afd(ours)
+        elif not isinstance(value, bytes | bytearray | memoryview) and await self._file(
+            "stdin", value, 0, O.RDONLY
+        ):
+            pass
+        elif isinstance(value, int | float) or (
+            not hasattr(value, "__iter__") and not hasattr(value, "__aiter__")
+        ):
+            raise TypeError(f"stdin: {_expected(value)}, bytes or an iterable of them")
+        else:
+            source = cast("bytes | Feed", value)
+            end = await self._end(await self._pipe(theirs_reads=True))
+            self.placed[0] = self._theirs[-1]
+            self.pumps.append(
+                Pump("stdin", end, lambda: feed(end, source), None, trio.CancelScope(shield=True))
+            )
+
+    async def place_output(self, name: str, number: int, value: object, give: bool) -> None:
+        if value is None:
+            return
+        if value == Stdio.STDOUT:
+            if number != 2:
+                raise ValueError("stdout=STDOUT: that is for stderr")
+            self.error_is_output = True
+            return
+        if value != Stdio.PIPE and await self._file(name, value, number, O.WRONLY | O.CREAT | O.TRUNC):
+            return
+        if value == Stdio.PIPE and give:
+            ours = await self._pipe(theirs_reads=False)
+            self.placed[number] = self._theirs[-1]
+            self.given[name] = await self.thread.make_afd(ours)
+            return
+        sink: Sink | None = None
+        collector = None
+        if value == Stdio.PIPE:
+            on_limit = self._on_limit
+            collector = Collector(self._limit, None if on_limit is None else lambda: on_limit(name))
+            self.captures = True
+        elif callable(value):
+            sink = trio.lowlevel.disable_ki_protection(cast("Sink", value))
+        else:
+            raise TypeError(f"{name}: {_expected(value)}, or an async function")
+        end = await self._end(await self._pipe(theirs_reads=False))
+        self.placed[number] = self._theirs[-1]
+        take = None if collector is None else collector.take
+        self.pumps.append(
+            Pump(name, end, lambda: pump_out(end, take, sink), collector, trio.CancelScope(shield=True))
+        )
+
+    def pass_on(self, fds: Sequence[FileDescriptor] | Mapping[int, FileDescriptor]) -> None:
+        """Place what `pass_fds` says."""
+        numbered = fds.items() if isinstance(fds, Mapping) else [(None, fd) for fd in fds]
+        for number, fd in numbered:
+            if isinstance(fd, AsyncFileDescriptor):
+                fd = fd.handle
+            if not isinstance(fd, FileDescriptor):
+                raise TypeError(f"pass_fds: expected handles of descriptors, not {fd!r}")
+            self._check_table("pass_fds", fd)
+            where = int(fd) if number is None else number
+            if not isinstance(where, int) or isinstance(where, bool) or where < 0:
+                raise ValueError(f"pass_fds: expected the number of a descriptor, not {where!r}")
+            if where in self.placed or (where == 2 and self.error_is_output):
+                raise ValueError(f"pass_fds: descriptor {where} of the command has been given another file")
+            self.placed[where] = fd
+
+    async def dup_calls(self, stack: ExitStack) -> list[Syscall]:
+        """The calls that put everything in its place.
+
+        Args:
+            stack: keeps the descriptors open until the calls have been made.
+        """
+        task = self.thread.task
+        moves: dict[int, int] = {}
+        for number, file in self.placed.items():
+            if isinstance(file, FileDescriptor):
+                moves[number] = stack.enter_context(file.borrow(task)).number
+            else:
+                moves[number] = file.fileno()
+        calls = []
+        # What is put at a number must not be needed there any more.
+        waiting = {number: source for number, source in moves.items() if number != source}
+        while waiting:
+            sources = {**waiting}
+            for number in [n for n in waiting if n not in {s for m, s in sources.items() if m != n}]:
+                calls.append(Syscall(nr.dup3, waiting.pop(number), number))
+            if waiting and len(waiting) == len(sources):
+                # They go round in a circle; a copy of one of them opens it.
+                number, source = next(iter(waiting.items()))
+                lowest = max([*moves, *moves.values(), 2]) + 1
+                copy = await task.sysif.syscall(nr.fcntl, source, F.DUPFD_CLOEXEC, lowest)
+                self._theirs.append(task.make_fd_handle(near.FileDescriptor(copy)))
+                waiting[number] = copy
+        calls += [Syscall(nr.fcntl, n, F.SETFD, 0) for n, source in moves.items() if n == source]
+        if self.error_is_output:
+            calls.append(Syscall(nr.dup3, 1, 2))
+        return calls
+
+    def numbers(self) -> list[int]:
+        """Of all descriptors that were made for the command, at either end."""
+        ours = [end.number for end in self._ends] + [int(afd.handle) for afd in self.given.values()]
+        return [*map(int, self._theirs), *ours]
+
+    async def close_theirs(self) -> None:
+        """Close the descriptors that were made for the command."""
+        while self._theirs:
+            await self._theirs[-1].invalidate()
+            self._theirs.pop()
+
+    async def close(self) -> None:
+        """Close everything that the caller does not have."""
+        try:
+            await self.close_theirs()
+            for end in self._ends:
+                await end.close()
+        except SyscallError:
+            pass  # the process of the thread has gone, and its descriptors with it
+
+
+def _expected(value: object) -> str:
+    return f"expected a handle, a path, a file, PIPE or DEVNULL, not {value!r}"

@@ -1,0 +1,267 @@
+"""All descendants of a command: how they are found and ended, for `Thread.run`.
+
+There are three ways, and none of them asks which processes there are, so that none is missed that is just
+being forked:
+
+* a process group: one signal reaches all that have not left it, as every shell with job control and every
+  daemon does;
+* a cgroup: `cgroup.kill` ends all that are in it, and only a process that may write to another cgroup leaves;
+* a pid namespace: they all end with its init, which does nothing but what we tell it, and no process leaves.
+
+The number of a group is that of its leader. It belongs to the group until the leader has been reaped and all
+others are gone, so a group is ended before the command is reaped. A command in a namespace is a child of the
+init, by which we wait for it, so a namespace is ended after the command has been reaped.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import trio
+
+from rsyscall.fcntl import O
+from rsyscall.near import Syscall, nr
+from rsyscall.sched import CLONE
+from rsyscall.signal import SIG
+from rsyscall.spawn import PreparedThread
+
+if TYPE_CHECKING:
+    from rsyscall.handle import FileDescriptor
+    from rsyscall.monitor import AsyncChildProcess
+    from rsyscall.run_files import ClonedThread, RunningThread
+
+__all__ = ["Tree", "TreeKind", "make_tree"]
+
+TreeKind = Literal["group", "cgroup", "pidns"]
+
+# How long killed processes may take to leave a cgroup, in seconds.
+_TIME_TO_DIE = 10.0
+_serial = itertools.count()
+
+
+class Tree(Protocol):
+    """The processes that a command becomes."""
+
+    @property
+    def starter(self) -> RunningThread:
+        """The thread that starts the command."""
+        ...
+
+    async def note(self, child: PreparedThread) -> None:
+        """Have the process to come make what calls it takes."""
+        ...
+
+    async def started(self, numbers: Sequence[int]) -> None:
+        """The command runs; `numbers` are descriptors that were made for it, and our ends of its pipes."""
+        ...
+
+    async def terminate(self, child: AsyncChildProcess) -> None:
+        """Send SIGTERM."""
+        ...
+
+    async def exited(self, child: AsyncChildProcess) -> None:
+        """End the others: the command has exited, and has not been reaped."""
+        ...
+
+    async def reaped(self) -> None:
+        """End the others: the command has been reaped, or was never started. May be called repeatedly."""
+        ...
+
+
+class _Alone:
+    """The command, without its descendants."""
+
+    def __init__(self, thread: RunningThread) -> None:
+        self.starter = thread
+
+    async def note(self, child: PreparedThread) -> None:
+        pass
+
+    async def started(self, numbers: Sequence[int]) -> None:
+        pass
+
+    async def terminate(self, child: AsyncChildProcess) -> None:
+        await child.kill(SIG.TERM)
+
+    async def exited(self, child: AsyncChildProcess) -> None:
+        pass
+
+    async def reaped(self) -> None:
+        pass
+
+
+class _Group(_Alone):
+    """A process group, which the command leads."""
+
+    async def note(self, child: PreparedThread) -> None:
+        await child.task.sysif.syscall(nr.setpgid, 0, 0)
+
+    async def terminate(self, child: AsyncChildProcess) -> None:
+        await _kill_group(child, SIG.TERM)
+
+    async def exited(self, child: AsyncChildProcess) -> None:
+        await _kill_group(child, SIG.KILL)
+
+
+async def _kill_group(child: AsyncChildProcess, sig: SIG) -> None:
+    try:
+        await child.killpg(sig)
+    except ProcessLookupError:
+        # It has not come to making the group yet; or is a zombie, and alone.
+        await child.kill(sig)
+
+
+class _Namespace(_Alone):
+    """A pid namespace with an init of ours, of which the command is a child."""
+
+    def __init__(self, init: ClonedThread) -> None:
+        super().__init__(init)
+        self._init = init
+
+    @staticmethod
+    async def make(thread: RunningThread, may_use_user_namespace: bool) -> _Namespace:
+        """Make it; without privileges in a user namespace of its own, if that may be."""
+        try:
+            return _Namespace(await thread.clone(CLONE.NEWPID))
+        except PermissionError:
+            if not may_use_user_namespace:
+                raise
+        return _Namespace(await thread.clone(CLONE.NEWPID | CLONE.NEWUSER))
+
+    async def started(self, numbers: Sequence[int]) -> None:
+        # It has copies of everything, and while it has our end of a pipe, the other end does not see that we
+        # close it.
+        self._init.task.fd_table.remove_inherited()
+        await self._init.task.sysif.syscalls([Syscall(nr.close, number) for number in numbers])
+
+    async def reaped(self) -> None:
+        async with self._init.process:
+            pass
+
+
+class _Cgroup(_Alone):
+    """A cgroup of its own, below that of the thread.
+
+    Args:
+        thread: which makes and removes it.
+        path: of its directory.
+        procs: its `cgroup.procs`.
+        kill: its `cgroup.kill`.
+    """
+
+    def __init__(self, thread: RunningThread, path: str, procs: FileDescriptor, kill: FileDescriptor) -> None:
+        super().__init__(thread)
+        self._path = path
+        self._procs = procs
+        self._kill = kill
+        self._gone = False
+
+    @staticmethod
+    async def make(thread: RunningThread) -> _Cgroup:
+        """Make it.
+
+        Raises:
+            OSError: the thread may not make one; or the kernel is older than 5.14.
+
+        manpage: cgroups(7)
+        """
+        path = f"{await _own_cgroup(thread)}/rsyscall-{os.getpid()}-{next(_serial)}"
+        await thread.task.mkdir(await thread.ram.ptr(path))
+        try:
+            procs = await thread.task.open(await thread.ram.ptr(f"{path}/cgroup.procs"), O.WRONLY)
+            kill = await thread.task.open(await thread.ram.ptr(f"{path}/cgroup.kill"), O.WRONLY)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await thread.task.rmdir(await thread.ram.ptr(path))
+            raise
+        return _Cgroup(thread, path, procs, kill)
+
+    async def note(self, child: PreparedThread) -> None:
+        # The process that writes 0 moves itself.
+        zero = await child.ptr(b"0")
+        with self._procs.borrow(self.starter.task) as number, zero.borrow(child.task) as address:
+            await child.task.sysif.syscall(nr.write, number, address, 1)
+
+    async def reaped(self) -> None:
+        if self._gone:
+            return
+        thread = self.starter
+        one = await thread.ram.ptr(b"1")
+        await self._kill.write(one)
+        path = await thread.ram.ptr(self._path)
+        deadline = trio.current_time() + _TIME_TO_DIE
+        pause = 0.0005
+        while True:
+            try:
+                await thread.task.rmdir(path)
+            except OSError as error:
+                # The killed are in it until they have died.
+                if error.errno != errno.EBUSY or trio.current_time() > deadline:
+                    raise
+            else:
+                break
+            await trio.sleep(pause)
+            pause = min(2 * pause, 0.01)
+        self._gone = True
+        await self._procs.invalidate()
+        await self._kill.invalidate()
+
+
+async def _own_cgroup(thread: RunningThread) -> str:
+    """The directory of the cgroup that the thread is in, in the hierarchy of version 2."""
+    own = None
+    for line in (await _read_file(thread, "/proc/self/cgroup")).splitlines():
+        if line.startswith("0::"):
+            own = line[3:]
+    if own is not None:
+        for line in (await _read_file(thread, "/proc/self/mountinfo")).splitlines():
+            before, _, after = line.partition(" - ")
+            if after.startswith("cgroup2 "):
+                root, where = before.split()[3:5]
+                if root == "/":
+                    return f"{where}/{own.strip('/')}".rstrip("/")
+                if own == root or own.startswith(f"{root}/"):
+                    return f"{where}/{own[len(root) :].strip('/')}".rstrip("/")
+    message = "no mounted cgroup2 hierarchy has the cgroup of this process"
+    raise FileNotFoundError(errno.ENOENT, message, "/proc/self/cgroup")
+
+
+async def _read_file(thread: RunningThread, path: str) -> str:
+    async with await thread.task.open(await thread.ram.ptr(path), O.RDONLY) as file:
+        return os.fsdecode(await thread.read_to_eof(file))
+
+
+async def make_tree(thread: RunningThread, kind: bool | TreeKind) -> Tree:
+    """Make what holds the descendants of a command.
+
+    Args:
+        thread: the parent of the command, or of the init.
+        kind: which one; True for a cgroup, or else a pid namespace, or else a process group; False to leave
+            descendants alone.
+
+    Raises:
+        OSError: it cannot be made; with True one always can.
+        ValueError: there is no such kind.
+    """
+    if kind is False:
+        return _Alone(thread)
+    if kind == "group":
+        return _Group(thread)
+    if kind == "cgroup":
+        return await _Cgroup.make(thread)
+    if kind == "pidns":
+        return await _Namespace.make(thread, True)
+    if kind is not True:
+        raise ValueError(f'tree: expected True, "cgroup", "pidns" or "group", not {kind!r}')
+    try:
+        return await _Cgroup.make(thread)
+    except OSError:
+        pass
+    try:
+        return await _Namespace.make(thread, False)
+    except OSError:
+        return _Group(thread)
