@@ -39,6 +39,7 @@ FAST = [
     "fastmodule",
     "handles",
     "hub",
+    "image",
     "local_call",
     "naming",
     "owner",

@@ -10,6 +10,7 @@
 #include "client.h"
 #include "clock.h"
 #include "destructor.h"
+#include "image.h"
 #include "local_call.h"
 #include "naming.h"
 #include "pidfd.h"
@@ -23,6 +24,8 @@ static PyMethodDef module_methods[] = {
 	{ "naming", (PyCFunction)(void (*)(void))rsys_naming, METH_FASTCALL, NULL },
 	{ "read_memory", (PyCFunction)(void (*)(void))rsys_read_memory, METH_FASTCALL, NULL },
 	{ "write_memory", (PyCFunction)(void (*)(void))rsys_write_memory, METH_FASTCALL, NULL },
+	{ "exec_strings", rsys_exec_strings, METH_O, NULL },
+	{ "exec_image", rsys_exec_image, METH_VARARGS, NULL },
 	{ "spin_for_exit", rsys_spin_for_exit, METH_VARARGS, NULL },
 	{ "forget_watched", rsys_forget_watched, METH_VARARGS, NULL },
 	{ "set_memory_errors", rsys_set_memory_errors, METH_O, NULL },

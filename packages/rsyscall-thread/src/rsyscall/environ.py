@@ -18,6 +18,7 @@ from rsyscall.sys.stat import Stat
 from rsyscall.unistd import OK, ArgList
 
 if t.TYPE_CHECKING:
+    from rsyscall.far import AddressSpace
     from rsyscall.handle import Task, WrittenPointer
     from rsyscall.memory.ram import RAM
 
@@ -215,7 +216,10 @@ class Environment(MutableMapping[str, str]):
     @property
     def path(self) -> ExecutablePathCache:
         """Where `which` looks: the directories of PATH, as this variable is now."""
-        path = self.data.get("PATH")
+        return self._path_of(self.data)
+
+    def _path_of(self, data: dict[str, str]) -> ExecutablePathCache:
+        path = data.get("PATH")
         if path != self._path_is_for:
             self._path = ExecutablePathCache(self._path.task, self._path.ram, directories_of(path))
             self._path_is_for = path
@@ -270,7 +274,8 @@ class Environment(MutableMapping[str, str]):
             task: the child; it will be used to look for programs.
             ram: memory of `task`.
         """
-        child = Environment(self.data, self.path.for_task(task, ram))
+        data = self.data
+        child = Environment(data, self._path_of(data).for_task(task, ram))
         child._ram = ram
         # It will most likely be the same still when the child execs; then it need not be written again.
         if self._ram is not None and self._ram.task.address_space is task.address_space:
@@ -314,15 +319,18 @@ class Environment(MutableMapping[str, str]):
         Raises:
             ValueError: see `checked_variable`.
         """
-        if self._in_memory is not None:
-            data, arglist = self._in_memory
-            if data == self.data and arglist.mapping.task.address_space is ram.task.address_space:
-                return arglist
+        # Comparing the variables is most of the work.
+        now = self.data
+        address_space = ram.task.address_space
+        written = self._written(now, address_space)
+        if written is not None:
+            return written
         if self._parent is not None:
             parent, parent_ram = self._parent
-            if parent.data == self.data and parent_ram.task.address_space is ram.task.address_space:
-                return await parent.as_arglist(parent_ram)
-        data = dict(self.data)
+            theirs = parent.data
+            if theirs == now and parent_ram.task.address_space is address_space:
+                return parent._written(theirs, address_space) or await parent.as_arglist(parent_ram)
+        data = dict(now)
         strings = environment_strings(data)
 
         async def make(ram: RAM) -> WrittenPointer[ArgList]:
@@ -331,6 +339,15 @@ class Environment(MutableMapping[str, str]):
         arglist = await ram.perform_batch(make)
         self._in_memory = data, arglist
         return arglist
+
+    def _written(self, data: dict[str, str], address_space: AddressSpace) -> WrittenPointer[ArgList] | None:
+        """What is in memory, if that is these variables in this address space."""
+        if self._in_memory is None:
+            return None
+        written, arglist = self._in_memory
+        if written == data and arglist.mapping.task.address_space is address_space:
+            return arglist
+        return None
 
     def __repr__(self) -> str:
         return f"Environment({len(self.data)} variables, {self.path})"

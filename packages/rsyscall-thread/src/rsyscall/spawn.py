@@ -11,7 +11,6 @@ making them.
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, SupportsInt
@@ -30,7 +29,7 @@ from rsyscall.memory.allocation_interface import AllocatorInterface
 from rsyscall.memory.ram import RAM
 from rsyscall.memory.span import SpanAllocation
 from rsyscall.native import Ring, destructor, symbols
-from rsyscall.native._fast import RING_SLOTS
+from rsyscall.native._fast import RING_SLOTS, exec_image, exec_strings, write_memory
 from rsyscall.near import SYS, Syscall, SyscallHangup, SyscallInterface, nr
 from rsyscall.near import types as near
 from rsyscall.near.address_space import REFUSABLE, refusal, refused_effect
@@ -134,42 +133,39 @@ class ExecImage:
         Raises:
             ValueError: a string contains a NUL character.
         """
-        path_text = os.fsdecode(path)
-        count = len(argv)
+        path_text = path if type(path) is str else os.fsdecode(path)
+        argc = len(argv)
+        words = argc + 1
         if isinstance(envp, Pointer):
-            entries: Sequence[str] = ()
-            words = count + 1
+            envc = -1
+            strings = [path_text, *argv]
         else:
-            entries = envp
-            words = count + len(entries) + 2
-        strings = [path_text, *argv, *entries]
+            envc = len(envp)
+            words += envc + 1
+            strings = [path_text, *argv, *envp]
         try:
-            # All text, nearly always: encoded in one go.
-            blob = os.fsencode("\0".join(strings))  # type: ignore[arg-type] # TypeError if it is not
-        except TypeError:
-            blob = b"\0".join(map(os.fsencode, strings))
-        parts = blob.split(b"\0")
-        if len(parts) != len(strings):
-            wrong = next(string for string in strings if b"\0" in os.fsencode(string))
-            raise ValueError(f"a string for a program cannot contain a NUL character: {os.fsencode(wrong)!r}")
-        pointer = await ram.malloc(bytes, len(front) + 8 * words + len(blob) + 1)
-        start = pointer.near.address
-        base = start + len(front)
-        program = address = base + 8 * words
-        table = []
-        for part in parts:
-            table.append(address)
-            address += len(part) + 1
-        del table[0]
-        table.insert(count, 0)
-        if isinstance(envp, Pointer):
-            environ = envp.near.address
+            encoded = exec_strings(strings)
+        except ValueError:
+            wrong = next((string for string in strings if b"\0" in os.fsencode(string)), None)
+            if wrong is None:
+                raise
+            raise ValueError(
+                f"a string for a program cannot contain a NUL character: {os.fsencode(wrong)!r}"
+            ) from None
+        size = len(front) + 8 * words + len(encoded)
+        here = ram.allocate_here(size)
+        if here is None:
+            pointer = await ram.malloc(bytes, size)
+            keep: object = pointer
+            start = pointer.near.address
+            # No other code has the pointer, so it need not be consumed.
+            await ram.transport.write(pointer, exec_image(start, front, encoded, argc, envc))
         else:
-            environ = base + 8 * (count + 1)
-            table.append(0)
-        # No other code has the pointer, so it need not be consumed.
-        await ram.transport.write(pointer, front + struct.pack(f"{words}Q", *table) + blob + b"\0")
-        return ExecImage(path_text, start, program, base, environ, (pointer, envp))
+            start, keep = here
+            write_memory(start, exec_image(start, front, encoded, argc, envc))
+        base = start + len(front)
+        environ = envp.near.address if isinstance(envp, Pointer) else base + 8 * (argc + 1)
+        return ExecImage(path_text, start, base + 8 * words, base, environ, (keep, envp))
 
 
 async def exec_after(task: Task, calls: Sequence[Syscall], image: ExecImage, command: Command | None) -> None:

@@ -31,6 +31,8 @@ class LocalMemoryTransport(MemoryTransport):
 
     __slots__ = ("_address_space",)
 
+    is_here = True
+
     def __init__(self, local_task: Task) -> None:
         self._address_space = local_task.address_space
 

@@ -27,7 +27,7 @@ The rules for an implementation:
 from __future__ import annotations
 
 import abc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rsyscall.handle.pointer import MemoryGateway
 
@@ -41,9 +41,15 @@ __all__ = ["BatchMemoryTransport", "MemoryGateway", "MemoryTransport", "write_al
 
 
 class MemoryTransport(MemoryGateway):
-    """A gateway that can be handed on to other tasks which share the memory."""
+    """A gateway that can be handed on to other tasks which share the memory.
+
+    Attributes:
+        is_here: whether it is the memory of this very program, where bytes can be copied to addresses.
+    """
 
     __slots__ = ()
+
+    is_here: ClassVar[bool] = False
 
     @abc.abstractmethod
     def inherit(self, task: Task) -> MemoryTransport:
