@@ -183,9 +183,10 @@ class DumpableGuard:
         before = ring.dumpable_before
         if before is not None:
             self._before.append(before if before >= 0 else self._original)
-        announced = ring in self._announced
-        self._announced.discard(ring)
-        return announced or self._may_be_traced(ring)
+        if ring in self._announced:
+            self._announced.discard(ring)
+            return True
+        return self._may_be_traced(ring)
 
     def exited(self, ring: Ring) -> None:
         """A process has exited; may be told before, after or instead of `left`."""

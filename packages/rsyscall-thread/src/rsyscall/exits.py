@@ -64,6 +64,7 @@ class Exits:
         self.helpers = 0
         self.numbers: dict[Ring, int] = {}
         self._epoll = epoll
+        self._epoll_number = epoll.fileno()
         self._loop = loop
         self._siginfo_address = siginfo_address
         self._watched: dict[int, tuple[Pidfd, Callable[[], None]]] = {}
@@ -91,8 +92,8 @@ class Exits:
 
     def tell(self, number: int) -> None:
         """Tell of the exit of the process that is watched by this number, if there is one."""
-        watched = self._watched.get(number)
-        if watched is not None:
+        if number in self._watched:
+            watched = self._watched[number]
             watched[1]()
             self._forget(number, watched)
 
@@ -104,8 +105,8 @@ class Exits:
 
     def _forget(self, number: int, watched: tuple[Pidfd, Callable[[], None]]) -> None:
         # The callback may have closed the descriptor, and its number may watch another process now.
-        if self._watched.get(number) is watched:
-            forget_watched(self._epoll.fileno(), number, self._watched)
+        if number in self._watched and self._watched[number] is watched:
+            forget_watched(self._epoll_number, number, self._watched)
 
     async def waitid(self, pidfd: Pidfd, options: int) -> ChildState | None:
         """The new state of a child of our own, if it has changed; never waits.
@@ -232,5 +233,7 @@ class Exits:
 
     def exited(self, ring: Ring) -> None:
         """The process of `ring` has exited, and all callbacks have been or are being called."""
-        self._dismissed.discard(ring)
-        self.numbers.pop(ring, None)
+        if ring in self._dismissed:
+            self._dismissed.discard(ring)
+        if ring in self.numbers:
+            del self.numbers[ring]

@@ -201,8 +201,10 @@ class ProgramHub:
 
     def not_waiting(self, ring: Ring) -> None:
         """Nothing is outstanding on this ring any more."""
-        self._connections.pop(ring, None)
-        self._mute.discard(ring)
+        if ring in self._connections:
+            del self._connections[ring]
+        if ring in self._mute:
+            self._mute.discard(ring)
 
     # ---- descriptors ----
 
@@ -291,7 +293,9 @@ class ProgramHub:
         self._tell_left(ring)
 
     def _tell_left(self, ring: Ring) -> None:
-        callbacks = self._when_left.get(ring, [])
+        if ring not in self._when_left:
+            return
+        callbacks = self._when_left[ring]
         while callbacks:
             callbacks[0]()
             callbacks.pop(0)
@@ -303,10 +307,11 @@ class ProgramHub:
         self.not_waiting(ring)
         self.dumpable.exited(ring)
         self._tell_left(ring)
-        for orphan in self._orphans.get(ring, ()):
-            self.unwatch_leave(orphan)
-            self.exited(orphan)
-        self._orphans.pop(ring, None)
+        if ring in self._orphans:
+            for orphan in self._orphans[ring]:
+                self.unwatch_leave(orphan)
+                self.exited(orphan)
+            self._orphans.pop(ring, None)
 
     def orphaned(self, ring: Ring, parent: far.Task) -> None:
         """Release a process that we cannot reap: its memory is ours again when it has left it.
@@ -344,8 +349,8 @@ class ProgramHub:
 
     def unwatch_leave(self, ring: Ring) -> None:
         """Forget `watch_leave`: the call that might have made it leave has been answered."""
-        entry = self._leaving.pop(ring, None)
-        if entry is not None:
+        if ring in self._leaving:
+            entry = self._leaving.pop(ring)
             self.native.unwatch_word(entry[0], ring.ctid_address)
 
     def ensure_watcher(self) -> None:

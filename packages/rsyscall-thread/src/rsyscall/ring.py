@@ -349,13 +349,13 @@ class RingConnection(SyscallInterface):
             sleeper: of the caller, if there is one already.
             error: the exception that interrupted it, or that one of its calls or arguments raised.
         """
+        ring = self.ring
+        if ring.left:
+            return  # there is nothing that the kernel could write any more
         if sleeper is not None and sleeper.done:
             return
         if isinstance(error, trio.Cancelled):
             return  # a task in the background, at the end of the run, which is not to be held up
-        ring = self.ring
-        if ring.left:
-            return  # there is nothing that the kernel could write any more
         # All others that have sent something are asleep.
         sent = ring.outstanding and ring.last_sleeper() in (None, sleeper)
         if sent or any(entry[0] is sleeper for entry in self._backlog):

@@ -623,19 +623,19 @@ class ChildThread(Thread):
         image = await ExecImage.make(self.ram, path, argv, envp, front)
         old_mask = image.front + _SIGSET_SIZE
         default = old_action = old_mask + _SIGSET_SIZE
-        calls, undo = [], []
+        calls = []
         for sig in changed:
             old_action += _SIGACTION_SIZE
             calls.append(Syscall(nr.rt_sigaction, sig, default, old_action, _SIGSET_SIZE))
-            undo.append(Syscall(nr.rt_sigaction, sig, old_action, 0, _SIGSET_SIZE))
         calls.append(Syscall(nr.rt_sigprocmask, HowSIG.SETMASK, image.front, old_mask, _SIGSET_SIZE))
-        undo.append(Syscall(nr.rt_sigprocmask, HowSIG.SETMASK, old_mask, 0, _SIGSET_SIZE))
         await mask_settled(self.task)
         # What others change in between would be undone, too.
         self.task.sigprocmask_running = True
         try:
             await exec_after(self.task, calls, image, command)
         except OSError:
+            # The same calls, with what they have stored.
+            undo = [call._replace(arg2=call.arg3, arg3=0) for call in calls]
             with trio.CancelScope(shield=True):
                 await self.task.sysif.syscalls(undo)
             self.monitor.signals_missed(self.task)
