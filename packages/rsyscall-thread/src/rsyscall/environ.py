@@ -218,17 +218,17 @@ class Environment(MutableMapping[str, str]):
         """Where `which` looks: the directories of PATH, as this variable is now."""
         return self._path_of(self.data)
 
+    @path.setter
+    def path(self, path: ExecutablePathCache) -> None:
+        self._path = path
+        self._path_is_for = self.data.get("PATH")
+
     def _path_of(self, data: dict[str, str]) -> ExecutablePathCache:
         path = data.get("PATH")
         if path != self._path_is_for:
             self._path = ExecutablePathCache(self._path.task, self._path.ram, directories_of(path))
             self._path_is_for = path
         return self._path
-
-    @path.setter
-    def path(self, path: ExecutablePathCache) -> None:
-        self._path = path
-        self._path_is_for = self.data.get("PATH")
 
     @property
     def tmpdir(self) -> Path:
