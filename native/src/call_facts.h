@@ -25,6 +25,7 @@ static inline int rsys_is_quick(long nr)
 	case __NR_getppid:
 	case __NR_getresgid:
 	case __NR_getresuid:
+	case __NR_getrusage:
 	case __NR_getsid:
 	case __NR_getsockname:
 	case __NR_getsockopt:
