@@ -653,17 +653,17 @@ class ListeningConnection(Connection):
 
         manpage: connect(2), accept4(2)
         """
-        local = await self._make_socket()
+        access_end = await self._make_socket()
         try:
             # Without keeping others waiting for a process that is blocked. It makes its calls in order, so it
             # is at our disposal when this one has been answered.
             async with self._turns.next(partial(any_answer, self.task.sysif)):
-                await local.connect(self.access_address)
+                await access_end.connect(self.access_address)
                 secret = os.urandom(16)
-                await local.send_all_bytes(secret, MSG.NOSIGNAL)
-                return local, await self._accept(secret)
+                await access_end.send_all_bytes(secret, MSG.NOSIGNAL)
+                return access_end, await self._accept(secret)
         except BaseException:
-            await _close_all([local])
+            await _close_all([access_end])
             raise
 
     async def _make_socket(self) -> AsyncFileDescriptor:
@@ -713,14 +713,14 @@ class ListeningConnection(Connection):
 
     async def open_channel(self) -> tuple[FileDescriptor, FileDescriptor]:
         """Open one channel; see `open_async_channel`. Both ends block, but connecting did not block us."""
-        local, remote = await self.open_async_channel()
+        access_end, end = await self.open_async_channel()
         try:
-            await local.epolled.delete()
-            await local.handle.fcntl(F.SETFL, 0)
+            await access_end.epolled.delete()
+            await access_end.handle.fcntl(F.SETFL, 0)
         except BaseException:
-            await _close_all([local, remote])
+            await _close_all([access_end, end])
             raise
-        return local.handle, remote
+        return access_end.handle, end
 
     async def prep_fd_transfer(
         self,
