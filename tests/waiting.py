@@ -7,17 +7,31 @@ does, or that something has changed, uses the functions below.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 
-async def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Wait until a condition holds; fail if it never does."""
+async def wait_until(
+    condition: Callable[[], bool], seconds: float = 20.0, *, collecting: bool = False
+) -> None:
+    """Wait until a condition holds; fail if it never does.
+
+    Args:
+        condition: of which no event tells.
+        seconds: a bound that a busy machine does not reach.
+        collecting: collect garbage before each look. Once is not enough: a background task may hold the last
+            reference until it has run, and a process and its descriptors are a circle.
+    """
     import trio  # the lower layers are tested without it
 
     with trio.fail_after(seconds):
-        while not condition():  # noqa: ASYNC110 # no event tells
+        while True:
+            if collecting:
+                gc.collect()
+            if condition():
+                return
             await trio.sleep(0.001)
 
 

@@ -756,10 +756,10 @@ async def test_cancelled_call_is_not_lost(thread: Thread) -> None:
                     results.append(valid.size())
 
                 nursery.start_soon(read)
-                await trio.sleep(0.005)
+                await trio.testing.wait_all_tasks_blocked()
                 scope.cancel()
                 with trio.CancelScope(shield=True):
-                    await trio.sleep(0.005)
+                    await trio.testing.wait_all_tasks_blocked()
                     assert not results, "a call that was sent is waited for"
                     await write_all(thread, pipe.write, b"abc")
         assert results == [3]

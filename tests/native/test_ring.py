@@ -471,7 +471,7 @@ def test_a_process_that_closed_everything_is_deaf_but_answers() -> None:
         assert child.call("close_range", 0, 2**32 - 1, 0) == 0
         assert child.ring.deaf
         for _ in range(5):
-            time.sleep(0.002)
+            child.wait_until_parked()
             assert child.call("getpid") == child.pid
     os.close(news)
     os.close(completion)

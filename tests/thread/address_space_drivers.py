@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 from support import sh
+from waiting import wait_until
 
 from rsyscall.command import Command
 from rsyscall.far import SharedAddressSpaceError
@@ -239,9 +240,7 @@ def set_for_a_program(how: str) -> None:
             Path(f"/proc/{pid}/oom_score_adj").write_text("700")
             Path(f"/proc/{pid}/coredump_filter").write_text("0x7f")
         pid = process.process.near.id
-        with trio.fail_after(10):
-            while read("comm", pid) != "cat":  # noqa: ASYNC110  # no event tells that choom has executed it
-                await trio.sleep(0.001)
+        await wait_until(lambda: read("comm", pid) == "cat")
         assert read("oom_score_adj", pid) == "700"
         if how != "choom":
             assert read("coredump_filter", pid) == "0000007f"

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 import trio
-from support import assert_thread_works, children, sh
+from support import assert_thread_works, children, is_running, sh
+from waiting import eventually, is_in_call, wait_for_call, wait_until
 
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
 from rsyscall.fcntl import F, O
@@ -218,13 +219,18 @@ def signal_storm() -> None:
         epoller = await Epoller.make_root(child.ram, child.task)
         pipe = await child.pipe(O.NONBLOCK)
         afd = await AsyncFileDescriptor.make(epoller, child.ram, pipe.read)
+        pid = child.process.process.near.id
+
+        def polls() -> bool:
+            return is_in_call(pid, SYS.epoll_pwait) or is_in_call(pid, SYS.epoll_wait)
+
         for _ in range(20):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(afd.read_some_bytes)
-                await trio.sleep(0.002)
-                os.kill(child.process.process.near.id, signal.SIGSTOP)
-                os.kill(child.process.process.near.id, signal.SIGCONT)
-                await trio.sleep(0.002)
+                await wait_until(polls)
+                os.kill(pid, signal.SIGSTOP)
+                os.kill(pid, signal.SIGCONT)
+                await wait_until(polls)
                 await pipe.write.write(await child.ptr(b"x"))
         async with child.process:
             pass
@@ -330,8 +336,7 @@ def watcher_is_not_stolen() -> None:
         assert hub._watcher is not None
         watcher = hub._watcher
         os.kill(watcher.pid, signal.SIGKILL)
-        while not watcher.left:  # noqa: ASYNC110 # no event tells
-            await trio.sleep(0.001)
+        await wait_until(lambda: watcher.left)
         with pytest.raises(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)
         await thread.run(sh("true"))
@@ -370,8 +375,9 @@ def several_runs() -> None:
                 pass
 
     trio.run(first)
-    os.kill(made[3].process.process.near.id, signal.SIGKILL)
-    time.sleep(0.01)
+    pid = made[3].process.process.near.id
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: not is_running(pid))
     trio.run(second)
     for _ in range(3):
         trio.run(work, thread, 0.02)
@@ -529,7 +535,7 @@ def fork(where: str) -> None:
         if where == "inside":
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(read)
-                await trio.sleep(0.005)
+                await wait_for_call(child.process.process.near.id, SYS.read, int(blocking.read))
                 run_copy(drop_in_copy)
                 os.write(
                     int(

@@ -15,8 +15,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
+import trio.testing
 from support import children, is_running, sh
-from waiting import eventually
+from waiting import eventually, wait_for_call
 
 from rsyscall.command import Command
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
@@ -294,7 +295,7 @@ def outlive(states: list[str], drop: bool, end: str) -> None:
             owner = Owner(nursery)
             for state in states:
                 await STATES[state](owner)
-            await trio.sleep(0.002)
+            await trio.testing.wait_all_tasks_blocked()
             if drop:
                 os.setresgid(SOMEBODY, SOMEBODY, SOMEBODY)
                 os.setresuid(SOMEBODY, SOMEBODY, SOMEBODY)
@@ -332,7 +333,7 @@ def out_of_reach() -> None:
         request = await children[0].ptr(Timespec(1, 500_000_000))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(children[0].task.sysif.syscall, SYS.nanosleep, request.near, 0)
-            await trio.sleep(0.01)
+            await wait_for_call(children[0].process.process.near.id, SYS.nanosleep)
             print(json.dumps(children[0].process.process.near.id), flush=True)
             await trio.sleep_forever()
 
@@ -356,6 +357,7 @@ def copied() -> None:
                 os._exit(0)
             os.waitpid(copy, 0)
             subprocess.run(["true"], check=True)
+            # Were the child told to exit, it would do so in this time; no event tells that it does not.
             await trio.sleep(0.02)
             assert await child.task.getpid() == pid
         await child.exit(0)
@@ -379,7 +381,7 @@ def main(states: list[str], end: str) -> None:
             kept.append(owner)
             for state in states:
                 await STATES[state](owner)
-            await trio.sleep(0.002)
+            await trio.testing.wait_all_tasks_blocked()
             print(json.dumps("ready"), flush=True)
             if end == "killed":
                 await trio.sleep_forever()
@@ -455,7 +457,7 @@ def dump_core(sig: int) -> None:
                     await pipe.read.read(await child.malloc(bytes, 1))
 
             nursery.start_soon(read)
-            await trio.sleep(0.01)
+            await wait_for_call(child.process.process.near.id, SYS.read, int(pipe.read))
             await child.process.kill(SIG(sig))
             with trio.fail_after(5):
                 state = await child.process.waitpid(W.EXITED)

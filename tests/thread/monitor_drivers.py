@@ -13,7 +13,9 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import trio
-from support import sh
+import trio.testing
+from support import is_running, sh
+from waiting import wait_until
 
 from rsyscall.local import LocalThread
 from rsyscall.monitor import AsyncSignalfd
@@ -31,15 +33,6 @@ def blocked() -> set[int]:
     return set(signal.pthread_sigmask(signal.SIG_BLOCK, []))
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds."""
-    for _ in range(5000):
-        if condition():
-            return
-        await trio.sleep(0.001)
-    raise AssertionError("it does not come to that")
-
-
 async def stop_and_continue(child: ChildThread) -> None:
     """Wait for a stop and a continue; the wait begins before they happen."""
     for sig, option in ((SIG.STOP, W.STOPPED), (SIG.CONT, W.CONTINUED)):
@@ -51,7 +44,7 @@ async def stop_and_continue(child: ChildThread) -> None:
         with trio.fail_after(3):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(wait)
-                await trio.sleep(0.01)
+                await trio.testing.wait_all_tasks_blocked()
                 await child.process.kill(sig)
         assert len(states) == 1
 
@@ -98,7 +91,7 @@ def during_a_wait(what: str) -> None:
         for _ in range(5):
             before = seen
             process = subprocess.Popen(["true"])
-            await until(partial(handled, before))
+            await wait_until(partial(handled, before))
             assert process.wait() == 0
 
     async def use_mask() -> None:
@@ -113,7 +106,7 @@ def during_a_wait(what: str) -> None:
         child = await LocalThread().clone()
         async with child.process, trio.open_nursery() as nursery:
             nursery.start_soon(child.process.waitpid, W.STOPPED)
-            await trio.sleep(0.01)
+            await trio.testing.wait_all_tasks_blocked()
             await bodies[what]()
             nursery.cancel_scope.cancel()
 
@@ -294,7 +287,7 @@ def not_permitted(how: str) -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pause)
-            await trio.sleep(0.02)
+            await trio.testing.wait_all_tasks_blocked()
             refused = False
             try:
                 async with child.process:
@@ -308,7 +301,7 @@ def not_permitted(how: str) -> None:
 
     async def dead() -> None:
         process = await thread.prepare().exec(sh("exit 3"))
-        await trio.sleep(0.1)
+        await wait_until(lambda: not is_running(process.process.near.id))
         give_up()
         await process.kill()
         async with process:

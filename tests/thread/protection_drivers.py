@@ -12,7 +12,7 @@ from pathlib import Path as LocalPath
 
 import pytest
 import trio
-from credential_drivers import NOBODY, OTHER, dumpable, settled
+from credential_drivers import NOBODY, OTHER, dumpable, settled, stays
 from support import do_async_things, sh
 
 from rsyscall.command import Command
@@ -237,8 +237,7 @@ def stays_off(how: str, reason: str) -> None:
         if reason in ("nothing", "seteuid and back"):
             await settled(1)
             return
-        await trio.sleep(0.05)
-        assert dumpable() == 0
+        await stays(0)
         if reason in ("task.prctl", "prctl_set_dumpable"):
             # Until it says otherwise.
             await thread.task.prctl(PR.SET_DUMPABLE, 1)
@@ -263,8 +262,7 @@ def turned_off_earlier(how: str) -> None:
                 await child.execv("/nonexistent", ["program"])
             except FileNotFoundError:
                 pass
-        await trio.sleep(0.05)
-        assert dumpable() == 0
+        await stays(0)
 
     trio.run(main, LocalThread())
 
@@ -413,7 +411,6 @@ def moved(inside: int) -> None:
         child = await thread.clone(CLONE.NEWUSER)
         await child.exit(0)
         await child.process.waitpid(W.EXITED)
-        await trio.sleep(0.02)
-        assert dumpable() == 0
+        await stays(0)
 
     trio.run(main, LocalThread())

@@ -11,6 +11,7 @@ import warnings
 from typing import Any
 
 import trio
+import trio.testing
 
 from rsyscall.command import Command
 from rsyscall.fcntl import O
@@ -116,7 +117,7 @@ def closes_once() -> None:
         fd = await child.task.open(await child.ptr(Path("/dev/null")), O.RDONLY)
         os.kill(child.process.process.near.id, signal.SIGSTOP)
         del fd
-        await trio.sleep(0.05)
+        await trio.testing.wait_all_tasks_blocked()
 
     async def reopen() -> None:
         nonlocal other
@@ -127,9 +128,9 @@ def closes_once() -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(open_file)
-            await trio.sleep(0.02)
+            await trio.testing.wait_all_tasks_blocked()
             other = None
-            await trio.sleep(0.02)
+            await trio.testing.wait_all_tasks_blocked()
             os.kill(child.process.process.near.id, signal.SIGCONT)
         await opened[0].read(await child.malloc(bytes, 1))
         async with child.process:

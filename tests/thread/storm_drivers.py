@@ -18,8 +18,10 @@ from pathlib import Path as LocalPath
 from typing import Any
 
 import trio
+import trio.testing
 from coexistence_drivers import work
 from support import children, is_running, sh
+from waiting import wait_for_call
 
 import rsyscall.clone_call
 import rsyscall.settings
@@ -73,7 +75,7 @@ async def warm(thread: Thread) -> None:
     await thread.open_channels(1)
     await work(thread, 0.01)
     gc.collect()
-    await trio.sleep(0.01)
+    await trio.testing.wait_all_tasks_blocked()
 
 
 def run_checked(main: Callable[[LocalThread], Awaitable[object]]) -> None:
@@ -517,7 +519,7 @@ def without_descriptors() -> None:
             failures = 0
             await attempt()
             gc.collect()
-            await trio.sleep(0.01)
+            await trio.testing.wait_all_tasks_blocked()
             before, processes = fds(), len(children())
             highest = max(map(int, os.listdir("/proc/self/fd")))
             for room in range(12):
@@ -649,10 +651,10 @@ def full_ring(count: int) -> None:
         for _ in range(2):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(block)
-                await trio.sleep(0.005)
+                await wait_for_call(child.process.process.near.id, SYS.read, int(blocking.read))
                 for index in range(count):
                     nursery.start_soon(write, index)
-                await trio.sleep(0.02)
+                await trio.testing.wait_all_tasks_blocked()
                 assert len(submitted) == count
                 assert not answered
                 name = f"/proc/{child.process.process.near.id}/fd/{int(blocking.write)}"
@@ -842,7 +844,7 @@ def stopped() -> None:
             async with trio.open_nursery() as nursery:
                 for _ in range(5):
                     nursery.start_soon(call)
-                await trio.sleep(0.005)
+                await trio.testing.wait_all_tasks_blocked()
                 assert not results
                 for _ in range(20):
                     assert await other.task.getuid() == os.getuid()

@@ -15,6 +15,7 @@ import trio
 import trio.testing
 from drivers import Programs
 from support import local_thread
+from waiting import wait_until
 
 from rsyscall.background import RunLoop
 from rsyscall.epoller import AsyncFileDescriptor, Epoller, RemovedFromEpollError
@@ -620,9 +621,8 @@ async def test_another_thread_is_refused_and_disturbs_nothing() -> None:
                     await trio.testing.wait_all_tasks_blocked()
                     thread = threading.Thread(target=run, name="other")
                     thread.start()
-                    await trio.sleep(0.05)
+                    await wait_until(lambda: not thread.is_alive())
                     os.write(int(pipe.write.near), b"x")
-                    # This one hears of it only afterwards.
                     thread.join()
                 assert received == [b"x"]
                 await do_async_things(epoller)

@@ -20,6 +20,7 @@ import trio
 import trio.testing
 from every_place import Interruption, Tried, Trier, holdings, try_every_place
 from support import local_thread, sh
+from waiting import wait_until
 
 from rsyscall.async_fd import AsyncFileDescriptor
 from rsyscall.fcntl import O
@@ -209,10 +210,7 @@ async def clone_and_drop(trier: Trier, around: Surroundings) -> None:
     with trier.armed():
         await child.task.sysif.syscall(SYS.getpid)
         del child
-    with trio.fail_after(10):
-        while str(pid) in holdings()[1]:  # the hub tells of it to no one
-            gc.collect()
-            await trio.sleep(0.001)
+    await wait_until(lambda: str(pid) not in holdings()[1], collecting=True)
 
 
 @scenario

@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from drivers import Programs
 from lifetime_drivers import NEEDS, STATES
 from place import Place
 from support import is_running, local_thread, pid_of, sh
-from waiting import eventually, wait_for_call
+from waiting import eventually, wait_for_call, wait_until
 
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
 from rsyscall.fcntl import O
@@ -254,9 +253,12 @@ async def test_watcher_is_replaced() -> None:
             async with trio.open_nursery() as nursery:
                 for child in children:
                     nursery.start_soon(exec_true, child)
-            while hub._watcher is None or watcher_pid() == before:
+
+            def is_replaced(before: int = before) -> bool:
                 hub.ensure_watcher()
-                await trio.sleep(0.001)
+                return hub._watcher is not None and watcher_pid() != before
+
+            await wait_until(is_replaced)
 
 
 async def exec_true(child: ChildThread) -> None:
@@ -265,14 +267,6 @@ async def exec_true(child: ChildThread) -> None:
 
 
 # ---- children that are dropped ----
-
-
-async def soon(condition: Callable[[], bool]) -> None:
-    """Wait until a condition holds, and collect garbage: a process and its descriptors are a circle."""
-    with trio.fail_after(20):
-        while not condition():  # nothing tells
-            gc.collect()
-            await trio.sleep(0.001)
 
 
 async def busy_child(flags: CLONE, what: str) -> int:
@@ -298,9 +292,9 @@ async def busy_child(flags: CLONE, what: str) -> int:
         reader = await AsyncFileDescriptor.make(epoller, child.ram, pipe.read)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(reader.read_some_bytes)
-            await soon(waits)
+            await wait_until(waits, collecting=True)
             nursery.cancel_scope.cancel()
-    await soon(waits)
+    await wait_until(waits, collecting=True)
     return pid
 
 
@@ -309,8 +303,8 @@ async def busy_child(flags: CLONE, what: str) -> int:
 async def test_dropped_child_that_waits_ends(flags: CLONE, what: str) -> None:
     before = len(os.listdir("/proc/self/fd"))
     pids = [await busy_child(flags, what) for _ in range(3)]
-    await soon(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids))
-    await soon(lambda: len(os.listdir("/proc/self/fd")) <= before)
+    await wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids), collecting=True)
+    await wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before, collecting=True)
 
 
 @pytest.mark.parametrize("what", ["signalfd", "reader"])

@@ -11,7 +11,6 @@ from functools import partial
 import pytest
 import trio
 from drivers import Programs
-from monitor_drivers import until
 from support import children, is_running, local_thread, sh
 from waiting import eventually, wait_until
 
@@ -97,9 +96,9 @@ async def test_everybody_hears_of_every_stop(parent: str) -> None:
                     listeners.start_soon(listen, codes)
                 for turn in range(10):
                     # A task that has been told is not waiting until it waits again.
-                    await until(lambda: len(child.process._news) == 4)
+                    await wait_until(lambda: len(child.process._news) == 4)
                     await child.process.kill(SIG.CONT if turn % 2 else SIG.STOP)
-                    await until(partial(all_have_heard, turn + 1))
+                    await wait_until(partial(all_have_heard, turn + 1))
             done.set()
     assert all(codes == [CLD.STOPPED, CLD.CONTINUED] * 5 for codes in heard.values())
     await kill(child)

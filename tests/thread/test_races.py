@@ -15,6 +15,7 @@ import signal
 import subprocess
 from contextlib import nullcontext
 from decimal import Decimal
+from functools import partial
 from pathlib import Path as LocalPath
 from typing import Any
 
@@ -281,11 +282,7 @@ async def test_a17_no_zombies_of_what_nobody_waits_for() -> None:
     pid = process.process.near.id
     assert pid in children()
     del process
-    with trio.fail_after(5):
-        while pid in children():
-            # More than once: a background task may hold the last reference until it has run.
-            gc.collect()
-            await trio.sleep(0.001)
+    await wait_until(lambda: pid not in children(), collecting=True)
     assert children() == before
 
 
@@ -359,15 +356,13 @@ async def test_b9_l7_death_of_the_helper_is_not_the_death_of_a_child() -> None:
     child = await local_thread.clone()
     watcher = hub._watcher
     os.kill(watcher.pid, signal.SIGKILL)
-    with trio.fail_after(5):
-        while not watcher.left:  # noqa: ASYNC110 # no event tells
-            await trio.sleep(0.001)
+    with trio.fail_after(20):
+        await wait_until(lambda: watcher.left)
         assert int(await child.task.getpid()) == pid_of(child)
         process = await child.exec(sh("exit 4"))
         assert (await process.waitpid(W.EXITED)).exit_status == 4
         # It is reaped, and another one takes its place.
-        while watcher.pid in children():  # noqa: ASYNC110 # no event tells
-            await trio.sleep(0.001)
+        await wait_until(lambda: watcher.pid not in children())
         hub.ensure_watcher()
 
 
@@ -404,10 +399,7 @@ async def test_b13_stacks_are_not_shared() -> None:
             assert int(await other.task.getpid()) == pid_of(other)
     assert int(await child.task.getpid()) == pid_of(child)
     await finish(child, *others)
-    with trio.fail_after(5):
-        while children() != before:
-            gc.collect()
-            await trio.sleep(0.005)
+    await wait_until(lambda: children() == before, collecting=True)
 
 
 @pytest.mark.parametrize("how", ["exit", "exec"])
@@ -500,9 +492,8 @@ async def test_c5_copies_of_our_end_keep_nobody_alive() -> None:
     sibling = await local_thread.clone()
     pid = pid_of(child)
     await child.task.sysif.close_interface()
-    with trio.fail_after(2):
-        while is_running(pid):  # noqa: ASYNC110 # to see that it goes without a wait for it
-            await trio.sleep(0.001)
+    # It goes without a wait for it.
+    await wait_until(lambda: not is_running(pid))
     await child.process.waitpid(W.EXITED)
     await finish(sibling)
 
@@ -580,6 +571,11 @@ async def test_d4_somebody_else_closes_for_a_dead_process() -> None:
     assert not os.path.exists(f"/proc/self/fd/{number}")
 
 
+def is_gone(path: str) -> bool:
+    """Whether there is no such file."""
+    return not os.path.exists(path)
+
+
 async def test_d5_dropped_handles_are_closed() -> None:
     for thread in (await local_thread.clone(), await local_thread.clone(CLONE.FILES)):
         fd = await thread.task.open(await thread.ptr(Path("/dev/null")), O.RDONLY)
@@ -587,9 +583,7 @@ async def test_d5_dropped_handles_are_closed() -> None:
         assert os.path.exists(link)
         del fd
         gc.collect()
-        with trio.fail_after(2):
-            while os.path.exists(link):  # noqa: ASYNC110 # no event tells
-                await trio.sleep(0.001)
+        await wait_until(partial(is_gone, link))
         await finish(thread)
 
 
@@ -660,7 +654,7 @@ async def test_descriptors_of_the_connection_closed_by_a_sharer(transport: str) 
     request = await two.ptr(Timespec(0, 2_000_000))
     with trio.fail_after(5):
         for _ in range(5):
-            # Long enough for both sides to go to sleep.
+            # Naps, long enough for both sides to go to sleep.
             await two.task.sysif.syscall(SYS.nanosleep, request.near, 0)
             await trio.sleep(0.002)
             assert int(await two.task.getpid()) == pid_of(two)
@@ -957,9 +951,7 @@ async def test_what_is_prepared_does_not_take_part_in_closing() -> None:
         fd = await child.task.open(await child.ptr(Path("/dev/null")), O.RDONLY)
         path = fd.as_proc_path()
         del fd
-        with trio.fail_after(5):
-            while os.path.exists(path):  # noqa: ASYNC110 # no event tells
-                await trio.sleep(0.001)
+        await wait_until(partial(is_gone, path))
         del prepared
 
 

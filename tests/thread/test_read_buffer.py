@@ -42,7 +42,7 @@ async def sent(*pieces: bytes) -> t.AsyncIterator[AsyncReadBuffer]:
         async def send() -> None:
             for piece in pieces:
                 await writer.write_all_bytes(piece)
-                await trio.sleep(0.001)
+                await trio.testing.wait_all_tasks_blocked()
             await writer.close()
 
         nursery.start_soon(send)

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 from support import children, local_thread, sh
+from waiting import wait_until
 
 import rsyscall.exits
 from rsyscall.command import Command
@@ -229,10 +230,7 @@ async def test_handles_of_the_child_are_its_own() -> None:
 async def alone() -> None:
     """Wait until the children that other tests have not waited for are gone."""
     hub = local_thread.monitor.hub
-    with trio.fail_after(5):
-        while not hub.exits._may_spin():
-            gc.collect()
-            await trio.sleep(0.001)
+    await wait_until(hub.exits._may_spin, collecting=True)
 
 
 async def test_who_spins_for_an_exit(monkeypatch: pytest.MonkeyPatch) -> None:
