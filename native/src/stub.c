@@ -48,44 +48,70 @@ static int write_files(char **argv)
 	return 0;
 }
 
-/* A descriptor, in decimal; -1 for anything else. */
-static int number(const char *text)
+/* In decimal, below 2^63; -1 for anything else. */
+static int64_t number(const char *text)
 {
-	int n = 0;
+	int64_t n = 0;
 
 	if (!*text)
 		return -1;
 	for (; *text; text++) {
-		if (*text < '0' || *text > '9' || n > 99999999)
+		if (*text < '0' || *text > '9' || n > INT64_MAX / 10 - 1)
 			return -1;
 		n = 10 * n + (*text - '0');
 	}
 	return n;
 }
 
+/* Have these effective, permitted and inheritable capabilities, and no ambient ones; 0 or an error. */
+static long restore_capabilities(const int64_t *sets)
+{
+	struct { uint32_t version; int32_t pid; } header = { 0x20080522 /* _LINUX_CAPABILITY_VERSION_3 */, 0 };
+	uint32_t wanted[6], present[6];
+	int i, same = 1;
+
+	rsys_call5(__NR_prctl, RSYS_PR_CAP_AMBIENT, RSYS_PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	if (rsys_is_error(rsys_call2(__NR_capget, &header, present)))
+		return -EPERM;
+	for (i = 0; i < 6; i++) {
+		wanted[i] = sets[i % 3] >> (i < 3 ? 0 : 32);
+		same &= wanted[i] == present[i];
+	}
+	/* A filter may deny what is not needed. */
+	return same ? 0 : rsys_call2(__NR_capset, &header, wanted);
+}
+
 /*
- * Our client has executed us and goes on driving this process. The first descriptor is the stream. These had to
- * stay open for us; the programs that we execute are not to have them. Nor the capabilities that a process
- * with no privileged user id can bring over an exec only as ambient ones (capabilities(7)): our own stay.
+ * Our client has executed us and goes on driving this process. The first descriptor is the stream. They had to
+ * stay open for us, and are closed when we execute another program. The process had these capabilities before;
+ * exec has given some back to root, and took them from others but for the ambient ones (capabilities(7)).
  */
 static int serve(char **argv, char **envp, uint32_t page_size)
 {
+	int64_t sets[3];
 	int i;
 
-	for (i = 0; argv[i]; i++) {
-		int fd = number(argv[i]);
-
-		if (fd < 0 || rsys_is_error(rsys_call3(__NR_fcntl, fd, RSYS_F_SETFD, RSYS_FD_CLOEXEC)))
+	for (i = 0; i < 3; i++) {
+		sets[i] = number(argv[i]);
+		if (sets[i] < 0)
 			return 2;
 	}
-	rsys_call5(__NR_prctl, RSYS_PR_CAP_AMBIENT, RSYS_PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	argv += 3;
+	for (i = 0; argv[i]; i++) {
+		int64_t fd = number(argv[i]);
+
+		if (fd < 0 || fd > INT32_MAX || rsys_is_error(rsys_call3(__NR_fcntl, fd, RSYS_F_SETFD, RSYS_FD_CLOEXEC)))
+			return 2;
+	}
+	if (rsys_is_error(restore_capabilities(sets)))
+		return 2;
 	return rsyscall_greeting_server(number(argv[0]), number(argv[0]), envp, page_size);
 }
 
 static const char usage[] =
-	"usage: rsyscall-stub stdio | serve FD... | write [FILE TEXT]...\n"
+	"usage: rsyscall-stub stdio | serve EFFECTIVE PERMITTED INHERITABLE FD... | write [FILE TEXT]...\n"
 	"  stdio   serve system calls over standard input and output\n"
-	"  serve   the same over the stream FD; close it, and the others, on exec\n"
+	"  serve   the same with these capabilities over the stream FD; close all FD on exec\n"
 	"  write   write each text to its file; at most 4\n"
 	"This program is driven by the rsyscall library; it is of little use by hand.\n";
 
@@ -93,7 +119,7 @@ static int run(int argc, char **argv, char **envp, uint32_t page_size)
 {
 	if (argc == 2 && equal(argv[1], "stdio"))
 		return rsyscall_greeting_server(0, 1, envp, page_size);
-	if (argc >= 3 && equal(argv[1], "serve"))
+	if (argc >= 6 && equal(argv[1], "serve"))
 		return serve(argv + 2, envp, page_size);
 	if (argc >= 2 && argc <= 10 && argc % 2 == 0 && equal(argv[1], "write"))
 		return write_files(argv + 2);

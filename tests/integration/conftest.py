@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import trio
 
+from rsyscall.stub_program import stub_descriptor
 from rsyscall.tasks.local import local_thread
 from rsyscall.thread import ChildThread, Thread
 
@@ -23,6 +24,7 @@ def warm_up() -> None:
         assert hub is not None
         hub.ensure_watcher()
         await local_thread.open_channels(1)
+        await stub_descriptor(local_thread, local_thread.monitor.hub)
         for _ in range(3):
             await local_thread.run(sh("true"))
 

@@ -384,7 +384,7 @@ async def test_closing_what_exec_would_close(thread: Thread) -> None:
         lost = child.inherit_fd(pipe.write)
         await do_cloexec_except(child, {fd.near for fd in child.task.fd_handles if fd is not lost})
         with pytest.raises(OSError) as caught:
-            await lost.fcntl(F.GETFD)
+            await lost.close()
         assert caught.value.errno == errno.EBADF
         await write_all(thread, pipe.write, b"x")
         assert await read_exactly(child, mine, 1) == b"x"
@@ -747,12 +747,13 @@ async def test_blocking_call_does_not_block_others(thread: Thread) -> None:
 async def test_cancelled_call_is_not_lost(thread: Thread) -> None:
     async with pipe_of(thread) as pipe, cloned(thread) as child:
         theirs = child.inherit_fd(pipe.read)
+        buffer = await child.malloc(bytes, 10)
         results = []
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
 
                 async def read() -> None:
-                    valid, _ = await theirs.read(await child.malloc(bytes, 10))
+                    valid, _ = await theirs.read(buffer)
                     results.append(valid.size())
 
                 nursery.start_soon(read)

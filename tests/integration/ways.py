@@ -37,12 +37,14 @@ class Way:
         open: gives a thread, whose process is gone when the context is left.
         transport: how processes that share our memory are driven meanwhile.
         flags: what the process does not share with us, or shares although that is not the rule.
+        own_memory: whether it has memory of its own.
     """
 
     name: str
     open: Callable[[], AbstractAsyncContextManager[Thread]]
     transport: str = "ring"
     flags: CLONE = CLONE.NONE
+    own_memory: bool = False
 
     @property
     def needs(self) -> list[str]:
@@ -67,15 +69,20 @@ async def _local() -> AsyncIterator[Thread]:
     yield local_thread
 
 
-def _clone(*levels: CLONE) -> Callable[[], AbstractAsyncContextManager[Thread]]:
-    """A child, a child of that, and so on: the flags that each is cloned with."""
+def _clone(*levels: CLONE, own_memory: int = 0) -> Callable[[], AbstractAsyncContextManager[Thread]]:
+    """A child, a child of that, and so on: the flags that each is cloned with.
+
+    Args:
+        own_memory: from which level on they have memory of their own, where 1 is the first; 0: none has.
+    """
 
     @contextlib.asynccontextmanager
     async def open() -> AsyncIterator[Thread]:
         thread: Thread = local_thread
         async with contextlib.AsyncExitStack() as stack:
-            for flags in levels:
-                thread = await stack.enter_async_context(ending(await thread.clone(flags)))
+            for level, flags in enumerate(levels, 1):
+                child = await thread.clone(flags, own_memory=level == own_memory)
+                thread = await stack.enter_async_context(ending(child))
             yield thread
 
     return open
@@ -114,11 +121,11 @@ async def _without_spinning() -> AsyncIterator[Thread]:
 
 
 @contextlib.asynccontextmanager
-async def _traced() -> AsyncIterator[Thread]:
+async def _traced(own_memory: bool = False) -> AsyncIterator[Thread]:
     lines: list[str] = []
     tracer = Tracer(lines.append)
     with tracer.tracing(local_thread.task, "local"):
-        async with ending(await local_thread.clone()) as child:
+        async with ending(await local_thread.clone(own_memory=own_memory)) as child:
             tracer.name(child.task, "child")
             yield child
     tracer.enabled = False
@@ -166,6 +173,23 @@ def _ways() -> list[Way]:
     add("grandchild-sharing-files", CLONE.FILES, CLONE.FILES, transport="ring")
     add("init-in-init", CLONE.NEWUSER | CLONE.NEWPID, CLONE.NEWPID, transport="ring")
     ways.append(Way("orphan", _orphan))
+
+    def own(name: str, *levels: CLONE, first: int = 1) -> None:
+        flags = CLONE.NONE
+        for level in levels:
+            flags |= level
+        ways.append(
+            Way(f"own-memory-{name}", _clone(*levels, own_memory=first), flags=flags, own_memory=True)
+        )
+
+    own("child", CLONE.NONE)
+    own("user-namespace", CLONE.NEWUSER)
+    own("all-namespaces", EVERYTHING_NEW)
+    own("grandchild", CLONE.NONE, CLONE.NONE)
+    own("child-of-init", CLONE.NEWUSER | CLONE.NEWPID, CLONE.NONE)
+    own("of-a-child", CLONE.NONE, CLONE.NONE, first=2)
+    own("of-an-init", CLONE.NEWUSER | CLONE.NEWPID, CLONE.NONE, first=2)
+    ways.append(Way("own-memory-traced", lambda: _traced(own_memory=True), own_memory=True))
     ways.append(Way("ring-on-stream", lambda: _mixed("stream", "ring")))
     ways.append(Way("stream-on-ring", lambda: _mixed("ring", "stream"), "stream"))
     return ways

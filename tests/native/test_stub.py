@@ -172,11 +172,20 @@ def test_it_needs_nothing_of_the_system_it_runs_on(machine: str) -> None:
     assert "RWE" not in readelf("-l")
 
 
+def capabilities() -> list[str]:
+    """The effective, permitted and inheritable ones of this program, as arguments."""
+    with open("/proc/self/status") as file:
+        fields = dict(line.split(":", 1) for line in file)
+    return [str(int(fields[name], 16)) for name in ("CapEff", "CapPrm", "CapInh")]
+
+
 def test_served_over_an_inherited_stream() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, open(os.devnull) as other:
         kept = (theirs.fileno(), other.fileno())
-        process = subprocess.Popen([stub_path(), "serve", *map(str, kept)], pass_fds=kept, env={})
+        process = subprocess.Popen(
+            [stub_path(), "serve", *capabilities(), *map(str, kept)], pass_fds=kept, env={}
+        )
         theirs.close()
         assert ours.recv(HELLO.size, socket.MSG_WAITALL).startswith(b"RSYSCALL")
         for fd in kept:
@@ -187,8 +196,10 @@ def test_served_over_an_inherited_stream() -> None:
 
 
 def test_serving_takes_descriptors() -> None:
-    for argument in ("", "x", "-1", "12345678901", "999"):
-        assert subprocess.run([stub_path(), "serve", argument], stderr=subprocess.DEVNULL).returncode == 2
+    for argument in ("", "x", "-1", "12345678901", str(2**64), "999"):
+        for arguments in ([*capabilities(), argument], [argument]):
+            command = [stub_path(), "serve", *arguments]
+            assert subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 2
 
 
 @pytest.mark.needs("CAP_SYS_CHROOT")

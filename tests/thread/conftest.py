@@ -14,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from drivers import programs, zygote
 from support import local_thread, sh
 
+from rsyscall.stub_program import stub_descriptor
+
 __all__ = ["programs", "transport", "warm_up", "zygote"]
 
 
@@ -25,6 +27,7 @@ def warm_up() -> None:
         assert local_thread.monitor.hub is not None
         local_thread.monitor.hub.ensure_watcher()
         await local_thread.open_channels(1)
+        await stub_descriptor(local_thread, local_thread.monitor.hub)
         for _ in range(3):
             await local_thread.run(sh("true"))
 

@@ -22,12 +22,12 @@ from rsyscall.local import LocalThread
 from rsyscall.near import SYS
 from rsyscall.path import Path
 from rsyscall.sched import CLONE
+from rsyscall.stub_program import stub_bytes
 from rsyscall.sys.mount import MS
 from rsyscall.sys.prctl import PR
 from rsyscall.sys.wait import W
 from rsyscall.thread import ChildThread, Thread, write_user_mappings
 from rsyscall.unistd import Pipe
-from rsyscall.user_mapping import _stub
 
 ATTACKER = LocalPath(__file__).with_name("memory_attacker.py").read_text()
 
@@ -35,7 +35,7 @@ ATTACKER = LocalPath(__file__).with_name("memory_attacker.py").read_text()
 def become(user: int) -> None:
     """Become an ordinary user, as if this program had been executed by one."""
     # Its file may be where only root can read it.
-    _stub()
+    stub_bytes()
     if user != os.getuid():
         os.setgroups([])
         os.setresgid(user, user, user)
@@ -88,12 +88,14 @@ class Victim:
     Args:
         flags: namespaces of the box.
         inside: the ids of our user there.
+        own_memory: whether the first process of the box has memory of its own.
     """
 
-    def __init__(self, flags: CLONE, inside: int) -> None:
+    def __init__(self, flags: CLONE, inside: int, own_memory: bool = False) -> None:
         self.thread = LocalThread()
         self.flags = flags
         self.inside = inside
+        self.own_memory = own_memory
         self.secret = ctypes.create_string_buffer(os.urandom(16), 16)
         self.attackers: list[Attacker] = []
 
@@ -113,22 +115,34 @@ class Victim:
         for attacker in self.attackers:
             await attacker.rounds()
 
+    async def cover_proc(self, init: Thread) -> None:
+        """Have /proc show the processes of the box only, if it has the namespaces for that."""
+        if self.flags & CLONE.NEWNS:
+            await init.mount("none", "/", "", MS.REC | MS.PRIVATE, "")
+            if self.flags & CLONE.NEWPID:
+                await init.mount("proc", "/proc", "proc", MS.NOSUID | MS.NODEV | MS.NOEXEC, "")
+
     async def live(self) -> None:
         """Make the box, and the usual processes in it."""
         ids = os.getuid(), os.getgid()
         early, late = await self.thread.pipe(), await self.thread.pipe()
-        init = await self.thread.clone(self.flags, automatically_write_user_mappings=False)
+        init = await self.thread.clone(
+            self.flags,
+            automatically_write_user_mappings=False,
+            own_memory=self.own_memory,
+            inherit=[early.write, late.write] if self.own_memory else (),
+        )
         async with init.process:
+            if self.own_memory and not self.flags & CLONE.NEWUSER:
+                # Real root reaches what its /proc shows.
+                await self.cover_proc(init)
             # Before there is a mapping.
             await self.attack(init, early)
             if self.flags & CLONE.NEWUSER:
                 await write_user_mappings(init, *ids, self.inside, self.inside)
-                assert dumpable() == 0
+                assert dumpable() == self.own_memory
             await self.rounds()
-            if self.flags & CLONE.NEWNS:
-                await init.mount("none", "/", "", MS.REC | MS.PRIVATE, "")
-                if self.flags & CLONE.NEWPID:
-                    await init.mount("proc", "/proc", "proc", MS.NOSUID | MS.NODEV | MS.NOEXEC, "")
+            await self.cover_proc(init)
             await self.attack(init, late)
             for _ in range(3):
                 # Inert, on their way into a program, and in further namespaces.
@@ -163,16 +177,17 @@ class Victim:
             await attacker.close()
 
 
-def attacked(user: int, flags: int, inside: int) -> None:
+def attacked(user: int, flags: int, inside: int, own_memory: bool = False) -> None:
     """Make a box and be attacked from within it.
 
     Args:
         user: who we are.
         flags: namespaces of the box.
         inside: what our user is there.
+        own_memory: whether the first process of the box has memory of its own.
     """
     become(user)
-    victim = Victim(CLONE(flags), inside)
+    victim = Victim(CLONE(flags), inside, own_memory)
     trio.run(victim.main)
 
 

@@ -38,13 +38,20 @@ def as_user(user: int) -> int:
     return user
 
 
-def attacked(programs: Programs, user: int, box: list[str], inside: int) -> int | None:
+def attacked(
+    programs: Programs, user: int, box: list[str], inside: int, own_memory: bool = False
+) -> int | None:
     """How many times programs in such a box have written into the memory of the program that made it."""
     flags = CLONE.NONE
     for name in box:
         flags |= NAMESPACES[name]
     output = programs.run(
-        "protection_drivers:attacked", user=as_user(user), flags=flags, inside=inside, seconds=60
+        "protection_drivers:attacked",
+        user=as_user(user),
+        flags=flags,
+        inside=inside,
+        own_memory=own_memory,
+        seconds=60,
     )
     result = json.loads(output)
     if isinstance(result, str):
@@ -73,6 +80,25 @@ def test_every_box(programs: Programs, box: list[str], user: int, inside: int) -
     else:
         # The limit: a process with our user, in our user namespace, may trace us, as ever in Linux. Other
         # namespaces do not change that, not even if its /proc does not show us: it shows our child.
+        assert written
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("inside", [0, 1000])
+@pytest.mark.parametrize("user", [ROOT, ORDINARY])
+@pytest.mark.parametrize("box", BOXES)
+def test_every_box_whose_first_process_has_memory_of_its_own(
+    programs: Programs, box: list[str], user: int, inside: int
+) -> None:
+    written = attacked(programs, user, box, inside, own_memory=True)
+    if "user" in box:
+        assert written == 0
+    elif as_user(user) != ROOT and box:
+        assert written is None, "an ordinary user makes no such box without a user namespace"
+    elif {"pid", "mount"} <= set(box):
+        assert written == 0, "real root, which sees only processes of the box"
+    else:
+        # Its /proc shows the program itself.
         assert written
 
 

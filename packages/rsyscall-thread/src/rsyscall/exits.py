@@ -52,7 +52,8 @@ class Exits:
     Attributes:
         spin_us: as given; may be changed.
         helpers: how many of the processes that are watched are the library's own.
-        numbers: the pidfd by which the exit of each process that we drive is watched.
+        numbers: the pidfd by which the exit of each process that we drive is watched; by its ring, or by the
+            pidfd if it has memory of its own.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Exits:
         self.pid = os.getpid()
         self.spin_us = spin_us
         self.helpers = 0
-        self.numbers: dict[Ring, int] = {}
+        self.numbers: dict[Ring | Pidfd, int] = {}
         self._epoll = epoll
         self._epoll_number = epoll.fileno()
         self._loop = loop
@@ -70,7 +71,7 @@ class Exits:
         self._watched: dict[int, tuple[Pidfd, Callable[[], None]]] = {}
         self._spins_to_skip = self._spins_failed = 0
         # Told to exit by a destructor.
-        self._dismissed: set[Ring] = set()
+        self._dismissed: set[Ring | Pidfd] = set()
 
     def watch(self, pidfd: Pidfd, callback: Callable[[], None]) -> None:
         """Call `callback` once, when the process of `pidfd` has exited."""
@@ -207,7 +208,7 @@ class Exits:
         self.forget(pidfd)
         pidfd.close()
 
-    def dismissed(self, ring: Ring) -> None:
+    def dismissed(self, ring: Ring | Pidfd) -> None:
         """The process of `ring` has been told to exit, and no task can reach it any more; for destructors."""
         if ring in self.numbers:
             self._dismissed.add(ring)
@@ -231,7 +232,7 @@ class Exits:
                 self.tell(number)
         self._dismissed.clear()
 
-    def exited(self, ring: Ring) -> None:
+    def exited(self, ring: Ring | Pidfd) -> None:
         """The process of `ring` has exited, and all callbacks have been or are being called."""
         if ring in self._dismissed:
             self._dismissed.discard(ring)

@@ -41,7 +41,7 @@ from rsyscall.sys.mman import MAP, PROT
 if TYPE_CHECKING:
     from typing import Protocol
 
-    from rsyscall.handle import FileDescriptor, Task
+    from rsyscall.handle import FDTable, FileDescriptor, Task
 
     class RingClient(Protocol):
         """Takes the answers of one ring."""
@@ -70,15 +70,15 @@ _hubs: weakref.WeakKeyDictionary[AddressSpace, ProgramHub] = weakref.WeakKeyDict
 
 
 def hub_of(task: Task) -> ProgramHub:
-    """The hub of the program whose memory `task` shares.
+    """The hub of the program that made `task`.
 
     Raises:
-        ValueError: `task` has memory of its own.
+        ValueError: it was not made by a hub.
     """
     try:
         return _hubs[task.address_space]
     except KeyError:
-        raise ValueError(f"{task} does not share the memory of this program") from None
+        raise ValueError(f"{task} is not driven by the hub of this program") from None
 
 
 class ProgramHub:
@@ -126,6 +126,9 @@ class ProgramHub:
         # A pidfd in our own table for every process that we drive.
         self.pidfds: weakref.WeakKeyDictionary[Task, Pidfd] = weakref.WeakKeyDictionary()
         self.rings: weakref.WeakKeyDictionary[Task, Ring] = weakref.WeakKeyDictionary()
+        # For each table the descriptor of `rsyscall-stub`; a task in that table keeps it: see own_memory.py.
+        self.stubs: weakref.WeakKeyDictionary[FDTable, weakref.ref[FileDescriptor]]
+        self.stubs = weakref.WeakKeyDictionary()
         self.senders: weakref.WeakKeyDictionary[Task, weakref.ref[Sender]] = weakref.WeakKeyDictionary()
         _hubs[task.address_space] = self
         self.dumpable = DumpableGuard(task, self.pid)
@@ -149,6 +152,15 @@ class ProgramHub:
         self._standing[child] = self._standing.get(task, (-1, -1))
         kept = self.standing_fds(task)
         child.infrastructure_fds = tuple(child.inherit_fd(fd) for fd in kept if fd is not None)
+
+    def is_driving(self, task: Task) -> bool:
+        """Whether a process that was made here has executed nothing of its own, as far as we know."""
+        ring = self.rings.get(task)
+        return not task.departed if ring is None else not ring.left
+
+    def drives(self, task: Task) -> None:
+        """A process with memory of its own has been made."""
+        _hubs[task.address_space] = self
 
     def set_spin(self, client_us: float, server_us: float) -> None:
         """Change how long this program and the processes that it drives spin before they sleep.
@@ -269,7 +281,7 @@ class ProgramHub:
 
     # ---- leaving our memory ----
 
-    def dismissed(self, ring: Ring) -> None:
+    def dismissed(self, ring: Ring | Pidfd) -> None:
         """No task can reach the process of `ring` any more, and it has been told to exit; for destructors."""
         try:
             self.check_owner()

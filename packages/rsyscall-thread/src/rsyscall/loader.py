@@ -113,6 +113,12 @@ class NativeFunctionSerializer(Serializer[NativeFunction]):
     """Functions are neither written nor read."""
 
 
+def _function(task: Task, address: object) -> Pointer[NativeFunction]:
+    # Code has no length that we know and no alignment: an invented mapping of no bytes.
+    mapping = MemoryMapping(task, near.MemoryMapping(int(address), 0, 1), File())  # type: ignore[call-overload] # int()-able
+    return Pointer(mapping, NullGateway(), NativeFunctionSerializer(), StaticAllocation(), NativeFunction)
+
+
 @dataclass
 class NativeLoader:
     """The addresses of native functions in one address space; shared by all its processes.
@@ -134,19 +140,20 @@ class NativeLoader:
             task: any task of the address space.
             symbols: an object with the attributes of `rsyscall.native.Symbols`.
         """
-
-        def pointer(address: object) -> Pointer[NativeFunction]:
-            # Code has no length that we know and no alignment: an invented mapping of no bytes.
-            mapping = MemoryMapping(task, near.MemoryMapping(int(address), 0, 1), File())  # type: ignore[call-overload] # int()-able
-            return Pointer(
-                mapping, NullGateway(), NativeFunctionSerializer(), StaticAllocation(), NativeFunction
-            )
-
         return NativeLoader(
-            server_func=pointer(symbols.rsyscall_server),
-            persistent_server_func=pointer(symbols.rsyscall_persistent_server),
-            trampoline_func=pointer(symbols.rsyscall_trampoline),
-            futex_helper_func=pointer(symbols.rsyscall_futex_helper),
+            server_func=_function(task, symbols.rsyscall_server),
+            persistent_server_func=_function(task, symbols.rsyscall_persistent_server),
+            trampoline_func=_function(task, symbols.rsyscall_trampoline),
+            futex_helper_func=_function(task, symbols.rsyscall_futex_helper),
+        )
+
+    def for_copy(self, task: Task) -> NativeLoader:
+        """The same functions at the same addresses, in the memory of `task`, which is a copy of ours."""
+        return NativeLoader(
+            server_func=_function(task, self.server_func.near.address),
+            persistent_server_func=_function(task, self.persistent_server_func.near.address),
+            trampoline_func=_function(task, self.trampoline_func.near.address),
+            futex_helper_func=_function(task, self.futex_helper_func.near.address),
         )
 
     def make_trampoline_stack(self, trampoline: Trampoline) -> Stack[Trampoline]:

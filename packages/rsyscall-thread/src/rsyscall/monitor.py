@@ -394,7 +394,7 @@ class AsyncChildProcess:
     async def _let_go(self) -> bool:
         """Have the child exit by closing the way to it; returns whether it is dead now."""
         hub = self.monitor.hub
-        driven = [task for task, ring in hub.rings.items() if task.process is self.process and not ring.left]
+        driven = [task for task in list(hub.pidfds) if task.process is self.process and hub.is_driving(task)]
         for task in driven:
             await task.sysif.close_interface()
         if driven or self._exited.is_set():
@@ -478,6 +478,8 @@ class ChildProcessMonitor:
         self.use_clone_parent = use_clone_parent
         self.hub = hub
         self.sigfd: AsyncSignalfd | None = None
+        # Of the process that makes the clone call, if it has other memory than the parent.
+        self._cloning_ram: RAM | None = None
         self._epoller = epoller
         self._sigchld_turns = Turns()
         self._sigchld_users = 0
@@ -506,8 +508,12 @@ class ChildProcessMonitor:
         """Make a monitor for children that `task` makes and reaps itself, without an epoll loop as yet."""
         return ChildProcessMonitor(ram, task, task, False, None, hub)
 
-    def inherit_to_child(self, child_task: Task) -> ChildProcessMonitor:
+    def inherit_to_child(self, child_task: Task, ram: RAM | None = None) -> ChildProcessMonitor:
         """Make a monitor that clones from `child_task`; the new processes are children of this one's parent.
+
+        Args:
+            child_task: makes the clone call.
+            ram: its memory, if that is not this one's.
 
         Raises:
             ValueError: `child_task` is not a child of this monitor's parent.
@@ -516,6 +522,7 @@ class ChildProcessMonitor:
             raise ValueError(f"{child_task} is not a child of {self.task}, so CLONE.PARENT leads elsewhere")
         child = ChildProcessMonitor(self.ram, self.task, child_task, True, self._epoller, self.hub)
         child._root = self._root
+        child._cloning_ram = ram
         return child
 
     def sigchld(self) -> _Sigchld:
@@ -611,8 +618,13 @@ class ChildProcessMonitor:
         flags: CLONE,
         child_stack: tuple[Pointer[Stack[Any]], WrittenPointer[Stack[Any]]],
         ctid: Pointer[FutexNode] | None = None,
+        on_exit: Callable[[], None] | None = None,
     ) -> AsyncChildProcess:
         """Make a child with a stack of one's own, and watch it.
+
+        Args:
+            flags, child_stack, ctid: as for `Task.clone`.
+            on_exit: as for `add_child_process`.
 
         Raises:
             ValueError: we have no way to watch it: the cloning process is in another pid namespace, and we do
@@ -624,20 +636,21 @@ class ChildProcessMonitor:
         task, hub = self.cloning_task, self.hub
         if self.use_clone_parent:
             flags |= CLONE.PARENT
+        ram = self._cloning_ram if self._cloning_ram is not None else self.ram
         number: Pointer[Int32] | None = None
         if task.fd_table is hub.task.fd_table:
             flags |= CLONE.PIDFD
-            number = await self.ram.malloc(Int32)
+            number = await ram.malloc(Int32)
         elif task.pidns is not hub.task.pidns:
             # Its id is one of the inner namespace: in ours it belongs to another process.
             if task not in hub.pidfds:
                 raise ValueError(f"{task} is in another pid namespace, and its descriptors are out of reach")
             flags |= CLONE.PIDFD
-            number = await self.ram.malloc(Int32)
+            number = await ram.malloc(Int32)
         process = await task.clone(flags | SIG.CHLD, child_stack, number, ctid, None)
         try:
             pidfd = None if number is None else await self._take_pidfd(int(await finish(number.read)))
-            return self.add_child_process(process, pidfd)
+            return self.add_child_process(process, pidfd, on_exit)
         except BaseException:
             with trio.CancelScope(shield=True):
                 await self._undo_clone(process)

@@ -36,7 +36,7 @@ from rsyscall.near.address_space import REFUSABLE, refusal, refused_effect
 from rsyscall.near.calls import Fact, having
 from rsyscall.near.record import CallRecord
 from rsyscall.sched import CLONE
-from rsyscall.signal import Sigset
+from rsyscall.signal import SIG, HowSIG, Sigaction, Sighandler, Sigset
 from rsyscall.sys.wait import W
 from rsyscall.with_memory import WithMemory
 
@@ -62,6 +62,15 @@ _NEWNS = int(CLONE.NEWNS)
 _NO_PROCESS = near.Process(0)
 
 
+class _Clone(Protocol):
+    """A `ChildThread`."""
+
+    @property
+    def task(self) -> Task: ...
+    @property
+    def process(self) -> AsyncChildProcess: ...
+
+
 class SpawningThread(Protocol):
     """The parts of the parent thread that are needed to make a process."""
 
@@ -75,6 +84,8 @@ class SpawningThread(Protocol):
     def monitor(self) -> ChildProcessMonitor: ...
     @property
     def environ(self) -> Environment: ...
+
+    async def clone(self, flags: CLONE = ...) -> _Clone: ...
 
 
 def check_strings(command: Command) -> None:
@@ -607,17 +618,55 @@ class PreparedThread(WithMemory):
 
         manpage: clone3(2), execve(2)
         """
+        if self._parent.loader.hub is None:
+            return await self._exec_in_copy(command, inherited_signal_blocks)
         spawning = await self.start(command, inherited_signal_blocks)
         await spawning.wait_or_kill()
         return spawning.process
 
-    async def start(self, command: Command, inherited_signal_blocks: Sequence[SignalBlock] = ()) -> Spawning:
-        """As `exec`, without waiting for the outcome: see `Spawning.wait`."""
+    async def _exec_in_copy(
+        self, command: Command, inherited_signal_blocks: Sequence[SignalBlock]
+    ) -> AsyncChildProcess:
+        """As `exec`, for a parent with memory of its own: its children are copies of it (own_memory.py).
+
+        What the calls refer to is in the copy, too.
+        """
+        self._check_unused()
+        self._sysif.used = True
+        parent = self._parent
+        image = await make_image(parent, command)
+        mask = await parent.ram.ptr(
+            Sigset(Sigset().union(*(block.mask for block in inherited_signal_blocks)))
+        )
+        default = await parent.ram.ptr(Sigaction(Sighandler.DFL))
+        size = Sigset.sizeof()
+        calls = [
+            Syscall(nr.rt_sigaction, SIG.PIPE, default.near, 0, size),
+            Syscall(nr.rt_sigaction, SIG.XFSZ, default.near, 0, size),
+            Syscall(nr.rt_sigprocmask, HowSIG.SETMASK, mask.near, 0, size),
+            *self._sysif.calls,
+        ]
+        child = await parent.clone(self._flags)
+        try:
+            await exec_after(child.task, calls, image, command)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                async with child.process:
+                    pass
+            raise
+        self._allocator.release()
+        return child.process
+
+    def _check_unused(self) -> None:
         if self._sysif.used:
             raise ValueError("this prepared thread has become a process already; prepare another")
         for fd in self._originals:
             if not fd.valid:
                 raise InvalidHandleError(f"{fd} was inherited by a process to come and then closed", fd)
+
+    async def start(self, command: Command, inherited_signal_blocks: Sequence[SignalBlock] = ()) -> Spawning:
+        """As `exec`, without waiting for the outcome: see `Spawning.wait`."""
+        self._check_unused()
         self._sysif.used = True
         parent = self._parent
         mask: WrittenPointer[Sigset] | None = None

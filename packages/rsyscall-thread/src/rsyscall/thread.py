@@ -28,6 +28,7 @@ from rsyscall.memory.ram import RAM
 from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
 from rsyscall.near import Syscall, nr
 from rsyscall.near import types as near
+from rsyscall.own_memory import clone_own_memory
 from rsyscall.path import Path
 from rsyscall.running import GRACE, end_command, mark_calls, run
 from rsyscall.sched import CLONE
@@ -382,7 +383,12 @@ class Thread(WithMemory):
     # ---- children ----
 
     async def clone(
-        self, flags: CLONE = CLONE.NONE, automatically_write_user_mappings: bool = True
+        self,
+        flags: CLONE = CLONE.NONE,
+        automatically_write_user_mappings: bool = True,
+        *,
+        own_memory: bool = False,
+        inherit: Sequence[FileDescriptor] = (),
     ) -> ChildThread:
         """Make a child, inert and under our control.
 
@@ -391,11 +397,23 @@ class Thread(WithMemory):
         memory: SECURITY.md says which ones may. With NEWUSER our memory is undumpable while the child shares
         it.
 
+        With `own_memory` the child executes `rsyscall-stub` before it is returned. What may trace it reads
+        and writes nothing of ours, so it can stay beside commands that are not trusted; and attributes that
+        the kernel keeps per address space (`prctl(PR_SET_MDWE)`, oom_score_adj) are its own. It has the
+        descriptors 0, 1 and 2, those in `inherit`, and those that were not close-on-exec; no others. Calls in
+        it take as long as the way to another process and back. Its children have memory of their own, too.
+
         Args:
             flags: FILES and FS to share, NEW... for new namespaces.
             automatically_write_user_mappings: with NEWUSER, map our user and group to themselves.
+            own_memory: give the child memory of its own. Not with FILES.
+            inherit: with `own_memory`, descriptors of ours that the child is to have; `inherit_fd` makes its
+                handles.
 
         Raises:
+            ValueError: `own_memory` with FILES; `inherit` without `own_memory`, or with a descriptor of
+            another
+                table.
             OSError: filename is the flags, filename2 the path or handle of a call that failed, if any; no
                 process is left behind.
             SyscallError: we are gone.
@@ -408,18 +426,30 @@ class Thread(WithMemory):
                 f"True or False, to write user mappings or not: {automatically_write_user_mappings!r}; "
                 "flags are joined by |"
             )
+        if inherit and not own_memory:
+            raise ValueError(
+                "a child that shares our memory has all our descriptors: inherit is for own_memory"
+            )
         try:
-            return await self._clone(flags, automatically_write_user_mappings)
+            return await self._clone(flags, automatically_write_user_mappings, own_memory, inherit)
         except OSError as error:
             if error.filename is not flags:
                 error.filename, error.filename2 = flags, error.filename
             raise
 
-    async def _clone(self, flags: CLONE, automatically_write_user_mappings: bool) -> ChildThread:
+    async def _clone(
+        self,
+        flags: CLONE,
+        automatically_write_user_mappings: bool,
+        own_memory: bool,
+        inherit: Sequence[FileDescriptor],
+    ) -> ChildThread:
         mapping = None
         numeric = int(flags)
         if numeric & _NEWUSER and automatically_write_user_mappings:
             mapping = (await self.task.getuid(), await self.task.getgid())
+        if own_memory or self.loader.hub is None:
+            return await self._clone_own_memory(flags, mapping, inherit)
         # Made on demand in the local thread: early enough for the child to inherit their descriptors.
         connection, parent_epoller = self.connection, self.epoller
         if transport_name() == "ring":
@@ -466,6 +496,36 @@ class Thread(WithMemory):
         except BaseException:
             with trio.CancelScope(shield=True):
                 async with process:
+                    pass
+            raise
+        return child
+
+    async def _clone_own_memory(
+        self, flags: CLONE, mapping: tuple[int, int] | None, inherit: Sequence[FileDescriptor]
+    ) -> ChildThread:
+        made = await clone_own_memory(self, flags, inherit)
+        task, ram = made.task, made.ram
+        try:
+            child = ChildThread(
+                Thread(
+                    task,
+                    ram,
+                    made.connection,
+                    made.loader,
+                    made.epoller,
+                    made.monitor,
+                    self.environ.inherit(task, ram),
+                    inherit_standard_fd(task, self.stdin),
+                    inherit_standard_fd(task, self.stdout),
+                    inherit_standard_fd(task, self.stderr),
+                ),
+                made.process,
+            )
+            if mapping is not None:
+                await write_user_mappings(child, *mapping)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                async with made.process:
                     pass
             raise
         return child

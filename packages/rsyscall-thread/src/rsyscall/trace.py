@@ -371,7 +371,9 @@ class TracingSyscallInterface(SyscallInterface):
     def _traced(self, child: SyscallInterface, name: str) -> TracingSyscallInterface:
         found = _PID_IN_NAME.fullmatch(name)
         pid = int(found[1]) if found else None
-        return TracingSyscallInterface(child, self.tracer, "" if found else name, pid, self.memory)
+        # One with memory of its own has other things at the same addresses.
+        memory = self.memory if child.borrows_memory else None
+        return TracingSyscallInterface(child, self.tracer, "" if found else name, pid, memory)
 
     def watch_prepared(self, calls: Sequence[Syscall], name: str) -> Callable[[Sequence[int]], None]:
         """Show calls that a new child makes without being told to, the last of which is exec.

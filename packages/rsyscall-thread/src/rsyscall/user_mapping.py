@@ -12,17 +12,16 @@ file, since the process may have a root directory without it.
 from __future__ import annotations
 
 import errno
-import functools
 import os
 import struct
 from typing import TYPE_CHECKING, Protocol
 
 from rsyscall.command import Command
 from rsyscall.fcntl import O
-from rsyscall.native import stub_path
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
 from rsyscall.path import Path
+from rsyscall.stub_program import stub_bytes
 from rsyscall.sys.prctl import PR, PR_CAP_AMBIENT
 from rsyscall.sys.wait import W
 
@@ -125,7 +124,7 @@ async def _write_by_program(thr: _Thread, files: Sequence[tuple[Path, str]]) -> 
     """Write the files of the namespace of `thr` in a child of it that is not us any more."""
     program = await thr.task.memfd_create(await thr.ram.ptr("rsyscall-stub"))
     async with program:
-        await program.write(await thr.ram.ptr(_stub()))
+        await program.write(await thr.ram.ptr(stub_bytes()))
         child = thr.prepare()
         await _keep_over_exec(child, _CAP_SYS_ADMIN)
         arguments = [argument for path, text in files for argument in (os.fspath(path), text)]
@@ -139,11 +138,6 @@ async def _write_by_program(thr: _Thread, files: Sequence[tuple[Path, str]]) -> 
         # As the program says it: where and why.
         index, number = divmod(state.exit_status, 64)
         raise OSError(number, os.strerror(number), files[index][0])
-
-
-@functools.cache
-def _stub() -> bytes:
-    return stub_path().read_bytes()
 
 
 async def _keep_over_exec(child: _Prepared, capability: int) -> None:
