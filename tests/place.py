@@ -287,6 +287,13 @@ def _last_pid() -> None:
     _in_child(lambda: _write("/proc/sys/kernel/ns_last_pid", "1000"))
 
 
+def _namespace_settings() -> None:
+    """To change settings of namespaces of our own; in many containers /proc/sys is read-only."""
+    _enter(_NEWNET)
+    _write("/proc/sys/user/max_user_namespaces", "0")
+    _write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40001")
+
+
 def _suid_dumpable() -> None:
     """To write `suid_dumpable`, which the trial leaves as it was."""
     path = "/proc/sys/fs/suid_dumpable"
@@ -319,6 +326,7 @@ TRIALS: dict[str, Callable[[], None]] = {
     "/dev/ptmx": _device("/dev/ptmx"),
     "cgroups": _cgroups,
     "ns_last_pid": _last_pid,
+    "settings of namespaces": _namespace_settings,
     "suid_dumpable": _suid_dumpable,
 }
 

@@ -95,7 +95,7 @@ async def test_the_end_of_an_init_is_the_end_of_a_daemon() -> None:
             await reader.read_some_bytes()
         assert scope.cancelled_caught, "it has the pipe"
         await finish(init)
-        with trio.fail_after(10):
+        with trio.fail_after(30):
             assert await reader.read_some_bytes() == b""
         await reader.close()
 
@@ -194,7 +194,7 @@ async def bound(child: Thread, type: SOCK, port: int = 0, reuse: bool = False) -
     return sock
 
 
-@pytest.mark.needs("network namespaces")
+@pytest.mark.needs("network namespaces", "settings of namespaces")
 async def test_a_socket_whose_peer_has_its_own_address() -> None:
     async with cloned(local_thread, CLONE.NEWUSER | CLONE.NEWNET) as child:
         await one_port(child)
@@ -210,7 +210,7 @@ async def test_a_socket_whose_peer_has_its_own_address() -> None:
         assert names[0] == names[1] == address.value
 
 
-@pytest.mark.needs("network namespaces")
+@pytest.mark.needs("network namespaces", "settings of namespaces")
 @pytest.mark.parametrize("type", [SOCK.STREAM, SOCK.DGRAM], ids=["stream", "dgram"])
 async def test_no_port_is_left(type: SOCK) -> None:
     async with cloned(local_thread, CLONE.NEWUSER | CLONE.NEWNET) as child:
@@ -222,7 +222,7 @@ async def test_no_port_is_left(type: SOCK) -> None:
         await close(first)
 
 
-@pytest.mark.needs("network namespaces")
+@pytest.mark.needs("network namespaces", "settings of namespaces")
 async def test_no_port_is_left_for_streams_that_reuse_addresses() -> None:
     async with cloned(local_thread, CLONE.NEWUSER | CLONE.NEWNET) as child:
         await one_port(child)
@@ -233,7 +233,7 @@ async def test_no_port_is_left_for_streams_that_reuse_addresses() -> None:
         await close(first)
 
 
-@pytest.mark.needs("network namespaces")
+@pytest.mark.needs("network namespaces", "settings of namespaces")
 async def test_datagram_sockets_that_share_a_port() -> None:
     async with cloned(local_thread, CLONE.NEWUSER | CLONE.NEWNET) as child:
         await one_port(child)

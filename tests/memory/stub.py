@@ -83,4 +83,4 @@ class StubSyscall(SyscallInterface):
 
     def stop(self) -> None:
         self.socket.close()
-        self.process.wait(20)
+        self.process.wait(40)

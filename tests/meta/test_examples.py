@@ -138,7 +138,7 @@ def test_demo(cli: Programs, user: int | None) -> None:
     assert lines[-1].endswith(" system calls in 4 processes.")
 
 
-@pytest.mark.needs("user namespaces")
+@pytest.mark.needs("settings of namespaces")
 def test_demo_where_namespaces_are_denied(cli: Programs) -> None:
     """The demo then is a process built call by call, and the pipeline."""
     deny = 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$@"'

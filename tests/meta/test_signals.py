@@ -36,7 +36,7 @@ def test_a_signal_ends_the_command(cli: Programs, options: list[str], name: str)
     started = start(cli, *options, "--", "sh", "-c", f"ulimit -c 0; {READY}")
     started.send_signal(number)
     # Shells end a script only if a command of it dies of one of these two, and exit with 128 + N then.
-    assert started.wait(10) == (-number if name in ("INT", "QUIT") else 128 + number)
+    assert started.wait(40) == (-number if name in ("INT", "QUIT") else 128 + number)
     assert started.communicate() == ("", "")
 
 
@@ -56,7 +56,7 @@ def test_the_command_may_ignore_a_signal(cli: Programs, options: list[str]) -> N
     with pytest.raises(subprocess.TimeoutExpired):
         started.wait(0.3)
     started.send_signal(signal.SIGUSR1)
-    assert started.wait(10) == 4
+    assert started.wait(40) == 4
 
 
 IGNORING_SIGCHLD = """
@@ -119,7 +119,7 @@ def test_interrupt_from_the_terminal(
         while b"ready" not in output:
             output += os.read(leader, 1000)
         os.write(leader, b"\x03")
-        assert started.wait(10) == status
+        assert started.wait(40) == status
         os.set_blocking(leader, False)
         output += os.read(leader, 1000)
     finally:
@@ -146,7 +146,7 @@ def test_interrupt_from_the_terminal_ends_a_script(cli: Programs) -> None:
         while b"ready" not in output:
             output += os.read(leader, 1000)
         os.write(leader, b"\x03")
-        assert started.wait(10) == -signal.SIGINT
+        assert started.wait(40) == -signal.SIGINT
     finally:
         os.close(follower)
         os.close(leader)
@@ -161,7 +161,7 @@ def test_an_interrupt_at_any_moment(cli: Programs) -> None:
         started = cli.start("run", "--map-root", "--pid", "--", "sleep", "100")
         time.sleep(needed * (0.4 + step / 12))
         started.send_signal(signal.SIGINT)
-        assert started.wait(10) == -signal.SIGINT, started.communicate()
+        assert started.wait(40) == -signal.SIGINT, started.communicate()
 
 
 def test_a_signal_at_any_moment(cli: Programs) -> None:
@@ -174,7 +174,7 @@ def test_a_signal_at_any_moment(cli: Programs) -> None:
         started = cli.start("run", "--map-root", "--pid", "--mount", "--net", "--", "sleep", "100")
         time.sleep(needed * (0.4 + step / 12))
         started.send_signal(signal.SIGTERM)
-        status = started.wait(10)
+        status = started.wait(40)
         out, err = started.communicate()
         assert (out, err) == ("", ""), step
         # The first is what becomes of a Python that has not come to our code.

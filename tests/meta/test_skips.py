@@ -90,7 +90,7 @@ def test_a_need_that_is_not_tried_is_an_error(tmp_path: Path) -> None:
     assert "'luck' is not among what is tried: possible, impossible" in output
 
 
-@pytest.mark.needs("user namespaces")
+@pytest.mark.needs("settings of namespaces")
 def test_what_is_denied_here_is_found_by_trying() -> None:
     """In a user namespace that must not have others below it."""
     script = 'echo 0 > /proc/sys/user/max_user_namespaces; exec "$0" -I "$1"'

@@ -111,7 +111,7 @@ class Client:
     def close(self) -> None:
         self.end()
         os.close(self.source)
-        self.process.wait(20)
+        self.process.wait(40)
 
 
 def request(op: int, number: int, *args: int, flags: int = 0) -> bytes:
@@ -192,7 +192,7 @@ def test_served_over_an_inherited_stream() -> None:
             ours.sendall(request(CALL, NR["fcntl"], fd, fcntl.F_GETFD))
             assert RESPONSE.unpack(ours.recv(RESPONSE.size)) == (fcntl.FD_CLOEXEC, 0)
         ours.close()
-        assert process.wait(20) == 0
+        assert process.wait(40) == 0
 
 
 def test_serving_takes_descriptors() -> None:
@@ -311,14 +311,14 @@ def test_garbage_is_refused(client: Client, garbage: bytes) -> None:
     client.write(garbage)
     assert client.answer() == (-errno.EPROTO, b"")
     assert client.read(1) == b""
-    client.process.wait(20)
+    client.process.wait(40)
 
 
 def test_the_end_of_the_stream(client: Client) -> None:
     client.write(request(CALL, NR["getpid"])[:50])
     client.end()
     assert client.read(1) == b""
-    assert client.process.wait(20) == 0
+    assert client.process.wait(40) == 0
 
 
 @pytest.mark.parametrize("pipes", [False, True])

@@ -69,7 +69,7 @@ class Server:
 
     def close(self) -> None:
         self.socket.close()
-        self.process.wait(20)
+        self.process.wait(40)
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def test_bad_addresses_are_errors_and_the_stream_stays_in_step(server: Server) -
 def test_exit_is_never_answered(server: Server) -> None:
     server.socket.sendall(encode_call(native_abi().number(SYS.exit), [7]))
     assert server.socket.recv(1) == b""
-    assert server.process.wait(20) == 7
+    assert server.process.wait(40) == 7
 
 
 def test_malformed_request_ends_the_server(server: Server) -> None:
@@ -149,4 +149,4 @@ def test_malformed_request_ends_the_server(server: Server) -> None:
 def test_end_of_stream_ends_the_server(server: Server) -> None:
     server.socket.shutdown(socket.SHUT_WR)
     assert server.socket.recv(1) == b""
-    server.process.wait(20)
+    server.process.wait(40)

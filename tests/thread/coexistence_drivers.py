@@ -59,7 +59,7 @@ async def work(thread: Thread, seconds: float) -> int:
         other = await child.clone(CLONE.FILES)
         assert await other.task.getuid() == os.getuid()
         await other.exit(3)
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             assert (await other.process.waitpid(W.EXITED)).exit_status == 3
             await (await child.exec(sh("exit 0"))).check()
             assert (await thread.run(sh("exit 4"), check=False)).exit_status == 4
@@ -362,7 +362,7 @@ def several_runs() -> None:
 
     async def second() -> None:
         child, afd, pipe, dying, process = made
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             assert int(await child.task.getpid()) == child.process.process.near.id
             await pipe.write.write(await child.ptr(b"x"))
             assert await afd.read_some_bytes() == b"x"
@@ -425,7 +425,7 @@ async def refused(
     wrong = {}
     for index, call in enumerate(calls):
         try:
-            with trio.fail_after(5):
+            with trio.fail_after(30):
                 wrong[index, call] = await call()
         except error as refusal:
             if match not in str(refusal):
@@ -549,7 +549,7 @@ def fork(where: str) -> None:
 
     async def after() -> None:
         child, process, afd, fd = made
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             assert fd.valid
             assert int(await child.task.getpid()) == child.process.process.near.id
             assert child.process.process.near.id in children()
@@ -611,7 +611,7 @@ def fork_and_exit() -> None:
 
     async def after() -> None:
         child, process, _ = made
-        with trio.fail_after(5):
+        with trio.fail_after(30):
             assert int(await child.task.getpid()) == child.process.process.near.id
             assert process.process.near.id in children()
             async with process:

@@ -54,7 +54,7 @@ class Program:
         self._stderr = stderr
         self._buffer = b""
 
-    def read_line(self, seconds: float = 10.0) -> str:
+    def read_line(self, seconds: float = 40.0) -> str:
         """The next line of its output, without the end of line; fails if there is none."""
         deadline = time.monotonic() + seconds
         while b"\n" not in self._buffer:
@@ -69,7 +69,7 @@ class Program:
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line.decode()
 
-    def read_json(self, seconds: float = 10.0) -> Any:
+    def read_json(self, seconds: float = 40.0) -> Any:
         """The next line of its output, decoded."""
         return json.loads(self.read_line(seconds))
 
@@ -86,14 +86,14 @@ class Program:
         """Send it a signal."""
         os.kill(self.pid, sig)
 
-    def wait(self, seconds: float = 10.0) -> int:
+    def wait(self, seconds: float = 40.0) -> int:
         """Wait for its end and return the exit status, or minus the signal that killed it."""
         if self.status is None:
             assert eventually(self._reaped, seconds), f"still running after {seconds} s: {self.errors()}"
         assert self.status is not None
         return self.status
 
-    def finish(self, seconds: float = 10.0) -> str:
+    def finish(self, seconds: float = 40.0) -> str:
         """Wait for its end, which must be a success without error output, and return its output."""
         with open(self._stdout, "rb", closefd=False, buffering=0) as stdout:
             deadline = time.monotonic() + seconds
@@ -166,7 +166,7 @@ class Programs:
         function: str,
         *,
         environ: dict[str, str] | None = None,
-        seconds: float = 10.0,
+        seconds: float = 40.0,
         **arguments: Any,
     ) -> str:
         """Run a program to its end, which must be a success; return its output."""
@@ -245,7 +245,7 @@ def zygote() -> Iterator[tuple[socket.socket, int, str]]:
     theirs.close()
     yield ours, process.pid, mark
     ours.close()
-    assert process.wait(10) == 0
+    assert process.wait(40) == 0
 
 
 @pytest.fixture

@@ -459,7 +459,7 @@ def dump_core(sig: int) -> None:
             nursery.start_soon(read)
             await wait_for_call(child.process.process.near.id, SYS.read, int(pipe.read))
             await child.process.kill(SIG(sig))
-            with trio.fail_after(5):
+            with trio.fail_after(30):
                 state = await child.process.waitpid(W.EXITED)
         assert state.killed_with() == sig
         with pytest.raises(SyscallSendError), trio.fail_after(1):

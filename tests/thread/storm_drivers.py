@@ -126,7 +126,7 @@ def mixed() -> None:
                     elif dice.random() < 0.5:
                         await (await grandchild.exec(TRUE)).check()
             end = dice.randrange(4)
-            with trio.fail_after(10):
+            with trio.fail_after(30):
                 if end == 0:
                     await child.exit(3)
                     assert (await child.process.waitpid(W.EXITED)).exit_status == 3
@@ -297,7 +297,7 @@ def watcher_kills() -> None:
             nonlocal done
             for _ in range(20):
                 child = await thread.clone()
-                with trio.fail_after(5):
+                with trio.fail_after(30):
                     await (await child.exec(TRUE)).check()
             done = True
 
@@ -534,7 +534,7 @@ def without_descriptors() -> None:
                 for pid in (0, sharing.process.process.near.id):
                     resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 1 + room, hard))
                 try:
-                    with trio.fail_after(5):
+                    with trio.fail_after(30):
                         await attempt()
                 except OSError as error:
                     if error.errno != errno.EMFILE:

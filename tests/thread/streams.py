@@ -161,7 +161,7 @@ async def start(thread: Thread = local_thread, pipes: bool = False) -> Target:
 async def finish(target: Target) -> None:
     await target.conn.close_interface()
     if target._process is not None:
-        target.process.wait(20)
+        target.process.wait(40)
     else:
         target.peer.close()
 
