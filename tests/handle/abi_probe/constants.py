@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rsyscall import fcntl, sched, signal, time
-from rsyscall.linux import dirent, futex
+from rsyscall.linux import dirent, futex, ioprio
 from rsyscall.near.abi import ABI
 from rsyscall.net import if_
 from rsyscall.netinet import in_, ip
@@ -20,6 +20,7 @@ from rsyscall.sys import (
     _socket_constants as sc,
 )
 from rsyscall.sys import (
+    capability,
     epoll,
     ioctl,
     mman,
@@ -206,6 +207,12 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         "PR_",
         also=("sys/prctl.h",),
         left_out={"PR_SCHED_CORE_MAX": "how many there are", "PR_MTE_TCF_SHIFT": "unused, it says"},
+    ),
+    capability.CAP: Constants(
+        ("linux/capability.h",), "CAP_", left_out={"CAP_LAST_CAP": "the same as the last one"}
+    ),
+    ioprio.IOPRIO_CLASS: Constants(
+        ("linux/ioprio.h",), "IOPRIO_CLASS_", left_out={"IOPRIO_CLASS_[MS]*": "where it is in a priority"}
     ),
     resource.PRIO: Constants(
         ("linux/resource.h",),

@@ -18,7 +18,7 @@ from rsyscall.near import types as near
 from rsyscall.net import if_
 from rsyscall.netinet import in_
 from rsyscall.struct import BytesSerializer
-from rsyscall.sys import epoll, socket, stat, uio, un
+from rsyscall.sys import capability, epoll, socket, stat, uio, un
 from rsyscall.unistd import credentials, pipe
 
 
@@ -239,6 +239,7 @@ LAYOUTS: dict[type, Layout] = {
 
 NOT_ONE_STRUCTURE: dict[type, str] = {
     sched.Stack: "made up here: a function and its arguments, for our own native code",
+    capability.CapData: "two struct __user_cap_data_struct, with a half of each set in either",
     credentials.GroupList: "an array of gid_t",
     epoll.EpollEventList: "an array of struct epoll_event",
     dirent.DirentList: "struct dirent64 one after another",

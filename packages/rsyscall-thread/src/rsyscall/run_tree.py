@@ -95,10 +95,19 @@ class _Alone:
 
 
 class _Group(_Alone):
-    """A process group, which the command leads."""
+    """A process group, which the command leads.
+
+    Args:
+        leads_anyway: whether other calls make it the leader of a group.
+    """
+
+    def __init__(self, thread: RunningThread, leads_anyway: bool) -> None:
+        super().__init__(thread)
+        self._leads_anyway = leads_anyway
 
     async def note(self, child: PreparedThread) -> None:
-        await child.task.sysif.syscall(nr.setpgid, 0, 0)
+        if not self._leads_anyway:
+            await child.task.sysif.syscall(nr.setpgid, 0, 0)
 
     async def terminate(self, child: AsyncChildProcess) -> None:
         await _kill_group(child, SIG.TERM)
@@ -235,13 +244,14 @@ async def _read_file(thread: RunningThread, path: str) -> str:
         return os.fsdecode(await thread.read_to_eof(file))
 
 
-async def make_tree(thread: RunningThread, kind: bool | TreeKind) -> Tree:
+async def make_tree(thread: RunningThread, kind: bool | TreeKind, leads_anyway: bool = False) -> Tree:
     """Make what holds the descendants of a command.
 
     Args:
         thread: the parent of the command, or of the init.
         kind: which one; True for a cgroup, or else a pid namespace, or else a process group; False to leave
             descendants alone.
+        leads_anyway: whether the command becomes the leader of a process group without a tree.
 
     Raises:
         OSError: it cannot be made; with True one always can.
@@ -250,7 +260,7 @@ async def make_tree(thread: RunningThread, kind: bool | TreeKind) -> Tree:
     if kind is False:
         return _Alone(thread)
     if kind == "group":
-        return _Group(thread)
+        return _Group(thread, leads_anyway)
     if kind == "cgroup":
         return await _Cgroup.make(thread)
     if kind == "pidns":
@@ -264,4 +274,4 @@ async def make_tree(thread: RunningThread, kind: bool | TreeKind) -> Tree:
     try:
         return await _Namespace.make(thread, False)
     except OSError:
-        return _Group(thread)
+        return _Group(thread, leads_anyway)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 import trio
@@ -27,6 +28,7 @@ from rsyscall.completed import CommandTimeoutError, CompletedCommand, OutputLimi
 from rsyscall.handle import FileDescriptor
 from rsyscall.near import Syscall, SyscallError, nr
 from rsyscall.run_files import ErrorOutput, Files, Input, Output, Pump, RunningThread, Stdio, mark_calls
+from rsyscall.run_limits import Limits, set_oom_score_adj
 from rsyscall.run_tree import Tree, TreeKind, make_tree
 from rsyscall.signal import SIG
 from rsyscall.spawn import PreparedThread, check_strings
@@ -89,6 +91,7 @@ class RunOptions(TypedDict, total=False):
             "pidns": by a pid namespace (without privileges in a new user namespace); "group": by a process
             group, which they can leave. True means the first of these that is possible, but makes no user
             namespace. SIGTERM is for the command alone, or for all of its group.
+        limits: what the command may do and use.
         setup: an async function that is awaited with the prepared thread, whose calls are made just before
             the command is executed.
     """
@@ -107,6 +110,7 @@ class RunOptions(TypedDict, total=False):
     pass_fds: Sequence[FileDescriptor] | Mapping[int, FileDescriptor]
     close_fds: bool
     tree: bool | TreeKind
+    limits: Limits | None
     setup: Setup | None
 
 
@@ -285,6 +289,7 @@ async def run(
     pass_fds: Sequence[FileDescriptor] | Mapping[int, FileDescriptor] = (),
     close_fds: bool = True,
     tree: bool | TreeKind = False,
+    limits: Limits | None = None,
     setup: Setup | None = None,
 ) -> CompletedCommand:
     """Run a command: `Thread.run`, which describes the options in `RunOptions`."""
@@ -300,6 +305,9 @@ async def run(
     check_strings(command)
     if tree not in _TREES:
         raise ValueError(f'tree: expected True, "cgroup", "pidns" or "group", not {tree!r}')
+    oom_score_adj = None
+    if limits is not None and limits.oom_score_adj is not None:
+        oom_score_adj, limits = limits.oom_score_adj, replace(limits, oom_score_adj=None)
     running = _Run(timeout, grace, on_limit)
     give = task_status is not trio.TASK_STATUS_IGNORED and not capture
     files = Files(thread, limit, running.exceed if on_limit != "truncate" else None)
@@ -315,12 +323,19 @@ async def run(
             files.pass_on(pass_fds)
         with ExitStack() as stack:
             calls = [*(await mark_calls(thread) if close_fds else ()), *await files.dup_calls(stack)]
-            running.tree = None if tree is False else await make_tree(thread, tree)
-            child, spawning = await _start(thread, running.tree, command, calls, cwd, setup, stack)
+            if tree:
+                leads = limits is not None and (limits.session or limits.process_group)
+                running.tree = await make_tree(thread, tree, leads)
+            child, spawning = await _start(thread, running.tree, command, calls, cwd, limits, setup, stack)
         try:
             if running.tree is not None:
                 await running.tree.started(files.numbers())
             await files.close_theirs()
+            if oom_score_adj is not None and child.pidfd is not None:
+                if spawning is not None:
+                    await spawning.wait()
+                # While it has not been reaped, no other process has its number.
+                set_oom_score_adj(child.pidfd.pid(), oom_score_adj)
             if task_status is not trio.TASK_STATUS_IGNORED:
                 if spawning is not None:
                     await spawning.wait()
@@ -364,6 +379,7 @@ async def _start(
     command: Command,
     calls: Sequence[Syscall],
     cwd: object,
+    limits: Limits | None,
     setup: Setup | None,
     stack: ExitStack,
 ) -> tuple[AsyncChildProcess, Spawning | None]:
@@ -378,6 +394,8 @@ async def _start(
         await prepared.task.sysif.syscalls(calls)
         if cwd is not None:
             await _note_cwd(prepared, stack, cwd, thread)
+        if limits is not None:
+            await limits.apply(prepared)
         if setup is not None:
             await setup(prepared)
         spawning = await prepared.start(command)
@@ -392,6 +410,8 @@ async def _start(
             await child.task.sysif.syscall(*call)
         if cwd is not None:
             await _note_cwd(child, stack, cwd, thread)
+        if limits is not None:
+            await limits.apply(child)
         if setup is not None:
             await setup(child)
         return await cloned.exec(command), None

@@ -22,6 +22,7 @@ from rsyscall.handle.pointer import WrittenPointer
 from rsyscall.handle.process import ChildProcess, Process, ProcessTask
 from rsyscall.linux.dirent import GetdentsFileDescriptor
 from rsyscall.linux.futex import FutexTask
+from rsyscall.linux.ioprio import IoprioTask
 from rsyscall.linux.memfd import MemfdTask
 from rsyscall.near import UnusableSyscallInterface
 from rsyscall.near.naming import naming
@@ -29,6 +30,7 @@ from rsyscall.path import Path
 from rsyscall.sched import CLONE, SchedTask, _unshare
 from rsyscall.signal import SignalTask
 from rsyscall.sys._socket_calls import SocketFileDescriptor, SocketTask
+from rsyscall.sys.capability import CapabilityTask
 from rsyscall.sys.epoll import EpollFileDescriptor, EpollTask
 from rsyscall.sys.eventfd import EventfdTask, EventFileDescriptor
 from rsyscall.sys.ioctl import IoctlFileDescriptor
@@ -145,7 +147,7 @@ class Task(
     MemoryMappingTask,
     CWDTask,
     FileDescriptorTask[FileDescriptor],
-    # capability goes here
+    CapabilityTask,
     PrctlTask,
     MountTask,
     CredentialsTask,
@@ -154,6 +156,7 @@ class Task(
     ProcessTask,
     SchedTask,
     ResourceTask,
+    IoprioTask,
     FutexTask,
     SignalTask,
     rsyscall.far.Task,

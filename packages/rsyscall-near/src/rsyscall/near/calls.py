@@ -256,6 +256,7 @@ BOOK: dict[str, CallFacts] = {
     "mq_timedreceive": facts(WAITS),
     "waitid": facts(WAITS),
     "ioprio_set": facts(PREPARABLE),
+    "ioprio_get": facts(),
     "inotify_init": instead("inotify_init1"),
     "openat": facts(),
     "mkdirat": facts(PREPARABLE),
