@@ -16,6 +16,10 @@ int rsys_as_word(PyObject *obj, int64_t *ret);
 /* number, up to six arguments */
 int rsys_parse_call(PyObject *const *args, Py_ssize_t n, int64_t v[7]);
 
+/* For the table of the module. */
+PyObject *rsys_set_word_types(PyObject *module, PyObject *types);
+PyObject *rsys_note(PyObject *module, PyObject *const *args, Py_ssize_t n);
+
 #pragma GCC visibility pop
 
 #endif

@@ -24,6 +24,8 @@ static PyMethodDef module_methods[] = {
 	{ "naming", (PyCFunction)(void (*)(void))rsys_naming, METH_FASTCALL, NULL },
 	{ "read_memory", (PyCFunction)(void (*)(void))rsys_read_memory, METH_FASTCALL, NULL },
 	{ "write_memory", (PyCFunction)(void (*)(void))rsys_write_memory, METH_FASTCALL, NULL },
+	{ "note", (PyCFunction)(void (*)(void))rsys_note, METH_FASTCALL, NULL },
+	{ "set_word_types", rsys_set_word_types, METH_O, NULL },
 	{ "exec_strings", rsys_exec_strings, METH_O, NULL },
 	{ "exec_image", rsys_exec_image, METH_VARARGS, NULL },
 	{ "spin_for_exit", rsys_spin_for_exit, METH_VARARGS, NULL },

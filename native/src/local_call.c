@@ -26,7 +26,7 @@ PyObject *rsys_set_raw_syscall(PyObject *module, PyObject *arg)
 	Py_RETURN_NONE;
 }
 
-static long local_syscall(const int64_t v[7])
+long rsys_make_local_call(const int64_t v[7])
 {
 	PyThreadState *state;
 	long result;
@@ -49,7 +49,7 @@ PyObject *rsys_local_syscall(PyObject *module, PyObject *const *args, Py_ssize_t
 	(void)module;
 	if (rsys_parse_call(args, n, v) < 0)
 		return NULL;
-	return PyLong_FromLong(local_syscall(v));
+	return PyLong_FromLong(rsys_make_local_call(v));
 }
 
 /* recorded_syscall(record, number, args...) -> result: see record.c */
@@ -67,9 +67,9 @@ PyObject *rsys_recorded_local_syscall(PyObject *module, PyObject *const *args, P
 	if (rsys_as_record(args[0], &record) < 0 || rsys_parse_call(args + 1, n - 1, v) < 0)
 		return NULL;
 	if (!record)
-		return PyLong_FromLong(local_syscall(v));
+		return PyLong_FromLong(rsys_make_local_call(v));
 	rsys_record_sent(record, v, 1);
-	result = local_syscall(v);
+	result = rsys_make_local_call(v);
 	rsys_record_answered(record, result);
 	return PyLong_FromLong(result);
 }

@@ -4,7 +4,12 @@
 
 #include "limited_api.h"
 
+#include <stdint.h>
+
 #pragma GCC visibility push(hidden)
+
+/* Calls that may wait are made without the interpreter lock. */
+long rsys_make_local_call(const int64_t v[7]);
 
 PyObject *rsys_local_syscall(PyObject *module, PyObject *const *args, Py_ssize_t n);
 PyObject *rsys_recorded_local_syscall(PyObject *module, PyObject *const *args, Py_ssize_t n);

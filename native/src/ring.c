@@ -8,6 +8,7 @@
 
 #include "execute.h"
 #include "freestanding.h"
+#include "local_call.h"
 #include "pidfd.h"
 #include "record.h"
 #include "ring_call.h"
@@ -194,6 +195,32 @@ static PyObject *ring_prepare(PyObject *op, PyObject *args)
 	rsys_cycles(&cpu);
 	block->ring.client_cpu = block->ring.server_cpu = cpu;
 	return PyLong_FromUnsignedLongLong((uint64_t)&block->clone_args);
+}
+
+/*
+ * clone(flags, exit_signal, trampoline, function, args) -> process id or -errno: prepare(), clone3 from our own
+ * process, and started() or not_started(), without a moment in between.
+ */
+static PyObject *ring_clone(PyObject *op, PyObject *args)
+{
+	struct block *block = ((Ring *)op)->block;
+	int64_t call[7] = { __NR_clone3, 0, sizeof(block->clone_args), 0, 0, 0, 0 };
+	PyObject *address = ring_prepare(op, args);
+	long pid;
+
+	if (!address)
+		return NULL;
+	Py_DECREF(address);
+	call[1] = (int64_t)&block->clone_args;
+	pid = rsys_make_local_call(call);
+	if (pid < 0) {
+		block->pidfd = -1;
+		__atomic_store_n(&block->ring.pid, 0, __ATOMIC_RELEASE);
+	} else {
+		block->started = 1;
+		block->ring.pid = pid;
+	}
+	return PyLong_FromLong(pid);
 }
 
 /* started(pid): the clone has been made. From now on ctid is looked at. */
@@ -536,6 +563,7 @@ static PyMethodDef ring_methods[] = {
 	{ "kick", rsys_ring_kick_method, METH_NOARGS, NULL },
 	{ "shutdown", ring_shutdown, METH_NOARGS, NULL },
 	{ "prepare", ring_prepare, METH_VARARGS, NULL },
+	{ "clone", ring_clone, METH_VARARGS, NULL },
 	{ "started", ring_started, METH_O, NULL },
 	{ "set_pid", ring_set_pid, METH_O, NULL },
 	{ "not_started", ring_not_started, METH_NOARGS, NULL },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import signal
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import trio
 
 from rsyscall.denied import is_denied
 from rsyscall.native import read_memory, symbols
-from rsyscall.near import SyscallError, SyscallSendError, nr
+from rsyscall.near import LocalSyscall, SyscallError, SyscallSendError, nr
 from rsyscall.sched import CLONE, CloneArgs
 
 if TYPE_CHECKING:
@@ -74,13 +75,20 @@ async def clone_block(
     if not _clone3_missing:
         # Handlers that Python installed must not run in the child, not even for an instant.
         clear = 0 if flags & _SIGHAND else _CLEAR_SIGHAND
-        address = ring.prepare(
-            flags | clear | _PARENT_SETTID, exit_signal, symbols.rsyscall_trampoline, function, *args
-        )
+        words = (flags | clear | _PARENT_SETTID, exit_signal, symbols.rsyscall_trampoline, function, *args)
+        sysif = task.sysif
+        in_one_step = type(sysif) is LocalSyscall and not sysif.log_calls
         try:
-            pid = await task.sysif.syscall(nr.clone3, address, _CLONE_ARGS_SIZE)
+            if in_one_step:
+                # Nearly always: with what is around the call.
+                pid = ring.clone(*words)
+                if pid < 0:
+                    raise OSError(-pid, os.strerror(-pid))
+                return pid
+            pid = await sysif.syscall(nr.clone3, ring.prepare(*words), _CLONE_ARGS_SIZE)
         except OSError as error:
-            ring.not_started()
+            if not in_one_step:
+                ring.not_started()
             if not is_denied(error):
                 raise
             # Before Linux 5.3, or a filter that cannot look into the structure: none of the processes has it.

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, SupportsInt
 
 import trio
@@ -29,7 +28,7 @@ from rsyscall.memory.allocation_interface import AllocatorInterface
 from rsyscall.memory.ram import RAM
 from rsyscall.memory.span import SpanAllocation
 from rsyscall.native import Ring, destructor, symbols
-from rsyscall.native._fast import RING_SLOTS, exec_image, exec_strings, write_memory
+from rsyscall.native._fast import RING_SLOTS, exec_image, exec_strings, note, write_memory
 from rsyscall.near import SYS, Syscall, SyscallHangup, SyscallInterface, nr
 from rsyscall.near import types as near
 from rsyscall.near.address_space import REFUSABLE, refusal, refused_effect
@@ -390,10 +389,6 @@ async def start_spawn(
 # ---- preparing with typed calls ----
 
 
-# What `Syscall(...)` does, without a function of Python.
-_noted: Callable[[tuple[Any, ...]], Syscall] = partial(tuple.__new__, Syscall)
-
-
 class _NotingInterface(SyscallInterface):
     """Notes calls down; all seem to succeed."""
 
@@ -415,7 +410,7 @@ class _NotingInterface(SyscallInterface):
     ) -> int:
         if self.used or number not in _ALWAYS_PREPARABLE:
             self._check(number, arg1, arg2)
-        self.calls.append(_noted((number, *map(int, (arg1, arg2, arg3, arg4, arg5, arg6)))))
+        note(self.calls, Syscall, number, arg1, arg2, arg3, arg4, arg5, arg6)
         return 0
 
     async def recorded_syscall(
@@ -432,7 +427,7 @@ class _NotingInterface(SyscallInterface):
         if self.used or number not in _ALWAYS_PREPARABLE:
             self._check(number, arg1, arg2)
         record.begin(number, arg1, arg2, arg3, arg4, arg5, arg6)
-        self.calls.append(_noted((number, *map(int, (arg1, arg2, arg3, arg4, arg5, arg6)))))
+        note(self.calls, Syscall, number, arg1, arg2, arg3, arg4, arg5, arg6)
         record.answer(0)
         return 0
 

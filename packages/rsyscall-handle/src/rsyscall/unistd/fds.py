@@ -85,8 +85,11 @@ class DupFileDescriptor(BaseFileDescriptor):
 
         manpage: dup(2)
         """
-        self._validate()
-        newfd._validate()
+        # Without their functions where there is nothing to say: this is called three times for most commands.
+        if not self.valid:
+            self._validate()
+        if not newfd.valid:
+            newfd._validate()
         if newfd.task.fd_table is not self.task.fd_table:
             self.task.check_not_departed()
             raise FDTableMismatchError(
@@ -213,7 +216,8 @@ async def _dup3(
     flags: int,
 ) -> None:
     """The raw call; the owner of the new number stays the same."""
-    await sysif.recorded_syscall(record, nr.dup3, oldfd, newfd, encode_open_flags(sysif.abi, flags))
+    encoded = encode_open_flags(sysif.abi, flags) if flags else 0
+    await sysif.recorded_syscall(record, nr.dup3, oldfd, newfd, encoded)
 
 
 @call("close_range", FDNUM, FDNUM, flags(CLOSE_RANGE, "CLOSE_RANGE_"))

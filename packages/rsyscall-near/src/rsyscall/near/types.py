@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from rsyscall.native._fast import set_word_types
+
 __all__ = [
     "Address",
     "FileDescriptor",
@@ -186,3 +188,7 @@ class ProcessGroup:
 
 Pid = Process
 Pgid = ProcessGroup
+
+
+# C code takes the numbers out of arguments without a function of Python.
+set_word_types({FileDescriptor: "number", Address: "address", Process: "id", ProcessGroup: "id"})
