@@ -52,7 +52,12 @@ def groups(program: Path, quick: bool) -> dict[str, Group]:
         "stream": (set(), lambda: calls.stream(repetitions(25))),
         "busy": ({"busy"}, lambda: calls.busy(repetitions(25))),
         "blocking": ({"sleepers"}, lambda: calls.blocking(repetitions(41))),
-        "spawns": ({"spawn", "at-once", "run-process"}, lambda: spawns.spawns(program, repetitions(301))),
+        "spawns": (
+            {"spawn", "at-once", "run-process", "spawn-each", "run-subprocess", "capture"},
+            lambda: spawns.spawns(program, repetitions(301)),
+        ),
+        "function calls": ({"spawn-calls", "run-calls"}, lambda: spawns.function_calls(program)),
+        "command line": ({"command-line"}, lambda: spawns.command_line(repetitions(25))),
         "memory": ({"write", "read"}, lambda: calls.memory(repetitions(61))),
         "growth": ({"late", "resident"}, lambda: spawns.growth(program, repetitions(301))),
         "big parent": ({"big-parent"}, lambda: spawns.big_parent(program, repetitions(151))),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import cProfile
 import functools
+import gc
 import itertools
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,7 +32,7 @@ from rsyscall.sys.wait import W
 from rsyscall.tasks.local import local_thread
 from rsyscall.unistd import CLOSE_RANGE
 
-__all__ = ["Spawner", "big_parent", "growth", "reaping", "spawns"]
+__all__ = ["Spawner", "big_parent", "command_line", "function_calls", "growth", "reaping", "spawns"]
 
 AT_ONCE = 30
 BIG = 4 << 30
@@ -46,6 +50,7 @@ class Spawner:
     def __init__(self, program: Path, null: FileDescriptor) -> None:
         self.path = str(program)
         self.command = Command(self.path, [self.path], {})
+        self.writing = self.command.args("write", "it")
         self.null = null
 
     @staticmethod
@@ -87,9 +92,23 @@ class Spawner:
         process = await child.exec(self.command)
         await process.check()
 
+    async def each(self) -> None:
+        """Nothing but exec, one step after another."""
+        child = await local_thread.clone()
+        process = await child.exec(self.command)
+        await process.waitpid(W.EXITED)
+
     async def run(self) -> None:
         """`Thread.run`."""
         await local_thread.run(self.command)
+
+    async def capture(self) -> None:
+        """`Thread.run`, with what the program writes."""
+        await local_thread.run(self.writing, capture=True)
+
+    async def subprocess_capture(self) -> None:
+        """Blocking."""
+        subprocess.run([self.path, "write", "it"], check=True, capture_output=True)
 
     async def run_at_once(self) -> float:
         """Many at the same time; seconds for each."""
@@ -120,7 +139,10 @@ async def spawns(program: Path, repetitions: int) -> Outcome:
         "posix_spawn": repeat(spawner.posix_spawn, 10),
         "prepared": repeat(spawner.prepared, 10),
         "run": repeat(spawner.run, 10),
+        "each": repeat(spawner.each, 10),
         "stepwise": repeat(spawner.stepwise, 5),
+        "capture": repeat(spawner.capture, 5),
+        "subprocess capture": repeat(spawner.subprocess_capture, 5),
         "at once": spawner.run_at_once,
         "subprocess": repeat(spawner.subprocess_run, 5),
         "trio.run_process": repeat(spawner.trio_run_process, 5),
@@ -138,9 +160,60 @@ async def spawns(program: Path, repetitions: int) -> Outcome:
             "spawn": ratio("prepared", "posix_spawn"),
             "at-once": ratio("at once", "posix_spawn"),
             "run-process": ratio("run", "trio.run_process"),
+            "spawn-each": ratio("each", "posix_spawn"),
+            "run-subprocess": ratio("run", "subprocess"),
+            "capture": ratio("capture", "subprocess capture"),
         },
         samples,
     )
+
+
+COUNTED = 100
+
+
+async def function_calls(program: Path) -> Outcome:
+    """How many functions one spawn calls, of Python and built-in ones: load hardly changes that."""
+    spawner = await Spawner.make(program)
+
+    async def count(operation: Callable[[], Awaitable[None]]) -> Value:
+        for _ in range(COUNTED // 2):
+            await operation()
+        counts = []
+        for _ in range(COUNTED):
+            profile = cProfile.Profile()
+            profile.enable()
+            await operation()
+            profile.disable()
+            counts.append(sum(entry.callcount for entry in profile.getstats()))
+        counts.sort()
+        return Value(counts[COUNTED // 2], f"median of {COUNTED}; {counts[0]} to {counts[-1]}")
+
+    gc.collect()
+    gc.disable()
+    try:
+        return Outcome({"spawn-calls": await count(spawner.each), "run-calls": await count(spawner.run)})
+    finally:
+        gc.enable()
+
+
+async def command_line(repetitions: int) -> Outcome:
+    """From the start of an interpreter to its end, with compiled modules, as where they are installed."""
+    with tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+
+        async def run(*arguments: str) -> None:
+            subprocess.run([sys.executable, *arguments], check=True, env=environment)
+
+        samples = await interleave(
+            {
+                "rsyscall run": repeat(functools.partial(run, "-m", "rsyscall", "run", "--", "true"), 1, 0),
+                "import trio": repeat(functools.partial(run, "-c", "import trio"), 1, 0),
+            },
+            repetitions,
+        )
+    ours, theirs = samples["rsyscall run"].best, samples["import trio"].best
+    return Outcome({"command-line": Value(ours / theirs, f"{1e3 * ours:.0f} ms ÷ {1e3 * theirs:.0f} ms")})
 
 
 class Worker:
