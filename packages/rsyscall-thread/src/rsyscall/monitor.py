@@ -110,7 +110,8 @@ class AsyncChildProcess:
         self._turns = Turns()
         # One per task that waits for stops: what one of them has found out on behalf of all.
         self._news: list[list[ChildState]] = []
-        self._told = SignalEvent()
+        # Happens when there are news; made when a task waits for them.
+        self._told: SignalEvent | None = None
 
     def __repr__(self) -> str:
         return f"AsyncChildProcess({self.process})"
@@ -270,6 +271,8 @@ class AsyncChildProcess:
                     if state.state(asked):
                         return state
                 # Before waitid is asked: what happens while it is asked must not be missed.
+                if self._told is None:
+                    self._told = SignalEvent()
                 events = [self._told] if sigfd is None else [self._told, sigfd.next_signal]
                 exited = self._exited.is_set()
                 state_now = await self._waitid_nohang(asked)
@@ -285,8 +288,9 @@ class AsyncChildProcess:
         """Tell all tasks that wait for stops: the kernel says it once."""
         for news in self._news:
             news.append(state)
-        told, self._told = self._told, SignalEvent()
-        told.set()
+        told, self._told = self._told, None
+        if told is not None:
+            told.set()
 
     async def wait_exited(self) -> None:
         """Wait until the child has exited, and leave it to be reaped: its number is its own until then.

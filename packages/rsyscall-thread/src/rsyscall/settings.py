@@ -44,6 +44,11 @@ def transport_name() -> str:
     Raises:
         ValueError: the variable is not understood.
     """
+    # Each spawn asks. The dictionary behind os.environ says at once that there is no such variable, where
+    # os.environ raises and catches an exception.
+    variables = vars(os.environ).get("_data")
+    if type(variables) is dict and b"RSYSCALL_TRANSPORT" not in variables:
+        return "ring"
     name = os.environ.get("RSYSCALL_TRANSPORT", "ring")
     if name not in ("ring", "stream"):
         raise ValueError(f"RSYSCALL_TRANSPORT is {name!r}; expected 'ring' or 'stream'")
