@@ -173,7 +173,9 @@ void rsys_record_answered(CallRecord *self, int64_t result)
 		return;
 	switch (self->makes) {
 	case MAKES_DESCRIPTOR:
-		rsys_record_own(self, (int)result);
+		/* A process that is not trusted may answer anything. */
+		if (result >= 0 && result <= INT_MAX)
+			rsys_record_own(self, (int)result);
 		break;
 	case MAKES_DESCRIPTORS_IN_MEMORY:
 		if (!self->address)

@@ -622,13 +622,8 @@ class ChildProcessMonitor:
         flags: CLONE,
         child_stack: tuple[Pointer[Stack[Any]], WrittenPointer[Stack[Any]]],
         ctid: Pointer[FutexNode] | None = None,
-        on_exit: Callable[[], None] | None = None,
     ) -> AsyncChildProcess:
         """Make a child with a stack of one's own, and watch it.
-
-        Args:
-            flags, child_stack, ctid: as for `Task.clone`.
-            on_exit: as for `add_child_process`.
 
         Raises:
             ValueError: we have no way to watch it: the cloning process is in another pid namespace, and we do
@@ -654,7 +649,7 @@ class ChildProcessMonitor:
         process = await task.clone(flags | SIG.CHLD, child_stack, number, ctid, None)
         try:
             pidfd = None if number is None else await self._take_pidfd(int(await finish(number.read)))
-            return self.add_child_process(process, pidfd, on_exit)
+            return self.add_child_process(process, pidfd)
         except BaseException:
             with trio.CancelScope(shield=True):
                 await self._undo_clone(process)

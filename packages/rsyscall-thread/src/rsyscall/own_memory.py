@@ -23,15 +23,16 @@ from __future__ import annotations
 
 import logging
 import os
-import weakref
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
-from rsyscall.background import RunLoop, run_now, weakly
+from rsyscall.background import run_now
 from rsyscall.clone import abandon, clone_error, clone_process
+from rsyscall.denied import is_denied
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
 from rsyscall.far import AddressSpace, PidNamespace
 from rsyscall.fcntl import AT, FD, F
@@ -43,25 +44,25 @@ from rsyscall.memory.allocator import AllocatorClient
 from rsyscall.memory.ram import RAM
 from rsyscall.memory.socket_transport import StreamMemoryTransport
 from rsyscall.monitor import ChildProcessMonitor
-from rsyscall.native import Symbols, destructor, symbols
-from rsyscall.near import Syscall, SyscallHangup, as_syscalls, nr
-from rsyscall.near.calls import Fact, having
+from rsyscall.native import Symbols, symbols
+from rsyscall.near import Syscall, SyscallHangup, nr
 from rsyscall.near.protocol import HelloParser, ProtocolError
+from rsyscall.network.private import make_private, open_epoll
+from rsyscall.pidfd import Pidfd
 from rsyscall.sched import CLONE, Stack
-from rsyscall.signal import Sigset
+from rsyscall.signal import SIG, Sigset
 from rsyscall.spawn import ExecImage, Spawning
-from rsyscall.stream import SyscallConnection
+from rsyscall.stub_connection import Exited, drive
 from rsyscall.stub_program import NAME, get_capabilities, keep_capabilities, last_capability, stub_descriptor
 
 if TYPE_CHECKING:
-    from rsyscall.handle import FileDescriptor, Pointer
+    from rsyscall.handle import FileDescriptor, Pointer, WrittenPointer
     from rsyscall.handle.fd import BaseFileDescriptor
+    from rsyscall.handle.process import ChildProcess
     from rsyscall.hub import ProgramHub
     from rsyscall.monitor import AsyncChildProcess
     from rsyscall.near.protocol import Hello
-    from rsyscall.near.record import CallRecord
     from rsyscall.network.connection import Connection
-    from rsyscall.pidfd import Pidfd
 
     class _Thread(Protocol):
         """A `Thread`."""
@@ -80,10 +81,6 @@ logger = logging.getLogger(__name__)
 
 _STACK_SIZE = 16384
 _TRAMPOLINE_SIZE = 64
-_LEAVING = having(Fact.LEAVES)
-_KCMP_FILES = 2
-# Between two looks at a process that executes a program, in seconds.
-_PAUSE = 0.001
 
 
 @dataclass
@@ -124,149 +121,7 @@ async def clone_own_memory(
     return await _execute_stub(thr, thr.loader.hub, flags, descriptors)
 
 
-# ---- the connection
-
-
-class _StubConnection(SyscallConnection):
-    """The stream to a process with memory of its own.
-
-    A process that is in a call does not see the end of its stream, so it is killed when no caller can reach
-    it.
-    """
-
-    def __init__(
-        self, hub: ProgramHub, pidfd: Pidfd, afd: AsyncFileDescriptor, server_fd: FileDescriptor
-    ) -> None:
-        # Before the rest: the destructor needs them.
-        self._hub = hub
-        self._pidfd = pidfd
-        # One for each call under way that may be an exec, while others share the table.
-        self._leaving: set[object] = set()
-        self._watcher = RunLoop(weakly(self._watch_table), f"exec by {server_fd}")
-        super().__init__(logger, afd, afd, server_fd, server_fd)
-
-    @destructor
-    def __del__(self) -> None:
-        super().__del__()
-        if not getattr(self, "_closed", True) and os.getpid() == self._hub.pid and self._pidfd.number >= 0:
-            if not self._state.ended:
-                self._pidfd.kill()
-            self._hub.dismissed(self._pidfd)
-
-    async def _call(self, call: Syscall, record: CallRecord | None) -> int:
-        if call.number not in _LEAVING or not self._sharers():
-            return await super()._call(call, record)
-        leaving = self._begin_leaving()
-        try:
-            return await super()._call(call, record)
-        finally:
-            self._leaving.discard(leaving)
-
-    @trio.lowlevel.enable_ki_protection
-    async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
-        calls = as_syscalls(calls)
-        if _LEAVING.isdisjoint(call.number for call in calls) or not self._sharers():
-            return await super().syscalls(calls, linked)
-        leaving = self._begin_leaving()
-        try:
-            return await super().syscalls(calls, linked)
-        finally:
-            self._leaving.discard(leaving)
-
-    def _begin_leaving(self) -> object:
-        leaving = object()
-        self._leaving.add(leaving)
-        self._watcher.ensure_running()
-        return leaving
-
-    def _sharers(self) -> list[int]:
-        """The ids of other processes in our table: they keep our end of the stream open."""
-        ours = self.server_infd.task
-        others = [task for task in ours.fd_table.tasks if task is not ours and not task.departed]
-        pidfds = [self._hub.pidfds.get(task) for task in others if isinstance(task, Task)]
-        return [pid for pidfd in pidfds if pidfd is not None and (pid := pidfd.pid())]
-
-    async def _watch_table(self) -> None:
-        """While a call may execute a program, look whether the process still shares its table: exec ends
-        that.
-
-        manpage: kcmp(2)
-        """
-        while self._leaving and not self._state.ended:
-            await trio.sleep(_PAUSE)
-            sharers, pid = self._sharers(), self._pidfd.pid()
-            if not sharers or not pid:
-                continue
-            try:
-                differs = run_now(self._hub.task.sysif.syscall(nr.kcmp, pid, sharers[0], _KCMP_FILES, 0, 0))
-            except OSError:
-                continue  # one of them has just exited; or a filter denies the call
-            if differs:
-                self.process_left()
-
-    @trio.lowlevel.enable_ki_protection
-    async def close_interface(self) -> None:
-        """As `SyscallConnection.close_interface`; a process that is in a call is killed."""
-        if self._state.under_way and not self._state.stopped:
-            self.check_owner()  # or a forked copy would kill the child of the original
-            self._pidfd.kill()
-        await super().close_interface()
-
-
-def _leaving(reference: weakref.ref[_StubConnection] | None) -> None:
-    connection = reference() if reference is not None else None
-    if connection is not None:
-        connection.process_left()
-
-
-class _Exited:
-    """Called when the process has exited: passes it on, and keeps nothing alive.
-
-    Args:
-        hub: of the program.
-        pidfd: of the process.
-        first: called first.
-    """
-
-    def __init__(self, hub: ProgramHub, first: Callable[[], None] | None = None) -> None:
-        self.hub = hub
-        self.first = first
-        self.pidfd: Pidfd | None = None
-        self.connection: weakref.ref[_StubConnection] | None = None
-
-    def __call__(self) -> None:
-        if self.first is not None:
-            self.first()
-        _leaving(self.connection)
-        if self.pidfd is not None:
-            self.hub.exits.exited(self.pidfd)
-
-
-def _drive(
-    thr: _Thread,
-    hub: ProgramHub,
-    child: Task,
-    process: AsyncChildProcess,
-    exited: _Exited,
-    access: AsyncFileDescriptor,
-    server_fd: FileDescriptor,
-) -> None:
-    """Make the interface of `child`, whose end of the stream is `server_fd`."""
-    pidfd = process.pidfd
-    if pidfd is None:
-        raise _hangup(child)  # it has exited, and been reaped
-    hub.pidfds[child] = pidfd
-    hub.drives(child)
-    child.infrastructure_fds += (server_fd,)
-    sysif = _StubConnection(hub, pidfd, access, server_fd)
-    exited.connection = weakref.ref(sysif)
-    exited.pidfd = pidfd
-    hub.exits.numbers[pidfd] = pidfd.number
-    child.sysif = thr.task.sysif.wrap_child(sysif, f"process {child.near_process.id}")
-
-
-def _hangup(task: Task) -> SyscallHangup:
-    return SyscallHangup(f"{task} has exited before it could be driven")
+# ---- what both ways have in common
 
 
 def _make_task(thr: _Thread, process: Any, flags: CLONE, table: FDTable) -> Task:
@@ -370,9 +225,9 @@ async def _execute_stub(
     try:
         [(ends.access, stream)] = await thr.connection.open_async_channels(1)
         ends.remote.append(stream)
-        passage, make_connection = await thr.connection.prep_own_passage()
+        passage, make_connection = await make_private(thr.connection)
         ends.remote.append(passage)
-        waiter, epfd = await thr.connection.open_epoll()
+        waiter, epfd = await open_epoll(thr.connection)
         ends.remote.append(epfd)
         own = [stream, passage, epfd]
         marked = [fd for fd in (*own, *kept) if fd not in plain]
@@ -393,7 +248,7 @@ async def _execute_stub(
         theirs = [child.inherit_fd(fd) for fd in own]
         await ends.close_remote()
         hello = await _receive_hello(ends.access)
-        _drive(thr, hub, child, process, exited, ends.access, theirs[0])
+        drive(task, hub, child, process, exited, ends.access, theirs[0])
         ram = RAM(child, StreamMemoryTransport(child), AllocatorClient.make_allocator(child))
 
         return OwnMemory(
@@ -430,7 +285,7 @@ async def _launch(
     table: FDTable,
     calls: list[Syscall],
     image: ExecImage,
-) -> tuple[AsyncChildProcess, Task, _Exited]:
+) -> tuple[AsyncChildProcess, Task, Exited]:
     """Clone a process that makes `calls`, the last of which executes the program; wait until it runs.
 
     Raises:
@@ -459,7 +314,7 @@ async def _launch(
                 report(spawning._results if spawning.error is not None else ())
             else:
                 spawning.report = report
-        exited = _Exited(hub, spawning.exited)
+        exited = Exited(hub, spawning.exited)
         process = spawning.process = thr.monitor.add_child_process(handle, pidfd, exited)
         ring.release()
         if not spawning.finished and (changing or ring.in_user_namespace):
@@ -505,35 +360,42 @@ async def _receive_hello(access: AsyncFileDescriptor) -> Hello:
 @trio.lowlevel.enable_ki_protection
 async def _fork(thr: _Thread, flags: CLONE) -> OwnMemory:
     """Make a child of a process that has memory of its own: a copy, served over a stream of its own."""
-    task, hub = thr.task, thr.monitor.hub
-    [(access, remote)] = await thr.connection.open_async_channels(1)
+    task, hub, monitor = thr.task, thr.monitor.hub, thr.monitor
+    ends = _Ends()
     process: AsyncChildProcess | None = None
     try:
+        [(ends.access, stream)] = await thr.connection.open_async_channels(1)
+        ends.remote.append(stream)
+        passage, make_connection = await make_private(thr.connection)
+        ends.remote.append(passage)
         memory: Pointer[Stack[Trampoline]] = await thr.ram.malloc(Stack, _STACK_SIZE)
         free, rest = memory.split(_STACK_SIZE - _TRAMPOLINE_SIZE)
-        start = thr.loader.make_trampoline_stack(Trampoline(thr.loader.server_func, [remote, remote, 0]))
+        start = thr.loader.make_trampoline_stack(Trampoline(thr.loader.server_func, [stream, stream, 0]))
         stack = await rest.write(start)
+        secret = await thr.ram.ptr(os.urandom(16))
         table = task.fd_table if flags & CLONE.FILES else FDTable(0, task.fd_table)
-        exited = _Exited(hub)
+        exited = Exited(hub)
         try:
-            process = await thr.monitor.clone(flags, (free, stack), on_exit=exited)
+            parent = CLONE.PARENT if monitor.use_clone_parent else CLONE.NONE
+            handle = await task.clone(flags | parent | SIG.CHLD, (free, stack), None, None, None)
         except OSError as error:
             raise clone_error(error, flags) from None
+        process = await _watch_copy(thr, hub, handle, secret, exited)
         task.check_not_departed()
-        child = _make_task(thr, process.process, flags, table)
-        theirs = child.inherit_fd(remote)
-        await remote.invalidate()
-        _drive(thr, hub, child, process, exited, access, theirs)
+        child = _make_task(thr, handle, flags, table)
+        own = child.inherit_fd(stream), child.inherit_fd(passage)
+        await ends.close_remote()
+        drive(task, hub, child, process, exited, ends.access, own[0])
         if table is not task.fd_table:
             # Copies of the others' ends: while they are open, exec there would not be noticed.
-            ends = [other.sysif.get_activity_fd() for other in task.fd_table.tasks if not other.departed]
-            await child.sysif.syscalls([Syscall(nr.close, end.near) for end in ends if end is not None])
+            theirs = [other.sysif.get_activity_fd() for other in task.fd_table.tasks if not other.departed]
+            await child.sysif.syscalls([Syscall(nr.close, fd.near) for fd in theirs if fd is not None])
         ram = RAM(child, StreamMemoryTransport(child), AllocatorClient.make_allocator(child))
         return OwnMemory(
             process,
             child,
             ram,
-            thr.connection.inherit(child, ram),
+            make_connection(child, ram, own[1]),
             thr.loader.for_copy(child),
             thr.epoller.inherit(ram),
             _monitor_for(thr, child, ram, flags),
@@ -541,5 +403,81 @@ async def _fork(thr: _Thread, flags: CLONE) -> OwnMemory:
     except BaseException:
         if process is not None:
             await _end(process)
-        await _close_all([access, remote])
+        await ends.close()
         raise
+
+
+async def _watch_copy(
+    thr: _Thread, hub: ProgramHub, handle: ChildProcess, secret: WrittenPointer[bytes], exited: Exited
+) -> AsyncChildProcess:
+    """Watch the process that a clone has told us of, if it is what that process says.
+
+    Otherwise it could name any process, and have us kill that one. A copy of the process has what we wrote
+    into the memory of the process before.
+
+    Raises:
+        SyscallHangup: it is no copy.
+    """
+    monitor = thr.monitor
+    pid = handle.near.id
+    if monitor.task.pidns is not hub.task.pidns:
+        pid = _pid_of_child(hub.pidfds[monitor.task].pid(), pid)
+    if not pid or _read_memory(hub, pid, secret) != secret.value:
+        raise SyscallHangup(
+            f"{thr.task} says that it has cloned process {handle.near.id}, which is no copy of it"
+        )
+    try:
+        pidfd = Pidfd(run_now(hub.task.sysif.syscall(nr.pidfd_open, pid, 0)))
+        return monitor.add_child_process(handle, pidfd, exited)
+    except BaseException:
+        with trio.CancelScope(shield=True):
+            await monitor._undo_clone(handle)
+        raise
+
+
+def _read_memory(hub: ProgramHub, pid: int, pointer: WrittenPointer[bytes]) -> bytes | None:
+    """What is at this address in another process; None if that cannot be read.
+
+    manpage: process_vm_readv(2), proc_pid_mem(5)
+    """
+    address, size = pointer.near.address, pointer.size()
+    data = array("B", bytes(size))
+    ranges = array("Q", [data.buffer_info()[0], size, address, size])
+    ours, theirs = ranges.buffer_info()[0], ranges.buffer_info()[0] + 16
+    try:
+        if run_now(hub.task.sysif.syscall(nr.process_vm_readv, pid, ours, 1, theirs, 1, 0)) == size:
+            return data.tobytes()
+    except OSError as error:
+        if not is_denied(error):
+            return None
+    try:
+        with open(f"/proc/{pid}/mem", "rb", 0) as file:
+            return os.pread(file.fileno(), size, address)
+    except OSError:
+        return None
+
+
+def _pid_of_child(init: int, inner: int) -> int:
+    """The id in our pid namespace of a child of an init that has the id `inner` there; 0 if there is none.
+
+    manpage: proc_pid_task(5), proc_pid_status(5)
+    """
+
+    def ids(pid: str | int) -> list[str]:
+        with open(f"/proc/{pid}/status") as file:
+            return next((line.split()[1:] for line in file if line.startswith("NSpid:")), [])
+
+    try:
+        depth = len(ids(init))
+        with open(f"/proc/{init}/task/{init}/children") as file:
+            children = file.read().split()
+    except OSError:
+        return 0
+    # The last one made is likely to be the last of them.
+    for pid in reversed(children):
+        try:
+            if ids(pid)[depth - 1] == str(inner):
+                return int(pid)
+        except (OSError, IndexError):
+            continue
+    return 0

@@ -83,6 +83,7 @@ STANDARD = range(3)
 """The numbers of standard input, output and error."""
 
 _CLONE_FILES = 0x400
+_INT_MAX = 2**31 - 1
 _next_serial = itertools.count(1).__next__
 
 
@@ -694,6 +695,8 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         return self._own(fd, record)
 
     def _own(self, fd: rsyscall.near.FileDescriptor, record: CallRecord | None) -> T_fd:
+        if not 0 <= fd.number <= _INT_MAX:
+            raise _no_descriptor(fd)
         if self._departed_from is not None:
             if record is not None:
                 record.release()
@@ -734,6 +737,8 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
     def _adopt_all(self, fds: Sequence[rsyscall.near.FileDescriptor]) -> list[T_fd]:
         """As `_adopt`, for all of these numbers or, when it raises, for none."""
         for fd in fds:
+            if not 0 <= fd.number <= _INT_MAX:
+                raise _no_descriptor(fd)
             self._replace_standard(fd)
             self._check_untracked(fd)
         handles = [self._file_descriptor_constructor(fd) for fd in fds]
@@ -863,6 +868,11 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         """Raise ManipulatingFDTableError if this task is changing its table."""
         if self.manipulating_fd_table:
             raise ManipulatingFDTableError(f"{self} is changing its file descriptor table already")
+
+
+def _no_descriptor(fd: rsyscall.near.FileDescriptor) -> ValueError:
+    """The error for a number that no kernel gives a file: a process that is not trusted may say so."""
+    return ValueError(f"{fd} is not the number of a file descriptor, which is 0 to {_INT_MAX}")
 
 
 def _leave(table: FDTable, refs: list[_HandleRef]) -> None:

@@ -37,12 +37,9 @@ import trio
 from rsyscall.async_fd import AsyncFileDescriptor, finish
 from rsyscall.background import run_now
 from rsyscall.denied import any_answer
-from rsyscall.epoll_loop import EpollWaiter
 from rsyscall.fcntl import F, O
 from rsyscall.near import Syscall, nr
-from rsyscall.near import types as near
 from rsyscall.near.sysif import SyscallError
-from rsyscall.sys.epoll import EpollFlag
 from rsyscall.sys.socket import (
     AF,
     CMSG_SPACE,
@@ -127,24 +124,6 @@ class Connection(abc.ABC):
             The file descriptor that it needs, and a function that makes its connection: call it with the
             task, the memory, and the process's copy of the file descriptor.
         """
-
-    async def prep_own_passage(
-        self,
-    ) -> tuple[FileDescriptor, Callable[[Task, RAM, FileDescriptor], Connection]]:
-        """As `prep_fd_transfer`, for a process that is not trusted: the descriptor is one that no other
-        process is to have. Close it in this one then.
-        """
-        return await self.prep_fd_transfer()
-
-    async def open_epoll(self) -> tuple[EpollWaiter, FileDescriptor]:
-        """Make an epoll instance for the process, which the access side waits for.
-
-        Returns:
-            What waits for it, and the descriptor of the process.
-
-        manpage: epoll_create1(2)
-        """
-        raise NotImplementedError(f"{type(self).__name__} passes no descriptors")
 
     @abc.abstractmethod
     def inherit(self, task: Task, ram: RAM) -> Connection:
@@ -432,41 +411,6 @@ class FDPassConnection(Connection):
         )
         connection._passage = self._passage
         return connection
-
-    async def prep_own_passage(
-        self,
-    ) -> tuple[FileDescriptor, Callable[[Task, RAM, FileDescriptor], FDPassConnection]]:
-        """Make another pair of sockets: see `Connection.prep_own_passage`."""
-        pair = await _make_pair(self.access_task, self.access_ram, SOCK.SEQPACKET)
-
-        def make(task: Task, ram: RAM, fd: FileDescriptor) -> FDPassConnection:
-            return FDPassConnection(
-                self.access_task, self.access_ram, self.access_epoller, pair.first, task, ram, fd
-            )
-
-        try:
-            [theirs] = await self.move_fds([pair.second])
-        except BaseException:
-            await _close_all([pair.first, pair.second])
-            raise
-        return theirs, make
-
-    async def open_epoll(self) -> tuple[EpollWaiter, FileDescriptor]:
-        """Make an epoll instance: see `Connection.open_epoll`."""
-        task = self.access_task
-        ours = await task.epoll_create(EpollFlag.CLOEXEC)
-        try:
-            number = await ours.fcntl(F.DUPFD_CLOEXEC, 0)
-            [theirs] = await self.move_fds([task.make_fd_handle(near.FileDescriptor(number))])
-        except BaseException:
-            await _close_all([ours])
-            raise
-        watched = int(ours)
-
-        async def wait_readable() -> None:
-            await trio.lowlevel.wait_readable(watched)
-
-        return EpollWaiter(self.access_ram, ours, wait_readable, 0), theirs
 
     def inherit(self, task: Task, ram: RAM) -> FDPassConnection:
         """Return a connection to a child: see `Connection.inherit`."""

@@ -1,0 +1,236 @@
+"""Channels to a process that is not trusted.
+
+We take no descriptor out of such a process: it could be of a file whose calls never return, such as one of a
+FUSE file system that the process serves itself. So we make both ends of every channel and send it one. It has
+a socket for that which no other process receives from. Messages are numbered: one that the process did not
+receive when it was told to is skipped the next time.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import trio
+
+from rsyscall.epoll_loop import EpollWaiter
+from rsyscall.epoller import AsyncFileDescriptor
+from rsyscall.fcntl import F, O
+from rsyscall.near import types as near
+from rsyscall.network.connection import (
+    _NUMBER,
+    MAX_FDS,
+    Connection,
+    FDPassConnection,
+    _all_of,
+    _close_all,
+    _make_message,
+    _make_pair,
+    _Receiver,
+)
+from rsyscall.sys.epoll import EpollFlag
+from rsyscall.sys.socket import SOCK, RecvmsgFlags, SendmsgFlags
+from rsyscall.turns import Turns
+
+if TYPE_CHECKING:
+    from rsyscall.epoller import Epoller
+    from rsyscall.handle import FileDescriptor, Task
+    from rsyscall.memory.ram import RAM
+
+__all__ = ["PrivateConnection", "make_private", "open_epoll"]
+
+# That were not received before, and are skipped.
+_MOST_MESSAGES = 16
+
+
+class PrivateConnection(Connection):
+    """See the module; `make_private` makes it.
+
+    Args:
+        access_task: where our ends are made.
+        access_ram: memory of `access_task`.
+        access_epoller: for our ends.
+        access_fd: Unix socket of `access_task`, connected to `fd`.
+        task: the process at the other end of the channels.
+        ram: memory of `task`.
+        fd: the peer of `access_fd`, in `task` and in no other process.
+    """
+
+    def __init__(
+        self,
+        access_task: Task,
+        access_ram: RAM,
+        access_epoller: Epoller,
+        access_fd: FileDescriptor,
+        task: Task,
+        ram: RAM,
+        fd: FileDescriptor,
+    ) -> None:
+        self.access_task = access_task
+        self.access_ram = access_ram
+        self.access_epoller = access_epoller
+        self.access_fd = access_fd
+        self.task = task
+        self.ram = ram
+        self.fd = fd
+        self._turns = Turns()
+        self._numbers = itertools.count(1)
+
+    async def move_fds(self, fds: list[FileDescriptor]) -> list[FileDescriptor]:
+        """Move file descriptors from the access side to the process.
+
+        Args:
+            fds: of the access side; closed, unless this fails.
+
+        Returns:
+            The same files as file descriptors of the process, in the same order.
+
+        Raises:
+            OSError: EMFILE if the process cannot have that many; ETOOMANYREFS; EPROTO, it did not receive
+            them. SyscallError: the process is gone.
+
+        manpage: unix(7)
+        """
+        moved: list[FileDescriptor] = []
+        try:
+            for start in range(0, len(fds), MAX_FDS):
+                moved += await self._pass_fds(fds[start : start + MAX_FDS])
+        except BaseException:
+            await _close_all(moved)
+            raise
+        await _close_all(fds)
+        return moved
+
+    async def _pass_fds(self, fds: list[FileDescriptor]) -> list[FileDescriptor]:
+        number = _NUMBER.pack(next(self._numbers))
+        message = await _make_message(self.access_ram, number, fds)
+        async with self._turns.next():
+            receiver = _Receiver(self.task, self.ram, self.fd, MAX_FDS)
+            # So that nothing but the call itself can fail once the message is under way.
+            await receiver.prepare()
+            with trio.CancelScope(shield=True):
+                # A process that never receives must not block us.
+                await self.access_fd.sendmsg(message, SendmsgFlags.NOSIGNAL | SendmsgFlags.DONTWAIT)
+                for _ in range(_MOST_MESSAGES):
+                    received = await receiver.receive(RecvmsgFlags.DONTWAIT)
+                    if received is None:
+                        break
+                    if received[0] == number:
+                        return await _all_of(received[1], len(fds), self.task)
+                    await _close_all(received[1])
+        raise OSError(errno.EPROTO, "the process did not receive the descriptors that it was sent", self.fd)
+
+    async def open_channels(self, count: int) -> list[tuple[FileDescriptor, FileDescriptor]]:
+        """Open channels: see `Connection.open_channels`.
+
+        manpage: socketpair(2)
+        """
+        ours: list[FileDescriptor] = []
+        theirs: list[FileDescriptor] = []
+        try:
+            for _ in range(count):
+                pair = await _make_pair(self.access_task, self.access_ram, SOCK.STREAM)
+                ours.append(pair.first)
+                theirs.append(pair.second)
+            moved = await self.move_fds(theirs)
+        except BaseException:
+            await _close_all([*ours, *theirs])
+            raise
+        return list(zip(ours, moved, strict=True))
+
+    async def open_async_channels(self, count: int) -> list[tuple[AsyncFileDescriptor, FileDescriptor]]:
+        """Open channels whose ends here are asynchronous: see `Connection.open_async_channels`.
+
+        manpage: socketpair(2)
+        """
+        channels: list[tuple[AsyncFileDescriptor, FileDescriptor]] = []
+        pairs = await self.open_channels(count)
+        try:
+            for ours, theirs in pairs:
+                await ours.fcntl(F.SETFL, O.NONBLOCK)
+                afd = await AsyncFileDescriptor.make(self.access_epoller, self.access_ram, ours)
+                channels.append((afd, theirs))
+        except BaseException:
+            await _close_all(afd for afd, _ in channels)
+            await _close_all(fd for pair in pairs for fd in pair)
+            raise
+        return channels
+
+    async def prep_fd_transfer(
+        self,
+    ) -> tuple[FileDescriptor, Callable[[Task, RAM, FileDescriptor], PrivateConnection]]:
+        """As `make_private`: no two processes receive from one socket."""
+        return await make_private(self)
+
+    def inherit(self, task: Task, ram: RAM) -> PrivateConnection:
+        """Raise: a child needs a connection of its own."""
+        raise TypeError(f"{task} cannot receive what is sent to {self.task}: use make_private")
+
+
+async def make_private(
+    connection: Connection,
+) -> tuple[FileDescriptor, Callable[[Task, RAM, FileDescriptor], PrivateConnection]]:
+    """Prepare the connection of a process that is about to be cloned.
+
+    Args:
+        connection: to its parent.
+
+    Returns:
+        A descriptor of the parent, of which only the child is to have a copy in the end, and a function that
+        makes the connection: call it with the task, the memory, and the child's copy of the descriptor.
+
+    manpage: socketpair(2)
+    """
+    access = _passing(connection)
+    pair = await _make_pair(access.access_task, access.access_ram, SOCK.SEQPACKET)
+
+    def make(task: Task, ram: RAM, fd: FileDescriptor) -> PrivateConnection:
+        return PrivateConnection(
+            access.access_task, access.access_ram, access.access_epoller, pair.first, task, ram, fd
+        )
+
+    try:
+        [theirs] = await access.move_fds([pair.second])
+    except BaseException:
+        await _close_all([pair.first, pair.second])
+        raise
+    return theirs, make
+
+
+async def open_epoll(connection: Connection) -> tuple[EpollWaiter, FileDescriptor]:
+    """Make an epoll instance for a process, which the access side waits for.
+
+    Args:
+        connection: to the process.
+
+    Returns:
+        What waits for it, and the descriptor of the process.
+
+    manpage: epoll_create1(2)
+    """
+    access = _passing(connection)
+    task = access.access_task
+    ours = await task.epoll_create(EpollFlag.CLOEXEC)
+    try:
+        number = await ours.fcntl(F.DUPFD_CLOEXEC, 0)
+        [theirs] = await access.move_fds([task.make_fd_handle(near.FileDescriptor(number))])
+    except BaseException:
+        await _close_all([ours])
+        raise
+    watched = int(ours)
+
+    async def wait_readable() -> None:
+        await trio.lowlevel.wait_readable(watched)
+
+    return EpollWaiter(access.access_ram, ours, wait_readable, 0), theirs
+
+
+def _passing(connection: Connection) -> FDPassConnection | PrivateConnection:
+    if isinstance(connection, FDPassConnection | PrivateConnection):
+        return connection
+    raise OSError(
+        errno.EOPNOTSUPP, f"{os.strerror(errno.EOPNOTSUPP)}: no descriptors can be sent", connection
+    )

@@ -1,0 +1,177 @@
+"""The way to a process with memory of its own: a stream to the program `rsyscall-stub` that it runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import trio
+
+from rsyscall.background import RunLoop, run_now, weakly
+from rsyscall.handle import Task
+from rsyscall.native import destructor
+from rsyscall.near import Syscall, SyscallHangup, as_syscalls, nr
+from rsyscall.near.calls import Fact, having
+from rsyscall.stream import SyscallConnection
+
+if TYPE_CHECKING:
+    from rsyscall.epoller import AsyncFileDescriptor
+    from rsyscall.handle import FileDescriptor
+    from rsyscall.hub import ProgramHub
+    from rsyscall.monitor import AsyncChildProcess
+    from rsyscall.near.record import CallRecord
+    from rsyscall.pidfd import Pidfd
+
+__all__ = ["Exited", "StubConnection", "drive"]
+
+logger = logging.getLogger(__name__)
+
+_LEAVING = having(Fact.LEAVES)
+_KCMP_FILES = 2
+# Between two looks at a process that executes a program, in seconds.
+_PAUSE = 0.001
+
+
+class StubConnection(SyscallConnection):
+    """The stream to a process with memory of its own.
+
+    A process that is in a call does not see the end of its stream, so it is killed when no caller can reach
+    it.
+    """
+
+    def __init__(
+        self, hub: ProgramHub, pidfd: Pidfd, afd: AsyncFileDescriptor, server_fd: FileDescriptor
+    ) -> None:
+        # Before the rest: the destructor needs them.
+        self._hub = hub
+        self._pidfd = pidfd
+        # One for each call under way that may be an exec, while others share the table.
+        self._leaving: set[object] = set()
+        self._watcher = RunLoop(weakly(self._watch_table), f"exec by {server_fd}")
+        super().__init__(logger, afd, afd, server_fd, server_fd)
+
+    @destructor
+    def __del__(self) -> None:
+        super().__del__()
+        if not getattr(self, "_closed", True) and os.getpid() == self._hub.pid and self._pidfd.number >= 0:
+            if not self._state.ended:
+                self._pidfd.kill()
+            self._hub.dismissed(self._pidfd)
+
+    async def _call(self, call: Syscall, record: CallRecord | None) -> int:
+        if call.number not in _LEAVING or not self._sharers():
+            return await super()._call(call, record)
+        leaving = self._begin_leaving()
+        try:
+            return await super()._call(call, record)
+        finally:
+            self._leaving.discard(leaving)
+
+    @trio.lowlevel.enable_ki_protection
+    async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
+        calls = as_syscalls(calls)
+        if _LEAVING.isdisjoint(call.number for call in calls) or not self._sharers():
+            return await super().syscalls(calls, linked)
+        leaving = self._begin_leaving()
+        try:
+            return await super().syscalls(calls, linked)
+        finally:
+            self._leaving.discard(leaving)
+
+    def _begin_leaving(self) -> object:
+        leaving = object()
+        self._leaving.add(leaving)
+        self._watcher.ensure_running()
+        return leaving
+
+    def _sharers(self) -> list[int]:
+        """The ids of other processes in our table: they keep our end of the stream open."""
+        ours = self.server_infd.task
+        others = [task for task in ours.fd_table.tasks if task is not ours and not task.departed]
+        pidfds = [self._hub.pidfds.get(task) for task in others if isinstance(task, Task)]
+        return [pid for pidfd in pidfds if pidfd is not None and (pid := pidfd.pid())]
+
+    async def _watch_table(self) -> None:
+        """While a call may execute a program, look whether the process still shares its table: exec ends
+        that.
+
+        manpage: kcmp(2)
+        """
+        while self._leaving and not self._state.ended:
+            await trio.sleep(_PAUSE)
+            sharers, pid = self._sharers(), self._pidfd.pid()
+            if not sharers or not pid:
+                continue
+            try:
+                differs = run_now(self._hub.task.sysif.syscall(nr.kcmp, pid, sharers[0], _KCMP_FILES, 0, 0))
+            except OSError:
+                continue  # one of them has just exited; or a filter denies the call
+            if differs:
+                self.process_left()
+
+    @trio.lowlevel.enable_ki_protection
+    async def close_interface(self) -> None:
+        """As `SyscallConnection.close_interface`; a process that is in a call is killed."""
+        if self._state.under_way and not self._state.stopped:
+            self.check_owner()  # or a forked copy would kill the child of the original
+            self._pidfd.kill()
+        await super().close_interface()
+
+
+def _leaving(reference: weakref.ref[StubConnection] | None) -> None:
+    connection = reference() if reference is not None else None
+    if connection is not None:
+        connection.process_left()
+
+
+class Exited:
+    """Called when the process has exited: passes it on, and keeps nothing alive.
+
+    Args:
+        hub: of the program.
+        pidfd: of the process.
+        first: called first.
+    """
+
+    def __init__(self, hub: ProgramHub, first: Callable[[], None] | None = None) -> None:
+        self.hub = hub
+        self.first = first
+        self.pidfd: Pidfd | None = None
+        self.connection: weakref.ref[StubConnection] | None = None
+
+    def __call__(self) -> None:
+        if self.first is not None:
+            self.first()
+        _leaving(self.connection)
+        if self.pidfd is not None:
+            self.hub.exits.exited(self.pidfd)
+
+
+def drive(
+    parent: Task,
+    hub: ProgramHub,
+    child: Task,
+    process: AsyncChildProcess,
+    exited: Exited,
+    access: AsyncFileDescriptor,
+    server_fd: FileDescriptor,
+) -> None:
+    """Make the interface of `child`, whose end of the stream is `server_fd`."""
+    pidfd = process.pidfd
+    if pidfd is None:
+        raise _hangup(child)  # it has exited, and been reaped
+    hub.pidfds[child] = pidfd
+    hub.drives(child)
+    child.infrastructure_fds += (server_fd,)
+    sysif = StubConnection(hub, pidfd, access, server_fd)
+    exited.connection = weakref.ref(sysif)
+    exited.pidfd = pidfd
+    hub.exits.numbers[pidfd] = pidfd.number
+    child.sysif = parent.sysif.wrap_child(sysif, f"process {child.near_process.id}")
+
+
+def _hangup(task: Task) -> SyscallHangup:
+    return SyscallHangup(f"{task} has exited before it could be driven")
