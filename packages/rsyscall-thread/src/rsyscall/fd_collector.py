@@ -18,7 +18,19 @@ from rsyscall.near.record import Closer
 if TYPE_CHECKING:
     from rsyscall.handle import Task
 
-__all__ = ["close_dropped"]
+__all__ = ["close_dropped", "note_run"]
+
+# The run of trio in which the tasks of a table are used. A handle may be dropped in any OS thread, by the
+# garbage collector for one; the descriptor is closed in this run.
+_runs: weakref.WeakKeyDictionary[FDTable, trio.lowlevel.TrioToken] = weakref.WeakKeyDictionary()
+
+
+def note_run(table: FDTable) -> None:
+    """The current run of trio, if there is one, is where descriptors of `table` are closed from now on."""
+    try:
+        _runs[table] = trio.lowlevel.current_trio_token()
+    except RuntimeError:
+        pass  # it is used outside of trio for the time being
 
 
 def close_dropped(table: FDTable, local: Task | None = None) -> None:
@@ -32,17 +44,25 @@ def close_dropped(table: FDTable, local: Task | None = None) -> None:
         local: the local task, if it is in that table.
     """
     reference = weakref.ref(table)
+    note_run(table)
 
     def later(finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         if finalizing():
             return  # our globals may be gone; the kernel closes what is left
         if _collect_own(reference) or not _has_task(reference):
             return
-        try:
-            token = trio.lowlevel.current_trio_token()
-        except RuntimeError:
-            return  # the next drop within a run takes this one along
-        token.run_sync_soon(_collect, reference, idempotent=True)
+        table = reference()
+        token = None if table is None else _runs.get(table)
+        for _ in range(2):
+            try:
+                if token is None:
+                    token = trio.lowlevel.current_trio_token()
+                token.run_sync_soon(_collect, reference, idempotent=True)
+                return
+            except trio.RunFinishedError:
+                token = None
+            except RuntimeError:
+                return  # the next drop within a run takes this one along
 
     table.garbage_hook = Closer(local, LocalSyscall, later)
 
@@ -60,7 +80,7 @@ def _collect_own(reference: weakref.ref[FDTable]) -> bool:
             try:
                 run_now(table.gc_using_task(task, collect=False))
             except (RuntimeError, SyscallError):
-                # Another OS thread than the one it belongs to; the next drop over there takes this one along.
+                # Another OS thread than the one it belongs to.
                 return False
             return True
     return False

@@ -29,6 +29,7 @@ from rsyscall.denied import is_denied, reap
 from rsyscall.dumpable import DumpableGuard
 from rsyscall.exits import Exits
 from rsyscall.far import AddressSpace
+from rsyscall.fd_collector import note_run
 from rsyscall.native import Hub, Ring, symbols
 from rsyscall.near import Syscall, SyscallHangup, nr
 from rsyscall.near import types as near
@@ -133,6 +134,7 @@ class ProgramHub:
         _hubs[task.address_space] = self
         self.dumpable = DumpableGuard(task, self.pid)
         self._watcher: Ring | None = None
+        self._end_watcher: Callable[[], None] | None = None
         self._poller = RunLoop(self._poll, "rsyscall hub: in place of the watcher")
 
     def standing_fds(self, task: Task) -> tuple[FileDescriptor | None, FileDescriptor | None]:
@@ -365,6 +367,22 @@ class ProgramHub:
             entry = self._leaving.pop(ring)
             self.native.unwatch_word(entry[0], ring.ctid_address)
 
+    def discard(self) -> None:
+        """End the watcher, close all descriptors that have handles, and let the hub go.
+
+        For a local thread whose OS thread is about to end. Called in that OS thread, after its last run of
+        trio: all processes have exited or are about to.
+        """
+        self.check_owner()
+        if _hubs.get(self.task.address_space) is self:
+            # It refers to its key, so this alone would keep it.
+            del _hubs[self.task.address_space]
+        if self._end_watcher is not None:
+            self._end_watcher()
+        for fd in self.task.fd_handles:
+            if fd.valid and int(fd) not in self.task.fd_table.keep_open:
+                run_now(fd.invalidate())
+
     def ensure_watcher(self) -> None:
         """Start the watcher process unless it runs; it does from the first child on.
 
@@ -420,12 +438,22 @@ class ProgramHub:
             pidfd.close()
             ring.exited()
             if self._watcher is ring:
-                self._watcher = None
+                self._watcher = self._end_watcher = None
                 self.exits.helpers = 0
             # It was killed. (One that ends at once has a filter under which it cannot sleep.)
             if self._needs_watcher() or time.monotonic() - started > 0.1:
                 self.ensure_watcher()
 
+        def end() -> None:
+            # It is ours and has not been reaped, so the number is its own.
+            os.kill(pid, SIG.KILL)
+            reap(pid, wait=True)
+            self.exits.forget(pidfd)
+            pidfd.close()
+            ring.exited()
+            self._watcher = self._end_watcher = None
+
+        self._end_watcher = end
         self.exits.watch(pidfd, exited)
         ring.release()
 
@@ -438,6 +466,7 @@ class ProgramHub:
     # it has been told, and is announced by nothing else.
 
     async def _run(self) -> None:
+        note_run(self.task.fd_table)
         try:
             self._deliver_all()
             self._dispatch_rings()

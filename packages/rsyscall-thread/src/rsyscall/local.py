@@ -92,6 +92,15 @@ class LocalThread(Thread):
         for identity in (task.fd_table, task.address_space, task.pidns, task.mountns):
             identity.creator_pid = pid
 
+    def close(self) -> None:
+        """End what was made for this thread, and close its descriptors; in its OS thread, outside of trio.
+
+        A thread object that lasts as long as the program needs no closing.
+        """
+        loader = self.__dict__.get("loader")
+        if loader is not None and loader.hub is not None:
+            loader.hub.discard()
+
     stdin = _StandardDescriptor(0)
     stdout = _StandardDescriptor(1)
     stderr = _StandardDescriptor(2)

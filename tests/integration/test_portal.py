@@ -1,0 +1,168 @@
+"""Commands from OS threads, synchronous code and asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+import trio
+
+from rsyscall.command import Command
+from rsyscall.completed import CommandTimeoutError
+from rsyscall.handle import FileDescriptor
+from rsyscall.tasks.portal import Portal, PortalClosedError, run_sync
+from rsyscall.thread import Thread
+
+TRUE = Command("/bin/true", ["true"], {})
+
+
+def sh(script: str) -> Command:
+    return Command("/bin/sh", ["sh", "-c", script], {})
+
+
+@pytest.fixture
+def portal() -> Iterator[Portal]:
+    with Portal() as portal:
+        yield portal
+    gc.collect()
+
+
+def test_commands_from_many_threads(portal: Portal) -> None:
+    results: list[bytes | None] = []
+
+    def work(number: int) -> None:
+        for _ in range(25):
+            # Cyclic garbage, collected in whatever thread comes to it.
+            circle: list[object] = []
+            circle.append(circle)
+            results.append(portal.run(sh(f"echo {number}"), capture=True).stdout)
+
+    threads = [threading.Thread(target=work, args=[number]) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(result for result in results if result) == sorted(b"%d\n" % (n % 4) for n in range(100))
+
+
+def test_descriptors_dropped_in_another_os_thread_are_closed(portal: Portal) -> None:
+    async def make(own_table: bool) -> tuple[list[FileDescriptor], int]:
+        await portal.thread.run(TRUE)
+        thread: Thread = await portal.thread.clone() if own_table else portal.thread
+        kept.append(thread)
+        pipe = await thread.pipe()
+        return [pipe.write], int(pipe.write)
+
+    kept: list[Thread] = []
+    for own_table in (False, True):
+        handles, number = portal.call(make, own_table)
+        pid = kept[-1].task.process.near.id
+        path = f"/proc/{pid}/fd/{number}"
+        assert os.path.lexists(path)
+        handles.clear()
+        deadline = time.monotonic() + 5
+        while os.path.lexists(path) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert not os.path.lexists(path)
+
+    async def drop() -> None:
+        kept.clear()
+
+    portal.call(drop)
+
+
+def test_errors_and_results_come_back(portal: Portal) -> None:
+    async def divide(one: int, two: int) -> float:
+        await trio.sleep(0)
+        return one / two
+
+    assert portal.call(divide, 1, two=2) == 0.5
+    with pytest.raises(ZeroDivisionError):
+        portal.call(divide, 1, 0)
+    with pytest.raises(CommandTimeoutError):
+        portal.run(sh("exec sleep 100"), timeout=0.05)
+
+    async def handles() -> bytes:
+        pipe = await portal.thread.pipe()
+        await portal.thread.spit(pipe.write, "through a pipe")
+        return await portal.thread.read_to_eof(pipe.read)
+
+    assert portal.call(handles) == b"through a pipe"
+
+    async def inside() -> None:
+        portal.run(TRUE)
+
+    with pytest.raises(RuntimeError, match="OS thread of the portal"):
+        portal.call(inside)
+
+
+def test_closing_ends_what_goes_on() -> None:
+    portal = Portal()
+    with pytest.raises(PortalClosedError):
+        portal.run(TRUE)
+    portal.open()
+    errors: list[BaseException] = []
+    running = threading.Event()
+
+    async def long() -> None:
+        running.set()
+        await portal.thread.run(sh("exec sleep 100"))
+
+    def work() -> None:
+        try:
+            portal.call(long)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    running.wait()
+    portal.close()
+    thread.join()
+    assert [type(error) for error in errors] == [PortalClosedError]
+    with pytest.raises(PortalClosedError):
+        portal.run(TRUE)
+    portal.close()
+    gc.collect()
+
+
+def test_asyncio(portal: Portal) -> None:
+    async def main() -> None:
+        async def run(script: str) -> bytes | None:
+            return (await portal.call_from_asyncio(portal.thread.run, sh(script), capture=True)).stdout
+
+        assert await asyncio.gather(*(run(f"echo {n}") for n in range(5))) == [b"%d\n" % n for n in range(5)]
+        started = time.monotonic()
+        task = asyncio.create_task(run("exec sleep 100"))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert time.monotonic() - started < 5
+
+    asyncio.run(main())
+
+
+@pytest.mark.allow_leaks("the portal of the program stays")
+def test_run_sync() -> None:
+    assert run_sync(sh("cat"), stdin=b"text", capture=True).stdout == b"text"
+    assert run_sync(sh("exit 3"), check=False).exit_status == 3
+    # In a copy of the program, too.
+    pid = os.fork()
+    if not pid:
+        try:
+            os._exit(0 if run_sync(sh("exit 3"), check=False).exit_status == 3 else 1)
+        finally:
+            os._exit(2)
+    assert os.waitpid(pid, 0)[1] == 0
+
+    async def main() -> None:
+        run_sync(TRUE)
+
+    with pytest.raises(RuntimeError, match="event loop"):
+        trio.run(main)
