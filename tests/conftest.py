@@ -197,35 +197,43 @@ def pytest_make_collect_report(
 
 # ------------------------------------------------------------------------------------------ tests beside us
 
-# Several sessions may run on one machine. Each of their tests holds a lock on this file, shared or alone.
-# That is the setting that a test changes, and it can be locked without being written.
+# Several sessions may run on one machine. Each of their tests holds a lock on the first of these files, shared
+# or alone. That is the setting that a test changes; both files can be locked without being written. `flock` is
+# not fair: as long as other sessions hold shared locks by turns, a test that has to be alone would wait. So
+# each test passes the gate, and the one that waits to be alone keeps it closed.
 _SETTING = "/proc/sys/fs/suid_dumpable"
+_GATE = "/proc/sys/fs/file-max"
 
 
 @pytest.fixture(scope="session")
-def machine_lock() -> Iterator[int | None]:
-    """A descriptor to lock; None where /proc is hidden, so that no test can change settings."""
-    try:
-        fd = os.open(_SETTING, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        yield None
-        return
-    yield fd
-    os.close(fd)
+def machine_lock() -> Iterator[tuple[int, int] | None]:
+    """Descriptors of lock and gate; None where /proc is hidden, so that no test can change settings."""
+    with contextlib.ExitStack() as stack:
+        try:
+            lock, gate = (stack.enter_context(open(name, "rb", buffering=0)) for name in (_SETTING, _GATE))
+        except OSError:
+            yield None
+            return
+        yield lock.fileno(), gate.fileno()
 
 
 @contextlib.contextmanager
 def _beside_others(request: pytest.FixtureRequest) -> Iterator[None]:
-    fd = request.getfixturevalue("machine_lock")
-    if fd is None:
+    locks = request.getfixturevalue("machine_lock")
+    if locks is None:
         yield
         return
+    lock, gate = locks
     alone = request.node.get_closest_marker("changes_machine") is not None
-    fcntl.flock(fd, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+    fcntl.flock(gate, fcntl.LOCK_EX)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+    finally:
+        fcntl.flock(gate, fcntl.LOCK_UN)
     try:
         yield
     finally:
-        fcntl.flock(fd, fcntl.LOCK_UN)
+        fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 # ------------------------------------------------------------------------------------------ the leak check
