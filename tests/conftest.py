@@ -197,10 +197,10 @@ def pytest_make_collect_report(
 
 # ------------------------------------------------------------------------------------------ tests beside us
 
-# Several sessions may run on one machine. Each of their tests holds a lock on the first of these files, shared
-# or alone. That is the setting that a test changes; both files can be locked without being written. `flock` is
-# not fair: as long as other sessions hold shared locks by turns, a test that has to be alone would wait. So
-# each test passes the gate, and the one that waits to be alone keeps it closed.
+# Several sessions may run on one machine. Each of their tests holds a lock on the first of these files,
+# shared or alone. That is the setting that a test changes; both files can be locked without being written.
+# Locks are not fair: as long as other sessions hold shared ones by turns, a test that has to be alone would
+# wait. So each test passes the gate, and the one that waits to be alone keeps it closed.
 _SETTING = "/proc/sys/fs/suid_dumpable"
 _GATE = "/proc/sys/fs/file-max"
 
