@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EXEC_SPIN_US", "Exits"]
 
-EXEC_SPIN_US = 150.0
+EXEC_SPIN_US = 250.0
 """How long to spin for the outcome of an exec before sleeping: a bit more than the kernel takes for one."""
 
 # How long a destructor waits for the exit of an idle process, in seconds.
@@ -37,6 +37,18 @@ _P_PIDFD = int(IdType.PIDFD)
 _WNOHANG_WALL = int(W.NOHANG | W.ALL)
 _SIGINFO_SIZE = Siginfo.sizeof()
 _RUSAGE_SIZE = Rusage.sizeof()
+
+
+def _is_only_task() -> bool:
+    """Whether the current task is the main one, and the only one but for system tasks."""
+    task = trio.lowlevel.current_task()
+    nursery = task.parent_nursery
+    return (
+        nursery is not None
+        and not task.child_nurseries
+        and nursery.parent_task is trio.lowlevel.current_root_task()
+        and len(nursery.child_tasks) == 1
+    )
 
 
 class Exits:
@@ -154,6 +166,27 @@ class Exits:
         # With several children at once it is better to make the next one than to spin.
         return bool(self.spin_us) and len(self._watched) <= 1 + self.helpers
 
+    def spin_alone(self, pidfd: Pidfd, executing: Ring | None) -> bool:
+        """As `spin`, if the program has no other task that it would hold up: then without a turn of the event
+        loop before it, in which the loop would hear of the exit and wake the task that tells of exits.
+        """
+        if self._spins_to_skip or not self._may_spin() or not _is_only_task():
+            return False
+        if self._spin_now(pidfd, executing):
+            return True
+        self._spins_to_skip += 1  # for the `spin` that comes next
+        return False
+
+    def _spin_now(self, pidfd: Pidfd, executing: Ring | None) -> bool:
+        if executing is not None and not executing.left:
+            executing.wait(EXEC_SPIN_US)
+        if spin_for_exit(pidfd.number, self.spin_us):
+            self._spins_failed = 0
+            return True
+        self._spins_failed = min(self._spins_failed + 1, 7)
+        self._spins_to_skip = (1 << self._spins_failed) - 1
+        return False
+
     async def spin(self, pidfd: Pidfd, executing: Ring | None = None) -> bool:
         """Spin for the exit of the process for a moment: cheaper than to sleep and be woken, if it exits.
 
@@ -187,14 +220,7 @@ class Exits:
             return False
         if trio.lowlevel.current_statistics().tasks_runnable:
             return False
-        if executing is not None and not executing.left:
-            executing.wait(EXEC_SPIN_US)
-        if spin_for_exit(pidfd.number, self.spin_us):
-            self._spins_failed = 0
-            return True
-        self._spins_failed = min(self._spins_failed + 1, 7)
-        self._spins_to_skip = (1 << self._spins_failed) - 1
-        return False
+        return self._spin_now(pidfd, executing)
 
     def reap_orphan(self, process: ChildProcess, pidfd: Pidfd | None) -> None:
         """Reap an exited child that no task can wait for any more; may be called from a destructor.

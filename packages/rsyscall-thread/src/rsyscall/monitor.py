@@ -226,7 +226,7 @@ class AsyncChildProcess:
         pidfd = self.pidfd
         if pidfd is not None and not self._exited.is_set() and self._is_ours:
             await trio.lowlevel.checkpoint_if_cancelled()
-            if pidfd.exited:
+            if pidfd.exited or hub.exits.spin_alone(pidfd, self.executing):
                 # Before the hub hears of it, which would wake a task of the background for nothing.
                 state = await self._waitid_nohang(options)
                 await trio.lowlevel.cancel_shielded_checkpoint()
