@@ -15,7 +15,7 @@ from waiting import wait_until
 
 import rsyscall.exits
 from rsyscall.command import Command
-from rsyscall.fcntl import O
+from rsyscall.fcntl import F, O
 from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.near import SYS
 from rsyscall.path import Path
@@ -222,7 +222,7 @@ async def test_handles_of_the_child_are_its_own() -> None:
     process = await child.exec(sh("echo here"))
     await pipe.write.close()
     with pytest.raises(InvalidHandleError):
-        pipe.write._validate()
+        await pipe.write.fcntl(F.GETFD)
     assert await local_thread.read_to_eof(pipe.read) == b"here\n"
     await process.check()
 
