@@ -247,13 +247,34 @@ async def standard_output(owner: Owner) -> None:
     owner.kept.append(await child.exec(sh("exec sleep 1000")))
 
 
+async def own_memory(owner: Owner) -> None:
+    """A process with memory of its own, a child of it, and a child of that which is in a call."""
+    child = await owner.thread.clone(own_memory=True)
+    below = await child.clone()
+    at_the_bottom = await below.clone()
+    owner.kept += [child, below, at_the_bottom]
+    await owner.block_in_read(at_the_bottom)
+
+
+async def own_memory_blocked(owner: Owner) -> None:
+    child = await owner.thread.clone(own_memory=True)
+    owner.kept.append(child)
+    await owner.block_in_read(child)
+
+
+async def own_memory_init(owner: Owner) -> None:
+    """The init of a pid namespace, and a child of it."""
+    child = await owner.thread.clone(CLONE.NEWUSER | CLONE.NEWPID, own_memory=True)
+    owner.kept += [child, await child.clone()]
+
+
 STATES = {
     state.__name__: state
     for state in (
         idle, shared, read, nanosleep, queue, polling, nested, nested_without_parents, pid_namespace,
         pid_namespace_in_another, other_namespaces, prepared, spawning, cloning, executed, executed_below,
         run, credentials, new_user_namespace, without_descriptors, own_session, stopped,
-        stopped_program, standard_output,
+        stopped_program, standard_output, own_memory, own_memory_blocked, own_memory_init,
     )
 }  # fmt: skip
 
@@ -264,6 +285,7 @@ NEEDS = {
     "other_namespaces": [f"{name} namespaces" for name in ("mount", "network", "uts", "ipc")],
     "credentials": ["other users"],
     "new_user_namespace": ["pid namespaces"],
+    "own_memory_init": ["user namespaces", "pid namespaces"],
 }
 
 
