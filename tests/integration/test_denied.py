@@ -146,3 +146,19 @@ async def test_what_watches_a_shared_table_is_opened_by_us() -> None:
             await grandchild.process.kill(SIG.STOP)
             with trio.fail_after(30):
                 assert (await grandchild.process.waitpid(W.STOPPED)).sig == SIG.STOP
+
+
+@pytest.mark.parametrize("call", ["execveat", "memfd_create", "capset", "fcntl"])
+async def test_a_child_with_memory_of_its_own(call: str) -> None:
+    async with cloned(local_thread) as parent:
+        await deny_in(parent, "EPERM", [call])
+        if call in ("execveat", "fcntl"):
+            for _ in range(3):
+                with pytest.raises(PermissionError) as caught:
+                    await parent.clone(CLONE.FS, own_memory=True)
+                assert caught.value.filename == CLONE.FS
+                assert await parent.task.getuid() == os.getuid()
+            return
+        child = await parent.clone(CLONE.FS, own_memory=True)
+        async with child.process:
+            assert await child.task.getppid() == await local_thread.task.getpid()

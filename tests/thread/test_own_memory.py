@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -193,6 +194,20 @@ async def test_exec_that_fails_leaves_it_as_it_was() -> None:
     await assert_thread_works(child)
     process = await child.exec(sh("exit 3"))
     assert (await process.waitpid(W.EXITED)).exit_status == 3
+
+
+async def test_a_parent_that_may_not_execute_it(tmp_path: LocalPath) -> None:
+    """A failure leaves no process, and says what failed."""
+    parent = await local_thread.clone()
+    async with parent.process:
+        # Nothing may be open, not even for the time of a clone.
+        limit = await parent.ptr(struct.pack("QQ", 3, 3))
+        await parent.task.sysif.syscall(SYS.prlimit64, 0, 7, limit.near, 0)
+        with pytest.raises(OSError) as caught:
+            await parent.clone(CLONE.NEWUTS, own_memory=True)
+        assert caught.value.errno == errno.EMFILE
+        assert caught.value.filename == CLONE.NEWUTS
+        assert await parent.task.getuid() == os.getuid()
 
 
 async def test_exec_while_a_relative_shares_its_table() -> None:

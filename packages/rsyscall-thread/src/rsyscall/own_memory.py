@@ -34,6 +34,7 @@ from rsyscall.background import run_now
 from rsyscall.clone import abandon, clone_error, clone_process
 from rsyscall.denied import is_denied
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
+from rsyscall.exits import EXEC_SPIN_US
 from rsyscall.far import AddressSpace, PidNamespace
 from rsyscall.fcntl import AT, FD, F
 from rsyscall.fd_collector import close_dropped
@@ -45,6 +46,7 @@ from rsyscall.memory.ram import RAM
 from rsyscall.memory.socket_transport import StreamMemoryTransport
 from rsyscall.monitor import ChildProcessMonitor
 from rsyscall.native import Symbols, symbols
+from rsyscall.native._fast import spin_for_exit
 from rsyscall.near import Syscall, SyscallHangup, nr
 from rsyscall.near.protocol import HelloParser, ProtocolError
 from rsyscall.network.private import make_private, open_epoll
@@ -244,10 +246,11 @@ async def _execute_stub(
         )
         # Before the clone: what is opened meanwhile is perhaps not in the copy.
         table = _TableAfterExec(task.fd_table, {int(fd.near) for fd in (*own, *kept)}.union(STANDARD))
-        process, child, exited = await _launch(thr, hub, flags, table, calls, image)
+        spawning, child, exited = await _launch(thr, hub, flags, table, calls, image)
+        process = spawning.process
         theirs = [child.inherit_fd(fd) for fd in own]
         await ends.close_remote()
-        hello = await _receive_hello(ends.access)
+        hello = await _receive_hello(ends.access, spawning, flags)
         drive(task, hub, child, process, exited, ends.access, theirs[0])
         ram = RAM(child, StreamMemoryTransport(child), AllocatorClient.make_allocator(child))
 
@@ -285,11 +288,11 @@ async def _launch(
     table: FDTable,
     calls: list[Syscall],
     image: ExecImage,
-) -> tuple[AsyncChildProcess, Task, Exited]:
-    """Clone a process that makes `calls`, the last of which executes the program; wait until it runs.
+) -> tuple[Spawning, Task, Exited]:
+    """Clone a process that makes `calls`, the last of which executes the program.
 
     Raises:
-        OSError: a call failed, or the process could not be made. No process is left.
+        OSError: the process could not be made.
     """
     ring = hub.make_ring()
     handle = None
@@ -315,7 +318,7 @@ async def _launch(
             else:
                 spawning.report = report
         exited = Exited(hub, spawning.exited)
-        process = spawning.process = thr.monitor.add_child_process(handle, pidfd, exited)
+        spawning.process = thr.monitor.add_child_process(handle, pidfd, exited)
         ring.release()
         if not spawning.finished and (changing or ring.in_user_namespace):
             # Our memory stays undumpable until the process has left it, even if no task waits for that.
@@ -324,34 +327,33 @@ async def _launch(
         await abandon(hub, ring, thr.monitor.task, handle)
         hub.not_waiting(ring)
         raise
-    try:
-        await spawning.wait()
-        child = _make_task(thr, handle, flags, table)
-    except OSError as error:
-        raise clone_error(error, flags) if error.filename is None else error from None
-    except BaseException:
-        await _end(process)
-        raise
-    return process, child, exited
+    return spawning, _make_task(thr, handle, flags, table), exited
 
 
-async def _receive_hello(access: AsyncFileDescriptor) -> Hello:
-    """Read the greeting of the program.
+async def _receive_hello(access: AsyncFileDescriptor, spawning: Spawning, flags: CLONE) -> Hello:
+    """Wait until the process runs the program, and read its greeting.
 
     Raises:
+        OSError: one of its calls failed. No process is left.
         SyscallHangup: it has gone before it greeted.
     """
     parser = HelloParser()
+    # In most cases it comes sooner than we could sleep and be woken.
+    spin_for_exit(int(access.handle.near), EXEC_SPIN_US if spawning.hub.exits.spin_us else 0.0)
     try:
         while True:
             data = await access.read_some_bytes(parser.missing)
             if not data:
+                await spawning.wait()
                 parser.finish()
             hello = parser.feed(data)
             if hello is not None:
+                spawning.left()
                 return hello
     except ProtocolError as error:
         raise SyscallHangup(f"the new process did not greet: {error}") from error
+    except OSError as error:
+        raise clone_error(error, flags) if error.filename is None else error from None
 
 
 # ---- by copying a process that has executed the program
