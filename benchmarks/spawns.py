@@ -172,7 +172,7 @@ COUNTED = 100
 
 
 async def function_calls(program: Path) -> Outcome:
-    """How many functions one spawn calls, of Python and built-in ones: load hardly changes that."""
+    """How many functions one spawn calls, of Python and built-in ones; more if it sleeps and is woken."""
     spawner = await Spawner.make(program)
 
     async def count(operation: Callable[[], Awaitable[None]]) -> Value:
