@@ -65,7 +65,7 @@ async def test_what_is_not_found_is_not_remembered(tmp_path: Path) -> None:
     assert os.fspath((await cache.which("foo")).executable_path) == str(directories[1] / "foo")
 
 
-async def test_what_is_known_takes_one_submission(tmp_path: Path) -> None:
+async def test_what_is_known_is_only_asked_for(tmp_path: Path) -> None:
     directories = make_directories(tmp_path, 5)
     make_executable(directories[3] / "foo")
     calls: list[SYS] = []
@@ -87,7 +87,8 @@ async def test_what_is_known_takes_one_submission(tmp_path: Path) -> None:
     command = await cache.which("foo")
     calls.clear()
     assert await cache.which("foo") is command
-    assert calls == [SYS.faccessat] * 5
+    # Up to the directory that has it.
+    assert calls == [SYS.faccessat] * 4
 
 
 async def test_a_directory_that_comes_later(tmp_path: Path) -> None:
@@ -133,7 +134,10 @@ async def test_names_with_slashes_are_paths(tmp_path: Path) -> None:
         await cache.which("foo")
 
 
-async def test_one_submission_for_all_directories(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("is_far", "expected"), [(True, [40]), (False, [1] * 31)])
+async def test_only_a_process_far_away_is_asked_for_all_directories_at_once(
+    tmp_path: Path, is_far: bool, expected: list[int]
+) -> None:
     directories = make_directories(tmp_path, 40)
     make_executable(directories[30] / "foo")
     submissions: list[int] = []
@@ -148,9 +152,10 @@ async def test_one_submission_for_all_directories(tmp_path: Path) -> None:
     task.address_space = bare.task.address_space
     task.fd_table = bare.task.fd_table
     task.sysif = Counting()
+    task.sysif.immediate = not is_far
     ram = RAM(task, bare.ram.transport, bare.ram.allocator)
     await ExecutablePathCache(task, ram, directories).which("foo")
-    assert submissions == [40]
+    assert submissions == expected
 
 
 async def test_another_mount_namespace_has_a_cache_of_its_own(tmp_path: Path) -> None:

@@ -38,7 +38,16 @@ __all__ = [
 ]
 
 
-class NamespaceMismatchError(Exception):
+class SaidError(Exception):
+    """Prints its message, without the objects that its arguments have beside that."""
+
+    def __str__(self) -> str:
+        if self.args and isinstance(self.args[0], str):
+            return self.args[0]
+        return ", not ".join(map(str, self.args))
+
+
+class NamespaceMismatchError(SaidError):
     """Something was used in a namespace it does not belong to; the arguments are (actual, expected)."""
 
 

@@ -202,7 +202,13 @@ class RunLoop:
                 f"the loop {self._name!r} belongs to {self._describe_owner()} of process {self._pid}, "
                 f"which forked this one ({_pid})"
             )
-        token = trio.lowlevel.current_trio_token()
+        try:
+            token = trio.lowlevel.current_trio_token()
+        except RuntimeError as error:
+            raise RuntimeError(
+                "this waits for events in a run of trio, and there is none in this OS thread: use trio.run() "
+                "or, from asyncio and synchronous code, rsyscall.Portal and rsyscall.run_sync"
+            ) from error
         if self._token is not token:
             # Another thread has another run.
             ident = threading.get_ident()

@@ -36,7 +36,7 @@ def chunks(lst: Sequence[T], size: int) -> Iterator[Sequence[T]]:
         yield lst[start : start + size]
 
 
-class ExecutableNotFound(Exception):
+class ExecutableNotFound(FileNotFoundError):
     """No directory of the PATH has a program of this name.
 
     Args:
@@ -45,7 +45,7 @@ class ExecutableNotFound(Exception):
     """
 
     def __init__(self, name: str, directories: Sequence[StrPath] = ()) -> None:
-        super().__init__(name, directories)
+        super().__init__(errno.ENOENT, "no such program", name)
         self.name = name
         self.directories = directories
 
@@ -114,7 +114,10 @@ class ExecutablePathCache:
             raise ExecutableNotFound(name, self.paths)
         known = found.get(name)
         candidates = [Path(name)] if "/" in name else [path / name for path in self.paths]
-        for some in chunks(candidates, PROBES_AT_ONCE):
+        # A directory behind the first hit may be on a server that does not answer. Where a question takes the
+        # way to another process and back, it is better to ask all of them at once.
+        at_once = 1 if self.task.sysif.immediate else PROBES_AT_ONCE
+        for some in chunks(candidates, at_once):
             for candidate in await self._accessible(some):
                 if known is not None and candidate == known.executable_path:
                     return known

@@ -31,7 +31,7 @@ from rsyscall.run_files import ErrorOutput, Files, Input, Output, Pump, RunningT
 from rsyscall.run_limits import Limits, set_oom_score_adj
 from rsyscall.run_tree import Tree, TreeKind, make_tree
 from rsyscall.signal import SIG
-from rsyscall.spawn import PreparedThread, check_strings
+from rsyscall.spawn import PreparedThread, check_command, check_strings
 from rsyscall.sys.wait import CalledProcessError, ChildState, W
 
 if TYPE_CHECKING:
@@ -301,6 +301,7 @@ async def run(
     if capture:
         stdout = Stdio.PIPE if stdout is None else stdout
         stderr = Stdio.PIPE if stderr is None else stderr
+    check_command(command)
     command = changed_command(command, env, clear_env)
     check_strings(command)
     if tree not in _TREES:

@@ -18,6 +18,7 @@ import trio
 
 from rsyscall.async_signalfd import SignalEvent
 from rsyscall.clone import abandon, clone_process
+from rsyscall.command import Command
 from rsyscall.environ import checked_variable
 from rsyscall.exits import EXEC_SPIN_US
 from rsyscall.far import FDTableMismatchError, SharedAddressSpaceError
@@ -40,7 +41,7 @@ from rsyscall.sys.wait import W
 from rsyscall.with_memory import WithMemory
 
 if TYPE_CHECKING:
-    from rsyscall.command import Command, StrOrBytesPath, StrPath
+    from rsyscall.command import StrOrBytesPath, StrPath
     from rsyscall.environ import Environment
     from rsyscall.hub import ProgramHub
     from rsyscall.loader import NativeLoader
@@ -85,6 +86,19 @@ class SpawningThread(Protocol):
     def environ(self) -> Environment: ...
 
     async def clone(self, flags: CLONE = ...) -> _Clone: ...
+
+
+def check_command(command: object) -> None:
+    """Refuse what is no `Command`.
+
+    Raises:
+        TypeError: says how to make one.
+    """
+    if not isinstance(command, Command):
+        raise TypeError(
+            f"expected a Command, not {command!r}: await thread.environ.which(name) finds a program and "
+            "makes one, Command(path, [name, argument...], {}) takes a path"
+        )
 
 
 def check_strings(command: Command) -> None:
@@ -676,6 +690,8 @@ class PreparedThread(WithMemory):
 
 async def make_image(parent: SpawningThread, command: Command) -> ExecImage:
     """Write the arguments of execve for `command`, with the environment of `parent` and its own updates."""
+    if type(command) is not Command:
+        check_command(command)
     envp = await parent.environ.for_exec(
         parent.ram, command.env_updates, command.env_unset, command.env_cleared
     )

@@ -37,6 +37,7 @@ from rsyscall.signal import SIG, HowSIG, Sigaction, Sigset
 from rsyscall.spawn import (
     ExecImage,
     PreparedThread,
+    check_command,
     exec_after,
     inherit_standard_fd,
     make_image,
@@ -191,9 +192,17 @@ class Thread(WithMemory):
             fd: a descriptor of this process, which must be non-blocking.
             set_nonblock: set O_NONBLOCK first. It is a property of the open file, so all other processes that
                 have it open see it too; other status flags are kept.
+
+        Raises:
+            ValueError: it is blocking, and shall stay so.
         """
-        if set_nonblock:
-            flags = O(await fd.fcntl(F.GETFL))
+        flags = await fd.fcntl(F.GETFL)
+        if not flags & O.NONBLOCK:
+            if not set_nonblock:
+                raise ValueError(
+                    f"{fd} is blocking, so a read or write that has to wait would stop everything in its "
+                    "process; open it with O.NONBLOCK, or give set_nonblock=True"
+                )
             await fd.fcntl(F.SETFL, flags | O.NONBLOCK)
         return await AsyncFileDescriptor.make(self.epoller, self.ram, fd)
 
@@ -708,6 +717,7 @@ class ChildThread(Thread):
         self, command: Command, inherited_signal_blocks: list[SignalBlock] = []
     ) -> AsyncChildProcess:
         """Execute a command in this process; see `execve`."""
+        check_command(command)
         envp = await self.environ.for_exec(
             self.ram, command.env_updates, command.env_unset, command.env_cleared
         )

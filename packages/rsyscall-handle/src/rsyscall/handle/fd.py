@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import rsyscall.far
 import rsyscall.near
-from rsyscall.far import FDTableMismatchError
+from rsyscall.far import FDTableMismatchError, SaidError
 from rsyscall.handle.arguments import FDNUM, call
 from rsyscall.near import Syscall, SyscallError, SyscallHangup, SyscallInterface, nr
 from rsyscall.near.naming import naming
@@ -87,7 +87,7 @@ _INT_MAX = 2**31 - 1
 _next_serial = itertools.count(1).__next__
 
 
-class InvalidHandleError(Exception):
+class InvalidHandleError(SaidError):
     """A file descriptor handle was used after it was closed, invalidated or moved away.
 
     Or it was for standard input, output or error, which other code closed, and now another file of ours has
@@ -95,7 +95,7 @@ class InvalidHandleError(Exception):
     """
 
 
-class SharedHandleError(Exception):
+class SharedHandleError(SaidError):
     """An operation that needs the only handle of a file descriptor was tried while there are others."""
 
 
@@ -766,7 +766,10 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
             self.check_not_departed()
             fd.task.check_not_departed()
             raise FDTableMismatchError(
-                f"tried to inherit non-inherited fd {fd} into {self}", fd.task.fd_table, self.fd_table
+                f"tried to inherit non-inherited fd {fd} into {self}: it was opened after the copy of the "
+                "table was made, or is of another table; open it before the clone",
+                fd.task.fd_table,
+                self.fd_table,
             )
         return self._make_fd_handle_from_near(fd.near)
 

@@ -59,6 +59,11 @@ U = TypeVar("U")
 T_pointer = TypeVar("T_pointer", bound="Pointer[Any]")
 
 
+def not_a_pointer(value: object) -> TypeError:
+    """The error for a path that is not in memory; says how it gets there."""
+    return TypeError(f"expected a pointer to a path, not {value!r}: await thread.ptr({value!r}) makes one")
+
+
 class PointerMergeError(Exception):
     """Two pointers cannot be merged because the second does not begin where the first ends."""
 

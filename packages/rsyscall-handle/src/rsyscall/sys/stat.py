@@ -12,6 +12,7 @@ from rsyscall.fcntl import AT
 from rsyscall.handle.arguments import DIRFD, FDNUM, PATH, call, flags, out
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
+from rsyscall.handle.pointer import Pointer, not_a_pointer
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
 from rsyscall.time import Timespec
@@ -19,7 +20,7 @@ from rsyscall.time import Timespec
 if TYPE_CHECKING:
     import os
 
-    from rsyscall.handle.pointer import Pointer, WrittenPointer
+    from rsyscall.handle.pointer import WrittenPointer
     from rsyscall.near import SyscallInterface
     from rsyscall.near import types as near
 
@@ -289,6 +290,8 @@ async def _stat(
     task: far.Task, dirfd: near.FileDescriptor | None, path: PathPointer, statbuf: Pointer[Stat], flags: AT
 ) -> Pointer[Stat]:
     require_size(statbuf, Stat.layout(task.sysif.abi).size)
+    if not isinstance(path, Pointer):
+        raise not_a_pointer(path)
     with path.borrow(task) as path_addr, statbuf.borrow(task) as statbuf_addr, naming(path.value):
         await _newfstatat(task.sysif, dirfd, path_addr, statbuf_addr, flags)
     return statbuf
@@ -303,6 +306,8 @@ async def _statx_at(
     statxbuf: Pointer[Statx],
 ) -> Pointer[Statx]:
     require_size(statxbuf, Statx.sizeof())
+    if not isinstance(path, Pointer):
+        raise not_a_pointer(path)
     with path.borrow(task) as path_addr, statxbuf.borrow(task) as statxbuf_addr, naming(path.value):
         await _statx(task.sysif, dirfd, path_addr, flags, mask, statxbuf_addr)
     return statxbuf

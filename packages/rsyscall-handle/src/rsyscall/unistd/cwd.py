@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsyscall.handle.arguments import FDNUM, MODE, OUT_STRING, PATH, SIZE, call
 from rsyscall.handle.fd import FileDescriptorTask
+from rsyscall.handle.pointer import Pointer, not_a_pointer
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
 
 if TYPE_CHECKING:
     from rsyscall.handle.fd import BaseFileDescriptor
-    from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
+    from rsyscall.handle.pointer import ReadablePointer, WrittenPointer
     from rsyscall.near import SyscallInterface
     from rsyscall.near import types as near
 
@@ -36,6 +37,8 @@ class CWDTask(FileDescriptorTask[Any]):
 
         manpage: chdir(2)
         """
+        if not isinstance(path, Pointer):
+            raise not_a_pointer(path)
         with path.borrow(self) as path_addr, naming(path.value):
             await _chdir(self.sysif, path_addr)
 
@@ -79,6 +82,8 @@ class CWDTask(FileDescriptorTask[Any]):
 
         manpage: chroot(2)
         """
+        if not isinstance(path, Pointer):
+            raise not_a_pointer(path)
         with path.borrow(self) as path_addr, naming(path.value):
             await _chroot(self.sysif, path_addr)
 

@@ -88,6 +88,11 @@ class DupFileDescriptor(BaseFileDescriptor):
         # Without their functions where there is nothing to say: this is called three times for most commands.
         if not self.valid:
             self._validate()
+        if not isinstance(newfd, BaseFileDescriptor):
+            raise TypeError(
+                f"expected the handle of a descriptor, not {newfd!r}: thread.stdin, stdout and stderr are 0, "
+                "1 and 2; Thread.run(pass_fds={number: handle}) gives a command any other number"
+            )
         if not newfd.valid:
             newfd._validate()
         if newfd.task.fd_table is not self.task.fd_table:

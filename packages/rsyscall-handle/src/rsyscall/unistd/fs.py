@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from rsyscall.fcntl import AT, O
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
-from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
+from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer, not_a_pointer
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
@@ -64,6 +64,8 @@ def _borrow_directory(
 async def _readlink(
     task: FileDescriptorTask[Any], dirfd: near.FileDescriptor | None, path: PathPointer, buf: Pointer[T]
 ) -> tuple[ReadablePointer[T], Pointer[T]]:
+    if not isinstance(path, Pointer):
+        raise not_a_pointer(path)
     with path.borrow(task) as path_addr, buf.borrow(task) as buf_addr, naming(path.value):
         count = await raw._readlinkat(task.sysif, dirfd, path_addr, buf_addr, buf.size())
     return buf.readable_split(count)
@@ -72,6 +74,8 @@ async def _readlink(
 async def _access(
     task: FileDescriptorTask[Any], dirfd: near.FileDescriptor | None, path: PathPointer, mode: int, flags: int
 ) -> None:
+    if not isinstance(path, Pointer):
+        raise not_a_pointer(path)
     with path.borrow(task) as path_addr, naming(path.value):
         await raw._faccessat(task.sysif, dirfd, path_addr, flags, mode)
 
@@ -80,6 +84,8 @@ async def _open(
     task: FileDescriptorTask[T_fd], dirfd: near.FileDescriptor | None, path: PathPointer, flags: O, mode: int
 ) -> T_fd:
     record = CallRecord(task.fd_table)
+    if not isinstance(path, Pointer):
+        raise not_a_pointer(path)
     with path.borrow(task) as path_addr, naming(path.value):
         fd = await raw._openat(task.sysif, record, dirfd, path_addr, int(flags) | _CLOEXEC, mode)
     return task._adopt(fd, record)
@@ -88,6 +94,8 @@ async def _open(
 async def _mkdir(
     task: FileDescriptorTask[Any], dirfd: near.FileDescriptor | None, path: PathPointer, mode: int
 ) -> None:
+    if not isinstance(path, Pointer):
+        raise not_a_pointer(path)
     with path.borrow(task) as path_addr, naming(path.value):
         await raw._mkdirat(task.sysif, dirfd, path_addr, mode)
 
@@ -95,6 +103,8 @@ async def _mkdir(
 async def _unlink(
     task: FileDescriptorTask[Any], dirfd: near.FileDescriptor | None, path: PathPointer, flags: AT
 ) -> None:
+    if not isinstance(path, Pointer):
+        raise not_a_pointer(path)
     with path.borrow(task) as path_addr, naming(path.value):
         await raw._unlinkat(task.sysif, dirfd, path_addr, flags)
 
@@ -152,6 +162,8 @@ async def _symlink(
 async def _chmod(
     task: FileDescriptorTask[Any], dirfd: near.FileDescriptor | None, path: PathPointer, mode: int, flags: AT
 ) -> None:
+    if not isinstance(path, Pointer):
+        raise not_a_pointer(path)
     with path.borrow(task) as path_addr, naming(path.value):
         await raw._fchmodat(task.sysif, dirfd, path_addr, mode, flags)
 
@@ -164,6 +176,8 @@ async def _chown(
     group: int,
     flags: AT,
 ) -> None:
+    if not isinstance(path, Pointer):
+        raise not_a_pointer(path)
     with path.borrow(task) as path_addr, naming(path.value):
         await raw._fchownat(task.sysif, dirfd, path_addr, owner, group, flags)
 
@@ -555,6 +569,8 @@ class FSTask(CloseRangeTask[T_fd]):
 
         manpage: truncate(2)
         """
+        if not isinstance(path, Pointer):
+            raise not_a_pointer(path)
         with path.borrow(self) as path_addr, naming(path.value):
             await raw._truncate(self.sysif, path_addr, length)
 
