@@ -46,6 +46,17 @@ async def test_streams_of_a_child(transport: str) -> None:
         assert (await child.run(CAT, stdin=data, stdout=PIPE)).stdout == data
 
 
+async def test_streams_of_a_child_with_memory_of_its_own() -> None:
+    child = await local_thread.clone(own_memory=True)
+    async with child.process:
+        data = os.urandom(300_000)
+        result = await child.run(CAT, stdin=data, capture=True, cwd="/usr", env={"A": "1"})
+        assert result.stdout == data
+        assert result.usage is not None
+        with pytest.raises(CommandTimeoutError):
+            await child.run(sh(IGNORES_TERM), timeout=0.05, grace=0.05, capture=True)
+
+
 @pytest.mark.needs("pid namespaces")
 async def test_streams_in_a_pid_namespace() -> None:
     init = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWPID)
