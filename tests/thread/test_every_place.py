@@ -220,6 +220,22 @@ async def block(trier: Trier, around: Surroundings) -> None:
             pass
 
 
+async def own_memory(trier: Trier, around: Surroundings) -> None:
+    with trier.armed():
+        child = await local_thread.clone(own_memory=True)
+        await child.task.sysif.syscall(SYS.getpid)
+    async with child.process:
+        pass
+
+
+async def copy_of_own_memory(trier: Trier, around: Surroundings) -> None:
+    async with (child := await local_thread.clone(own_memory=True)).process:
+        with trier.armed():
+            below = await child.clone()
+        async with below.process:
+            pass
+
+
 @scenario
 async def epoll(trier: Trier, around: Surroundings) -> None:
     pipe = await around.child.pipe(O.NONBLOCK)
@@ -320,6 +336,15 @@ PLACES = {
     "memory": (200, 200, 200),
 }
 _VERSION = min(sys.version_info[1] - 10, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("body", [own_memory, copy_of_own_memory], ids=lambda body: body.__name__)
+def test_an_exception_at_some_places(body: Scenario) -> None:
+    """There are too many for all of them."""
+    tried = _try(body, Interruption, 211)
+    assert not tried.wrong, str(tried)
+    assert len(tried.places) > 20
 
 
 @pytest.mark.slow

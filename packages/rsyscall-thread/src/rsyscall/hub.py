@@ -426,8 +426,10 @@ class ProgramHub:
             pass  # there is no room for it; they still end with their stream
         else:
             self._standing[self.task] = self.completion.near.number, watcher_fd.near.number
+            before = (self.completion, self._watcher_fd)
+            kept = [fd for fd in self.task.infrastructure_fds if fd not in before]
             self._watcher_fd = watcher_fd
-            self.task.infrastructure_fds = (self.completion, watcher_fd)
+            self.task.infrastructure_fds = (self.completion, watcher_fd, *kept)
 
         def exited() -> None:
             try:

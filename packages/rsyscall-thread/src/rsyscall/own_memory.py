@@ -21,11 +21,13 @@ our calls over a stream:
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
@@ -40,6 +42,7 @@ from rsyscall.fcntl import AT, FD, F
 from rsyscall.fd_collector import close_dropped
 from rsyscall.handle import FDTable, Task
 from rsyscall.handle.fd import STANDARD
+from rsyscall.handle.process import ChildProcess
 from rsyscall.loader import NativeLoader, Trampoline
 from rsyscall.memory.allocator import AllocatorClient
 from rsyscall.memory.ram import RAM
@@ -47,8 +50,10 @@ from rsyscall.memory.socket_transport import StreamMemoryTransport
 from rsyscall.monitor import ChildProcessMonitor
 from rsyscall.native import Symbols, symbols
 from rsyscall.native._fast import spin_for_exit
-from rsyscall.near import Syscall, SyscallHangup, nr
+from rsyscall.near import Syscall, SyscallError, SyscallHangup, nr
+from rsyscall.near import types as near
 from rsyscall.near.protocol import HelloParser, ProtocolError
+from rsyscall.near.record import CallRecord
 from rsyscall.network.private import make_private, open_epoll
 from rsyscall.pidfd import Pidfd
 from rsyscall.sched import CLONE, Stack
@@ -60,7 +65,6 @@ from rsyscall.stub_program import NAME, get_capabilities, keep_capabilities, las
 if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor, Pointer, WrittenPointer
     from rsyscall.handle.fd import BaseFileDescriptor
-    from rsyscall.handle.process import ChildProcess
     from rsyscall.hub import ProgramHub
     from rsyscall.monitor import AsyncChildProcess
     from rsyscall.near.protocol import Hello
@@ -365,24 +369,28 @@ async def _fork(thr: _Thread, flags: CLONE) -> OwnMemory:
     task, hub, monitor = thr.task, thr.monitor.hub, thr.monitor
     ends = _Ends()
     process: AsyncChildProcess | None = None
+    clone, watch = CallRecord(), None
     try:
         [(ends.access, stream)] = await thr.connection.open_async_channels(1)
         ends.remote.append(stream)
         passage, make_connection = await make_private(thr.connection)
         ends.remote.append(passage)
         memory: Pointer[Stack[Trampoline]] = await thr.ram.malloc(Stack, _STACK_SIZE)
-        free, rest = memory.split(_STACK_SIZE - _TRAMPOLINE_SIZE)
+        _free, rest = memory.split(_STACK_SIZE - _TRAMPOLINE_SIZE)
         start = thr.loader.make_trampoline_stack(Trampoline(thr.loader.server_func, [stream, stream, 0]))
         stack = await rest.write(start)
         secret = await thr.ram.ptr(os.urandom(16))
         table = task.fd_table if flags & CLONE.FILES else FDTable(0, task.fd_table)
         exited = Exited(hub)
+        number = int(flags) | int(SIG.CHLD) | (int(CLONE.PARENT) if monitor.use_clone_parent else 0)
+        watch = partial(_watch_copy, thr, hub, clone, secret, exited)
         try:
-            parent = CLONE.PARENT if monitor.use_clone_parent else CLONE.NONE
-            handle = await task.clone(flags | parent | SIG.CHLD, (free, stack), None, None, None)
+            # The memory may go as soon as the copy has been made.
+            await task.sysif.recorded_syscall(clone, nr.clone, number, stack.near, 0, 0, 0)
         except OSError as error:
             raise clone_error(error, flags) from None
-        process = await _watch_copy(thr, hub, handle, secret, exited)
+        process = await watch()
+        handle = process.process
         task.check_not_departed()
         child = _make_task(thr, handle, flags, table)
         own = child.inherit_fd(stream), child.inherit_fd(passage)
@@ -403,6 +411,10 @@ async def _fork(thr: _Thread, flags: CLONE) -> OwnMemory:
             _monitor_for(thr, child, ram, flags),
         )
     except BaseException:
+        if process is None and watch is not None and (clone.result or 0) > 0:
+            # An exception came after the clone.
+            with trio.CancelScope(shield=True), contextlib.suppress(OSError, SyscallError):
+                process = await watch()
         if process is not None:
             await _end(process)
         await ends.close()
@@ -410,7 +422,7 @@ async def _fork(thr: _Thread, flags: CLONE) -> OwnMemory:
 
 
 async def _watch_copy(
-    thr: _Thread, hub: ProgramHub, handle: ChildProcess, secret: WrittenPointer[bytes], exited: Exited
+    thr: _Thread, hub: ProgramHub, clone: CallRecord, secret: WrittenPointer[bytes], exited: Exited
 ) -> AsyncChildProcess:
     """Watch the process that a clone has told us of, if it is what that process says.
 
@@ -421,7 +433,8 @@ async def _watch_copy(
         SyscallHangup: it is no copy.
     """
     monitor = thr.monitor
-    pid = handle.near.id
+    pid = clone.result or 0
+    handle = ChildProcess(monitor.task, near.Process(pid))
     if monitor.task.pidns is not hub.task.pidns:
         pid = _pid_of_child(hub.pidfds[monitor.task].pid(), pid)
     if not pid or _read_memory(hub, pid, secret) != secret.value:

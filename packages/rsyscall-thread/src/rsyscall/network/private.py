@@ -19,7 +19,6 @@ import trio
 from rsyscall.epoll_loop import EpollWaiter
 from rsyscall.epoller import AsyncFileDescriptor
 from rsyscall.fcntl import F, O
-from rsyscall.near import types as near
 from rsyscall.network.connection import (
     _NUMBER,
     MAX_FDS,
@@ -215,8 +214,7 @@ async def open_epoll(connection: Connection) -> tuple[EpollWaiter, FileDescripto
     task = access.access_task
     ours = await task.epoll_create(EpollFlag.CLOEXEC)
     try:
-        number = await ours.fcntl(F.DUPFD_CLOEXEC, 0)
-        [theirs] = await access.move_fds([task.make_fd_handle(near.FileDescriptor(number))])
+        [theirs] = await access.move_fds([await ours.dup()])
     except BaseException:
         await _close_all([ours])
         raise
