@@ -366,13 +366,15 @@ class TracingSyscallInterface(SyscallInterface):
 
     def wrap_child(self, child: SyscallInterface, name: str) -> SyscallInterface:
         """Trace the child, too."""
-        return self._traced(self.inner.wrap_child(child, name), name)
+        child = self.inner.wrap_child(child, name)
+        # One with memory of its own has other things at the same addresses.
+        return self._traced(child, name, self.memory if child.borrows_memory else None)
 
-    def _traced(self, child: SyscallInterface, name: str) -> TracingSyscallInterface:
+    def _traced(
+        self, child: SyscallInterface, name: str, memory: ProcessMemory | None
+    ) -> TracingSyscallInterface:
         found = _PID_IN_NAME.fullmatch(name)
         pid = int(found[1]) if found else None
-        # One with memory of its own has other things at the same addresses.
-        memory = self.memory if child.borrows_memory else None
         return TracingSyscallInterface(child, self.tracer, "" if found else name, pid, memory)
 
     def watch_prepared(self, calls: Sequence[Syscall], name: str) -> Callable[[Sequence[int]], None]:
@@ -387,7 +389,8 @@ class TracingSyscallInterface(SyscallInterface):
             failed, and with an empty list if it runs the program.
         """
         tracer = self.tracer
-        child = self._traced(UnusableSyscallInterface(), name)
+        # It makes them before it has memory of its own.
+        child = self._traced(UnusableSyscallInterface(), name, self.memory)
         entries = tracer._begin(child, calls) if tracer.enabled else []
 
         def report(results: Sequence[int]) -> None:
