@@ -361,10 +361,19 @@ def quick(session: nox.Session) -> None:
         session.error(f"failed: {', '.join(failed)}")
 
 
+# The main Python runs the conformance suite in all ways of getting a thread, the others in these.
+SOME_WAYS = (
+    "local ring-child ring-all-namespaces stream-child stream-on-ring "
+    "own-memory-child own-memory-all-namespaces"
+)
+
+
 @nox.session(python=PYTHONS)
 def suite(session: nox.Session) -> None:
     """All tests in one environment with everything installed; without the slow ones by default."""
     _install(session, "meta", *TEST_REQUIREMENTS, "pytest-trio")
+    if session.python != MAIN:
+        session.env["RSYSCALL_TEST_WAYS"] = SOME_WAYS
     _pytest(session, *(["tests"] if session.posargs else ["tests", "-m", "not slow"]))
 
 
@@ -399,7 +408,7 @@ def unstable(session: nox.Session) -> None:
     _make_unstable()
     inside = ["python", "examples/08_other_root.py", f"--bind={ROOT}", str(UNSTABLE)]
     inside += ["env", "-C", str(ROOT), "PATH=/usr/sbin:/usr/bin:/sbin:/bin"]
-    env: dict[str, str | None] = {"PYTHONPATH": None, "CI": None}
+    env: dict[str, str | None] = {"PYTHONPATH": None, "CI": None, "RSYSCALL_TEST_WAYS": SOME_WAYS}
     session.chdir(ROOT)
     version = session.run(
         *inside, "python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])", silent=True, env=env
