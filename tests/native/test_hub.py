@@ -134,7 +134,7 @@ def test_a_ring_that_was_never_started_is_free_at_once() -> None:
 def test_many_at_once() -> None:
     news, completion = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     hub = Hub(completion, 0.0, 0.0)
-    pause = timespec(0.01)
+    pause = timespec(0.1)
     children = [Driven(hub, completion) for _ in range(100)]
     for child in children:
         assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
@@ -162,7 +162,7 @@ def test_a_ring_that_is_gone_is_not_drained() -> None:
     news, completion = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     hub = Hub(completion, 0.0, 0.0)
     child = Driven(hub, completion)
-    pause = timespec(0.001)
+    pause = timespec(0.1)
     assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
     wait_readable(news)
     pid, pidfd = child.pid, child.ring.pidfd
@@ -255,7 +255,7 @@ def test_a_deaf_process_is_spoken_for() -> None:
     with watched_hub() as (hub, news, completion), driven(hub, completion) as child:
         assert child.call("close_range", 0, 2**32 - 1, 0) == 0
         for _ in range(20):
-            pause = timespec(0.001)
+            pause = timespec(0.1)
             result = child.ring.call(NR["nanosleep"], pause.address)
             assert result == _fast.PENDING
             # More than once, if the answer to the call before was told when it had been taken already.
@@ -275,7 +275,7 @@ def test_replaced_pipe_is_left_alone() -> None:
         theirs = os.eventfd(7, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         os.dup2(theirs, completion)
         for _ in range(20):
-            pause = timespec(0.001)
+            pause = timespec(0.1)
             result = child.ring.call(NR["nanosleep"], pause.address)
             while result == _fast.PENDING:
                 wait_readable(news)
@@ -335,7 +335,7 @@ def test_announcements_found_while_blocks_are_reclaimed_are_passed_on() -> None:
     """A process that has lost the pipe relies on others to look; reclaiming must not hide its answers."""
     news, completion = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     hub = Hub(completion, 0.0, 0.0)
-    pause = timespec(0.001)
+    pause = timespec(0.1)
     with driven(hub, completion) as deaf:
         assert deaf.call("close_range", 0, 2**32 - 1, 0) == 0
         assert deaf.ring.deaf

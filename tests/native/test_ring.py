@@ -81,7 +81,7 @@ def test_arguments_are_converted_as_for_a_call_of_our_own() -> None:
 def test_a_call_that_blocks_is_pending_and_the_hub_tells() -> None:
     news, completion = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     hub = Hub(completion, 100.0, 100.0)
-    pause = timespec(0.02)
+    pause = timespec(0.1)
     with driven(hub, completion) as child:
         assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
         assert child.ring.outstanding == 1
@@ -100,7 +100,7 @@ def test_a_call_that_blocks_is_pending_and_the_hub_tells() -> None:
 def test_calls_behind_one_that_blocks_are_answered_in_order() -> None:
     news, completion = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     hub = Hub(completion, 100.0, 100.0)
-    pause = timespec(0.02)
+    pause = timespec(0.1)
     with driven(hub, completion) as child:
         assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
         for _ in range(10):
@@ -119,7 +119,7 @@ def test_calls_behind_one_that_blocks_are_answered_in_order() -> None:
 
 
 def test_full() -> None:
-    pause = timespec(0.05)
+    pause = timespec(0.1)
     with driven() as child:
         assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
         for _ in range(SLOTS - 2):
@@ -151,7 +151,7 @@ def test_prepared_calls_are_made_by_the_new_process() -> None:
 def test_prepared_linked_calls_are_announced_at_the_end() -> None:
     news, completion = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     hub = Hub(completion, 100.0, 100.0)
-    pause = timespec(0.005)
+    pause = timespec(0.1)
     calls = [(NR["umask"], 0o21), (NR["nanosleep"], pause.address), (NR["close"], -1), (NR["umask"], 0)]
     with driven(hub, completion, lambda ring: ring.prepare_calls(calls)) as child:
         wait_readable(news)
@@ -174,7 +174,7 @@ def test_prepared_linked_calls_are_announced_at_the_end() -> None:
 
 
 def test_wait() -> None:
-    pause = timespec(0.01)
+    pause = timespec(0.1)
     with driven() as child:
         child.ring.put(NR["nanosleep"], pause.address)
         child.ring.kick()
@@ -217,7 +217,7 @@ def test_batches() -> None:
 
 
 def test_a_batch_with_a_call_that_blocks() -> None:
-    pause = timespec(0.005)
+    pause = timespec(0.1)
     with driven() as child:
         calls: list[tuple[Any, ...]] = [(NR["getpid"],), (NR["nanosleep"], pause.address), (NR["getppid"],)]
         results, code = child.ring.call_many(calls, False)
@@ -353,7 +353,7 @@ def test_killed_at_any_moment_nothing_hangs() -> None:
 
 
 def test_shutdown_comes_after_what_was_sent() -> None:
-    pause = timespec(0.01)
+    pause = timespec(0.1)
     with driven() as child:
         assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
         assert child.ring.call(NR["getpid"]) == _fast.PENDING
@@ -486,7 +486,7 @@ def test_changed_credentials_are_recorded() -> None:
         assert child.ring.dumpable_before is None, "nothing has changed, so there is nothing to undo"
         assert child.ring.may_change_credentials
     # What has been sent and not been made yet counts, too.
-    pause = timespec(0.02)
+    pause = timespec(0.1)
     with driven() as child:
         assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
         assert not child.ring.may_change_credentials
@@ -652,7 +652,7 @@ class Sleeper:
 
 def test_an_answer_is_given_to_the_one_who_sleeps_for_it() -> None:
     with driven() as child:
-        pause = timespec(0.01)
+        pause = timespec(0.1)
         first, last = Sleeper(), Sleeper()
         references = sys.getrefcount(first)
         assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
@@ -673,7 +673,7 @@ def test_an_answer_is_given_to_the_one_who_sleeps_for_it() -> None:
 
 def test_an_answer_that_nobody_waits_for_is_dropped() -> None:
     with driven() as child:
-        pause = timespec(0.01)
+        pause = timespec(0.1)
         assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
         # On a busy machine its answers may be late, too, and are dropped then.
         while (result := child.ring.call(NR["getpid"])) == _fast.PENDING:
@@ -688,7 +688,7 @@ def test_an_answer_that_nobody_waits_for_is_dropped() -> None:
 
 def test_who_was_interrupted_in_being_told_is_told_again() -> None:
     with driven(hub := Hub(-1, 50, 50)) as child:
-        pause = timespec(0.001)
+        pause = timespec(0.1)
         sleeper = Sleeper()
         sleeper.interrupt = True
         assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
@@ -704,7 +704,7 @@ def test_who_was_interrupted_in_being_told_is_told_again() -> None:
 
 def test_a_backlog_is_sent_as_far_as_there_is_room() -> None:
     with driven() as child:
-        pause = timespec(0.001)
+        pause = timespec(0.1)
         sleeper = Sleeper()
         assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
         backlog: deque[Any] = deque((sleeper, index, (NR["getpid"],), None) for index in range(300))
