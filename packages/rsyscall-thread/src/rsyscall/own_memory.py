@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import trio
 
 from rsyscall.background import run_now
-from rsyscall.clone import abandon, clone_error, clone_process
+from rsyscall.clone import clone_error
 from rsyscall.denied import is_denied
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
 from rsyscall.exits import EXEC_SPIN_US
@@ -48,7 +48,7 @@ from rsyscall.memory.allocator import AllocatorClient
 from rsyscall.memory.ram import RAM
 from rsyscall.memory.socket_transport import StreamMemoryTransport
 from rsyscall.monitor import ChildProcessMonitor
-from rsyscall.native import Symbols, symbols
+from rsyscall.native import Symbols
 from rsyscall.native._fast import spin_for_exit
 from rsyscall.near import Syscall, SyscallError, SyscallHangup, nr
 from rsyscall.near import types as near
@@ -58,7 +58,7 @@ from rsyscall.network.private import make_private, open_epoll
 from rsyscall.pidfd import Pidfd
 from rsyscall.sched import CLONE, Stack
 from rsyscall.signal import SIG, Sigset
-from rsyscall.spawn import ExecImage, Spawning
+from rsyscall.spawn import ExecImage, Spawning, launch
 from rsyscall.stub_connection import Exited, drive
 from rsyscall.stub_program import NAME, get_capabilities, keep_capabilities, last_capability, stub_descriptor
 
@@ -250,8 +250,10 @@ async def _execute_stub(
         )
         # Before the clone: what is opened meanwhile is perhaps not in the copy.
         table = _TableAfterExec(task.fd_table, {int(fd.near) for fd in (*own, *kept)}.union(STANDARD))
-        spawning, child, exited = await _launch(thr, hub, flags, table, calls, image)
+        exited = Exited(hub)
+        spawning = await launch(thr, hub, flags, calls, image, exited)
         process = spawning.process
+        child = _make_task(thr, process.process, flags, table)
         theirs = [child.inherit_fd(fd) for fd in own]
         await ends.close_remote()
         hello = await _receive_hello(ends.access, spawning, flags)
@@ -283,55 +285,6 @@ async def _without_cloexec(task: Task, fds: Sequence[FileDescriptor]) -> set[Fil
         if not FD(await fd.fcntl(F.GETFD)) & FD.CLOEXEC:
             plain.add(fd)
     return plain
-
-
-async def _launch(
-    thr: _Thread,
-    hub: ProgramHub,
-    flags: CLONE,
-    table: FDTable,
-    calls: list[Syscall],
-    image: ExecImage,
-) -> tuple[Spawning, Task, Exited]:
-    """Clone a process that makes `calls`, the last of which executes the program.
-
-    Raises:
-        OSError: the process could not be made.
-    """
-    ring = hub.make_ring()
-    handle = None
-    try:
-        ring.prepare_calls(calls)
-        changing = ring.may_change_credentials
-        if changing:
-            hub.dumpable.look()
-        spawning = Spawning(hub, ring, calls, image)
-        # Before the process can fail: what it announces must find us.
-        hub.waiting(ring, spawning)
-        handle, pidfd = await clone_process(
-            thr.task, hub, thr.monitor, flags, ring, symbols.rsyscall_ring_server, (ring.address,)
-        )
-        if spawning.error is not None:
-            # It failed before we heard that it exists, and could not be told to exit then.
-            ring.shutdown()
-        watch = getattr(thr.task.sysif, "watch_prepared", None)
-        if watch is not None:
-            report = watch(calls, f"process {handle.near.id}")
-            if spawning.finished:
-                report(spawning._results if spawning.error is not None else ())
-            else:
-                spawning.report = report
-        exited = Exited(hub, spawning.exited)
-        spawning.process = thr.monitor.add_child_process(handle, pidfd, exited)
-        ring.release()
-        if not spawning.finished and (changing or ring.in_user_namespace):
-            # Our memory stays undumpable until the process has left it, even if no task waits for that.
-            hub.watch_leave(ring, spawning.left)
-    except BaseException:
-        await abandon(hub, ring, thr.monitor.task, handle)
-        hub.not_waiting(ring)
-        raise
-    return spawning, _make_task(thr, handle, flags, table), exited
 
 
 async def _receive_hello(access: AsyncFileDescriptor, spawning: Spawning, flags: CLONE) -> Hello:

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from rsyscall.signal import SignalBlock
     from rsyscall.sys.mman import MemoryMapping
 
-__all__ = ["ExecImage", "PreparedThread", "Spawning", "exec_after", "start_spawn"]
+__all__ = ["ExecImage", "PreparedThread", "Spawning", "exec_after", "launch", "start_spawn"]
 
 _PREPARABLE = having(Fact.PREPARABLE)
 # Those that are prepared whatever their arguments are.
@@ -71,17 +71,22 @@ class _Clone(Protocol):
     def process(self) -> AsyncChildProcess: ...
 
 
-class SpawningThread(Protocol):
-    """The parts of the parent thread that are needed to make a process."""
+class _Parent(Protocol):
+    """The parts of the parent thread that are needed to clone a process."""
 
     @property
     def task(self) -> Task: ...
     @property
+    def monitor(self) -> ChildProcessMonitor: ...
+
+
+class SpawningThread(_Parent, Protocol):
+    """The parts of the parent thread that are needed to make a process that executes a command."""
+
+    @property
     def ram(self) -> RAM: ...
     @property
     def loader(self) -> NativeLoader: ...
-    @property
-    def monitor(self) -> ChildProcessMonitor: ...
     @property
     def environ(self) -> Environment: ...
 
@@ -242,6 +247,7 @@ class Spawning:
         "_calls",
         "_image",
         "_known",
+        "_on_exit",
         "_results",
         "_ring",
         "error",
@@ -251,7 +257,14 @@ class Spawning:
         "report",
     )
 
-    def __init__(self, hub: ProgramHub, ring: Ring, calls: list[Syscall], image: ExecImage) -> None:
+    def __init__(
+        self,
+        hub: ProgramHub,
+        ring: Ring,
+        calls: list[Syscall],
+        image: ExecImage,
+        on_exit: Callable[[], None] | None = None,
+    ) -> None:
         self.hub = hub
         self.process: AsyncChildProcess
         self.error: OSError | None = None
@@ -260,6 +273,7 @@ class Spawning:
         self.report: Callable[[Sequence[int]], None] | None = None
         self._ring = ring
         self._calls = calls
+        self._on_exit = on_exit
         # Of the calls that have been answered so far.
         self._results: list[int] = []
         # Its memory must stay as it is until exec has read it.
@@ -293,6 +307,8 @@ class Spawning:
         """The process has exited."""
         self.left()
         self.hub.dumpable.exited(self._ring)
+        if self._on_exit is not None:
+            self._on_exit()
 
     def _finish(self, results: Sequence[int] = ()) -> None:
         # In an order in which it can be done again, if it is interrupted.
@@ -363,14 +379,42 @@ async def start_spawn(
     every.append(Syscall(nr.execve, image.path, image.argv, image.envp))
     if len(every) >= RING_SLOTS:
         raise ValueError(f"{len(calls)} calls are more than a process can be prepared with; clone it instead")
+    spawning = await launch(parent, hub, flags, every, image)
+    spawning.process.process.did_exec(command)
+    spawning.process.executing = spawning._ring
+    return spawning
+
+
+async def launch(
+    parent: _Parent,
+    hub: ProgramHub,
+    flags: CLONE,
+    calls: list[Syscall],
+    image: ExecImage,
+    on_exit: Callable[[], None] | None = None,
+) -> Spawning:
+    """Clone a process that makes `calls`, the last of which executes `image`. Protect the caller from
+    KeyboardInterrupt.
+
+    Args:
+        parent: makes the clone call; it shares our memory.
+        hub: of the program.
+        flags: namespaces, FILES, FS; VM and what goes with it is added.
+        calls: fewer than a ring has slots.
+        image: the program; its memory is kept until it runs.
+        on_exit: called when the process has exited; must not keep the result alive.
+
+    Raises:
+        OSError: the process could not be made.
+    """
     ring = hub.make_ring()
     process = None
     try:
-        ring.prepare_calls(every)
+        ring.prepare_calls(calls)
         changing = ring.may_change_credentials
         if changing:
             hub.dumpable.look()
-        spawning = Spawning(hub, ring, every, image)
+        spawning = Spawning(hub, ring, calls, image, on_exit)
         # Before the process can fail: what it announces must find us.
         hub.waiting(ring, spawning)
         process, pidfd = await clone_process(
@@ -381,14 +425,12 @@ async def start_spawn(
             ring.shutdown()
         watch = getattr(parent.task.sysif, "watch_prepared", None)
         if watch is not None:
-            report = watch(every, f"process {process.near.id}")
+            report = watch(calls, f"process {process.near.id}")
             if spawning.finished:
                 report(spawning._results if spawning.error is not None else ())
             else:
                 spawning.report = report
-        process.did_exec(command)
         spawning.process = parent.monitor.add_child_process(process, pidfd, spawning.exited)
-        spawning.process.executing = ring
         if not spawning.finished and (changing or ring.in_user_namespace):
             # Our memory stays undumpable until the process has left it, even if no task waits for that.
             hub.watch_leave(ring, spawning.left)

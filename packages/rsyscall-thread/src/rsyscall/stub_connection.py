@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import trio
@@ -132,19 +132,14 @@ class Exited:
 
     Args:
         hub: of the program.
-        pidfd: of the process.
-        first: called first.
     """
 
-    def __init__(self, hub: ProgramHub, first: Callable[[], None] | None = None) -> None:
+    def __init__(self, hub: ProgramHub) -> None:
         self.hub = hub
-        self.first = first
         self.pidfd: Pidfd | None = None
         self.connection: weakref.ref[StubConnection] | None = None
 
     def __call__(self) -> None:
-        if self.first is not None:
-            self.first()
         _leaving(self.connection)
         if self.pidfd is not None:
             self.hub.exits.exited(self.pidfd)
