@@ -214,19 +214,17 @@ class _Passage:
         await _close_all(self._arrived.pop(number, []))
 
 
-class FDPassConnection(Connection):
-    """Passes one end of each channel to the process, over a Unix socket.
-
-    Nothing needs to be passed to a process that shares the file descriptor table of the access side.
+class PassingConnection(Connection):
+    """Passes descriptors to the process, over a Unix socket.
 
     Args:
         access_task: where our ends are made.
         access_ram: memory of `access_task`.
         access_epoller: for our ends.
-        access_fd: Unix socket of `access_task`, connected to `fd` in both directions.
+        access_fd: Unix socket of `access_task`, connected to `fd`.
         task: the process at the other end of the channels.
         ram: memory of `task`.
-        fd: the peer of `access_fd`, in `task`; blocking.
+        fd: the peer of `access_fd`, in `task`.
     """
 
     def __init__(
@@ -246,6 +244,65 @@ class FDPassConnection(Connection):
         self.task = task
         self.ram = ram
         self.fd = fd
+
+    @abc.abstractmethod
+    async def move_fds(self, fds: list[FileDescriptor]) -> list[FileDescriptor]:
+        """Move file descriptors from the access side to the process.
+
+        Args:
+            fds: of the access side; closed, unless this fails.
+
+        Returns:
+            The same files as file descriptors of the process, in the same order.
+
+        Raises:
+            OSError: EMFILE if the process cannot have that many; ETOOMANYREFS.
+            SyscallError: the process is gone.
+
+        manpage: unix(7)
+        """
+
+    async def open_async_channels(self, count: int) -> list[tuple[AsyncFileDescriptor, FileDescriptor]]:
+        """Open channels whose ends here are asynchronous: see `Connection.open_async_channels`.
+
+        manpage: socketpair(2)
+        """
+        channels: list[tuple[AsyncFileDescriptor, FileDescriptor]] = []
+        pairs = await self.open_channels(count)
+        try:
+            for ours, theirs in pairs:
+                await ours.fcntl(F.SETFL, O.NONBLOCK)
+                afd = await AsyncFileDescriptor.make(self.access_epoller, self.access_ram, ours)
+                channels.append((afd, theirs))
+        except BaseException:
+            await _close_all(afd for afd, _ in channels)
+            await _close_all(fd for pair in pairs for fd in pair)
+            raise
+        return channels
+
+
+class FDPassConnection(PassingConnection):
+    """Passes one end of each channel to the process.
+
+    Nothing needs to be passed to a process that shares the file descriptor table of the access side.
+
+    Args:
+        access_task, access_ram, access_epoller, task, ram: see `PassingConnection`.
+        access_fd: connected to `fd` in both directions.
+        fd: blocking.
+    """
+
+    def __init__(
+        self,
+        access_task: Task,
+        access_ram: RAM,
+        access_epoller: Epoller,
+        access_fd: FileDescriptor,
+        task: Task,
+        ram: RAM,
+        fd: FileDescriptor,
+    ) -> None:
+        super().__init__(access_task, access_ram, access_epoller, access_fd, task, ram, fd)
         # Shared by all connections that send to the same socket.
         self._passage = _Passage(_Receiver(access_task, access_ram, access_fd, MAX_FDS))
 
@@ -264,20 +321,7 @@ class FDPassConnection(Connection):
         return FDPassConnection(task, ram, epoller, pair.first, task, ram, pair.second)
 
     async def move_fds(self, fds: list[FileDescriptor]) -> list[FileDescriptor]:
-        """Move file descriptors from the access side to the process.
-
-        Args:
-            fds: of the access side; closed, unless this fails.
-
-        Returns:
-            The same files as file descriptors of the process, in the same order.
-
-        Raises:
-            OSError: EMFILE if the process cannot have that many; ETOOMANYREFS.
-            SyscallError: the process is gone.
-
-        manpage: unix(7)
-        """
+        """Move file descriptors to the process: see `PassingConnection.move_fds`."""
         if self.access_task.fd_table is self.task.fd_table:
             return [fd.move(self.task) for fd in fds]
         moved: list[FileDescriptor] = []
@@ -373,24 +417,6 @@ class FDPassConnection(Connection):
         manpage: socketpair(2)
         """
         return await self._make_pairs(count)
-
-    async def open_async_channels(self, count: int) -> list[tuple[AsyncFileDescriptor, FileDescriptor]]:
-        """Open channels whose ends here are asynchronous: see `Connection.open_async_channels`.
-
-        manpage: socketpair(2)
-        """
-        channels: list[tuple[AsyncFileDescriptor, FileDescriptor]] = []
-        pairs = await self._make_pairs(count)
-        try:
-            for ours, theirs in pairs:
-                await ours.fcntl(F.SETFL, O.NONBLOCK)
-                afd = await AsyncFileDescriptor.make(self.access_epoller, self.access_ram, ours)
-                channels.append((afd, theirs))
-        except BaseException:
-            await _close_all(afd for afd, _ in channels)
-            await _close_all(fd for pair in pairs for fd in pair)
-            raise
-        return channels
 
     async def prep_fd_transfer(
         self,

@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING
 import trio
 
 from rsyscall.epoll_loop import EpollWaiter
-from rsyscall.epoller import AsyncFileDescriptor
-from rsyscall.fcntl import F, O
 from rsyscall.network.connection import (
     _NUMBER,
     MAX_FDS,
     Connection,
-    FDPassConnection,
+    PassingConnection,
     _all_of,
     _close_all,
     _make_message,
@@ -45,17 +43,12 @@ __all__ = ["PrivateConnection", "make_private", "open_epoll"]
 _MOST_MESSAGES = 16
 
 
-class PrivateConnection(Connection):
+class PrivateConnection(PassingConnection):
     """See the module; `make_private` makes it.
 
     Args:
-        access_task: where our ends are made.
-        access_ram: memory of `access_task`.
-        access_epoller: for our ends.
-        access_fd: Unix socket of `access_task`, connected to `fd`.
-        task: the process at the other end of the channels.
-        ram: memory of `task`.
-        fd: the peer of `access_fd`, in `task` and in no other process.
+        access_task, access_ram, access_epoller, access_fd, task, ram: see `PassingConnection`.
+        fd: no other process has it.
     """
 
     def __init__(
@@ -68,30 +61,15 @@ class PrivateConnection(Connection):
         ram: RAM,
         fd: FileDescriptor,
     ) -> None:
-        self.access_task = access_task
-        self.access_ram = access_ram
-        self.access_epoller = access_epoller
-        self.access_fd = access_fd
-        self.task = task
-        self.ram = ram
-        self.fd = fd
+        super().__init__(access_task, access_ram, access_epoller, access_fd, task, ram, fd)
         self._turns = Turns()
         self._numbers = itertools.count(1)
 
     async def move_fds(self, fds: list[FileDescriptor]) -> list[FileDescriptor]:
-        """Move file descriptors from the access side to the process.
-
-        Args:
-            fds: of the access side; closed, unless this fails.
-
-        Returns:
-            The same files as file descriptors of the process, in the same order.
+        """Move file descriptors to the process: see `PassingConnection.move_fds`.
 
         Raises:
-            OSError: EMFILE if the process cannot have that many; ETOOMANYREFS; EPROTO, it did not receive
-            them. SyscallError: the process is gone.
-
-        manpage: unix(7)
+            OSError: also EPROTO, the process did not receive them.
         """
         moved: list[FileDescriptor] = []
         try:
@@ -139,24 +117,6 @@ class PrivateConnection(Connection):
             await _close_all([*ours, *theirs])
             raise
         return list(zip(ours, moved, strict=True))
-
-    async def open_async_channels(self, count: int) -> list[tuple[AsyncFileDescriptor, FileDescriptor]]:
-        """Open channels whose ends here are asynchronous: see `Connection.open_async_channels`.
-
-        manpage: socketpair(2)
-        """
-        channels: list[tuple[AsyncFileDescriptor, FileDescriptor]] = []
-        pairs = await self.open_channels(count)
-        try:
-            for ours, theirs in pairs:
-                await ours.fcntl(F.SETFL, O.NONBLOCK)
-                afd = await AsyncFileDescriptor.make(self.access_epoller, self.access_ram, ours)
-                channels.append((afd, theirs))
-        except BaseException:
-            await _close_all(afd for afd, _ in channels)
-            await _close_all(fd for pair in pairs for fd in pair)
-            raise
-        return channels
 
     async def prep_fd_transfer(
         self,
@@ -226,8 +186,8 @@ async def open_epoll(connection: Connection) -> tuple[EpollWaiter, FileDescripto
     return EpollWaiter(access.access_ram, ours, wait_readable, 0), theirs
 
 
-def _passing(connection: Connection) -> FDPassConnection | PrivateConnection:
-    if isinstance(connection, FDPassConnection | PrivateConnection):
+def _passing(connection: Connection) -> PassingConnection:
+    if isinstance(connection, PassingConnection):
         return connection
     raise OSError(
         errno.EOPNOTSUPP, f"{os.strerror(errno.EOPNOTSUPP)}: no descriptors can be sent", connection
