@@ -15,10 +15,9 @@ from rsyscall.epoller import AsyncFileDescriptor
 from rsyscall.far import FDTableMismatchError
 from rsyscall.fcntl import FD, F, O
 from rsyscall.handle import FileDescriptor
-from rsyscall.linux.dirent import DirentList
 from rsyscall.near import Syscall, SyscallError, nr
 from rsyscall.near import types as near
-from rsyscall.path import Path
+from rsyscall.open_files import descriptor_flags
 from rsyscall.pump import Collector, End, Feed, LocalEnd, RemoteEnd, Sink, feed, pump_out
 from rsyscall.sched import CLONE
 from rsyscall.spawn import PreparedThread, SpawningThread
@@ -130,27 +129,9 @@ async def mark_calls(thread: SpawningThread) -> Sequence[Syscall]:
         _can_mark = possible
     if possible:
         return _MARK
-    numbers = await _kept_by_exec(thread)
-    return [Syscall(nr.fcntl, number, F.SETFD, FD.CLOEXEC) for number in numbers if number > 2]
-
-
-async def _kept_by_exec(thread: SpawningThread) -> list[int]:
-    """The numbers of the descriptors that are not closed by exec, those of /proc permitting."""
-    task = thread.task
-    directory = await task.open(await thread.ram.ptr(Path("/proc/self/fd")), O.RDONLY | O.DIRECTORY)
-    async with directory:
-        numbers: list[int] = []
-        buf = await thread.ram.malloc(DirentList, 4096)
-        while True:
-            valid, rest = await directory.getdents(buf)
-            if valid.size() == 0:
-                break
-            numbers += [int(entry.name) for entry in await valid.read() if entry.name.isdigit()]
-            buf = valid + rest
-        flags = await task.sysif.syscalls([Syscall(nr.fcntl, number, F.GETFD) for number in numbers])
-    return [
-        number for number, flag in zip(numbers, flags, strict=True) if flag >= 0 and not flag & FD.CLOEXEC
-    ]
+    flags = await descriptor_flags(thread.task, thread.ram)
+    kept = [number for number, flag in flags.items() if number > 2 and not flag & FD.CLOEXEC]
+    return [Syscall(nr.fcntl, number, F.SETFD, FD.CLOEXEC) for number in kept]
 
 
 # ---- the descriptors of the command ----

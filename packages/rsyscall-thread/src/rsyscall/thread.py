@@ -22,12 +22,12 @@ from rsyscall.completed import CompletedCommand
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
 from rsyscall.fcntl import FD, F, O
 from rsyscall.handle import FileDescriptor, Pointer, Task, WrittenPointer
-from rsyscall.linux.dirent import DirentList
 from rsyscall.loader import NativeLoader, Trampoline
 from rsyscall.memory.ram import RAM
 from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
 from rsyscall.near import Syscall, nr
 from rsyscall.near import types as near
+from rsyscall.open_files import descriptor_flags
 from rsyscall.own_memory import clone_own_memory
 from rsyscall.path import Path
 from rsyscall.running import GRACE, end_command, mark_calls, run
@@ -90,24 +90,14 @@ async def do_cloexec_except(thr: Thread, excluded_fds: set[near.FileDescriptor])
     task = thr.task
     # What is closed here behind the table's back cannot be inherited any more.
     task.fd_table.remove_inherited()
-    directory = await task.open(await thr.ram.ptr(Path("/proc/self/fd")), O.RDONLY | O.DIRECTORY)
-    async with directory:
-        excluded_fds.add(directory.near)
-        for sharer in task.fd_table.tasks:
-            if isinstance(sharer, Task):
-                excluded_fds.update(fd.near for fd in sharer.infrastructure_fds if fd.valid)
-        numbers: list[int] = []
-        buf = await thr.ram.malloc(DirentList, 4096)
-        while True:
-            valid, rest = await directory.getdents(buf)
-            if valid.size() == 0:
-                break
-            numbers += [int(entry.name) for entry in await valid.read() if entry.name.isdigit()]
-            buf = valid + rest
-        numbers = [number for number in numbers if near.FileDescriptor(number) not in excluded_fds]
-        flags = await task.sysif.syscalls([Syscall(nr.fcntl, number, F.GETFD) for number in numbers])
-        doomed = [n for n, flag in zip(numbers, flags, strict=True) if flag >= 0 and flag & FD.CLOEXEC]
-        await task.sysif.syscalls([Syscall(nr.close, number) for number in doomed])
+    flags = await descriptor_flags(task, thr.ram)
+    for sharer in task.fd_table.tasks:
+        if isinstance(sharer, Task):
+            excluded_fds.update(fd.near for fd in sharer.infrastructure_fds if fd.valid)
+    doomed = [number for number, flag in flags.items() if flag & FD.CLOEXEC]
+    await task.sysif.syscalls(
+        [Syscall(nr.close, number) for number in doomed if near.FileDescriptor(number) not in excluded_fds]
+    )
 
 
 async def _wait_readable(fd: FileDescriptor) -> bool:
@@ -421,8 +411,7 @@ class Thread(WithMemory):
 
         Raises:
             ValueError: `own_memory` with FILES; `inherit` without `own_memory`, or with a descriptor of
-            another
-                table.
+                another table.
             OSError: filename is the flags, filename2 the path or handle of a call that failed, if any; no
                 process is left behind.
             SyscallError: we are gone.
