@@ -387,24 +387,8 @@ async def _start(
     """Make a process that makes the calls, and those of the options, and executes the command."""
     if setup is not None:
         setup = trio.lowlevel.disable_ki_protection(setup)
-    starter = thread if tree is None else tree.starter
-    if starter.loader.hub is not None:
-        prepared = starter.prepare()
-        if tree is not None:
-            await tree.note(prepared)
-        await prepared.task.sysif.syscalls(calls)
-        if cwd is not None:
-            await _note_cwd(prepared, stack, cwd, thread)
-        if limits is not None:
-            await limits.apply(prepared)
-        if setup is not None:
-            await setup(prepared)
-        spawning = await prepared.start(command)
-        return spawning.process, spawning
-    # A process with memory of its own, in which none can be prepared.
-    cloned = await starter.clone()
-    try:
-        child = cast("PreparedThread", cloned)
+
+    async def set_up(child: PreparedThread) -> None:
         if tree is not None:
             await tree.note(child)
         for call in calls:
@@ -415,6 +399,17 @@ async def _start(
             await limits.apply(child)
         if setup is not None:
             await setup(child)
+
+    starter = thread if tree is None else tree.starter
+    if starter.loader.hub is not None:
+        prepared = starter.prepare()
+        await set_up(prepared)
+        spawning = await prepared.start(command)
+        return spawning.process, spawning
+    # A process with memory of its own, in which none can be prepared.
+    cloned = await starter.clone()
+    try:
+        await set_up(cast("PreparedThread", cloned))
         return await cloned.exec(command), None
     except BaseException:
         with trio.CancelScope(shield=True):
