@@ -10,8 +10,7 @@ import os
 import stat
 
 import pytest
-import trio
-from integration.support import bring_up_loopback, pipe_of, read_exactly, write_all
+from integration.support import bring_up_loopback, pipe_of, read_exactly, send_through, write_all
 from integration.test_conformance import (  # noqa: F401
     test_async_pipe,
     test_batch_of_memory,
@@ -136,12 +135,7 @@ async def _talk(thread: Thread, family: AF, address: SockaddrIn | SockaddrUn) ->
     client = await thread.make_afd(await thread.socket(family, SOCK.STREAM | SOCK.NONBLOCK))
     await client.connect(await thread.ptr(bound))
     server = await thread.make_afd(await listener.accept(SOCK.NONBLOCK))
-    data, received = os.urandom(100_000), b""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(client.write_all_bytes, data)
-        while len(received) < len(data):
-            received += await server.read_some_bytes()
-    assert received == data
+    await send_through(client, server, 100_000)
     for afd in (client, server, listener):
         await afd.close()
 

@@ -100,6 +100,16 @@ async def do_async_things(thread: Thread, epoller: Epoller | None = None, size: 
     await writer.close()
 
 
+async def send_through(sender: AsyncFileDescriptor, receiver: AsyncFileDescriptor, size: int) -> None:
+    """Send bytes through connected sockets; they arrive as they were."""
+    data, received = os.urandom(size), b""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sender.write_all_bytes, data)
+        while len(received) < size:
+            received += await receiver.read_some_bytes()
+    assert received == data
+
+
 async def exec_with(
     child: ChildThread,
     command: Command,

@@ -62,6 +62,7 @@ from .support import (
     finish,
     pipe_of,
     read_exactly,
+    send_through,
     sh,
     write_all,
 )
@@ -524,13 +525,7 @@ async def test_internet_sockets(way: Way, thread: Thread) -> None:
         nursery.start_soon(accept)
         await client.connect(await thread.ptr(bound))
     server = await thread.make_afd(accepted[0])
-    data = os.urandom(100_000)
-    received = b""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(client.write_all_bytes, data)
-        while len(received) < len(data):
-            received += await server.read_some_bytes()
-    assert received == data
+    await send_through(client, server, 100_000)
     for afd in (client, server, listener):
         await afd.close()
 
