@@ -210,8 +210,8 @@ static int serve_read(const struct stream *stream, uint64_t address, uint64_t le
 
 int rsyscall_server(int infd, int outfd, struct rsys_origin *origin)
 {
-	struct rsys_origin nobody = { .watcher_fd = -1, .parent_pid = -1, .flags = RSYS_ORIGIN_OWN_MEMORY };
-	struct stream whole = { infd, outfd, origin ? origin : &nobody };
+	struct rsys_origin no_owner = { .watcher_fd = -1, .parent_pid = -1, .flags = RSYS_ORIGIN_OWN_MEMORY };
+	struct stream whole = { infd, outfd, origin ? origin : &no_owner };
 	const struct stream *stream = &whole;
 	struct rsys_request request;
 	int failed = 0;	/* in a chain of linked calls */
@@ -266,8 +266,8 @@ static size_t string_length(const char *s)
 int rsyscall_greeting_server(int infd, int outfd, char **envp, uint32_t page_size)
 {
 	static const char magic[] = RSYS_MAGIC;
-	struct rsys_origin nobody = { .watcher_fd = -1, .parent_pid = -1 };
-	struct stream whole = { infd, outfd, &nobody };
+	struct rsys_origin no_owner = { .watcher_fd = -1, .parent_pid = -1 };
+	struct stream whole = { infd, outfd, &no_owner };
 	const struct stream *stream = &whole;
 	struct rsys_hello hello;
 	uint32_t i, count = 0, length = sizeof(hello);

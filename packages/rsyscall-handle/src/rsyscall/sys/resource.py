@@ -101,7 +101,7 @@ class Rusage(CStruct, c="struct rusage", headers=("linux/time.h", "linux/resourc
         majflt: page faults that needed I/O.
         inblock: times that the file system had to read.
         oublock: times that the file system had to write.
-        nvcsw: how often it gave up the processor by itself, in most cases to wait.
+        nvcsw: voluntary context switches: how often it waited, or yielded the processor.
         nivcsw: how often the kernel took the processor from it.
 
     manpage: getrusage(2)
