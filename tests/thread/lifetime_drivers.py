@@ -484,7 +484,7 @@ def dump_core(sig: int) -> None:
             with trio.fail_after(30):
                 state = await child.process.waitpid(W.EXITED)
         assert state.killed_with() == sig
-        with pytest.raises(SyscallSendError), trio.fail_after(1):
+        with pytest.raises(SyscallSendError), trio.fail_after(20):
             await child.task.getpid()
         blocks = thread.loader.hub.native.blocks if thread.loader.hub else 0
         for _ in range(2 * 64):

@@ -228,7 +228,7 @@ async def test_a12_end_of_init_is_the_end_of_all_and_said_at_once() -> None:
             await pipe.read.read(await inner.malloc(bytes, 1))
         told.append("read")
 
-    with trio.fail_after(2):
+    with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
             nursery.start_soon(read)
@@ -305,11 +305,11 @@ async def test_b5_exec_is_noticed_although_others_hold_the_connection_open() -> 
     child = await local_thread.clone()
     siblings = [await local_thread.clone() for _ in range(3)]
     grandchild = await child.clone()
-    with trio.fail_after(1):
+    with trio.fail_after(20):
         process = await child.exec(sh("exec sleep 1000"))
     async with process:
         pass
-    with trio.fail_after(1):
+    with trio.fail_after(20):
         await grandchild.exit(0)
         await grandchild.process.waitpid(W.EXITED)
     await finish(*siblings)
@@ -344,7 +344,7 @@ async def test_b8_death_on_the_way_to_exec_is_told_by_the_state() -> None:
     await prepared.inherit_fd(pipe.write).dup2(prepared.stdout)
     spawning = await prepared.start(Command("/bin/sleep", ["sleep", "1000"], {}))
     os.kill(spawning.process.process.near.id, signal.SIGKILL)
-    with trio.fail_after(2):
+    with trio.fail_after(20):
         await spawning.wait()
         assert (await spawning.process.waitpid(W.EXITED)).killed_with() == SIG.KILL
 
@@ -503,7 +503,7 @@ async def test_c6_children_that_live_on_give_up_what_they_have_copied() -> None:
     bystanders = [await local_thread.clone(), await local_thread.clone(CLONE.FILES)]
     await do_cloexec_except(bystanders[0], set())
     await pipe.write.close()
-    with trio.fail_after(2):
+    with trio.fail_after(20):
         assert await local_thread.read_to_eof(pipe.read) == b""
     for bystander in bystanders:
         assert int(await bystander.task.getpid()) == pid_of(bystander)
@@ -827,7 +827,7 @@ async def test_results_of_a_batch_that_is_cut_short() -> None:
                 await child.task.sysif.syscalls(calls)
             caught.append(info.value)
 
-        with trio.fail_after(2):
+        with trio.fail_after(20):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(run)
                 await wait_for_call(pid_of(child), SYS.nanosleep)
@@ -1005,7 +1005,8 @@ async def test_what_is_opened_while_the_table_changes_is_not_lost(change: str) -
             else:
                 await child.task.unshare_files()
         await child.task.run_fd_table_gc()
-    assert count() <= before
+    # The last one may be under way still, in the background.
+    await wait_until(lambda: count() <= before)
     await kill(child)
 
 
