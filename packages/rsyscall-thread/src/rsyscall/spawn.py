@@ -564,6 +564,15 @@ class PreparedThread(WithMemory):
         # What is noted down is their numbers, so they must stay open.
         self._originals: list[FileDescriptor] = []
 
+    if not TYPE_CHECKING:  # where the types are those of WithMemory
+
+        async def ptr(self, data: Any) -> WrittenPointer[Any]:
+            """As `Thread.ptr`; the memory is kept until the calls have been made."""
+            # Typed calls borrow their pointers, but a raw one has nothing but an address.
+            pointer = await self.ram.ptr(data)
+            self.task.borrowed.append(pointer)
+            return pointer
+
     @property
     def stdin(self) -> FileDescriptor:
         """The child's descriptor 0."""
@@ -657,7 +666,7 @@ class PreparedThread(WithMemory):
                 async with child.process:
                     pass
             raise
-        self.task.borrowed = None
+        self.task.borrowed = []
         return child.process
 
     def _check_unused(self) -> None:
