@@ -17,7 +17,9 @@ CFLAGS = [
     "-fno-tree-loop-distribute-patterns",
     "-fno-plt",
 ]
-SOURCES = ["src/execute.c", "src/sleep.c", "src/stream_server.c", "src/ring_server.c", "src/watcher.c"]
+SOURCES = [
+    f"src/{name}.c" for name in ("execute", "sleep", "stream_server", "ring_server", "shared_ring", "watcher")
+]
 
 ffibuilder = cffi.FFI()
 ffibuilder.cdef(

@@ -50,6 +50,7 @@ FAST = [
     "ring_call",
     "ring_sleep",
     "ring_wait",
+    "shared_file",
     "space",
 ]
 

@@ -79,6 +79,17 @@ typedef struct {
 	int doorbell;	/* an eventfd in our own table; -1: none */
 	int rung;	/* the doorbell is readable */
 	/*
+	 * What the process writes into, too: the ring in our block, or one in a memory file (see shared.h). In that case
+	 * everything that we write for ourselves alone (submitted, consumed, pid, budgets) is in the block, and the
+	 * process, which is not trusted, does not see it.
+	 */
+	struct rsys_ring *shared;
+	uint32_t *life, alive, dead;	/* the process has left when *life is not `alive` any more */
+	struct rsys_shared *file;	/* the memory file; NULL: it shares our memory */
+	uint64_t base;	/* where the process has mapped it */
+	int socket;	/* the other end of the one that it waits for; -1: none */
+	uint32_t expected;	/* how often it may announce answers */
+	/*
 	 * The process, from before it is cloned until release(): if this object goes meanwhile, no caller has been
 	 * given the process, and it is ended.
 	 */
@@ -88,15 +99,25 @@ typedef struct {
 	struct wait waits[RSYS_RING_SLOTS];	/* by sequence number, as the slots */
 } Ring;
 
-static inline int slot_done(struct rsys_ring *ring, uint32_t seq)
+static inline int slot_done(Ring *self, uint32_t seq)
 {
-	return __atomic_load_n(&ring->slots[seq % RSYS_RING_SLOTS].word, __ATOMIC_ACQUIRE) ==
+	return __atomic_load_n(&self->shared->slots[seq % RSYS_RING_SLOTS].word, __ATOMIC_ACQUIRE) ==
 	       ((uint64_t)seq << 32 | RSYS_SLOT_DONE);
 }
 
-static inline int has_left(struct block *block)
+/* Of a call that is done. Read once: a process that is not trusted may change it. */
+static inline int64_t slot_result(Ring *self, uint32_t seq)
 {
-	return block->started && !__atomic_load_n(&block->ring.ctid, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&self->shared->slots[seq % RSYS_RING_SLOTS].result, __ATOMIC_RELAXED);
+}
+
+/* Once it has, it has for good, whatever it writes. */
+static inline int has_left(Ring *self)
+{
+	if (!self->block->started || __atomic_load_n(self->life, __ATOMIC_ACQUIRE) == self->alive)
+		return 0;
+	self->life = &self->dead;
+	return 1;
 }
 
 /* -1 with an exception when this is not the program or not the thread that may use it. */

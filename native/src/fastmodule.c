@@ -8,6 +8,7 @@
 #include "arguments.h"
 #include "borrow.h"
 #include "client.h"
+#include "shared_ring.h"
 #include "clock.h"
 #include "destructor.h"
 #include "image.h"
@@ -71,7 +72,12 @@ PyMODINIT_FUNC PyInit__fast(void)
 	    add_code(module, "PENDING", RESULT_PENDING) < 0 || add_code(module, "UNSENT", RESULT_UNSENT) < 0 ||
 	    add_code(module, "HANGUP", RESULT_HANGUP) < 0 || add_code(module, "FULL", RESULT_FULL) < 0 ||
 	    add_code(module, "RING_SLOTS", RSYS_RING_SLOTS) < 0 ||
-	    add_code(module, "LINKED", RSYS_NR_LINKED) < 0)
+	    add_code(module, "LINKED", RSYS_NR_LINKED) < 0 ||
+	    add_code(module, "SHARED_SIZE", RSYS_SHARED_SIZE) < 0 ||
+	    add_code(module, "BOUNCE_OFFSET", RSYS_BOUNCE_OFFSET) < 0 ||
+	    add_code(module, "BOUNCE_SIZE", RSYS_BOUNCE_SIZE) < 0 ||
+	    add_code(module, "ARENA_OFFSET", RSYS_ARENA_OFFSET) < 0 ||
+	    add_code(module, "ARENA_SIZE", RSYS_ARENA_SIZE) < 0)
 		return NULL;
 	return module;
 }

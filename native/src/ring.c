@@ -12,6 +12,7 @@
 #include "pidfd.h"
 #include "record.h"
 #include "ring_call.h"
+#include "shared_file.h"
 #include "sleep.h"
 
 struct trampoline_stack {
@@ -35,7 +36,10 @@ PyObject *rsys_ring_new(Hub *hub)
 	Py_INCREF(hub);
 	self->hub = hub;
 	self->block = block;
-	self->doorbell = -1;
+	self->doorbell = self->socket = -1;
+	self->shared = &block->ring;
+	self->life = &block->ring.ctid;
+	self->alive = 1;
 	block->owner = (PyObject *)self;
 	block->pidfd = -1;
 	block->ring.hub = hub->hub;
@@ -135,6 +139,7 @@ static void ring_dealloc(PyObject *op)
 		}
 		if (self->doorbell >= 0)
 			close(self->doorbell);
+		rsys_shared_close(self);
 	}
 	Py_XDECREF((PyObject *)self->hub);
 	((freefunc)PyType_GetSlot(type, Py_tp_free))(op);
@@ -338,15 +343,17 @@ static PyObject *ring_exited(PyObject *op, PyObject *unused)
 	Ring *self = (Ring *)op;
 
 	(void)unused;
-	if (self->block->started)
+	if (self->block->started) {
 		__atomic_store_n(&self->block->ring.ctid, 0, __ATOMIC_RELEASE);
+		self->life = &self->dead;
+	}
 	Py_RETURN_NONE;
 }
 
 static PyObject *ring_get_left(PyObject *op, void *closure)
 {
 	(void)closure;
-	return PyBool_FromLong(has_left(((Ring *)op)->block));
+	return PyBool_FromLong(has_left((Ring *)op));
 }
 
 /* whether a process runs on it, or may have been made to */
@@ -355,7 +362,7 @@ static PyObject *ring_get_taken(PyObject *op, void *closure)
 	struct block *block = ((Ring *)op)->block;
 
 	(void)closure;
-	return PyBool_FromLong(may_run(block) && !has_left(block));
+	return PyBool_FromLong(may_run(block) && !has_left((Ring *)op));
 }
 
 static PyObject *ring_get_address(PyObject *op, void *closure)
@@ -406,7 +413,7 @@ static PyObject *ring_get_submitted(PyObject *op, void *closure)
 static PyObject *ring_get_parks(PyObject *op, void *closure)
 {
 	(void)closure;
-	return PyLong_FromUnsignedLongLong(((Ring *)op)->block->ring.parks);
+	return PyLong_FromUnsignedLongLong(((Ring *)op)->shared->parks);
 }
 
 /* None, or the PR_GET_DUMPABLE of our memory before this process changed it (negative: unknown) */
@@ -448,7 +455,8 @@ static PyObject *ring_get_may_change_credentials(PyObject *op, void *closure)
 
 	(void)closure;
 	for (seq = ring->consumed + 1; seq != ring->submitted + 1; seq++) {
-		uint64_t word = __atomic_load_n(&ring->slots[seq % RSYS_RING_SLOTS].word, __ATOMIC_ACQUIRE);
+		uint64_t word =
+			__atomic_load_n(&((Ring *)op)->shared->slots[seq % RSYS_RING_SLOTS].word, __ATOMIC_ACQUIRE);
 
 		if (!(word & RSYS_SLOT_DONE) && rsys_may_change_credentials((uint32_t)word & ~RSYS_NR_LINKED))
 			Py_RETURN_TRUE;
@@ -457,33 +465,41 @@ static PyObject *ring_get_may_change_credentials(PyObject *op, void *closure)
 	return PyBool_FromLong(__atomic_load_n(&ring->origin.creds_changed, __ATOMIC_ACQUIRE));
 }
 
+/* our end of the socket of a process with memory of its own; -1: none */
+static PyObject *ring_get_socket(PyObject *op, void *closure)
+{
+	(void)closure;
+	return PyLong_FromLong(((Ring *)op)->socket);
+}
+
 static PyObject *ring_get_deaf(PyObject *op, void *closure)
 {
-	struct rsys_ring *ring = &((Ring *)op)->block->ring;
+	Ring *self = (Ring *)op;
 
 	(void)closure;
-	return PyBool_FromLong(ring->table_shared || ring->completion < 0);
+	return PyBool_FromLong(!self->file && (self->shared->table_shared || self->shared->completion < 0));
 }
 
 /* whether a filter denies the process to wake us, or may do so by a call that it has been sent */
-static int is_mute(struct rsys_ring *ring)
+static int is_mute(Ring *self)
 {
+	struct rsys_ring *ring = &self->block->ring;
 	uint32_t seq;
 
 	for (seq = ring->consumed + 1; seq != ring->submitted + 1; seq++) {
-		struct rsys_slot *slot = &ring->slots[seq % RSYS_RING_SLOTS];
+		struct rsys_slot *slot = &self->shared->slots[seq % RSYS_RING_SLOTS];
 		uint64_t word = __atomic_load_n(&slot->word, __ATOMIC_ACQUIRE);
 
 		if (!(word & RSYS_SLOT_DONE) && rsys_may_filter((uint32_t)word & ~RSYS_NR_LINKED, slot->args))
 			return 1;
 	}
-	return __atomic_load_n(&ring->mute, __ATOMIC_ACQUIRE) != 0;
+	return __atomic_load_n(&self->shared->mute, __ATOMIC_ACQUIRE) != 0;
 }
 
 static PyObject *ring_get_mute(PyObject *op, void *closure)
 {
 	(void)closure;
-	return PyBool_FromLong(is_mute(&((Ring *)op)->block->ring));
+	return PyBool_FromLong(is_mute((Ring *)op));
 }
 
 /*
@@ -504,7 +520,7 @@ static PyObject *ring_configure(PyObject *op, PyObject *args)
 	if (cloner == Py_None) {
 		mute = rsys_may_not_wake(&ring->state);
 	} else if (Py_TYPE(cloner) == Py_TYPE(op)) {
-		mute = is_mute(&((Ring *)cloner)->block->ring);
+		mute = is_mute((Ring *)cloner);
 	} else {
 		PyErr_SetString(PyExc_TypeError, "the cloner is a Ring or None");
 		return NULL;
@@ -575,6 +591,12 @@ static PyMethodDef ring_methods[] = {
 	{ "configure", ring_configure, METH_VARARGS, NULL },
 	{ "close_doorbell", ring_close_doorbell, METH_NOARGS, NULL },
 	{ "watch_activity", ring_watch_activity, METH_VARARGS, NULL },
+	{ "share", rsys_shared_share, METH_VARARGS, NULL },
+	{ "greeted", rsys_shared_greeted, METH_VARARGS, NULL },
+	{ "heard", rsys_shared_heard, METH_NOARGS, NULL },
+	{ "read", rsys_shared_read, METH_VARARGS, NULL },
+	{ "write", rsys_shared_write, METH_VARARGS, NULL },
+	{ "unshare", rsys_shared_unshare, METH_NOARGS, NULL },
 	{ NULL, NULL, 0, NULL },
 };
 
@@ -592,6 +614,7 @@ static PyGetSetDef ring_getset[] = {
 	{ "in_user_namespace", ring_get_in_user_namespace, ring_set_in_user_namespace, NULL, NULL },
 	{ "may_change_credentials", ring_get_may_change_credentials, NULL, NULL, NULL },
 	{ "pid", ring_get_pid, NULL, NULL, NULL },
+	{ "socket", ring_get_socket, NULL, NULL, NULL },
 	{ "deaf", ring_get_deaf, NULL, NULL, NULL },
 	{ "mute", ring_get_mute, NULL, NULL, NULL },
 	{ NULL, NULL, NULL, NULL, NULL },

@@ -9,6 +9,7 @@
 #include "freestanding.h"
 #include "record.h"
 #include "ring_wait.h"
+#include "shared_file.h"
 
 /* ---- The doorbell ------------------------------------------------------------------------ */
 
@@ -23,13 +24,13 @@
  * is looked for again by its caller, and found silent then.
  */
 /* Whether a call before number `end` waits for descriptors, or is going to. */
-static int waiting_before(struct rsys_ring *ring, uint32_t end)
+static int waiting_before(Ring *self, uint32_t end)
 {
 	uint32_t seq;
 
 	/* When all are answered and taken, `end` may be the last of them. */
-	for (seq = ring->consumed + 1; (int32_t)(end - seq) > 0; seq++) {
-		uint64_t word = __atomic_load_n(&ring->slots[seq % RSYS_RING_SLOTS].word, __ATOMIC_ACQUIRE);
+	for (seq = self->block->ring.consumed + 1; (int32_t)(end - seq) > 0; seq++) {
+		uint64_t word = __atomic_load_n(&self->shared->slots[seq % RSYS_RING_SLOTS].word, __ATOMIC_ACQUIRE);
 
 		if (!(word & RSYS_SLOT_DONE) && rsys_polls((uint32_t)word & ~RSYS_NR_LINKED))
 			return 1;
@@ -41,9 +42,12 @@ static void ring_for_what_is_behind(Ring *self)
 {
 	uint64_t one = 1;
 
-	if (!waiting_before(&self->block->ring, self->block->ring.submitted))
+	if (!waiting_before(self, self->block->ring.submitted))
 		return;
-	rsys_call3(__NR_write, self->doorbell, &one, 8);
+	if (self->file)
+		rsys_shared_wake(self);
+	else
+		rsys_call3(__NR_write, self->doorbell, &one, 8);
 	self->rung = 1;
 }
 
@@ -52,9 +56,12 @@ static void silence_doorbell(Ring *self, uint32_t nr)
 	uint64_t count;
 
 	if (!self->rung || !rsys_polls(nr & ~RSYS_NR_LINKED) ||
-	    waiting_before(&self->block->ring, self->block->ring.submitted + 1))
+	    waiting_before(self, self->block->ring.submitted + 1))
 		return;
-	rsys_call3(__NR_read, self->doorbell, &count, 8);
+	if (self->file)
+		__atomic_store_n(&self->shared->drain, self->block->ring.submitted + 1, __ATOMIC_RELAXED);
+	else
+		rsys_call3(__NR_read, self->doorbell, &count, 8);
 	self->rung = 0;
 }
 
@@ -64,9 +71,9 @@ void rsys_ring_put(Ring *self, const int64_t v[7])
 {
 	struct rsys_ring *ring = &self->block->ring;
 	uint32_t seq = ring->submitted + 1;
-	struct rsys_slot *slot = &ring->slots[seq % RSYS_RING_SLOTS];
+	struct rsys_slot *slot = &self->shared->slots[seq % RSYS_RING_SLOTS];
 
-	if (self->doorbell >= 0)
+	if (self->rung)
 		silence_doorbell(self, (uint32_t)v[0]);
 	memcpy(slot->args, v + 1, sizeof(slot->args));
 	__atomic_store_n(&slot->word, (uint64_t)seq << 32 | (uint32_t)v[0], __ATOMIC_RELEASE);
@@ -75,14 +82,17 @@ void rsys_ring_put(Ring *self, const int64_t v[7])
 
 void rsys_ring_kick(Ring *self)
 {
-	struct rsys_ring *ring = &self->block->ring;
+	struct rsys_ring *ring = self->shared;
 
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&ring->state, __ATOMIC_RELAXED) == RSYS_PARKED) {
 		__atomic_store_n(&ring->state, RSYS_RUNNING, __ATOMIC_SEQ_CST);
-		rsys_call3(__NR_futex, &ring->state, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
+		if (self->file)
+			rsys_shared_wake(self);
+		else
+			rsys_call3(__NR_futex, &ring->state, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
 	}
-	if (self->doorbell >= 0)
+	if (self->doorbell >= 0 || self->file)
 		ring_for_what_is_behind(self);
 }
 
@@ -108,15 +118,15 @@ static PyObject *ring_call(Ring *self, CallRecord *record, PyObject *const *args
 	if (ring->submitted != ring->consumed)
 		rsys_ring_drop_answers(self);
 	outstanding = ring->submitted - ring->consumed;
-	if (has_left(self->block)) {
+	if (has_left(self)) {
 		result = RESULT_UNSENT;
 	} else if (outstanding >= RSYS_RING_SLOTS - 1) {
 		result = RESULT_FULL;
 	} else {
-		int done, was_parked = __atomic_load_n(&ring->state, __ATOMIC_RELAXED) != RSYS_RUNNING;
+		int done, was_parked = __atomic_load_n(&self->shared->state, __ATOMIC_RELAXED) != RSYS_RUNNING;
 
 		if (record)
-			rsys_record_sent(record, v, 1);
+			rsys_record_sent(record, v, !self->file);
 		rsys_ring_put(self, v);
 		seq = ring->submitted;
 		rsys_ring_kick(self);
@@ -124,7 +134,7 @@ static PyObject *ring_call(Ring *self, CallRecord *record, PyObject *const *args
 		done = outstanding ? 0 : rsys_ring_wait(self, seq, v[0], was_parked);
 		/* The wait may have given up the interpreter lock: our answer is that of `seq`, whatever came after. */
 		if (done > 0) {
-			result = ring->slots[seq % RSYS_RING_SLOTS].result;
+			result = slot_result(self, seq);
 			ring->consumed = seq;
 			if (record)
 				rsys_record_answered(record, result);
@@ -133,8 +143,8 @@ static PyObject *ring_call(Ring *self, CallRecord *record, PyObject *const *args
 			Py_XINCREF((PyObject *)record);
 			self->waits[seq % RSYS_RING_SLOTS].record = record;
 			/* Those who wait for the calls before this one are announced to first. */
-			if (outstanding && !ring->client_waits)
-				rsys_ring_arm(ring, ring->consumed + 1);
+			if (outstanding && !self->shared->client_waits)
+				rsys_ring_arm(self, ring->consumed + 1);
 		}
 	}
 	return PyLong_FromLongLong(result);
@@ -168,7 +178,7 @@ PyObject *rsys_ring_put_method(PyObject *op, PyObject *const *args, Py_ssize_t n
 
 	if (rsys_hub_check(self->hub) < 0 || rsys_ring_parse(args, n, v) < 0)
 		return NULL;
-	if (has_left(self->block))
+	if (has_left(self))
 		return PyLong_FromLongLong(RESULT_UNSENT);
 	if (ring->submitted - ring->consumed >= RSYS_RING_SLOTS - 1)
 		return PyLong_FromLongLong(RESULT_FULL);
@@ -239,7 +249,7 @@ failed:
 static int64_t exchange(Ring *self, struct call *calls, size_t count, int64_t telling, size_t *ret_answered)
 {
 	struct rsys_ring *ring = &self->block->ring;
-	int was_parked = __atomic_load_n(&ring->state, __ATOMIC_RELAXED) != RSYS_RUNNING, done = 1;
+	int was_parked = __atomic_load_n(&self->shared->state, __ATOMIC_RELAXED) != RSYS_RUNNING, done = 1;
 	size_t sent = 0, answered = 0;
 
 	for (;;) {
@@ -260,9 +270,9 @@ static int64_t exchange(Ring *self, struct call *calls, size_t count, int64_t te
 			ahead = (ahead + 1) / 2;
 		done = rsys_ring_wait(self, ring->consumed + ahead, telling, was_parked);
 		was_parked = 0;
-		for (; answered < sent && slot_done(ring, ring->consumed + 1); answered++) {
+		for (; answered < sent && slot_done(self, ring->consumed + 1); answered++) {
 			ring->consumed++;
-			calls[answered].words[0] = ring->slots[ring->consumed % RSYS_RING_SLOTS].result;
+			calls[answered].words[0] = slot_result(self, ring->consumed);
 		}
 		if (done < 0)
 			break;
@@ -305,7 +315,7 @@ PyObject *rsys_ring_call_many(PyObject *op, PyObject *const *args, Py_ssize_t n)
 		return NULL;
 	if (!count)
 		code = 0;
-	else if (has_left(self->block))
+	else if (has_left(self))
 		code = RESULT_UNSENT;
 	else if (rsys_ring_drop_answers(self), ring->submitted != ring->consumed)
 		code = RESULT_FULL;
@@ -339,12 +349,13 @@ PyObject *rsys_ring_next_result(PyObject *op, PyObject *unused)
 		return NULL;
 	if (ring->submitted == ring->consumed)
 		return PyLong_FromLongLong(RESULT_PENDING);
-	left = has_left(self->block);
-	if (slot_done(ring, seq) || (!left && rsys_ring_arm(ring, seq))) {
-		PyObject *result = PyLong_FromLongLong(ring->slots[seq % RSYS_RING_SLOTS].result);
+	left = has_left(self);
+	if (slot_done(self, seq) || (!left && rsys_ring_arm(self, seq))) {
+		int64_t answer = slot_result(self, seq);
+		PyObject *result = PyLong_FromLongLong(answer);
 
 		if (result)
-			rsys_ring_consume(self);
+			rsys_ring_consume(self, &answer);
 		return result;
 	}
 	return PyLong_FromLongLong(left ? RESULT_HANGUP : RESULT_PENDING);
@@ -361,7 +372,7 @@ PyObject *rsys_ring_wait_method(PyObject *op, PyObject *arg)
 		return NULL;
 	if (rsys_hub_check(self->hub) < 0)
 		return NULL;
-	done = rsys_ring_spin(self->block, self->block->ring.submitted,
+	done = rsys_ring_spin(self, self->block->ring.submitted,
 			 us * (self->hub->hold_gil / HOLD_GIL_US), 0);
 	return PyBool_FromLong(done);
 }
@@ -391,7 +402,7 @@ PyObject *rsys_ring_prepare_calls(PyObject *op, PyObject *list)
 	for (i = 0; i < count; i++)
 		rsys_ring_put(self, calls[i].words);
 	PyMem_Free(calls);
-	rsys_ring_arm(ring, ring->submitted);
+	rsys_ring_arm(self, ring->submitted);
 	Py_RETURN_NONE;
 }
 
@@ -403,7 +414,7 @@ PyObject *rsys_ring_announce(PyObject *op, PyObject *unused)
 	(void)unused;
 	if (rsys_hub_check(self->hub) < 0)
 		return NULL;
-	rsys_ring_arm(&self->block->ring, self->block->ring.submitted);
+	rsys_ring_arm(self, self->block->ring.submitted);
 	Py_RETURN_NONE;
 }
 
@@ -414,7 +425,7 @@ PyObject *rsys_ring_kick_method(PyObject *op, PyObject *unused)
 	(void)unused;
 	if (rsys_hub_check(self->hub) < 0)
 		return NULL;
-	if (!has_left(self->block))
+	if (!has_left(self))
 		rsys_ring_kick(self);
 	Py_RETURN_NONE;
 }
@@ -424,7 +435,7 @@ void rsys_ring_send_shutdown(Ring *self)
 	struct rsys_ring *ring = &self->block->ring;
 	int64_t v[7] = { RSYS_NR_SHUTDOWN };
 
-	if (self->hub->owner.generation == rsys_fork_generation && self->block->started && !has_left(self->block) &&
+	if (self->hub->owner.generation == rsys_fork_generation && self->block->started && !has_left(self) &&
 	    ring->submitted - ring->consumed < RSYS_RING_SLOTS) {
 		rsys_ring_put(self, v);
 		rsys_ring_kick(self);

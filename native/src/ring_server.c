@@ -10,6 +10,7 @@
  * entry of this process' table. We notice and fall back to the watcher.
  */
 #include "execute.h"
+#include "shared_ring.h"
 #include "sleep.h"
 
 /* Of a spin: a pause takes as long as a short call, so the first looks go without. */
@@ -27,6 +28,14 @@ static int park(struct rsys_ring *ring, struct rsys_slot *slot, uint32_t seq)
 	int permitted = 1;
 
 	__atomic_store_n(&ring->state, RSYS_PARKED, __ATOMIC_SEQ_CST);
+	if (rsys_has_own_memory(ring)) {
+		if (!has_request(slot, seq)) {
+			ring->parks++;
+			permitted = rsys_wait_for_client(ring);
+		}
+		__atomic_store_n(&ring->state, RSYS_RUNNING, __ATOMIC_SEQ_CST);
+		return permitted;
+	}
 	/* The watcher looks at the state after the owner is gone: what it does not see, we see. */
 	if (!has_request(slot, seq) && !rsys_owner_gone(&ring->origin)) {
 		ring->parks++;
@@ -111,6 +120,10 @@ static void announce(struct rsys_ring *ring)
 	uint64_t head;
 	long ret;
 
+	if (rsys_has_own_memory(ring)) {
+		rsys_tell_client(ring);
+		return;
+	}
 	if (__atomic_exchange_n(&ring->queued, 1, __ATOMIC_SEQ_CST))
 		return;
 	head = __atomic_load_n(&hub->ready, __ATOMIC_RELAXED);
@@ -153,7 +166,9 @@ static uint64_t clone3_flags(uint64_t address)
 /* A process that may not wake others says so: then the client polls while it waits for an answer. */
 static void look_for_filter(struct rsys_ring *ring)
 {
-	__atomic_store_n(&ring->mute, rsys_may_not_wake(&ring->state), __ATOMIC_RELEASE);
+	int mute = rsys_has_own_memory(ring) ? rsys_may_not_tell_client(ring) : rsys_may_not_wake(&ring->state);
+
+	__atomic_store_n(&ring->mute, mute, __ATOMIC_RELEASE);
 }
 
 static long execute(struct rsys_ring *ring, uint32_t nr, const int64_t *args)
@@ -209,6 +224,8 @@ int rsyscall_ring_server(struct rsys_ring *ring)
 		if (rsys_owner_gone(&ring->origin))
 			return 0;
 		nr = (uint32_t)slot->word;
+		if (ring->drain == seq)
+			rsys_drain(ring);
 		if (nr == RSYS_NR_SHUTDOWN)
 			return 0;
 		if (failed)

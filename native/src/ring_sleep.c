@@ -14,8 +14,8 @@
 #include "record.h"
 #include "ring_wait.h"
 
-/* The answer to the oldest call has been taken. */
-void rsys_ring_consume(Ring *self)
+/* The answer to the oldest call has been taken; NULL: there is none, and never will be. */
+void rsys_ring_consume(Ring *self, const int64_t *answer)
 {
 	struct rsys_ring *ring = &self->block->ring;
 	uint32_t seq = ring->consumed + 1;
@@ -23,8 +23,8 @@ void rsys_ring_consume(Ring *self)
 	PyObject *sleeper = wait->sleeper;
 	CallRecord *record = wait->record;
 
-	if (record && slot_done(ring, seq))
-		rsys_record_answered(record, ring->slots[seq % RSYS_RING_SLOTS].result);
+	if (record && answer)
+		rsys_record_answered(record, *answer);
 	wait->sleeper = NULL;
 	wait->record = NULL;
 	ring->consumed = seq;
@@ -38,9 +38,12 @@ void rsys_ring_drop_answers(Ring *self)
 {
 	struct rsys_ring *ring = &self->block->ring;
 
-	while (ring->consumed != ring->submitted && slot_done(ring, ring->consumed + 1) &&
-	       !self->waits[(ring->consumed + 1) % RSYS_RING_SLOTS].sleeper)
-		rsys_ring_consume(self);
+	while (ring->consumed != ring->submitted && slot_done(self, ring->consumed + 1) &&
+	       !self->waits[(ring->consumed + 1) % RSYS_RING_SLOTS].sleeper) {
+		int64_t answer = slot_result(self, ring->consumed + 1);
+
+		rsys_ring_consume(self, &answer);
+	}
 }
 
 
@@ -85,7 +88,7 @@ PyObject *rsys_ring_put_backlog(PyObject *op, PyObject *backlog)
 
 	if (rsys_hub_check(self->hub) < 0)
 		return NULL;
-	while (!has_left(self->block) && ring->submitted - ring->consumed < RSYS_RING_SLOTS - 1) {
+	while (!has_left(self) && ring->submitted - ring->consumed < RSYS_RING_SLOTS - 1) {
 		PyObject *entry, *sleeper, *call, *op_record, *items[7];
 		CallRecord *record;
 		Py_ssize_t index, n, i, size = PySequence_Size(backlog);
@@ -110,7 +113,7 @@ PyObject *rsys_ring_put_backlog(PyObject *op, PyObject *backlog)
 			return NULL;
 		}
 		if (record)
-			rsys_record_sent(record, v, 1);
+			rsys_record_sent(record, v, !self->file);
 		rsys_ring_put(self, v);
 		Py_INCREF(sleeper);
 		Py_XINCREF((PyObject *)record);
@@ -138,16 +141,17 @@ PyObject *rsys_ring_deliver(PyObject *op, PyObject *unused)
 	while (ring->submitted != ring->consumed) {
 		uint32_t seq = ring->consumed + 1;
 		struct wait *wait = &self->waits[seq % RSYS_RING_SLOTS];
-		int left = has_left(self->block);
+		int left = has_left(self);
+		int64_t answer;
 
-		if (!slot_done(ring, seq) && (left || !rsys_ring_arm(ring, seq)))
+		if (!slot_done(self, seq) && (left || !rsys_ring_arm(self, seq)))
 			return PyLong_FromLongLong(left ? RESULT_HANGUP : RESULT_PENDING);
+		answer = slot_result(self, seq);
 		if (wait->sleeper) {
 			PyObject *sleeper = wait->sleeper, *told;
 
 			Py_INCREF(sleeper);
-			told = PyObject_CallMethod(sleeper, "answer", "nL", wait->index,
-						   (long long)ring->slots[seq % RSYS_RING_SLOTS].result);
+			told = PyObject_CallMethod(sleeper, "answer", "nL", wait->index, (long long)answer);
 			Py_DECREF(sleeper);
 			if (!told) {
 				PyObject *type, *value, *traceback;
@@ -161,7 +165,7 @@ PyObject *rsys_ring_deliver(PyObject *op, PyObject *unused)
 			Py_DECREF(told);
 		}
 		if (ring->consumed + 1 == seq)
-			rsys_ring_consume(self);
+			rsys_ring_consume(self, &answer);
 	}
 	return PyLong_FromLong(0);
 }
@@ -208,8 +212,12 @@ PyObject *rsys_ring_forget(PyObject *op, PyObject *unused)
 	(void)unused;
 	if (rsys_hub_check(self->hub) < 0)
 		return NULL;
-	while (ring->consumed != ring->submitted)
-		rsys_ring_consume(self);
+	while (ring->consumed != ring->submitted) {
+		int done = slot_done(self, ring->consumed + 1);
+		int64_t answer = slot_result(self, ring->consumed + 1);
+
+		rsys_ring_consume(self, done ? &answer : NULL);
+	}
 	Py_RETURN_NONE;
 }
 
@@ -229,9 +237,9 @@ PyObject *rsys_ring_results(PyObject *op, PyObject *unused)
 	for (seq = 1; list && seq <= ring->submitted; seq++) {
 		PyObject *result;
 
-		if (!slot_done(ring, seq) && (has_left(self->block) || !rsys_ring_arm(ring, seq)))
+		if (!slot_done(self, seq) && (has_left(self) || !rsys_ring_arm(self, seq)))
 			break;
-		result = PyLong_FromLongLong(ring->slots[seq].result);
+		result = PyLong_FromLongLong(slot_result(self, seq));
 		if (!result || PyList_Append(list, result) < 0)
 			Py_CLEAR(list);
 		Py_XDECREF(result);

@@ -36,22 +36,23 @@ static void nudge(struct rsys_ring *ring, uint32_t cpu)
 		rsys_call3(__NR_sched_setaffinity, ring->pid, n, mask);
 }
 
-int rsys_ring_spin(struct block *block, uint32_t seq, uint64_t budget, int may_nudge)
+int rsys_ring_spin(Ring *self, uint32_t seq, uint64_t budget, int may_nudge)
 {
-	struct rsys_ring *ring = &block->ring;
-	uint32_t cpu, looks = 0, executed = ring->executed;
+	struct rsys_ring *ring = &self->block->ring, *shared = self->shared;
+	/* A budget for each call before ours and no more, whatever is written there. */
+	uint32_t cpu, looks = 0, executed = shared->executed, budgets = seq - ring->consumed;
 	uint64_t start, now;
 
 	if (!budget)
-		return slot_done(ring, seq);
+		return slot_done(self, seq);
 	/* Most answers come before a look at the clock would have been worth its time. */
 	for (; looks < LOOKS_BEFORE_PAUSE; looks++)
-		if (slot_done(ring, seq))
+		if (slot_done(self, seq))
 			return 1;
 	start = rsys_cycles(&cpu);
-	if (ring->client_cpu != cpu)
-		ring->client_cpu = cpu;
-	if (ring->server_cpu == cpu) {
+	if (shared->client_cpu != cpu)
+		shared->client_cpu = cpu;
+	if (shared->server_cpu == cpu) {
 		if (may_nudge && ++ring->same_cpu >= ring->nudge_after)
 			nudge(ring, cpu);
 		rsys_call0(__NR_sched_yield);
@@ -62,19 +63,20 @@ int rsys_ring_spin(struct block *block, uint32_t seq, uint64_t budget, int may_n
 			ring->nudge_after = 16;
 		}
 	}
-	while (!slot_done(ring, seq)) {
+	while (!slot_done(self, seq)) {
 		rsys_pause();
 		if (++looks % 16)
 			continue;
-		if (has_left(block))
-			return slot_done(ring, seq) ? 1 : -1;
-		if (ring->server_cpu == cpu || looks % YIELD_EVERY == 0)
+		if (has_left(self))
+			return slot_done(self, seq) ? 1 : -1;
+		if (__atomic_load_n(&shared->server_cpu, __ATOMIC_RELAXED) == cpu || looks % YIELD_EVERY == 0)
 			rsys_call0(__NR_sched_yield);
 		now = rsys_cycles(&cpu);
-		if (__atomic_load_n(&ring->executed, __ATOMIC_RELAXED) != executed) {
+		if (budgets > 1 && __atomic_load_n(&shared->executed, __ATOMIC_RELAXED) != executed) {
 			/* The budget is for one call, and there is a whole batch before ours. */
-			executed = ring->executed;
+			executed = shared->executed;
 			start = now;
+			budgets--;
 		}
 		if (now - start > budget)
 			return 0;
@@ -82,11 +84,15 @@ int rsys_ring_spin(struct block *block, uint32_t seq, uint64_t budget, int may_n
 	return 1;
 }
 
-int rsys_ring_arm(struct rsys_ring *ring, uint32_t seq)
+int rsys_ring_arm(Ring *self, uint32_t seq)
 {
+	struct rsys_ring *ring = self->shared;
+
+	if (self->file && self->expected < UINT32_MAX)
+		self->expected++;
 	/* 0 stands for no waiter; the number before it is announced when this one is done. */
 	__atomic_store_n(&ring->client_waits, seq ? seq : UINT32_MAX, __ATOMIC_SEQ_CST);
-	if (!slot_done(ring, seq))
+	if (!slot_done(self, seq))
 		return 0;
 	__atomic_store_n(&ring->client_waits, 0, __ATOMIC_SEQ_CST);
 	return 1;
@@ -94,8 +100,7 @@ int rsys_ring_arm(struct rsys_ring *ring, uint32_t seq)
 
 int rsys_ring_wait(Ring *self, uint32_t seq, int64_t nr, int was_parked)
 {
-	struct block *block = self->block;
-	struct rsys_ring *ring = &block->ring;
+	struct rsys_ring *ring = &self->block->ring;
 	/* Now and then the whole budget is tried: else two sides that both gave up early would stay like that. */
 	uint32_t share = ring->client_spin < 16 && ++ring->client_misses % 8 == 0 ? 16 : ring->client_spin;
 	uint64_t budget = self->hub->client_spin * share / 16;
@@ -111,11 +116,11 @@ int rsys_ring_wait(Ring *self, uint32_t seq, int64_t nr, int was_parked)
 	/* To spin for a call that is there to wait is wasted. */
 	if (rsys_waits(nr))
 		budget = hold = 0;
-	done = rsys_ring_spin(block, seq, hold, may_nudge);
+	done = rsys_ring_spin(self, seq, hold, may_nudge);
 	if (!done && budget > hold) {
 		PyThreadState *state = PyEval_SaveThread();
 
-		done = rsys_ring_spin(block, seq, budget - hold, may_nudge);
+		done = rsys_ring_spin(self, seq, budget - hold, may_nudge);
 		PyEval_RestoreThread(state);
 	}
 	if (done) {
@@ -125,7 +130,7 @@ int rsys_ring_wait(Ring *self, uint32_t seq, int64_t nr, int was_parked)
 	}
 	if (budget && ring->client_spin > 4)
 		ring->client_spin /= 2;
-	if (rsys_ring_arm(ring, seq))
+	if (rsys_ring_arm(self, seq))
 		return 1;
-	return has_left(block) ? (slot_done(ring, seq) ? 1 : -1) : 0;
+	return has_left(self) ? (slot_done(self, seq) ? 1 : -1) : 0;
 }

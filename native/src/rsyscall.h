@@ -127,6 +127,7 @@ struct rsys_ring {
 	uint32_t mute;			/* a filter denies the server to wake the client: the client must poll */
 	uint32_t server_cpu;
 	uint32_t client_cpu;
+	uint32_t drain;			/* the call before which the server empties its socket; see shared_ring.c */
 	/* written by the server at every call */
 	_Alignas(64) uint32_t executed;	/* sequence number of the last finished call */
 	uint64_t parks;
@@ -157,7 +158,10 @@ void rsyscall_trampoline(void);
 int rsyscall_server(int infd, int outfd, struct rsys_origin *origin);
 int rsyscall_greeting_server(int infd, int outfd, char **envp, uint32_t page_size);
 int rsyscall_persistent_server(int infd, int outfd, int listenfd);
+struct rsys_shared;
 int rsyscall_ring_server(struct rsys_ring *ring);
+int rsyscall_shared_ring_server(struct rsys_shared *shared, int socket, uint32_t page_size);
+void rsyscall_fill_hello(struct rsys_hello *hello, uint32_t page_size);
 int rsyscall_futex_helper(struct rsys_hub *hub, const struct rsys_ring *self);
 #pragma GCC visibility pop
 

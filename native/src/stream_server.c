@@ -262,37 +262,45 @@ static size_t string_length(const char *s)
 	return n;
 }
 
+/* All of it but the environment. */
+void rsyscall_fill_hello(struct rsys_hello *hello, uint32_t page_size)
+{
+	static const char magic[] = RSYS_MAGIC;
+	unsigned char *p = (unsigned char *)hello;
+	uint32_t i;
+
+	for (i = 0; i < sizeof(*hello); i++)
+		((volatile unsigned char *)p)[i] = 0;
+	for (i = 0; i < 8; i++)
+		hello->magic[i] = magic[i];
+	hello->version = RSYS_VERSION;
+	hello->length = sizeof(*hello);
+	hello->machine = RSYS_ELF_MACHINE;
+	hello->page_size = page_size;
+	hello->pid = rsys_call0(__NR_getpid);
+	hello->uid = rsys_call0(__NR_getuid);
+	hello->gid = rsys_call0(__NR_getgid);
+	rsys_call4(__NR_rt_sigprocmask, 0, 0, &hello->sigmask, 8);
+	hello->symbols[0] = (uint64_t)rsyscall_server;
+	hello->symbols[1] = (uint64_t)rsyscall_persistent_server;
+	hello->symbols[2] = (uint64_t)rsyscall_futex_helper;
+	hello->symbols[3] = (uint64_t)rsyscall_trampoline;
+	hello->symbols[4] = (uint64_t)rsyscall_ring_server;
+}
+
 /* For a process that does not share the client's memory: say who and where we are first. */
 int rsyscall_greeting_server(int infd, int outfd, char **envp, uint32_t page_size)
 {
-	static const char magic[] = RSYS_MAGIC;
 	struct rsys_origin no_owner = { .watcher_fd = -1, .parent_pid = -1 };
 	struct stream whole = { infd, outfd, &no_owner };
 	const struct stream *stream = &whole;
 	struct rsys_hello hello;
-	uint32_t i, count = 0, length = sizeof(hello);
-	unsigned char *p = (unsigned char *)&hello;
+	uint32_t i, count = 0;
 
-	for (i = 0; i < sizeof(hello); i++)
-		((volatile unsigned char *)p)[i] = 0;
+	rsyscall_fill_hello(&hello, page_size);
 	for (; envp[count]; count++)
-		length += 4 + string_length(envp[count]);
-	for (i = 0; i < 8; i++)
-		hello.magic[i] = magic[i];
-	hello.version = RSYS_VERSION;
-	hello.length = length;
-	hello.machine = RSYS_ELF_MACHINE;
-	hello.page_size = page_size;
-	hello.pid = rsys_call0(__NR_getpid);
-	hello.uid = rsys_call0(__NR_getuid);
-	hello.gid = rsys_call0(__NR_getgid);
+		hello.length += 4 + string_length(envp[count]);
 	hello.env_count = count;
-	rsys_call4(__NR_rt_sigprocmask, 0, 0, &hello.sigmask, 8);
-	hello.symbols[0] = (uint64_t)rsyscall_server;
-	hello.symbols[1] = (uint64_t)rsyscall_persistent_server;
-	hello.symbols[2] = (uint64_t)rsyscall_futex_helper;
-	hello.symbols[3] = (uint64_t)rsyscall_trampoline;
-	hello.symbols[4] = (uint64_t)rsyscall_ring_server;
 	if (write_all(stream, &hello, sizeof(hello)) < 0)
 		return 1;
 	for (i = 0; i < count; i++) {

@@ -3,6 +3,7 @@
  * process that does not share our memory. One sub-command per role.
  */
 #include "execute.h"
+#include "shared_ring.h"
 
 RSYS_ARCH_START;
 
@@ -81,12 +82,21 @@ static long restore_capabilities(const int64_t *sets)
 	return same ? 0 : rsys_call2(__NR_capset, &header, wanted);
 }
 
+/* NULL where that is denied. */
+static struct rsys_shared *map_shared(int64_t fd)
+{
+	long address = rsys_call6(__NR_mmap, 0, RSYS_SHARED_SIZE, 3 /* PROT_READ | PROT_WRITE */, 1 /* MAP_SHARED */,
+				  fd, 0);
+
+	return rsys_is_error(address) ? 0 : (struct rsys_shared *)address;
+}
+
 /*
- * Our client has executed us and goes on driving this process. The first descriptor is the stream. They had to
- * stay open for us, and are closed when we execute another program. The process had these capabilities before;
+ * Our client has executed us and goes on driving this process. The first descriptor is the socket, and with
+ * `ring` the second one the memory file. They had to stay open for us, and are closed when we execute another program. The process had these capabilities before;
  * exec has given some back to root, and took them from others but for the ambient ones (capabilities(7)).
  */
-static int serve(char **argv, char **envp, uint32_t page_size)
+static int serve(int ring, char **argv, char **envp, uint32_t page_size)
 {
 	int64_t sets[3];
 	int i;
@@ -105,13 +115,21 @@ static int serve(char **argv, char **envp, uint32_t page_size)
 	}
 	if (rsys_is_error(restore_capabilities(sets)))
 		return 2;
+	if (ring) {
+		struct rsys_shared *shared = map_shared(number(argv[1]));
+
+		if (shared)
+			return rsyscall_shared_ring_server(shared, number(argv[0]), page_size);
+	}
 	return rsyscall_greeting_server(number(argv[0]), number(argv[0]), envp, page_size);
 }
 
 static const char usage[] =
-	"usage: rsyscall-stub stdio | serve EFFECTIVE PERMITTED INHERITABLE FD... | write [FILE TEXT]...\n"
+	"usage: rsyscall-stub stdio | serve EFFECTIVE PERMITTED INHERITABLE FD... |\n"
+	"                     ring EFFECTIVE PERMITTED INHERITABLE FD MEMFD FD... | write [FILE TEXT]...\n"
 	"  stdio   serve system calls over standard input and output\n"
 	"  serve   the same with these capabilities over the stream FD; close all FD on exec\n"
+	"  ring    the same through a ring in MEMFD, or the stream FD if that cannot be mapped\n"
 	"  write   write each text to its file; at most 4\n"
 	"This program is driven by the rsyscall library; it is of little use by hand.\n";
 
@@ -120,7 +138,9 @@ static int run(int argc, char **argv, char **envp, uint32_t page_size)
 	if (argc == 2 && equal(argv[1], "stdio"))
 		return rsyscall_greeting_server(0, 1, envp, page_size);
 	if (argc >= 6 && equal(argv[1], "serve"))
-		return serve(argv + 2, envp, page_size);
+		return serve(0, argv + 2, envp, page_size);
+	if (argc >= 7 && equal(argv[1], "ring"))
+		return serve(1, argv + 2, envp, page_size);
 	if (argc >= 2 && argc <= 10 && argc % 2 == 0 && equal(argv[1], "write"))
 		return write_files(argv + 2);
 	if (argc == 2 && equal(argv[1], "--help")) {

@@ -21,6 +21,11 @@ HANGUP: int
 FULL: int
 """Result code: not sent, there is no free slot."""
 RING_SLOTS: int
+SHARED_SIZE: int
+BOUNCE_OFFSET: int
+BOUNCE_SIZE: int
+ARENA_OFFSET: int
+ARENA_SIZE: int
 LINKED: int
 """Bit of a number: if the call fails, the next one is not made."""
 
@@ -383,6 +388,29 @@ class Ring:
     ) -> None: ...
     def close_doorbell(self) -> None: ...
     def watch_activity(self, doorbell: int, /) -> None: ...
+    def share(self, file: int, socket: int, /) -> None:
+        """Use a ring in a memory file, for a process with memory of its own; see src/shared_file.c.
+
+        Args:
+            file: the memory file, of SHARED_SIZE bytes; may be closed afterwards.
+            socket: our end; likewise.
+        """
+
+    def greeted(self, budget_us: float, pid: int, /) -> tuple[bytes, int] | None:
+        """Spin for the greeting of the process: the hello, and the address of the file there."""
+
+    def heard(self) -> bool:
+        """Take what the process has sent; False if it has closed the socket, or sends what it should not."""
+
+    def unshare(self) -> None:
+        """Give back the file and the socket of a process that has left."""
+
+    def read(self, address: int, length: int, /) -> bytes | None:
+        """Copy out of the arena, by the address in the process; None: not all of it is there."""
+
+    def write(self, address: int, data: bytes, /) -> bool:
+        """Copy into the arena; False: not all of it is there, and nothing has been written."""
+
     @property
     def left(self) -> bool: ...
     @property
@@ -406,6 +434,8 @@ class Ring:
     def may_change_credentials(self) -> bool: ...
     @property
     def pid(self) -> int: ...
+    @property
+    def socket(self) -> int: ...
     @property
     def deaf(self) -> bool: ...
     @property
