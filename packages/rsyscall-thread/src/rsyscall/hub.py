@@ -31,6 +31,7 @@ from rsyscall.exits import Exits
 from rsyscall.far import AddressSpace
 from rsyscall.fd_collector import note_run
 from rsyscall.native import Hub, Ring, symbols
+from rsyscall.native._fast import forget_watched
 from rsyscall.near import Syscall, SyscallHangup, nr
 from rsyscall.near import types as near
 from rsyscall.pidfd import Pidfd
@@ -48,6 +49,11 @@ if TYPE_CHECKING:
         """Takes the answers of one ring."""
 
         def deliver(self) -> None: ...
+
+    class OwnRingClient(RingClient, Protocol):
+        """The same for a process with memory of its own."""
+
+        def heard(self) -> None: ...
 
     class Offer(Protocol):
         """A copy of a descriptor that a process is to send us; see `rsyscall.network.connection.Offer`."""
@@ -119,6 +125,8 @@ class ProgramHub:
         # By the ring of the init that they were children of.
         self._orphans: dict[Ring, list[Ring]] = {}
         self._mute: set[Ring] = set()
+        # Of processes with memory of their own, by our end of the socket.
+        self._sockets: dict[int, OwnRingClient] = {}
         task.infrastructure_fds = (self.completion,)
         # For each task the numbers of our pipe and of the watcher's pidfd, which it has as infrastructure.
         self._standing: weakref.WeakKeyDictionary[Task, tuple[int, int]] = weakref.WeakKeyDictionary()
@@ -219,6 +227,21 @@ class ProgramHub:
             del self._connections[ring]
         if ring in self._mute:
             self._mute.discard(ring)
+
+    def listen(self, number: int, client: OwnRingClient) -> None:
+        """Tell `client` whenever its process has sent something, until `unlisten`.
+
+        Args:
+            number: our end of the socket.
+        """
+        self._epoll.register(number, select.EPOLLIN)
+        self._sockets[number] = client
+        self.ensure_running()
+
+    def unlisten(self, number: int) -> None:
+        """Forget `listen`, before the socket is closed."""
+        if number in self._sockets:
+            forget_watched(self._epoll_number, number, self._sockets)
 
     # ---- descriptors ----
 
@@ -497,6 +520,8 @@ class ProgramHub:
         ):
             await trio.sleep(0.001)
             self._dispatch_rings()
+            for connection in [self._connections[ring] for ring in self._mute if ring in self._connections]:
+                connection.deliver()
             tries += 1
             if tries % 100 == 0 and self._needs_watcher():
                 self.ensure_watcher()
@@ -507,6 +532,8 @@ class ProgramHub:
         for number, _ in self._epoll.poll(0, 256):
             if number in self.exits:
                 exited.append(number)
+            elif number in self._sockets:
+                self._sockets[number].heard()
             elif number == self._news.near.number:
                 try:
                     os.read(number, 4096)

@@ -3,20 +3,21 @@
 A child that shares our memory is cheap, and unfit to stay beside a command that is not trusted: what may
 trace the child reads and writes our memory. Nor can it have attributes of its own that the kernel keeps per
 address space. So a child can execute `rsyscall-stub` instead, a static program of a few kilobytes that serves
-our calls over a stream:
+our calls through a ring in a memory file (`rsyscall.own_ring`), or over a stream where no such file can be
+made or mapped:
 
 * **Executed by descriptor.** The program is in a sealed memory file, made once per descriptor table. Nothing
   is looked up in the root directory of the child, which may be empty.
 * **Named descriptors.** Exec closes what is marked close-on-exec. So right before it the child takes that
   mark from what it keeps, and the program sets it again at once.
-* **Not trusted.** What such a process can reach is its own: its end of the stream, a socket for descriptors
-  that no other process sends to, and an epoll instance, which we wait for by a copy of our own. A stream is
-  parsed by `rsyscall.near.stream`, which believes nothing.
-* **Children.** A process that it clones in turn is a copy of it: the copy has the same functions at the same
-  addresses, and starts on a stack that was written before the clone. It gets memory of its own that way, and
-  closes its copy of the other's end of the stream, so that the end of that stream still tells of an exec.
-  Where
-  they share a table, we ask the kernel whether they still do: exec ends that (kcmp(2)).
+* **Not trusted.** What such a process can reach is its own: its memory file, its end of the socket, a socket
+  for descriptors that no other process sends to, and an epoll instance, which we wait for by a copy of our
+  own. A stream is parsed by `rsyscall.near.stream`, which believes nothing.
+* **Children.** A process that it clones in turn is a copy of it, driven over a stream: the copy has the same
+  functions at the same addresses, and starts on a stack that was written before the clone. It gets memory of
+  its own that way, but for the memory file, and closes its copy of the other's end of the socket, so that the
+  end of that still tells of an exec. Where they share a table, we ask the kernel whether they still do: exec
+  ends that (kcmp(2)). In a process with a ring, exec ends its hold on a robust mutex (futex(2)).
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from rsyscall.denied import is_denied
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
 from rsyscall.exits import EXEC_SPIN_US
 from rsyscall.far import AddressSpace, PidNamespace
-from rsyscall.fcntl import AT, FD, F
+from rsyscall.fcntl import AT, FD, F, O
 from rsyscall.fd_collector import close_dropped
 from rsyscall.handle import FDTable, Task
 from rsyscall.handle.fd import STANDARD
@@ -54,9 +55,11 @@ from rsyscall.near import Syscall, SyscallError, SyscallHangup, nr
 from rsyscall.near import types as near
 from rsyscall.near.protocol import HelloParser, ProtocolError
 from rsyscall.near.record import CallRecord
-from rsyscall.network.private import make_private, open_epoll
+from rsyscall.network.private import make_private, open_epoll, passing
+from rsyscall.own_ring import OwnRAM, drive_by_ring, make_file
 from rsyscall.pidfd import Pidfd
 from rsyscall.sched import CLONE, Stack
+from rsyscall.settings import transport_name
 from rsyscall.signal import SIG, Sigset
 from rsyscall.spawn import ExecImage, Spawning, launch
 from rsyscall.stub_connection import Exited, drive
@@ -67,6 +70,7 @@ if TYPE_CHECKING:
     from rsyscall.handle.fd import BaseFileDescriptor
     from rsyscall.hub import ProgramHub
     from rsyscall.monitor import AsyncChildProcess
+    from rsyscall.native import Ring
     from rsyscall.near.protocol import Hello
     from rsyscall.network.connection import Connection
 
@@ -192,7 +196,7 @@ class _Ends:
     """What we make for a new process: pairs of an end for us and one in the table of its parent."""
 
     def __init__(self) -> None:
-        self.access: AsyncFileDescriptor | None = None
+        self.access: AsyncFileDescriptor | FileDescriptor | None = None
         # In the parent's table, for the time until the child has copies.
         self.remote: list[FileDescriptor] = []
 
@@ -229,16 +233,21 @@ async def _execute_stub(
     ends = _Ends()
     process: AsyncChildProcess | None = None
     try:
-        [(ends.access, stream)] = await thr.connection.open_async_channels(1)
+        [(ours, stream)] = await thr.connection.open_channels(1)
+        ends.access = ours
         ends.remote.append(stream)
+        ring, file = await _make_ring(thr.connection, hub, ours)
+        if file is not None:
+            ends.remote.append(file)
         passage, make_connection = await make_private(thr.connection)
         ends.remote.append(passage)
         waiter, epfd = await open_epoll(thr.connection)
         ends.remote.append(epfd)
-        own = [stream, passage, epfd]
+        own = [stream, passage, epfd] if file is None else [stream, file, passage, epfd]
+        role = "serve" if file is None else "ring"
         marked = [fd for fd in (*own, *kept) if fd not in plain]
         numbers = [str(int(fd.near)) for fd in marked]
-        image = await ExecImage.make(thr.ram, "", [NAME, "serve", *map(str, capabilities), *numbers], [])
+        image = await ExecImage.make(thr.ram, "", [NAME, role, *map(str, capabilities), *numbers], [])
         image.path_text = NAME
         calls = [Syscall(nr.fcntl, fd.near, F.SETFD, 0) for fd in marked]
         if permitted and not root:
@@ -256,17 +265,30 @@ async def _execute_stub(
         child = _make_task(thr, process.process, flags, table)
         theirs = [child.inherit_fd(fd) for fd in own]
         await ends.close_remote()
-        hello = await _receive_hello(ends.access, spawning, flags)
-        drive(task, hub, child, process, exited, ends.access, theirs[0])
-        ram = RAM(child, StreamMemoryTransport(child), AllocatorClient.make_allocator(child))
-
+        pid = process.process.near.id if task.pidns is hub.task.pidns else 0
+        greeting = None if ring is None else await _wait_for_greeting(ring, pid, ours, spawning)
+        if ring is not None and greeting is not None:
+            base, hello = greeting
+            server_fd, file = theirs[:2]
+            ram: RAM = drive_by_ring(
+                task, hub, child, process, exited, ring, ring.socket, base, server_fd, file
+            )
+            await ours.invalidate()
+        else:
+            access = passing(thr.connection)
+            await ours.fcntl(F.SETFL, O.NONBLOCK)
+            ends.access = await AsyncFileDescriptor.make(access.access_epoller, access.access_ram, ours)
+            hello = await _receive_hello(ends.access, spawning, flags)
+            drive(task, hub, child, process, exited, ends.access, theirs[0])
+            ram = RAM(child, StreamMemoryTransport(child), AllocatorClient.make_allocator(child))
+        passage, epfd = theirs[-2:]
         return OwnMemory(
             process,
             child,
             ram,
-            make_connection(child, ram, theirs[1]),
+            make_connection(child, ram, passage),
             NativeLoader.make_from_symbols(child, Symbols._make(hello.symbols[: len(Symbols._fields)])),
-            Epoller(waiter, ram, theirs[2]),
+            Epoller(waiter, ram, epfd),
             _monitor_for(thr, child, ram, flags),
         )
     except BaseException:
@@ -274,6 +296,61 @@ async def _execute_stub(
             await _end(process)
         await ends.close()
         raise
+
+
+async def _make_ring(
+    connection: Connection, hub: ProgramHub, ours: FileDescriptor
+) -> tuple[Ring | None, FileDescriptor | None]:
+    """A ring in a memory file, and the descriptor of that in the parent; None where that is denied.
+
+    Args:
+        ours: our end of the socket; the ring gets a copy.
+    """
+    number = make_file() if transport_name() == "ring" else None
+    if number is None:
+        return None, None
+    file = hub.task.make_fd_handle(near.FileDescriptor(number))
+    try:
+        ring = hub.make_ring()
+        try:
+            ring.share(number, int(ours))
+        except OSError as error:
+            if not is_denied(error):
+                raise
+            await file.invalidate()
+            return None, None
+        [theirs] = await passing(connection).move_fds([file])
+    except BaseException:
+        await _close_all([file])
+        raise
+    return ring, theirs
+
+
+async def _wait_for_greeting(
+    ring: Ring, pid: int, ours: FileDescriptor, spawning: Spawning
+) -> tuple[int, Hello] | None:
+    """Wait until the process runs the program and has greeted by its ring.
+
+    Returns:
+        where the file is in the process, and the greeting; None: it uses its socket, which may have ended.
+
+    Raises:
+        SyscallHangup: it has said what it cannot say.
+    """
+    greeting = ring.greeted(EXEC_SPIN_US if spawning.hub.exits.spin_us else 0.0, pid)
+    if greeting is None:
+        await trio.lowlevel.wait_readable(int(ours))
+        greeting = ring.greeted(0.0, pid)
+        if greeting is None:
+            return None
+    try:
+        hello = HelloParser().feed(greeting[0])
+    except ProtocolError as error:
+        raise SyscallHangup(f"the new process did not greet: {error}") from error
+    if hello is None:
+        raise SyscallHangup("the new process did not greet: its greeting is not complete")
+    spawning.left()
+    return greeting[1], hello
 
 
 async def _without_cloexec(task: Task, fds: Sequence[FileDescriptor]) -> set[FileDescriptor]:
@@ -328,11 +405,13 @@ async def _fork(thr: _Thread, flags: CLONE) -> OwnMemory:
         ends.remote.append(stream)
         passage, make_connection = await make_private(thr.connection)
         ends.remote.append(passage)
-        memory: Pointer[Stack[Trampoline]] = await thr.ram.malloc(Stack, _STACK_SIZE)
+        # A copy that runs on memory which it shares with its original would be disturbed by that.
+        ram = thr.ram.private if isinstance(thr.ram, OwnRAM) else thr.ram
+        memory: Pointer[Stack[Trampoline]] = await ram.malloc(Stack, _STACK_SIZE)
         _free, rest = memory.split(_STACK_SIZE - _TRAMPOLINE_SIZE)
         start = thr.loader.make_trampoline_stack(Trampoline(thr.loader.server_func, [stream, stream, 0]))
         stack = await rest.write(start)
-        secret = await thr.ram.ptr(os.urandom(16))
+        secret = await ram.ptr(os.urandom(16))
         table = task.fd_table if flags & CLONE.FILES else FDTable(0, task.fd_table)
         exited = Exited(hub)
         number = int(flags) | int(SIG.CHLD) | (int(CLONE.PARENT) if monitor.use_clone_parent else 0)

@@ -279,7 +279,7 @@ class RingConnection(SyscallInterface):
             if result >= 0:
                 return result
             if result >= -_MAX_ERRNO:
-                raise call_error(result, self.name, number, arg1, arg2)
+                raise self._error(result, number, arg1, arg2)
             waiter = _Caller()
             call = (number, arg1, arg2, arg3, arg4, arg5, arg6)
             return await self._finish(waiter, result, call, None)
@@ -308,7 +308,7 @@ class RingConnection(SyscallInterface):
             if result >= 0:
                 return result
             if result >= -_MAX_ERRNO:
-                raise call_error(result, self.name, number, arg1, arg2)
+                raise self._error(result, number, arg1, arg2)
             waiter = _Caller()
             call = (number, arg1, arg2, arg3, arg4, arg5, arg6)
             return await self._finish(waiter, result, call, record)
@@ -336,8 +336,11 @@ class RingConnection(SyscallInterface):
             self.process_left()
             raise self._hangup()
         if 0 > result >= -_MAX_ERRNO:
-            raise call_error(result, self.name, *call)
+            raise self._error(result, *call)
         return result if result >= 0 else result + 2**64
+
+    def _error(self, result: int, *call: SupportsInt) -> OSError:
+        return call_error(result, self.name, *call)
 
     async def _outlast(self, sleeper: _Caller | _Collector | None, error: BaseException) -> None:
         """If calls have been sent whose caller was interrupted on its way to sleep, wait for their answers.

@@ -1,4 +1,4 @@
-"""What environment variables say about how processes that share our memory are driven."""
+"""What environment variables say about how processes are driven."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def spin_budgets() -> tuple[float, float]:
 
 
 def transport_name() -> str:
-    """How processes that share our memory are driven: "ring", or "stream" if RSYSCALL_TRANSPORT says so.
+    """How processes are driven that can have a ring: "ring", or "stream" if RSYSCALL_TRANSPORT says so.
 
     Raises:
         ValueError: the variable is not understood.

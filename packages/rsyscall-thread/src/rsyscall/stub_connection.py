@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import trio
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rsyscall.near.record import CallRecord
     from rsyscall.pidfd import Pidfd
 
-__all__ = ["Exited", "StubConnection", "drive"]
+__all__ = ["Exited", "StubConnection", "begin_driving", "drive"]
 
 logger = logging.getLogger(__name__)
 
@@ -138,9 +138,13 @@ class Exited:
         self.hub = hub
         self.pidfd: Pidfd | None = None
         self.connection: weakref.ref[StubConnection] | None = None
+        # Of the ring, if the process has one.
+        self.process_left: Callable[[], None] | None = None
 
     def __call__(self) -> None:
         _leaving(self.connection)
+        if self.process_left is not None:
+            self.process_left()
         if self.pidfd is not None:
             self.hub.exits.exited(self.pidfd)
 
@@ -155,18 +159,25 @@ def drive(
     server_fd: FileDescriptor,
 ) -> None:
     """Make the interface of `child`, whose end of the stream is `server_fd`."""
-    pidfd = process.pidfd
-    if pidfd is None:
-        raise _hangup(child)  # it has exited, and been reaped
-    hub.pidfds[child] = pidfd
-    hub.drives(child)
+    pidfd = begin_driving(hub, child, process, exited)
     child.infrastructure_fds += (server_fd,)
     sysif = StubConnection(hub, pidfd, access, server_fd)
     exited.connection = weakref.ref(sysif)
-    exited.pidfd = pidfd
-    hub.exits.numbers[pidfd] = pidfd.number
     child.sysif = parent.sysif.wrap_child(sysif, f"process {child.near_process.id}")
 
 
-def _hangup(task: Task) -> SyscallHangup:
-    return SyscallHangup(f"{task} has exited before it could be driven")
+def begin_driving(hub: ProgramHub, child: Task, process: AsyncChildProcess, exited: Exited) -> Pidfd:
+    """Have the hub know `child`; returns its pidfd, whose exit `exited` tells of from now on.
+
+    Raises:
+        SyscallHangup: it has exited.
+    """
+    pidfd = process.pidfd
+    if pidfd is None:
+        # It has been reaped, too.
+        raise SyscallHangup(f"{child} has exited before it could be driven")
+    hub.pidfds[child] = pidfd
+    hub.drives(child)
+    exited.pidfd = pidfd
+    hub.exits.numbers[pidfd] = pidfd.number
+    return pidfd

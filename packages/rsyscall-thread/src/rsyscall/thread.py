@@ -399,8 +399,9 @@ class Thread(WithMemory):
         With `own_memory` the child executes `rsyscall-stub` before it is returned. What may trace it reads
         and writes nothing of ours, so it can stay beside commands that are not trusted; and attributes that
         the kernel keeps per address space (`prctl(PR_SET_MDWE)`, oom_score_adj) are its own. It has the
-        descriptors 0, 1 and 2, those in `inherit`, and those that were not close-on-exec; no others. Calls in
-        it take as long as the way to another process and back. Its children have memory of their own, too.
+        descriptors 0, 1 and 2, those in `inherit`, and those that were not close-on-exec; no others. It is
+        driven through a ring in a memory file, or over a stream where that is denied. Its children have
+        memory of their own, too, and are driven over a stream.
 
         Args:
             flags: FILES and FS to share, NEW... for new namespaces.

@@ -113,13 +113,11 @@ FILES = ("oom_score_adj", "oom_adj", "coredump_filter", "clear_refs", "mem")
 """Files of `/proc/self` that act on the address space when they are written. They are not refused."""
 
 
-def _by_number() -> dict[int, dict[int | None, list[Effect]]]:
-    """What is refused: by number of the call, and its first argument, or None if that does not matter."""
-    effects: dict[int, dict[int | None, list[Effect]]] = {}
+def _by_number() -> dict[int, list[Effect]]:
+    effects: dict[int, list[Effect]] = {}
     for effect in EFFECTS:
         if effect.lasting and effect.call in SYS.__members__:
-            of_call = effects.setdefault(SYS[effect.call], {})
-            of_call.setdefault(effect.first[0] if effect.first else None, []).append(effect)
+            effects.setdefault(SYS[effect.call], []).append(effect)
     return effects
 
 
@@ -136,13 +134,14 @@ def refused_effect(number: SupportsInt, *args: SupportsInt) -> Effect | None:
         number: of the call.
         args: its arguments; the first two are enough.
     """
-    of_call = _REFUSED.get(int(number))
-    if of_call is None:
+    effects = _REFUSED.get(int(number), ())
+    if not effects:
         return None
-    option = int(args[0]) % 2**32 if args else None
-    for effect in of_call.get(option) or of_call.get(None) or ():
-        more = effect.first[1:]
-        if tuple(int(arg) % 2**64 for arg in args[1 : 1 + len(more)]) == more:
+    words = [int(arg) % 2**64 for arg in args]
+    option = words[0] % 2**32 if words else None
+    for effect in effects:
+        first = effect.first
+        if not first or (option == first[0] and words[1 : len(first)] == list(first[1:])):
             return effect
     return None
 

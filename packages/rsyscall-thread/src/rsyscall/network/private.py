@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor, Task
     from rsyscall.memory.ram import RAM
 
-__all__ = ["PrivateConnection", "make_private", "open_epoll"]
+__all__ = ["PrivateConnection", "make_private", "open_epoll", "passing"]
 
 # That were not received before, and are skipped.
 _MOST_MESSAGES = 16
@@ -143,7 +143,7 @@ async def make_private(
 
     manpage: socketpair(2)
     """
-    access = _passing(connection)
+    access = passing(connection)
     pair = await _make_pair(access.access_task, access.access_ram, SOCK.SEQPACKET)
 
     def make(task: Task, ram: RAM, fd: FileDescriptor) -> PrivateConnection:
@@ -170,7 +170,7 @@ async def open_epoll(connection: Connection) -> tuple[EpollWaiter, FileDescripto
 
     manpage: epoll_create1(2)
     """
-    access = _passing(connection)
+    access = passing(connection)
     task = access.access_task
     ours = await task.epoll_create(EpollFlag.CLOEXEC)
     try:
@@ -186,7 +186,8 @@ async def open_epoll(connection: Connection) -> tuple[EpollWaiter, FileDescripto
     return EpollWaiter(access.access_ram, ours, wait_readable, 0), theirs
 
 
-def _passing(connection: Connection) -> PassingConnection:
+def passing(connection: Connection) -> PassingConnection:
+    """`connection`, if it passes descriptors; OSError otherwise."""
     if isinstance(connection, PassingConnection):
         return connection
     raise OSError(

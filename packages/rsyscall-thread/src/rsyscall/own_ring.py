@@ -1,0 +1,300 @@
+"""The ring of a process with memory of its own: in a memory file that both sides have mapped.
+
+The file is sealed, so that it keeps its size whatever the process does. In front is the ring, which the C
+code of a ring in shared memory serves. Behind it is the arena: memory of the process that we reach by a plain
+copy, and that `Thread.ptr` and `malloc` take first. Other memory of the process is copied by way of the file:
+the process writes it into the file, or reads it from there.
+
+Between us and the process is a pair of sockets. Either side wakes the other by a byte, and the end of it
+tells that the other side is gone. See src/shared_file.c of the native part for what is done against a process
+that lies.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from typing import TYPE_CHECKING, SupportsInt
+
+import trio
+
+from rsyscall.background import RunLoop, weakly
+from rsyscall.denied import is_denied
+from rsyscall.far import File
+from rsyscall.fcntl import F_SEAL
+from rsyscall.linux.memfd import MFD
+from rsyscall.memory.allocator import AllocatorClient, Arena, UnlimitedAllocator
+from rsyscall.memory.ram import RAM
+from rsyscall.memory.socket_transport import StreamMemoryTransport
+from rsyscall.native import _fast, destructor
+from rsyscall.near import SYS, SyscallHangup, nr
+from rsyscall.near import types as near
+from rsyscall.ring import RingConnection, _Client, _closed_call, _closed_call_many
+from rsyscall.stub_connection import Exited, begin_driving
+from rsyscall.sys.mman import MemoryMapping
+from rsyscall.turns import Turns
+
+if TYPE_CHECKING:
+    from rsyscall.handle import FileDescriptor, Task
+    from rsyscall.hub import ProgramHub
+    from rsyscall.monitor import AsyncChildProcess
+    from rsyscall.native import Ring
+    from rsyscall.native._fast import Sleeper
+    from rsyscall.pidfd import Pidfd
+
+__all__ = ["OwnRAM", "OwnRingConnection", "drive_by_ring", "make_file"]
+
+_NAME = "rsyscall-ring"
+_SEALS = F_SEAL.SEAL | F_SEAL.SHRINK | F_SEAL.GROW
+_LARGEST_ADDRESS = 2**63
+_PAGE = 4096
+# Between two looks at a process that executes a program, in seconds.
+_FIRST_PAUSE = 0.001
+_LAST_PAUSE = 0.05
+
+
+def make_file() -> int | None:
+    """Make the memory file of a process, in our own table; None where that is denied.
+
+    manpage: memfd_create(2), ftruncate(2), fcntl(2) (F_ADD_SEALS)
+    """
+    try:
+        try:
+            number = os.memfd_create(_NAME, MFD.CLOEXEC | MFD.ALLOW_SEALING | MFD.NOEXEC_SEAL)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            # Before Linux 6.3 there is no such flag.
+            number = os.memfd_create(_NAME, MFD.CLOEXEC | MFD.ALLOW_SEALING)
+    except OSError as error:
+        if is_denied(error):
+            return None
+        raise
+    try:
+        os.ftruncate(number, _fast.SHARED_SIZE)
+        fcntl.fcntl(number, fcntl.F_ADD_SEALS, int(_SEALS))
+    except OSError as error:
+        os.close(number)
+        if is_denied(error) or error.errno == errno.EFBIG:  # RLIMIT_FSIZE
+            return None
+        raise
+    except BaseException:
+        os.close(number)
+        raise
+    return number
+
+
+class _OwnClient(_Client):
+    """The hub's view of a connection; the hub keeps it until the process is gone."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, connection: OwnRingConnection, socket: int) -> None:
+        super().__init__(connection)
+        self._socket = socket
+
+    def heard(self) -> None:
+        """The process has sent something."""
+        if self._ring.heard():
+            self.deliver()
+        else:
+            self.process_left()
+
+    def process_left(self) -> None:
+        self._ring.exited()
+        super().process_left()
+        self._hub.unlisten(self._socket)
+        self._ring.unshare()
+
+
+class OwnRingConnection(RingConnection):
+    """The way to a process with memory of its own, through a ring in a memory file.
+
+    The process is killed when no caller can reach it.
+
+    Args:
+        hub, ring, name: see `RingConnection`.
+        pidfd: of the process.
+        base: where it has the file.
+        server_fd: its end of the socket.
+        file: its descriptor of the memory file.
+    """
+
+    shares_memory = False
+    borrows_memory = False
+
+    __slots__ = ("_base", "_bounce", "_file", "_leaving", "_pidfd", "_server_fd", "_watcher")
+
+    def __init__(
+        self,
+        hub: ProgramHub,
+        ring: Ring,
+        name: str,
+        socket: int,
+        pidfd: Pidfd,
+        base: int,
+        server_fd: FileDescriptor,
+        file: FileDescriptor,
+    ) -> None:
+        self._base = base
+        self._bounce = Turns()
+        self._file = file
+        self._leaving = False
+        self._pidfd = pidfd
+        self._server_fd = server_fd
+        self._watcher = RunLoop(weakly(self._watch_life), f"exec by {name}")
+        super().__init__(hub, ring, name)
+        self._client: _OwnClient = _OwnClient(self, socket)
+
+    @destructor
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True) and os.getpid() == self._hub.pid and self._pidfd.number >= 0:
+            if not self.ring.left:
+                self._pidfd.kill()
+            self._hub.dismissed(self._pidfd)
+
+    def _error(self, result: int, *call: SupportsInt) -> OSError:
+        return OSError(-result, os.strerror(-result))
+
+    # ---- exec
+
+    def _sleep(self, sleeper: Sleeper, count: int, index: int, leaving: bool, closing: bool) -> None:
+        super()._sleep(sleeper, count, index, False, False)
+        if leaving:
+            self._leaving = True
+            self._watcher.ensure_running()
+
+    def deliver(self) -> None:
+        """As `RingConnection.deliver`."""
+        super().deliver()
+        if self._leaving and not self.ring.outstanding:
+            self._leaving = False
+
+    async def _watch_life(self) -> None:
+        """While a call may execute a program, look whether the process still holds its mutex.
+
+        The end of the socket tells, too, and sooner, unless another process shares the table or has a copy.
+        """
+        pause = _FIRST_PAUSE
+        while self._leaving and not self._gone:
+            await trio.sleep(pause)
+            pause = min(2 * pause, _LAST_PAUSE)
+            if self.ring.left:
+                self._client.process_left()
+
+    # ---- memory
+
+    async def read_memory(self, address: SupportsInt, length: int) -> bytes:
+        """Copy out of the memory of the process."""
+        data = self.ring.read(int(address), length)
+        return data if data is not None else await self._read_elsewhere(int(address), length)
+
+    async def write_memory(self, address: SupportsInt, data: bytes) -> None:
+        """Copy into the memory of the process."""
+        if not self.ring.write(int(address), data):
+            await self._write_elsewhere(int(address), data)
+
+    async def _read_elsewhere(self, address: int, length: int) -> bytes:
+        """Have the process write its memory into the file. manpage: pwrite(2)."""
+        parts = []
+        async with self._bounce.next():
+            while length > 0:
+                size = min(length, _fast.BOUNCE_SIZE)
+                moved = await self._transfer(nr.pwrite64, address, size)
+                part = self.ring.read(self._base + _fast.BOUNCE_OFFSET, moved)
+                assert part is not None
+                parts.append(part)
+                address += moved
+                length -= moved
+        return b"".join(parts)
+
+    async def _write_elsewhere(self, address: int, data: bytes) -> None:
+        """Have the process read its memory from the file. manpage: pread(2)."""
+        done = 0
+        async with self._bounce.next():
+            while done < len(data):
+                part = data[done : done + _fast.BOUNCE_SIZE]
+                self.ring.write(self._base + _fast.BOUNCE_OFFSET, part)
+                done += await self._transfer(nr.pread64, address + done, len(part))
+
+    async def _transfer(self, number: SYS, address: int, size: int) -> int:
+        moved = await self.syscall(number, self._file.near.number, address, size, _fast.BOUNCE_OFFSET)
+        if not 0 < moved <= size:
+            raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
+        return moved
+
+    # ---- the rest of the interface
+
+    @trio.lowlevel.enable_ki_protection
+    async def close_interface(self) -> None:
+        """As `RingConnection.close_interface`."""
+        if self._closed:
+            return
+        self.check_owner()
+        self._closed = True
+        self._call = self._recorded_call = _closed_call
+        self._call_many = _closed_call_many
+        under_way = self.ring.outstanding
+        self.ring.shutdown()
+        if self.ring.left:
+            self._client.process_left()
+        elif under_way:
+            self._pidfd.kill()
+
+    def get_activity_fd(self) -> FileDescriptor:
+        """The end of the socket in the process, which is readable when we have work for it."""
+        return self._server_fd
+
+
+class OwnRAM(RAM):
+    """Memory of a process that has an arena in a memory file.
+
+    Attributes:
+        private: memory that copies of the process do not share with it.
+    """
+
+    def __init__(self, task: Task, base: int) -> None:
+        shared = UnlimitedAllocator(task)
+        pages = near.MemoryMapping(base + _fast.ARENA_OFFSET, _fast.ARENA_SIZE, _PAGE)
+        arena = Arena(MemoryMapping(task, pages, File()), shared._space)
+        # So it is never empty, and not unmapped.
+        self._pin = arena.allocate(1, 1)
+        super().__init__(task, StreamMemoryTransport(task), AllocatorClient(task, shared))
+        self.private = RAM(task, self.transport, AllocatorClient.make_allocator(task))
+
+
+def drive_by_ring(
+    parent: Task,
+    hub: ProgramHub,
+    child: Task,
+    process: AsyncChildProcess,
+    exited: Exited,
+    ring: Ring,
+    socket: int,
+    base: int,
+    server_fd: FileDescriptor,
+    file: FileDescriptor,
+) -> OwnRAM:
+    """Make the interface of `child`, which has greeted by `ring`, and its memory.
+
+    Args:
+        socket: our end, which `ring` owns.
+        base: where it says that it has the file.
+        server_fd: its end of the socket.
+        file: its descriptor of the file.
+
+    Raises:
+        SyscallHangup: it has exited, or says what cannot be.
+    """
+    if base % _PAGE or not 0 < base < _LARGEST_ADDRESS - _fast.SHARED_SIZE:
+        raise SyscallHangup(f"{child} says that its ring is at {base:#x}")
+    name = f"process {child.near_process.id}"
+    pidfd = begin_driving(hub, child, process, exited)
+    child.infrastructure_fds += (server_fd, file)
+    sysif = OwnRingConnection(hub, ring, name, socket, pidfd, base, server_fd, file)
+    exited.process_left = sysif._client.process_left
+    hub.listen(socket, sysif._client)
+    sysif.attach(child)
+    child.sysif = parent.sysif.wrap_child(sysif, name)
+    return OwnRAM(child, base)
