@@ -364,7 +364,7 @@ def quick(session: nox.Session) -> None:
 # The main Python runs the conformance suite in all ways of getting a thread, the others in these.
 SOME_WAYS = (
     "local ring-child ring-all-namespaces stream-child stream-on-ring "
-    "own-memory-child own-memory-all-namespaces"
+    "own-memory-ring-child own-memory-ring-all-namespaces own-memory-stream-child"
 )
 
 

@@ -174,12 +174,18 @@ def _ways() -> list[Way]:
     add("init-in-init", CLONE.NEWUSER | CLONE.NEWPID, CLONE.NEWPID, transport="ring")
     ways.append(Way("orphan", _orphan))
 
-    def own(name: str, *levels: CLONE, first: int = 1) -> None:
+    def own(name: str, *levels: CLONE, first: int = 1, transport: str = "ring") -> None:
         flags = CLONE.NONE
         for level in levels:
             flags |= level
         ways.append(
-            Way(f"own-memory-{name}", _clone(*levels, own_memory=first), flags=flags, own_memory=True)
+            Way(
+                f"own-memory-{transport}-{name}",
+                _clone(*levels, own_memory=first),
+                transport,
+                flags,
+                own_memory=True,
+            )
         )
 
     own("child", CLONE.NONE)
@@ -189,6 +195,9 @@ def _ways() -> list[Way]:
     own("child-of-init", CLONE.NEWUSER | CLONE.NEWPID, CLONE.NONE)
     own("of-a-child", CLONE.NONE, CLONE.NONE, first=2)
     own("of-an-init", CLONE.NEWUSER | CLONE.NEWPID, CLONE.NONE, first=2)
+    own("child", CLONE.NONE, transport="stream")
+    own("all-namespaces", EVERYTHING_NEW, transport="stream")
+    own("grandchild", CLONE.NONE, CLONE.NONE, transport="stream")
     ways.append(Way("own-memory-traced", lambda: _traced(own_memory=True), own_memory=True))
     ways.append(Way("ring-on-stream", lambda: _mixed("stream", "ring")))
     ways.append(Way("stream-on-ring", lambda: _mixed("ring", "stream"), "stream"))

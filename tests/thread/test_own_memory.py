@@ -73,7 +73,7 @@ async def test_it_runs_the_program_and_has_nothing_of_ours() -> None:
         assert "rsyscall-stub" in os.readlink(f"/proc/{pid}/exe")
         assert int(status_of(pid)["VmRSS"].split()[0]) < 1000, "kB"
         assert child.task.address_space is not local_thread.task.address_space
-        assert files_of(pid) == {"socket", "anon_inode:[eventpoll]"}
+        assert files_of(pid) == {"socket", "anon_inode:[eventpoll]", "/memfd:rsyscall-ring (deleted)"}
         await assert_thread_works(child)
 
 
