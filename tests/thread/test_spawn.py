@@ -116,6 +116,14 @@ async def test_memory_of_noted_calls_is_kept() -> None:
     assert len(others) == 200
 
 
+async def test_memory_of_a_noted_call_without_a_method_is_kept() -> None:
+    child = local_thread.prepare()
+    await child.task.sysif.syscall(SYS.chdir, (await child.ptr("/usr/lib")).near)
+    others = [await local_thread.ptr(b"x" * 16) for _ in range(200)]
+    assert await output_of(child, sh("pwd")) == "/usr/lib\n"
+    assert len(others) == 200
+
+
 async def test_memory_of_others_is_kept() -> None:
     """Also if the caller drops it, or gives it back, before the calls are made."""
     child = local_thread.prepare()

@@ -33,9 +33,13 @@ EXEC_SPIN_US = 250.0
 # How long a destructor waits for the exit of an idle process, in seconds.
 _PATIENCE = 0.05
 
+# How long waits that do not sleep may go on without a turn of the event loop, in seconds.
+_LONGEST_TURN = 0.005
+
 _P_PIDFD = int(IdType.PIDFD)
 _WNOHANG_WALL = int(W.NOHANG | W.ALL)
 _SIGINFO_SIZE = Siginfo.sizeof()
+_unpack_siginfo = Siginfo.layout().codec.unpack_from
 _RUSAGE_SIZE = Rusage.sizeof()
 
 
@@ -82,6 +86,7 @@ class Exits:
         self._siginfo_address = siginfo_address
         self._watched: dict[int, tuple[Pidfd, Callable[[], None]]] = {}
         self._spins_to_skip = self._spins_failed = 0
+        self._next_turn = 0.0
         # Told to exit by a destructor.
         self._dismissed: set[Ring | Pidfd] = set()
 
@@ -141,10 +146,11 @@ class Exits:
             return await wait4(self.task.sysif, pid, address, options)
         # Between the call and this nothing else can run: a local call does not suspend.
         reported = read_memory(address, _SIGINFO_SIZE + _RUSAGE_SIZE)
-        siginfo = Siginfo.from_bytes(reported)
-        if not siginfo.pid:
+        # The members of Siginfo, without the object.
+        code, pid, uid, status = _unpack_siginfo(reported)
+        if not pid:
             return None
-        state = ChildState.make_from_siginfo(siginfo)
+        state = ChildState.make(code, pid, uid, status)
         state.__dict__["_rusage"] = reported[_SIGINFO_SIZE:]
         return state
 
@@ -186,6 +192,18 @@ class Exits:
         self._spins_failed = min(self._spins_failed + 1, 7)
         self._spins_to_skip = (1 << self._spins_failed) - 1
         return False
+
+    def turn_is_due(self) -> bool:
+        """Whether a wait that was over without sleeping should let the event loop have a turn.
+
+        Always if there are other tasks that it would hold up. Otherwise a turn costs as much as the rest of
+        the wait, and is needed only now and then: deadlines pass there, and tasks of the background go on.
+        """
+        now = time.monotonic()
+        if now < self._next_turn and _is_only_task():
+            return False
+        self._next_turn = now + _LONGEST_TURN
+        return True
 
     async def spin(self, pidfd: Pidfd, executing: Ring | None = None) -> bool:
         """Spin for the exit of the process for a moment: cheaper than to sleep and be woken, if it exits.

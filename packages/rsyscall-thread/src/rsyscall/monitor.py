@@ -229,7 +229,8 @@ class AsyncChildProcess:
             if pidfd.exited or hub.exits.spin_alone(pidfd, self.executing):
                 # Before the hub hears of it, which would wake a task of the background for nothing.
                 state = await self._waitid_nohang(options)
-                await trio.lowlevel.cancel_shielded_checkpoint()
+                if hub.exits.turn_is_due():
+                    await trio.lowlevel.cancel_shielded_checkpoint()
                 if state is not None:
                     return state
             elif await hub.exits.spin(pidfd, self.executing):

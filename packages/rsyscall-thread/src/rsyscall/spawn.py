@@ -23,13 +23,10 @@ from rsyscall.environ import checked_variable
 from rsyscall.exits import EXEC_SPIN_US
 from rsyscall.far import FDTableMismatchError, SharedAddressSpaceError
 from rsyscall.handle import FDTable, FileDescriptor, Pointer, Task, WrittenPointer
-from rsyscall.handle.allocation import AllocationInterface
 from rsyscall.handle.fd import InvalidHandleError
-from rsyscall.memory.allocation_interface import AllocatorInterface
 from rsyscall.memory.ram import RAM
-from rsyscall.memory.span import SpanAllocation
-from rsyscall.native import Ring, destructor, symbols
-from rsyscall.native._fast import RING_SLOTS, exec_image, exec_strings, note, write_memory
+from rsyscall.native import Ring, symbols
+from rsyscall.native._fast import RING_SLOTS, exec_image, exec_strings, inherit, note, write_memory
 from rsyscall.near import SYS, Syscall, SyscallHangup, SyscallInterface, nr
 from rsyscall.near import types as near
 from rsyscall.near.address_space import REFUSABLE, refusal, refused_effect
@@ -47,7 +44,6 @@ if TYPE_CHECKING:
     from rsyscall.loader import NativeLoader
     from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
     from rsyscall.signal import SignalBlock
-    from rsyscall.sys.mman import MemoryMapping
 
 __all__ = ["ExecImage", "PreparedThread", "Spawning", "exec_after", "launch", "start_spawn"]
 
@@ -128,7 +124,7 @@ class ExecImage:
         front: the address of what is in front of them.
     """
 
-    __slots__ = ("argv", "envp", "front", "keep", "noted", "path", "path_text")
+    __slots__ = ("argv", "envp", "front", "keep", "path", "path_text")
 
     def __init__(
         self, path_text: str, front: int, path: int, argv: int, envp: int, keep: tuple[object, ...]
@@ -139,8 +135,6 @@ class ExecImage:
         self.argv = argv
         self.envp = envp
         self.keep = keep
-        # Memory of the calls before the exec.
-        self.noted: _KeepingAllocator | None = None
 
     @staticmethod
     async def make(
@@ -278,8 +272,8 @@ class Spawning:
         self._results: list[int] = []
         # Its memory must stay as it is until exec has read it.
         self._image: ExecImage | None = image
-        # Happens when the outcome is known.
-        self._known = SignalEvent()
+        # Happens when the outcome is known; made when a task waits for it.
+        self._known: SignalEvent | None = None
 
     def deliver(self) -> None:
         """Answers have come: success has none, so a call has failed."""
@@ -305,7 +299,8 @@ class Spawning:
 
     def exited(self) -> None:
         """The process has exited."""
-        self.left()
+        if not self.finished:
+            self._finish()
         self.hub.dumpable.exited(self._ring)
         if self._on_exit is not None:
             self._on_exit()
@@ -315,12 +310,10 @@ class Spawning:
         if self.report is not None:
             self.report(results)
             self.report = None
-        image = self._image
-        if image is not None and image.noted is not None:
-            image.noted.release()
         self._image = None
         self.hub.unwatch_leave(self._ring)
-        self._known.set()
+        if self._known is not None:
+            self._known.set()
         self.hub.not_waiting(self._ring)
         self.finished = True
 
@@ -335,6 +328,7 @@ class Spawning:
         if not self.finished and self._ring.wait(EXEC_SPIN_US):
             self.deliver()
         if not self.finished:
+            self._known = self._known or SignalEvent()
             self.hub.watch_leave(self._ring, self.left)
             await self._known.wait()
         if self.error is not None:
@@ -506,49 +500,6 @@ class _NotingInterface(SyscallInterface):
         raise ValueError("a process that does not exist yet cannot block")
 
 
-class _Lent(SpanAllocation):
-    """All of an allocation. Made for every pointer, so without the checks that parts want."""
-
-    def __init__(self, whole: AllocationInterface) -> None:
-        self.alloc = whole
-        self._offset = 0
-        self._size = whole.size()
-
-
-class _KeepingAllocator(AllocatorInterface):
-    """Gives everything back together, and nothing before: noted calls refer to memory by bare addresses."""
-
-    def __init__(self, inner: AllocatorInterface) -> None:
-        self._inner = inner
-        self._inner_now = getattr(inner, "allocate_now", None)
-        self._kept: list[AllocationInterface] = []
-
-    def allocate_now(self, size: int, alignment: int) -> tuple[MemoryMapping, AllocationInterface] | None:
-        """As `malloc`, if the inner allocator can do that without suspending."""
-        found = None if self._inner_now is None else self._inner_now(size, alignment)
-        return None if found is None else self._keep(*found)
-
-    async def malloc(self, size: int, alignment: int) -> tuple[MemoryMapping, AllocationInterface]:
-        return self._keep(*await self._inner.malloc(size, alignment))
-
-    def _keep(
-        self, mapping: MemoryMapping, allocation: AllocationInterface
-    ) -> tuple[MemoryMapping, AllocationInterface]:
-        self._kept.append(allocation)
-        return mapping, _Lent(allocation)
-
-    def release(self) -> None:
-        """Give everything back."""
-        while self._kept:
-            self._kept[-1].free()
-            self._kept.pop()
-
-    @destructor
-    def __del__(self) -> None:
-        if hasattr(self, "_kept"):
-            self.release()
-
-
 def inherit_standard_fd(task: Task, fd: FileDescriptor) -> FileDescriptor:
     """The handle, in a child, for a standard descriptor of its parent.
 
@@ -605,14 +556,22 @@ class PreparedThread(WithMemory):
         mountns = None if numeric & _NEWNS else task.mountns
         self.task: Task = PreparedTask(_NO_PROCESS, table, task.address_space, task.pidns, mountns)
         self.task.sysif = self._sysif
-        # Memory that others allocated, too, has to stay until the calls have been made.
+        # Of the memory that noted calls refer to. It has to stay until they have been made.
         self.task.borrowed = []
-        # The parent's, since only the parent can map more memory.
-        self._allocator = _KeepingAllocator(parent.ram.allocator)
-        self.ram = RAM(self.task, parent.ram.transport, self._allocator)
+        # Out of the parent's memory, since only the parent can map more.
+        self.ram = RAM(self.task, parent.ram.transport, parent.ram.allocator)
         self._inherited: dict[str, FileDescriptor] = {}
         # What is noted down is their numbers, so they must stay open.
         self._originals: list[FileDescriptor] = []
+
+    if not TYPE_CHECKING:  # where the types are those of WithMemory
+
+        async def ptr(self, data: Any) -> WrittenPointer[Any]:
+            """As `Thread.ptr`; the memory is kept until the calls have been made."""
+            # Typed calls borrow their pointers, but a raw one has nothing but an address.
+            pointer = await self.ram.ptr(data)
+            self.task.borrowed.append(pointer)
+            return pointer
 
     @property
     def stdin(self) -> FileDescriptor:
@@ -632,8 +591,10 @@ class PreparedThread(WithMemory):
     def _standard(self, name: str) -> FileDescriptor:
         fd = self._inherited.get(name)
         if fd is None:
-            original = getattr(self._parent, name)
-            fd = self._inherited[name] = inherit_standard_fd(self.task, original)
+            original: FileDescriptor = getattr(self._parent, name)
+            # At once in the usual case, that it is open.
+            fd = inherit(self.task, original) or inherit_standard_fd(self.task, original)
+            self._inherited[name] = fd
             if original.valid:
                 self._originals.append(original)
         return fd
@@ -705,7 +666,7 @@ class PreparedThread(WithMemory):
                 async with child.process:
                     pass
             raise
-        self._allocator.release()
+        self.task.borrowed = []
         return child.process
 
     def _check_unused(self) -> None:
@@ -726,7 +687,6 @@ class PreparedThread(WithMemory):
             mask = await self.ram.ptr(Sigset(signals))
         image = await make_image(parent, command)
         image.keep += (mask, self.task.borrowed)
-        image.noted = self._allocator
         return await start_spawn(parent, self._flags, self._sysif.calls, image, command, mask)
 
 

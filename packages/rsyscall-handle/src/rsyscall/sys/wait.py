@@ -128,8 +128,13 @@ class ChildState:
     sig: SIG | int | None
 
     @staticmethod
-    def make(code: CLD, pid: int, uid: int, status: int) -> ChildState:
-        """Return the state of a siginfo, where `status` is an exit status or a signal."""
+    def make(code: CLD | int, pid: int, uid: int, status: int) -> ChildState:
+        """Return the state of a siginfo, where `status` is an exit status or a signal.
+
+        Raises:
+            ValueError: `code` is no `CLD`.
+        """
+        code = _CODES.get(code) or CLD(code)
         if code == CLD.EXITED:
             return ChildState(code, pid, uid, status, None)
         return ChildState(code, pid, uid, None, signal_number(status))
@@ -137,8 +142,7 @@ class ChildState:
     @staticmethod
     def make_from_siginfo(siginfo: Siginfo) -> ChildState:
         """Return the state that `waitid` has reported; ValueError if there is none in it."""
-        code = _CODES.get(siginfo.code) or CLD(siginfo.code)
-        return ChildState.make(code, siginfo.pid, siginfo.uid, siginfo.status)
+        return ChildState.make(siginfo.code, siginfo.pid, siginfo.uid, siginfo.status)
 
     @staticmethod
     def make_from_wait_status(pid: int, status: int) -> ChildState:

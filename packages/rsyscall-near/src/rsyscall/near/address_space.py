@@ -113,11 +113,13 @@ FILES = ("oom_score_adj", "oom_adj", "coredump_filter", "clear_refs", "mem")
 """Files of `/proc/self` that act on the address space when they are written. They are not refused."""
 
 
-def _by_number() -> dict[int, list[Effect]]:
-    effects: dict[int, list[Effect]] = {}
+def _by_number() -> dict[int, dict[int | None, list[Effect]]]:
+    """What is refused: by number of the call, and its first argument, or None if that does not matter."""
+    effects: dict[int, dict[int | None, list[Effect]]] = {}
     for effect in EFFECTS:
         if effect.lasting and effect.call in SYS.__members__:
-            effects.setdefault(SYS[effect.call], []).append(effect)
+            of_call = effects.setdefault(SYS[effect.call], {})
+            of_call.setdefault(effect.first[0] if effect.first else None, []).append(effect)
     return effects
 
 
@@ -134,14 +136,13 @@ def refused_effect(number: SupportsInt, *args: SupportsInt) -> Effect | None:
         number: of the call.
         args: its arguments; the first two are enough.
     """
-    effects = _REFUSED.get(int(number), ())
-    if not effects:
+    of_call = _REFUSED.get(int(number))
+    if of_call is None:
         return None
-    words = [int(arg) % 2**64 for arg in args]
-    option = words[0] % 2**32 if words else None
-    for effect in effects:
-        first = effect.first
-        if not first or (option == first[0] and words[1 : len(first)] == list(first[1:])):
+    option = int(args[0]) % 2**32 if args else None
+    for effect in of_call.get(option) or of_call.get(None) or ():
+        more = effect.first[1:]
+        if tuple(int(arg) % 2**64 for arg in args[1 : 1 + len(more)]) == more:
             return effect
     return None
 
