@@ -44,6 +44,7 @@ FAST = [
     "naming",
     "owner",
     "pidfd",
+    "pipe",
     "pointers",
     "record",
     "ring",

@@ -15,6 +15,7 @@
 #include "local_call.h"
 #include "naming.h"
 #include "pidfd.h"
+#include "pipe.h"
 #include "record.h"
 #include "space.h"
 
@@ -52,7 +53,7 @@ static int add_code(PyObject *module, const char *name, int64_t value)
 PyMODINIT_FUNC PyInit__fast(void)
 {
 	PyObject *module;
-	PyTypeObject *hub_type, *ring_type, *record_type, *pidfd_type;
+	PyTypeObject *hub_type, *ring_type, *record_type, *pidfd_type, *pipe_type;
 
 	rsys_clock_init();
 	module = PyModule_Create(&module_def);
@@ -63,10 +64,13 @@ PyMODINIT_FUNC PyInit__fast(void)
 	ring_type = rsys_ring_init();
 	record_type = rsys_record_init();
 	pidfd_type = rsys_pidfd_init();
-	if (!hub_type || !ring_type || !record_type || !pidfd_type || rsys_handles_init(module) < 0 ||
+	pipe_type = rsys_pipe_init();
+	if (!hub_type || !ring_type || !record_type || !pidfd_type || !pipe_type ||
+	    rsys_handles_init(module) < 0 ||
 	    rsys_space_init(module) < 0 || rsys_pointers_init(module) < 0 ||
 	    PyModule_AddObjectRef(module, "CallRecord", (PyObject *)record_type) < 0 ||
 	    PyModule_AddObjectRef(module, "OwnedPidfd", (PyObject *)pidfd_type) < 0 ||
+	    PyModule_AddObjectRef(module, "OwnedPipe", (PyObject *)pipe_type) < 0 ||
 	    PyModule_AddObjectRef(module, "Hub", (PyObject *)hub_type) < 0 ||
 	    PyModule_AddObjectRef(module, "Ring", (PyObject *)ring_type) < 0 ||
 	    add_code(module, "PENDING", RESULT_PENDING) < 0 || add_code(module, "UNSENT", RESULT_UNSENT) < 0 ||

@@ -42,6 +42,7 @@ from rsyscall.time import Timespec
 from rsyscall.unistd import ArgList
 
 TRUE = Command("/bin/true", ["true"], {})
+CAT = Command("/bin/cat", ["cat"], {})
 
 
 def fds() -> int:
@@ -501,6 +502,7 @@ def without_descriptors() -> None:
             "clone from a child": lambda: clone_and_exit(parent),
             "clone from a child that shares": lambda: clone_and_exit(sharing, CLONE.FILES),
             "run": lambda: thread.run(TRUE),
+            "capture": lambda: thread.run(CAT, stdin=bytes(300_000), capture=True),
             "exec": execute,
             "channels": channels,
             "pipes": pipes,

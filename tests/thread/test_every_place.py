@@ -23,6 +23,7 @@ from support import local_thread, sh
 from waiting import wait_until
 
 from rsyscall.async_fd import AsyncFileDescriptor
+from rsyscall.command import Command
 from rsyscall.fcntl import O
 from rsyscall.handle import FileDescriptor
 from rsyscall.near import SYS, Syscall
@@ -31,6 +32,7 @@ from rsyscall.sys.wait import W
 from rsyscall.thread import ChildThread
 
 KNOWN = b"known bytes"
+CAT = Command("/bin/cat", ["cat"], {})
 
 
 class Surroundings:
@@ -220,6 +222,11 @@ async def block(trier: Trier, around: Surroundings) -> None:
             pass
 
 
+async def run_with_pipes(trier: Trier, around: Surroundings) -> None:
+    with trier.armed():
+        await local_thread.run(CAT, stdin=b"x" * 300_000, capture=True)
+
+
 async def own_memory(trier: Trier, around: Surroundings) -> None:
     with trier.armed():
         child = await local_thread.clone(own_memory=True)
@@ -339,7 +346,9 @@ _VERSION = min(sys.version_info[1] - 10, 2)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("body", [own_memory, copy_of_own_memory], ids=lambda body: body.__name__)
+@pytest.mark.parametrize(
+    "body", [own_memory, copy_of_own_memory, run_with_pipes], ids=lambda body: body.__name__
+)
 def test_an_exception_at_some_places(body: Scenario) -> None:
     """There are too many for all of them."""
     tried = _try(body, Interruption, 211)

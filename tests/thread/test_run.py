@@ -12,6 +12,7 @@ import pytest
 import trio
 from place import Place
 from support import children, is_running, local_thread, sh
+from waiting import wait_until
 
 from rsyscall.command import Command
 from rsyscall.completed import CommandTimeoutError, OutputLimitError
@@ -243,6 +244,27 @@ async def test_output_held_open_by_a_descendant_is_not_waited_for_after_a_timeou
     assert caught.value.result.clean()
     assert caught.value.stdout
     os.kill(int(caught.value.stdout), signal.SIGKILL)
+
+
+async def test_command_is_reaped_while_a_descendant_holds_its_output() -> None:
+    async with trio.open_nursery() as nursery:
+        results = []
+
+        async def run(task_status: trio.TaskStatus[AsyncChildProcess]) -> None:
+            command = sh("(read line; echo $line) <&3 & echo early")
+            results.append(
+                await local_thread.run(
+                    command, task_status=task_status, capture=True, pass_fds={3: pipe.read}
+                )
+            )
+
+        pipe = await local_thread.pipe()
+        child = await nursery.start(run)
+        await wait_until(lambda: not Path(f"/proc/{child.pid}").exists())
+        await pipe.write.write(await local_thread.ptr(b"late\n"))
+    assert results[0].stdout == b"early\nlate\n"
+    await pipe.read.close()
+    await pipe.write.close()
 
 
 async def test_failing_function_for_output_ends_the_command() -> None:

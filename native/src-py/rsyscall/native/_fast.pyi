@@ -303,6 +303,33 @@ class OwnedPidfd:
     def close(self) -> None:
         """Close it; harmless when done twice. manpage: close(2)."""
 
+class OwnedPipe:
+    """A pipe to or from a command, closed with this object; see src/pipe.c.
+
+    Args:
+        we_read: which end is ours. Ours is non-blocking; both are closed by exec.
+
+    Raises:
+        OSError: EMFILE, ENFILE.
+
+    Attributes:
+        ours: the number of our end; -1 when it is closed.
+        theirs: that of the end for the command.
+
+    manpage: pipe(2)
+    """
+
+    def __new__(cls, we_read: bool, /) -> Self: ...
+    @property
+    def ours(self) -> int: ...
+    @property
+    def theirs(self) -> int: ...
+    def close_ours(self) -> None:
+        """Close our end; harmless when done twice. manpage: close(2)."""
+
+    def close_theirs(self) -> None:
+        """Close the end for the command; harmless when done twice. manpage: close(2)."""
+
 class Sleeper(Protocol):
     """Who waits for the answers to calls."""
 

@@ -293,6 +293,19 @@ class AsyncChildProcess:
         if told is not None:
             told.set()
 
+    async def exits_soon(self) -> bool:
+        """Whether the child has exited, or does so while we spin for that: see `Exits.spin`."""
+        if self.process.death_state is not None or self._exited.is_set():
+            return True
+        pidfd = self.pidfd
+        if pidfd is None or not self._is_ours:
+            return False
+        exits = self.monitor.hub.exits
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return (
+            pidfd.exited or exits.spin_alone(pidfd, self.executing) or await exits.spin(pidfd, self.executing)
+        )
+
     async def wait_exited(self) -> None:
         """Wait until the child has exited, and leave it to be reaped: its number is its own until then.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from fcntl import fcntl
 from io import BytesIO
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -22,7 +23,7 @@ from rsyscall.near import nr
 
 if TYPE_CHECKING:
     from rsyscall.epoller import AsyncFileDescriptor
-    from rsyscall.handle import FileDescriptor
+    from rsyscall.native._fast import OwnedPipe
 
 __all__ = ["LocalEnd", "RemoteEnd", "Collector", "feed", "pump_out"]
 
@@ -64,13 +65,13 @@ class End(Protocol):
 
 
 class LocalEnd:
-    """An end in our own process; non-blocking."""
+    """An end in our own process."""
 
-    __slots__ = ("_fd", "number")
+    __slots__ = ("_pipe", "number")
 
-    def __init__(self, fd: FileDescriptor) -> None:
-        self._fd = fd
-        self.number = int(fd)
+    def __init__(self, pipe: OwnedPipe) -> None:
+        self._pipe = pipe
+        self.number = pipe.ours
 
     async def read(self, size: int) -> bytes:
         while True:
@@ -95,10 +96,13 @@ class LocalEnd:
             return b""
 
     async def enlarge(self) -> None:
-        await _enlarge(self._fd)
+        try:
+            fcntl(self.number, F.SETPIPE_SZ, _LARGE_PIPE)
+        except OSError:
+            pass  # see RemoteEnd
 
     async def close(self) -> None:
-        await self._fd.invalidate()
+        self._pipe.close_ours()
 
 
 class RemoteEnd:
@@ -128,17 +132,14 @@ class RemoteEnd:
             return b""
 
     async def enlarge(self) -> None:
-        await _enlarge(self.afd.handle)
+        fd = self.afd.handle
+        try:
+            await fd.task.sysif.syscall(nr.fcntl, fd.near, F.SETPIPE_SZ, _LARGE_PIPE)
+        except OSError:
+            pass  # the user has too much in pipes already
 
     async def close(self) -> None:
         await self.afd.close()
-
-
-async def _enlarge(fd: FileDescriptor) -> None:
-    try:
-        await fd.task.sysif.syscall(nr.fcntl, fd.near, F.SETPIPE_SZ, _LARGE_PIPE)
-    except OSError:
-        pass  # the user has too much in pipes already, or it is no pipe
 
 
 class Collector:

@@ -15,10 +15,12 @@ from rsyscall.epoller import AsyncFileDescriptor
 from rsyscall.far import FDTableMismatchError
 from rsyscall.fcntl import FD, F, O
 from rsyscall.handle import FileDescriptor
+from rsyscall.native._fast import OwnedPipe
 from rsyscall.near import Syscall, SyscallError, nr
 from rsyscall.near import types as near
 from rsyscall.open_files import descriptor_flags
 from rsyscall.pump import Collector, End, Feed, LocalEnd, RemoteEnd, Sink, feed, pump_out
+from rsyscall.relay import Relay
 from rsyscall.sched import CLONE
 from rsyscall.spawn import PreparedThread, SpawningThread
 from rsyscall.unistd import Pipe
@@ -138,20 +140,16 @@ async def mark_calls(thread: SpawningThread) -> Sequence[Syscall]:
 
 
 class Pump(NamedTuple):
-    """One pipe between us and the command.
+    """What a task has to move between us and the command.
 
     Attributes:
-        name: "stdin", "stdout" or "stderr".
-        end: our end.
+        name: "stdin", "stdout" or "stderr", or "pipes".
         body: moves the bytes.
-        collector: of captured output.
         scope: of the task that moves them.
     """
 
     name: str
-    end: End
     body: Callable[[], Awaitable[None]]
-    collector: Collector | None
     scope: trio.CancelScope
 
 
@@ -159,9 +157,11 @@ class Files:
     """The descriptors of a command, and our ends of its pipes.
 
     Attributes:
-        placed: numbers that the command shall have, and what shall be there: handles, or numbers of our own
-            table.
-        pumps: one per pipe.
+        placed: numbers that the command shall have, and what shall be there: handles, files of our own table,
+            or pipes.
+        pumps: one per pipe that is not left to `relay`.
+        relay: in our own process, moves the input and the captured output.
+        captured: by name, the output that is captured, and our end of its pipe.
         given: ends of pipes for the caller.
     """
 
@@ -169,15 +169,17 @@ class Files:
         self, thread: RunningThread, limit: int | None, on_limit: Callable[[str], None] | None
     ) -> None:
         self.thread = thread
-        self.placed: dict[int, FileDescriptor | HasFileno] = {}
+        self.placed: dict[int, FileDescriptor | HasFileno | OwnedPipe] = {}
         self.pumps: list[Pump] = []
+        self.relay = Relay()
+        self.captured: dict[str, tuple[End, Collector]] = {}
         self.given: dict[str, AsyncFileDescriptor] = {}
-        self.captures = False
         self.error_is_output = False
         self._limit = limit
         self._on_limit = on_limit
         # Closed when the command runs, and when all is over.
         self._theirs: list[FileDescriptor] = []
+        self._pipes: list[OwnedPipe] = []
         self._ends: list[End] = []
 
     async def _open(self, path: str | os.PathLike[str], flags: O) -> FileDescriptor:
@@ -193,12 +195,17 @@ class Files:
         await ours.fcntl(F.SETFL, O.NONBLOCK)
         return ours
 
-    async def _end(self, ours: FileDescriptor) -> End:
+    async def _end(self, number: int) -> End:
+        """Make the pipe that is to be this descriptor of the command; returns our end."""
         end: End
         if self.thread.task.sysif.immediate:
-            end = LocalEnd(ours)
+            pipe = OwnedPipe(number != 0)
+            self._pipes.append(pipe)
+            self.placed[number] = pipe
+            end = LocalEnd(pipe)
         else:
-            end = RemoteEnd(await self.thread.make_afd(ours))
+            end = RemoteEnd(await self.thread.make_afd(await self._pipe(number == 0)))
+            self.placed[number] = self._theirs[-1]
         self._ends.append(end)
         return end
 
@@ -257,11 +264,12 @@ class Files:
             raise TypeError(f"stdin: {_expected(value)}, bytes or an iterable of them")
         else:
             source = cast("bytes | Feed", value)
-            end = await self._end(await self._pipe(theirs_reads=True))
-            self.placed[0] = self._theirs[-1]
-            self.pumps.append(
-                Pump("stdin", end, lambda: feed(end, source), None, trio.CancelScope(shield=True))
-            )
+            end = await self._end(0)
+            if isinstance(end, LocalEnd) and isinstance(source, bytes | bytearray | memoryview):
+                if await self.relay.feed(end, source):
+                    self._ends.remove(end)
+            else:
+                self._pump("stdin", lambda: feed(end, source))
 
     async def place_output(self, name: str, number: int, value: object, give: bool) -> None:
         if value is None:
@@ -283,17 +291,21 @@ class Files:
         if value == Stdio.PIPE:
             on_limit = self._on_limit
             collector = Collector(self._limit, None if on_limit is None else lambda: on_limit(name))
-            self.captures = True
         elif callable(value):
             sink = trio.lowlevel.disable_ki_protection(cast("Sink", value))
         else:
             raise TypeError(f"{name}: {_expected(value)}, or an async function")
-        end = await self._end(await self._pipe(theirs_reads=False))
-        self.placed[number] = self._theirs[-1]
+        end = await self._end(number)
+        if collector is not None:
+            self.captured[name] = end, collector
+            if isinstance(end, LocalEnd):
+                self.relay.collect(end, collector)
+                return
         take = None if collector is None else collector.take
-        self.pumps.append(
-            Pump(name, end, lambda: pump_out(end, take, sink), collector, trio.CancelScope(shield=True))
-        )
+        self._pump(name, lambda: pump_out(end, take, sink))
+
+    def _pump(self, name: str, body: Callable[[], Awaitable[None]]) -> None:
+        self.pumps.append(Pump(name, body, trio.CancelScope(shield=True)))
 
     def pass_on(self, fds: Sequence[FileDescriptor] | Mapping[int, FileDescriptor]) -> None:
         """Place what `pass_fds` says."""
@@ -322,9 +334,15 @@ class Files:
         for number, file in self.placed.items():
             if isinstance(file, FileDescriptor):
                 moves[number] = stack.enter_context(file.borrow(task)).number
+            elif isinstance(file, OwnedPipe):
+                moves[number] = file.theirs
             else:
                 moves[number] = file.fileno()
         calls = []
+        if moves and max(moves) < min(moves.values()):
+            # As usual: nothing is in the way.
+            calls = [Syscall(nr.dup3, source, number) for number, source in moves.items()]
+            moves = {}
         # What is put at a number must not be needed there any more.
         waiting = {number: source for number, source in moves.items() if number != source}
         while waiting:
@@ -343,16 +361,38 @@ class Files:
             calls.append(Syscall(nr.dup3, 1, 2))
         return calls
 
+    async def take_rest(self) -> None:
+        """Take the output that a command left in its pipes when it was ended."""
+        for end, collector in self.captured.values():
+            if not collector.truncated:
+                try:
+                    for _ in range(16):  # a descendant may write for ever
+                        data = await end.read_now(1 << 16)
+                        if not data:
+                            break
+                        collector.take(data)
+                except (OSError, SyscallError):
+                    pass
+
     def numbers(self) -> list[int]:
         """Of all descriptors that were made for the command, at either end."""
         ours = [end.number for end in self._ends] + [int(afd.handle) for afd in self.given.values()]
-        return [*map(int, self._theirs), *ours]
+        return [*map(int, self._theirs), *(pipe.theirs for pipe in self._pipes), *ours]
 
     async def close_theirs(self) -> None:
         """Close the descriptors that were made for the command."""
+        for pipe in self._pipes:
+            pipe.close_theirs()
         while self._theirs:
             await self._theirs[-1].invalidate()
             self._theirs.pop()
+
+    def close_pipes(self) -> bool:
+        """Close both ends of the pipes in our own process, and return whether nothing is left to `close`."""
+        for pipe in self._pipes:
+            pipe.close_theirs()
+            pipe.close_ours()
+        return not self._theirs and len(self._ends) <= len(self._pipes)
 
     async def close(self) -> None:
         """Close everything that the caller does not have."""

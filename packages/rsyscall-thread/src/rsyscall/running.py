@@ -17,25 +17,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 import trio
+from outcome import Outcome, acapture
 
 from rsyscall.command import Command, StrOrBytesPath
 from rsyscall.completed import CommandTimeoutError, CompletedCommand, OutputLimitError
 from rsyscall.handle import FileDescriptor
-from rsyscall.near import Syscall, SyscallError, nr
+from rsyscall.near import Syscall, nr
 from rsyscall.run_files import ErrorOutput, Files, Input, Output, Pump, RunningThread, Stdio, mark_calls
 from rsyscall.run_limits import Limits, set_oom_score_adj
 from rsyscall.run_tree import Tree, TreeKind, make_tree
+from rsyscall.sched import CLONE
 from rsyscall.signal import SIG
-from rsyscall.spawn import PreparedThread, check_command, check_strings
+from rsyscall.spawn import PreparedThread, check_command, check_strings, make_image, start_spawn
 from rsyscall.sys.wait import CalledProcessError, ChildState, W
 
 if TYPE_CHECKING:
     from rsyscall.monitor import AsyncChildProcess
+    from rsyscall.relay import Relay
     from rsyscall.spawn import Spawning
 
 __all__ = ["DEVNULL", "GRACE", "PIPE", "STDOUT", "RunOptions", "Stdio", "end_command", "mark_calls", "run"]
@@ -154,20 +157,26 @@ async def wait_for_end(child: AsyncChildProcess, tree: Tree | None) -> ChildStat
 class _Run:
     """A command that runs, with its pumps."""
 
-    def __init__(self, timeout: float | None, grace: float, on_limit: str) -> None:
+    def __init__(self, timeout: float | None, grace: float, limited: bool, on_limit: str) -> None:
         self.timeout = timeout
+        self.limited = limited
         self.grace = grace
         self.on_limit = on_limit
         self.tree: Tree | None = None
-        # Cancelled when there is a reason to end the command.
-        self.scope = trio.CancelScope()
+        # Cancelled when there is a reason to end the command, if there can be one.
+        self.scope: trio.CancelScope | None = None
+        self.ended = False
         self.failure: BaseException | None = None
         self.exceeded: str | None = None
 
     def exceed(self, stream: str) -> None:
         """There is more output than was allowed."""
         self.exceeded = self.exceeded or stream
-        self.scope.cancel()
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self.scope is not None:
+            self.scope.cancel()
 
     async def _pump(self, pump: Pump) -> None:
         with pump.scope:
@@ -178,18 +187,25 @@ class _Run:
             except BaseException as error:
                 # Once the command has been ended, the caller gets it.
                 self.failure = self.failure or error
-                self.scope.cancel()
+                self._cancel()
 
-    async def supervise(self, child: AsyncChildProcess, pumps: Sequence[Pump]) -> tuple[ChildState, bool]:
+    async def supervise(self, child: AsyncChildProcess, files: Files) -> tuple[ChildState, bool]:
         """Wait for the end of the command and of its output, or end it.
 
         Returns:
             How it ended, and whether that was because of the timeout.
         """
+        pumps, relay = files.pumps, files.relay
+        alone = not pumps and self.tree is None
         if self.timeout is not None:
-            self.scope.deadline = trio.current_time() + self.timeout
-        if not pumps:
-            return await self._until_the_end(child, None)
+            self.scope = trio.CancelScope(deadline=trio.current_time() + self.timeout)
+        elif not alone or self.limited:
+            # Not without need: it costs as much as all the rest of a short wait.
+            self.scope = trio.CancelScope()
+        if alone:
+            return await self._until_the_end(child, None, relay)
+        if not relay.done:
+            pumps = [*pumps, Pump("pipes", relay.run, trio.CancelScope(shield=True))]
         async with trio.open_nursery() as nursery:
             try:
                 done = trio.Event()
@@ -204,41 +220,50 @@ class _Run:
 
                 for pump in pumps:
                     nursery.start_soon(pump_and_count, pump, name=f"rsyscall: {pump.name} of a command")
-                return await self._until_the_end(child, done)
+                return await self._until_the_end(child, done if pumps else None, None)
             finally:
                 for pump in pumps:
                     pump.scope.cancel()
         raise AssertionError("this nursery is not cancelled")
 
     async def _until_the_end(
-        self, child: AsyncChildProcess, pumped: trio.Event | None
+        self, child: AsyncChildProcess, pumped: trio.Event | None, relay: Relay | None
     ) -> tuple[ChildState, bool]:
+        """As `supervise`.
+
+        Args:
+            pumped: happens when the tasks of the pumps have done their work.
+            relay: is run by this task.
+        """
         try:
-            with self.scope:
+            with self.scope or nullcontext():
+                if relay is not None and not relay.done:
+                    await relay.run(child)
                 state = await wait_for_end(child, self.tree)
+                if relay is not None and not relay.done:
+                    await relay.run()
                 if pumped is not None:
                     await pumped.wait()
                 return state, False
         except BaseException:
-            await end_command(child, self.grace, self.tree)
+            await self._end(child, self.grace, relay)
             raise
+        self.ended = True
         now = self.exceeded is not None and self.on_limit == "kill"
         timed_out = self.failure is None and self.exceeded is None
-        return await end_command(child, 0 if now else self.grace, self.tree), timed_out
+        return await self._end(child, 0 if now else self.grace, relay), timed_out
 
-
-async def _take_rest(pumps: Sequence[Pump]) -> None:
-    """Take the output that a command left in its pipes when it was ended."""
-    for pump in pumps:
-        if pump.collector is not None and not pump.collector.truncated:
-            try:
-                for _ in range(16):  # a descendant may write for ever
-                    data = await pump.end.read_now(1 << 16)
-                    if not data:
-                        break
-                    pump.collector.take(data)
-            except (OSError, SyscallError):
-                pass
+    async def _end(self, child: AsyncChildProcess, grace: float, relay: Relay | None) -> ChildState:
+        """End the command, with its last words."""
+        if relay is None or relay.done:
+            return await end_command(child, grace, self.tree)
+        pump = Pump("pipes", relay.run, trio.CancelScope(shield=True))
+        outcome: Outcome[ChildState]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._pump, pump, name="rsyscall: pipes of a command")
+            outcome = await acapture(end_command, child, grace, self.tree)
+            pump.scope.cancel()
+        return outcome.unwrap()
 
 
 def _check_number(name: str, value: object, lowest: float) -> None:
@@ -295,7 +320,8 @@ async def run(
     """Run a command: `Thread.run`, which describes the options in `RunOptions`."""
     if timeout is not None:
         _check_number("timeout", timeout, 0)
-    _check_number("grace", grace, 0)
+    if grace is not GRACE:
+        _check_number("grace", grace, 0)
     if on_limit not in ("error", "truncate", "kill"):
         raise ValueError(f'on_limit: expected "error", "truncate" or "kill", not {on_limit!r}')
     if capture:
@@ -309,7 +335,7 @@ async def run(
     oom_score_adj = None
     if limits is not None and limits.oom_score_adj is not None:
         oom_score_adj, limits = limits.oom_score_adj, replace(limits, oom_score_adj=None)
-    running = _Run(timeout, grace, on_limit)
+    running = _Run(timeout, grace, limit is not None, on_limit)
     give = task_status is not trio.TASK_STATUS_IGNORED and not capture
     files = Files(thread, limit, running.exceed if on_limit != "truncate" else None)
     try:
@@ -318,7 +344,7 @@ async def run(
         await files.place_output("stderr", 2, stderr, give)
         if limit is not None:
             _check_number("limit", limit, 0)
-            if not files.captures:
+            if not files.captured:
                 raise ValueError("limit: it is for captured output, and none is captured")
         if pass_fds:
             files.pass_on(pass_fds)
@@ -342,7 +368,7 @@ async def run(
                     await spawning.wait()
                 child.stdin, child.stdout, child.stderr = map(files.given.get, ("stdin", "stdout", "stderr"))
                 task_status.started(child)
-            state, timed_out = await running.supervise(child, files.pumps)
+            state, timed_out = await running.supervise(child, files)
         except BaseException:
             if child.process.death_state is None:
                 await end_command(child, grace, running.tree)
@@ -351,19 +377,18 @@ async def run(
             # A process that could not execute the command exits; that is not news about the command.
             if spawning is not None and spawning.error is not None:
                 raise spawning.error
-        if running.scope.cancelled_caught:
-            await _take_rest(files.pumps)
+        if running.ended:
+            await files.take_rest()
     finally:
-        with trio.CancelScope(shield=True):
-            if running.tree is not None:
-                await running.tree.reaped()
-            await files.close()
+        if not files.close_pipes() or running.tree is not None:
+            with trio.CancelScope(shield=True):
+                if running.tree is not None:
+                    await running.tree.reaped()
+                await files.close()
     if running.failure is not None:
         raise running.failure
-    output: dict[str, Any] = {
-        pump.name: pump.collector.value() for pump in files.pumps if pump.collector is not None
-    }
-    truncated = any(pump.collector is not None and pump.collector.truncated for pump in files.pumps)
+    output: dict[str, Any] = {name: collector.value() for name, (_, collector) in files.captured.items()}
+    truncated = any(collector.truncated for _, collector in files.captured.values())
     completed = CompletedCommand.of(state, command, truncated=truncated, **output)
     if timed_out and timeout is not None:
         raise CommandTimeoutError(completed, timeout)
@@ -401,6 +426,10 @@ async def _start(
             await setup(child)
 
     starter = thread if tree is None else tree.starter
+    if thread.loader.hub is not None and tree is None and cwd is None and limits is None and setup is None:
+        image = await make_image(thread, command)
+        spawning = await start_spawn(thread, CLONE.NONE, calls, image, command)
+        return spawning.process, spawning
     if starter.loader.hub is not None:
         prepared = starter.prepare()
         await set_up(prepared)

@@ -111,7 +111,7 @@ def check_strings(command: Command) -> None:
     for name, value in command.env_updates.items():
         checked_variable(name, value)
     for string in (command.executable_path, *command.arguments):
-        if b"\0" in os.fsencode(string):
+        if "\0" in string if type(string) is str else b"\0" in os.fsencode(string):
             raise ValueError(f"a string for a program cannot contain a NUL character: {os.fspath(string)!r}")
 
 
