@@ -496,6 +496,7 @@ def lint(session: nox.Session) -> None:
         ["python", "tools/checklayers.py"],
         ["python", "tools/checkimports.py"],
         ["python", "tools/checkwords.py"],
+        ["python", "tools/abigen/call_methods.py", "--check"],
     ]
     failed = []
     for command in commands:  # all of them, even if the first one finds something

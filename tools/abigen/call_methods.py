@@ -1,0 +1,250 @@
+"""Generate docs/calls.md: the method of each system call, and how to make those that have none.
+
+    python3 tools/abigen/call_methods.py --write     write docs/calls.md
+    python3 tools/abigen/call_methods.py --check     exit 1, with a diff, if it is not what would be written
+
+The method of a call is found in the code: the public method that, by itself or by private functions, names
+the number of the call. The book of calls has the reasons for those that have no method. All layers must be
+importable.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+import importlib.util
+import inspect
+import re
+import sys
+import textwrap
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import FunctionType, ModuleType
+
+from rsyscall.handle import ChildProcess, FileDescriptor, MemoryMapping, Process, Task
+from rsyscall.near._tables import ARCHITECTURES
+from rsyscall.near.calls import BOOK, CallFacts
+from rsyscall.thread import Thread
+
+PAGE = Path(__file__).resolve().parent.parent.parent / "docs/calls.md"
+COMMAND = "python3 tools/abigen/call_methods.py --write"
+
+CLASSES = (FileDescriptor, Task, Process, ChildProcess, MemoryMapping)
+# Methods that reach their call through other objects: the names of the calls they make.
+INDIRECT: dict[tuple[type, str], set[str]] = {
+    (FileDescriptor, "close"): {"close"},
+    (Thread, "clone"): {"clone3"},
+}
+NUMBERS = {"nr", "SYS"}
+MANPAGE = re.compile(r"^\s*manpage: (.*)$", re.MULTILINE)
+
+HEAD = """\
+<!-- Made by: {command} -->
+# Every system call
+
+The calls of x86_64, aarch64 and riscv64, up to the newest kernel that the tables know: which method makes
+each of them, its manual page, and the module with its constants and structures. [From the manual page to the
+call](from-man-page.md) explains how parameters and results are translated.
+
+The first column has the kernel's name. It differs from the name in the manual where the kernel has replaced a
+call (`newfstatat` for `stat`). "since" is the first kernel that has the call, where that is newer than Linux
+2.6. A method of `Process` is one of `ChildProcess`, too. `Thread` has shorter methods for many of these.
+
+## Calls with a method
+
+| call | methods | manual page | module | since |
+|---|---|---|---|---|
+"""
+
+WITHOUT = """
+## Calls without a method yet
+
+Make these by their number, for example `await task.sysif.syscall(SYS.getrandom, pointer.near, 16, 0)`.
+[A call that has no method](from-man-page.md#a-call-that-has-no-method) says what to mind.
+
+"""
+
+SKIPPED = """
+## Calls that get no method
+
+Another call does the same, the kernel no longer has the call, or it makes no sense in a process that is
+driven from outside.
+
+| call | why, and what to use |
+|---|---|
+"""
+
+
+def numbers() -> list[str]:
+    """The calls of all architectures; those that x86_64 has first, in the order of their numbers."""
+    found: dict[str, None] = {}
+    for name in ("x86_64", *ARCHITECTURES):
+        table = importlib.import_module(f"rsyscall.near._tables.{name}").SYS
+        found.update(dict.fromkeys(sorted(table.__members__, key=lambda call: int(table[call]))))
+    return list(found)
+
+
+def function_of(found: object) -> FunctionType | None:
+    """The function behind a method or a name, if it is one of ours."""
+    function = inspect.unwrap(found) if callable(found) else None
+    ours = isinstance(function, FunctionType) and function.__module__.startswith("rsyscall.")
+    return function if ours and isinstance(function, FunctionType) else None
+
+
+@functools.cache
+def body(function: FunctionType) -> ast.AST:
+    return ast.parse(textwrap.dedent(inspect.getsource(function)))
+
+
+def made_by(function: FunctionType, cls: type, public: bool) -> set[tuple[str, str]]:
+    """The calls that a function of `cls` makes, each with the module of the function that names its number.
+
+    Args:
+        public: whether to follow public methods of the same object, too.
+    """
+    calls: set[tuple[str, str]] = set()
+    pending, seen = [function], {function}
+    while pending:
+        current = pending.pop()
+        for node in ast.walk(body(current)):
+            called: object = None
+            match node:
+                case ast.Attribute(value=ast.Name(id=name), attr=attribute):
+                    if name in NUMBERS:
+                        calls.add((attribute, current.__module__))
+                    elif name == "self" and (public or attribute.startswith("_")):
+                        called = inspect.getattr_static(cls, attribute, None)
+                    elif isinstance(module := current.__globals__.get(name), ModuleType):
+                        called = getattr(module, attribute, None)
+                case ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr=attribute):
+                    mro = iter(cls.__mro__)
+                    next((base for base in mro if base.__dict__.get(current.__name__) is current), None)
+                    called = next((vars(base)[attribute] for base in mro if attribute in vars(base)), None)
+                case ast.Name(id=name):
+                    called = current.__globals__.get(name)
+                case _:
+                    pass
+            found = function_of(called)
+            if found is not None and found not in seen:
+                seen.add(found)
+                pending.append(found)
+    return calls
+
+
+def module_of(name: str) -> str:
+    """The public module of a header, for one that holds a part of it."""
+    parts = name.split(".")
+    if parts[-1].startswith("_"):
+        parts[-1] = parts[-1].split("_")[1]
+        if importlib.util.find_spec(".".join(parts)) is None:
+            parts.pop()
+    name = ".".join(parts)
+    if name.startswith(("rsyscall.unistd.", "rsyscall.handle.")):
+        return "rsyscall.unistd"
+    return name
+
+
+def pages_of(documentation: str) -> list[str]:
+    match = MANPAGE.search(documentation)
+    return match[1].rstrip(".").split(", ") if match else []
+
+
+def all_methods() -> Iterator[tuple[str, str, list[str], str]]:
+    """Yield call, method, manual pages and module, for each call of each method."""
+    made: dict[tuple[type, str], set[tuple[str, str]]] = {}
+    for cls in CLASSES:
+        for name in sorted(dir(cls)):
+            function = function_of(inspect.getattr_static(cls, name))
+            pages = pages_of(function.__doc__ or "") if function else []
+            if name.startswith("_") or function is None or not pages:
+                continue
+            calls = made_by(function, cls, public=False) or made_by(function, cls, public=True)
+            inherited = set().union(*(made.get((base, name), ()) for base in cls.__mro__))
+            made[cls, name] = calls
+            for call, module in sorted(calls - inherited):
+                yield call, f"{cls.__name__}.{name}", pages, module_of(module)
+    for (owner, name), names in INDIRECT.items():
+        function = getattr(owner, name)
+        for call in sorted(names):
+            module = "rsyscall.sched" if "clone" in call else module_of(function.__module__)
+            yield call, f"{owner.__name__}.{name}", pages_of(function.__doc__ or "") or [f"{call}(2)"], module
+
+
+def code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in dict.fromkeys(names))
+
+
+def named(call: str, methods: list[str]) -> str:
+    """The methods, those with the name of the call first; many that begin with that name as one."""
+    same = [method for method in methods if method.split(".")[1] == call]
+    variants = [method for method in methods if f".{call}_" in method]
+    if same and len(variants) > 4:
+        others = [method for method in methods if method not in same and method not in variants]
+        return f"{code(same + others)}, and `{same[0]}_*` for {len(variants)} of its operations"
+    return code(same + methods)
+
+
+def row(call: str, found: list[tuple[str, list[str], str]], book: CallFacts | None) -> str:
+    pages = dict.fromkeys(page for _, of_method, _ in found for page in of_method if page.endswith("(2)"))
+    # A method that chooses between two calls names the pages of both.
+    own = [page for page in pages if page == f"{call}(2)"] or list(pages)
+    cells = [
+        f"`{call}`",
+        named(call, [method for method, _, _ in found]),
+        ", ".join(own),
+        code(module for _, _, module in found),
+        book.since if book else "",
+    ]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def page() -> str:
+    """The text of the page."""
+    found = defaultdict(list)
+    for call, method, pages, module in all_methods():
+        found[call].append((method, pages, module))
+    unknown = found.keys() - set(numbers())
+    assert not unknown, f"no architecture has {unknown}"
+    text = HEAD.format(command=COMMAND)
+    text += "".join(row(call, found[call], BOOK.get(call)) for call in numbers() if call in found)
+    reasons = {call: BOOK[call].skipped for call in numbers() if call in BOOK and BOOK[call].skipped}
+    contradictory = found.keys() & reasons.keys()
+    assert not contradictory, f"the book says that there is no method for {contradictory}"
+    rest = [call for call in numbers() if call not in found and call not in reasons]
+    if rest:
+        text += WITHOUT + textwrap.fill(", ".join(f"`{call}`" for call in rest) + ".", 110) + "\n"
+    text += SKIPPED
+    for call, reason in reasons.items():
+        other = reason.removesuffix(" does the same")
+        if other != reason:
+            reason = f"`{other}` does the same"
+            if other in found:
+                theirs = [method for method, _, _ in found[other]]
+                same = [method for method in theirs if method.split(".")[1] == call]
+                reason += f": {code(same or theirs)}"
+        text += f"| `{call}` | {reason} |\n"
+    return text
+
+
+def main() -> int:
+    """See the module."""
+    if sys.argv[1:] == ["--write"]:
+        PAGE.write_text(page())
+        return 0
+    if sys.argv[1:] == ["--check"]:
+        old, new = PAGE.read_text() if PAGE.exists() else "", page()
+        if old == new:
+            return 0
+        sys.stderr.writelines(
+            difflib.unified_diff(old.splitlines(True), new.splitlines(True), "now", "new", n=0)
+        )
+        print(f"{PAGE} is not what the code says; run {COMMAND}", file=sys.stderr)
+        return 1
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
