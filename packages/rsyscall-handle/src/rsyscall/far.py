@@ -13,6 +13,7 @@ its descriptors and pointers were right, and the caller may not know yet. So its
 
 from __future__ import annotations
 
+import weakref
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AddressSpace",
     "AddressSpaceMismatchError",
+    "Children",
     "FDTable",
     "FDTableMismatchError",
     "File",
@@ -130,6 +132,47 @@ class MountNamespace:
     creator_pid: int
 
 
+class _Child(Protocol):
+    """A `ChildProcess`."""
+
+    @property
+    def alive(self) -> bool: ...
+
+
+class Children:
+    """Those children of a process that have handles, for code that reaps all others.
+
+    Attributes:
+        handles: by process id; a handle that is dropped is not in it any more.
+    """
+
+    def __init__(self) -> None:
+        self.handles: weakref.WeakValueDictionary[int, _Child] = weakref.WeakValueDictionary()
+        self._beginnings: weakref.WeakSet[_Beginning] = weakref.WeakSet()
+
+    def begin(self) -> object:
+        """A child is about to be made, and has no handle yet. It has one, or does not exist, when the caller
+        drops the result.
+        """
+        beginning = _Beginning()
+        self._beginnings.add(beginning)
+        return beginning
+
+    @property
+    def settled(self) -> bool:
+        """Whether no call is under way that may have made a child."""
+        return not self._beginnings
+
+    def handle(self, pid: int) -> _Child | None:
+        """The handle of the child that has this id now, if it has one."""
+        handle = self.handles.get(pid)
+        return handle if handle is not None and handle.alive else None
+
+
+class _Beginning:
+    __slots__ = ("__weakref__",)
+
+
 class Task:
     """A process, the way to make system calls in it, and the namespaces it is in.
 
@@ -148,8 +191,10 @@ class Task:
         departed: whether the process has exited or executed a program, as far as we know.
         borrowed: what calls have borrowed, if they are only noted, to be made later: it is kept until this
             list goes. None if calls are made at once.
+        children: which children have handles, if others are to be reaped; None otherwise.
     """
 
+    children: Children | None = None
     departed: bool = False
     borrowed: list[object] | None = None
     sysif: SyscallInterface

@@ -217,6 +217,8 @@ async def clone_process(
     # Until `release` the process exits when the ring goes, even if we are interrupted.
     ring.hold(is_ours and (own_table or same_pidns), None if own_table else task.fd_table)
     pidfd = Pidfd()
+    # Until there is a handle, what reaps the orphans of the parent must not take this child for one.
+    beginning = parent.children.begin() if parent.children is not None else None
     try:
         pid = await clone_block(
             task,
@@ -235,6 +237,7 @@ async def clone_process(
         raise clone_error(error, flags) from None
     hub.dumpable.started(ring, cloning_ring)
     process = ChildProcess(parent, near.Process(pid))
+    del beginning
     if own_table:
         ring.give_pidfd(pidfd)
     else:

@@ -140,7 +140,7 @@ class Exits:
                 nr.waitid, _P_PIDFD, pidfd.number, address, options, address + _SIGINFO_SIZE
             )
         except OSError as error:
-            pid = pidfd.pid() if is_denied(error) else 0
+            pid = pidfd.pid() if is_denied(error) and not options & W.NOWAIT else 0
             if not pid:
                 raise
             return await wait4(self.task.sysif, pid, address, options)

@@ -45,6 +45,7 @@ from rsyscall.native import destructor
 from rsyscall.near import SyscallError, nr
 from rsyscall.near.naming import naming
 from rsyscall.pidfd import Pidfd
+from rsyscall.reaper import Reaper
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, Siginfo, SignalBlock, Sigset
 from rsyscall.struct import Int32
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncChildProcess", "AsyncSignalfd", "ChildProcessMonitor"]
 
 _EXITED = int(W.EXITED)
+_NOWAIT = int(W.NOWAIT)
 _STOPS = int(W.STOPPED | W.CONTINUED)
 
 # Between two polls for stops of a child of ours: short enough to notice a short stop, and long enough to cost
@@ -141,7 +143,7 @@ class AsyncChildProcess:
                 state = await self.monitor.hub.exits.waitid(pidfd, int(options))
             except ChildProcessError as error:
                 raise self._lost() from error
-            if state is not None and state.died():
+            if state is not None and state.died() and not options & W.NOWAIT:
                 process.mark_dead(state)
                 self._give_up_pidfd()
             return state
@@ -162,7 +164,7 @@ class AsyncChildProcess:
             except ChildProcessError as error:
                 raise self._lost() from error
             except OSError as error:
-                if not is_denied(error):
+                if not is_denied(error) or options & W.NOWAIT:
                     raise
                 with process.borrow(), infop.borrow(process.task) as address:
                     sysif, pid = process.task.sysif, process.near.id
@@ -176,7 +178,7 @@ class AsyncChildProcess:
             if state is None:
                 return None
             state.__dict__["_rusage"] = used.to_bytes()
-            return self._noted(state)
+            return state if options & W.NOWAIT else self._noted(state)
 
     def _noted(self, state: ChildState) -> ChildState:
         if state.died():
@@ -201,7 +203,8 @@ class AsyncChildProcess:
         """Wait until the state of the child changes in one of the given ways.
 
         Args:
-            options: any of W.EXITED, W.STOPPED, W.CONTINUED.
+            options: any of W.EXITED, W.STOPPED, W.CONTINUED. With W.EXITED | W.NOWAIT the child is not
+                reaped: it stays a zombie, and keeps its number, until a call without W.NOWAIT.
 
         Returns:
             The state. That of a dead child is remembered: with EXITED every later call returns it, too.
@@ -209,6 +212,7 @@ class AsyncChildProcess:
         Raises:
             ChildProcessError: other code reaped the child.
             SyscallError: the process whose child it is has gone.
+            ValueError: W.NOWAIT with other changes than exit.
 
         Cancellation: nothing is lost; wait again.
 
@@ -217,6 +221,8 @@ class AsyncChildProcess:
         process = self.process
         # In plain numbers: members of a flag class are combined by Python code, before 3.11 and after.
         numeric = int(options)
+        if numeric & _NOWAIT and numeric & ~_NOWAIT != _EXITED:
+            raise ValueError(f"waitpid can wait without reaping for W.EXITED alone, not for {options!r}")
         if numeric & _EXITED and process.death_state is not None:
             return process.death_state
         hub = self.monitor.hub
@@ -502,6 +508,8 @@ class ChildProcessMonitor:
         self._sigchld_turns = Turns()
         self._sigchld_users = 0
         self._root: ChildProcessMonitor = self
+        # Of the parent, if it adopts orphans.
+        self.reaper: Reaper | None = None
         self._parent_left: SignalEvent | None = None
         self._signal_block: SignalBlock | None = None
 
@@ -525,6 +533,15 @@ class ChildProcessMonitor:
     def make_own(ram: RAM, task: Task, hub: ProgramHub) -> ChildProcessMonitor:
         """Make a monitor for children that `task` makes and reaps itself, without an epoll loop as yet."""
         return ChildProcessMonitor(ram, task, task, False, None, hub)
+
+    def adopt_orphans(self, process: AsyncChildProcess) -> Reaper:
+        """Reap what the parent adopts; it is an init or a subreaper, and its own monitor.
+
+        Args:
+            process: the parent, as its own parent sees it.
+        """
+        self.reaper = Reaper(self.ram, self.task, self.hub, process._exited)
+        return self.reaper
 
     def inherit_to_child(self, child_task: Task, ram: RAM | None = None) -> ChildProcessMonitor:
         """Make a monitor that clones from `child_task`; the new processes are children of this one's parent.
@@ -615,7 +632,9 @@ class ChildProcessMonitor:
         child = AsyncChildProcess(process, self.ram, self)
         child.pidfd = pidfd
         reference = weakref.ref(child)
-        hub = self.hub
+        hub, reaper = self.hub, self._root.reaper
+        if reaper is not None:
+            reaper.ensure_running()
 
         def exited() -> None:
             if on_exit is not None:
@@ -625,6 +644,9 @@ class ChildProcessMonitor:
                 hub.exits.reap_orphan(process, pidfd)
             else:
                 alive._exit_noticed()
+            if reaper is not None:
+                # Its own children are the parent's now.
+                reaper.wake()
 
         hub.exits.watch(pidfd, exited)
         return child

@@ -150,10 +150,14 @@ def _make_task(thr: _Thread, process: Any, flags: CLONE, table: FDTable) -> Task
     return child
 
 
-def _monitor_for(thr: _Thread, child: Task, ram: RAM, flags: CLONE) -> ChildProcessMonitor:
+def _monitor_for(
+    thr: _Thread, child: Task, ram: RAM, flags: CLONE, process: AsyncChildProcess
+) -> ChildProcessMonitor:
     if flags & CLONE.NEWPID:
         # The kernel does not let an init give its children away: it reaps them itself.
-        return ChildProcessMonitor.make_own(ram, child, thr.monitor.hub)
+        monitor = ChildProcessMonitor.make_own(ram, child, thr.monitor.hub)
+        monitor.adopt_orphans(process)
+        return monitor
     return thr.monitor.inherit_to_child(child, ram)
 
 
@@ -289,7 +293,7 @@ async def _execute_stub(
             make_connection(child, ram, passage),
             NativeLoader.make_from_symbols(child, Symbols._make(hello.symbols[: len(Symbols._fields)])),
             Epoller(waiter, ram, epfd),
-            _monitor_for(thr, child, ram, flags),
+            _monitor_for(thr, child, ram, flags, process),
         )
     except BaseException:
         if process is not None:
@@ -416,12 +420,14 @@ async def _fork(thr: _Thread, flags: CLONE) -> OwnMemory:
         exited = Exited(hub)
         number = int(flags) | int(SIG.CHLD) | (int(CLONE.PARENT) if monitor.use_clone_parent else 0)
         watch = partial(_watch_copy, thr, hub, clone, secret, exited)
+        beginning = monitor.task.children.begin() if monitor.task.children is not None else None
         try:
             # The memory may go as soon as the copy has been made.
             await task.sysif.recorded_syscall(clone, nr.clone, number, stack.near, 0, 0, 0)
         except OSError as error:
             raise clone_error(error, flags) from None
         process = await watch()
+        del beginning
         handle = process.process
         task.check_not_departed()
         child = _make_task(thr, handle, flags, table)
@@ -440,7 +446,7 @@ async def _fork(thr: _Thread, flags: CLONE) -> OwnMemory:
             make_connection(child, ram, own[1]),
             thr.loader.for_copy(child),
             thr.epoller.inherit(ram),
-            _monitor_for(thr, child, ram, flags),
+            _monitor_for(thr, child, ram, flags, process),
         )
     except BaseException:
         if process is None and watch is not None and (clone.result or 0) > 0:

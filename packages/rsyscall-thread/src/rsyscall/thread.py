@@ -30,6 +30,7 @@ from rsyscall.near import types as near
 from rsyscall.open_files import descriptor_flags
 from rsyscall.own_memory import clone_own_memory
 from rsyscall.path import Path
+from rsyscall.reaper import Reaper
 from rsyscall.running import GRACE, end_command, mark_calls, run
 from rsyscall.sched import CLONE
 from rsyscall.settings import transport_name
@@ -44,6 +45,7 @@ from rsyscall.spawn import (
     start_spawn,
 )
 from rsyscall.sys.mount import MS
+from rsyscall.sys.prctl import PR
 from rsyscall.sys.socket import AF, SOCK, Sockbuf, Socketpair, T_sockaddr
 from rsyscall.sys.wait import CalledProcessError, W
 from rsyscall.unistd import ArgList, Pipe
@@ -470,6 +472,7 @@ class Thread(WithMemory):
             if numeric & _NEWPID:
                 # The kernel does not let an init give its children away: it reaps them itself.
                 monitor = ChildProcessMonitor.make_own(ram, task, self.monitor.hub)
+                monitor.adopt_orphans(process)
             else:
                 monitor = self.monitor.inherit_to_child(task)
             child = ChildThread(
@@ -612,11 +615,38 @@ class ChildThread(Thread):
 
     Attributes:
         process: the child, to wait for and to signal.
+
+    The init of a pid namespace adopts the orphans of that namespace, and reaps them in the background; so
+    does a process after `adopt_orphans`. See `reaper`.
     """
 
     def __init__(self, thr: Thread, process: AsyncChildProcess) -> None:
         super()._init_from(thr)
         self.process = process
+
+    @property
+    def reaper(self) -> Reaper | None:
+        """Reaps the orphans that this process adopts, and tells of their ends; None if it adopts none."""
+        return self.monitor.reaper if self.monitor.task is self.task else None
+
+    async def adopt_orphans(self) -> Reaper:
+        """Become a subreaper: adopt the orphans among the descendants, and reap them in the background.
+
+        The processes that this one makes from then on are its own children, not ours, and killed when it
+        exits. Children that it got by `task.clone` before must have been reaped.
+
+        Returns:
+            What reaps them. That of an init is there from the beginning.
+
+        manpage: PR_SET_CHILD_SUBREAPER(2const)
+        """
+        reaper = self.reaper
+        if reaper is None:
+            await self.task.prctl(PR.SET_CHILD_SUBREAPER, True)
+            monitor = ChildProcessMonitor.make_own(self.ram, self.task, self.monitor.hub)
+            reaper = monitor.adopt_orphans(self.process)
+            self.monitor = monitor
+        return reaper
 
     async def execv(
         self, path: StrPath, argv: Sequence[StrOrBytesPath], command: Command | None = None
@@ -701,6 +731,8 @@ class ChildThread(Thread):
             raise
         finally:
             self.task.sigprocmask_running = False
+        if self.monitor.reaper is not None:
+            self.monitor.reaper.stop()
         return self.process
 
     async def exec(

@@ -184,6 +184,8 @@ class ChildProcess(Process):
         self._borrow: weakref.ref[_ChildBorrow] | None = None
         self.command: Command | None = None
         self._reaped = not alive
+        if task.children is not None and alive:
+            task.children.handles[near.id] = self
         # whether the child stays a zombie although its death will be found in unread_siginfo
         self._unread_left_waitable = False
 
@@ -507,6 +509,8 @@ class ProcessTask(rsyscall.far.Task):
                     f"the parent of {self} is not known, so it cannot be given a child with CLONE.PARENT"
                 )
             owner = self.parent_task
+        # Until there is a handle, what reaps the orphans of the owner must not take this child for one.
+        beginning = owner.children.begin() if owner.children is not None else None
         with ExitStack() as stack:
             free_address = stack.enter_context(free_stack.borrow(self))
             stack_address = stack.enter_context(used_stack.borrow(self))
@@ -540,7 +544,9 @@ class ProcessTask(rsyscall.far.Task):
             except BaseException:
                 whole_stack._unmerge(free_stack, used_stack, free_size)
                 raise
-        return ThreadProcess(owner, process, whole_stack, stack_data, ctid, newtls)
+        child = ThreadProcess(owner, process, whole_stack, stack_data, ctid, newtls)
+        del beginning
+        return child
 
 
 @call("getpgid", PID)
