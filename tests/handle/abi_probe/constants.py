@@ -11,7 +11,7 @@ import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from rsyscall import fcntl, sched, signal, time
+from rsyscall import _termios, fcntl, sched, signal, time
 from rsyscall.linux import dirent, futex, ioprio
 from rsyscall.near.abi import ABI
 from rsyscall.net import if_
@@ -183,6 +183,14 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     ioctl.TIOCM: Constants(("asm/termios.h",), "TIOCM_", also=("sys/ioctl.h",)),
     ioctl.TIOCPKT: Constants(_TERMINALS, "TIOCPKT_"),
     ioctl.TIOCSER: Constants(_TERMINALS, "TIOCSER_"),
+    **{
+        cls: Constants(("asm/termbits.h",), "")
+        for cls in (_termios.IFLAG, _termios.OFLAG, _termios.CFLAG, _termios.LFLAG, _termios.BAUD)
+    },
+    _termios.V: Constants(
+        ("asm/termbits.h",), "V", left_out={f"VT{what}": "see OFLAG" for what in ("0", "1", "DLY")}
+    ),
+    _termios.TCSA: Constants(("asm/termbits.h",), "TCSA"),
     mman.PROT: Constants(("linux/mman.h",), "PROT_", only_on={"BTI": ARM, "MTE": ARM}, also=("sys/mman.h",)),
     mman.MAP: Constants(
         ("linux/mman.h",),
@@ -382,6 +390,7 @@ def constants_of(cls: type[enum.Enum]) -> Constants:
 
 NUMBERS: dict[str, Constants] = {
     "rsyscall.limits": Constants(("linux/limits.h",), ""),
+    **{f"rsyscall.{name}": Constants(("asm/termbits.h",), "") for name in ("termios", "_termios")},
     "rsyscall.linux.futex": Constants(("linux/futex.h",), ""),
     "rsyscall.linux.memfd": Constants(("linux/memfd.h",), ""),
     "rsyscall.netinet.ip": Constants(("netinet/in.h",), "", also=("linux/in6.h",)),

@@ -13,7 +13,20 @@ from types import ModuleType
 from rsyscall.struct import FixedSize, Serializable, Serializer
 
 # Modules that mirror C headers, with everything below them.
-ROOTS = ("fcntl", "sched", "signal", "time", "limits", "unistd", "sys", "linux", "net", "netinet")
+ROOTS = (
+    "fcntl",
+    "sched",
+    "signal",
+    "time",
+    "limits",
+    "unistd",
+    "_termios",
+    "termios",
+    "sys",
+    "linux",
+    "net",
+    "netinet",
+)
 
 
 def modules() -> Iterator[ModuleType]:

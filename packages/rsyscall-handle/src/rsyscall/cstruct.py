@@ -79,8 +79,8 @@ class _Options(TypedDict, total=False):
 
     `default`, `default_factory` and `compare` are those of dataclasses. `encode` turns the value of the field
     into the number for the kernel, where it is not that number already. `prefix` is what the names of the
-    enumeration begin with in C, if that is not its own name and an underscore. `offset` is for members that
-    are not where a compiler would put them.
+    enumeration begin with in C, if that is not its own name and an underscore; it may be empty.
+    `offset` is for members that are not where a compiler would put them.
     """
 
     default: Any
@@ -101,7 +101,7 @@ class _Spec:
     align: int = 1
     decode: Callable[[Any], Any] | None = None
     encode: Callable[[Any], Any] | None = None
-    prefix: str = ""
+    prefix: str | None = None
     offset: int | None = None
     inner: type[CStruct] | None = None
     """For a structure in the structure."""
@@ -127,7 +127,7 @@ def _field(
         align,
         convert,
         options.pop("encode", None),
-        options.pop("prefix", ""),
+        options.pop("prefix", None),
         options.pop("offset", None),
         **more,
     )
@@ -219,13 +219,13 @@ class CField(NamedTuple):
     Attributes:
         name: of the attribute.
         member: its name in C.
-        prefix: what names of its enumeration begin with in C; empty for the name of the enumeration and an
+        prefix: what names of its enumeration begin with in C; None for the name of the enumeration and an
             underscore.
     """
 
     name: str
     member: str
-    prefix: str
+    prefix: str | None
 
 
 class CMember(NamedTuple):

@@ -60,6 +60,7 @@ _TEXTS: dict[type, Callable[[Any], str]] = {
     bool: lambda value: str(int(value)),
     str: lambda text: quote(os.fsencode(text)),
     bytes: quote,
+    bytearray: lambda data: quote(bytes(data)),
 }
 _FIELDS: dict[tuple[type[CStruct], str], Callable[[Any], str]] = {
     (CloneArgs, "exit_signal"): lambda value: signal_name(int(value)),
@@ -67,18 +68,20 @@ _FIELDS: dict[tuple[type[CStruct], str], Callable[[Any], str]] = {
 }
 
 
-def value_text(value: object, prefix: str = "") -> str:
-    """A value as text; `prefix` is the prefix of the names of its enumeration in C."""
+def value_text(value: object, prefix: str | None = None) -> str:
+    """A value as text; `prefix` is the prefix of the names of its enumeration in C, if that is not usual."""
     cls = type(value)
+    if prefix is None:
+        prefix = f"{cls.__name__}_"
     special = _TEXTS.get(cls)
     if special is not None:
         return special(value)
     if isinstance(value, CStruct):
         return struct_text(value)
     if isinstance(value, enum.IntFlag):
-        return "|".join(flag_names(int(value), type(value), prefix or f"{cls.__name__}_")) or "0"
+        return "|".join(flag_names(int(value), type(value), prefix)) or "0"
     if isinstance(value, enum.IntEnum):
-        return name_of(type(value), prefix or f"{cls.__name__}_", int(value))
+        return name_of(type(value), prefix, int(value))
     return number(value) if isinstance(value, int) else str(value)
 
 

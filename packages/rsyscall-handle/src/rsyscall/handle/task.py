@@ -43,6 +43,7 @@ from rsyscall.sys.stat import StatFileDescriptor, StatTask
 from rsyscall.sys.timerfd import TimerfdTask, TimerFileDescriptor
 from rsyscall.sys.uio import UioFileDescriptor
 from rsyscall.sys.utsname import UtsnameTask
+from rsyscall.termios import TermiosFileDescriptor
 from rsyscall.unistd import FSFileDescriptor, FSTask
 from rsyscall.unistd.credentials import CredentialsTask
 from rsyscall.unistd.cwd import CWDTask
@@ -66,6 +67,7 @@ class FileDescriptor(
     EpollFileDescriptor,
     # inotify goes here
     SignalFileDescriptor,
+    TermiosFileDescriptor,
     IoctlFileDescriptor,
     GetdentsFileDescriptor,
     UioFileDescriptor,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any
 
-from rsyscall.handle.arguments import FDNUM, Kind, Memory, buffer, by, call, each
+from rsyscall._termios import Termios, Termios2, Winsize
+from rsyscall.handle.arguments import FDNUM, OUT_INT, Kind, Memory, buffer, by, call, each, given, out
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import Pointer
@@ -249,18 +250,22 @@ class TIOCSER(enum.IntFlag):
     TEMT = 0x01
 
 
-_TERMIOS, _TERMIO, _INT = buffer(36), buffer(18), buffer(4)
+_TERMIO, _INT = buffer(18), buffer(4)
 # What a request reads or writes whose number does not say so, or says something else.
 _REQUESTS: dict[int, Kind] = {
     **each((FIO.NREAD, FIO.NBIO, FIO.ASYNC, FIO.SETOWN, FIO.GETOWN), _INT),
     FIO.QSIZE: buffer(8),
-    **each((TC.GETS, TC.SETS, TC.SETSW, TC.SETSF), _TERMIOS),
-    **each((TIOC.GLCKTRMIOS, TIOC.SLCKTRMIOS), _TERMIOS),
+    **each((TC.GETS, TIOC.GLCKTRMIOS), out(Termios)),
+    **each((TC.SETS, TC.SETSW, TC.SETSF, TIOC.SLCKTRMIOS), given(Termios)),
+    TC.GETS2: out(Termios2),
+    **each((TC.SETS2, TC.SETSW2, TC.SETSF2), given(Termios2)),
     **each((TC.GETA, TC.SETA, TC.SETAW, TC.SETAF), _TERMIO),
-    **each((TIOC.GPGRP, TIOC.SPGRP, TIOC.GSID, TIOC.OUTQ, TIOC.GETD, TIOC.SETD), _INT),
+    **each((TIOC.GPGRP, TIOC.GSID, TIOC.GPTN), OUT_INT),
+    **each((TIOC.SPGRP, TIOC.OUTQ, TIOC.GETD, TIOC.SETD), _INT),
     **each((TIOC.MGET, TIOC.MBIS, TIOC.MBIC, TIOC.MSET, TIOC.PKT), _INT),
     **each((TIOC.GSOFTCAR, TIOC.SSOFTCAR, TIOC.SERGETLSR), _INT),
-    **each((TIOC.GWINSZ, TIOC.SWINSZ), buffer(8)),
+    TIOC.GWINSZ: out(Winsize),
+    TIOC.SWINSZ: given(Winsize),
     **each((TIOC.GSERIAL, TIOC.SSERIAL), buffer(72)),
     **each((TIOC.GRS485, TIOC.SRS485), buffer(32)),
     TIOC.GICOUNT: buffer(80),
@@ -312,7 +317,7 @@ class IoctlFileDescriptor(BaseFileDescriptor):
         """`ioctl(fd, request, arg)`: ask the driver behind this descriptor to do something.
 
         A request that makes a descriptor (`TIOC.GPTPEER`) returns a number that no handle owns; wrap it with
-        `task.make_fd_handle`.
+        `task.make_fd_handle`. `tiocgptpeer` returns a handle.
 
         Args:
             request: what to do; decides what `arg` has to be.
