@@ -90,6 +90,7 @@ PyObject *rsys_shared_greeted(PyObject *op, PyObject *args)
 	self->base = __atomic_load_n(&file->base, __ATOMIC_RELAXED);
 	self->life = &file->life;
 	self->alive = __atomic_load_n(&file->life, __ATOMIC_ACQUIRE);
+	self->dead = ~self->alive;	/* whatever it says to be alive */
 	self->block->ring.pid = pid;
 	self->block->started = 1;
 	return Py_BuildValue("(y#K)", (char *)&hello, (Py_ssize_t)sizeof(hello), (unsigned long long)self->base);

@@ -1,0 +1,246 @@
+"""The client of a ring in a memory file, and a process there that lies.
+
+Whatever it writes: each method returns in a bounded time, or raises what it says, and the state of the client
+stays its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rsyscall.native import Hub, Ring, _fast
+
+from .driven import NR
+
+SOURCES = Path(__file__).parents[2] / "native" / "src"
+SEALS = 0x1 | 0x2 | 0x4  # F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW
+# Under a load the client may lose the processor for long.
+LONGEST = 5.0
+
+
+@pytest.fixture(scope="session")
+def liar(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The program."""
+    compiler = next(filter(shutil.which, ("cc", "gcc", "clang")), None)
+    if compiler is None or not SOURCES.is_dir():
+        pytest.skip("package: no C compiler, or no sources")
+    program = str(tmp_path_factory.mktemp("liar") / "liar")
+    source = str(Path(__file__).with_name("liar.c"))
+    subprocess.run([compiler, "-O1", "-w", "-I", str(SOURCES), "-o", program, source], check=True)
+    return program
+
+
+class Lying:
+    """A ring, and what lies at its other end."""
+
+    def __init__(self, liar: str, seed: int, lies: str, ms: int) -> None:
+        reading, self.completion = os.pipe()
+        os.close(reading)
+        self.hub = Hub(self.completion, 100.0, 100.0)
+        self.ring: Ring = self.hub.ring()
+        self.file = os.memfd_create("liar", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
+        os.ftruncate(self.file, _fast.SHARED_SIZE)
+        fcntl.fcntl(self.file, fcntl.F_ADD_SEALS, SEALS)
+        self.ours, self.theirs = socket.socketpair()
+        self.ring.share(self.file, self.ours.fileno())
+        numbers = self.file, self.theirs.fileno()
+        self.process = subprocess.Popen(
+            [liar, *map(str, numbers), str(seed), lies, str(ms)], pass_fds=numbers
+        )
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.ours.close()
+        self.theirs.close()
+        os.close(self.file)
+        os.close(self.completion)
+
+
+@contextmanager
+def lying(liar: str, seed: int, lies: str, ms: int = 300) -> Iterator[Lying]:
+    made = Lying(liar, seed, lies, ms)
+    try:
+        assert made.ring.greeted(20e6, 0) is not None
+        made.ours.send(b"x")
+        yield made
+    finally:
+        made.close()
+
+
+class Sleeper:
+    """Takes any answer."""
+
+    def __init__(self) -> None:
+        self.told = 0
+
+    def answer(self, index: int, result: int) -> None:
+        self.told += 1
+
+    def fail(self, error: BaseException) -> None:
+        raise AssertionError
+
+
+def do_something(ring: Ring, chosen: random.Random, sleeper: Sleeper) -> None:
+    """One thing that a connection does."""
+    call = (NR["getpid"], 1, 2)
+    kind = chosen.randrange(12)
+    if kind <= 2:
+        ring.call(*call)
+    elif kind == 3:
+        ring.recorded_call(_fast.CallRecord(), NR["close"], 2**31)
+    elif kind == 4:
+        ring.call_many([call] * chosen.choice([1, 10, 200]), chosen.random() < 0.5)
+    elif kind == 5:
+        if ring.outstanding:
+            ring.sleep(sleeper, 1, 0)
+    elif kind == 6:
+        ring.deliver()
+    elif kind == 7:
+        ring.next_result()
+    elif kind == 8:
+        backlog: deque[Any] = deque([(sleeper, 0, call, None)] * 20)
+        ring.put_backlog(backlog)
+    elif kind == 9:
+        ring.put(NR["ppoll"], 0)
+        ring.wait(50.0)
+        ring.kick()
+    elif kind == 10:
+        ring.heard()
+    else:
+        assert None not in (ring.mute, ring.deaf, ring.left, ring.parks)
+    # The largest number that there can be; more would be a number of the liar's.
+    assert 0 <= ring.outstanding < _fast.RING_SLOTS
+
+
+# Of liar.c.
+EVERY = "awgpsmtrhd"
+
+
+@pytest.mark.parametrize("lies", ["a", "ap", "aw", "g", "p", "aaam", "aaat", "ah", "asr", EVERY, EVERY + "l"])
+@pytest.mark.parametrize("seed", range(2))
+def test_every_method_returns(liar: str, lies: str, seed: int) -> None:
+    chosen = random.Random(seed)
+    with lying(liar, seed, lies) as made:
+        ring, sleeper = made.ring, Sleeper()
+        end = time.monotonic() + 0.2
+        while (start := time.monotonic()) < end:
+            do_something(ring, chosen, sleeper)
+            assert time.monotonic() - start < LONGEST
+            if ring.outstanding > 100 or ring.left:
+                ring.forget()
+        assert made.process.poll() in (None, 0), "it could truncate the file"
+
+
+def test_a_spin_ends_although_much_seems_to_be_done(liar: str) -> None:
+    """The budget is renewed for each call that is out, and no more."""
+    with lying(liar, 0, "p", 20000) as made:
+        for _ in range(3):
+            start = time.monotonic()
+            assert made.ring.call(NR["getpid"]) == _fast.PENDING
+            assert time.monotonic() - start < LONGEST
+            made.ring.forget()
+        results = made.ring.call_many([(NR["getpid"],)] * 1000, False)
+        assert results == ([], _fast.PENDING)
+
+
+def test_too_many_announcements(liar: str) -> None:
+    with lying(liar, 0, "t", 20000) as made:
+        end = time.monotonic() + 20
+        while made.ring.heard():
+            assert time.monotonic() < end
+
+
+def test_one_that_is_dead_stays_dead(liar: str) -> None:
+    with lying(liar, 0, "l", 20000) as made:
+        end = time.monotonic() + 20
+        while not made.ring.left:
+            assert time.monotonic() < end
+        for _ in range(1000):
+            assert made.ring.left
+            assert made.ring.call(NR["getpid"]) == _fast.UNSENT
+
+
+def test_the_arena_is_bounded() -> None:
+    """By the address that the file has in the process, which may be anything."""
+    for base in (0, 4096, 2**47, 2**63, 2**64 - 4096, 2**64 - _fast.SHARED_SIZE):
+        made = Lying(sys.executable, 0, "", 0)
+        try:
+            made.process.wait()
+            os.pwrite(made.file, base.to_bytes(8, "little"), OFFSET_OF_BASE)
+            os.pwrite(made.file, b"\1\0\0\0", OFFSET_OF_READY)
+            greeting = made.ring.greeted(0.0, 0)
+            assert greeting is not None
+            assert greeting[1] == base
+            ring, size = made.ring, _fast.SHARED_SIZE
+
+            def at(offset: int, base: int = base) -> int:
+                return (base + offset) % 2**64
+
+            assert ring.write(at(size - 3), b"abc")
+            assert ring.read(at(size - 3), 3) == b"abc"
+            assert ring.read(at(size), 0) == b""
+            for offset, length in [
+                (0, 1), (_fast.BOUNCE_OFFSET - 1, 1), (_fast.BOUNCE_OFFSET - 1, 10), (size, 1), (size - 3, 4),
+                (size + 4096, 1), (-1, 1), (-4096, 8192), (_fast.ARENA_OFFSET, size),
+                (_fast.ARENA_OFFSET, 2**62),
+            ]:  # fmt: skip
+                assert ring.read(at(offset), length) is None
+                if length < 2**20:
+                    assert not ring.write(at(offset), bytes(length))
+            assert ring.read(at(size - 3), -1) is None
+        finally:
+            made.close()
+
+
+OFFSET_OF_READY, OFFSET_OF_BASE = 16960, 16968
+
+
+def test_after_unshare_nothing_is_reached() -> None:
+    made = Lying(sys.executable, 0, "", 0)
+    try:
+        made.process.wait()
+        os.pwrite(made.file, b"\1\0\0\0", OFFSET_OF_READY)
+        greeting = made.ring.greeted(0.0, 0)
+        assert greeting is not None
+        address = greeting[1] + _fast.ARENA_OFFSET
+        assert made.ring.read(address, 1) == b"\0"
+        made.ring.unshare()
+        made.ring.unshare()
+        assert made.ring.read(address, 1) is None
+        assert not made.ring.write(address, b"x")
+        assert made.ring.left
+        assert made.ring.call(NR["getpid"]) == _fast.UNSENT
+        assert not made.ring.heard()
+        assert made.ring.socket == -1
+    finally:
+        made.close()
+
+
+def test_a_peer_that_is_gone_does_not_kill_us() -> None:
+    """Neither by SIGPIPE nor by SIGBUS."""
+    assert signal.getsignal(signal.SIGBUS) == signal.SIG_DFL
+    made = Lying(sys.executable, 0, "", 0)
+    made.process.wait()
+    os.pwrite(made.file, b"\1\0\0\0", OFFSET_OF_READY)
+    assert made.ring.greeted(0.0, 0) is not None
+    made.close()
+    # Of the socket the ring has a copy, and nothing else has.
+    assert made.ring.call(NR["getpid"]) == _fast.PENDING
+    made.ring.kick()
+    assert not made.ring.heard()
