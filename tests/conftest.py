@@ -29,10 +29,13 @@ from pathlib import Path
 
 import pytest
 
+from .liar import liar
 from .place import Place
 
 # For `every_place`, which the tests of all layers use.
 sys.path.append(str(Path(__file__).parent))
+
+__all__ = ["liar"]
 
 # How long the traces of a test may take to go away: processes that were told to exit, sockets closed by a
 # reaper.

@@ -108,13 +108,13 @@ async def _orphan() -> AsyncIterator[Thread]:
 
 
 @contextlib.asynccontextmanager
-async def _without_spinning() -> AsyncIterator[Thread]:
+async def _without_spinning(own_memory: bool = False) -> AsyncIterator[Thread]:
     """Every call has to wake the process, and every answer the program."""
     hub = local_thread.loader.hub
     assert hub is not None
     hub.set_spin(0, 0)
     try:
-        async with ending(await local_thread.clone()) as child:
+        async with ending(await local_thread.clone(own_memory=own_memory)) as child:
             yield child
     finally:
         hub.set_spin(*spin_budgets())
@@ -198,6 +198,9 @@ def _ways() -> list[Way]:
     own("child", CLONE.NONE, transport="stream")
     own("all-namespaces", EVERYTHING_NEW, transport="stream")
     own("grandchild", CLONE.NONE, CLONE.NONE, transport="stream")
+    ways.append(
+        Way("own-memory-ring-without-spinning", lambda: _without_spinning(own_memory=True), own_memory=True)
+    )
     ways.append(Way("own-memory-traced", lambda: _traced(own_memory=True), own_memory=True))
     ways.append(Way("ring-on-stream", lambda: _mixed("stream", "ring")))
     ways.append(Way("stream-on-ring", lambda: _mixed("ring", "stream"), "stream"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import os
 import random
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,31 +17,18 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
+from liar import EVERY_LIE
 
 from rsyscall.native import Hub, Ring, _fast
 
 from .driven import NR
 
-SOURCES = Path(__file__).parents[2] / "native" / "src"
 SEALS = 0x1 | 0x2 | 0x4  # F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW
 # Under a load the client may lose the processor for long.
 LONGEST = 5.0
-
-
-@pytest.fixture(scope="session")
-def liar(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The program."""
-    compiler = next(filter(shutil.which, ("cc", "gcc", "clang")), None)
-    if compiler is None or not SOURCES.is_dir():
-        pytest.skip("package: no C compiler, or no sources")
-    program = str(tmp_path_factory.mktemp("liar") / "liar")
-    source = str(Path(__file__).with_name("liar.c"))
-    subprocess.run([compiler, "-O1", "-w", "-I", str(SOURCES), "-o", program, source], check=True)
-    return program
 
 
 class Lying:
@@ -128,11 +114,9 @@ def do_something(ring: Ring, chosen: random.Random, sleeper: Sleeper) -> None:
     assert 0 <= ring.outstanding < _fast.RING_SLOTS
 
 
-# Of liar.c.
-EVERY = "awgpsmtrhd"
-
-
-@pytest.mark.parametrize("lies", ["a", "ap", "aw", "g", "p", "aaam", "aaat", "ah", "asr", EVERY, EVERY + "l"])
+@pytest.mark.parametrize(
+    "lies", ["a", "ap", "aw", "g", "p", "aaam", "aaat", "ah", "asr", EVERY_LIE, EVERY_LIE + "l"]
+)
 @pytest.mark.parametrize("seed", range(2))
 def test_every_method_returns(liar: str, lies: str, seed: int) -> None:
     chosen = random.Random(seed)

@@ -1,0 +1,262 @@
+"""Processes with memory of their own behind a ring: their memory, when there is none, and those that lie."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import gc
+import os
+import random
+import resource
+import signal
+import struct
+import subprocess
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+import trio.testing
+from liar import EVERY_LIE
+from support import assert_thread_works, local_thread, pid_of, sh
+from test_hostile_peer import operations, outcome
+from waiting import wait_until
+
+from rsyscall.near import SYS, SyscallError
+from rsyscall.own_ring import OwnRingConnection
+from rsyscall.sched import CLONE
+from rsyscall.sys.mman import MAP, PROT
+from rsyscall.sys.wait import W
+from rsyscall.thread import ChildThread, Thread
+
+POLLFD = struct.Struct("=ihh")
+POLLIN = 1
+
+
+async def with_ring(parent: Thread = local_thread, flags: CLONE = CLONE.NONE) -> ChildThread:
+    child = await parent.clone(flags, own_memory=True)
+    assert isinstance(child.task.sysif, OwnRingConnection)
+    return child
+
+
+async def test_memory_beyond_the_arena() -> None:
+    child = await with_ring()
+    async with child.process:
+        data = os.urandom(5 << 20)
+        written = await child.ptr(data)
+        assert await written.read() == data
+        sums = await child.malloc(bytes, 20)
+        assert await (await sums.write(b"x" * 20)).read() == b"x" * 20
+
+
+async def test_bad_addresses() -> None:
+    child = await with_ring()
+    async with child.process:
+        sysif = child.task.sysif
+        mapping = await child.task.mmap(8192, PROT.READ | PROT.WRITE, MAP.PRIVATE)
+        start = mapping.near.address
+        await child.task.sysif.syscall(SYS.munmap, start + 4096, 4096)
+        await sysif.write_memory(start, b"abc")
+        assert await sysif.read_memory(start, 3) == b"abc"
+        for address in (0, 8, start + 4096, start + 4000, 2**63, 2**64 - 8):
+            with pytest.raises(OSError, match="Bad address") as caught:
+                await sysif.read_memory(address, 200)
+            assert caught.value.errno == errno.EFAULT
+            with pytest.raises(OSError, match="Bad address"):
+                await sysif.write_memory(address, bytes(200))
+        assert await sysif.read_memory(start, 3) == b"abc"
+        await assert_thread_works(child)
+
+
+async def test_a_copy_does_not_run_on_memory_that_it_shares() -> None:
+    """What the original allocates next is not the stack of the copy."""
+    child = await with_ring()
+    async with child.process:
+        copies = [await child.clone() for _ in range(3)]
+        for size in (100, 16384, 60000):
+            await child.ptr(b"\xff" * size)
+        for copy in copies:
+            assert await copy.task.getpid() == copy.process.process.near
+            async with copy.process:
+                pass
+
+
+async def test_calls_behind_one_that_waits_for_them() -> None:
+    """The activity fd ends the call that waits when there is another one, and is silent after that."""
+    child = await with_ring()
+    async with child.process:
+        number = int(child.task.sysif.get_activity_fd().near)
+        fds = await child.ptr(POLLFD.pack(number, POLLIN, 0))
+        results = []
+
+        async def poll(seconds: int, nanoseconds: int) -> None:
+            time = await child.ptr(struct.pack("qq", seconds, nanoseconds))
+            results.append(await child.task.sysif.syscall(SYS.ppoll, fds.near, 1, time.near, 0, 8))
+
+        for _ in range(20):
+            with trio.fail_after(20):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(poll, 100, 0)
+                    await trio.testing.wait_all_tasks_blocked()
+                    assert await child.task.getpid() == child.process.process.near
+                # One byte may have come after the look for it.
+                for _ in range(2):
+                    await poll(0, 1000000)
+        assert results.count(0) >= 20, results
+        assert results[::3] == [1] * 20, results
+        assert results[2::3] == [0] * 20, results
+
+
+async def test_no_room_for_the_file_makes_it_a_stream() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, hard))
+    try:
+        child = await local_thread.clone(own_memory=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    async with child.process:
+        assert not isinstance(child.task.sysif, OwnRingConnection)
+        await assert_thread_works(child)
+
+
+async def test_one_that_cannot_map_the_file_uses_the_stream() -> None:
+    """Its address space is too small."""
+    parent = await local_thread.clone()
+    async with parent.process:
+        # The limit is checked when memory is mapped, and exec frees what there was.
+        limit = await parent.ptr(struct.pack("QQ", 3 << 20, resource.RLIM_INFINITY & (2**64 - 1)))
+        await parent.task.sysif.syscall(SYS.prlimit64, 0, resource.RLIMIT_AS, limit.near, 0)
+        child = await parent.clone(own_memory=True)
+        async with child.process:
+            assert not isinstance(child.task.sysif, OwnRingConnection)
+            await assert_thread_works(child)
+
+
+async def test_exec_and_exit_are_noticed() -> None:
+    for _ in range(5):
+        child = await with_ring()
+        process = await child.exec(sh("exit 3"))
+        assert (await process.waitpid(W.EXITED)).exit_status == 3
+        child = await with_ring()
+        async with child.process:
+            with pytest.raises(SyscallError):
+                await child.task.sysif.syscall(SYS.exit, 0)
+            with pytest.raises(SyscallError):
+                await child.task.getpid()
+        vars(child).clear()
+
+
+async def test_the_file_cannot_be_changed() -> None:
+    child = await with_ring()
+    async with child.process:
+        file = child.task.sysif._file  # type: ignore[attr-defined] # what a process would find
+        for size in (0, 1 << 30):
+            with pytest.raises(OSError, match="not permitted"):
+                await file.ftruncate(size)
+        await assert_thread_works(child)
+
+
+# ---- hostile ones
+
+
+def taken(child: ChildThread, number: int) -> int:
+    """A descriptor of another process, in our table."""
+    pidfd = os.pidfd_open(pid_of(child))
+    found = ctypes.CDLL(None).syscall(int(SYS.pidfd_getfd), pidfd, number, 0)
+    os.close(pidfd)
+    assert found >= 0
+    return int(found)
+
+
+@contextlib.asynccontextmanager
+async def hostile(
+    liar: str, seed: int, lies: str, ms: int, flags: CLONE = CLONE.NONE
+) -> AsyncIterator[tuple[ChildThread, subprocess.Popen[bytes]]]:
+    """A process in whose place the program lies."""
+    child = await with_ring(flags=flags)
+    os.kill(pid_of(child), signal.SIGSTOP)
+    sysif = child.task.sysif
+    assert isinstance(sysif, OwnRingConnection)
+    numbers = [taken(child, int(fd.near)) for fd in (sysif._file, sysif._server_fd)]
+    del sysif
+    arguments = [liar, *map(str, numbers), str(seed), lies, str(ms)]
+    with subprocess.Popen(arguments, pass_fds=numbers) as process:
+        for number in numbers:
+            os.close(number)
+        try:
+            yield child, process
+        finally:
+            process.kill()
+            with trio.CancelScope(shield=True):
+                async with child.process:
+                    pass
+    vars(child).clear()
+
+
+NAMES = ["name", "where", "link", "read", "stat", "clone", "listen", "run", "channel"]
+
+
+@pytest.mark.slow
+@pytest.mark.needs("pidfd_getfd")
+@pytest.mark.parametrize("lies", ["a", "aaaw", "apm", "aaat", "ahd", "asr", EVERY_LIE, EVERY_LIE + "l"])
+async def test_lies(liar: str, lies: str) -> None:
+    """Each of these operations returns or raises, or waits until the process is killed."""
+    innocent = await local_thread.clone()
+    async with innocent.process:
+        for seed, operation in enumerate(NAMES):
+            async with hostile(liar, seed, lies, 2000) as (child, _):
+                work = (await operations(child))[operation]
+                with trio.move_on_after(0.2):
+                    await outcome(work)
+                del work
+                await assert_thread_works(innocent)
+        gc.collect()
+        await assert_thread_works(innocent)
+        await assert_thread_works(local_thread)
+
+
+@pytest.mark.needs("pidfd_getfd")
+async def test_pretended_progress_holds_up_no_other_task(liar: str) -> None:
+    async with hostile(liar, 0, "p", 20000) as (child, _):
+        results = []
+
+        async def call() -> None:
+            results.append(await outcome(child.task.getppid))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(call)
+            await trio.testing.wait_all_tasks_blocked()
+            await assert_thread_works(local_thread)
+            assert not results
+            await child.process.kill()
+        assert isinstance(results[0], SyscallError)
+
+
+@pytest.mark.needs("pidfd_getfd")
+async def test_one_that_tells_of_answers_all_the_time_is_not_listened_to(liar: str) -> None:
+    async with hostile(liar, 0, "t", 20000) as (child, _):
+        with trio.fail_after(20):
+            with pytest.raises(SyscallError):
+                while True:
+                    await child.task.getppid()
+        await assert_thread_works(local_thread)
+
+
+@pytest.mark.needs("pidfd_getfd")
+async def test_one_that_says_it_is_dead(liar: str) -> None:
+    async with hostile(liar, 0, "l", 20000) as (child, _):
+        with trio.fail_after(20), pytest.raises(SyscallError):
+            while True:
+                await child.task.getppid()
+        await wait_until(
+            lambda: isinstance(child.task.sysif, OwnRingConnection) and child.task.sysif.ring.left
+        )
+
+
+async def test_nothing_is_left() -> None:
+    """The tests count descriptors, mappings and children around this; here are many at once."""
+    children = [await with_ring() for _ in range(10)]
+    random.Random(0).shuffle(children)
+    for child in children:
+        async with child.process:
+            await child.ptr("x" * 1000)
