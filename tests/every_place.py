@@ -77,7 +77,7 @@ class Trier:
     """
 
     def __init__(self, kind: type[BaseException] = Interruption, step: int = 1, first: int = 0) -> None:
-        self._kind = kind
+        self.kind = kind
         self._step = step
         self._skip = step - 1 - first
         self._done: set[_Place] = set()
@@ -108,7 +108,7 @@ class Trier:
         self._skip = 0
         self.place = describe(code, offset)
         self._stop()
-        raise self._kind(self.place)
+        raise self.kind(self.place)
 
     def _trace(self, frame: FrameType, event: str, arg: Any) -> Any:
         if not self._is_ours(frame.f_code):
@@ -279,7 +279,7 @@ def _run(scenario: Callable[[Trier], None], trier: Trier) -> str | None:
     try:
         scenario(trier)
     except BaseException as error:
-        return "" if _contains(error, trier._kind) else "".join(traceback.format_exception(error))
+        return "" if _contains(error, trier.kind) else "".join(traceback.format_exception(error))
     return None
 
 

@@ -604,7 +604,7 @@ static PyMethodDef allocation_methods[] = {
 static PyMemberDef allocation_members[] = {
 	{ "arena", T_OBJECT_EX, offsetof(Allocation, arena), READONLY, "Where the bytes are." },
 	{ "start", T_OBJECT_EX, offsetof(Allocation, start_object), READONLY, "Offset in the arena of the first byte." },
-	{ "_limit", T_LONGLONG, offsetof(Allocation, limit), READONLY, "Offset after the last byte that belongs to it." },
+	{ "limit", T_LONGLONG, offsetof(Allocation, limit), READONLY, "Offset after the last byte that belongs to it." },
 	{ "end", T_OBJECT_EX, offsetof(Allocation, end_object), READONLY, "Offset in the arena after the last byte." },
 	{ "valid", T_OBJECT_EX, offsetof(Allocation, valid), 0,
 	  "False once the allocation was freed, split or merged. Do not set." },

@@ -20,8 +20,8 @@ from typing import Any, TypeVar, cast, overload
 
 from rsyscall import far
 from rsyscall.handle.allocation import AllocationInterface, UseAfterFreeError
-from rsyscall.handle.fd import FDTable
-from rsyscall.handle.pointer import MemoryGateway, Pointer, WrittenPointer
+from rsyscall.handle.fd import BaseFileDescriptor, FDTable
+from rsyscall.handle.pointer import LinearPointer, MemoryGateway, Pointer, WrittenPointer
 from rsyscall.handle.task import Task
 from rsyscall.native import _fast
 from rsyscall.near import LocalSyscall
@@ -257,3 +257,22 @@ def null_fds(task: Task, count: int) -> Sequence[Any]:
         task.make_fd_handle(near.FileDescriptor(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)))
         for _ in range(count)
     ]
+
+
+# What the calls of the handle layer do with a pointer or a handle, and no public name does: a test that needs
+# the result needs neither the call nor the kernel.
+
+
+def linearized(pointer: Pointer[T]) -> LinearPointer[T]:
+    """The pointer, as one to memory that holds resources."""
+    return pointer._linearize()
+
+
+def retyped(pointer: Pointer[Any], serializer: Serializer[T], typ: type[T]) -> Pointer[T]:
+    """The pointer, as one to another type of value."""
+    return pointer._reinterpret(serializer, typ)
+
+
+def forget(handle: BaseFileDescriptor) -> bool:
+    """Make a handle invalid without a call; returns whether it was the last one for its descriptor."""
+    return handle._invalidate()

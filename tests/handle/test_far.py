@@ -68,6 +68,7 @@ def test_post_init_is_called() -> None:
 
 
 async def test_borrow_optional(local: Local) -> None:
+    """What all calls with an optional pointer use; no call shows it alone."""
     pointer = await local.ptr(b"x")
     with ExitStack() as stack:
         assert local.task._borrow_optional(stack, None) is None

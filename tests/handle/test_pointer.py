@@ -27,7 +27,6 @@ from rsyscall.handle.pointer import (
     UseAfterFreeError,
     WrittenPointer,
 )
-from rsyscall.handle.task import Task
 from rsyscall.native import _fast
 from rsyscall.near import types as near
 from rsyscall.near.record import borrow_pointer
@@ -35,7 +34,7 @@ from rsyscall.struct import BytesSerializer, Int32, Serializer, StrSerializer
 from rsyscall.sys.mman import MemoryMapping
 from rsyscall.unistd.pipe import Pipe
 
-from .support import Local, make_task, run
+from .support import Local, linearized, make_task, retyped, run
 
 
 @pytest.fixture(autouse=True)
@@ -140,15 +139,13 @@ async def test_every_consuming_operation_consumes(local: Local) -> None:
         lambda ptr: ptr.split(1),
         lambda ptr: ptr.readable_split(1),
         lambda ptr: ptr.split_from_end(1, 1),
-        lambda ptr: ptr._readable(),
         lambda ptr: ptr.unsafe(),
         lambda ptr: ptr.wrote(b"abc"),
-        lambda ptr: ptr._reinterpret(StrSerializer(), str),
-        lambda ptr: ptr._with_mapping(ptr.mapping),
+        lambda ptr: retyped(ptr, StrSerializer(), str),
     ]
     makers: list[Any] = [
         lambda ptr: ptr,
-        lambda ptr: ptr._readable(),
+        lambda ptr: ptr.unsafe(),
         lambda ptr: ptr.wrote(b"abc"),
     ]
     for operation in operations:
@@ -169,7 +166,7 @@ async def test_types_of_results(local: Local) -> None:
     assert type(readable + rest) is Pointer
     written = await local.ptr(b"abc")
     assert type(written.unsafe()) is ReadablePointer
-    other = (await local.ptr(b"abc\0"))._reinterpret(StrSerializer(), str)
+    other = retyped(await local.ptr(b"abc\0"), StrSerializer(), str)
     assert type(other) is Pointer
     assert other.typ is str
     assert await other.read() == "abc"
@@ -253,44 +250,11 @@ async def test_pointers_of_a_task_which_executed_something(local: Local) -> None
     mapping = local.arena.mapping.for_task(child)
     pointer = Pointer(mapping, local.gateway, BytesSerializer(), local.arena.allocate(3, 1), bytes)
     pointer.check_address_space(local.task)
-    child._make_fresh_address_space()
+    child.did_exec(None)
     with pytest.raises(AddressSpaceMismatchError):
         pointer.check_address_space(local.task)
     with pytest.raises(AddressSpaceMismatchError), pointer.borrow(local.task):
         raise AssertionError("borrowed")
-
-
-def mapping_again(local: Local, file: far.File | None = None) -> MemoryMapping:
-    task: Task = make_task(local.task)
-    return MemoryMapping(task, local.arena.mapping.near, file or local.arena.mapping.file)
-
-
-async def test_with_mapping_keeps_the_kind(local: Local) -> None:
-    mapping = mapping_again(local)
-    written = (await local.ptr(b"abc"))._with_mapping(mapping)
-    assert type(written) is WrittenPointer
-    assert written.value == b"abc"
-    assert written.mapping is mapping
-    readable = (await local.ptr(b"abc"))._readable()._with_mapping(mapping)
-    assert type(readable) is ReadablePointer
-    linear = (await local.ptr(b"abc"))._linearize()
-    await linear.read()
-    linear = linear._with_mapping(mapping)
-    assert type(linear) is LinearPointer
-    assert linear.been_read
-    with pytest.raises(ValueError, match="not a mapping of the file"):
-        written._with_mapping(mapping_again(local, far.File()))
-    assert written.valid
-
-
-async def test_with_mapping_must_be_overridden(local: Local) -> None:
-    class Special(Pointer[bytes]):
-        __slots__ = ()
-
-    allocation = local.arena.allocate(1, 1)
-    pointer = Special(local.arena.mapping, local.gateway, BytesSerializer(), allocation, bytes)
-    with pytest.raises(NotImplementedError, match="Special"):
-        pointer._with_mapping(local.arena.mapping)
 
 
 # Borrowing
@@ -364,7 +328,7 @@ async def test_a_signal_between_entering_and_the_block(local: Local) -> None:
             pass
     finally:
         signal.signal(signal.SIGUSR1, before)
-    assert pointer._pins == 0
+    assert pointer._pins == 0  # a stand-in for a pointer, which has these and no more
 
 
 async def test_only_what_was_borrowed_is_given_back(local: Local) -> None:
@@ -457,7 +421,7 @@ async def test_freeing_during_transfers(local: Local) -> None:
 
 
 async def test_linear_pointers_are_read_once(local: Local) -> None:
-    linear = (await local.ptr(b"abc"))._linearize()
+    linear = linearized(await local.ptr(b"abc"))
     assert not linear.been_read
     assert await linear.read() == b"abc"
     assert linear.been_read
@@ -468,7 +432,7 @@ async def test_linear_pointers_are_read_once(local: Local) -> None:
 
 
 async def test_linear_read_gives_the_memory_back(local: Local) -> None:
-    linear = (await local.ptr(b"abc"))._linearize()
+    linear = linearized(await local.ptr(b"abc"))
     value, memory = await linear.linear_read()
     assert value == b"abc"
     assert type(memory) is Pointer
@@ -502,7 +466,7 @@ async def test_failed_read_can_be_repeated(local: Local) -> None:
         async def write(self, dest: Pointer[Any], data: bytes) -> None:
             raise NotImplementedError
 
-    linear = (await local.ptr(b"abc"))._linearize()
+    linear = linearized(await local.ptr(b"abc"))
     linear.transport = Broken()
     with pytest.raises(OSError, match="again"):
         await linear.read()
@@ -514,16 +478,16 @@ async def test_unread_linear_pointers_are_complained_about(
     local: Local, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.ERROR)
-    linear = (await local.ptr(b"abc"))._linearize()
+    linear = linearized(await local.ptr(b"abc"))
     del linear
     assert "dropped without having been read" in caplog.text
     caplog.clear()
-    linear = (await local.ptr(b"abc"))._linearize()
+    linear = linearized(await local.ptr(b"abc"))
     linear.free()
     linear.free()
     assert caplog.text.count("dropped") == 1
     caplog.clear()
-    linear = (await local.ptr(b"abc"))._linearize()
+    linear = linearized(await local.ptr(b"abc"))
     await linear.read()
     del linear
     assert caplog.text == ""
@@ -537,9 +501,8 @@ async def test_unread_linear_pointers_are_complained_about(
         lambda linear: linear.split_from_end(1, 1),
         lambda linear: linear.merge(linear.with_allocation(linear.allocation.arena.allocate(3, 1))),
         lambda linear: linear.unsafe(),
-        lambda linear: linear._readable(),
-        lambda linear: linear._linearize(),
-        lambda linear: linear._reinterpret(StrSerializer(), str),
+        linearized,
+        lambda linear: retyped(linear, StrSerializer(), str),
         lambda linear: run(linear.write(b"xyz")),
         lambda linear: run(linear.write_to_end(b"z", 1)),
         lambda linear: linear.wrote(b"xyz"),
@@ -551,7 +514,7 @@ async def test_a_linear_pointer_is_not_made_into_something_else_unread(
     """After any of these, descriptors in the unread value would stay open without an owner, unnoticed."""
     caplog.set_level(logging.ERROR)
     for read in (True, False):
-        linear = (await local.ptr(b"abc"))._linearize()
+        linear = linearized(await local.ptr(b"abc"))
         if read:
             await linear.read()
         result = consume(linear)
@@ -561,21 +524,6 @@ async def test_a_linear_pointer_is_not_made_into_something_else_unread(
         del linear, result
         assert caplog.text.count("without having been read") == (0 if read else 1)
         assert local.arena.live_bytes() == 0
-
-
-async def test_another_mapping_of_a_linear_pointer(local: Local, caplog: pytest.LogCaptureFixture) -> None:
-    """It stands for the value as the first one did."""
-    caplog.set_level(logging.ERROR)
-    mapping = local.arena.mapping.for_task(local.task)
-    linear = (await local.ptr(b"abc"))._linearize()._with_mapping(mapping)
-    assert not caplog.records
-    linear = linear._with_mapping(mapping)
-    assert await linear.read() == b"abc"
-    with pytest.raises(LinearReadError):
-        await linear._with_mapping(mapping).read()
-    assert not caplog.records
-    (await local.ptr(b"abc"))._linearize()._with_mapping(mapping).free()
-    assert len(caplog.records) == 1
 
 
 class Refusing(Serializer[bytes]):
@@ -602,7 +550,7 @@ async def test_a_value_nothing_of_which_was_taken_over_can_be_read_again(
     local: Local, caplog: pytest.LogCaptureFixture, serializer: Serializer[bytes], again: bool
 ) -> None:
     caplog.set_level(logging.ERROR)
-    linear = (await local.ptr(b"abc"))._linearize()
+    linear = linearized(await local.ptr(b"abc"))
     working, linear.serializer = linear.serializer, serializer
     with pytest.raises(Exception, match="no"):
         await linear.read()
@@ -633,7 +581,7 @@ async def test_an_exec_takes_care_of_what_was_not_read(
     local: Local, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.ERROR)
-    linear = (await local.ptr(b"abc"))._linearize()
+    linear = linearized(await local.ptr(b"abc"))
     linear.transport = LocalMemory(local.task.address_space)
     with monkeypatch.context() as patch:
         patch.setattr(linear.mapping.task, "address_space", AddressSpace(0))
@@ -655,7 +603,7 @@ async def test_repr_never_raises(local: Local) -> None:
     assert repr(written) == f"WrittenPointer[bytes]({written.near}, b'abc')"
     written.free()
     assert repr(written) == "WrittenPointer[bytes](freed, b'abc')"
-    readable = (await local.malloc(bytes, 3))._readable()
+    readable = (await local.malloc(bytes, 3)).unsafe()
     readable.allocation.free()
     assert repr(readable) == "ReadablePointer[bytes](allocation freed)"
     assert "in repr" in repr(Pointer.__new__(Pointer))

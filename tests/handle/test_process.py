@@ -37,7 +37,7 @@ from rsyscall.struct import BytesSerializer, Serializer
 from rsyscall.sys.mman import MemoryMapping
 from rsyscall.sys.wait import CLD, ChildState, W
 
-from .support import Local, make_task, run
+from .support import Local, make_task, retyped, run
 
 
 def pause_forever() -> NoReturn:
@@ -95,15 +95,15 @@ class Failing(LocalSyscall):
 async def test_process(local: Local) -> None:
     process = local.task.process
     assert process is local.task.pid
-    assert process == Process(local.task, near.Process(os.getpid())) == local.task._make_process(os.getpid())
-    assert hash(process) == hash(local.task._make_process(os.getpid()))
+    assert process == Process(local.task, near.Process(os.getpid()))
+    assert hash(process) == hash(Process(local.task, near.Process(os.getpid())))
     assert process != Process(make_task(), process.near)
-    assert process != local.task._make_process(1)
+    assert process != Process(local.task, near.Process(1))
     assert str(process.as_proc_path()) == f"/proc/{os.getpid()}"
     assert await process.getpgid() == near.ProcessGroup(os.getpgrp())
     await process.kill(SIG.NONE)
     assert await process.getpriority() == 20 - os.getpriority(os.PRIO_PROCESS, 0)
-    nobody = local.task._make_process(2**22 + 1)
+    nobody = Process(local.task, near.Process(2**22 + 1))
     for call in (
         nobody.kill(SIG.NONE),
         nobody.killpg(SIG.NONE),
@@ -164,7 +164,7 @@ async def test_nohang_finds_nothing(local: Local, fork: Fork) -> None:
     with pytest.raises(ValueError, match="nothing happened"):
         await child.read_state_change()
     # a stale buffer does not count as an event
-    dirty = (await local.ptr(b"\xff" * 128))._reinterpret(Siginfo.get_serializer(local.task), Siginfo)
+    dirty = retyped(await local.ptr(b"\xff" * 128), Siginfo.get_serializer(local.task), Siginfo)
     await child.waitid(W.EXITED | W.NOHANG, dirty)
     assert await child.read_siginfo() is None
 

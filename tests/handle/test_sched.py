@@ -18,7 +18,7 @@ from rsyscall.signal import SIG
 from rsyscall.struct import Serializer
 
 from .processes import forked_task
-from .support import Local, make_task, run
+from .support import Local, make_task, retyped, run
 
 
 @given(st.sets(st.integers(0, 1023)))
@@ -41,7 +41,7 @@ def test_cpus_beyond_the_first_word() -> None:
 
 async def test_getaffinity_into_a_dirty_buffer(local: Local) -> None:
     """The kernel fills in only part of the buffer; the rest must not show as CPUs."""
-    dirty = (await local.ptr(b"\xff" * 128))._reinterpret(CpuSet.get_serializer(local.task), CpuSet)
+    dirty = retyped(await local.ptr(b"\xff" * 128), CpuSet.get_serializer(local.task), CpuSet)
     mask = await local.task.sched_getaffinity(dirty)
     assert await mask.read() == os.sched_getaffinity(0)
 

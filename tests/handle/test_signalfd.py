@@ -20,7 +20,7 @@ from rsyscall.handle.task import Task
 from rsyscall.signal import SIG, Sigset
 from rsyscall.sys.signalfd import SFD, SignalfdSiginfo
 
-from .support import Local
+from .support import Local, retyped
 
 REALTIME = signal.SIGRTMIN + 3
 
@@ -76,7 +76,7 @@ async def test_the_mask_can_be_changed(local: Local, task: Task) -> None:
 @pytest.mark.usefixtures("blocked")
 async def test_realtime_signals_have_no_name_but_are_read(local: Local, task: Task) -> None:
     data = await local.ptr((1 << (REALTIME - 1)).to_bytes(8, "little"))
-    fd = await task.signalfd(data._reinterpret(Sigset, Sigset), SFD.NONBLOCK)  # type: ignore[arg-type]  # a class
+    fd = await task.signalfd(retyped(data, Sigset, Sigset), SFD.NONBLOCK)  # type: ignore[arg-type]  # a class
     send(REALTIME)
     assert (await read(local, fd)).signo == REALTIME
 

@@ -43,7 +43,7 @@ from rsyscall.sys.socket import (
 from rsyscall.sys.un import SockaddrUn
 
 from .helpers import forked
-from .support import Local, is_open, make_task, open_fds
+from .support import Local, forget, is_open, make_task, open_fds, retyped
 
 LOCALHOST = "127.0.0.1"
 
@@ -104,7 +104,7 @@ async def test_both_sockets_are_taken_over_or_none(local: Local, task: Task) -> 
         await result.read()
     await task.run_fd_table_gc()
     assert is_open(first)
-    thief._invalidate()
+    forget(thief)
     task.manipulating_fd_table = True
     with pytest.raises(ManipulatingFDTableError):
         await result.read()
@@ -267,7 +267,7 @@ async def test_a_length_among_other_bytes(local: Local) -> None:
     pair = await socketpair(local)
     buf = await local.malloc(SockaddrStorage)
     ptr = await local.ptr(b"\xff" * 8)
-    sockbuf = ptr._reinterpret(Sockbuf(buf).get_self_serializer(local.task), Sockbuf)
+    sockbuf = retyped(ptr, Sockbuf(buf).get_self_serializer(local.task), Sockbuf)
     written = await sockbuf.write(Sockbuf(buf))
     result = await (await pair.first.getsockname(written)).read()
     assert await result.buf.read() == SockaddrStorage(AF.UNIX, b"")
@@ -286,7 +286,7 @@ async def test_a_sockbuf_takes_one_answer(local: Local) -> None:
     """Afterwards the length in memory is the kernel's, which may be more than there is room for."""
     listener, _addr = await listening(local)
     small, guard = (await local.malloc(SockaddrIn)).split(8)
-    guard = await guard._reinterpret(local.serializer_of(bytes), bytes).write(b"untouchd")
+    guard = await retyped(guard, local.serializer_of(bytes), bytes).write(b"untouchd")
     sockbuf = await local.ptr(Sockbuf(small))
     await listener.getsockname(sockbuf)
     with pytest.raises(ValueError):

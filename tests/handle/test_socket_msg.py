@@ -53,7 +53,7 @@ from rsyscall.sys.socket import (
 from rsyscall.sys.uio import IovecList
 from rsyscall.sys.un import SockaddrUn
 
-from .support import Local, make_task, null_fds, open_fds
+from .support import Local, make_task, null_fds, open_fds, retyped
 
 ME = (os.getpid(), os.getuid(), os.getgid())
 
@@ -651,7 +651,7 @@ async def test_control_data_in_a_larger_buffer(local: Local, task: Task) -> None
     pair = await socketpair(local)
     buffer = await (await local.malloc(bytes, 200)).write(b"\xff" * 200)
     control = CmsgList([CmsgSCMRights(null_fds(task, 1))])
-    ptr = await buffer._reinterpret(CmsgList.get_serializer(task), CmsgList).write(control)
+    ptr = await retyped(buffer, CmsgList.get_serializer(task), CmsgList).write(control)
     await pair.first.sendmsg(await local.ptr(SendMsghdr(None, await iovec(local, b"x"), ptr)))
     _, hdr = await receive(local, pair.second)
     assert hdr.control is not None

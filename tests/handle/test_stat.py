@@ -35,7 +35,7 @@ from rsyscall.sys.stat import (
 from rsyscall.time import Timespec
 
 from .helpers import no_calls, stranger
-from .support import Local
+from .support import Local, forget
 
 u32 = st.integers(0, 2**32 - 1)
 u64 = st.integers(0, 2**64 - 1)
@@ -255,7 +255,7 @@ async def test_error_names_the_descriptor(local: Local) -> None:
     with pytest.raises(OSError, match="Bad file descriptor") as info:
         await fd.fstat(await local.malloc(Stat))
     assert info.value.filename is fd
-    fd._invalidate()
+    forget(fd)
 
 
 async def statx(local: Local, path: Any, flags: AT = AT.NONE, mask: STATX = STATX.BASIC_STATS) -> Statx:

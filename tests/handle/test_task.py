@@ -30,6 +30,7 @@ from rsyscall.near import (
 )
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, Siginfo, Sigset
+from rsyscall.struct import BytesSerializer
 from rsyscall.sys.wait import ChildState, W
 from rsyscall.unistd import SEEK
 from rsyscall.unistd.exec import ArgList
@@ -276,7 +277,6 @@ def test_execve(local: Local) -> None:
         # the handle still counts as one, but nothing can be done with it
         assert own.valid
         assert task.fd_handles == {own}
-        assert task.fd_table._get_task_in_table() is None
         with pytest.raises(SyscallError):
             run(own.lseek(0, SEEK.SET))
         with pytest.raises(SyscallSendError), run(local.ptr(b"")).borrow(task):
@@ -288,7 +288,8 @@ def test_execve(local: Local) -> None:
 def test_pointers_of_a_task_after_its_exec(local: Local) -> None:
     """Scenario 16."""
     with forked_task(local) as task:
-        pointer = run(local.ptr(b"abc"))._with_mapping(local.arena.mapping.for_task(task))
+        mapping, allocation = local.arena.mapping.for_task(task), local.arena.allocate(3, 1)
+        pointer = WrittenPointer(mapping, local.gateway, b"abc", BytesSerializer(), allocation, bytes)
         path = program("true")
         run(task.execve(run(local.ptr(path)), arg_list(local, "true"), arg_list(local)))
         assert reap(local, task).clean()
@@ -306,7 +307,7 @@ def check_usable(local: Local, task: Task) -> None:
     fd = run(task.open(run(local.ptr("/dev/null")), O.RDWR))
     run(fd.close())
     run(task.unshare_files())
-    assert task.fd_table._get_task_in_table() is task
+    assert task in task.fd_table.tasks
 
 
 def test_failed_execve(local: Local) -> None:
@@ -498,11 +499,11 @@ def test_collection_in_a_table_that_a_task_has_left(local: Local) -> None:
         [fd] = null_fds(local.task, 1)
         number = int(fd)
         fd = fd.move(task)
-        task._did_exit()
+        task.did_exit()
         assert local.task.fd_table.garbage_pending
         run(local.task.run_fd_table_gc(use_self=False))
         assert not has_open(local.task, number)
-        assert local.task.fd_table._get_task_in_table() is local.task
+        assert local.task in local.task.fd_table.tasks
 
 
 @pytest.mark.parametrize("how", ["exec", "exit"])
@@ -513,7 +514,7 @@ def test_answer_that_comes_after_the_process_has_gone(local: Local, how: str) ->
     if how == "exec":
         task.did_exec(None)
     else:
-        task._did_exit()
+        task.did_exit()
     with pytest.raises(SyscallHangup):
         task.make_fd_handle(near.FileDescriptor(number))
     assert has_open(local.task, number)

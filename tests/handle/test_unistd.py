@@ -23,7 +23,7 @@ from rsyscall.near.record import CallRecord
 from rsyscall.unistd import OK, RENAME, Pipe, _get_near, _openat
 
 from .helpers import forked, no_calls, sharer, stranger
-from .support import Local, null_fds, open_fds
+from .support import Local, forget, null_fds, open_fds
 
 
 async def open_directory(local: Local, path: Any, flags: O = O.PATH | O.DIRECTORY) -> Any:
@@ -453,7 +453,7 @@ TASK_CALLS: dict[str, tuple[Any, ...]] = {
 async def test_misuse_raises_before_any_call(local: Local, name: str) -> None:
     other_table, other_memory = sharer(local, fds=False), stranger()
     fd, closed, foreign = null_fds(local.task, 3)
-    foreign = other_table.make_fd_handle(foreign.near) if foreign._invalidate() else None
+    foreign = other_table.make_fd_handle(foreign.near) if forget(foreign) else None
     await closed.close()
     good = {"path": await local.ptr("path"), "buf": await local.malloc(bytes, 8), "dir": fd}
     freed = {"path": await local.ptr("path"), "buf": await local.malloc(bytes, 8)}
@@ -480,7 +480,7 @@ async def test_misuse_raises_before_any_call(local: Local, name: str) -> None:
             with pytest.raises(error):
                 await method(*values)
     assert all(ptr.valid for key, ptr in good.items() if key != "dir")
-    foreign._invalidate()
+    forget(foreign)
     os.close(int(foreign))
 
 

@@ -15,7 +15,7 @@ from rsyscall.unistd import CLOSE_RANGE, Pipe
 
 from .helpers import forked, no_calls, sharer
 from .processes import forked_task
-from .support import Local, is_open, null_fds, run
+from .support import Local, forget, is_open, null_fds, run
 
 
 async def test_dup(local: Local) -> None:
@@ -99,7 +99,7 @@ async def test_dup2_onto_a_number_of_another_table_is_refused(local: Local) -> N
             await fd.dup2(theirs)
         with pytest.raises(FDTableMismatchError):
             await target.dup2(theirs)  # although the numbers are the same
-    theirs._invalidate()
+    forget(theirs)
 
 
 async def test_dup2_of_closed_handles_is_refused(local: Local) -> None:

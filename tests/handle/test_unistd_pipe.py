@@ -18,7 +18,7 @@ from rsyscall.unistd import Pipe
 from rsyscall.unistd.pipe import PipeSerializer
 
 from .helpers import no_calls, sharer, stranger
-from .support import Local, open_fds
+from .support import Local, forget, open_fds
 
 
 async def test_what_is_written_can_be_read(local: Local) -> None:
@@ -74,7 +74,7 @@ async def test_both_ends_are_taken_over_or_none(
         gc.collect()
         await local.task.run_fd_table_gc()
         assert set(open_fds()) - set(before) == set(numbers)
-    thief._invalidate()
+    forget(thief)
     pipe = await buf.read()
     assert [int(end) for end in pipe] == numbers
     assert pipe.read.is_only_handle()
@@ -153,6 +153,7 @@ async def test_ends_that_have_been_closed_are_not_called_lost(
     caplog.set_level(logging.ERROR)
     before = open_fds()
     unread = await local.task.pipe(await local.malloc(Pipe))
+    # As the call itself does, when an exception comes between it and its caller.
     assert unread._record is not None
     unread._record.give_up()
     await local.task.fd_table.gc_using_task(local.task)

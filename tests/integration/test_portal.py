@@ -6,11 +6,13 @@ import asyncio
 import gc
 import os
 import threading
-import time
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
+from waiting import eventually
 
 from rsyscall.command import Command
 from rsyscall.completed import CommandTimeoutError
@@ -50,6 +52,10 @@ def test_commands_from_many_threads(portal: Portal) -> None:
     assert sorted(result for result in results if result) == sorted(b"%d\n" % (n % 4) for n in range(100))
 
 
+def is_gone(path: str) -> bool:
+    return not os.path.lexists(path)
+
+
 def test_descriptors_dropped_in_another_os_thread_are_closed(portal: Portal) -> None:
     async def make(own_table: bool) -> tuple[list[FileDescriptor], int]:
         await portal.thread.run(TRUE)
@@ -65,10 +71,7 @@ def test_descriptors_dropped_in_another_os_thread_are_closed(portal: Portal) -> 
         path = f"/proc/{pid}/fd/{number}"
         assert os.path.lexists(path)
         handles.clear()
-        deadline = time.monotonic() + 5
-        while os.path.lexists(path) and time.monotonic() < deadline:
-            time.sleep(0.001)
-        assert not os.path.lexists(path)
+        assert eventually(partial(is_gone, path))
 
     async def drop() -> None:
         kept.clear()
@@ -131,14 +134,15 @@ def test_closing_ends_what_goes_on() -> None:
     gc.collect()
 
 
-def test_asyncio(portal: Portal) -> None:
+def test_asyncio(portal: Portal, tmp_path: Path) -> None:
     async def main() -> None:
         async def run(script: str) -> bytes | None:
             return (await portal.call_from_asyncio(portal.thread.run, sh(script), capture=True)).stdout
 
         assert await asyncio.gather(*(run(f"echo {n}") for n in range(5))) == [b"%d\n" % n for n in range(5)]
-        task = asyncio.create_task(run("exec sleep 100"))
-        await asyncio.sleep(0.05)
+        started = tmp_path / "started"
+        task = asyncio.create_task(run(f"echo >{started}; exec sleep 100"))
+        assert await asyncio.to_thread(eventually, started.exists)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(task, 50)

@@ -98,8 +98,8 @@ def check(space: FreeSpace[Allocation], arenas: Collection[Arena], live: Iterabl
         ranges = [(start, end, "hole") for start, end in space.holes(arena)]
         for allocation in live:
             if allocation.arena is arena and allocation.valid:
-                assert allocation.start <= allocation.end <= allocation._limit
-                ranges.append((allocation.start, allocation._limit, "live"))
+                assert allocation.start <= allocation.end <= allocation.limit
+                ranges.append((allocation.start, allocation.limit, "live"))
         position = 0
         previous = ""
         ranges = sorted(one for one in ranges if one[0] < one[1])  # what is empty may be anywhere

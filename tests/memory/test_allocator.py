@@ -233,7 +233,7 @@ async def test_impossible_requests_are_refused(
         await allocator.bulk_malloc([(8, 8), (size, alignment)])
     with pytest.raises(ValueError):
         arena.allocate(size, alignment)
-    check(allocator._space, allocator.arenas, [kept])
+    check(allocator.space, allocator.arenas, [kept])
 
 
 # ---- The unlimited allocator
@@ -247,7 +247,7 @@ async def test_alignment_is_honoured(allocator: UnlimitedAllocator) -> None:
             held.append(allocation)
             assert (mapping.near.address + allocation.offset()) % max(alignment, 16) == 0
             assert allocation.size() == size
-    check(allocator._space, allocator.arenas, held)
+    check(allocator.space, allocator.arenas, held)
 
 
 async def test_zero_sized_allocations_are_allocations(allocator: UnlimitedAllocator) -> None:
@@ -295,7 +295,7 @@ async def test_a_huge_request_gets_a_mapping_of_its_own_that_is_never_kept(
     _, other = await allocator.malloc(1, 1)
     assert len(allocator.arenas) == 1
     assert not mapped(mapping.near.address, mapping.near.length)
-    check(allocator._space, allocator.arenas, [small, other])
+    check(allocator.space, allocator.arenas, [small, other])
 
 
 async def test_memory_is_returned_to_the_kernel(allocator: UnlimitedAllocator) -> None:
@@ -312,7 +312,7 @@ async def test_memory_is_returned_to_the_kernel(allocator: UnlimitedAllocator) -
     kept = [arena.mapping.near.address for arena in allocator.arenas]
     for found in ranges:
         assert mapped(found.address, found.length) == (found.address in kept)
-    check(allocator._space, allocator.arenas, [last])
+    check(allocator.space, allocator.arenas, [last])
 
 
 async def test_one_empty_arena_is_kept(allocator: UnlimitedAllocator) -> None:
@@ -322,7 +322,7 @@ async def test_one_empty_arena_is_kept(allocator: UnlimitedAllocator) -> None:
         held.clear()
         _, used = await allocator.malloc(30000, 8)
         assert len(allocator.arenas) == 2
-        assert len(allocator._space.empty) == 1
+        assert len(allocator.space.empty) == 1
         del used
 
 
@@ -348,14 +348,14 @@ async def test_bulk_malloc_gives_neighbours_in_order(allocator: UnlimitedAllocat
         assert position is None or allocation.offset() >= position
         position = allocation.offset() + size
     assert len({allocation.arena for _, allocation in results}) == 1
-    check(allocator._space, allocator.arenas, [allocation for _, allocation in results])
+    check(allocator.space, allocator.arenas, [allocation for _, allocation in results])
     assert await allocator.bulk_malloc([]) == []
 
 
 async def test_bulk_malloc_of_more_than_an_arena(allocator: UnlimitedAllocator) -> None:
     results = await allocator.bulk_malloc([(LARGEST_ARENA // 2, 8)] * 5)
     assert len(allocator.arenas) == 1
-    check(allocator._space, allocator.arenas, [allocation for _, allocation in results])
+    check(allocator.space, allocator.arenas, [allocation for _, allocation in results])
 
 
 async def test_the_kernel_refuses(allocator: UnlimitedAllocator) -> None:
@@ -364,7 +364,7 @@ async def test_the_kernel_refuses(allocator: UnlimitedAllocator) -> None:
         with pytest.raises(OSError) as caught:
             await request
         assert isinstance(caught.value, OSError)
-    check(allocator._space, allocator.arenas, [before])
+    check(allocator.space, allocator.arenas, [before])
     assert len(allocator.arenas) == 1
 
 
@@ -408,7 +408,7 @@ async def test_make_allocator(task: Task) -> None:
     mapping, allocation = await client.malloc(10, 8)
     assert mapping.task is task
     allocation.free()
-    await client._shared.close()
+    await client.allocator.close()
 
 
 async def test_clients_must_be_in_the_address_space(task: Task, allocator: UnlimitedAllocator) -> None:
@@ -442,7 +442,7 @@ async def test_mappings_of_gone_arenas_are_forgotten(task: Task, allocator: Unli
         held = [await client.malloc(LARGEST_ARENA + 1, 8) for _ in range(3)]
         held.clear()
         (await client.malloc(1, 8))[1].free()
-    assert len(client._mappings) <= 4
+    assert len(client._mappings) <= 4  # a mapping that is kept too long has no other effect
 
 
 # ---- Suspension, cancellation and failures
@@ -490,7 +490,7 @@ def test_concurrent_requests_each_map_and_nothing_is_lost(task: Task) -> None:
     assert sysif.numbers == [SYS.mmap, SYS.mmap]
     # Meanwhile there is room: the next one does not wait.
     results.append(run(allocator.malloc(20000, 8)))
-    check(allocator._space, allocator.arenas, [allocation for _, allocation in results])
+    check(allocator.space, allocator.arenas, [allocation for _, allocation in results])
     results.clear()
     task.sysif = make_task().sysif
     run(allocator.close())
@@ -514,7 +514,7 @@ def test_the_task_leaves_while_it_maps(task: Task, allocator: UnlimitedAllocator
     with pytest.raises(AddressSpaceMismatchError):
         finish(started)
     # What was mapped in the new address space is none of ours.
-    check(allocator._space, allocator.arenas, [other])
+    check(allocator.space, allocator.arenas, [other])
 
 
 def empty_arenas(allocator: UnlimitedAllocator) -> list[int]:
@@ -536,13 +536,13 @@ def test_cancelled_while_unmapping(task: Task, allocator: UnlimitedAllocator) ->
     # The request got nothing, and the arenas are still there to be used or unmapped.
     assert len(allocator.arenas) == 3
     assert all(mapped(address) for address in addresses)
-    check(allocator._space, allocator.arenas, [])
+    check(allocator.space, allocator.arenas, [])
     started = suspended(lambda: allocator.malloc(10, 8))
     _, allocation = finish(started)
     assert sysif.numbers == [SYS.munmap]
     assert len(allocator.arenas) == 2
     assert [mapped(address) for address in addresses].count(True) == 2
-    check(allocator._space, allocator.arenas, [allocation])
+    check(allocator.space, allocator.arenas, [allocation])
     task.sysif = make_task().sysif
 
 
@@ -553,7 +553,7 @@ def test_others_allocate_while_one_unmaps(task: Task, allocator: UnlimitedAlloca
     started = suspended(lambda: allocator.malloc(10, 8))
     other = run(allocator.malloc(20, 8))[1]
     _, allocation = finish(started)
-    check(allocator._space, allocator.arenas, [allocation, other])
+    check(allocator.space, allocator.arenas, [allocation, other])
     task.sysif = local
 
 
@@ -565,10 +565,10 @@ def test_a_task_that_cannot_unmap_leaves_it_to_others(task: Task, allocator: Unl
     client = allocator.inherit(dead)
     _, allocation = run(client.malloc(10, 8))
     assert len(allocator.arenas) == 3
-    check(allocator._space, allocator.arenas, [allocation])
+    check(allocator.space, allocator.arenas, [allocation])
     _, other = run(allocator.malloc(10, 8))
     assert len(allocator.arenas) == 2
-    check(allocator._space, allocator.arenas, [allocation, other])
+    check(allocator.space, allocator.arenas, [allocation, other])
 
 
 class _Dying(SuspendingSyscall):
@@ -587,7 +587,7 @@ def test_an_arena_of_unknown_state_is_never_used_again(
     _, allocation = finish(suspended(lambda: client.malloc(10, 8)))
     assert len(allocator.arenas) == 2
     assert "lost track" in caplog.text
-    check(allocator._space, allocator.arenas, [allocation])
+    check(allocator.space, allocator.arenas, [allocation])
     run(allocator.malloc(10, 8))
 
 
@@ -601,7 +601,7 @@ def test_our_own_memory_is_mapped_and_unmapped_by_ourselves(
     held.append(run(client.malloc(1 << 20, 8))[1])
     assert len(allocator.arenas) == 3
     assert not caplog.records
-    check(allocator._space, allocator.arenas, held)
+    check(allocator.space, allocator.arenas, held)
 
 
 # ---- Freeing at any moment
@@ -623,7 +623,7 @@ def test_destructors_free_in_the_course_of_a_request(allocator: UnlimitedAllocat
         gc.set_threshold(*threshold)
     del cycle
     gc.collect()
-    check(allocator._space, allocator.arenas, held)
+    check(allocator.space, allocator.arenas, held)
 
 
 def test_freeing_in_another_thread(allocator: UnlimitedAllocator) -> None:
@@ -649,7 +649,7 @@ def test_freeing_in_another_thread(allocator: UnlimitedAllocator) -> None:
         thread.join()
         sys.setswitchinterval(interval)
     del allocation
-    check(allocator._space, allocator.arenas, [])
+    check(allocator.space, allocator.arenas, [])
 
 
 def test_cycles_are_freed_by_the_garbage_collector(allocator: UnlimitedAllocator) -> None:
@@ -658,7 +658,7 @@ def test_cycles_are_freed_by_the_garbage_collector(allocator: UnlimitedAllocator
         cycle.append(cycle)
         del cycle
     gc.collect()
-    check(allocator._space, allocator.arenas, [])
+    check(allocator.space, allocator.arenas, [])
 
 
 # ---- Cost
@@ -681,10 +681,10 @@ def test_cost_does_not_grow_with_the_number_of_live_allocations(task: Task) -> N
         for _ in range(400):
             where, size = chooser.randrange(live), chooser.randrange(3000)
 
-            before = allocator._space.looked_at
+            before = allocator.space.looked_at
             held[where].free()
             held[where] = run(client.malloc(size, 8))[1]
-            single.append(allocator._space.looked_at - before)
+            single.append(allocator.space.looked_at - before)
         costs[live] = sum(single) / len(single), sorted(single)[len(single) * 9 // 10]
         held.clear()
         run(allocator.close())

@@ -170,7 +170,7 @@ class AllocatorMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_overlaps_and_nothing_is_lost(self) -> None:
-        check(self.allocator._space, self.allocator.arenas, [memory.allocation for memory in self.live])
+        check(self.allocator.space, self.allocator.arenas, [memory.allocation for memory in self.live])
         for memory in self.live:
             memory.check()
 
@@ -189,9 +189,9 @@ class AllocatorMachine(RuleBasedStateMachine):
         while self.live:
             self.live.pop().allocation.free()
         run(self.allocator.close())
-        check(self.allocator._space, [], [])
+        check(self.allocator.space, [], [])
         assert not self.allocator.arenas
-        assert not self.allocator._space.empty
+        assert not self.allocator.space.empty
         self.patched.__exit__(None, None, None)
 
 

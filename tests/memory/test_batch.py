@@ -120,7 +120,7 @@ async def test_a_batch_that_changes_its_mind_is_refused(
 
     with pytest.raises(RuntimeError, match="second time"):
         await ram.perform_batch(op)
-    check(allocator._space, allocator.arenas, [])
+    check(allocator.space, allocator.arenas, [])
 
 
 @pytest.mark.parametrize("counts", [(1, 2), (2, 1), (0, 1), (1, 0)])
@@ -135,7 +135,7 @@ async def test_a_batch_that_asks_for_more_or_less_is_refused(
 
     with pytest.raises(RuntimeError, match="the second time it ran"):
         await ram.perform_batch(op)
-    check(allocator._space, allocator.arenas, [])
+    check(allocator.space, allocator.arenas, [])
 
 
 @pytest.mark.parametrize("failing", [1, 2])
@@ -155,7 +155,7 @@ async def test_a_batch_that_fails_leaves_nothing(
     with pytest.raises(ZeroDivisionError):
         await ram.perform_batch(op)
     assert recording.addresses == []
-    check(allocator._space, allocator.arenas, [])
+    check(allocator.space, allocator.arenas, [])
 
 
 async def test_memory_cannot_be_read_in_a_batch(ram: RAM) -> None:

@@ -41,7 +41,7 @@ class World:
         assert not self.task.fd_table.garbage_pending
         assert self.task.fd_table.near_to_handles == {}
         assert not self.task.manipulating_fd_table
-        space = self.allocator._shared._space
+        space = self.allocator.allocator.space
         for arena in space.arenas:
             assert mapped(arena.mapping.near.address, arena.size)
         check(space, space.arenas, [])
@@ -157,4 +157,4 @@ def test_an_exception_at_every_place(scenario: Scenario, kind: type[BaseExceptio
     assert not tried.wrong, tried
     assert not tried.lost, tried
     assert len(tried.places) >= SCENARIOS[scenario], len(tried.places)
-    run(world.allocator._shared.close())
+    run(world.allocator.allocator.close())

@@ -218,7 +218,7 @@ async def test_use_after_free(ram: RAM) -> None:
     pointer = await ram.ptr(b"abcdef")
     pointer.free()
     pointer.free()
-    for use in (lambda: pointer.near, lambda: pointer.split(1), lambda: pointer._readable()):
+    for use in (lambda: pointer.near, lambda: pointer.split(1), lambda: pointer.unsafe()):
         with pytest.raises(UseAfterFreeError):
             use()
     with pytest.raises(UseAfterFreeError):

@@ -266,7 +266,7 @@ def test_a_cancelled_ptr_gives_the_memory_back(slow: SlowStub, after: int) -> No
     with pytest.raises(Cancelled):
         making.throw(Cancelled())
     assert len(slow.writes) == after
-    check(allocator._space, allocator.arenas, [])
+    check(allocator.space, allocator.arenas, [])
     run(allocator.close())
 
 

@@ -82,7 +82,7 @@ def test_nothing_survives_us(cli: Programs, options: list[str]) -> None:
     started.kill()
     started.wait()
     # Without a pid namespace the sleep that the shell had started is on its own, for its 20 ms.
-    assert eventually(lambda: cli.alive() == {}, 1.0), cli.alive()
+    assert eventually(lambda: cli.alive() == {}), cli.alive()
 
 
 ON_A_TERMINAL = """
@@ -180,5 +180,5 @@ def test_a_signal_at_any_moment(cli: Programs) -> None:
         # The first is what becomes of a Python that has not come to our code.
         assert status in (-signal.SIGTERM, 128 + signal.SIGTERM), step
         seen.add(status)
-        assert eventually(lambda: cli.alive() == {}, 1.0), cli.alive()
+        assert eventually(lambda: cli.alive() == {}), cli.alive()
     assert 128 + signal.SIGTERM in seen

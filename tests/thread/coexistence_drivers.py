@@ -333,8 +333,8 @@ def watcher_is_not_stolen() -> None:
         hub.ensure_watcher()
         with pytest.raises(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)
-        assert hub._watcher is not None
-        watcher = hub._watcher
+        assert hub.watcher is not None
+        watcher = hub.watcher
         os.kill(watcher.pid, signal.SIGKILL)
         await wait_until(lambda: watcher.left)
         with pytest.raises(ChildProcessError):

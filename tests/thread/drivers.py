@@ -201,9 +201,9 @@ class Programs:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG | _WALL)
 
-    def assert_nothing_left(self, seconds: float = 1.0) -> None:
-        """Everything that ended programs have made must be gone, at once or soon."""
-        assert eventually(lambda: not self.left(), seconds), self.left()
+    def assert_nothing_left(self) -> None:
+        """Everything that ended programs have made must be gone, or go soon."""
+        assert eventually(lambda: not self.left()), self.left()
         self.reap()
 
     def forget(self, program: Program) -> None:
@@ -217,7 +217,7 @@ class Programs:
         for pid in self.left():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        eventually(lambda: not self.left(), 2.0)
+        eventually(lambda: not self.left())
         self.reap()
 
 

@@ -40,10 +40,10 @@ class OtherSyscall(SyscallInterface):
         self.closed = False
         self.activity_fd: FileDescriptor | None = None
         self.activity = os.eventfd(0, EFD_SEMAPHORE | os.EFD_CLOEXEC)
-        self._queue: queue.SimpleQueue[tuple[t.Any, ...] | None] = queue.SimpleQueue()
+        self.queue: queue.SimpleQueue[tuple[t.Any, ...] | None] = queue.SimpleQueue()
         self._started = threading.Event()
-        self._thread = threading.Thread(target=self._serve, args=(share_files,), daemon=True)
-        self._thread.start()
+        self.thread = threading.Thread(target=self._serve, args=(share_files,), daemon=True)
+        self.thread.start()
         # The table is copied now, and not at some time later.
         self._started.wait()
 
@@ -51,7 +51,7 @@ class OtherSyscall(SyscallInterface):
         if not share_files:
             raise_if_error(_fast.syscall(SYS.unshare, CLONE_FILES))
         self._started.set()
-        while (item := self._queue.get()) is not None:
+        while (item := self.queue.get()) is not None:
             os.read(self.activity, 8)
             args, done = item
             done(_fast.syscall(*args))
@@ -69,7 +69,7 @@ class OtherSyscall(SyscallInterface):
             with contextlib.suppress(trio.RunFinishedError):
                 token.run_sync_soon(waiter.resume, outcome.Value(result))
 
-        self._queue.put(((int(number), *map(int, args)), done))
+        self.queue.put(((int(number), *map(int, args)), done))
         os.write(self.activity, (1).to_bytes(8, "little"))
         result = await waiter.wait(cancellable=False)
         if self.broken is number:
@@ -86,9 +86,9 @@ class OtherSyscall(SyscallInterface):
 
     def stop(self) -> None:
         """End the thread, when it has made the calls it was sent."""
-        self._queue.put(None)
+        self.queue.put(None)
         os.write(self.activity, (1).to_bytes(8, "little"))
-        self._thread.join()
+        self.thread.join()
 
 
 class Other:

@@ -61,7 +61,7 @@ def open_files() -> list[str]:
     return found
 
 
-async def settled(what: Callable[[], int], value: int, seconds: float = 5.0) -> None:
+async def settled(what: Callable[[], int], value: int, seconds: float = 40.0) -> None:
     """Wait until something is not more than it was."""
     deadline = trio.current_time() + seconds
     while what() > value:
@@ -273,7 +273,7 @@ def kills(seed: int, count: int) -> None:
 
     async def main(thread: LocalThread) -> None:
         for index in range(count):
-            with trio.move_on_after(10) as scope:
+            with trio.move_on_after(40) as scope:
                 async with trio.open_nursery() as nursery:
                     for _ in range(2):
                         nursery.start_soon(one, thread)
@@ -306,8 +306,8 @@ def watcher_kills() -> None:
             for _ in range(4):
                 nursery.start_soon(execute)
             while not done:
-                if hub._watcher is not None:
-                    killer.kill(hub._watcher.pid, dice.random() * 0.002)
+                if hub.watcher is not None:
+                    killer.kill(hub.watcher.pid, dice.random() * 0.002)
                 await trio.sleep(0.003)
         hub.ensure_watcher()
 
@@ -411,7 +411,7 @@ def idle() -> None:
         pipe = await polling.pipe(O.NONBLOCK)
         afd = await AsyncFileDescriptor.make(epoller, polling.ram, pipe.read)
         pids = [child.process.process.near.id for child in threads]
-        pids.append(thread.monitor.hub._watcher.pid)
+        pids.append(thread.monitor.hub.watcher.pid)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(afd.read_some_bytes)
             # On a machine with much else to do it takes them a while to come to rest.
@@ -592,14 +592,14 @@ def without_processes(user: int) -> None:
                 await thread.run(TRUE)
         # Exec is noticed even when the helper that notices it cannot be made.
         hub = thread.monitor.hub
-        watcher = hub._watcher
+        watcher = hub.watcher
         assert watcher is not None
         for _ in range(3):
             resource.prlimit(0, resource.RLIMIT_NPROC, (hard, hard))
             executing = [await thread.clone() for _ in range(3)]
             resource.prlimit(0, resource.RLIMIT_NPROC, (1, hard))
-            if hub._watcher is not None:
-                os.kill(hub._watcher.pid, signal.SIGKILL)
+            if hub.watcher is not None:
+                os.kill(hub.watcher.pid, signal.SIGKILL)
             with trio.fail_after(20):
                 async with trio.open_nursery() as nursery:
                     for each in executing:
@@ -679,8 +679,8 @@ def many_execs(count: int, way: str) -> None:
                 raise OSError(errno.EAGAIN, "no process for a watcher")
 
             hub._start_watcher = fail
-            assert hub._watcher is not None
-            os.kill(hub._watcher.pid, signal.SIGKILL)
+            assert hub.watcher is not None
+            os.kill(hub.watcher.pid, signal.SIGKILL)
         threads = [await thread.clone() for _ in range(count)]
         request = await thread.ptr(Timespec(0, 30_000_000))
         path = await thread.ptr(Path("/bin/true"))
@@ -811,8 +811,8 @@ def filtered(number: int, error: int) -> None:
     async def main(thread: LocalThread) -> None:
         hub = thread.monitor.hub
         hub.ensure_watcher()
-        assert hub._watcher is not None
-        stat = LocalPath(f"/proc/{hub._watcher.pid}/schedstat")
+        assert hub.watcher is not None
+        stat = LocalPath(f"/proc/{hub.watcher.pid}/schedstat")
         await trio.sleep(0.1)
         before = int(stat.read_text().split()[0])
         await trio.sleep(0.5)

@@ -62,6 +62,11 @@ class Target:
         return self._process
 
     @property
+    def is_process(self) -> bool:
+        """Whether a process of its own serves it, and not a thread of ours."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         return self.process.pid
 
@@ -160,7 +165,7 @@ async def start(thread: Thread = local_thread, pipes: bool = False) -> Target:
 
 async def finish(target: Target) -> None:
     await target.conn.close_interface()
-    if target._process is not None:
+    if target.is_process:
         target.process.wait(40)
     else:
         target.peer.close()

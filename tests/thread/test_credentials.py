@@ -103,4 +103,4 @@ def test_they_die_with_their_owner(programs: Programs, states: list[str]) -> Non
         assert program.read_json() == "ready"
         program.kill()
         assert program.wait() == -signal.SIGKILL
-        programs.assert_nothing_left(1.0)
+        programs.assert_nothing_left()

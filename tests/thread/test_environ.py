@@ -213,9 +213,10 @@ async def test_children_share_the_arglist_and_nothing_else() -> None:
     # Memory of another address space is of no use.
     task = bare.make_local_task()
     stranger = environ.inherit(task, RAM(task, bare.ram.transport, bare.ram.allocator))
-    assert stranger._in_memory is None
+    assert stranger._in_memory is None  # it is only called one: memory there cannot be written
     environ.data["B"] = "2"
-    assert environ.inherit(bare.task, bare.ram)._in_memory is None
+    changed = environ.inherit(bare.task, bare.ram)
+    assert await strings_of(await changed.as_arglist(bare.ram)) == ["A=1", "B=2"]
 
 
 def test_mapping() -> None:

@@ -257,6 +257,7 @@ async def test_cancelled_waiters_lose_nothing() -> None:
                     await trio.testing.wait_all_tasks_blocked()
                     os.write(int(pipe.write.near), b"data")
                     if wake_first:
+                        # Between the event and the wake-up, which nothing else can stop there.
                         reader.epolled._told(EPOLL.IN)
                     scope.cancel()
                 if not received:
@@ -339,6 +340,9 @@ async def test_close_deregisters_although_the_file_stays_open() -> None:
             os.write(int(pipe.write.near), b"x")
             with open(f"/proc/self/fdinfo/{int(epoller.epfd.near)}") as info:
                 assert "tfd" not in info.read()
+
+
+# The tables of the loop are private, and what stays in them has no other effect than to take memory.
 
 
 async def test_numbers_are_freed() -> None:

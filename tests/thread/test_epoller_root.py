@@ -125,10 +125,10 @@ def test_events_of_an_abandoned_wait_are_not_lost() -> None:
 
     try:
         trio.run(begin)
-        assert epoller.epoll_waiter._unsettled
+        assert epoller.epoll_waiter._unsettled  # else the test tests nothing
         # The abandoned call reports this edge, and no waiter hears it.
         os.write(write, b"one")
-        while process.sysif._queue.qsize():
+        while process.sysif.queue.qsize():
             pass
 
         async def wait_for_edge() -> None:
@@ -172,6 +172,7 @@ def test_a_buffer_the_kernel_may_write_to_is_not_given_back() -> None:
             nursery.start_soon(reader.read_some_bytes)
             await until_it_polls(process)
             nursery.cancel_scope.cancel()
+        # Where the kernel may still write: no public name tells the address.
         buffer = epoller.epoll_waiter._buffer
         assert buffer is not None
         return address_range(buffer)

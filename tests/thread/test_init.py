@@ -211,7 +211,7 @@ def kept() -> tuple[int, int]:
     """How many rings are taken, and how much memory there is for them."""
     hub = local_thread.loader.hub
     assert hub is not None
-    return len(hub.dumpable._sharing), hub.native.blocks
+    return len(hub.dumpable.sharing), hub.native.blocks
 
 
 async def none_kept(before: tuple[int, int]) -> None:

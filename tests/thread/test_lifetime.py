@@ -47,7 +47,7 @@ def end_of(programs: Programs, states: list[str], end: str, delay: float = 0.0) 
             program.tell("")
     status = program.wait(5.0)
     # Within a second of it all processes are gone, and with them all copies of the pipe to us.
-    programs.assert_nothing_left(1.0)
+    programs.assert_nothing_left()
     with pytest.raises(AssertionError, match="ended early"):
         while True:
             program.read_line(1.0)
@@ -120,7 +120,7 @@ def test_owner_ended_by_signal(programs: Programs, states: list[str], signal_num
     else:
         program.kill(signal_number)
     assert program.wait() == -signal_number
-    programs.assert_nothing_left(1.0)
+    programs.assert_nothing_left()
 
 
 @pytest.mark.slow
@@ -216,8 +216,8 @@ def test_core_dump_of_a_child(programs: Programs, sig: SIG) -> None:
 def watcher_pid() -> int:
     """The process id of the watcher."""
     hub = local_thread.monitor.hub
-    assert hub._watcher is not None
-    pidfd = hub._watcher.pidfd
+    assert hub.watcher is not None
+    pidfd = hub.watcher.pidfd
     with open(f"/proc/self/fdinfo/{pidfd}") as info:
         return next(int(line.split()[1]) for line in info if line.startswith("Pid:"))
 
@@ -252,7 +252,7 @@ async def test_watcher_is_replaced() -> None:
 
             def is_replaced(before: int = before) -> bool:
                 hub.ensure_watcher()
-                return hub._watcher is not None and watcher_pid() != before
+                return hub.watcher is not None and watcher_pid() != before
 
             await wait_until(is_replaced)
 

@@ -95,7 +95,8 @@ async def test_everybody_hears_of_every_stop(parent: str) -> None:
                 for codes in heard.values():
                     listeners.start_soon(listen, codes)
                 for turn in range(10):
-                    # A task that has been told is not waiting until it waits again.
+                    # A task that has been told is not waiting until it waits again. Nothing public tells how
+                    # many wait: one of them gives up all the time.
                     await wait_until(lambda: len(child.process._news) == 4)
                     await child.process.kill(SIG.CONT if turn % 2 else SIG.STOP)
                     await wait_until(partial(all_have_heard, turn + 1))
@@ -264,6 +265,7 @@ async def test_no_zombies_of_what_is_collected_in_a_cycle(how: str) -> None:
         else:
             process = await (await local_thread.clone()).exec(sh("exit 0"))
         with trio.fail_after(30):
+            # Private, because everything public that waits for an exit also reaps.
             await process._exited.wait()
         cycle: list[object] = [process]
         cycle.append(cycle)

@@ -52,10 +52,10 @@ def end_of(programs: Programs, states: list[str], drop: bool, end: str, left: in
         program.tell("")
         program.wait(5.0)
         if not drop:
-            programs.assert_nothing_left(1.0)
+            programs.assert_nothing_left()
     for pid in programs.left():
         os.kill(pid, signal.SIGKILL)
-    programs.assert_nothing_left(1.0)
+    programs.assert_nothing_left()
     program.close()
     programs.forget(program)
 
@@ -127,7 +127,7 @@ def test_a_child_out_of_reach_ends_after_its_call(programs: Programs) -> None:
     program.wait()
     assert eventually(lambda: set(programs.left()) <= {sleeper}, 1.0)
     assert sleeper in programs.left()
-    programs.assert_nothing_left(3.0)
+    programs.assert_nothing_left()
     program.close()
     programs.forget(program)
 

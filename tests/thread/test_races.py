@@ -352,9 +352,9 @@ async def test_b8_death_on_the_way_to_exec_is_told_by_the_state() -> None:
 async def test_b9_l7_death_of_the_helper_is_not_the_death_of_a_child() -> None:
     hub = local_thread.monitor.hub
     hub.ensure_watcher()
-    assert hub._watcher is not None
+    assert hub.watcher is not None
     child = await local_thread.clone()
-    watcher = hub._watcher
+    watcher = hub.watcher
     os.kill(watcher.pid, signal.SIGKILL)
     with trio.fail_after(20):
         await wait_until(lambda: watcher.left)

@@ -238,7 +238,7 @@ async def test_handles_of_the_child_are_its_own() -> None:
 async def alone() -> None:
     """Wait until the children that other tests have not waited for are gone."""
     hub = local_thread.monitor.hub
-    await wait_until(hub.exits._may_spin, collecting=True)
+    await wait_until(hub.exits.may_spin, collecting=True)
 
 
 async def test_who_spins_for_an_exit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -381,10 +381,9 @@ async def test_timestamps_and_names() -> None:
     assert re.fullmatch(r" +\d+\.\d{6} getpid\(\) = \d+", shown[2])
 
 
-def test_the_default_is_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    tracer = Tracer()
-    tracer._show("a line")
-    assert capsys.readouterr().err == "a line\n"
+async def test_the_default_is_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    await Tracer().wrap(local_thread.task.sysif, "worker").syscall(SYS.getpid)
+    assert re.fullmatch(r".*getpid\(\) = \d+\n", capsys.readouterr().err)
 
 
 async def test_calls_that_a_process_was_prepared_with_are_shown(lines: Lines) -> None:

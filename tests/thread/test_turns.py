@@ -90,7 +90,7 @@ def test_no_exception_leaves_it_taken() -> None:
 
     def check() -> None:
         trio.run(see_that_it_is_free)
-        assert not turns._waiters
+        assert not turns.waiting
 
     tried = try_every_place(lambda trier: trio.run(scenario, trier), check, kind=Interruption)
     assert not tried.wrong, str(tried)

@@ -71,7 +71,7 @@ class DumpableGuard:
     def __init__(self, task: Task, pid: int) -> None:
         self._task = task
         self._pid = pid
-        self._sharing: set[Ring] = set()
+        self.sharing: set[Ring] = set()
         # They have changed credentials, or may, in a way that their ring does not know of.
         self._announced: set[Ring] = set()
         # The flag before each change of credentials, in order; empty when there is nothing to undo.
@@ -93,7 +93,7 @@ class DumpableGuard:
             ring: of the process.
             parent: of the one that cloned it, whose credentials it has; None if that was ourselves.
         """
-        self._sharing.add(ring)
+        self.sharing.add(ring)
         if parent is not None and (parent in self._announced or parent.may_change_credentials):
             self._announced.add(ring)
 
@@ -150,7 +150,7 @@ class DumpableGuard:
         """
         if ring is None:
             self._moved = True
-        elif ring in self._sharing:
+        elif ring in self.sharing:
             ring.in_user_namespace = True
         else:
             return  # it is gone
@@ -164,7 +164,7 @@ class DumpableGuard:
 
     def announce(self, ring: Ring) -> None:
         """A process is about to be sent a call that may change its credentials, other than by its ring."""
-        if ring in self._sharing:
+        if ring in self.sharing:
             self._announced.add(ring)
         self.look()
 
@@ -177,9 +177,9 @@ class DumpableGuard:
 
     def _forget(self, ring: Ring) -> bool:
         """A process is leaving; returns whether it may have had other credentials than we."""
-        if ring not in self._sharing:
+        if ring not in self.sharing:
             return False
-        self._sharing.discard(ring)
+        self.sharing.discard(ring)
         before = ring.dumpable_before
         if before is not None:
             self._before.append(before if before >= 0 else self._original)
@@ -210,7 +210,7 @@ class DumpableGuard:
         # Nothing can be sent to them between this and the call.
         if self._moved or self._announced:
             return
-        if any(self._may_be_traced(ring) for ring in self._sharing):
+        if any(self._may_be_traced(ring) for ring in self.sharing):
             return
         values, self._before = self._before, []
         now = self._get()

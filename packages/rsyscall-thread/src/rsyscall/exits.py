@@ -168,7 +168,7 @@ class Exits:
                 raise
             await syscall(nr.kill, pid, sig)
 
-    def _may_spin(self) -> bool:
+    def may_spin(self) -> bool:
         # With several children at once it is better to make the next one than to spin.
         return bool(self.spin_us) and len(self._watched) <= 1 + self.helpers
 
@@ -176,7 +176,7 @@ class Exits:
         """As `spin`, if the program has no other task that it would hold up: then without a turn of the event
         loop before it, in which the loop would hear of the exit and wake the task that tells of exits.
         """
-        if self._spins_to_skip or not self._may_spin() or not _is_only_task():
+        if self._spins_to_skip or not self.may_spin() or not _is_only_task():
             return False
         if self._spin_now(pidfd, executing):
             return True
@@ -223,7 +223,7 @@ class Exits:
         if self._spins_to_skip:
             self._spins_to_skip -= 1
             return False
-        if not self._may_spin():
+        if not self.may_spin():
             return False
         # All others first, and what they are about to do may be to make more children. It takes no time: this
         # child is busy, too. Twice, because the first time we may be woken before others of the same turn.
@@ -234,7 +234,7 @@ class Exits:
             if pidfd.exited:
                 self._spins_failed = 0
                 return True
-        if not self._may_spin():
+        if not self.may_spin():
             return False
         if trio.lowlevel.current_statistics().tasks_runnable:
             return False

@@ -141,7 +141,7 @@ class ProgramHub:
         self.senders: weakref.WeakKeyDictionary[Task, weakref.ref[Sender]] = weakref.WeakKeyDictionary()
         _hubs[task.address_space] = self
         self.dumpable = DumpableGuard(task, self.pid)
-        self._watcher: Ring | None = None
+        self.watcher: Ring | None = None
         self._end_watcher: Callable[[], None] | None = None
         self._poller = RunLoop(self._poll, "rsyscall hub: in place of the watcher")
 
@@ -414,7 +414,7 @@ class ProgramHub:
         any child does not see it. If it cannot be started, for want of a process or a descriptor, we look
         ourselves: a task that needs it has sent a call already, which will be answered.
         """
-        if self._watcher is not None and not self._watcher.left:
+        if self.watcher is not None and not self.watcher.left:
             return
         try:
             self._start_watcher()
@@ -439,7 +439,7 @@ class ProgramHub:
         )
         pidfd = Pidfd()
         ring.give_pidfd(pidfd)
-        self._watcher = ring
+        self.watcher = ring
         self.exits.helpers = 1
         started = time.monotonic()
         try:
@@ -462,8 +462,8 @@ class ProgramHub:
             self.exits.forget(pidfd)
             pidfd.close()
             ring.exited()
-            if self._watcher is ring:
-                self._watcher = self._end_watcher = None
+            if self.watcher is ring:
+                self.watcher = self._end_watcher = None
                 self.exits.helpers = 0
             # It was killed. (One that ends at once has a filter under which it cannot sleep.)
             if self._needs_watcher() or time.monotonic() - started > 0.1:
@@ -476,7 +476,7 @@ class ProgramHub:
             self.exits.forget(pidfd)
             pidfd.close()
             ring.exited()
-            self._watcher = self._end_watcher = None
+            self.watcher = self._end_watcher = None
 
         self._end_watcher = end
         self.exits.watch(pidfd, exited)
@@ -516,7 +516,7 @@ class ProgramHub:
         while (
             self._mute
             or any(index < 0 for index, _ in self._leaving.values())
-            or (self._needs_watcher() and (self._watcher is None or self._watcher.left))
+            or (self._needs_watcher() and (self.watcher is None or self.watcher.left))
         ):
             await trio.sleep(0.001)
             self._dispatch_rings()

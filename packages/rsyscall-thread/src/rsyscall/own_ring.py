@@ -257,7 +257,7 @@ class OwnRAM(RAM):
     def __init__(self, task: Task, base: int) -> None:
         shared = UnlimitedAllocator(task)
         pages = near.MemoryMapping(base + _fast.ARENA_OFFSET, _fast.ARENA_SIZE, _PAGE)
-        arena = Arena(MemoryMapping(task, pages, File()), shared._space)
+        arena = Arena(MemoryMapping(task, pages, File()), shared.space)
         # So it is never empty, and not unmapped.
         self._pin = arena.allocate(1, 1)
         super().__init__(task, StreamMemoryTransport(task), AllocatorClient(task, shared))

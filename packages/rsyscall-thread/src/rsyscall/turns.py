@@ -35,6 +35,11 @@ class Turns:
         turn = self._current() if self._current is not None else None
         return turn is not None and not turn.over and turn.run is trio.lowlevel.current_trio_token()
 
+    @property
+    def waiting(self) -> int:
+        """How many tasks wait for their turn, those of abandoned runs included."""
+        return len(self._waiters)
+
     def next(self, when: Callable[[], Awaitable[None]] | None = None) -> _Turn:
         """Return an async context manager that waits for the turn of the running task.
 

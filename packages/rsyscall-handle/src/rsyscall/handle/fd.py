@@ -249,11 +249,8 @@ class FDTable(rsyscall.far.FDTable):
                     return True
         return False
 
-    def _get_task_in_table(self) -> FileDescriptorTask[Any] | None:
-        """Return some task which is in this table and is not changing that right now."""
-        return next(self._usable_tasks(), None)
-
     def _usable_tasks(self) -> Iterator[FileDescriptorTask[Any]]:
+        """The tasks that are in this table and are not changing that right now."""
         for task in list(self.tasks):
             if task.fd_table is not self:
                 self.tasks.discard(task)

@@ -22,7 +22,7 @@ from __future__ import annotations
 import abc
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import rsyscall.near
 from rsyscall.far import AddressSpaceMismatchError
@@ -56,7 +56,6 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 U = TypeVar("U")
-T_pointer = TypeVar("T_pointer", bound="Pointer[Any]")
 
 
 def not_a_pointer(value: object) -> TypeError:
@@ -405,9 +404,6 @@ class Pointer(DroppedPointer, Generic[T]):
 
     def unsafe(self) -> ReadablePointer[T]:
         """Claim that the memory holds a proper value. Consumes this pointer."""
-        return self._readable()
-
-    def _readable(self) -> ReadablePointer[T]:
         pinned_by = self._consume()
         new = ReadablePointer(self.mapping, self.transport, self.serializer, self.allocation, self.typ)
         new._pinned_by = pinned_by
@@ -436,22 +432,6 @@ class Pointer(DroppedPointer, Generic[T]):
         new._pinned_by = pinned_by
         return new
 
-    def _with_mapping(self: T_pointer, mapping: MemoryMapping) -> T_pointer:
-        """Look at the same memory through another mapping of the same file. Consumes this pointer.
-
-        Every subclass overrides this, to return its own kind. (The allocation is an offset into the
-        mapping; so the two may be at different addresses, or the same one seen from different tasks.)
-        """
-        if type(self) is not Pointer:
-            raise NotImplementedError(f"{type(self).__name__} does not override _with_mapping")
-        self._check_same_file(mapping)
-        return cast(T_pointer, self._make(self.allocation, self._consume(), mapping))
-
-    def _check_same_file(self, mapping: MemoryMapping) -> None:
-        self._validate()
-        if mapping.file is not self.mapping.file:
-            raise ValueError(f"{mapping} is not a mapping of the file that {self!r} is in: {self.mapping}")
-
     def with_allocation(self, allocation: AllocationInterface) -> Pointer[T]:
         """Return a pointer to another allocation of the same mapping. Does not consume this pointer."""
         return self._make(allocation, ())
@@ -478,13 +458,6 @@ class ReadablePointer(Pointer[T]):
     """Memory that the kernel has put a `T` into."""
 
     __slots__ = ()
-
-    def _with_mapping(self, mapping: MemoryMapping) -> ReadablePointer[T]:
-        self._check_same_file(mapping)
-        pinned_by = self._consume()
-        new = ReadablePointer(mapping, self.transport, self.serializer, self.allocation, self.typ)
-        new._pinned_by = pinned_by
-        return new
 
 
 class LinearPointer(ReadablePointer[T]):
@@ -580,15 +553,6 @@ class LinearPointer(ReadablePointer[T]):
     def _log_loss(self, how: str) -> None:
         logger.error("%r is %s without having been read: what it contains is leaked", self, how)
 
-    def _with_mapping(self, mapping: MemoryMapping) -> LinearPointer[T]:
-        self._check_same_file(mapping)
-        gone, self._gone = self._gone, True  # nothing gets lost: the new one stands for the value
-        pinned_by = self._consume()
-        new = type(self)(mapping, self.transport, self.serializer, self.allocation, self.typ, self._record)
-        new.been_read, new._gone = self.been_read, gone
-        new._pinned_by = pinned_by
-        return new
-
 
 class WrittenPointer(Pointer[T_co]):  # type: ignore[type-var]  # see below
     """Memory that holds a value which we know. Also given as an argument where a system call reads memory.
@@ -626,13 +590,6 @@ class WrittenPointer(Pointer[T_co]):  # type: ignore[type-var]  # see below
         self._pinned_by = ()
         self._waiting = None
         self.valid = True
-
-    def _with_mapping(self, mapping: MemoryMapping) -> WrittenPointer[T_co]:
-        self._check_same_file(mapping)
-        pinned_by = self._consume()
-        new = WrittenPointer(mapping, self.transport, self.value, self.serializer, self.allocation, self.typ)
-        new._pinned_by = pinned_by
-        return new
 
     def _describe(self) -> str:
         try:

@@ -469,10 +469,6 @@ class ProcessTask(rsyscall.far.Task):
         """Another name of `process`."""
         return self.process
 
-    def _make_process(self, pid: int) -> Process:
-        """Return a handle for any process of our process id namespace."""
-        return Process(self, rsyscall.near.Process(pid))
-
     async def clone(
         self,
         flags: CLONE,

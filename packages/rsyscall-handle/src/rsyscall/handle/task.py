@@ -389,10 +389,10 @@ class Task(
             await _exit(self.sysif, status)
         finally:
             self.manipulating_fd_table = False
-        self._did_exit()
+        self.did_exit()
         await self.sysif.close_interface()
 
-    def _did_exit(self) -> None:
+    def did_exit(self) -> None:
         """Record that the process is gone; what it shared is left to the other tasks."""
         self._depart()
 

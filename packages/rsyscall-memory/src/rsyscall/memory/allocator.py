@@ -195,12 +195,13 @@ class UnlimitedAllocator(AllocatorInterface):
     Attributes:
         task: the task it was made with.
         arenas: the arenas there are, oldest first.
+        space: what is free in each of them, for diagnosis: `space.holes(arena)`.
     """
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self.address_space = task.address_space
-        self._space: _fast.FreeSpace[Allocation] = _fast.FreeSpace(Allocation, LARGEST_ARENA)
+        self.space: _fast.FreeSpace[Allocation] = _fast.FreeSpace(Allocation, LARGEST_ARENA)
         # The ident of the OS thread that allocates here; 0 until one has been found fit to.
         self._owner = 0
         _allocators.add(self)
@@ -209,7 +210,7 @@ class UnlimitedAllocator(AllocatorInterface):
     @property
     def arenas(self) -> tuple[Arena, ...]:
         """The arenas there are, oldest first."""
-        return self._space.arenas
+        return self.space.arenas
 
     async def malloc(self, size: int, alignment: int) -> tuple[MemoryMapping, Allocation]:
         """As `AllocatorClient.malloc`, through the task that this allocator was made with."""
@@ -237,7 +238,7 @@ class UnlimitedAllocator(AllocatorInterface):
 
         manpage: munmap(2)
         """
-        empty = self._space.empty
+        empty = self.space.empty
         for arena in self.arenas:
             if arena not in empty:
                 raise ValueError(f"cannot close an allocator that is in use: {arena}")
@@ -270,7 +271,7 @@ class UnlimitedAllocator(AllocatorInterface):
     async def _obtain(self, task: Task, size: int, alignment: int) -> Allocation:
         """An allocation, in a new arena if there is no room; unmaps surplus empty arenas."""
         task = self._mapper(task)
-        space = self._space
+        space = self.space
         allocation = space.allocate(size, alignment)
         if allocation is None:
             # Nothing is held while we wait for the kernel: a cancelled or refused requester leaves no trace.
@@ -289,7 +290,7 @@ class UnlimitedAllocator(AllocatorInterface):
         if task is not self.task and self.task.address_space is self.address_space:
             # The arena will outlive the task that happened to ask for it.
             mapping = mapping.for_task(self.task)
-        return Arena(mapping, self._space, record)
+        return Arena(mapping, self.space, record)
 
     async def _unmap(self, task: Task, everything: bool = False) -> None:
         """Unmap the surplus of empty arenas. One that could not be unmapped is used again."""
@@ -297,7 +298,7 @@ class UnlimitedAllocator(AllocatorInterface):
         retired: list[Arena] = []
         record = CallRecord()
         try:
-            self._space.retire(retired, everything)
+            self.space.retire(retired, everything)
             while retired:
                 arena = retired[-1]
                 record = CallRecord()
@@ -307,7 +308,7 @@ class UnlimitedAllocator(AllocatorInterface):
                 except (OSError, SyscallSendError):
                     if record.sent and not record.refused:
                         raise  # of a signal handler
-                    self._space.add(arena, arena.size)
+                    self.space.add(arena, arena.size)
                 except SyscallError:
                     # Perhaps it is unmapped, perhaps not: it must not be used, nor be unmapped again.
                     logger.warning(
@@ -319,7 +320,7 @@ class UnlimitedAllocator(AllocatorInterface):
             if retired and record.sent and not record.refused:
                 retired.pop()
             for arena in retired:
-                self._space.add(arena, arena.size)
+                self.space.add(arena, arena.size)
             raise
 
 
@@ -339,9 +340,13 @@ class AllocatorClient(AllocatorInterface):
     """The view that one task has of the allocator of its address space.
 
     Several clients share the memory; each returns mappings that belong to its own task.
+
+    Attributes:
+        allocator: what all clients of the address space share.
+        task: the task through which this one allocates.
     """
 
-    __slots__ = ("_address_space", "_allocate", "_mappings", "_shared", "task")
+    __slots__ = ("_address_space", "_allocate", "_mappings", "allocator", "task")
 
     def __init__(self, task: Task, shared_allocator: UnlimitedAllocator) -> None:
         """Use `shared_allocator` through `task`.
@@ -350,9 +355,9 @@ class AllocatorClient(AllocatorInterface):
             AddressSpaceMismatchError: they are in different address spaces.
         """
         self.task = task
-        self._shared = shared_allocator
+        self.allocator = shared_allocator
         self._address_space = shared_allocator.address_space
-        self._allocate = shared_allocator._space.allocate
+        self._allocate = shared_allocator.space.allocate
         self._mappings: dict[Arena, MemoryMapping] = {}
         self._check_address_space()
 
@@ -367,14 +372,14 @@ class AllocatorClient(AllocatorInterface):
         Raises:
             AddressSpaceMismatchError: `task` is in another address space.
         """
-        return AllocatorClient(task, self._shared)
+        return AllocatorClient(task, self.allocator)
 
     def allocate_now(self, size: int, alignment: int) -> tuple[MemoryMapping, Allocation] | None:
         """As `malloc`, without suspending; None if that is not possible because a system call is due."""
         if self.task.address_space is not self._address_space:
             self._check_address_space()
-        if get_ident() != self._shared._owner:
-            self._shared.check_owner(self.task)
+        if get_ident() != self.allocator._owner:
+            self.allocator.check_owner(self.task)
         allocation = self._allocate(size, alignment, None, False)
         if allocation is None:
             return None
@@ -384,8 +389,8 @@ class AllocatorClient(AllocatorInterface):
         """As `allocate_now`, for memory that needs no mapping of our task's: the address, and its owner."""
         if self.task.address_space is not self._address_space:
             self._check_address_space()
-        if get_ident() != self._shared._owner:
-            self._shared.check_owner(self.task)
+        if get_ident() != self.allocator._owner:
+            self.allocator.check_owner(self.task)
         allocation = self._allocate(size, alignment, None, False)
         if allocation is None:
             return None
@@ -415,7 +420,7 @@ class AllocatorClient(AllocatorInterface):
         done = self.allocate_now(size, alignment)
         if done is not None:
             return done
-        allocation = await self._shared._obtain(self.task, size, alignment)
+        allocation = await self.allocator._obtain(self.task, size, alignment)
         return self._mapping(allocation.arena), allocation
 
     async def bulk_malloc(self, sizes: Sequence[tuple[int, int]]) -> list[tuple[MemoryMapping, Allocation]]:
@@ -427,7 +432,7 @@ class AllocatorClient(AllocatorInterface):
         manpage: mmap(2)
         """
         self._check_address_space()
-        self._shared.check_owner(self.task)
+        self.allocator.check_owner(self.task)
         parts = []
         total = 0
         largest_alignment = GRANULE
@@ -440,7 +445,7 @@ class AllocatorClient(AllocatorInterface):
             total += align(size, GRANULE) or GRANULE
         if not parts:
             return []
-        whole = await self._shared._obtain(self.task, total, largest_alignment)
+        whole = await self.allocator._obtain(self.task, total, largest_alignment)
         mapping = self._mapping(whole.arena)
         return [(mapping, allocation) for allocation in whole.divide(parts)]
 
@@ -449,7 +454,7 @@ class AllocatorClient(AllocatorInterface):
         mapping = self._mappings.get(arena)
         if mapping is None:
             mappings = self._mappings
-            arenas = self._shared.arenas
+            arenas = self.allocator.arenas
             if len(mappings) >= len(arenas):
                 for gone in mappings.keys() - set(arenas):
                     del mappings[gone]
