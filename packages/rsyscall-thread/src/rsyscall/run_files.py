@@ -23,10 +23,12 @@ from rsyscall.pump import Collector, End, Feed, LocalEnd, RemoteEnd, Sink, feed,
 from rsyscall.relay import Relay
 from rsyscall.sched import CLONE
 from rsyscall.spawn import PreparedThread, SpawningThread
+from rsyscall.sys.ioctl import TIOC
 from rsyscall.unistd import Pipe
 
 if TYPE_CHECKING:
     from rsyscall.monitor import AsyncChildProcess
+    from rsyscall.pty import Pty
 
 __all__ = [
     "ClonedThread",
@@ -179,6 +181,7 @@ class Files:
         self._on_limit = on_limit
         # Closed when the command runs, and when all is over.
         self._theirs: list[FileDescriptor] = []
+        self._terminal: FileDescriptor | None = None
         self._pipes: list[OwnedPipe] = []
         self._ends: list[End] = []
 
@@ -241,6 +244,25 @@ class Files:
                 fd.task.fd_table,
                 table,
             )
+
+    async def place_terminal(self, pty: Pty) -> None:
+        """Open the terminal for the command; what is placed later replaces it."""
+        if not hasattr(pty, "open_terminal"):
+            raise TypeError(f"terminal: expected a Pty, from Thread.pty(), not {pty!r}")
+        self._check_table("terminal", pty.handle)
+        self._terminal = await pty.open_terminal()
+        self._theirs.append(self._terminal)
+        self.placed = dict.fromkeys(range(3), self._terminal)
+
+    def terminal_calls(self, stack: ExitStack) -> list[Syscall]:
+        """The calls by which a process leads a session on the terminal.
+
+        Args:
+            stack: keeps the terminal open until the calls have been made.
+        """
+        assert self._terminal is not None
+        number = stack.enter_context(self._terminal.borrow(self.thread.task))
+        return [Syscall(nr.setsid), Syscall(nr.ioctl, number, TIOC.SCTTY, 0)]
 
     async def place_input(self, value: object, give: bool) -> None:
         if value is None:

@@ -38,6 +38,7 @@ from rsyscall.sys.wait import CalledProcessError, ChildState, W
 
 if TYPE_CHECKING:
     from rsyscall.monitor import AsyncChildProcess
+    from rsyscall.pty import Pty
     from rsyscall.relay import Relay
     from rsyscall.spawn import Spawning
 
@@ -95,6 +96,9 @@ class RunOptions(TypedDict, total=False):
             group, which they can leave. True means the first of these that is possible, but makes no user
             namespace. SIGTERM is for the command alone, or for all of its group.
         limits: what the command may do and use.
+        terminal: a pseudoterminal, from `Thread.pty`, that is the controlling terminal of the command, which
+            leads a new session on it; and its stdin, stdout and stderr, where nothing else is said about
+            them.
         setup: an async function that is awaited with the prepared thread, whose calls are made just before
             the command is executed.
     """
@@ -114,6 +118,7 @@ class RunOptions(TypedDict, total=False):
     close_fds: bool
     tree: bool | TreeKind
     limits: Limits | None
+    terminal: Pty | None
     setup: Setup | None
 
 
@@ -283,6 +288,13 @@ def changed_command(
     return command
 
 
+def _without_session(limits: Limits) -> Limits:
+    """For a command that leads a session because it has a terminal."""
+    if limits.process_group:
+        raise ValueError("process_group: a command with a terminal leads a process group anyway")
+    return replace(limits, session=False)
+
+
 async def _note_cwd(child: PreparedThread, stack: ExitStack, cwd: object, thread: RunningThread) -> None:
     if isinstance(cwd, FileDescriptor):
         number = stack.enter_context(cwd.borrow(thread.task))
@@ -315,6 +327,7 @@ async def run(
     close_fds: bool = True,
     tree: bool | TreeKind = False,
     limits: Limits | None = None,
+    terminal: Pty | None = None,
     setup: Setup | None = None,
 ) -> CompletedCommand:
     """Run a command: `Thread.run`, which describes the options in `RunOptions`."""
@@ -339,6 +352,8 @@ async def run(
     give = task_status is not trio.TASK_STATUS_IGNORED and not capture
     files = Files(thread, limit, running.exceed if on_limit != "truncate" else None)
     try:
+        if terminal is not None:
+            await files.place_terminal(terminal)
         await files.place_input(stdin, task_status is not trio.TASK_STATUS_IGNORED)
         await files.place_output("stdout", 1, stdout, give)
         await files.place_output("stderr", 2, stderr, give)
@@ -350,8 +365,14 @@ async def run(
             files.pass_on(pass_fds)
         with ExitStack() as stack:
             calls = [*(await mark_calls(thread) if close_fds else ()), *await files.dup_calls(stack)]
+            if terminal is not None:
+                # Before another descriptor gets its number.
+                calls = [*files.terminal_calls(stack), *calls]
+                limits = None if limits is None else _without_session(limits)
             if tree:
-                leads = limits is not None and (limits.session or limits.process_group)
+                leads = terminal is not None or (
+                    limits is not None and (limits.session or limits.process_group)
+                )
                 running.tree = await make_tree(thread, tree, leads)
             child, spawning = await _start(thread, running.tree, command, calls, cwd, limits, setup, stack)
         try:

@@ -11,6 +11,7 @@ import os
 import sys
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, overload
 
 import trio
@@ -58,8 +59,11 @@ if TYPE_CHECKING:
     from rsyscall.environ import Environment
     from rsyscall.hub import Sender
     from rsyscall.network.connection import Connection
+    from rsyscall.pty import Pty, Size
     from rsyscall.running import RunOptions
     from rsyscall.signal import SignalBlock
+    from rsyscall.terminal import TerminalSession
+    from rsyscall.termios import Termios
 
 __all__ = ["ChildThread", "Thread", "do_cloexec_except", "write_user_mappings"]
 
@@ -329,6 +333,29 @@ class Thread(WithMemory):
         """Change the root directory. manpage: chroot(2)."""
         await self.task.chroot(await self.ram.ptr(os.fspath(path)))
 
+    async def pty(
+        self, size: Size | None = None, attributes: Termios | None = None, path: str = "/dev/ptmx"
+    ) -> Pty:
+        """Make a pseudoterminal: a terminal for a command of this process, and our end of it.
+
+        Args:
+            size: of its window: (lines, columns), for example.
+            attributes: what it does with what is typed and written, if not the usual things.
+            path: of the device, or of `ptmx` in a devpts that is mounted elsewhere.
+
+        Returns:
+            Our end. `run(command, terminal=pty)` runs a command on the terminal.
+
+        Raises:
+            OSError: ENOENT, EACCES; ENOSPC (there are too many); ENOTTY (`path` is another kind of file).
+
+        manpage: pty(7)
+        """
+        # Programs without terminals do not load this.
+        from rsyscall.pty import open_pty
+
+        return await open_pty(self, size, attributes, path)
+
     def inherit_fd(self, fd: FileDescriptor) -> FileDescriptor:
         """The handle, for this process, of a descriptor that it has from its parent."""
         return self.task.inherit_fd(fd)
@@ -590,6 +617,38 @@ class Thread(WithMemory):
         if check and state.exit_status != 0:
             raise CalledProcessError(completed, command)
         return completed
+
+    def run_on_terminal(
+        self,
+        command: Command,
+        *,
+        size: Size | None = None,
+        attributes: Termios | None = None,
+        path: str = "/dev/ptmx",
+        **options: Unpack[RunOptions],
+    ) -> AbstractAsyncContextManager[TerminalSession]:
+        """Run a command on a terminal of its own during the block, with this program at the other end of it.
+
+            async with thread.run_on_terminal(shell, size=(24, 80)) as session:
+                await session.expect("$ ")
+                await session.write("exit\r")
+                print(await session.wait())
+
+        At the end of the block the terminal is hung up, so that the command gets SIGHUP; if it still runs it
+        is ended as a cancelled `run` is.
+
+        Args:
+            command: the command.
+            size, attributes, path: of the terminal, see `pty`.
+            options: as for `run`. If the command reaches the `timeout`, the block is cancelled and raises
+                CommandTimeoutError.
+
+        Raises:
+            OSError: there can be no terminal (see `pty`), or the command could not be executed.
+        """
+        from rsyscall.terminal import run_on_terminal
+
+        return run_on_terminal(self, command, size, attributes, path, options)
 
     def prepare(self, flags: CLONE = CLONE.NONE) -> PreparedThread:
         """Begin to describe a child, which `exec` then makes, sets up and executes in one go.
