@@ -51,6 +51,7 @@ struct rsys_hello {
 	uint32_t env_count;
 	uint64_t sigmask;
 	uint64_t symbols[RSYS_SYMBOLS];
+	int32_t infd, outfd;	/* the server's end of the stream */
 };
 
 #define RSYS_REQUEST_LINKED 1u	/* a call: as RSYS_NR_LINKED */

@@ -301,6 +301,8 @@ int rsyscall_greeting_server(int infd, int outfd, char **envp, uint32_t page_siz
 	for (; envp[count]; count++)
 		hello.length += 4 + string_length(envp[count]);
 	hello.env_count = count;
+	hello.infd = infd;
+	hello.outfd = outfd;
 	if (write_all(stream, &hello, sizeof(hello)) < 0)
 		return 1;
 	for (i = 0; i < count; i++) {

@@ -124,10 +124,40 @@ static int serve(int ring, char **argv, char **envp, uint32_t page_size)
 	return rsyscall_greeting_server(number(argv[0]), number(argv[0]), envp, page_size);
 }
 
+/*
+ * A shell has written this program into a directory of its own and executed it, to be driven over the standard
+ * input and output that the shell had. Neither file nor directory is needed any more.
+ *
+ * Programs that this process executes must not find the stream where they look for input, nor write into it. So
+ * it moves to other descriptors, input is empty instead, and output goes where errors go.
+ */
+static int serve_once(char **argv, char **envp, uint32_t page_size)
+{
+	int32_t empty[2];
+	long infd, outfd;
+
+	/* A carrier that dies, such as the one process of sshd's for this connection, may not end its children. */
+	rsys_call5(__NR_prctl, RSYS_PR_SET_PDEATHSIG, RSYS_SIGKILL, 0, 0, 0);
+	rsys_call3(__NR_unlinkat, RSYS_AT_FDCWD, argv[0], 0);
+	rsys_call3(__NR_unlinkat, RSYS_AT_FDCWD, argv[1], RSYS_AT_REMOVEDIR);
+	infd = rsys_call3(__NR_fcntl, 0, RSYS_F_DUPFD_CLOEXEC, 3);
+	outfd = rsys_call3(__NR_fcntl, 1, RSYS_F_DUPFD_CLOEXEC, 3);
+	if (infd < 0 || outfd < 0 || rsys_is_error(rsys_call2(__NR_pipe2, empty, 0)))
+		return 2;
+	rsys_call3(__NR_dup3, empty[0], 0, 0);
+	if (rsys_is_error(rsys_call3(__NR_dup3, 2, 1, 0)))	/* there is no 2: let writing fail */
+		rsys_call3(__NR_dup3, empty[0], 1, 0);
+	if (empty[0] > 2)
+		rsys_call1(__NR_close, empty[0]);
+	rsys_call1(__NR_close, empty[1]);
+	return rsyscall_greeting_server(infd, outfd, envp, page_size);
+}
+
 static const char usage[] =
-	"usage: rsyscall-stub stdio | serve EFFECTIVE PERMITTED INHERITABLE FD... |\n"
+	"usage: rsyscall-stub stdio | once FILE DIRECTORY | serve EFFECTIVE PERMITTED INHERITABLE FD... |\n"
 	"                     ring EFFECTIVE PERMITTED INHERITABLE FD MEMFD FD... | write [FILE TEXT]...\n"
 	"  stdio   serve system calls over standard input and output\n"
+	"  once    the same, after removing FILE, which is this program, and DIRECTORY\n"
 	"  serve   the same with these capabilities over the stream FD; close all FD on exec\n"
 	"  ring    the same through a ring in MEMFD, or the stream FD if that cannot be mapped\n"
 	"  write   write each text to its file; at most 4\n"
@@ -137,6 +167,8 @@ static int run(int argc, char **argv, char **envp, uint32_t page_size)
 {
 	if (argc == 2 && equal(argv[1], "stdio"))
 		return rsyscall_greeting_server(0, 1, envp, page_size);
+	if (argc == 4 && equal(argv[1], "once"))
+		return serve_once(argv + 2, envp, page_size);
 	if (argc >= 6 && equal(argv[1], "serve"))
 		return serve(0, argv + 2, envp, page_size);
 	if (argc >= 7 && equal(argv[1], "ring"))

@@ -663,7 +663,7 @@ static void greeting(void)
 		_exit(rsyscall_greeting_server(pair[1], pair[1], environment, 4096));
 	}
 	close(pair[1]);
-	CHECK_EQUAL(sizeof(hello), 112);
+	CHECK_EQUAL(sizeof(hello), 120);
 	CHECK_EQUAL(receive_bytes(&peer, &hello, sizeof(hello)), sizeof(hello));
 	CHECK_EQUAL(memcmp(hello.magic, "RSYSCALL", 8), 0);
 	CHECK_EQUAL(hello.version, 1);
@@ -682,6 +682,8 @@ static void greeting(void)
 	CHECK_EQUAL(hello.symbols[5], 0);
 	CHECK_EQUAL(hello.symbols[6], 0);
 	CHECK_EQUAL(hello.symbols[7], 0);
+	CHECK_EQUAL(hello.infd, pair[1]);
+	CHECK_EQUAL(hello.outfd, pair[1]);
 	for (i = 0; i < 3; i++) {
 		CHECK_EQUAL(receive_bytes(&peer, &length, 4), 4);
 		CHECK_EQUAL(length, strlen(environment[i]));

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
+from rsyscall.command import Command
 from rsyscall.sched import CLONE
 from rsyscall.settings import spin_budgets
 from rsyscall.tasks.local import local_thread
+from rsyscall.tasks.stdio import stdio_bootstrap
 from rsyscall.thread import ChildThread, Thread
 from rsyscall.trace import Tracer
 
@@ -133,6 +135,22 @@ async def _traced(own_memory: bool = False) -> AsyncIterator[Thread]:
     assert lines
 
 
+def _behind_a_command(levels: int) -> Callable[[], AbstractAsyncContextManager[Thread]]:
+    """The process at the other end of a command; or a child of that, and so on."""
+
+    @contextlib.asynccontextmanager
+    async def open() -> AsyncIterator[Thread]:
+        async with contextlib.AsyncExitStack() as stack:
+            thread: Thread
+            thread = await stdio_bootstrap(local_thread, Command("/bin/sh", ["sh", "-c"], {}))
+            await stack.enter_async_context(thread)
+            for _ in range(levels):
+                thread = await stack.enter_async_context(ending(await thread.clone()))
+            yield thread
+
+    return open
+
+
 DENIED_IN_CHILD = "RSYSCALL_TEST_DENIED_IN_CHILD"
 """Variable for `tools/denied.py`: an errno and calls, which processes deny themselves in two more ways."""
 
@@ -202,6 +220,9 @@ def _ways() -> list[Way]:
         Way("own-memory-ring-without-spinning", lambda: _without_spinning(own_memory=True), own_memory=True)
     )
     ways.append(Way("own-memory-traced", lambda: _traced(own_memory=True), own_memory=True))
+    ways.append(Way("stdio", _behind_a_command(0), own_memory=True))
+    ways.append(Way("stdio-child", _behind_a_command(1), own_memory=True))
+    ways.append(Way("stdio-grandchild", _behind_a_command(2), own_memory=True))
     ways.append(Way("ring-on-stream", lambda: _mixed("stream", "ring")))
     ways.append(Way("stream-on-ring", lambda: _mixed("ring", "stream"), "stream"))
     return ways

@@ -43,6 +43,8 @@ HELLOS = st.builds(
     sigmask=U64,
     symbols=st.tuples(*[U64] * 8),
     environment=st.lists(st.binary(max_size=40).filter(lambda s: b"\0" not in s), max_size=8).map(tuple),
+    infd=st.integers(0, 2**31 - 1),
+    outfd=st.integers(0, 2**31 - 1),
 )
 
 SIMPLE = Hello(62, 4096, 10, 0, 0, 0, (1, 2, 3, 4, 5, 6, 7, 8), (b"A=1", b"B="))
@@ -68,7 +70,7 @@ def change(data: bytes, offset: int, new: bytes) -> bytes:
 
 
 def test_sizes_are_those_of_the_protocol() -> None:
-    assert (HELLO_SIZE, REQUEST_SIZE, RESPONSE_SIZE) == (112, 64, 16)
+    assert (HELLO_SIZE, REQUEST_SIZE, RESPONSE_SIZE) == (120, 64, 16)
 
 
 # ---- Hello
@@ -157,8 +159,8 @@ def test_unreasonable_length_of_hello_is_refused_at_once(length: int) -> None:
         (36, struct.pack("<I", 3), "announces 3 environment strings and ends after 2"),
         (36, struct.pack("<I", 1), "has 6 bytes after its 1 environment strings"),
         (36, struct.pack("<I", 2**32 - 1), "announces 4294967295 environment strings"),
-        (112, struct.pack("<I", 1000), "string 0 of the hello claims 1000 bytes where 9 are left"),
-        (116, b"\0", "string 0 of the hello contains a zero byte"),
+        (120, struct.pack("<I", 1000), "string 0 of the hello claims 1000 bytes where 9 are left"),
+        (124, b"\0", "string 0 of the hello contains a zero byte"),
     ],
 )
 def test_contradictions_in_hello_are_refused(offset: int, new: bytes, message: str) -> None:

@@ -21,6 +21,7 @@ from rsyscall.clone import clone_child_task, clone_ring_task
 from rsyscall.command import Command, StrOrBytesPath, StrPath
 from rsyscall.completed import CompletedCommand
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
+from rsyscall.far_children import FarMonitor, clone_far
 from rsyscall.fcntl import FD, F, O
 from rsyscall.handle import FileDescriptor, Pointer, Task, WrittenPointer
 from rsyscall.loader import NativeLoader, Trampoline
@@ -532,7 +533,10 @@ class Thread(WithMemory):
     async def _clone_own_memory(
         self, flags: CLONE, mapping: tuple[int, int] | None, inherit: Sequence[FileDescriptor]
     ) -> ChildThread:
-        made = await clone_own_memory(self, flags, inherit)
+        if isinstance(self.monitor, FarMonitor):
+            made = await clone_far(self, flags)
+        else:
+            made = await clone_own_memory(self, flags, inherit)
         task, ram = made.task, made.ram
         try:
             child = ChildThread(

@@ -47,7 +47,7 @@ MAX_TRANSFER = 1 << 20
 MAX_HELLO = 16 << 20
 """The longest hello that is accepted, in bytes. (An environment ends at 6 MiB, usually.)"""
 
-_HELLO = struct.Struct("=8sIIIIiIIIQ8Q")
+_HELLO = struct.Struct("=8sIIIIiIIIQ8Q2i")
 _REQUEST = struct.Struct("=IIQ6Q")
 _RESPONSE = struct.Struct("=qQ")
 _U32 = struct.Struct("=I")
@@ -97,6 +97,10 @@ class Hello:
     """Addresses of eight native functions in the memory of the server, 0 for those it does not have."""
     environment: tuple[bytes, ...] = ()
     """The environment, each as `NAME=value`."""
+    infd: int = 0
+    """The descriptor from which the server reads requests."""
+    outfd: int = 1
+    """The descriptor to which it writes responses."""
 
     @property
     def server(self) -> int:
@@ -144,7 +148,9 @@ class Hello:
             len(self.environment),
             self.sigmask,
         )
-        return _HELLO.pack(MAGIC, VERSION, HELLO_SIZE + len(strings), *numbers, *self.symbols) + strings
+        length = HELLO_SIZE + len(strings)
+        fds = self.infd, self.outfd
+        return _HELLO.pack(MAGIC, VERSION, length, *numbers, *self.symbols, *fds) + strings
 
 
 class HelloParser:
@@ -227,13 +233,16 @@ class HelloParser:
 
 def _parse_hello(data: bytes) -> Hello:
     """Decode a hello whose magic, version and length have been checked."""
-    _, _, _, machine, page_size, pid, uid, gid, count, sigmask, *symbols = _HELLO.unpack_from(data)
+    _, _, _, machine, page_size, pid, uid, gid, count, sigmask, *rest = _HELLO.unpack_from(data)
     if page_size == 0 or page_size & (page_size - 1):
         raise ProtocolError(f"the server says its pages have {page_size} bytes, which is not a power of two")
     if pid <= 0:
         raise ProtocolError(f"the server says its pid is {pid}")
+    *symbols, infd, outfd = rest
+    if infd < 0 or outfd < 0:
+        raise ProtocolError(f"the server says its descriptors are {infd} and {outfd}")
     environment = tuple(_parse_environment(data, count))
-    return Hello(machine, page_size, pid, uid, gid, sigmask, tuple(symbols), environment)
+    return Hello(machine, page_size, pid, uid, gid, sigmask, tuple(symbols), environment, infd, outfd)
 
 
 def _parse_environment(data: bytes, count: int) -> Iterator[bytes]:

@@ -1,0 +1,85 @@
+"""The shell script that places `rsyscall-stub` somewhere and executes it, and what it answers.
+
+The script is one line for any POSIX shell, and holds the program for each architecture as the format of a
+`printf`. Many things read it on its way: a login shell, perhaps csh or fish; ssh, which joins its arguments. So
+it has no single quote, no newline, no exclamation mark, and no backslash before another one: inside single
+quotes all shells leave such a text as it is.
+
+It says how far it came in lines that begin with a token, which is new each time: what a login shell prints
+before is not mistaken for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rsyscall.native import stub_path
+
+__all__ = ["DIRECTORIES", "MACHINES", "UTILITIES", "available_machines", "make_script"]
+
+DIRECTORIES = ("$TMPDIR", "/tmp", "/dev/shm", "/var/tmp", "$XDG_RUNTIME_DIR", "$HOME", ".")
+"""Where the script tries to place the program, in this order."""
+
+UTILITIES = ("uname", "mkdir", "chmod", "rm")
+"""What the script needs on the other side, beside a shell that has `printf` built in."""
+
+MACHINES = {"x86_64": "x86_64", "aarch64": "aarch64 | arm64", "riscv64": "riscv64"}
+"""The architectures that there may be a program for, and what `uname -m` says there."""
+
+_LITERAL = frozenset(range(0x20, 0x7F)) - frozenset(b"\"$`\\'!%")
+_OCTAL_DIGITS = frozenset(b"01234567")
+
+
+def available_machines() -> list[str]:
+    """The architectures for which a program is installed."""
+    found = []
+    for machine in MACHINES:
+        try:
+            stub_path(machine)
+        except FileNotFoundError:
+            continue
+        found.append(machine)
+    return found
+
+
+def _printf_format(data: bytes) -> str:
+    """The format with which `printf` prints `data`, to be put between double quotes."""
+    pieces = []
+    following = 0
+    for byte in reversed(data):
+        if byte in _LITERAL:
+            piece = chr(byte)
+        elif byte == ord("%"):
+            piece = "%%"
+        else:
+            # A digit that follows would be taken for a part of the number.
+            piece = f"\\{byte:03o}" if following in _OCTAL_DIGITS else f"\\{byte:o}"
+        following = ord(piece[0])
+        pieces.append(piece)
+    return "".join(reversed(pieces))
+
+
+def make_script(token: str, machines: Sequence[str]) -> str:
+    """The script.
+
+    Args:
+        token: begins each line that the script prints; letters and digits.
+        machines: the architectures to carry a program for.
+    """
+    # Without the two quotes, a shell that prints the script would seem to say these words.
+    say = f'echo "rsyscall-""{token}'
+    cases = " ".join(
+        f'{MACHINES[machine]}) b() {{ printf "{_printf_format(stub_path(machine).read_bytes())}"; }};;'
+        for machine in machines
+    )
+    directories = " ".join(f'"{directory}"' for directory in DIRECTORIES)
+    # Not 2>/dev/null, which may not exist.
+    return (
+        f"u=$(umask); umask 077; m=$(uname -m); case $m in {cases} "
+        f'*) {say} machine $m"; exit 1;; esac; '
+        f'for d in {directories}; do p="$d/rsyscall-{token}"; f="$p/rsyscall-stub"; '
+        f'if [ -n "$d" ] && mkdir "$p" 2>&-; then '
+        f'if b >"$f" && chmod 700 "$f" && "$f" write 2>&-; then '
+        f'{say} start"; umask "$u"; exec "$f" once "$f" "$p"; fi; '
+        f'rm -rf "$p"; fi; done; {say} directory"; exit 1'
+    )

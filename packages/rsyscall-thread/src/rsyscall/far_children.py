@@ -1,0 +1,399 @@
+"""Children of a process that we reach by a stream alone: on another machine, perhaps, or of another user.
+
+None of them is a process of ours: no pidfd of it is in our table, and its number means nothing here. So its
+parent does all that has to be done: the root of the far side, which is the process at the other end of our
+stream.
+
+* **Channels.** A child is served over a pair of sockets in the far side, one end of which the root has. A call
+  in the child is a few calls in the root.
+* **Exits.** The root opens a pidfd of each child, and waits for it in its epoll instance.
+* **Copies.** A child is a copy of the process that clones it, with copies of all its descriptors. Those that
+  belong to the ways to other processes must not stay open there: the end of such a way tells of an exec or an
+  exit. So the child closes them before it does anything else, and clones come one after the other.
+* **Dropped.** A child that no task can reach any more is killed and reaped by the root, a little later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import weakref
+from typing import TYPE_CHECKING, Any, Protocol
+
+import trio
+
+from rsyscall.async_fd import AsyncFileDescriptor
+from rsyscall.async_signalfd import first_of
+from rsyscall.background import RunLoop, weakly
+from rsyscall.clone import clone_error
+from rsyscall.denied import any_answer
+from rsyscall.epoller import Epoller, RemovedFromEpollError
+from rsyscall.far import AddressSpace, PidNamespace
+from rsyscall.fd_collector import close_dropped
+from rsyscall.handle import FDTable, Task
+from rsyscall.handle.process import ChildProcess, DeadProcessError
+from rsyscall.loader import Trampoline
+from rsyscall.memory.allocator import AllocatorClient
+from rsyscall.memory.ram import RAM
+from rsyscall.memory.socket_transport import StreamMemoryTransport
+from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
+from rsyscall.native import destructor
+from rsyscall.near import Syscall, SyscallError, nr
+from rsyscall.near import types as near
+from rsyscall.near.record import CallRecord
+from rsyscall.network.private import make_private
+from rsyscall.own_memory import OwnMemory
+from rsyscall.sched import CLONE, Stack
+from rsyscall.signal import SIG, Siginfo, Sigset
+from rsyscall.stream import SyscallConnection
+from rsyscall.sys.wait import ChildState, IdType, W
+from rsyscall.turns import Turns
+
+if TYPE_CHECKING:
+    from rsyscall.handle import FileDescriptor, Pointer, WrittenPointer
+    from rsyscall.hub import ProgramHub
+    from rsyscall.linux.futex import FutexNode
+    from rsyscall.loader import NativeLoader
+    from rsyscall.network.connection import Connection
+
+    class _Thread(Protocol):
+        """A `Thread`."""
+
+        task: Task
+        ram: RAM
+        connection: Connection
+        loader: NativeLoader
+        epoller: Epoller
+        monitor: ChildProcessMonitor
+
+
+__all__ = ["FarMonitor", "FarSide", "clone_far"]
+
+logger = logging.getLogger(__name__)
+
+_STACK_SIZE = 16384
+_TRAMPOLINE_SIZE = 64
+
+
+class FarSide:
+    """What the root of a far side, or the init of a pid namespace there, does for its children.
+
+    Args:
+        task: of that process.
+        ram: its memory.
+        epoller: waits for its descriptors.
+        hub: of our program.
+        family: another one of the same far side.
+    """
+
+    def __init__(
+        self, task: Task, ram: RAM, epoller: Epoller, hub: ProgramHub, family: FarSide | None = None
+    ) -> None:
+        self.task = task
+        self.ram = ram
+        self.epoller = epoller
+        self.hub = hub
+        # Descriptors, in any table there, of which no copy may stay in a child.
+        self.private: weakref.WeakSet[FileDescriptor] = weakref.WeakSet() if family is None else family.private
+        self.turns = Turns() if family is None else family.turns
+        self.watches: set[_Watch] = set()
+        # Children that no task can reach, and whether no task can wait for them either.
+        self._dropped: list[tuple[ChildProcess, bool]] = []
+        self._cleaner = RunLoop(weakly(self._clean), f"dropped children of {task}")
+        hub.drives(task)
+
+    def dropped(self, process: ChildProcess, reap: bool) -> None:
+        """No task can reach this child any more: kill it. For destructors.
+
+        Args:
+            process: the child.
+            reap: it has exited, and no task can wait for it.
+        """
+        self._dropped.append((process, reap))
+        try:
+            trio.lowlevel.current_trio_token().run_sync_soon(self.ensure_running, idempotent=True)
+        except RuntimeError:
+            pass  # outside of a run: with the next child
+
+    def ensure_running(self) -> None:
+        """See that what belongs to the background is done in the current run of trio."""
+        for watch in list(self.watches):
+            watch.loop.ensure_running()
+        if self._dropped:
+            self._cleaner.ensure_running()
+
+    async def _clean(self) -> None:
+        while self._dropped:
+            process, reap = entry = self._dropped[-1]
+            try:
+                if process.death_state is None:
+                    await (self.reap(process) if reap else process.kill(SIG.KILL))
+            except (OSError, SyscallError, DeadProcessError):
+                logger.debug("ending %s", process, exc_info=True)
+            self._dropped.remove(entry)
+
+    async def reap(self, process: ChildProcess) -> None:
+        """Reap a child that no task can wait for. manpage: waitid(2)."""
+        await self.task.sysif.syscall(nr.waitid, IdType.PID, process.near.id, 0, W.EXITED | W.ALL, 0)
+
+    async def watch(self, monitor: FarMonitor, process: ChildProcess) -> FarChildProcess:
+        """Watch a child that has just been made. If that is not possible, it is killed.
+
+        manpage: pidfd_open(2)
+        """
+        try:
+            number = await self.task.sysif.syscall(nr.pidfd_open, process.near.id, 0)
+            fd = self.task.make_fd_handle(near.FileDescriptor(number))
+            self.private.add(fd)
+            pidfd = await AsyncFileDescriptor.make(self.epoller, self.ram, fd)
+            child = FarChildProcess(process, self.ram, monitor)
+            child.watch = _Watch(self, pidfd, child)
+        except BaseException:
+            with trio.CancelScope(shield=True), contextlib.suppress(OSError, SyscallError):
+                await process.kill(SIG.KILL)
+                await self.reap(process)
+            raise
+        return child
+
+
+class _Watch:
+    """Waits for the exit of one child, by a pidfd in the table of its parent."""
+
+    def __init__(self, side: FarSide, pidfd: AsyncFileDescriptor, process: FarChildProcess) -> None:
+        self._side = side
+        self._pidfd = pidfd
+        self._handle = process.process
+        self._process = weakref.ref(process)
+        self.connection: weakref.ref[_FarConnection] | None = None
+        self.loop = RunLoop(self._wait, f"exit of {process}")
+        side.watches.add(self)
+        self.loop.ensure_running()
+
+    async def _wait(self) -> None:
+        try:
+            await self._pidfd.when_readable(self._look)
+        except (OSError, SyscallError, RemovedFromEpollError):
+            pass  # its parent is gone: a task that waits for the child is about to hear of that
+        connection = self.connection() if self.connection is not None else None
+        if connection is not None:
+            connection.process_left()
+        del connection
+        process = self._process()
+        if process is not None:
+            process._exit_noticed()
+        elif self._handle.death_state is None:
+            self._side.dropped(self._handle, True)
+        del process
+        await self._pidfd.close()
+        self._side.watches.discard(self)
+
+    async def _look(self) -> None:
+        """Raise EAGAIN unless it has exited."""
+        side = self._side
+        infop = await side.ram.malloc(Siginfo)
+        options = W.EXITED | W.ALL | W.NOHANG | W.NOWAIT
+        try:
+            await side.task.sysif.syscall(
+                nr.waitid, IdType.PID, self._handle.near.id, infop.near, options, 0
+            )
+        except ChildProcessError:
+            return  # and it has been reaped
+        if not (await infop.read()).pid:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+
+class FarChildProcess(AsyncChildProcess):
+    """A child of a process on a far side."""
+
+    monitor: FarMonitor
+    watch: _Watch
+
+    @destructor
+    def __del__(self) -> None:
+        exited = getattr(self, "_exited", None)
+        if exited is not None and exited.is_set() and self.process.death_state is None:
+            self.monitor.side.dropped(self.process, True)
+
+    async def waitpid(self, options: W) -> ChildState:
+        """As `AsyncChildProcess.waitpid`."""
+        self.monitor.side.ensure_running()
+        return await super().waitpid(options)
+
+    async def wait_exited(self) -> None:
+        """As `AsyncChildProcess.wait_exited`."""
+        self.monitor.side.ensure_running()
+        await first_of([self._exited])
+        if self.process.death_state is None:
+            # It raises if the parent is gone, and so everything that could tell.
+            await any_answer(self.process.task.sysif)
+
+
+class FarMonitor(ChildProcessMonitor):
+    """Makes children on a far side, and watches and reaps them there.
+
+    Args:
+        side: of their parent.
+        cloning_task: makes the clone call; the parent by default.
+        ram: its memory.
+    """
+
+    def __init__(self, side: FarSide, cloning_task: Task | None = None, ram: RAM | None = None) -> None:
+        cloner = side.task if cloning_task is None else cloning_task
+        super().__init__(side.ram, side.task, cloner, cloner is not side.task, side.epoller, side.hub)
+        self.side = side
+        self._cloning_ram = ram
+
+    def inherit_to_child(self, child_task: Task, ram: RAM | None = None) -> FarMonitor:
+        """As `ChildProcessMonitor.inherit_to_child`."""
+        monitor = FarMonitor(self.side, child_task, ram)
+        monitor._root = self._root
+        return monitor
+
+    @trio.lowlevel.enable_ki_protection
+    async def clone(
+        self,
+        flags: CLONE,
+        child_stack: tuple[Pointer[Stack[Any]], WrittenPointer[Stack[Any]]],
+        ctid: Pointer[FutexNode] | None = None,
+    ) -> AsyncChildProcess:
+        """As `ChildProcessMonitor.clone`."""
+        if self.use_clone_parent:
+            flags |= CLONE.PARENT
+        process = await self.cloning_task.clone(flags | SIG.CHLD, child_stack, None, ctid, None)
+        if process.task is not self.task:
+            process = ChildProcess(self.task, process.near)
+        return await self.side.watch(self, process)
+
+
+class _FarConnection(SyscallConnection):
+    """The stream to a child on a far side; our end of it is in the root there."""
+
+    def __init__(self, process: FarChildProcess, afd: AsyncFileDescriptor, server_fd: FileDescriptor) -> None:
+        self._side = process.monitor.side
+        self._process = process.process
+        super().__init__(logger, afd, afd, server_fd, server_fd)
+        process.watch.connection = weakref.ref(self)
+
+    @destructor
+    def __del__(self) -> None:
+        super().__del__()
+        # In a call, it would not see the end of its stream.
+        if not getattr(self, "_closed", True) and not self._state.ended and os.getpid() == self._pid:
+            self._side.dropped(self._process, False)
+
+    @trio.lowlevel.enable_ki_protection
+    async def close_interface(self) -> None:
+        """As `SyscallConnection.close_interface`; a process that is in a call is killed."""
+        if self._state.under_way and not self._state.stopped:
+            self.check_owner()
+            with trio.CancelScope(shield=True), contextlib.suppress(OSError, SyscallError, DeadProcessError):
+                await self._process.kill(SIG.KILL)
+        await super().close_interface()
+
+
+@trio.lowlevel.enable_ki_protection
+async def clone_far(thr: _Thread, flags: CLONE) -> OwnMemory:
+    """Make a child of a process on a far side: a copy of it, served over a stream of its own.
+
+    Raises:
+        ValueError: FILES: in a shared table, an exec could not be told from a process that goes on.
+        OSError: as clone(2), pidfd_open(2).
+    """
+    monitor = thr.monitor
+    assert isinstance(monitor, FarMonitor)
+    if flags & CLONE.FILES:
+        raise ValueError("CLONE.FILES is not possible here: this process is reached by a stream alone")
+    monitor.side.ensure_running()
+    async with monitor.side.turns.next():
+        return await _clone(thr, monitor, flags)
+
+
+async def _clone(thr: _Thread, monitor: FarMonitor, flags: CLONE) -> OwnMemory:
+    task, side = thr.task, monitor.side
+    process: FarChildProcess | None = None
+    clone = CallRecord()
+    ours: AsyncFileDescriptor | None = None
+    theirs: list[FileDescriptor] = []
+    handle: ChildProcess | None = None
+    try:
+        [(ours, stream)] = await thr.connection.open_async_channels(1)
+        theirs.append(stream)
+        passage, make_connection = await make_private(thr.connection)
+        theirs.append(passage)
+        side.private.update([ours.handle, *theirs])
+        memory: Pointer[Stack[Trampoline]] = await thr.ram.malloc(Stack, _STACK_SIZE)
+        _free, rest = memory.split(_STACK_SIZE - _TRAMPOLINE_SIZE)
+        start = thr.loader.make_trampoline_stack(Trampoline(thr.loader.server_func, [stream, stream, 0]))
+        stack = await rest.write(start)
+        table = FDTable(0, task.fd_table)
+        number = int(flags) | int(SIG.CHLD) | (int(CLONE.PARENT) if monitor.use_clone_parent else 0)
+        try:
+            # The memory may go as soon as the copy has been made.
+            pid = await task.sysif.recorded_syscall(clone, nr.clone, number, stack.near, 0, 0, 0)
+        except OSError as error:
+            raise clone_error(error, flags) from None
+        handle = ChildProcess(side.task, near.Process(pid))
+        process = await side.watch(monitor, handle)
+        task.check_not_departed()
+        table.creator_pid = pid
+        close_dropped(table)
+        child = Task(
+            handle,
+            table,
+            AddressSpace(pid),
+            PidNamespace(pid) if flags & CLONE.NEWPID else task.pidns,
+            None if flags & CLONE.NEWNS else task.mountns,
+        )
+        child.sigmask = Sigset(task.sigmask)
+        side.hub.drives(child)
+        own = child.inherit_fd(stream), child.inherit_fd(passage)
+        connection = _FarConnection(process, ours, own[0])
+        connection.abi = task.sysif.abi
+        child.sysif = task.sysif.wrap_child(connection, f"process {pid} of {side.task}")
+        child.infrastructure_fds += (own[0],)
+        # Copies of the ends of others: while they are open, an exec or exit there would not be noticed.
+        others = [
+            fd.near
+            for fd in list(side.private)
+            if fd.valid and fd.task.fd_table is task.fd_table and fd not in theirs
+        ]
+        await child.sysif.syscalls([Syscall(nr.close, other) for other in others])
+        await _close(theirs)
+        ram = RAM(child, StreamMemoryTransport(child), AllocatorClient.make_allocator(child))
+        private = make_connection(child, ram, own[1])
+        side.private.update([*own, private.access_fd])
+        epoller = thr.epoller.inherit(ram)
+        children: FarMonitor
+        if flags & CLONE.NEWPID:
+            # The kernel does not let an init give its children away: it reaps them itself.
+            children = FarMonitor(FarSide(child, ram, epoller, side.hub, side))
+        else:
+            children = monitor.inherit_to_child(child, ram)
+        return OwnMemory(
+            process, child, ram, private, thr.loader.for_copy(child), epoller, children
+        )
+    except BaseException:
+        with trio.CancelScope(shield=True):
+            if process is not None:
+                async with process:
+                    pass
+            elif handle is None and (clone.result or 0) > 0:
+                # An exception came right after the clone.
+                lost = ChildProcess(side.task, near.Process(clone.result or 0))
+                with contextlib.suppress(OSError, SyscallError):
+                    await lost.kill(SIG.KILL)
+                    await side.reap(lost)
+            await _close(theirs)
+            if ours is not None:
+                with contextlib.suppress(OSError, SyscallError):
+                    await ours.close()
+        raise
+
+
+async def _close(fds: list[FileDescriptor]) -> None:
+    while fds:
+        with contextlib.suppress(SyscallError):
+            await fds[-1].invalidate()
+        fds.pop()
