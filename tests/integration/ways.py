@@ -221,7 +221,6 @@ def _ways() -> list[Way]:
     )
     ways.append(Way("own-memory-traced", lambda: _traced(own_memory=True), own_memory=True))
     ways.append(Way("stdio", _behind_a_command(0), own_memory=True))
-    ways.append(Way("stdio-child", _behind_a_command(1), own_memory=True))
     ways.append(Way("stdio-grandchild", _behind_a_command(2), own_memory=True))
     ways.append(Way("ring-on-stream", lambda: _mixed("stream", "ring")))
     ways.append(Way("stream-on-ring", lambda: _mixed("ring", "stream"), "stream"))

@@ -34,6 +34,7 @@ PAGES = [path for path in sorted((ROOT / "docs").glob("*.md")) if path.stem not 
 NEEDS = {
     "containers": ["mount namespaces", "pid namespaces", "uts namespaces"],
     "dropping-privileges": ["other users"],
+    "elsewhere": ["user namespaces", "network namespaces"],
 }
 
 

@@ -4,8 +4,8 @@ None of them is a process of ours: no pidfd of it is in our table, and its numbe
 parent does all that has to be done: the root of the far side, which is the process at the other end of our
 stream.
 
-* **Channels.** A child is served over a pair of sockets in the far side, one end of which the root has. A call
-  in the child is a few calls in the root.
+* **Channels.** A child is served over a pair of sockets in the far side, one end of which the root has. A
+  call in the child is a few calls in the root.
 * **Exits.** The root opens a pidfd of each child, and waits for it in its epoll instance.
 * **Copies.** A child is a copy of the process that clones it, with copies of all its descriptors. Those that
   belong to the ways to other processes must not stay open there: the end of such a way tells of an exec or an
@@ -47,7 +47,7 @@ from rsyscall.network.private import make_private
 from rsyscall.own_memory import OwnMemory
 from rsyscall.sched import CLONE, Stack
 from rsyscall.signal import SIG, Siginfo, Sigset
-from rsyscall.stream import SyscallConnection
+from rsyscall.stub_connection import SharedTableConnection, has_other_table
 from rsyscall.sys.wait import ChildState, IdType, W
 from rsyscall.turns import Turns
 
@@ -96,8 +96,9 @@ class FarSide:
         self.epoller = epoller
         self.hub = hub
         # Descriptors, in any table there, of which no copy may stay in a child.
-        self.private: weakref.WeakSet[FileDescriptor] = weakref.WeakSet() if family is None else family.private
-        self.turns = Turns() if family is None else family.turns
+        self.private: weakref.WeakSet[FileDescriptor]
+        self.private = weakref.WeakSet() if family is None else family.private
+        self.turns: Turns = Turns() if family is None else family.turns
         self.watches: set[_Watch] = set()
         # Children that no task can reach, and whether no task can wait for them either.
         self._dropped: list[tuple[ChildProcess, bool]] = []
@@ -195,9 +196,7 @@ class _Watch:
         infop = await side.ram.malloc(Siginfo)
         options = W.EXITED | W.ALL | W.NOHANG | W.NOWAIT
         try:
-            await side.task.sysif.syscall(
-                nr.waitid, IdType.PID, self._handle.near.id, infop.near, options, 0
-            )
+            await side.task.sysif.syscall(nr.waitid, IdType.PID, self._handle.near.id, infop.near, options, 0)
         except ChildProcessError:
             return  # and it has been reaped
         if not (await infop.read()).pid:
@@ -261,19 +260,19 @@ class FarMonitor(ChildProcessMonitor):
         """As `ChildProcessMonitor.clone`."""
         if self.use_clone_parent:
             flags |= CLONE.PARENT
-        process = await self.cloning_task.clone(flags | SIG.CHLD, child_stack, None, ctid, None)
-        if process.task is not self.task:
-            process = ChildProcess(self.task, process.near)
-        return await self.side.watch(self, process)
+        made = await self.cloning_task.clone(flags | SIG.CHLD, child_stack, None, ctid, None)
+        return await self.side.watch(
+            self, made if made.task is self.task else ChildProcess(self.task, made.near)
+        )
 
 
-class _FarConnection(SyscallConnection):
+class _FarConnection(SharedTableConnection):
     """The stream to a child on a far side; our end of it is in the root there."""
 
     def __init__(self, process: FarChildProcess, afd: AsyncFileDescriptor, server_fd: FileDescriptor) -> None:
         self._side = process.monitor.side
         self._process = process.process
-        super().__init__(logger, afd, afd, server_fd, server_fd)
+        super().__init__(afd, server_fd)
         process.watch.connection = weakref.ref(self)
 
     @destructor
@@ -282,6 +281,16 @@ class _FarConnection(SyscallConnection):
         # In a call, it would not see the end of its stream.
         if not getattr(self, "_closed", True) and not self._state.ended and os.getpid() == self._pid:
             self._side.dropped(self._process, False)
+
+    async def _has_other_table(self, sharers: list[Task]) -> bool:
+        # Only siblings and the parent, whose ids the parent knows.
+        parent = self._side.task
+        ids = [
+            (await parent.getpid()).id if other is parent else other.near_process.id
+            for other in sharers
+            if other is parent or other.parent_task is parent
+        ]
+        return bool(ids) and await has_other_table(parent, self._process.near.id, ids[0])
 
     @trio.lowlevel.enable_ki_protection
     async def close_interface(self) -> None:
@@ -298,13 +307,10 @@ async def clone_far(thr: _Thread, flags: CLONE) -> OwnMemory:
     """Make a child of a process on a far side: a copy of it, served over a stream of its own.
 
     Raises:
-        ValueError: FILES: in a shared table, an exec could not be told from a process that goes on.
         OSError: as clone(2), pidfd_open(2).
     """
     monitor = thr.monitor
     assert isinstance(monitor, FarMonitor)
-    if flags & CLONE.FILES:
-        raise ValueError("CLONE.FILES is not possible here: this process is reached by a stream alone")
     monitor.side.ensure_running()
     async with monitor.side.turns.next():
         return await _clone(thr, monitor, flags)
@@ -327,7 +333,8 @@ async def _clone(thr: _Thread, monitor: FarMonitor, flags: CLONE) -> OwnMemory:
         _free, rest = memory.split(_STACK_SIZE - _TRAMPOLINE_SIZE)
         start = thr.loader.make_trampoline_stack(Trampoline(thr.loader.server_func, [stream, stream, 0]))
         stack = await rest.write(start)
-        table = FDTable(0, task.fd_table)
+        # Before the clone: what is opened meanwhile is perhaps not in the copy.
+        table = task.fd_table if flags & CLONE.FILES else FDTable(0, task.fd_table)
         number = int(flags) | int(SIG.CHLD) | (int(CLONE.PARENT) if monitor.use_clone_parent else 0)
         try:
             # The memory may go as soon as the copy has been made.
@@ -337,8 +344,9 @@ async def _clone(thr: _Thread, monitor: FarMonitor, flags: CLONE) -> OwnMemory:
         handle = ChildProcess(side.task, near.Process(pid))
         process = await side.watch(monitor, handle)
         task.check_not_departed()
-        table.creator_pid = pid
-        close_dropped(table)
+        if table is not task.fd_table:
+            table.creator_pid = pid
+            close_dropped(table)
         child = Task(
             handle,
             table,
@@ -353,17 +361,15 @@ async def _clone(thr: _Thread, monitor: FarMonitor, flags: CLONE) -> OwnMemory:
         connection.abi = task.sysif.abi
         child.sysif = task.sysif.wrap_child(connection, f"process {pid} of {side.task}")
         child.infrastructure_fds += (own[0],)
-        # Copies of the ends of others: while they are open, an exec or exit there would not be noticed.
-        others = [
-            fd.near
-            for fd in list(side.private)
-            if fd.valid and fd.task.fd_table is task.fd_table and fd not in theirs
-        ]
-        await child.sysif.syscalls([Syscall(nr.close, other) for other in others])
+        if table is not task.fd_table:
+            # Copies of the ends of others: while they are open, an exec or exit there would not be noticed.
+            private = [fd for fd in list(side.private) if fd.valid and fd.task.fd_table is task.fd_table]
+            others = {fd.near for fd in private} - {fd.near for fd in theirs}
+            await child.sysif.syscalls([Syscall(nr.close, other) for other in others])
         await _close(theirs)
         ram = RAM(child, StreamMemoryTransport(child), AllocatorClient.make_allocator(child))
-        private = make_connection(child, ram, own[1])
-        side.private.update([*own, private.access_fd])
+        channels = make_connection(child, ram, own[1])
+        side.private.update([*own, channels.access_fd])
         epoller = thr.epoller.inherit(ram)
         children: FarMonitor
         if flags & CLONE.NEWPID:
@@ -371,9 +377,7 @@ async def _clone(thr: _Thread, monitor: FarMonitor, flags: CLONE) -> OwnMemory:
             children = FarMonitor(FarSide(child, ram, epoller, side.hub, side))
         else:
             children = monitor.inherit_to_child(child, ram)
-        return OwnMemory(
-            process, child, ram, private, thr.loader.for_copy(child), epoller, children
-        )
+        return OwnMemory(process, child, ram, channels, thr.loader.for_copy(child), epoller, children)
     except BaseException:
         with trio.CancelScope(shield=True):
             if process is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Union
@@ -12,6 +13,7 @@ from rsyscall.handle.allocation import AllocationInterface
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import MemoryGateway, Pointer, WrittenPointer
 from rsyscall.hub import ProgramHub
+from rsyscall.native import Symbols
 from rsyscall.near import types as near
 from rsyscall.sched import Borrowable, Stack
 from rsyscall.struct import Serializer
@@ -146,6 +148,11 @@ class NativeLoader:
             trampoline_func=_function(task, symbols.rsyscall_trampoline),
             futex_helper_func=_function(task, symbols.rsyscall_futex_helper),
         )
+
+    @staticmethod
+    def make_from_addresses(task: Task, addresses: Sequence[int]) -> NativeLoader:
+        """As `make_from_symbols`, with the addresses as a hello has them."""
+        return NativeLoader.make_from_symbols(task, Symbols._make(addresses[: len(Symbols._fields)]))
 
     def for_copy(self, task: Task) -> NativeLoader:
         """The same functions at the same addresses, in the memory of `task`, which is a copy of ours."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from rsyscall.background import RunLoop, run_now, weakly
+from rsyscall.background import RunLoop, weakly
 from rsyscall.handle import Task
 from rsyscall.native import destructor
 from rsyscall.near import Syscall, SyscallHangup, as_syscalls, nr
@@ -35,31 +35,18 @@ _KCMP_FILES = 2
 _PAUSE = 0.001
 
 
-class StubConnection(SyscallConnection):
-    """The stream to a process with memory of its own.
+class SharedTableConnection(SyscallConnection):
+    """The stream to a process that may share its table with others.
 
-    A process that is in a call does not see the end of its stream, so it is killed when no caller can reach
-    it.
+    Where it does, an exec does not end the stream: the others keep the process' end of it open.
     """
 
-    def __init__(
-        self, hub: ProgramHub, pidfd: Pidfd, afd: AsyncFileDescriptor, server_fd: FileDescriptor
-    ) -> None:
+    def __init__(self, afd: AsyncFileDescriptor, server_fd: FileDescriptor) -> None:
         # Before the rest: the destructor needs them.
-        self._hub = hub
-        self._pidfd = pidfd
         # One for each call under way that may be an exec, while others share the table.
         self._leaving: set[object] = set()
         self._watcher = RunLoop(weakly(self._watch_table), f"exec by {server_fd}")
         super().__init__(logger, afd, afd, server_fd, server_fd)
-
-    @destructor
-    def __del__(self) -> None:
-        super().__del__()
-        if not getattr(self, "_closed", True) and os.getpid() == self._hub.pid and self._pidfd.number >= 0:
-            if not self._state.ended:
-                self._pidfd.kill()
-            self._hub.dismissed(self._pidfd)
 
     async def _call(self, call: Syscall, record: CallRecord | None) -> int:
         if call.number not in _LEAVING or not self._sharers():
@@ -87,30 +74,69 @@ class StubConnection(SyscallConnection):
         self._watcher.ensure_running()
         return leaving
 
-    def _sharers(self) -> list[int]:
-        """The ids of other processes in our table: they keep our end of the stream open."""
+    def _sharers(self) -> list[Task]:
+        """Other processes in our table: they keep our end of the stream open."""
         ours = self.server_infd.task
         others = [task for task in ours.fd_table.tasks if task is not ours and not task.departed]
-        pidfds = [self._hub.pidfds.get(task) for task in others if isinstance(task, Task)]
-        return [pid for pidfd in pidfds if pidfd is not None and (pid := pidfd.pid())]
+        return [task for task in others if isinstance(task, Task)]
 
     async def _watch_table(self) -> None:
         """While a call may execute a program, look whether the process still shares its table: exec ends
         that.
-
-        manpage: kcmp(2)
         """
         while self._leaving and not self._state.ended:
             await trio.sleep(_PAUSE)
-            sharers, pid = self._sharers(), self._pidfd.pid()
-            if not sharers or not pid:
+            sharers = self._sharers()
+            if not sharers:
                 continue
             try:
-                differs = run_now(self._hub.task.sysif.syscall(nr.kcmp, pid, sharers[0], _KCMP_FILES, 0, 0))
+                differs = await self._has_other_table(sharers)
             except OSError:
                 continue  # one of them has just exited; or a filter denies the call
             if differs:
                 self.process_left()
+
+    async def _has_other_table(self, sharers: list[Task]) -> bool:
+        """Whether the process has another table than these, which shared one with it.
+
+        manpage: kcmp(2)
+        """
+        raise NotImplementedError
+
+
+async def has_other_table(task: Task, pid: int, other: int) -> bool:
+    """Whether two processes have different tables. manpage: kcmp(2)."""
+    return await task.sysif.syscall(nr.kcmp, pid, other, _KCMP_FILES, 0, 0) != 0
+
+
+class StubConnection(SharedTableConnection):
+    """The stream to a process with memory of its own.
+
+    A process that is in a call does not see the end of its stream, so it is killed when no caller can reach
+    it.
+    """
+
+    def __init__(
+        self, hub: ProgramHub, pidfd: Pidfd, afd: AsyncFileDescriptor, server_fd: FileDescriptor
+    ) -> None:
+        # Before the rest: the destructor needs them.
+        self._hub = hub
+        self._pidfd = pidfd
+        super().__init__(afd, server_fd)
+
+    @destructor
+    def __del__(self) -> None:
+        super().__del__()
+        if not getattr(self, "_closed", True) and os.getpid() == self._hub.pid and self._pidfd.number >= 0:
+            if not self._state.ended:
+                self._pidfd.kill()
+            self._hub.dismissed(self._pidfd)
+
+    async def _has_other_table(self, sharers: list[Task]) -> bool:
+        pidfds = [self._hub.pidfds.get(task) for task in sharers]
+        pids = [pid for pidfd in pidfds if pidfd is not None and (pid := pidfd.pid())]
+        pid = self._pidfd.pid()
+        return bool(pids and pid) and await has_other_table(self._hub.task, pid, pids[0])
 
     @trio.lowlevel.enable_ki_protection
     async def close_interface(self) -> None:

@@ -52,9 +52,16 @@ _CAPABILITIES = struct.Struct("=6I")
 
 
 @functools.cache
-def stub_bytes() -> bytes:
-    """The program."""
-    return stub_path().read_bytes()
+def stub_bytes(machine: str | None = None) -> bytes:
+    """The program.
+
+    Args:
+        machine: for which architecture, as `uname -m` has it; by default our own.
+
+    Raises:
+        FileNotFoundError: it was not built for that.
+    """
+    return stub_path(machine).read_bytes()
 
 
 async def stub_descriptor(thr: HasMemory, hub: ProgramHub) -> FileDescriptor:

@@ -1,8 +1,8 @@
 """The shell script that places `rsyscall-stub` somewhere and executes it, and what it answers.
 
 The script is one line for any POSIX shell, and holds the program for each architecture as the format of a
-`printf`. Many things read it on its way: a login shell, perhaps csh or fish; ssh, which joins its arguments. So
-it has no single quote, no newline, no exclamation mark, and no backslash before another one: inside single
+`printf`. Many things read it on its way: a login shell, perhaps csh or fish; ssh, which joins its arguments.
+So it has no single quote, no newline, no exclamation mark, and no backslash before another one: inside single
 quotes all shells leave such a text as it is.
 
 It says how far it came in lines that begin with a token, which is new each time: what a login shell prints
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rsyscall.native import stub_path
+from rsyscall.stub_program import stub_bytes
 
 __all__ = ["DIRECTORIES", "MACHINES", "UTILITIES", "available_machines", "make_script"]
 
@@ -35,7 +35,7 @@ def available_machines() -> list[str]:
     found = []
     for machine in MACHINES:
         try:
-            stub_path(machine)
+            stub_bytes(machine)
         except FileNotFoundError:
             continue
         found.append(machine)
@@ -69,7 +69,7 @@ def make_script(token: str, machines: Sequence[str]) -> str:
     # Without the two quotes, a shell that prints the script would seem to say these words.
     say = f'echo "rsyscall-""{token}'
     cases = " ".join(
-        f'{MACHINES[machine]}) b() {{ printf "{_printf_format(stub_path(machine).read_bytes())}"; }};;'
+        f'{MACHINES[machine]}) b() {{ printf "{_printf_format(stub_bytes(machine))}"; }};;'
         for machine in machines
     )
     directories = " ".join(f'"{directory}"' for directory in DIRECTORIES)

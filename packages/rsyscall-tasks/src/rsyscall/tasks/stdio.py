@@ -1,16 +1,16 @@
 """A thread at the other end of any command whose standard input and output reach a shell.
 
-`sudo`, `su`, `nsenter`, `chroot`, `unshare`, `ip netns exec`, `docker exec -i`, `kubectl exec -i`, `ssh`: each of
-them carries bytes to a shell in another place. Here they carry a small script, which holds the static program
-`rsyscall-stub`, writes it to a directory, executes it and so becomes a process that we drive. Neither file nor
-directory is left after that. Nothing has to be installed on the other side.
+`sudo`, `su`, `nsenter`, `chroot`, `unshare`, `ip netns exec`, `docker exec -i`, `kubectl exec -i`, `ssh`:
+each of them carries bytes to a shell in another place. Here they carry a small script, which holds the static
+program `rsyscall-stub`, writes it to a directory, executes it and so becomes a process that we drive. Neither
+file nor directory is left after that. Nothing has to be installed on the other side.
 
 **What comes back is not trusted.** It may be anything: the greeting of a login shell, which is skipped; the
 complaint of a shell, which is quoted; or the lies of a hostile machine. Nothing of it is followed here: its
 descriptors, addresses and process ids are only ever sent back to it.
 
-**Errors.** What the command writes to its standard error goes to that of the parent, in the background of trio,
-and is quoted when the bootstrap fails.
+**Errors.** What the command writes to its standard error goes to that of the parent, in the background of
+trio, and is quoted when the bootstrap fails.
 """
 
 from __future__ import annotations
@@ -36,23 +36,22 @@ from rsyscall.loader import NativeLoader
 from rsyscall.memory.allocator import AllocatorClient
 from rsyscall.memory.ram import RAM
 from rsyscall.memory.socket_transport import StreamMemoryTransport
-from rsyscall.native import Symbols
 from rsyscall.near import SyscallError
 from rsyscall.near import types as near
 from rsyscall.near.protocol import Hello, HelloParser, ProtocolError
 from rsyscall.network.connection import FDPassConnection
-from rsyscall.signal import Sigset
+from rsyscall.signal import SIG, Sigset
 from rsyscall.stream import SyscallConnection
 from rsyscall.sys.wait import W
 from rsyscall.tasks._script import DIRECTORIES, available_machines, make_script
 from rsyscall.thread import Thread
 
 if TYPE_CHECKING:
+    from rsyscall.background import Waiter
     from rsyscall.command import Command
     from rsyscall.handle import FileDescriptor
     from rsyscall.monitor import AsyncChildProcess
     from rsyscall.near.stream import Exchange
-    from rsyscall.background import Waiter
     from rsyscall.sys.wait import ChildState
 
 __all__ = ["BootstrapError", "StdioThread", "stdio_bootstrap"]
@@ -148,8 +147,8 @@ class _StdioConnection(SyscallConnection):
 class StdioThread(Thread):
     """A process at the other end of a command. As an async context manager it is closed in the end.
 
-    Its standard input is empty, and its standard output is its standard error, so that commands which it runs do
-    not touch the stream.
+    Its standard input is empty, and its standard output is its standard error, so that commands which it runs
+    do not touch the stream.
 
     Attributes:
         carrier: the command, a child of the thread that it was started from.
@@ -213,8 +212,8 @@ async def stdio_bootstrap(
             and reads the program as one line from its standard input; for commands that allow no long
             argument, as `kubectl exec`. "shell": there is no argument; the command is a shell that reads
             commands from its standard input.
-        login_shell: the argument goes to the login shell of a user, which may be csh, fish or a restricted one:
-            have it do nothing but run `sh`.
+        login_shell: the argument goes to the login shell of a user, which may be csh, fish or a restricted
+            one: have it do nothing but run `sh`.
         machines: the architectures that the other side may have, named as `uname -m` does; by default all for
             which there is a program.
 
@@ -268,9 +267,7 @@ async def _end_now(carrier: AsyncChildProcess) -> None:
         await _end(carrier)  # the end of its input tells it
 
 
-async def _start(
-    parent: Thread, command: Command
-) -> tuple[AsyncChildProcess, AsyncFileDescriptor, _Errors]:
+async def _start(parent: Thread, command: Command) -> tuple[AsyncChildProcess, AsyncFileDescriptor, _Errors]:
     """Start the command with a socket as its standard input and output, and a pipe for errors."""
     [(ours, theirs)] = await parent.open_async_channels(1)
     pipe = await parent.pipe(O.CLOEXEC)
@@ -333,16 +330,26 @@ class _Bootstrap:
 
     async def run(self, to_send: bytes) -> Hello:
         """Send the program, if it is not in the command, and receive the hello."""
+        if not to_send:
+            return await self._receive()
+        hello: Hello | None = None
+        failure: BootstrapError | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._send, to_send)
-            hello = await self._receive()
+            try:
+                hello = await self._receive()
+            except BootstrapError as error:
+                # Raised here, it would be wrapped in a group.
+                failure = error
             nursery.cancel_scope.cancel()
+        if hello is None:
+            assert failure is not None
+            raise failure
         return hello
 
     async def _send(self, data: bytes) -> None:
         try:
-            if data:
-                await self._stream.send_all_bytes(data)
+            await self._stream.send_all_bytes(data)
         except (OSError, SyscallError):
             pass  # what is received says more
 
@@ -398,7 +405,7 @@ class _Bootstrap:
 def _describe(state: ChildState) -> str:
     if state.exit_status is not None:
         return f"exited with status {state.exit_status}"
-    return f"was killed by {state.sig}"
+    return f"was killed by {state.sig.name if isinstance(state.sig, SIG) else state.sig}"
 
 
 def _check(hello: Hello, parser: HelloParser) -> None:
@@ -436,7 +443,7 @@ async def _make_thread(
         task,
         ram,
         passing,
-        NativeLoader.make_from_symbols(task, Symbols._make(hello.symbols[: len(Symbols._fields)])),
+        NativeLoader.make_from_addresses(task, hello.symbols),
         epoller,
         FarMonitor(side),
         Environment(variables, path),

@@ -1,0 +1,320 @@
+"""Threads at the other end of commands: what carries them, what goes wrong, and that nothing is left."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path as LocalPath
+from typing import Literal
+
+import pytest
+import trio
+from waiting import wait_until
+
+from rsyscall.command import Command
+from rsyscall.completed import CommandTimeoutError
+from rsyscall.near import SyscallError
+from rsyscall.path import Path
+from rsyscall.stdlib import mkdtemp
+from rsyscall.sys.wait import W
+from rsyscall.tasks._script import MACHINES
+from rsyscall.tasks.local import local_thread
+from rsyscall.tasks.stdio import BootstrapError, StdioThread, stdio_bootstrap
+
+from .support import sh
+
+By = Literal["argument", "line", "shell"]
+
+_DIRECTORY = re.compile("rsyscall-[0-9a-f]{16}")
+
+
+def command(*words: str) -> Command:
+    """A command that is looked up in PATH."""
+    path = shutil.which(words[0])
+    if path is None:
+        pytest.skip(f"{words[0]} is not installed")
+    return Command(path, words, {})
+
+
+def script(text: str) -> Command:
+    """A command that runs a shell script, whose first argument is what the bootstrap adds."""
+    return Command("/bin/sh", ["sh", "-c", text, "script"], {})
+
+
+def descendants(pid: int) -> list[int]:
+    """All processes that descend from this one."""
+    children = LocalPath(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [each for child in map(int, children) for each in (child, *descendants(child))]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """There are as many directories with the program as before: none that a test has made."""
+
+    def found() -> set[str]:
+        places = ["/tmp", "/dev/shm", "/var/tmp", os.environ["TMPDIR"]]
+        return {name for place in places for name in os.listdir(place) if _DIRECTORY.fullmatch(name)}
+
+    before = found()
+    yield
+    assert found() <= before
+
+
+async def use(thread: StdioThread) -> None:
+    """Do a bit of everything."""
+    assert (await thread.task.getpid()).id == thread.task.near_process.id
+    async with await mkdtemp(thread) as directory:
+        path = Path(directory / "file")
+        await thread.spit(path, "written there")
+        output = await thread.run(Command("/bin/cat", ["cat", path], {}), stdin=b"", capture=True)
+        assert output.stdout == b"written there"
+    async with (child := await thread.clone()).process:
+        assert await child.task.getpid() != await thread.task.getpid()
+    counted = await thread.run(sh("cat; ls /proc/self/fd | wc -l"), capture=True)
+    assert counted.stdout == b"4\n", "0 to 2, and that of the directory; input is empty"
+
+
+CARRIERS = {
+    "dash": ("dash", "-c"),
+    "bash": ("bash", "-c"),
+    "busybox": ("busybox", "sh", "-c"),
+    "env": ("env", "-i", "/bin/sh", "-c"),
+    "setsid": ("setsid", "sh", "-c"),
+}
+PRIVILEGED = {
+    "sudo": ("sudo", "-n", "sh", "-c"),
+    "sudo-user": ("sudo", "-n", "-u", "nobody", "sh", "-c"),
+    "su": ("su", "-s", "/bin/sh", "nobody", "-c"),
+    "nsenter": ("nsenter", "--target", "self", "--net", "sh", "-c"),
+    "unshare": ("unshare", "--mount", "--net", "--pid", "--fork", "--mount-proc", "sh", "-c"),
+    "chroot": ("chroot", "/", "sh", "-c"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CARRIERS)
+async def test_shells(name: str) -> None:
+    async with await stdio_bootstrap(local_thread, command(*CARRIERS[name])) as thread:
+        await use(thread)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PRIVILEGED)
+@pytest.mark.needs("CAP_SYS_ADMIN")
+async def test_carriers_of_root(name: str) -> None:
+    words = [str(os.getpid()) if word == "self" else word for word in PRIVILEGED[name]]
+    async with await stdio_bootstrap(local_thread, command(*words)) as thread:
+        await use(thread)
+        assert (await thread.task.getuid() != os.getuid()) is ("nobody" in words)
+
+
+@pytest.mark.needs("user namespaces")
+async def test_unshare_of_an_ordinary_user() -> None:
+    carrier = command("unshare", "--user", "--map-root-user", "sh", "-c")
+    async with await stdio_bootstrap(local_thread, carrier) as thread:
+        await use(thread)
+        assert await thread.task.getuid() == 0
+
+
+@pytest.mark.parametrize("by", ["argument", "line"])
+async def test_login_shells(by: By) -> None:
+    """One that allows neither exec nor redirection nor a path as the name of a command."""
+    carrier = command("bash", "--restricted", "-c")
+    async with await stdio_bootstrap(local_thread, carrier, by=by, login_shell=True) as thread:
+        await use(thread)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("dash",), ("bash",), ("bash", "--restricted")], ids=" ".join)
+async def test_shell_that_reads_its_input(words: tuple[str, ...]) -> None:
+    async with await stdio_bootstrap(local_thread, command(*words), by="shell") as thread:
+        await use(thread)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shell", ["dash", "bash", "busybox sh"])
+async def test_program_in_one_line(shell: str) -> None:
+    carrier = command(*shell.split(), "-c")
+    async with await stdio_bootstrap(local_thread, carrier, by="line") as thread:
+        await use(thread)
+
+
+async def test_noise_is_skipped() -> None:
+    noisy = script('echo Welcome; echo "rsyscall-0123456789abcdef start"; echo RSYSCALL; exec sh -c "$1"')
+    async with await stdio_bootstrap(local_thread, noisy) as thread:
+        await use(thread)
+
+
+@pytest.mark.slow
+async def test_nested() -> None:
+    carrier = command("sh", "-c")
+    async with await stdio_bootstrap(local_thread, carrier) as outer:
+        async with await stdio_bootstrap(outer, carrier) as inner:
+            assert inner.carrier.pid == inner.task.near_process.id
+            await use(inner)
+        assert (await inner.carrier.waitpid(W.EXITED)).clean()
+        with pytest.raises(BootstrapError, match=r"exited with status 3.*standard error: no way"):
+            await stdio_bootstrap(outer, script("echo no way >&2; exit 3"))
+
+
+async def test_busybox_alone(tmp_path: LocalPath) -> None:
+    """A root with one program, under the names that are listed as needed."""
+    if os.getuid():
+        pytest.skip("place: chroot is for root")
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        pytest.skip("busybox is not installed")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "tmp").mkdir()
+    shutil.copy(busybox, tmp_path / "bin/busybox")
+    for name in ("sh", "uname", "mkdir", "chmod", "rm"):
+        (tmp_path / "bin" / name).symlink_to("busybox")
+    carrier = command("chroot", str(tmp_path), "/bin/sh", "-c")
+    async with await stdio_bootstrap(local_thread, carrier) as thread:
+        done = await thread.run(Command("/bin/busybox", ["busybox", "echo", "here"], {}), capture=True)
+        assert done.stdout == b"here\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", "tmp"]
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+@pytest.mark.needs("CAP_SYS_ADMIN", "mount namespaces")
+async def test_directory_without_exec() -> None:
+    carrier = script(
+        'exec unshare --mount sh -c \'mount -t tmpfs -o noexec none "$TMPDIR" && exec sh -c "$1"\' x "$1"'
+    )
+    async with await stdio_bootstrap(local_thread, carrier) as thread:
+        await use(thread)
+        link, _ = await thread.task.readlink(
+            await thread.ptr(Path("/proc/self/exe")), await thread.malloc(Path, 4096)
+        )
+        assert os.fspath(await link.read()).startswith("/tmp/rsyscall-")
+
+
+# ---- What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("carrier", "message"),
+    [
+        (script("exit 0"), r"ended before it ran the script \(it exited with status 0\)$"),
+        (script("echo This account is not available.; exit 1"), "standard output: This account is not"),
+        (script("echo Permission denied >&2; exit 255"), "status 255.*standard error: Permission denied"),
+        (script("kill -9 $$"), r"ended before it ran the script \(it was killed by KILL"),
+        (script("exec head -c 100000 /dev/zero"), "more than 65536 bytes"),
+        (script('PATH=/nowhere; exec /bin/sh -c "$1"'), "architecture ''.*uname: not found"),
+        (script('uname() { echo vax; }; eval "$1"'), "leads to the architecture 'vax', .* for .*x86_64"),
+        (script('mkdir() { return 1; }; eval "$1"'), r"no directory .* of \$TMPDIR, /tmp"),
+        (script('chmod() { return 1; }; eval "$1"'), r"no directory .* of \$TMPDIR, /tmp"),
+        (script('sh -c "$1" | head -c 100'), "ended before the hello was complete, after [0-9]+ bytes"),
+        (script('sh -c "$1" | sed -u "s/$/\\r/"'), "a terminal in between"),
+    ],
+)
+async def test_failures(carrier: Command, message: str) -> None:
+    with pytest.raises(BootstrapError, match=re.compile(message, re.DOTALL)) as caught:
+        await stdio_bootstrap(local_thread, carrier)
+    assert caught.value.command is carrier
+
+
+_TOKEN = 'token=$(expr "$1" : \'.*rsyscall-""\\([0-9a-f]*\\)\'); echo "rsyscall-$token start"; '
+
+
+@pytest.mark.parametrize(
+    ("then", "message"),
+    [
+        ("", "ended before the hello was complete, before its first byte"),
+        ("printf RSYSC", "ended before the hello was complete, after 5 bytes"),
+        ("echo I am a hostile machine", "not send a hello of this protocol but b'I am a"),
+        ("head -c 5000 /dev/urandom", "not send a hello"),
+    ],
+)
+async def test_lies(then: str, message: str) -> None:
+    with pytest.raises(BootstrapError, match=message):
+        await stdio_bootstrap(local_thread, script(_TOKEN + then))
+
+
+async def test_misuse() -> None:
+    with pytest.raises(ValueError, match="no program for vax, only for"):
+        await stdio_bootstrap(local_thread, command("sh", "-c"), machines=["vax"])
+    with pytest.raises(ValueError, match='by: expected "argument", "line" or "shell", not 5'):
+        await stdio_bootstrap(local_thread, command("sh", "-c"), by=5)  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError, match="/nonexistent"):
+        await stdio_bootstrap(local_thread, Command("/nonexistent", ["x"], {}))
+    assert os.uname().machine in MACHINES
+
+
+async def test_cancelled() -> None:
+    with trio.move_on_after(0.2) as scope:
+        await stdio_bootstrap(local_thread, script("exec sleep inf"))
+    assert scope.cancelled_caught
+
+
+# ---- The end
+
+
+async def test_carrier_is_killed() -> None:
+    """The process that it carried us to, and what that has made, end with it."""
+    carrier = script('sh -c "$1"; exit')
+    async with await stdio_bootstrap(local_thread, carrier) as thread:
+        child = await thread.clone()
+        async with trio.open_nursery() as nursery:
+            running = await nursery.start(run_until_lost, thread)
+            pids = descendants(os.getpid())
+            assert running.pid in pids
+            os.kill(thread.carrier.pid, signal.SIGKILL)
+        with pytest.raises(SyscallError):
+            await child.task.getpid()
+        with pytest.raises(SyscallError):
+            await thread.task.getpid()
+        await wait_until(lambda: not [pid for pid in pids if os.path.exists(f"/proc/{pid}/fd/2")])
+
+
+async def run_until_lost(thread: StdioThread, task_status: trio.TaskStatus[object]) -> None:
+    with pytest.raises(SyscallError):
+        await thread.run(Command("/bin/sleep", ["sleep", "inf"], {}), task_status=task_status)
+
+
+async def test_dropped() -> None:
+    """Without being closed."""
+    thread = await stdio_bootstrap(local_thread, command("sh", "-c"))
+    await thread.run(sh("true"))
+    pid = thread.carrier.pid
+    del thread
+    gc.collect()
+    await wait_until(lambda: not os.path.exists(f"/proc/{pid}/fd/2"))
+
+
+@pytest.mark.slow
+async def test_timeout_and_dropped_children() -> None:
+    async with await stdio_bootstrap(local_thread, command("sh", "-c")) as thread:
+        await thread.run(sh("true"))
+        descriptors = f"/proc/{thread.carrier.pid}/fd"
+        before = len(os.listdir(descriptors))
+        with pytest.raises(CommandTimeoutError):
+            await thread.run(sh("sleep inf"), timeout=0.1)
+        child = await thread.clone()
+        del child
+        child = await thread.clone()
+        process = await child.exec(sh("exit 5"))
+        del child, process
+        for _ in range(5):
+            assert (await thread.run(sh("echo out"), capture=True)).stdout == b"out\n"
+        gc.collect()
+        await wait_until(lambda: not descendants(thread.carrier.pid))
+        await wait_until(lambda: len(os.listdir(descriptors)) <= before)
+
+
+def test_several_runs_of_trio() -> None:
+    thread = trio.run(stdio_bootstrap, local_thread, command("sh", "-c"))
+    for _ in range(2):
+        trio.run(use, thread)
+    trio.run(thread.close)
+
+
+async def test_errors_are_passed_on(capfd: pytest.CaptureFixture[str]) -> None:
+    async with await stdio_bootstrap(local_thread, script('echo warning >&2; exec sh -c "$1"')) as thread:
+        await thread.run(sh("echo output; echo error >&2"))
+    assert capfd.readouterr().err == "warning\noutput\nerror\n"
