@@ -331,6 +331,12 @@ def meta(session: nox.Session) -> None:
     _test_layer(session, "meta", "tests/integration", "tests/contract")
 
 
+# `meta` runs the conformance suite in all ways of getting a thread; `quick`, and the other Pythons, in these.
+SOME_WAYS = (
+    "local ring-child ring-all-namespaces stream-child stream-on-ring "
+    "own-memory-ring-child own-memory-ring-all-namespaces own-memory-stream-child"
+)
+
 # `AT_ONCE` of these parts run at a time: the longest first, so that both processors are busy to the end.
 PARTS = (
     ["thread"],
@@ -343,15 +349,17 @@ PARTS = (
 
 @nox.session(python=MAIN)
 def quick(session: nox.Session) -> None:
-    """All tests but the slow ones, in one environment with everything installed: some three minutes."""
+    """All tests but the slow ones, with everything installed, for some ways of getting a thread."""
     _install(session, "meta", *TEST_REQUIREMENTS, "pytest-trio")
     if session.posargs:
+        session.env.setdefault("RSYSCALL_TEST_WAYS", SOME_WAYS)
         _pytest(session, "-m", "not slow")
         return
     if "--install-only" in sys.argv:
         return  # nox leaves out what a session runs by `session.run`; this one does not
     python = Path(session.bin) / "python"
     env = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "PYTHONDEVMODE"}}
+    env.setdefault("RSYSCALL_TEST_WAYS", SOME_WAYS)
 
     def command(part: list[str]) -> list[str]:
         found = [f"tests/{name}" for name in part if (ROOT / "tests" / name).is_dir()]
@@ -359,13 +367,6 @@ def quick(session: nox.Session) -> None:
 
     if failed := _at_once({" ".join(part): command(part) for part in PARTS}, env):
         session.error(f"failed: {', '.join(failed)}")
-
-
-# The main Python runs the conformance suite in all ways of getting a thread, the others in these.
-SOME_WAYS = (
-    "local ring-child ring-all-namespaces stream-child stream-on-ring "
-    "own-memory-ring-child own-memory-ring-all-namespaces own-memory-stream-child"
-)
 
 
 @nox.session(python=PYTHONS)

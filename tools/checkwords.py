@@ -1,8 +1,9 @@
 """Check that text names the one who acts: `python tools/checkwords.py [FILE...]`.
 
-A pronoun like the ones below hides which process, thread or caller is meant. Looks at comments and strings of
-Python and C, and at whole Markdown files and shell scripts: at all of the repository, or at the given files.
-The user `nobody` is written in backquotes, as a string of its own, or as the constant `NOBODY`.
+A pronoun like the ones below hides which process, thread or caller is meant; the phrases hide who does what.
+Looks at comments and strings of Python and C, and at whole Markdown files and shell scripts: at all of the
+repository, or at the given files. The user `nobody` is written in backquotes, as a string of its own, or as
+the constant `NOBODY`.
 """
 
 from __future__ import annotations
@@ -21,12 +22,16 @@ ROOT = Path(__file__).resolve().parent.parent
 OURSELVES = Path(__file__).resolve()
 SUFFIXES = {".py", ".pyi", ".c", ".h", ".md"}
 SCRIPTS = {"run", "place"}
-WORDS = re.compile(r"\b((?:no|some|any|every)body|whom?ever|what\s+is\s+to\s+be)\b", re.IGNORECASE)
+WORDS = re.compile(
+    r"(\b(?:no|some|any|every)body|\bwhom?ever|,\s+for\s+it\s+is|\b(?:is|are)\s+to\s+be|\bnone\s+of\s+ours|\bin\s+vain)\b",
+    re.IGNORECASE,
+)
 USER = re.compile(r"""`nobody`|"nobody"|'nobody'|(?-i:\bNOBODY\b)""")
 C_TEXT = re.compile(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"', re.DOTALL)
 SELF_CHECKS = [
     (".md", "Two\nlines; Nobody waits.\n", [2]),
     (".md", "The user `nobody` waits.\n", []),
+    (".md", "It is read, for it\nis there. Two are to be made.\n", [1, 2]),
     (".c", "/* Wakes\n * whoever waits. */\nint nobody;\n", [2]),
     (".py", 'x = 1  # somebody\n"""What is\nto be done."""\nnobody = "nobody"\n', [1, 2]),
 ]
@@ -81,7 +86,7 @@ def main(arguments: list[str]) -> int:
     files = [Path(argument) for argument in arguments] or repository()
     bad = [(file, *hit) for file in files for hit in find(file.suffix, file.read_text())]
     for file, line, word in bad:
-        print(f"{file}:{line}: {' '.join(word.split())!r}: name the process, thread or caller that is meant")
+        print(f"{file}:{line}: {' '.join(word.split())!r}: say which process, thread or caller does what")
     return 1 if bad else 0
 
 

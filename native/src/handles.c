@@ -594,7 +594,7 @@ static int run_later(void *arg)
 		self->failures = 0;
 		Py_DECREF(result);
 	} else if (++self->failures < 8) {
-		/* A signal handler has raised, most likely; what it interrupted is to be done all the same. */
+		/* A signal handler has raised, most likely; what it interrupted must be done all the same. */
 		PyObject *type, *value, *traceback;
 
 		PyErr_Fetch(&type, &value, &traceback);

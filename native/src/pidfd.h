@@ -17,7 +17,7 @@ int rsys_pidfd_set(PyObject *op, int number);
 
 /*
  * Kill a child of ours and reap it. Of pidfd (or -1) and pid (or 0) at least one has to be given. -1: it may
- * not be signalled, or is none of ours.
+ * not be signalled, or is not a child of ours.
  */
 int rsys_end_child(int pidfd, int pid);
 

@@ -123,7 +123,7 @@ struct rsys_hub {
 struct rsys_ring {
 	/* how the two sides sleep and wake: written seldom */
 	_Alignas(64) uint32_t state;	/* RSYS_PARKED while the server sleeps on this word */
-	uint32_t client_waits;		/* the call whose answer is to be announced; 0: none */
+	uint32_t client_waits;		/* the server announces the answer of this call; 0: of none */
 	uint32_t queued;		/* 1 while this ring is in the hub's ready stack */
 	uint32_t mute;			/* a filter denies the server to wake the client: the client must poll */
 	uint32_t server_cpu;

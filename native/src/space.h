@@ -18,7 +18,7 @@ void rsys_call_soon(PyObject *callable);
 /* set_memory_errors(UseAfterFreeError) */
 PyObject *rsys_set_memory_errors(PyObject *module, PyObject *error);
 
-/* Give back an Allocation; -1 without an exception if it is none of ours. */
+/* Give back an Allocation; -1 without an exception if it is not an Allocation. */
 int rsys_free_allocation(PyObject *op);
 
 #pragma GCC visibility pop

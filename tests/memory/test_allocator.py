@@ -513,7 +513,7 @@ def test_the_task_leaves_while_it_maps(task: Task, allocator: UnlimitedAllocator
     child.address_space = far.AddressSpace(0)
     with pytest.raises(AddressSpaceMismatchError):
         finish(started)
-    # What was mapped in the new address space is none of ours.
+    # What was mapped in the new address space does not belong to us.
     check(allocator.space, allocator.arenas, [other])
 
 

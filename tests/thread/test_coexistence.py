@@ -35,7 +35,7 @@ def test_fork(programs: Programs, where: str) -> None:
     "program",
     [
         "unchanged",
-        "use_multiprocessing",
+        pytest.param("use_multiprocessing", marks=pytest.mark.slow),
         "signal_storm",
         "sigchld_handler",
         "watcher_is_not_stolen",

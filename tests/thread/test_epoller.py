@@ -598,7 +598,7 @@ async def test_blocking_file_is_still_the_callers_fault() -> None:
 
 
 async def test_another_thread_is_refused_and_disturbs_nothing() -> None:
-    """It would call epoll_wait in vain, and those in the right thread would wait for ever."""
+    """Its epoll_wait would not help the tasks of the right thread, which would wait for ever."""
     async with bare.local_epoller() as epoller:
         pipe = await bare.pipe()
         reader = await bare.make_afd(epoller, pipe.read)

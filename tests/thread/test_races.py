@@ -852,6 +852,7 @@ async def test_arguments_that_are_none() -> None:
     await finish(child)
 
 
+@pytest.mark.slow
 def test_interrupt_loses_no_answer(programs: Programs) -> None:
     """KeyboardInterrupt in the middle of a call: later callers get their own answers, not earlier ones."""
     programs.run("race_drivers:interrupts")

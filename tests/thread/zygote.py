@@ -2,7 +2,7 @@
 
 To see what becomes of a program when it is killed, or how it lives with few descriptors, tests need many
 programs; starting each anew would take most of their time. Requests come through a socket that is our
-standard input, each with the descriptors that are to be 0, 1 and 2 of the new program. It does not stay our
+standard input, each with the descriptors that become 0, 1 and 2 of the new program. It does not stay our
 child: it is reparented to the nearest subreaper, the test.
 """
 

@@ -44,6 +44,30 @@ HEAD = """\
 <!-- Made by: {command} -->
 # Every system call
 
+A call that has a method, and one that has none:
+
+```python
+import trio
+
+from rsyscall import local_thread
+from rsyscall.near import SYS
+
+
+async def main() -> None:
+    child = await local_thread.clone()
+    async with child.process:
+        print(await child.task.getppid() == await local_thread.task.getpid())
+        print(await child.task.sysif.syscall(SYS.sched_yield))
+
+
+trio.run(main)
+```
+
+```text
+True
+0
+```
+
 The calls of x86_64, aarch64 and riscv64, up to the newest kernel that the tables know: which method makes
 each of them, its manual page, and the module with its constants and structures. [From the manual page to the
 call](from-man-page.md) explains how parameters and results are translated.

@@ -191,7 +191,7 @@ class Task:
         departed: whether the process has exited or executed a program, as far as we know.
         borrowed: what calls have borrowed, if they are only noted, to be made later: it is kept until this
             list goes. None if calls are made at once.
-        children: which children have handles, if others are to be reaped; None otherwise.
+        children: which children have handles, if the library reaps all others; None otherwise.
     """
 
     children: Children | None = None

@@ -214,7 +214,7 @@ class AsyncFileDescriptor:
         """Wait for a connection and accept it.
 
         Args:
-            flags: SOCK.NONBLOCK if the new socket is to be used with an `AsyncFileDescriptor` of its own.
+            flags: SOCK.NONBLOCK if you will make an `AsyncFileDescriptor` of the new socket.
             addr: where to put the address of the peer.
 
         Returns:

@@ -97,7 +97,7 @@ def reap(pid: int, *, wait: bool) -> None:
         wait: until it has exited; otherwise it is reaped only if it has.
 
     Raises:
-        ChildProcessError: it has been reaped already, or is none of ours.
+        ChildProcessError: it has been reaped already, or is not a child of ours.
 
     manpage: waitid(2), wait4(2)
     """

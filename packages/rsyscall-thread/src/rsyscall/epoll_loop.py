@@ -343,8 +343,7 @@ class Epoller:
     Args:
         epoll_waiter: collects the events.
         ram: memory that the task of `epfd` can use.
-        epfd: the epoll instance, as a file descriptor of the task whose file descriptors are to be
-            registered.
+        epfd: the epoll instance, as a file descriptor of the task that registers its own descriptors there.
     """
 
     __slots__ = ("_lease", "epfd", "epoll_waiter", "ram")

@@ -137,7 +137,7 @@ class FDStatus:
         EAGAIN.
         """
         self._consume_until(flags, started)
-        # Whatever is wrong with the file, the next operation is to be told it rather than to sleep.
+        # The next operation must report what is wrong with the file, and not sleep.
         self._mask |= EPOLL.ERR.value
 
     def clear(self) -> None:

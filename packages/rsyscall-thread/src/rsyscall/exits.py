@@ -208,7 +208,7 @@ class Exits:
     async def spin(self, pidfd: Pidfd, executing: Ring | None = None) -> bool:
         """Spin for the exit of the process for a moment: cheaper than to sleep and be woken, if it exits.
 
-        Only when this program has nothing else to do, and less and less often while it is in vain.
+        Only when this program has nothing else to do, and less and less often while it does not pay.
 
         Returns:
             Whether it has exited; it may have been reaped, too.

@@ -271,7 +271,7 @@ class ProgramHub:
         return taken.take()
 
     def take_or_be_offered(self, task: Task, number: int) -> int | Offer:
-        """As `take_descriptor`, but what the process has to do for it is left to the caller."""
+        """As `take_descriptor`, but leave the call in the process, if one is needed, to the caller."""
         pidfd = self.pidfds[task].number
         try:
             return run_now(self.task.sysif.syscall(nr.pidfd_getfd, pidfd, number, 0))

@@ -199,7 +199,7 @@ class Files:
         return ours
 
     async def _end(self, number: int) -> End:
-        """Make the pipe that is to be this descriptor of the command; returns our end."""
+        """Make the pipe that becomes this descriptor of the command; returns our end."""
         end: End
         if self.thread.task.sysif.immediate:
             pipe = OwnedPipe(number != 0)

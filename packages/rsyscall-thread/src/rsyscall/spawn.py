@@ -228,7 +228,7 @@ def call_error(calls: Sequence[Syscall], results: Sequence[int], path: str) -> O
     number = -results[index]
     if index == len(calls) - 1:
         return OSError(number, os.strerror(number), path)
-    # Only now, for it is a large table.
+    # Only now: importing the large table takes time.
     from rsyscall.trace_calls import describe_call
 
     return OSError(number, f"{os.strerror(number)}: {describe_call(calls[index])} before exec of {path}")

@@ -36,7 +36,7 @@ examples:
 
 exit status:
   that of the command, or 128 + N if signal N killed it; 125 if a step failed;
-  126 if the command cannot be executed; 127 if there is none of that name;
+  126 if the command cannot be executed; 127 if it does not exist;
   2 for a wrong command line. If SIGINT or SIGQUIT killed the command, this
   program dies of the same signal, so that a script which runs it ends, too.
 

@@ -711,7 +711,7 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         """Raise SharedHandleError if there are handles for this number."""
         entry = self.fd_table._entries.get(fd.number)
         # An empty entry is garbage not collected yet. If the number comes from the kernel it was closed
-        # elsewhere and opened again, if from the user it is to be kept: either way it is owned by the new
+        # elsewhere and opened again, if from the user it must stay open: either way it is owned by the new
         # handle now.
         if entry:
             raise SharedHandleError(f"{fd} of {self} is already tracked, by {len(entry)} handles", fd)

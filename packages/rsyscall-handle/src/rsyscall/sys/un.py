@@ -122,7 +122,7 @@ class SockaddrUn(Sockaddr):
             return SockaddrUn(os.fsencode(path))
         except PathTooLongError:
             directory, name = os.path.split(os.fspath(path))
-        # Checked with the shortest of all numbers first, so as not to open anything in vain.
+        # Checked with the shortest of all numbers first, so that nothing is opened if it cannot fit.
         _proc_fd_path(0, name)
         fd = await thr.task.open(await thr.ptr(directory), O.PATH | O.DIRECTORY | O.CLOEXEC)
         try:

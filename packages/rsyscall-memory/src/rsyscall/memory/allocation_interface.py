@@ -29,7 +29,7 @@ class AllocatorInterface(abc.ABC):
 
         Args:
             size: bytes; may be 0.
-            alignment: a power of two that the absolute address is to be a multiple of.
+            alignment: a power of two; the absolute address is a multiple of it.
 
         Returns:
             The mapping which the memory is in, seen from the allocator's task, and the range in it.
