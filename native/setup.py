@@ -38,6 +38,7 @@ FAST = [
     "destructor",
     "fastmodule",
     "handles",
+    "holes",
     "hub",
     "image",
     "local_call",

@@ -1,65 +1,22 @@
 /*
  * FreeSpace and Allocation: which bytes of a set of arenas are free, and who has the others.
  *
- * Everything here is arithmetic on offsets. It is in C because it changes several things at once, and an
- * exception of a signal handler can come between any two instructions of Python code (see record.c): each
- * function here is one step. An allocation is found and has its owner in one step; so it is divided, joined,
- * and given back, by a destructor too, in any thread.
+ * It is in C because it changes several things at once, and an exception of a signal handler can come between
+ * any two instructions of Python code (see record.c): each function here is one step. An allocation is found and
+ * has its owner in one step; so it is divided, joined, and given back, by a destructor too, in any thread.
  *
- * A *hole* is a maximal run of free bytes of one arena. Only holes are recorded; live allocations are known to
- * their owners alone, so nothing ever walks over them. Holes are found
- *
- *  - by where they start and by where they end, through one hash table: what comes back is joined with its
- *    neighbours in constant time;
- *  - by size, through bins. Below 512 bytes there is one for every multiple of 16, above eight for every power
- *    of two. A bit says that a bin has something in it; so a hole that certainly fits is found with a few
- *    shifts.
+ * What is free is recorded in holes.c. Nothing records the allocations: their owners know them.
  *
  * Allocations start at multiples of 16, and have bytes up to the next one; parts of them start anywhere.
  */
 #include "space.h"
 
-#include <stddef.h>
-#include <stdint.h>
+#include "holes.h"
+
 #include <string.h>
 #include <structmember.h>
 
-#define GRANULE 16
-/* Bins for up to 2^57 bytes. */
-#define BINS 512
-/* How many holes that perhaps fit are looked at before giving up. */
-#define SCAN_LIMIT 16
 #define MOST_ALIGNMENT 4096
-
-struct arena {
-	PyObject *object;
-	uint64_t size;
-	struct arena *next;
-	struct hole *holes;
-	int empty;
-};
-
-struct hole {
-	struct arena *arena;
-	uint64_t start, end;
-	int bin;			/* -1: too small for any */
-	struct hole *next, **link;	/* of the bin */
-	struct hole *by_start, *by_end;	/* next ones with this hash */
-	struct hole *sibling, **sibling_link;	/* of the arena */
-};
-
-typedef struct {
-	PyObject_HEAD
-	PyTypeObject *allocation_type;
-	struct arena *arenas, **last;	/* oldest first */
-	struct hole *bins[BINS];
-	uint64_t bits[BINS / 64];
-	struct hole **starts, **ends;	/* hash tables */
-	size_t n_buckets, n_holes, n_arenas, n_empty;
-	struct hole *spare;		/* so that giving back never has to ask for memory */
-	size_t n_spare, n_live;
-	uint64_t largest_kept, looked_at;
-} FreeSpace;
 
 typedef struct {
 	PyObject_HEAD
@@ -71,259 +28,6 @@ typedef struct {
 
 static PyTypeObject *space_type, *allocation_type;
 static PyObject *use_after_free_error;
-
-/* ---- Holes ---------------------------------------------------------------------------- */
-
-static size_t bucket(FreeSpace *self, struct arena *arena, uint64_t offset)
-{
-	uint64_t key = ((uintptr_t)arena >> 4) * 0x9e3779b97f4a7c15ull ^ offset * 0xc2b2ae3d27d4eb4full;
-
-	return (key ^ key >> 29) & (self->n_buckets - 1);
-}
-
-static void hash_add(FreeSpace *self, struct hole *hole)
-{
-	struct hole **first = &self->starts[bucket(self, hole->arena, hole->start)];
-
-	hole->by_start = *first;
-	*first = hole;
-	first = &self->ends[bucket(self, hole->arena, hole->end)];
-	hole->by_end = *first;
-	*first = hole;
-}
-
-static struct hole *starting_at(FreeSpace *self, struct arena *arena, uint64_t offset)
-{
-	struct hole *hole = self->starts[bucket(self, arena, offset)];
-
-	for (; hole && (hole->arena != arena || hole->start != offset); hole = hole->by_start)
-		self->looked_at++;
-	return hole;
-}
-
-static struct hole *ending_at(FreeSpace *self, struct arena *arena, uint64_t offset)
-{
-	struct hole *hole = self->ends[bucket(self, arena, offset)];
-
-	for (; hole && (hole->arena != arena || hole->end != offset); hole = hole->by_end)
-		self->looked_at++;
-	return hole;
-}
-
-static void hash_remove(FreeSpace *self, struct hole *hole)
-{
-	struct hole **link = &self->starts[bucket(self, hole->arena, hole->start)];
-
-	while (*link != hole)
-		link = &(*link)->by_start;
-	*link = hole->by_start;
-	link = &self->ends[bucket(self, hole->arena, hole->end)];
-	while (*link != hole)
-		link = &(*link)->by_end;
-	*link = hole->by_end;
-}
-
-static int grow(FreeSpace *self)
-{
-	size_t n = self->n_buckets ? 2 * self->n_buckets : 64;
-	struct hole **starts = PyMem_Calloc(n, sizeof(*starts)), **ends = PyMem_Calloc(n, sizeof(*ends));
-	struct arena *arena;
-	struct hole *hole;
-
-	if (!starts || !ends) {
-		PyMem_Free(starts);
-		PyMem_Free(ends);
-		return -1;
-	}
-	PyMem_Free(self->starts);
-	PyMem_Free(self->ends);
-	self->starts = starts;
-	self->ends = ends;
-	self->n_buckets = n;
-	for (arena = self->arenas; arena; arena = arena->next)
-		for (hole = arena->holes; hole; hole = hole->sibling)
-			hash_add(self, hole);
-	return 0;
-}
-
-/*
- * Before anything becomes live: memory for the holes that giving it back may make. There are never more holes
- * than arenas and live allocations.
- */
-static int prepare(FreeSpace *self, size_t more)
-{
-	size_t wanted = self->n_arenas + self->n_live + more + 2;
-
-	while (self->n_spare + self->n_holes < wanted) {
-		struct hole *hole = PyMem_Malloc(sizeof(*hole));
-
-		if (!hole)
-			goto failed;
-		hole->next = self->spare;
-		self->spare = hole;
-		self->n_spare++;
-	}
-	/* Better chains that are long than no memory. */
-	if (wanted > self->n_buckets && grow(self) < 0 && !self->n_buckets)
-		goto failed;
-	return 0;
-failed:
-	PyErr_NoMemory();
-	return -1;
-}
-
-static int bin_of(uint64_t size)
-{
-	int bits;
-
-	if (size < 512)
-		return size >> 4;
-	bits = 64 - __builtin_clzll(size);
-	return (bits << 3) + (int)(size >> (bits - 4)) - 56;
-}
-
-/* The first bin all of whose holes have this size, which is a multiple of the granule. */
-static int first_sufficient_bin(uint64_t size)
-{
-	int bits;
-
-	if (size < 512)
-		return size >> 4;
-	bits = 64 - __builtin_clzll(size);
-	return bin_of(size) + !!(size & ((1ull << (bits - 4)) - 1));
-}
-
-static void set_empty(FreeSpace *self, struct arena *arena, int empty)
-{
-	self->n_empty += empty - arena->empty;
-	arena->empty = empty;
-}
-
-/* The bytes are in no hole yet, and none is beside them. */
-static void hole_add(FreeSpace *self, struct arena *arena, uint64_t start, uint64_t end)
-{
-	struct hole *hole = self->spare;
-	uint64_t aligned = (start + GRANULE - 1) & -(uint64_t)GRANULE;
-
-	self->spare = hole->next;
-	self->n_spare--;
-	self->n_holes++;
-	hole->arena = arena;
-	hole->start = start;
-	hole->end = end;
-	hash_add(self, hole);
-	hole->sibling = arena->holes;
-	hole->sibling_link = &arena->holes;
-	if (hole->sibling)
-		hole->sibling->sibling_link = &hole->sibling;
-	arena->holes = hole;
-	hole->bin = -1;
-	if (end >= aligned + GRANULE) {
-		struct hole **bin = &self->bins[hole->bin = bin_of(end - aligned)];
-
-		hole->next = *bin;
-		hole->link = bin;
-		if (*bin)
-			(*bin)->link = &hole->next;
-		*bin = hole;
-		self->bits[hole->bin / 64] |= 1ull << hole->bin % 64;
-	}
-	if (end - start == arena->size)
-		set_empty(self, arena, 1);
-}
-
-static void hole_remove(FreeSpace *self, struct hole *hole)
-{
-	set_empty(self, hole->arena, 0);
-	hash_remove(self, hole);
-	*hole->sibling_link = hole->sibling;
-	if (hole->sibling)
-		hole->sibling->sibling_link = hole->sibling_link;
-	if (hole->bin >= 0) {
-		*hole->link = hole->next;
-		if (hole->next)
-			hole->next->link = hole->link;
-		if (!self->bins[hole->bin])
-			self->bits[hole->bin / 64] &= ~(1ull << hole->bin % 64);
-	}
-	hole->next = self->spare;
-	self->spare = hole;
-	self->n_spare++;
-	self->n_holes--;
-}
-
-/* These bytes are free, and joined with what is free around them. */
-static void give(FreeSpace *self, struct arena *arena, uint64_t start, uint64_t end)
-{
-	struct hole *beside;
-
-	if (start == end)
-		return;
-	beside = ending_at(self, arena, start);
-	if (beside) {
-		start = beside->start;
-		hole_remove(self, beside);
-	}
-	beside = starting_at(self, arena, end);
-	if (beside) {
-		end = beside->end;
-		hole_remove(self, beside);
-	}
-	hole_add(self, arena, start, end);
-}
-
-static uint64_t aligned_start(struct hole *hole, uint64_t alignment)
-{
-	return (hole->start + alignment - 1) & -alignment;
-}
-
-static int fits(struct hole *hole, uint64_t size, uint64_t alignment)
-{
-	uint64_t start = aligned_start(hole, alignment);
-
-	return start <= hole->end && size <= hole->end - start;
-}
-
-/* A hole that has room; NULL if none was found. There may be one nevertheless, among many that have not. */
-static struct hole *find(FreeSpace *self, uint64_t size, uint64_t alignment)
-{
-	int first = first_sufficient_bin(size + alignment - GRANULE), word = first / 64, bin, i;
-	uint64_t bits;
-	struct hole *hole;
-
-	/* What came back last is most often what is asked for next. */
-	bin = bin_of(size);
-	if (bin < first && bin < BINS && (hole = self->bins[bin]) && fits(hole, size, alignment))
-		return hole;
-	if (first < BINS) {
-		bits = self->bits[word] & -(1ull << first % 64);
-		while (!bits && ++word < BINS / 64)
-			bits = self->bits[word];
-		if (bits)
-			return self->bins[64 * word + __builtin_ctzll(bits)];
-	}
-	for (bin = bin_of(size); bin < first && bin < BINS; bin++)
-		for (hole = self->bins[bin], i = 0; hole && i < SCAN_LIMIT; hole = hole->next, i++) {
-			self->looked_at++;
-			if (fits(hole, size, alignment))
-				return hole;
-		}
-	return NULL;
-}
-
-/* Take bytes out of a hole in which they fit; returns where they start. */
-static uint64_t cut(FreeSpace *self, struct hole *hole, uint64_t size, uint64_t alignment)
-{
-	struct arena *arena = hole->arena;
-	uint64_t hole_start = hole->start, hole_end = hole->end, start = aligned_start(hole, alignment);
-
-	hole_remove(self, hole);
-	if (hole_start < start)
-		hole_add(self, arena, hole_start, start);
-	if (start + size < hole_end)
-		hole_add(self, arena, start + size, hole_end);
-	return start;
-}
 
 /* ---- Allocation ----------------------------------------------------------------------- */
 
@@ -378,7 +82,7 @@ static void give_back(Allocation *self)
 {
 	if (self->valid == Py_True) {
 		set_valid(self, Py_False);
-		give(self->space, self->in, self->start, self->limit);
+		rsys_holes_give(self->space, self->in, self->start, self->limit);
 	}
 }
 
@@ -494,7 +198,7 @@ static PyObject *allocation_split(PyObject *op, PyObject *const *args, Py_ssize_
 			     (unsigned long long)(self->end - self->start));
 		return NULL;
 	}
-	if (prepare(self->space, 1) < 0)
+	if (rsys_holes_prepare(self->space, 1) < 0)
 		return NULL;
 	left = new_allocation(Py_TYPE(op));
 	right = new_allocation(Py_TYPE(op));
@@ -555,7 +259,7 @@ static PyObject *allocation_divide(PyObject *op, PyObject *list)
 	Py_ssize_t n = PyList_Size(list), i;
 	PyObject *parts;
 
-	if (n < 0 || check_valid(self) < 0 || prepare(self->space, n) < 0)
+	if (n < 0 || check_valid(self) < 0 || rsys_holes_prepare(self->space, n) < 0)
 		return NULL;
 	parts = PyList_New(n);
 	for (i = 0; parts && i < n; i++) {
@@ -741,7 +445,7 @@ static PyObject *allocation_new(PyTypeObject *type, PyObject *args, PyObject *kw
 	arena = PyObject_TypeCheck(space, space_type) ? find_arena((FreeSpace *)space, object) : NULL;
 	if (!arena || start > end || end > arena->size) {
 		PyErr_SetString(PyExc_ValueError, "no such bytes in this arena");
-	} else if (prepare((FreeSpace *)space, 1) == 0 && (self = new_allocation(type))) {
+	} else if (rsys_holes_prepare((FreeSpace *)space, 1) == 0 && (self = new_allocation(type))) {
 		if (place(self, (FreeSpace *)space, arena, start, end, end) < 0)
 			Py_CLEAR(self);
 		else if (valid)
@@ -764,7 +468,7 @@ static PyObject *space_add(PyObject *op, PyObject *args)
 	    rsys_as_record(record_object, &record) < 0)
 		return NULL;
 	if (!find_arena(self, object)) {
-		if (prepare(self, 1) < 0)
+		if (rsys_holes_prepare(self, 1) < 0)
 			return NULL;
 		arena = PyMem_Calloc(1, sizeof(*arena));
 		if (!arena)
@@ -775,7 +479,7 @@ static PyObject *space_add(PyObject *op, PyObject *args)
 		*self->last = arena;
 		self->last = &arena->next;
 		self->n_arenas++;
-		give(self, arena, 0, size);
+		rsys_holes_give(self, arena, 0, size);
 	}
 	if (record)
 		rsys_record_release(record);
@@ -793,7 +497,7 @@ static void forget_arena(FreeSpace *self, struct arena *arena)
 		self->last = link;
 	self->n_arenas--;
 	if (arena->holes)
-		hole_remove(self, arena->holes);
+		rsys_hole_remove(self, arena->holes);
 	Py_DECREF(arena->object);
 	PyMem_Free(arena);
 }
@@ -899,7 +603,7 @@ static PyObject *space_allocate(PyObject *op, PyObject *const *args, Py_ssize_t 
 	if (!taken)
 		taken = GRANULE;
 	/* First the objects, since making them may run destructors, which give back. */
-	if (prepare(self, 1) < 0)
+	if (rsys_holes_prepare(self, 1) < 0)
 		return NULL;
 	allocation = new_allocation(self->allocation_type);
 	if (!allocation)
@@ -910,7 +614,7 @@ static PyObject *space_allocate(PyObject *op, PyObject *const *args, Py_ssize_t 
 			if (fits(candidate, taken, alignment) && (!hole || candidate->start < hole->start))
 				hole = candidate;
 	} else {
-		hole = find(self, taken, alignment);
+		hole = rsys_holes_find(self, taken, alignment);
 	}
 	if (!hole) {
 		Py_DECREF((PyObject *)allocation);
@@ -922,7 +626,7 @@ static PyObject *space_allocate(PyObject *op, PyObject *const *args, Py_ssize_t 
 		Py_DECREF((PyObject *)allocation);
 		return NULL;
 	}
-	cut(self, hole, taken, alignment);
+	rsys_holes_cut(self, hole, taken, alignment);
 	set_valid(allocation, Py_True);
 	return (PyObject *)allocation;
 }
