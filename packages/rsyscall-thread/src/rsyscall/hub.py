@@ -56,7 +56,7 @@ if TYPE_CHECKING:
         def heard(self) -> None: ...
 
     class Offer(Protocol):
-        """A copy of a descriptor that a process is to send us; see `rsyscall.network.connection.Offer`."""
+        """A copy of a descriptor that a process is to send us; see `rsyscall.network.passing.Offer`."""
 
         call: Syscall
 

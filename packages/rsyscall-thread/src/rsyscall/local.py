@@ -29,7 +29,7 @@ from rsyscall.monitor import ChildProcessMonitor
 from rsyscall.native import symbols
 from rsyscall.near import LocalSyscall
 from rsyscall.near import types as near
-from rsyscall.network.connection import FDPassConnection
+from rsyscall.network.passing import FDPassConnection
 from rsyscall.thread import Thread
 
 __all__ = ["LocalThread"]

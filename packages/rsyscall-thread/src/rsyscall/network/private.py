@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING
 import trio
 
 from rsyscall.epoll_loop import EpollWaiter
-from rsyscall.network.connection import (
+from rsyscall.network.channels import Connection, _close_all
+from rsyscall.network.passing import (
     _NUMBER,
     MAX_FDS,
-    Connection,
     PassingConnection,
     _all_of,
-    _close_all,
     _make_message,
     _make_pair,
     _Receiver,
