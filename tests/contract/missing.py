@@ -27,7 +27,8 @@ MISSING: dict[str, tuple[str, str]] = {
     "rsyscall.scripts.local_repl": (LATER, "example program"),
     "rsyscall.scripts.symsh": (LATER, "example program, needs linux.fuse"),
     "rsyscall.tasks.persistent": (LATER, "a process that outlives its creator"),
-    "rsyscall.tasks.ssh": (LATER, "a thread on another host"),
+    "rsyscall.tasks.ssh:SSHExecutables.with_nix": (LATER, "with rsyscall.nix"),
+    "rsyscall.tasks.ssh:SSHDExecutables.with_nix": (LATER, "with rsyscall.nix"),
     "rsyscall.tasks.stdin_bootstrap": (LATER, "a thread at the other end of sudo and the like"),
     "rsyscall.tasks.stub": (LATER, "a thread where another program would execute a command"),
     "arepl.acompile": (LATER, "comes with rsyscall.wish"),
@@ -51,6 +52,13 @@ MISSING: dict[str, tuple[str, str]] = {
         REPLACED,
         "one monitor per address space instead of a process per child, see rsyscall.hub",
     ),
+    "rsyscall.tasks.ssh:make_bootstrap_dir": (
+        REPLACED,
+        "the program travels in the command line of the one ssh process, see rsyscall.tasks.stdio",
+    ),
+    "rsyscall.tasks.ssh:ssh_bootstrap": (REPLACED, "see above"),
+    "rsyscall.tasks.ssh:ssh_forward": (REPLACED, "calls go over standard input and output of ssh"),
+    "rsyscall.tasks.ssh:SSHExecutables.__init__": (REPLACED, "see make_bootstrap_dir"),
     # What exists with another signature.
     "rsyscall.handle.process:ThreadProcess.mark_dead": (
         DIFFERENT,

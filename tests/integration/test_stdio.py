@@ -209,7 +209,10 @@ async def test_directory_without_exec() -> None:
         (script('uname() { echo vax; }; eval "$1"'), "leads to the architecture 'vax', .* for .*x86_64"),
         (script('mkdir() { return 1; }; eval "$1"'), r"no directory .* of \$TMPDIR, /tmp"),
         (script('chmod() { return 1; }; eval "$1"'), r"no directory .* of \$TMPDIR, /tmp"),
-        (script('sh -c "$1" | head -c 100'), "ended before the hello was complete, after [0-9]+ bytes"),
+        (
+            script('sh -c "$1" </dev/null | head -c 100'),
+            "ended before the hello was complete, after [0-9]+ bytes",
+        ),
         (script('sh -c "$1" | sed -u "s/$/\\r/"'), "a terminal in between"),
     ],
 )

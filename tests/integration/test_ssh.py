@@ -1,0 +1,207 @@
+"""Threads by ssh, with a real sshd on the loopback device."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path as LocalPath
+
+import pytest
+from waiting import wait_until
+
+from rsyscall.command import Command
+from rsyscall.near import SyscallError
+from rsyscall.path import Path
+from rsyscall.stdlib import mkdtemp
+from rsyscall.tasks.local import local_thread
+from rsyscall.tasks.ssh import SSHCommand, SSHHost, make_local_ssh, make_ssh_host
+from rsyscall.tasks.stdio import BootstrapError
+
+from .support import sh
+from .test_stdio import command, descendants, nothing_left, use
+
+__all__ = ["nothing_left"]
+
+SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH')}:/usr/sbin")
+
+pytestmark = [pytest.mark.skipif(SSHD is None, reason="sshd is not installed"), pytest.mark.slow]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def privilege_separation_directory() -> None:
+    """Debian makes it when the service starts."""
+    if not os.getuid():
+        os.makedirs("/run/sshd", 0o755, exist_ok=True)
+
+
+@dataclass
+class Server:
+    """A server, and the options of a client that it lets in."""
+
+    process: subprocess.Popen[bytes]
+    options: dict[str, str]
+
+    def to_host(self, **options: str) -> Callable[[SSHCommand], SSHCommand]:
+        """Completes an ssh command."""
+
+        def complete(ssh: SSHCommand) -> SSHCommand:
+            # The first of two values counts.
+            base = ssh.args("-F", "/dev/null").ssh_options({**options, **self.options} | options)
+            return base.args(f"{pwd.getpwuid(os.getuid()).pw_name}@127.0.0.1")
+
+        return complete
+
+
+@contextlib.contextmanager
+def serving(directory: LocalPath, *options: str) -> Iterator[Server]:
+    """Run a server on a free port of the loopback device."""
+    for name in ("host", "user"):
+        if not (directory / name).exists():
+            keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", directory / name]
+            subprocess.run(keygen, check=True)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    known = directory / "known_hosts"
+    known.write_text(f"[127.0.0.1]:{port} {(directory / 'host.pub').read_text()}")
+    assert SSHD is not None
+    words = [SSHD, "-D", "-e", "-f", "/dev/null", "-p", str(port)]
+    for option in (
+        *options,
+        "ListenAddress=127.0.0.1",
+        f"HostKey={directory / 'host'}",
+        f"AuthorizedKeysFile={directory / 'user.pub'}",
+        "StrictModes=no",
+        "PidFile=none",
+        "PasswordAuthentication=no",
+    ):
+        words += ["-o", option]
+    with open(directory / "log", "wb") as log:
+        process = subprocess.Popen(words, stderr=log)
+    try:
+        deadline = time.monotonic() + 20
+        while b"listening" not in (directory / "log").read_bytes():
+            assert process.poll() is None, (directory / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        yield Server(
+            process,
+            {
+                "Port": str(port),
+                "IdentityFile": str(directory / "user"),
+                "IdentitiesOnly": "yes",
+                "UserKnownHostsFile": str(known),
+                "BatchMode": "yes",
+            },
+        )
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture
+def server(tmp_path: LocalPath) -> Iterator[Server]:
+    """A server as it usually is."""
+    with serving(tmp_path) as server:
+        yield server
+
+
+async def host_of(server: Server, **options: str) -> SSHHost:
+    return await make_ssh_host(local_thread, server.to_host(**options))
+
+
+async def test_work(server: Server) -> None:
+    host = await host_of(server)
+    process, thread = await host.ssh(local_thread)
+    async with thread:
+        assert thread.carrier is process
+        assert thread.environ["SSH_CONNECTION"].startswith("127.0.0.1 ")
+        await use(thread)
+        data = os.urandom(3_000_000)
+        async with await mkdtemp(thread) as directory:
+            path = Path(directory / "large")
+            await thread.spit(path, data)
+            assert LocalPath(path).read_bytes() == data
+            done = await thread.run(Command("/bin/cat", ["cat", path], {}), capture=True)
+            assert done.stdout == data
+    assert process.process.death_state is not None
+    await wait_until(lambda: not descendants(server.process.pid))
+
+
+async def test_ssh_from_ssh(server: Server) -> None:
+    host = await host_of(server)
+    _, first = await host.ssh(local_thread)
+    async with first:
+        _, second = await host.ssh(first)
+        async with second:
+            assert (await second.run(sh("echo far away"), capture=True)).stdout == b"far away\n"
+    await wait_until(lambda: not descendants(server.process.pid))
+
+
+@pytest.mark.parametrize("victim", ["client", "server", "process"])
+async def test_kill(server: Server, victim: str) -> None:
+    """Whichever end dies: the calls fail, and nothing is left on either side."""
+    _, thread = await (await host_of(server)).ssh(local_thread)
+    async with thread:
+        child = await thread.clone()
+        await child.exec(Command("/bin/sleep", ["sleep", "inf"], {}))
+        far = thread.task.near_process.id
+        assert far in descendants(server.process.pid)
+        # One of the server's: the parent of what it has executed.
+        parent = int(LocalPath(f"/proc/{far}/stat").read_text().rpartition(")")[2].split()[1])
+        victims = {"client": thread.carrier.pid, "server": parent, "process": far}
+        os.kill(victims[victim], signal.SIGKILL)
+        with pytest.raises(SyscallError):
+            while True:
+                await thread.task.getpid()
+        await wait_until(lambda: not os.path.exists(f"/proc/{far}/fd/2"))
+        await wait_until(lambda: not descendants(server.process.pid))
+
+
+async def test_refusals(server: Server, tmp_path: LocalPath) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other"], check=True)
+    host = await host_of(server, IdentityFile=str(tmp_path / "other"))
+    with pytest.raises(BootstrapError, match=r"status 255.*Permission denied"):
+        await host.ssh(local_thread)
+    with pytest.raises(BootstrapError, match=r"status 255.*Host key verification failed"):
+        await (await host_of(server, UserKnownHostsFile="/dev/null")).ssh(local_thread)
+    server.process.terminate()
+    server.process.wait()
+    with pytest.raises(BootstrapError, match=r"status 255.*Connection refused"):
+        await (await host_of(server)).ssh(local_thread)
+
+
+async def test_forced_commands(tmp_path: LocalPath) -> None:
+    with serving(tmp_path, "ForceCommand=/bin/sh") as server:
+        _, thread = await (await host_of(server)).ssh(local_thread, by="shell")
+        async with thread:
+            await use(thread)
+    with serving(tmp_path, "ForceCommand=echo You may not. >&2; exit 7") as server:
+        with pytest.raises(BootstrapError, match=re.compile("status 7.*You may not", re.DOTALL)):
+            await (await host_of(server)).ssh(local_thread)
+
+
+async def test_server_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/sbin")
+    host = await make_local_ssh(local_thread)
+    process, thread = await host.ssh(local_thread)
+    async with thread:
+        await use(thread)
+    assert process.process.death_state is not None
+    monkeypatch.undo()
+
+
+async def test_commands() -> None:
+    ssh = SSHCommand.make(Path("/usr/bin/ssh"))
+    assert ssh.ssh_options({"Port": "5", "User": b"me"}).arguments == ["ssh", "-o", "Port=5", "-o", "User=me"]
+    proxied = ssh.proxy_command(command("printf", "100 %d"))
+    assert proxied.arguments[-1] == f"ProxyCommand={shutil.which('printf')} '100 %%d'"
+    assert ssh.local_forward("/a", "/b").arguments == ["ssh", "-L", "/a:/b"]
