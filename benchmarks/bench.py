@@ -29,7 +29,7 @@ except ModuleNotFoundError as error:
 
 import trio
 
-from benchmarks import calls, machine, report, spawns
+from benchmarks import calls, machine, pipes, report, spawns
 from benchmarks.measure import MINIMAL_REPETITIONS, Outcome
 from benchmarks.rows import ROWS, TIMES
 
@@ -56,6 +56,7 @@ def groups(program: Path, quick: bool) -> dict[str, Group]:
             {"spawn", "at-once", "run-process", "spawn-each", "run-subprocess", "capture"},
             lambda: spawns.spawns(program, repetitions(301)),
         ),
+        "pipes": ({"both-ways", "both-ways-memory"}, lambda: pipes.both_ways(repetitions(25))),
         "function calls": ({"spawn-calls", "run-calls"}, lambda: spawns.function_calls(program)),
         "command line": ({"command-line"}, lambda: spawns.command_line(repetitions(25))),
         "memory": ({"write", "read"}, lambda: calls.memory(repetitions(61))),

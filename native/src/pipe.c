@@ -8,7 +8,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
+
+#define SMALL 4096
+#define PIECE (1 << 16)
 
 typedef struct {
 	PyObject_HEAD
@@ -79,6 +84,56 @@ static PyObject *pipe_close_theirs(PyObject *op, PyObject *unused)
 	Py_RETURN_NONE;
 }
 
+/* Read what is there, up to size; at the end, close our end. -1 with an exception if there was nothing but an error. */
+static ssize_t read_now(OwnedPipe *self, char *buffer, size_t size)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	while (done < size && self->ours >= 0) {
+		n = read(self->ours, buffer + done, size - done);
+		if (n == 0) {
+			let_go(&self->ours);
+		} else if (n > 0) {
+			done += n;
+		} else if (errno != EINTR) {
+			if (errno == EAGAIN || done)
+				break;
+			PyErr_SetFromErrno(PyExc_OSError);
+			return -1;
+		}
+	}
+	return done;
+}
+
+/* read() -> what is there, at most PIECE; at the end our end is closed */
+static PyObject *pipe_read(PyObject *op, PyObject *unused)
+{
+	OwnedPipe *self = (OwnedPipe *)op;
+	char small[SMALL], *large;
+	PyObject *data;
+	ssize_t n = read_now(self, small, SMALL), more;
+
+	(void)unused;
+	if (n < 0)
+		return NULL;
+	if (n < SMALL || self->ours < 0)
+		return PyBytes_FromStringAndSize(small, n);
+	large = malloc(PIECE);
+	if (!large)
+		return PyBytes_FromStringAndSize(small, n);
+	memcpy(large, small, n);
+	more = read_now(self, large + n, PIECE - n);
+	if (more < 0) {
+		/* It will come again. */
+		PyErr_Clear();
+		more = 0;
+	}
+	data = PyBytes_FromStringAndSize(large, n + more);
+	free(large);
+	return data;
+}
+
 static PyObject *pipe_get_ours(PyObject *op, void *closure)
 {
 	(void)closure;
@@ -92,6 +147,7 @@ static PyObject *pipe_get_theirs(PyObject *op, void *closure)
 }
 
 static PyMethodDef pipe_methods[] = {
+	{ "read", pipe_read, METH_NOARGS, NULL },
 	{ "close_ours", pipe_close_ours, METH_NOARGS, NULL },
 	{ "close_theirs", pipe_close_theirs, METH_NOARGS, NULL },
 	{ NULL, NULL, 0, NULL },

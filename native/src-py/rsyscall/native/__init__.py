@@ -13,7 +13,6 @@ This layer is dangerous by nature: addresses are plain integers and nothing is c
 from __future__ import annotations
 
 import os
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
@@ -77,6 +76,9 @@ def stub_path(machine: str | None = None) -> Path:
     Raises:
         FileNotFoundError: the distribution was built without it: there was no compiler for that architecture.
     """
+    # Not with the module: most programs do not use it.
+    from importlib import resources
+
     name = "rsyscall-stub" if machine in (None, os.uname().machine) else f"rsyscall-stub-{machine}"
     path = Path(str(resources.files("rsyscall.native").joinpath(name)))
     if not path.exists():

@@ -324,6 +324,12 @@ class OwnedPipe:
     def ours(self) -> int: ...
     @property
     def theirs(self) -> int: ...
+    def read(self) -> bytes:
+        """Read what is there, without waiting, up to a size; when there is no more to come, close our end.
+
+        manpage: read(2)
+        """
+
     def close_ours(self) -> None:
         """Close our end; harmless when done twice. manpage: close(2)."""
 

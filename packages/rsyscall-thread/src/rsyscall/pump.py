@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from rsyscall.epoller import AsyncFileDescriptor
     from rsyscall.native._fast import OwnedPipe
 
-__all__ = ["LocalEnd", "RemoteEnd", "Collector", "feed", "pump_out"]
+__all__ = ["LARGE_PIPE", "PIPE_SIZE", "Collector", "LocalEnd", "RemoteEnd", "enlarge", "feed", "pump_out"]
 
 # A pipe has room for this much at first, and may have that much.
-_PIPE_SIZE = 1 << 16
-_LARGE_PIPE = 1 << 18
+PIPE_SIZE = 1 << 16
+LARGE_PIPE = 1 << 18
 
 Feed = AsyncIterable[bytes] | Iterable[bytes]
 Sink = Callable[[bytes], Awaitable[object]]
@@ -64,6 +64,14 @@ class End(Protocol):
         ...
 
 
+def enlarge(number: int) -> None:
+    """Give a pipe of our own process more room, if that is possible."""
+    try:
+        fcntl(number, F.SETPIPE_SZ, LARGE_PIPE)
+    except OSError:
+        pass  # the user has too much in pipes already
+
+
 class LocalEnd:
     """An end in our own process."""
 
@@ -96,10 +104,7 @@ class LocalEnd:
             return b""
 
     async def enlarge(self) -> None:
-        try:
-            fcntl(self.number, F.SETPIPE_SZ, _LARGE_PIPE)
-        except OSError:
-            pass  # see RemoteEnd
+        enlarge(self.number)
 
     async def close(self) -> None:
         self._pipe.close_ours()
@@ -134,9 +139,9 @@ class RemoteEnd:
     async def enlarge(self) -> None:
         fd = self.afd.handle
         try:
-            await fd.task.sysif.syscall(nr.fcntl, fd.near, F.SETPIPE_SZ, _LARGE_PIPE)
+            await fd.task.sysif.syscall(nr.fcntl, fd.near, F.SETPIPE_SZ, LARGE_PIPE)
         except OSError:
-            pass  # the user has too much in pipes already
+            pass
 
     async def close(self) -> None:
         await self.afd.close()
@@ -179,18 +184,18 @@ class Collector:
 
 async def pump_out(end: End, take: Callable[[bytes], None] | None, sink: Sink | None) -> None:
     """Read up to the end, and give every piece to `take` or `sink`."""
-    size = 4096 if sink is None else _PIPE_SIZE
+    size = 4096 if sink is None else PIPE_SIZE
     while data := await end.read(size):
         if take is not None:
             take(data)
         if sink is not None:
             await sink(data)
-        if len(data) == size < _LARGE_PIPE:
-            if size == _PIPE_SIZE:
+        if len(data) == size < LARGE_PIPE:
+            if size == PIPE_SIZE:
                 await end.enlarge()
-                size = _LARGE_PIPE
+                size = LARGE_PIPE
             else:
-                size = _PIPE_SIZE
+                size = PIPE_SIZE
         # To read what is there is no checkpoint.
         await trio.lowlevel.checkpoint()
 
@@ -216,11 +221,11 @@ async def feed(end: End, source: bytes | bytearray | memoryview | Feed) -> None:
 async def _write(end: End, data: bytes) -> bool:
     """Write everything; returns False if no process will read it."""
     with memoryview(data) as view, view.cast("B") as octets:
-        if len(octets) > _PIPE_SIZE:
+        if len(octets) > PIPE_SIZE:
             await end.enlarge()
         start = 0
         while start < len(octets):
-            with octets[start : start + _LARGE_PIPE] as piece:
+            with octets[start : start + LARGE_PIPE] as piece:
                 try:
                     start += await end.write(piece)
                 except BrokenPipeError:

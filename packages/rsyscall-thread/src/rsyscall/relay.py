@@ -10,89 +10,80 @@ from __future__ import annotations
 
 import os
 import select
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import trio
+
+from rsyscall.pump import LARGE_PIPE, PIPE_SIZE, enlarge
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from rsyscall.monitor import AsyncChildProcess
-    from rsyscall.pump import Collector, LocalEnd
+    from rsyscall.native._fast import OwnedPipe
+    from rsyscall.pump import Collector
 
 __all__ = ["Relay"]
-
-_SMALL = 1 << 12
-_PIPE_SIZE = 1 << 16
-_LARGE_PIPE = 1 << 18
 
 # How often to read from or write to one pipe before the others have their turn.
 _PIECES = 16
 
 
-class _Pipe(Protocol):
-    """Our end of a pipe, and what to do with it."""
-
-    end: LocalEnd
-    events: int
-
-    async def move(self) -> bool:
-        """Move what can be moved without waiting; returns whether the pipe is at its end."""
-        ...
-
-
 class _Output:
     """Output of a command, which is kept."""
 
+    __slots__ = ("_large", "_pipe", "_take")
+
     events = select.EPOLLIN
 
-    def __init__(self, end: LocalEnd, collector: Collector) -> None:
-        self.end = end
-        self._collector = collector
-        self._size = _SMALL
+    def __init__(self, pipe: OwnedPipe, collector: Collector) -> None:
+        self._pipe = pipe
+        self._take = collector.take
+        self._large = False
 
-    async def move(self) -> bool:
-        number, take = self.end.number, self._collector.take
+    def move(self) -> bool:
+        """Move what can be moved without waiting; returns whether the pipe is at its end."""
+        pipe = self._pipe
         for _ in range(_PIECES):
-            try:
-                data = os.read(number, self._size)
-            except BlockingIOError:
-                return False
-            if not data:
+            data = pipe.read()
+            if data:
+                self._take(data)
+            if pipe.ours < 0:
                 return True
-            take(data)
-            if len(data) == self._size < _LARGE_PIPE:
-                if self._size == _PIPE_SIZE:
-                    await self.end.enlarge()
-                    self._size = _LARGE_PIPE
-                else:
-                    self._size = _PIPE_SIZE
+            if len(data) < PIPE_SIZE:
+                break
+            if not self._large:
+                self._large = True
+                enlarge(pipe.ours)
         return False
 
 
 class _Input:
     """What a command reads. It need not read it all."""
 
+    __slots__ = ("_pipe", "_rest")
+
     events = select.EPOLLOUT
 
-    def __init__(self, end: LocalEnd, data: Buffer) -> None:
-        self.end = end
+    def __init__(self, pipe: OwnedPipe, data: Buffer) -> None:
+        self._pipe = pipe
         self._rest = memoryview(data).cast("B")
-        self.is_large = len(self._rest) > _PIPE_SIZE
+        if len(self._rest) > PIPE_SIZE:
+            enlarge(pipe.ours)
 
-    async def move(self) -> bool:
-        number, rest = self.end.number, self._rest
+    def move(self) -> bool:
+        """Move what can be moved without waiting; returns whether the pipe is at its end, and closed."""
+        pipe, rest = self._pipe, self._rest
         for _ in range(_PIECES):
-            if not rest:
+            if not rest or pipe.ours < 0:
+                pipe.close_ours()
                 return True
             try:
-                written = os.write(number, rest[:_LARGE_PIPE])
+                written = os.write(pipe.ours, rest[:LARGE_PIPE])
             except BlockingIOError:
-                return False
+                break
             except BrokenPipeError:
-                # From now on the number may be that of another file.
-                self._rest = rest[:0]
-                return True
+                written = len(rest)
             self._rest = rest = rest[written:]
         return False
 
@@ -103,64 +94,55 @@ class Relay:
     It may be run again after it was cancelled.
     """
 
-    __slots__ = ("_epoll", "_pipes")
+    __slots__ = ("_pipes",)
 
     def __init__(self) -> None:
-        self._pipes: dict[int, _Pipe] = {}
-        self._epoll: select.epoll | None = None
+        self._pipes: dict[int, _Input | _Output] = {}
 
-    def collect(self, end: LocalEnd, collector: Collector) -> None:
-        """Keep what is read from `end`."""
-        self._pipes[end.number] = _Output(end, collector)
+    def collect(self, pipe: OwnedPipe, collector: Collector) -> None:
+        """Keep what is read from a pipe."""
+        self._pipes[pipe.ours] = _Output(pipe, collector)
 
-    async def feed(self, end: LocalEnd, data: Buffer) -> bool:
-        """Write `data` to `end`, as much as there is room for at once, and close it when that is all.
-
-        Returns:
-            Whether that was all.
-        """
-        source = _Input(end, data)
-        if source.is_large:
-            await end.enlarge()
-        self._pipes[end.number] = source
-        await self._move(end.number)
-        return end.number not in self._pipes
+    def feed(self, pipe: OwnedPipe, data: Buffer) -> None:
+        """Write to a pipe, as much as there is room for at once, and close our end when that is all."""
+        source = _Input(pipe, data)
+        number = pipe.ours
+        if not source.move():
+            self._pipes[number] = source
 
     @property
     def done(self) -> bool:
         """Whether all pipes are at their end."""
         return not self._pipes
 
-    async def _move(self, number: int) -> None:
-        pipe = self._pipes[number]
-        if await pipe.move():
-            if self._epoll is not None:
-                self._epoll.unregister(number)
-            if pipe.events == select.EPOLLOUT:
-                await pipe.end.close()
+    def move(self) -> bool:
+        """Move what can be moved without waiting; returns whether all pipes are at their end."""
+        for number in list(self._pipes):
+            self._move(number)
+        return not self._pipes
+
+    def _move(self, number: int) -> None:
+        if self._pipes[number].move():
             del self._pipes[number]
 
     async def run(self, child: AsyncChildProcess | None = None) -> None:
-        """Move bytes until all pipes are at their end or `child` has exited, and it makes sense to ask it.
+        """Move bytes until all pipes are at their end, or, if it is given, `child` has exited.
 
         Cancellation: nothing is lost.
         """
         if child is not None and await child.exits_soon():
             return
-        self._epoll = None
-        for number in list(self._pipes):
-            await self._move(number)
-        if not self._pipes:
-            return
-        epoll = select.epoll(4)
-        for number, pipe in self._pipes.items():
-            epoll.register(number, pipe.events)
-        if child is not None and child.pidfd is not None:
-            epoll.register(child.pidfd.number, select.EPOLLIN)
-        self._epoll = epoll
-        while self._pipes:
-            await trio.lowlevel.wait_readable(epoll.fileno())
-            for number, _ in epoll.poll(0):
-                if number not in self._pipes:
-                    return  # the child has exited
-                await self._move(number)
+        while not self.move():
+            epoll = select.epoll(4)
+            for number, pipe in self._pipes.items():
+                epoll.register(number, pipe.events)
+            if child is not None and child.pidfd is not None:
+                epoll.register(child.pidfd.number, select.EPOLLIN)
+            # An end that is closed stays in there, if another process has a copy of it.
+            left = len(self._pipes)
+            while len(self._pipes) == left:
+                await trio.lowlevel.wait_readable(epoll.fileno())
+                for number, _ in epoll.poll(0):
+                    if number not in self._pipes:
+                        return  # the child has exited
+                    self._move(number)

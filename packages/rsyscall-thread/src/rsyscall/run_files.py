@@ -13,12 +13,11 @@ import trio
 from rsyscall.command import Command
 from rsyscall.epoller import AsyncFileDescriptor
 from rsyscall.far import FDTableMismatchError
-from rsyscall.fcntl import FD, F, O
+from rsyscall.fcntl import F, O
 from rsyscall.handle import FileDescriptor
 from rsyscall.native._fast import OwnedPipe
 from rsyscall.near import Syscall, SyscallError, nr
 from rsyscall.near import types as near
-from rsyscall.open_files import descriptor_flags
 from rsyscall.pump import Collector, End, Feed, LocalEnd, RemoteEnd, Sink, feed, pump_out
 from rsyscall.relay import Relay
 from rsyscall.sched import CLONE
@@ -40,7 +39,6 @@ __all__ = [
     "Pump",
     "RunningThread",
     "Stdio",
-    "mark_calls",
 ]
 
 
@@ -50,6 +48,10 @@ class Stdio(IntEnum):
     PIPE = -1
     STDOUT = -2
     DEVNULL = -3
+
+
+# An attribute of an enumeration is looked up by Python code.
+_PIPE, _STDOUT, _DEVNULL = Stdio
 
 
 class HasFileno(Protocol):
@@ -103,41 +105,6 @@ class ClonedThread(RunningThread, Protocol):
         ...
 
 
-# ---- closing what the command is not to have ----
-
-_LAST = 0x7FFFFFFF
-_CLOEXEC_RANGE = 4
-# The standard descriptors are not among them.
-_MARK = (Syscall(nr.close_range, 3, _LAST, _CLOEXEC_RANGE),)
-# Whether our own kernel, and the filter that we are under, let us do that.
-_can_mark: bool | None = None
-
-
-async def mark_calls(thread: SpawningThread) -> Sequence[Syscall]:
-    """The calls by which a child marks all descriptors but the standard ones to be closed by exec.
-
-    close_range(2) is one call for all of them. Without it (Linux before 5.11, filters) the thread looks for
-    those that exec would keep now, and a descriptor that another OS thread makes later is missed.
-    """
-    global _can_mark
-    ours = thread.task.sysif.immediate
-    if _can_mark and ours:
-        return _MARK
-    try:
-        await thread.task.sysif.syscall(nr.close_range, _LAST, _LAST, _CLOEXEC_RANGE)
-    except OSError:
-        possible = False
-    else:
-        possible = True
-    if ours:
-        _can_mark = possible
-    if possible:
-        return _MARK
-    flags = await descriptor_flags(thread.task, thread.ram)
-    kept = [number for number, flag in flags.items() if number > 2 and not flag & FD.CLOEXEC]
-    return [Syscall(nr.fcntl, number, F.SETFD, FD.CLOEXEC) for number in kept]
-
-
 # ---- the descriptors of the command ----
 
 
@@ -163,7 +130,7 @@ class Files:
             or pipes.
         pumps: one per pipe that is not left to `relay`.
         relay: in our own process, moves the input and the captured output.
-        captured: by name, the output that is captured, and our end of its pipe.
+        captured: by name, the output that is captured.
         given: ends of pipes for the caller.
     """
 
@@ -174,16 +141,19 @@ class Files:
         self.placed: dict[int, FileDescriptor | HasFileno | OwnedPipe] = {}
         self.pumps: list[Pump] = []
         self.relay = Relay()
-        self.captured: dict[str, tuple[End, Collector]] = {}
+        self.captured: dict[str, Collector] = {}
         self.given: dict[str, AsyncFileDescriptor] = {}
         self.error_is_output = False
+        self._immediate = thread.task.sysif.immediate
         self._limit = limit
         self._on_limit = on_limit
         # Closed when the command runs, and when all is over.
         self._theirs: list[FileDescriptor] = []
         self._terminal: FileDescriptor | None = None
         self._pipes: list[OwnedPipe] = []
-        self._ends: list[End] = []
+        self._ends: list[RemoteEnd] = []
+        # Captured by a task.
+        self._rests: list[tuple[End, Collector]] = []
 
     async def _open(self, path: str | os.PathLike[str], flags: O) -> FileDescriptor:
         fd = await self.thread.task.open(await self.thread.ram.ptr(os.fspath(path)), flags, 0o666)
@@ -198,17 +168,19 @@ class Files:
         await ours.fcntl(F.SETFL, O.NONBLOCK)
         return ours
 
+    def _own_pipe(self, number: int) -> OwnedPipe:
+        """Make the pipe that becomes this descriptor of the command, in our own process."""
+        pipe = OwnedPipe(number != 0)
+        self._pipes.append(pipe)
+        self.placed[number] = pipe
+        return pipe
+
     async def _end(self, number: int) -> End:
         """Make the pipe that becomes this descriptor of the command; returns our end."""
-        end: End
-        if self.thread.task.sysif.immediate:
-            pipe = OwnedPipe(number != 0)
-            self._pipes.append(pipe)
-            self.placed[number] = pipe
-            end = LocalEnd(pipe)
-        else:
-            end = RemoteEnd(await self.thread.make_afd(await self._pipe(number == 0)))
-            self.placed[number] = self._theirs[-1]
+        if self._immediate:
+            return LocalEnd(self._own_pipe(number))
+        end = RemoteEnd(await self.thread.make_afd(await self._pipe(number == 0)))
+        self.placed[number] = self._theirs[-1]
         self._ends.append(end)
         return end
 
@@ -219,12 +191,12 @@ class Files:
         if isinstance(value, FileDescriptor):
             self._check_table(name, value)
             self.placed[number] = value
-        elif value == Stdio.DEVNULL:
+        elif value == _DEVNULL:
             self.placed[number] = await self._open("/dev/null", O.RDWR)
         elif isinstance(value, str | os.PathLike):
             self.placed[number] = await self._open(value, flags)
         elif hasattr(value, "fileno"):
-            if not self.thread.task.sysif.immediate:
+            if not self._immediate:
                 raise ValueError(
                     f"{name}: {value!r} is a file of this program, but the command is started by "
                     f"{self.thread.task}; give it a handle of that"
@@ -267,7 +239,7 @@ class Files:
     async def place_input(self, value: object, give: bool) -> None:
         if value is None:
             return
-        if value == Stdio.PIPE:
+        if value == _PIPE:
             if not give:
                 raise ValueError(
                     "stdin=PIPE: no task could write to it; give the bytes, or an iterable of them, or start "
@@ -285,46 +257,57 @@ class Files:
         ):
             raise TypeError(f"stdin: {_expected(value)}, bytes or an iterable of them")
         else:
+            if isinstance(value, bytes | bytearray | memoryview) and self._immediate:
+                self.relay.feed(self._own_pipe(0), value)
+                return
             source = cast("bytes | Feed", value)
             end = await self._end(0)
-            if isinstance(end, LocalEnd) and isinstance(source, bytes | bytearray | memoryview):
-                if await self.relay.feed(end, source):
-                    self._ends.remove(end)
-            else:
-                self._pump("stdin", lambda: feed(end, source))
+            self._pump("stdin", lambda: feed(end, source))
 
     async def place_output(self, name: str, number: int, value: object, give: bool) -> None:
         if value is None:
             return
-        if value == Stdio.STDOUT:
+        if value is _PIPE and not give and self._immediate:
+            self._capture_own(name, number)
+            return
+        if value == _STDOUT:
             if number != 2:
                 raise ValueError("stdout=STDOUT: that is for stderr")
             self.error_is_output = True
             return
-        if value != Stdio.PIPE and await self._file(name, value, number, O.WRONLY | O.CREAT | O.TRUNC):
+        if value != _PIPE and await self._file(name, value, number, O.WRONLY | O.CREAT | O.TRUNC):
             return
-        if value == Stdio.PIPE and give:
+        if value == _PIPE and give:
             ours = await self._pipe(theirs_reads=False)
             self.placed[number] = self._theirs[-1]
             self.given[name] = await self.thread.make_afd(ours)
             return
-        sink: Sink | None = None
-        collector = None
-        if value == Stdio.PIPE:
-            on_limit = self._on_limit
-            collector = Collector(self._limit, None if on_limit is None else lambda: on_limit(name))
+        if value == _PIPE:
+            if self._immediate:
+                self._capture_own(name, number)
+            else:
+                await self._capture(name, number)
         elif callable(value):
             sink = trio.lowlevel.disable_ki_protection(cast("Sink", value))
+            end = await self._end(number)
+            self._pump(name, lambda: pump_out(end, None, sink))
         else:
             raise TypeError(f"{name}: {_expected(value)}, or an async function")
+
+    def _collector(self, name: str) -> Collector:
+        on_limit = self._on_limit
+        collector = Collector(self._limit, None if on_limit is None else lambda: on_limit(name))
+        self.captured[name] = collector
+        return collector
+
+    def _capture_own(self, name: str, number: int) -> None:
+        self.relay.collect(self._own_pipe(number), self._collector(name))
+
+    async def _capture(self, name: str, number: int) -> None:
         end = await self._end(number)
-        if collector is not None:
-            self.captured[name] = end, collector
-            if isinstance(end, LocalEnd):
-                self.relay.collect(end, collector)
-                return
-        take = None if collector is None else collector.take
-        self._pump(name, lambda: pump_out(end, take, sink))
+        collector = self._collector(name)
+        self._rests.append((end, collector))
+        self._pump(name, lambda: pump_out(end, collector.take, None))
 
     def _pump(self, name: str, body: Callable[[], Awaitable[None]]) -> None:
         self.pumps.append(Pump(name, body, trio.CancelScope(shield=True)))
@@ -360,11 +343,13 @@ class Files:
                 moves[number] = file.theirs
             else:
                 moves[number] = file.fileno()
-        calls = []
         if moves and max(moves) < min(moves.values()):
             # As usual: nothing is in the way.
             calls = [Syscall(nr.dup3, source, number) for number, source in moves.items()]
-            moves = {}
+            if self.error_is_output:
+                calls.append(Syscall(nr.dup3, 1, 2))
+            return calls
+        calls = []
         # What is put at a number must not be needed there any more.
         waiting = {number: source for number, source in moves.items() if number != source}
         while waiting:
@@ -385,7 +370,11 @@ class Files:
 
     async def take_rest(self) -> None:
         """Take the output that a command left in its pipes when it was ended."""
-        for end, collector in self.captured.values():
+        try:
+            self.relay.move()
+        except OSError:
+            pass
+        for end, collector in self._rests:
             if not collector.truncated:
                 try:
                     for _ in range(16):  # a descendant may write for ever
@@ -398,8 +387,10 @@ class Files:
 
     def numbers(self) -> list[int]:
         """Of all descriptors that were made for the command, at either end."""
-        ours = [end.number for end in self._ends] + [int(afd.handle) for afd in self.given.values()]
-        return [*map(int, self._theirs), *(pipe.theirs for pipe in self._pipes), *ours]
+        numbers = [int(fd) for fd in (*self._theirs, *(afd.handle for afd in self.given.values()))]
+        for pipe in self._pipes:
+            numbers += [number for number in (pipe.theirs, pipe.ours) if number >= 0]
+        return numbers + [end.number for end in self._ends]
 
     async def close_theirs(self) -> None:
         """Close the descriptors that were made for the command."""
@@ -414,7 +405,7 @@ class Files:
         for pipe in self._pipes:
             pipe.close_theirs()
             pipe.close_ours()
-        return not self._theirs and len(self._ends) <= len(self._pipes)
+        return not self._theirs and not self._ends
 
     async def close(self) -> None:
         """Close everything that the caller does not have."""

@@ -26,15 +26,16 @@ from outcome import Outcome, acapture
 
 from rsyscall.command import Command, StrOrBytesPath
 from rsyscall.completed import CommandTimeoutError, CompletedCommand, OutputLimitError
+from rsyscall.ending import GRACE, end_command, wait_for_end
 from rsyscall.handle import FileDescriptor
 from rsyscall.near import Syscall, nr
-from rsyscall.run_files import ErrorOutput, Files, Input, Output, Pump, RunningThread, Stdio, mark_calls
+from rsyscall.open_files import mark_calls
+from rsyscall.run_files import ErrorOutput, Files, Input, Output, Pump, RunningThread, Stdio
 from rsyscall.run_limits import Limits, set_oom_score_adj
 from rsyscall.run_tree import Tree, TreeKind, make_tree
 from rsyscall.sched import CLONE
-from rsyscall.signal import SIG
 from rsyscall.spawn import PreparedThread, check_command, check_strings, make_image, start_spawn
-from rsyscall.sys.wait import CalledProcessError, ChildState, W
+from rsyscall.sys.wait import CalledProcessError, ChildState
 
 if TYPE_CHECKING:
     from rsyscall.monitor import AsyncChildProcess
@@ -43,10 +44,6 @@ if TYPE_CHECKING:
     from rsyscall.spawn import Spawning
 
 __all__ = ["DEVNULL", "GRACE", "PIPE", "STDOUT", "RunOptions", "Stdio", "end_command", "mark_calls", "run"]
-
-GRACE = 5.0
-"""How long a command that is to end has between SIGTERM and SIGKILL, in seconds, unless `grace` says it."""
-
 
 PIPE: Literal[Stdio.PIPE] = Stdio.PIPE
 """A pipe to the program. See `RunOptions`."""
@@ -120,43 +117,6 @@ class RunOptions(TypedDict, total=False):
     limits: Limits | None
     terminal: Pty | None
     setup: Setup | None
-
-
-# ---- ending a command ----
-
-
-async def end_command(child: AsyncChildProcess, grace: float, tree: Tree | None = None) -> ChildState:
-    """Send SIGTERM, wait for the grace, send SIGKILL, and reap the child; shielded from cancellation.
-
-    Raises:
-        PermissionError: we may not signal it.
-        ChildProcessError: other code reaped it.
-        SyscallError: the process whose child it is has gone.
-    """
-    with trio.CancelScope(shield=True):
-        if grace > 0:
-            await (child.kill(SIG.TERM) if tree is None else tree.terminate(child))
-            with trio.move_on_after(grace):
-                return await wait_for_end(child, tree)
-        await child.kill(SIG.KILL)
-        return await wait_for_end(child, tree)
-    raise AssertionError("this scope is not cancelled")
-
-
-async def wait_for_end(child: AsyncChildProcess, tree: Tree | None) -> ChildState:
-    """Wait until the command has exited, end its descendants, if they are to end with it, and reap it."""
-    if tree is None:
-        return await child.waitpid(W.EXITED)
-    if child.process.death_state is None:
-        await child.wait_exited()
-        with trio.CancelScope(shield=True):
-            await tree.exited(child)
-            await child.waitpid(W.EXITED)
-    with trio.CancelScope(shield=True):
-        state = await child.waitpid(W.EXITED)
-        await tree.reaped()
-        return state
-    raise AssertionError("this scope is not cancelled")
 
 
 class _Run:
@@ -338,8 +298,8 @@ async def run(
     if on_limit not in ("error", "truncate", "kill"):
         raise ValueError(f'on_limit: expected "error", "truncate" or "kill", not {on_limit!r}')
     if capture:
-        stdout = Stdio.PIPE if stdout is None else stdout
-        stderr = Stdio.PIPE if stderr is None else stderr
+        stdout = PIPE if stdout is None else stdout
+        stderr = PIPE if stderr is None else stderr
     check_command(command)
     command = changed_command(command, env, clear_env)
     check_strings(command)
@@ -364,7 +324,10 @@ async def run(
         if pass_fds:
             files.pass_on(pass_fds)
         with ExitStack() as stack:
-            calls = [*(await mark_calls(thread) if close_fds else ()), *await files.dup_calls(stack)]
+            calls = [
+                *(await mark_calls(thread.task, thread.ram) if close_fds else ()),
+                *await files.dup_calls(stack),
+            ]
             if terminal is not None:
                 # Before another descriptor gets its number.
                 calls = [*files.terminal_calls(stack), *calls]
@@ -408,8 +371,11 @@ async def run(
                 await files.close()
     if running.failure is not None:
         raise running.failure
-    output: dict[str, Any] = {name: collector.value() for name, (_, collector) in files.captured.items()}
-    truncated = any(collector.truncated for _, collector in files.captured.values())
+    output: dict[str, Any] = {}
+    truncated = False
+    for name, collector in files.captured.items():
+        output[name] = collector.value()
+        truncated = truncated or collector.truncated
     completed = CompletedCommand.of(state, command, truncated=truncated, **output)
     if timed_out and timeout is not None:
         raise CommandTimeoutError(completed, timeout)

@@ -20,8 +20,8 @@ from rsyscall.async_signalfd import mask_settled
 from rsyscall.clone import clone_child_task, clone_ring_task
 from rsyscall.command import Command, StrOrBytesPath, StrPath
 from rsyscall.completed import CompletedCommand
+from rsyscall.ending import GRACE, end_command
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
-from rsyscall.far_children import FarMonitor, clone_far
 from rsyscall.fcntl import FD, F, O
 from rsyscall.handle import FileDescriptor, Pointer, Task, WrittenPointer
 from rsyscall.loader import NativeLoader, Trampoline
@@ -29,11 +29,9 @@ from rsyscall.memory.ram import RAM
 from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
 from rsyscall.near import Syscall, nr
 from rsyscall.near import types as near
-from rsyscall.open_files import descriptor_flags
-from rsyscall.own_memory import clone_own_memory
+from rsyscall.open_files import descriptor_flags, mark_calls
 from rsyscall.path import Path
 from rsyscall.reaper import Reaper
-from rsyscall.running import GRACE, end_command, mark_calls, run
 from rsyscall.sched import CLONE
 from rsyscall.settings import transport_name
 from rsyscall.signal import SIG, HowSIG, Sigaction, Sigset
@@ -533,6 +531,10 @@ class Thread(WithMemory):
     async def _clone_own_memory(
         self, flags: CLONE, mapping: tuple[int, int] | None, inherit: Sequence[FileDescriptor]
     ) -> ChildThread:
+        # Not with the module: most programs do not use it.
+        from rsyscall.far_children import FarMonitor, clone_far
+        from rsyscall.own_memory import clone_own_memory
+
         if isinstance(self.monitor, FarMonitor):
             made = await clone_far(self, flags)
         else:
@@ -600,9 +602,12 @@ class Thread(WithMemory):
         later still; `grace` sets another time.
         """
         if options or transport_name() != "ring" or self.loader.hub is None:
+            # Not with the module: most programs do not use it.
+            from rsyscall.running import run
+
             return await run(self, command, check, task_status, **options)
         image = await make_image(self, command)
-        calls = await mark_calls(self)
+        calls = await mark_calls(self.task, self.ram)
         spawning = await start_spawn(self, CLONE.NONE, calls, image, command)
         child = spawning.process
         if task_status is not trio.TASK_STATUS_IGNORED:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import errno
+import gc
 import os
 import resource
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from rsyscall.cli_options import FAILED, RunOptions, say
@@ -210,6 +212,18 @@ def _die(sig: int) -> int:
     return 128 + sig
 
 
+def _import_run() -> Callable[[RunOptions], int]:
+    collecting = gc.isenabled()
+    # What is imported stays. To look for garbage among it again and again takes a tenth of the time.
+    gc.disable()
+    try:
+        from rsyscall.cli_run import run
+    finally:
+        if collecting:
+            gc.enable()
+    return run
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -222,8 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parse(sys.argv[1:] if arguments is None else arguments)
         _reserve_standard_descriptors()
-        from rsyscall.cli_run import run
-
+        run = _import_run()
         status = run(options)
         return status if status >= 0 else _die(-status)
     except KeyboardInterrupt:
@@ -234,3 +247,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         say(f"{error.strerror}; see ulimit -n")
         return FAILED
+
+
+def program() -> NoReturn:
+    """Run the command line, and end the program."""
+    status = main()
+    if "rsyscall.tasks.local" in sys.modules:
+        sys.modules["rsyscall.tasks.local"].local_thread.close()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            pass
+    # Otherwise the interpreter would take all modules apart, for as long as the import of trio takes.
+    os._exit(status)

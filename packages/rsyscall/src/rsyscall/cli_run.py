@@ -18,7 +18,6 @@ from rsyscall.command import Command
 from rsyscall.environ import ExecutableNotFound
 from rsyscall.fcntl import O
 from rsyscall.near import SyscallError
-from rsyscall.net.if_ import IFF, SIOC, Ifreq
 from rsyscall.path import Path
 from rsyscall.sched import CLONE
 from rsyscall.settings import spin_budgets, transport_name
@@ -283,6 +282,8 @@ async def bring_up(thread: ChildThread, interface: str) -> None:
 
     manpage: netdevice(7)
     """
+    from rsyscall.net.if_ import IFF, SIOC, Ifreq
+
     sock = await thread.socket(AF.INET, SOCK.DGRAM)
     async with sock:
         buf = await thread.ptr(Ifreq(interface))

@@ -10,6 +10,7 @@ A fact is about the call with any arguments: where only some arguments make it w
 from __future__ import annotations
 
 import enum
+import functools
 from dataclasses import dataclass
 
 from rsyscall.near.abi import SYS
@@ -71,6 +72,7 @@ def instead(name: str, *all_of: Fact) -> CallFacts:
     return skipped(f"{name} does the same", *all_of)
 
 
+@functools.cache  # to combine flags is slow, and few combinations occur
 def _union(all_of: tuple[Fact, ...]) -> Fact:
     union = Fact.NONE
     for fact in all_of:
