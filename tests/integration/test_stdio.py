@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path as LocalPath
 from typing import Literal
@@ -21,7 +22,7 @@ from rsyscall.near import SyscallError
 from rsyscall.path import Path
 from rsyscall.stdlib import mkdtemp
 from rsyscall.sys.wait import W
-from rsyscall.tasks._script import MACHINES
+from rsyscall.tasks._script import MACHINES, STALE_MINUTES
 from rsyscall.tasks.local import local_thread
 from rsyscall.tasks.stdio import BootstrapError, StdioThread, stdio_bootstrap
 
@@ -120,12 +121,14 @@ async def test_unshare_of_an_ordinary_user() -> None:
         assert await thread.task.getuid() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["argument", "line"])
-async def test_login_shells(by: By) -> None:
-    """One that allows neither exec nor redirection nor a path as the name of a command."""
-    carrier = command("bash", "--restricted", "-c")
+@pytest.mark.parametrize("shell", ["bash --restricted", "tcsh", "fish", "mksh", "zsh"])
+async def test_login_shells(shell: str, by: By) -> None:
+    """Some do not understand the script, and one allows neither exec nor redirection nor paths."""
+    carrier = command(*shell.split(), "-c")
     async with await stdio_bootstrap(local_thread, carrier, by=by, login_shell=True) as thread:
-        await use(thread)
+        assert (await thread.task.getpid()).id == thread.task.near_process.id
 
 
 @pytest.mark.slow
@@ -161,10 +164,9 @@ async def test_nested() -> None:
             await stdio_bootstrap(outer, script("echo no way >&2; exit 3"))
 
 
+@pytest.mark.needs("CAP_SYS_CHROOT")
 async def test_busybox_alone(tmp_path: LocalPath) -> None:
     """A root with one program, under the names that are listed as needed."""
-    if os.getuid():
-        pytest.skip("place: chroot is for root")
     busybox = shutil.which("busybox")
     if busybox is None:
         pytest.skip("busybox is not installed")
@@ -192,6 +194,23 @@ async def test_directory_without_exec() -> None:
             await thread.ptr(Path("/proc/self/exe")), await thread.malloc(Path, 4096)
         )
         assert os.fspath(await link.read()).startswith("/tmp/rsyscall-")
+
+
+async def test_what_killed_shells_left_is_removed() -> None:
+    """If it is old enough, and ours."""
+    place = LocalPath(os.environ["TMPDIR"])
+    names = [f"rsyscall-{digit * 16}" for digit in "01"]
+    try:
+        for name in names:
+            (place / name).mkdir(0o700)
+            (place / name / "rsyscall-stub").write_text("half of it")
+        past = time.time() - 60 * (STALE_MINUTES + 2)
+        os.utime(place / names[0], (past, past))
+        async with await stdio_bootstrap(local_thread, command("sh", "-c")):
+            assert [name for name in names if (place / name).exists()] == names[1:]
+    finally:
+        for name in names:
+            shutil.rmtree(place / name, ignore_errors=True)
 
 
 # ---- What goes wrong

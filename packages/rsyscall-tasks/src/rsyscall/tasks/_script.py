@@ -15,13 +15,17 @@ from collections.abc import Sequence
 
 from rsyscall.stub_program import stub_bytes
 
-__all__ = ["DIRECTORIES", "MACHINES", "UTILITIES", "available_machines", "make_script"]
+__all__ = ["DIRECTORIES", "MACHINES", "STALE_MINUTES", "UTILITIES", "available_machines", "make_script"]
 
 DIRECTORIES = ("$TMPDIR", "/tmp", "/dev/shm", "/var/tmp", "$XDG_RUNTIME_DIR", "$HOME", ".")
 """Where the script tries to place the program, in this order."""
 
 UTILITIES = ("uname", "mkdir", "chmod", "rm")
-"""What the script needs on the other side, beside a shell that has `printf` built in."""
+"""What the script needs on the other side, beside a shell that has `printf` built in. With `find`, it also
+removes what is left of connections whose shell was killed."""
+
+STALE_MINUTES = 5
+"""A directory that is as old as this is left over: it is there for some milliseconds, usually."""
 
 MACHINES = {"x86_64": "x86_64", "aarch64": "aarch64 | arm64", "riscv64": "riscv64"}
 """The architectures that there may be a program for, and what `uname -m` says there."""
@@ -78,6 +82,9 @@ def make_script(token: str, machines: Sequence[str]) -> str:
         f"u=$(umask); umask 077; m=$(uname -m); case $m in {cases} "
         f'*) {say} machine $m"; exit 1;; esac; '
         f'for d in {directories}; do p="$d/rsyscall-{token}"; f="$p/rsyscall-stub"; '
+        # In a subshell, because a pattern that matches nothing is an error in zsh.
+        f'( for o in "$d"/rsyscall-{"?" * len(token)}; do if [ -O "$o" ]; then '
+        f'find "$o" -prune -mmin +{STALE_MINUTES} -exec rm -rf "{{}}" ";"; fi; done ) 2>&-; '
         f'if [ -n "$d" ] && mkdir "$p" 2>&-; then '
         f'if b >"$f" && chmod 700 "$f" && "$f" write 2>&-; then '
         f'{say} start"; umask "$u"; exec "$f" once "$f" "$p"; fi; '
