@@ -29,7 +29,7 @@ except ModuleNotFoundError as error:
 
 import trio
 
-from benchmarks import calls, machine, pipes, report, spawns
+from benchmarks import calls, machine, pipes, report, spawns, timeouts
 from benchmarks.measure import MINIMAL_REPETITIONS, Outcome
 from benchmarks.rows import ROWS, TIMES
 
@@ -64,6 +64,10 @@ def groups(program: Path, quick: bool) -> dict[str, Group]:
         "big parent": ({"big-parent"}, lambda: spawns.big_parent(program, repetitions(151))),
         "idle": ({"idle"}, lambda: calls.idle(5.0)),
         "reaping": ({"reaping"}, lambda: spawns.reaping(program, repetitions(25))),
+        "timeouts": (
+            {f"timeouts-{kind}" for kind in timeouts.TREES},
+            lambda: timeouts.timeouts(100 if quick else 1000),
+        ),
     }
 
 

@@ -85,6 +85,14 @@ ROWS = [
     Row("read", "read of 4 KiB in a child ÷ `bytearray` slice copy of 4 KiB", 8, 3),
     Row("idle", "processor time of 100 idle children over 5 s", 0.0, 0.0, unit="s"),
     Row("reaping", "registering and reaping, per child: growth between 10, 100 and 1000", 1.5, None),
+    Row(
+        "timeouts-cgroup",
+        "1000 timeouts, 50 at once, tree in a cgroup: median overrun",
+        2000,
+        None,
+        unit="ms",
+    ),
+    Row("timeouts-pidns", "the same, tree in a pid namespace", 2000, None, unit="ms"),
 ]
 
 

@@ -55,7 +55,7 @@ __all__ = ["Reaper"]
 logger = logging.getLogger(__name__)
 
 # Between two looks, in seconds: doubled while there is nothing new.
-_SHORTEST_PAUSE = 0.02
+_SHORTEST_PAUSE = 0.1
 _LONGEST_PAUSE = 1.0
 
 _LOOK = W.EXITED | W.NOHANG | W.ALL

@@ -149,5 +149,7 @@ async def _keep_over_exec(child: _Prepared, capability: int) -> None:
     header = await child.ram.ptr(struct.pack("Ii", _CAPABILITY_VERSION_3, 0))
     # effective, permitted, inheritable; and the same for capabilities from 32 on
     sets = await child.ram.ptr(struct.pack("6I", bit, bit, bit, 0, 0, 0))
-    await child.task.sysif.syscall(nr.capset, header.near, sets.near)
+    # What is borrowed is kept until the noted call has been made.
+    with header.borrow(child.task) as where, sets.borrow(child.task) as what:
+        await child.task.sysif.syscall(nr.capset, where, what)
     await child.task.prctl(PR.CAP_AMBIENT, PR_CAP_AMBIENT.RAISE, capability)
