@@ -6,25 +6,23 @@ import threading
 
 import trio
 
-from rsyscall import AsyncChildProcess, Command, local_thread
+from rsyscall import local_thread
 from rsyscall.signal import SIG
+from rsyscall.spawn import PreparedThread
 from rsyscall.sys.prctl import PR
 
 
-async def spawn(command: Command, directory: str) -> AsyncChildProcess:
-    """Run a command confined and detached; an error of a step is raised here, and names the step."""
-    child = local_thread.prepare()
-    # Noted down, and made by the new process one after another as soon as there is one.
+async def confine(child: PreparedThread) -> None:
+    """Calls of any kind, which the new process makes one after another as soon as there is one."""
     await child.task.setsid()
     await child.task.umask(0o077)
     await child.task.prctl_set_no_new_privs()
     await child.task.prctl(PR.SET_PDEATHSIG, SIG.TERM)
-    await child.task.chdir(await child.ptr(directory))
-    return await child.exec(command)
 
 
-async def spawn_and_check(command: Command, directory: str) -> None:
-    await (await spawn(command, directory)).check()
+async def run(script: str, directory: str) -> None:
+    """Run a script confined and detached; an error of a step is raised here, and names the step."""
+    await local_thread.run(local_thread.environ.sh.args("-c", script), cwd=directory, setup=confine)
 
 
 def work(lock: threading.Lock, stop: threading.Event) -> None:
@@ -38,18 +36,16 @@ async def main() -> None:
     # A fork would copy locks that are held by threads which it does not copy. Here nothing of ours runs in
     # the child, so it does not matter who holds what.
     lock, stop = threading.Lock(), threading.Event()
-    threads = [threading.Thread(target=work, args=(lock, stop)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
+    for _ in range(4):
+        threading.Thread(target=work, args=(lock, stop)).start()
     try:
-        sh = local_thread.environ.sh
         async with trio.open_nursery() as nursery:
             for _ in range(20):
-                nursery.start_soon(spawn_and_check, sh.args("-c", 'test "$(umask)" = 0077'), "/")
+                nursery.start_soon(run, 'test "$(umask)" = 0077', "/")
         print("20 programs have run")
-        await spawn_and_check(sh.args("-c", 'echo "in $(pwd)"; grep NoNewPrivs /proc/self/status'), "/usr")
+        await run('echo "in $(pwd)"; grep NoNewPrivs /proc/self/status', "/usr")
         try:
-            await spawn(sh, "/does/not/exist")
+            await run("exit", "/does/not/exist")
         except FileNotFoundError as error:
             print("which step failed:", error.strerror)
     finally:

@@ -1,4 +1,4 @@
-"""Three daemons whose output we read; we restart one that dies, and end each with all that it has started."""
+"""A service that is started again when it dies, with the same listening socket, and is stopped gracefully."""
 
 from __future__ import annotations
 
@@ -6,70 +6,53 @@ import itertools
 
 import trio
 
-from rsyscall import AsyncChildProcess, AsyncFileDescriptor, local_thread
-from rsyscall.signal import SIG
-from rsyscall.sys.wait import W
+from rsyscall import Command, FileDescriptor, local_thread
+from rsyscall.netinet.in_ import SockaddrIn
+from rsyscall.running import RunOptions
+from rsyscall.sys.socket import AF, SOCK
 
-SCRIPTS = {
-    "steady": "echo ready; sleep 1000 & wait",
-    "shaky": "test $1 = 1 && { echo oops; exit 3; }; echo ready; sleep 1000 & wait",
-    "stubborn": "trap '' TERM; echo ready; sleep 1000 & wait",
+# A service as systemd starts one: descriptor 3 is the socket. The first one dies after its first client.
+SERVICE = r"""
+$SIG{TERM} = sub { print "stopping\n"; exit 0 };
+$| = 1; print "started\n";
+open(my $listener, "+<&=", 3) or die;
+while (accept(my $client, $listener)) {
+    print $client "hello from number $ARGV[0]\n"; close $client;
+    if ($ARGV[0] == 1) { print "oops\n"; exit 3 }
 }
+"""
 
 
-async def start(name: str, attempt: int) -> tuple[AsyncChildProcess, AsyncFileDescriptor]:
-    """Start a daemon in a session, and so in a process group, of its own; returns what it prints, too."""
-    pipe = await local_thread.pipe()
-    # Only our end: the daemon may not expect a standard output that does not block.
-    output = await local_thread.make_afd(pipe.read, set_nonblock=True)
-    child = local_thread.prepare()
-    await child.task.setsid()
-    await child.inherit_fd(pipe.write).dup2(child.stdout)
-    process = await child.exec(local_thread.environ.sh.args("-c", SCRIPTS[name], name, str(attempt)))
-    await pipe.write.close()
-    return process, output
+async def supervise(listener: FileDescriptor, log: list[str]) -> None:
+    """Keep the service running until cancelled; then it gets SIGTERM, and SIGKILL if it takes too long."""
+
+    async def note(data: bytes) -> None:
+        log.extend(data.decode().splitlines())
+
+    for number in itertools.count(1):
+        service = Command("/usr/bin/perl", ["service", "-e", SERVICE, str(number)], {"LISTEN_FDS": "1"})
+        options = RunOptions(stdout=note, pass_fds={3: listener}, tree="group", grace=5)
+        result = await local_thread.run(service, check=False, **options)
+        log.append(result.describe())
 
 
-async def read_to_end(output: AsyncFileDescriptor, log: list[str], ready: trio.Event) -> None:
-    """Note the output. It ends when all processes that have the pipe are gone, not only the daemon."""
-    while data := await output.read_some_bytes():
-        log += data.decode().splitlines()
-        if "ready" in log:
-            ready.set()
-
-
-async def end(process: AsyncChildProcess, output: AsyncFileDescriptor) -> str:
-    """End a process group, by force if it takes long. Its number is ours until its leader is waited for."""
-    await process.killpg(SIG.TERM)
-    with trio.move_on_after(0.5):
-        await read_to_end(output, [], trio.Event())
-    await process.killpg(SIG.KILL)
-    await output.close()
-    return (await process.waitpid(W.EXITED)).describe()
-
-
-async def supervise(name: str, log: list[str], ready: trio.Event) -> None:
-    """Keep a daemon running until cancelled."""
-    for attempt in itertools.count(1):
-        process, output = await start(name, attempt)
-        try:
-            await read_to_end(output, log, ready)
-        finally:
-            with trio.CancelScope(shield=True):
-                log.append(await end(process, output))
+async def ask(port: int) -> str:
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+        return b"".join([data async for data in stream]).decode().strip()
 
 
 async def main() -> None:
-    logs: dict[str, list[str]] = {name: [] for name in SCRIPTS}
-    async with trio.open_nursery() as nursery:
-        events = [trio.Event() for _ in SCRIPTS]
-        for (name, log), ready in zip(logs.items(), events, strict=True):
-            nursery.start_soon(supervise, name, log, ready)
-        for ready in events:
-            await ready.wait()
-        nursery.cancel_scope.cancel()
-    for name, log in logs.items():
-        print(f"{name}:", ", ".join(log))
+    log: list[str] = []
+    async with await local_thread.socket(AF.INET, SOCK.STREAM) as listener:
+        address = await local_thread.bind_getsockname(listener, SockaddrIn(0, "127.0.0.1"))
+        await listener.listen(10)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(supervise, listener, log)
+            for _ in range(3):
+                # A client that connects while there is no service waits in the queue of the socket.
+                print(await ask(address.port))
+            nursery.cancel_scope.cancel()
+    print(*log, sep=", ")
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ EXAMPLES = [path for directory in DIRECTORIES.get(LAYER, []) for path in sorted(
 NEEDS = {
     "03_namespaces": ["uts namespaces", "mount namespaces"],
     "04_fd_passing": ["mount namespaces"],
-    "06_sandbox_timeout": ["pid namespaces"],
+    "06_untrusted_programs": ["pid namespaces"],
     "08_other_root": ["mount namespaces"],
+    "09_terminal": ["/dev/ptmx"],
 }
 
 if EXAMPLES:  # most layers have none of their own

@@ -28,8 +28,9 @@ READMES = {
     "tasks": ROOT / "packages/rsyscall-tasks/README.md",
     "meta": ROOT / "packages/rsyscall/README.md",
 }
-# These two have no program: the first is an index, the second is written by the benchmarks.
-PAGES = [path for path in sorted((ROOT / "docs").glob("*.md")) if path.stem not in {"README", "benchmarks"}]
+# These have no program: an index, and what benchmarks and tools write.
+NO_PROGRAM = {"README", "benchmarks", "calls"}
+PAGES = [path for path in sorted((ROOT / "docs").glob("*.md")) if path.stem not in NO_PROGRAM]
 # What the place has to permit.
 NEEDS = {
     "containers": ["mount namespaces", "pid namespaces", "uts namespaces"],

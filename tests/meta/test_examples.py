@@ -31,13 +31,21 @@ PRINTED: dict[str, str | re.Pattern[str]] = {
         "20 programs have run\nin /usr\nNoNewPrivs:\t1\n"
         'which step failed: No such file or directory: chdir("/does/not/exist") before exec of /bin/sh\n'
     ),
-    "06_sandbox_timeout.py": "quick -> exited with status 0\nslow -> took too long\n",
+    "06_untrusted_programs.py": (
+        "quick: succeeded b'hello\\n'\nslow: took too long b'started\\n'\n"
+        "greedy: failed \nnoisy: wrote too much b''\n"
+    ),
     "07_supervisor.py": (
-        "steady: ready, was killed by SIGTERM\n"
-        "shaky: oops, exited with status 3, ready, was killed by SIGTERM\n"
-        "stubborn: ready, was killed by SIGKILL\n"
+        "hello from number 1\nhello from number 2\nhello from number 2\n"
+        "started, oops, exited with status 3, started, stopping\n"
     ),
     "08_other_root.py": "bin\nlib\nlib64\nsbin\nusr\n",
+    "09_terminal.py": "size: 30 90\nsize: 40 100\nthe shell exited with status 5\n",
+    "10_both_ways.py": "50000000 bytes, 9f82cb31843fb6ce\n",
+    "11_not_trio.py": (
+        "one call: b'input\\n/usr\\n'\nfailed: 3 b'oops\\n'\ntoo slow: b'begun\\n'\n"
+        "from OS threads: [b'0\\n', b'1\\n', b'2\\n']\nfrom asyncio: [b'0\\n', b'1\\n', b'2\\n']\n"
+    ),
     "near_only/raw_syscall.py": (
         "written by number\nit is us: True\nand close(-1) says: [Errno 9] Bad file descriptor\n"
     ),
@@ -47,8 +55,9 @@ PRINTED: dict[str, str | re.Pattern[str]] = {
 NEEDS = {
     "03_namespaces.py": ["uts namespaces", "mount namespaces"],
     "04_fd_passing.py": ["mount namespaces"],
-    "06_sandbox_timeout.py": ["pid namespaces"],
+    "06_untrusted_programs.py": ["pid namespaces"],
     "08_other_root.py": ["mount namespaces"],
+    "09_terminal.py": ["/dev/ptmx"],
 }
 
 
