@@ -35,6 +35,7 @@ FAST = [
     "blocks",
     "borrow",
     "clock",
+    "closer",
     "destructor",
     "fastmodule",
     "handles",

@@ -7,43 +7,24 @@
  *
  * The end of a handle that was dropped is here too. An exception in a destructor goes nowhere: the
  * interpreter prints it and goes on. A KeyboardInterrupt that comes while a destructor runs Python code is
- * lost. So no Python code runs in this one. What is in our own table is closed at once (Closer); what is in
- * another one has to be awaited, and who does that is called a moment later, outside of the destructor, from
- * where its exceptions go where those of signal handlers go.
+ * lost. So no Python code runs in this one. A number of our own table is closed at once (closer.c). One of another
+ * table takes an await: the callback that arranges it is called a moment later, outside of the destructor, where
+ * an exception of a signal handler is raised as anywhere else.
  */
+#include "closer.h"
 #include "record.h"
-
-#include "freestanding.h"
 
 /* Classes of rsyscall.handle.fd, and what numbers its events. */
 static PyObject *entry_type, *ref_type, *next_serial;
 static PyObject *dropped_callback;
-static PyTypeObject *closer_type;
 
 /* Names of attributes. */
-#define NAMES(X) X(_copied_at) X(_entries) X(_first_closed) X(_garbage) X(_handle_class) X(_ident) X(_parent) X(_ref) \
+#define NAMES(X) X(_copied_at) X(_entries) X(_first_closed) X(_garbage) X(_handle_class) X(_parent) X(_ref) \
 	X(add) X(append) X(closer) \
-	X(discard) X(entry) X(_failed_closes) X(fd_table) X(garbage_hook) X(keep_open) X(log_calls) \
-	X(manipulating_fd_table) X(near) X(number) X(origins) X(popleft) X(serial) X(sysif) X(_table) X(task) X(valid)
+	X(discard) X(entry) X(fd_table) X(garbage_hook) X(keep_open) \
+	X(manipulating_fd_table) X(near) X(number) X(origins) X(popleft) X(serial) X(_table) X(task) X(valid)
 #define DECLARE(name) static PyObject *s_##name;
 NAMES(DECLARE)
-
-/* The attribute as a borrowed reference, which whatever has it keeps; NULL without an exception if there is none. */
-static PyObject *attribute(PyObject *op, PyObject *name)
-{
-	PyObject *value = PyObject_GetAttr(op, name);
-
-	if (!value)
-		PyErr_Clear();
-	else
-		Py_DECREF(value);
-	return value;
-}
-
-static int is_true(PyObject *op, PyObject *name)
-{
-	return attribute(op, name) == Py_True;
-}
 
 /* An entry that is in no table yet. May collect garbage, so that tables change. */
 static PyObject *new_entry(PyObject *table, PyObject *number, PyObject *origins)
@@ -71,8 +52,7 @@ static PyObject *table_of(PyObject *entry)
 	return table;
 }
 
-/* Take the entry of a number that is about to be closed out of its table. */
-static int forget(PyObject *table, PyObject *entry)
+int rsys_forget_entry(PyObject *table, PyObject *entry)
 {
 	PyObject *entries = attribute(table, s__entries), *number = attribute(entry, s_number);
 	PyObject *parent = attribute(table, s__parent), *closed, *serial;
@@ -90,8 +70,6 @@ static int forget(PyObject *table, PyObject *entry)
 	Py_XDECREF(serial);
 	return err;
 }
-
-static int closer_run(PyObject *op, PyObject *table);
 
 /* Have the number of an entry without handles closed, unless that has been arranged already. */
 static int became_garbage(PyObject *table, PyObject *entry, int quietly)
@@ -111,8 +89,8 @@ static int became_garbage(PyObject *table, PyObject *entry, int quietly)
 	hook = attribute(table, s_garbage_hook);
 	if (!hook || hook == Py_None || quietly)
 		return 0;
-	if (Py_TYPE(hook) == closer_type)
-		return closer_run(hook, table);
+	if (rsys_is_closer(hook))
+		return rsys_closer_run(hook, table);
 	Py_INCREF(hook);
 	result = PyObject_CallNoArgs(hook);
 	Py_DECREF(hook);
@@ -381,7 +359,7 @@ static PyObject *untrack(PyObject *module, PyObject *const *args, Py_ssize_t n)
 	if (last) {
 		if (record)
 			rsys_record_own(record, (int)PyLong_AsLong(attribute(entry, s_number)));
-		if (forget(table, entry) < 0)
+		if (rsys_forget_entry(table, entry) < 0)
 			last = -1;
 	}
 	Py_DECREF(table);
@@ -409,7 +387,7 @@ static PyObject *new_entry_function(PyObject *module, PyObject *const *args, Py_
 	return new_entry(args[0], args[1], args[2]);
 }
 
-/* forget(entry): its number is about to be closed */
+/* rsys_forget_entry(entry): its number is about to be closed */
 static PyObject *forget_function(PyObject *module, PyObject *entry)
 {
 	PyObject *table = table_of(entry);
@@ -420,7 +398,7 @@ static PyObject *forget_function(PyObject *module, PyObject *entry)
 		PyErr_SetString(PyExc_TypeError, "not an entry of a table");
 		return NULL;
 	}
-	err = forget(table, entry);
+	err = rsys_forget_entry(table, entry);
 	Py_DECREF(table);
 	if (err < 0)
 		return NULL;
@@ -487,7 +465,7 @@ static PyObject *take_garbage(PyObject *module, PyObject *const *args, Py_ssize_
 			Py_CLEAR(number);
 			done = PyObject_CallMethodObjArgs(garbage, s_append, entry, NULL);
 			Py_XDECREF(done);
-		} else if (forget(table, entry) < 0) {
+		} else if (rsys_forget_entry(table, entry) < 0) {
 			Py_CLEAR(number);
 		} else if (record) {
 			rsys_record_own(record, (int)PyLong_AsLong(number));
@@ -513,199 +491,6 @@ static PyObject *set_handle_types(PyObject *module, PyObject *args)
 	Py_RETURN_NONE;
 }
 
-/* ---- Closer --------------------------------------------------------------------------- */
-
-/*
- * The garbage hook of a table. If the task is in the table, and this is the OS thread that it makes calls in,
- * garbage is closed at once. Otherwise `later` is called, soon and outside of any destructor.
- */
-typedef struct {
-	PyObject_HEAD
-	PyObject *task;		/* a weak reference, or None */
-	PyObject *local_type;
-	PyObject *later;
-	int scheduled, failures;
-} Closer;
-
-/* Whether garbage of this table can be closed by a plain system call. */
-static int may_close(Closer *self, PyObject *table)
-{
-	PyObject *task = self->task == Py_None ? Py_None : PyWeakref_GetObject(self->task), *sysif, *ident;
-
-	if (!task || task == Py_None || attribute(task, s_fd_table) != table ||
-	    is_true(task, s_manipulating_fd_table))
-		return 0;
-	/* Of LocalSyscall: who it belongs to, in whichever process this is. */
-	sysif = attribute(task, s_sysif);
-	ident = sysif ? attribute(sysif, s__ident) : NULL;
-	if (!ident || (PyObject *)Py_TYPE(sysif) != self->local_type || !PyLong_Check(ident) || is_true(sysif, s_log_calls))
-		return 0;
-	return PyLong_AsUnsignedLongMask(ident) == PyThread_get_thread_ident();
-}
-
-static int close_number(PyObject *table, PyObject *number)
-{
-	PyThreadState *state;
-	PyObject *failed, *result;
-	long err, fd = PyLong_AsLong(number);
-
-	state = PyEval_SaveThread();
-	err = rsys_call1(__NR_close, fd);
-	PyEval_RestoreThread(state);
-	if (!err)
-		return 0;
-	failed = Py_BuildValue("(Ol)", number, -err);
-	result = failed ? PyObject_CallMethodObjArgs(attribute(table, s__failed_closes), s_append, failed, NULL) : NULL;
-	Py_XDECREF(failed);
-	Py_XDECREF(result);
-	return 1;
-}
-
-/* Close what is garbage; returns how many closes failed. */
-static int drain(PyObject *table)
-{
-	PyObject *garbage = attribute(table, s__garbage), *entry, *number;
-	int failed = 0;
-
-	while (PyObject_Size(garbage) > 0 && (entry = PyObject_CallMethodObjArgs(garbage, s_popleft, NULL))) {
-		number = PyObject_GetAttr(entry, s_number);
-		/* It may be listed twice, or have got a handle again. */
-		if (number && !PySet_Size(entry) &&
-		    PyDict_GetItemWithError(attribute(table, s__entries), number) == entry &&
-		    forget(table, entry) == 0)
-			failed += close_number(table, number);
-		Py_XDECREF(number);
-		Py_DECREF(entry);
-	}
-	PyErr_Clear();
-	return failed;
-}
-
-static int schedule(Closer *self);
-
-static int run_later(void *arg)
-{
-	Closer *self = arg;
-	PyObject *result;
-
-	self->scheduled = 0;
-	result = PyObject_CallNoArgs(self->later);
-	if (result) {
-		self->failures = 0;
-		Py_DECREF(result);
-	} else if (++self->failures < 8) {
-		/* A signal handler has raised, most likely; what it interrupted must be done all the same. */
-		PyObject *type, *value, *traceback;
-
-		PyErr_Fetch(&type, &value, &traceback);
-		schedule(self);
-		PyErr_Restore(type, value, traceback);
-	}
-	Py_DECREF((PyObject *)self);
-	return result ? 0 : -1;
-}
-
-/* Call `later` between two instructions of the main thread, or, in another one, at once: signals are not handled there. */
-static int schedule(Closer *self)
-{
-	PyObject *result;
-
-	if (rsys_call0(__NR_gettid) != rsys_call0(__NR_getpid)) {
-		result = PyObject_CallNoArgs(self->later);
-		Py_XDECREF(result);
-		return result ? 0 : -1;
-	}
-	if (self->scheduled)
-		return 0;
-	Py_INCREF((PyObject *)self);
-	self->scheduled = 1;
-	if (Py_AddPendingCall(run_later, self) < 0) {
-		/* Too many; the next one takes this along. */
-		self->scheduled = 0;
-		Py_DECREF((PyObject *)self);
-	}
-	return 0;
-}
-
-static int closer_run(PyObject *op, PyObject *table)
-{
-	Closer *self = (Closer *)op;
-	int err = 0;
-
-	Py_INCREF(op);
-	if (!may_close(self, table) || drain(table))
-		err = schedule(self);
-	Py_DECREF(op);
-	return err;
-}
-
-/* Closer(task or None, local_type, later) */
-static PyObject *closer_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-	PyObject *task, *local_type, *later;
-	Closer *self;
-
-	(void)kwargs;
-	if (!PyArg_ParseTuple(args, "OOO:Closer", &task, &local_type, &later))
-		return NULL;
-	self = (Closer *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
-	if (!self)
-		return NULL;
-	Py_INCREF(local_type);
-	self->local_type = local_type;
-	Py_INCREF(later);
-	self->later = later;
-	if (task == Py_None)
-		Py_INCREF(task);
-	else
-		task = PyWeakref_NewRef(task, NULL);
-	self->task = task;
-	if (!task) {
-		Py_DECREF((PyObject *)self);
-		return NULL;
-	}
-	return (PyObject *)self;
-}
-
-static void closer_dealloc(PyObject *op)
-{
-	Closer *self = (Closer *)op;
-	PyTypeObject *type = Py_TYPE(op);
-
-	Py_XDECREF(self->task);
-	Py_XDECREF(self->local_type);
-	Py_XDECREF(self->later);
-	((freefunc)PyType_GetSlot(type, Py_tp_free))(op);
-	Py_DECREF(type);
-}
-
-/* closer(): there is garbage in the table of the task */
-static PyObject *closer_call(PyObject *op, PyObject *args, PyObject *kwargs)
-{
-	Closer *self = (Closer *)op;
-	PyObject *task = self->task == Py_None ? Py_None : PyWeakref_GetObject(self->task), *table;
-	int err;
-
-	(void)args;
-	(void)kwargs;
-	table = task && task != Py_None ? attribute(task, s_fd_table) : NULL;
-	err = table ? closer_run(op, table) : schedule(self);
-	if (err < 0)
-		return NULL;
-	Py_RETURN_NONE;
-}
-
-static PyType_Slot closer_slots[] = {
-	{ Py_tp_new, closer_new },
-	{ Py_tp_dealloc, closer_dealloc },
-	{ Py_tp_call, closer_call },
-	{ 0, NULL },
-};
-
-static PyType_Spec closer_spec = {
-	"rsyscall.native._fast.Closer", sizeof(Closer), 0, Py_TPFLAGS_DEFAULT, closer_slots,
-};
-
 #define FASTCALL(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL
 
 static PyMethodDef functions[] = {
@@ -730,10 +515,7 @@ int rsys_handles_init(PyObject *module)
 #define INTERN(name) if (!(s_##name = PyUnicode_InternFromString(#name))) return -1;
 	NAMES(INTERN)
 	dropped_callback = PyCFunction_New(&dropped_def, NULL);
-	closer_type = (PyTypeObject *)PyType_FromSpec(&closer_spec);
-	if (!dropped_callback || !closer_type)
-		return -1;
-	if (PyModule_AddObjectRef(module, "Closer", (PyObject *)closer_type) < 0)
+	if (!dropped_callback || rsys_closer_init(module) < 0)
 		return -1;
 	return PyModule_AddFunctions(module, functions);
 }

@@ -240,7 +240,7 @@ class FreeSpace(Generic[T_allocation]):
     def looked_at(self) -> int: ...
 
 class Closer:
-    """The garbage hook of a table; see src/handles.c.
+    """The garbage hook of a table; see src/closer.c.
 
     Args:
         task: closes garbage at once, if it is in the table and makes calls in the running OS thread; or None.

@@ -21,6 +21,9 @@ handles for copied numbers. The copied numbers are not recorded one by one, so t
 take longer the more files are open. Instead one counter numbers all events: opening a number, closing it,
 copying a table. A handle can be inherited if its entry is older than the copy, and the number was not closed
 in the copy since.
+
+Table, handle and the task's part of both are one mechanism, and so one module: every step in the life of a
+handle changes all three.
 """
 
 from __future__ import annotations

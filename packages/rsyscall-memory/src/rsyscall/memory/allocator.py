@@ -2,8 +2,8 @@
 
 An `Arena` is one mapping, cut into allocations. An `UnlimitedAllocator` makes arenas as they are needed, for
 all the tasks of one address space; each task has its own `AllocatorClient`, through which it allocates and in
-whose name it gets the mappings. The native part (`src/holes.c`, `src/space.c`) says how free bytes are found:
-there an exception of a signal handler cannot divide what belongs together.
+whose name it gets the mappings. The native part (`src/holes.c`, `src/space.c`) finds free bytes: there an
+exception of a signal handler cannot divide what belongs together.
 
 Facts a user may rely on:
 

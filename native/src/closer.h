@@ -1,0 +1,39 @@
+/* Closing the garbage of a table: closer.c, for handles.c. */
+#ifndef RSYS_CLOSER_H
+#define RSYS_CLOSER_H
+
+#include "limited_api.h"
+
+/* The attribute as a borrowed reference, which whatever has it keeps; NULL without an exception if there is none. */
+static inline PyObject *attribute(PyObject *op, PyObject *name)
+{
+	PyObject *value = PyObject_GetAttr(op, name);
+
+	if (!value)
+		PyErr_Clear();
+	else
+		Py_DECREF(value);
+	return value;
+}
+
+static inline int is_true(PyObject *op, PyObject *name)
+{
+	return attribute(op, name) == Py_True;
+}
+
+#pragma GCC visibility push(hidden)
+
+/* Makes the type; once. */
+int rsys_closer_init(PyObject *module);
+
+int rsys_is_closer(PyObject *hook);
+
+/* Close the garbage of a table now, or have it closed soon; -1 with an exception. */
+int rsys_closer_run(PyObject *closer, PyObject *table);
+
+/* Take the entry of a number that is about to be closed out of its table (handles.c). */
+int rsys_forget_entry(PyObject *table, PyObject *entry);
+
+#pragma GCC visibility pop
+
+#endif
