@@ -397,6 +397,10 @@ async def _start(
     stack: ExitStack,
 ) -> tuple[AsyncChildProcess, Spawning | None]:
     """Make a process that makes the calls, and those of the options, and executes the command."""
+    if thread.loader.hub is not None and tree is None and cwd is None and limits is None and setup is None:
+        image = await make_image(thread, command)
+        spawning = await start_spawn(thread, CLONE.NONE, calls, image, command)
+        return spawning.process, spawning
     if setup is not None:
         setup = trio.lowlevel.disable_ki_protection(setup)
 
@@ -413,10 +417,6 @@ async def _start(
             await setup(child)
 
     starter = thread if tree is None else tree.starter
-    if thread.loader.hub is not None and tree is None and cwd is None and limits is None and setup is None:
-        image = await make_image(thread, command)
-        spawning = await start_spawn(thread, CLONE.NONE, calls, image, command)
-        return spawning.process, spawning
     if starter.loader.hub is not None:
         prepared = starter.prepare()
         await set_up(prepared)
