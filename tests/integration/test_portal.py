@@ -52,6 +52,48 @@ def test_commands_from_many_threads(portal: Portal) -> None:
     assert sorted(result for result in results if result) == sorted(b"%d\n" % (n % 4) for n in range(100))
 
 
+def resident() -> int:
+    """Bytes of memory that are in use."""
+    gc.collect()
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.slow
+def test_three_thousand_commands_with_cyclic_garbage(portal: Portal) -> None:
+    """Descriptors, children and memory are as at the start."""
+
+    async def spawn(garbage: list[object]) -> None:
+        # Handles of ours and of a child, in circles that any of the threads may come to collect.
+        pipe = await portal.thread.pipe()
+        child = await portal.thread.clone()
+        garbage += [pipe.read, pipe.write, child.inherit_fd(pipe.read), garbage]
+        await (await child.exec(TRUE)).check()
+
+    def work(count: int) -> None:
+        for turn in range(count):
+            garbage: list[object] = []
+            if turn % 2:
+                portal.call(spawn, garbage)
+            else:
+                garbage += [portal.run(sh("echo x"), capture=True), garbage]
+
+    def from_four(count: int) -> None:
+        threads = [threading.Thread(target=work, args=[count // 4]) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    from_four(200)
+    gc.collect()
+    descriptors, memory = len(os.listdir("/proc/self/fd")), resident()
+    from_four(3000)
+    gc.collect()
+    assert eventually(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
+    assert resident() - memory < 8 << 20
+
+
 def is_gone(path: str) -> bool:
     return not os.path.lexists(path)
 

@@ -88,7 +88,7 @@ async def test_what_is_known_is_only_asked_for(tmp_path: Path) -> None:
     calls.clear()
     assert await cache.which("foo") is command
     # Up to the directory that has it.
-    assert calls == [SYS.faccessat] * 4
+    assert calls == [SYS.faccessat2] * 4
 
 
 async def test_a_directory_that_comes_later(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ async def test_only_a_process_far_away_is_asked_for_all_directories_at_once(
 
     class Counting(type(bare.task.sysif)):  # type: ignore[misc]  # whatever class it is
         async def syscalls(self, calls: t.Sequence[Syscall]) -> list[int]:
-            assert {call.number for call in calls} == {SYS.faccessat}
+            assert {call.number for call in calls} == {SYS.faccessat2}
             submissions.append(len(calls))
             return await super().syscalls(calls)  # type: ignore[no-any-return]
 

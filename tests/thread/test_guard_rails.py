@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +109,20 @@ async def test_search_stops_at_the_first_hit(monkeypatch: pytest.MonkeyPatch, tm
     assert os.fspath(command.executable_path) == str(first / "program")
     assert len(asked) == 1
     assert isinstance(command, Command)
+
+
+@pytest.mark.needs("other users")
+async def test_search_asks_for_the_ids_that_exec_goes_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        base = Path(directory)
+        base.chmod(0o755)
+        for name, mode in (("first", 0o700), ("second", 0o755)):
+            (base / name).mkdir()
+            (base / name / "program").write_text("#!/bin/sh\n")
+            (base / name / "program").chmod(mode)
+        monkeypatch.setenv("PATH", f"{base}/first:{base}/second")
+        child = await local_thread.clone()
+        await child.task.setresuid(-1, 65534, -1)
+        command = await child.environ.which("program")
+        assert os.fspath(command.executable_path) == f"{base}/second/program"
+        await (await child.exec(command)).check()

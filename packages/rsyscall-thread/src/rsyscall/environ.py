@@ -7,6 +7,7 @@ import os
 import stat
 import typing as t
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from itertools import accumulate
 
 from rsyscall.command import Command, StrOrBytesPath, StrPath
 from rsyscall.fcntl import AT, O
@@ -131,15 +132,19 @@ class ExecutablePathCache:
         raise ExecutableNotFound(name, [] if "/" in name else self.paths)
 
     async def _accessible(self, paths: Sequence[Path]) -> list[Path]:
-        """Those of the paths that access(2) says we may execute: one transfer of memory, one submission."""
+        """Those of the paths that the task may execute, as exec will see it, by its effective ids: one transfer
+        of memory, one submission.
+        """
         strings = [strpath_to_null_terminated_bytes(path) for path in paths]
         memory = await self.ram.ptr(b"".join(strings))
         with memory.borrow(self.task) as address:
-            calls = []
-            for string in strings:
-                calls.append(Syscall(nr.faccessat, AT.FDCWD, address, OK.X))
-                address += len(string)
+            addresses = [address + offset for offset in accumulate(map(len, strings[:-1]), initial=0)]
+            calls = [Syscall(nr.faccessat2, AT.FDCWD, where, OK.X, AT.EACCESS) for where in addresses]
             results = await self.task.sysif.syscalls(calls)
+            if results[0] in (-errno.EPERM, -errno.ENOSYS):
+                # Before Linux 5.8, or where a filter denies it: by the real ids.
+                calls = [Syscall(nr.faccessat, AT.FDCWD, where, OK.X) for where in addresses]
+                results = await self.task.sysif.syscalls(calls)
         # Where a filter denies the question, exec gives the answer: these are not errors of the file.
         possible = (0, -errno.EPERM, -errno.ENOSYS)
         return [path for path, result in zip(paths, results, strict=True) if result in possible]
