@@ -16,6 +16,7 @@ from rsyscall.environ import ExecutableNotFound
 from rsyscall.far import FDTableMismatchError
 from rsyscall.fcntl import O
 from rsyscall.handle.fd import InvalidHandleError
+from rsyscall.sys.mount import MS
 
 
 async def test_blocking_descriptor_for_asynchronous_use() -> None:
@@ -30,7 +31,20 @@ async def test_blocking_descriptor_for_asynchronous_use() -> None:
 
 async def test_text_where_a_pointer_is_wanted() -> None:
     text: Any = "/x"
-    for call in (local_thread.task.open(text, O.RDONLY), local_thread.task.chdir(text)):
+    task = local_thread.task
+    pointer = await local_thread.ptr(Path("/nonexistent"))
+    for call in (
+        task.open(text, O.RDONLY),
+        task.chdir(text),
+        task.rename(text, pointer),
+        task.rename(pointer, text),
+        task.link(pointer, text),
+        task.symlink(text, pointer),
+        task.pivot_root(pointer, text),
+        task.umount(text),
+        task.mount(pointer, pointer, text, MS.NONE, pointer),
+        task.sethostname(text),
+    ):
         with pytest.raises(TypeError, match=r"await thread\.ptr\('/x'\)"):
             await call
 

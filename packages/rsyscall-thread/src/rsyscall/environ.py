@@ -132,8 +132,8 @@ class ExecutablePathCache:
         raise ExecutableNotFound(name, [] if "/" in name else self.paths)
 
     async def _accessible(self, paths: Sequence[Path]) -> list[Path]:
-        """Those of the paths that the task may execute, as exec will see it, by its effective ids: one transfer
-        of memory, one submission.
+        """Those of the paths that the task may execute by its effective ids, as exec does: one transfer of
+        memory, one submission.
         """
         strings = [strpath_to_null_terminated_bytes(path) for path in paths]
         memory = await self.ram.ptr(b"".join(strings))

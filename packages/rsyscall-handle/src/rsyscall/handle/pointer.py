@@ -63,6 +63,17 @@ def not_a_pointer(value: object) -> TypeError:
     return TypeError(f"expected a pointer to a path, not {value!r}: await thread.ptr({value!r}) makes one")
 
 
+def check_pointers(*values: object) -> None:
+    """Refuse strings of Python where a call takes several pointers.
+
+    Raises:
+        TypeError: says how to make a pointer.
+    """
+    for value in values:
+        if not isinstance(value, Pointer):
+            raise TypeError(f"expected a pointer, not {value!r}: await thread.ptr({value!r}) makes one")
+
+
 class PointerMergeError(Exception):
     """Two pointers cannot be merged because the second does not begin where the first ends."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rsyscall import far
 from rsyscall.handle.arguments import PATH, STRING, call, flags
+from rsyscall.handle.pointer import check_pointers
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
 
@@ -108,6 +109,7 @@ class MountTask(far.Task):
 
         manpage: mount(2)
         """
+        check_pointers(source, target, filesystemtype, data)
         with (
             source.borrow(self) as source_addr,
             target.borrow(self) as target_addr,
@@ -128,6 +130,7 @@ class MountTask(far.Task):
 
         manpage: umount(2)
         """
+        check_pointers(target)
         with target.borrow(self) as target_addr, naming(target.value):
             await _umount2(self.sysif, target_addr, flags)
 
@@ -153,6 +156,7 @@ class MountTask(far.Task):
 
         manpage: pivot_root(2)
         """
+        check_pointers(new_root, put_old)
         with (
             new_root.borrow(self) as new_addr,
             put_old.borrow(self) as old_addr,

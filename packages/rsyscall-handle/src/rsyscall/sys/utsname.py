@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rsyscall import far
 from rsyscall.cstruct import CStruct, string
 from rsyscall.handle.arguments import SIZE, call, counted, out
+from rsyscall.handle.pointer import check_pointers
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
 
@@ -64,6 +65,7 @@ class UtsnameTask(far.Task):
 
         manpage: sethostname(2)
         """
+        check_pointers(name)
         with name.borrow(self) as name_addr, naming(name.value):
             await _sethostname(self.sysif, name_addr, _length(name))
 
@@ -76,6 +78,7 @@ class UtsnameTask(far.Task):
 
         manpage: setdomainname(2)
         """
+        check_pointers(name)
         with name.borrow(self) as name_addr, naming(name.value):
             await _setdomainname(self.sysif, name_addr, _length(name))
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from rsyscall.fcntl import AT, O
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
-from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer, not_a_pointer
+from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer, check_pointers, not_a_pointer
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
@@ -117,6 +117,7 @@ async def _link(
     newpath: PathPointer,
     flags: AT,
 ) -> None:
+    check_pointers(oldpath, newpath)
     with (
         _borrow_directory(olddirfd, task) as olddir,
         oldpath.borrow(task) as old_addr,
@@ -135,6 +136,7 @@ async def _rename(
     newpath: PathPointer,
     flags: RENAME,
 ) -> None:
+    check_pointers(oldpath, newpath)
     with (
         _borrow_directory(olddirfd, task) as olddir,
         oldpath.borrow(task) as old_addr,
@@ -151,6 +153,7 @@ async def _symlink(
     newdirfd: near.FileDescriptor | None,
     linkpath: PathPointer,
 ) -> None:
+    check_pointers(target, linkpath)
     with (
         target.borrow(task) as target_addr,
         linkpath.borrow(task) as link_addr,
