@@ -268,6 +268,16 @@ async def test_misuse(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="process_group: a command with a terminal leads"):
         async with local_thread.run_on_terminal(CAT, limits=Limits(process_group=True)):
             pytest.fail("the block is not entered")
+    pipe = await local_thread.pipe()
+    async with pipe.read, pipe.write:
+        with pytest.raises(OSError, match="Inappropriate ioctl") as refused:
+            async with local_thread.run_on_terminal(CAT) as session:
+                await session.interact(pipe.read, pipe.write)
+        assert refused.value.filename is pipe.read
+        async with local_thread.run_on_terminal(CAT) as session:
+            with pytest.raises(OSError, match="Inappropriate ioctl") as refused:
+                await session.pty.follow_size(pipe.read)
+            assert refused.value.filename is pipe.read
     pty = await local_thread.pty()
     await pty.close()
     with pytest.raises(InvalidHandleError):

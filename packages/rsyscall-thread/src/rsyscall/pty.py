@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import trio
@@ -138,11 +139,16 @@ class Pty(AsyncFileDescriptor):
 
         Raises:
             OSError: ENOTTY; `filename` is `terminal`.
+            RuntimeError: this is not the main OS thread.
         """
         with trio.open_signal_receiver(signal.SIGWINCH) as changes:
+            await self.follow_changes(terminal, changes)
+
+    async def follow_changes(self, terminal: FileDescriptor, changes: AsyncIterable[object]) -> None:
+        """As `follow_size`, for a caller that receives the signals."""
+        await self.resize(size_of(terminal))
+        async for _ in changes:
             await self.resize(size_of(terminal))
-            async for _ in changes:
-                await self.resize(size_of(terminal))
 
 
 def size_of(terminal: FileDescriptor) -> os.terminal_size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import termios
 import tty
 from collections.abc import AsyncIterator
@@ -121,6 +122,7 @@ class TerminalSession:
 
         Raises:
             OSError: ENOTTY; `filename` is `stdin`.
+            RuntimeError: this is not the main OS thread, which alone receives SIGWINCH.
         """
         if not (stdin.task.sysif.immediate and stdout.task.sysif.immediate):
             raise ValueError("stdin, stdout: expected descriptors of our own process")
@@ -129,16 +131,18 @@ class TerminalSession:
             before = termios.tcgetattr(number)
         except termios.error as error:
             raise OSError(*error.args, stdin) from None
-        try:
-            tty.setraw(number, termios.TCSANOW)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.pty.follow_size, stdin)
-                nursery.start_soon(self._type, number)
-                while data := await self.read():
-                    await _write_all(int(stdout), data)
-                nursery.cancel_scope.cancel()
-        finally:
-            termios.tcsetattr(number, termios.TCSANOW, before)
+        # Signals are received around everything else, so that their error is raised as it is.
+        with trio.open_signal_receiver(signal.SIGWINCH) as changes:
+            try:
+                tty.setraw(number, termios.TCSANOW)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self.pty.follow_changes, stdin, changes)
+                    nursery.start_soon(self._type, number)
+                    while data := await self.read():
+                        await _write_all(int(stdout), data)
+                    nursery.cancel_scope.cancel()
+            finally:
+                termios.tcsetattr(number, termios.TCSANOW, before)
 
     async def _type(self, number: int) -> None:
         while True:
