@@ -105,6 +105,7 @@ CALLS = [
     Call("getppid"),
     Call("fstat", asked=("mkdtemp", "which")),
     Call("faccessat"),
+    Call("faccessat2"),
     Call("sched_getaffinity"),
     Call("sched_setaffinity"),
     Call("sched_yield"),
