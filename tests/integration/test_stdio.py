@@ -20,6 +20,8 @@ from rsyscall.command import Command
 from rsyscall.completed import CommandTimeoutError
 from rsyscall.near import SyscallError
 from rsyscall.path import Path
+from rsyscall.run_limits import Limits
+from rsyscall.sched import CLONE
 from rsyscall.stdlib import mkdtemp
 from rsyscall.sys.wait import W
 from rsyscall.tasks._script import MACHINES, STALE_MINUTES
@@ -213,6 +215,22 @@ async def test_what_killed_shells_left_is_removed() -> None:
             shutil.rmtree(place / name, ignore_errors=True)
 
 
+@pytest.mark.parametrize("flags", [CLONE.NONE, CLONE.NEWUSER | CLONE.NEWPID], ids=["subreaper", "init"])
+@pytest.mark.needs("user namespaces", "pid namespaces")
+async def test_orphans(flags: CLONE) -> None:
+    """An init on the far side, and a subreaper there, reap what they adopt."""
+    async with await stdio_bootstrap(local_thread, command("sh", "-c")) as thread:
+        async with (child := await thread.clone(flags)).process:
+            reaper = await child.adopt_orphans()
+            with reaper.ends() as ends:
+                await child.run(sh("(exit 7) & exec true"))
+                await child.run(sh("(sleep 0.1; exit 7) & exit 0"))
+                assert (await ends.receive()).exit_status == 7
+            async with (grandchild := await child.clone()).process:
+                assert await grandchild.task.getpid() != await child.task.getpid()
+                assert await grandchild.task.getppid() == await child.task.getpid()
+
+
 # ---- What goes wrong
 
 
@@ -334,6 +352,16 @@ def test_several_runs_of_trio() -> None:
     for _ in range(2):
         trio.run(use, thread)
     trio.run(thread.close)
+
+
+async def test_limits() -> None:
+    async with await stdio_bootstrap(local_thread, command("sh", "-c")) as thread:
+        shown = await thread.run(
+            sh("sleep 0.2; cat /proc/self/oom_score_adj; ulimit -n"),
+            capture=True,
+            limits=Limits(oom_score_adj=500, rlimits={"nofile": 100}),
+        )
+        assert shown.stdout == b"500\n100\n"
 
 
 async def test_errors_are_passed_on(capfd: pytest.CaptureFixture[str]) -> None:

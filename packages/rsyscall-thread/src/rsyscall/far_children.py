@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from rsyscall.linux.futex import FutexNode
     from rsyscall.loader import NativeLoader
     from rsyscall.network.connection import Connection
+    from rsyscall.reaper import Reaper
 
     class _Thread(Protocol):
         """A `Thread`."""
@@ -103,6 +104,8 @@ class FarSide:
         # Children that no task can reach, and whether no task can wait for them either.
         self._dropped: list[tuple[ChildProcess, bool]] = []
         self._cleaner = RunLoop(weakly(self._clean), f"dropped children of {task}")
+        # If the process adopts orphans.
+        self.reaper: Reaper | None = None
         hub.drives(task)
 
     def dropped(self, process: ChildProcess, reap: bool) -> None:
@@ -124,6 +127,8 @@ class FarSide:
             watch.loop.ensure_running()
         if self._dropped:
             self._cleaner.ensure_running()
+        if self.reaper is not None:
+            self.reaper.ensure_running()
 
     async def _clean(self) -> None:
         while self._dropped:
@@ -189,6 +194,9 @@ class _Watch:
         del process
         await self._pidfd.close()
         self._side.watches.discard(self)
+        if self._side.reaper is not None:
+            # The children of this child are the parent's now.
+            self._side.reaper.wake()
 
     async def _look(self) -> None:
         """Raise EAGAIN unless it has exited."""
@@ -249,6 +257,15 @@ class FarMonitor(ChildProcessMonitor):
         monitor = FarMonitor(self.side, child_task, ram)
         monitor._root = self._root
         return monitor
+
+    def for_own_children(self, ram: RAM, task: Task, epoller: Epoller) -> FarMonitor:
+        """As `ChildProcessMonitor.for_own_children`."""
+        return FarMonitor(FarSide(task, ram, epoller, self.hub, self.side))
+
+    def adopt_orphans(self, process: AsyncChildProcess) -> Reaper:
+        """As `ChildProcessMonitor.adopt_orphans`."""
+        self.side.reaper = super().adopt_orphans(process)
+        return self.side.reaper
 
     @trio.lowlevel.enable_ki_protection
     async def clone(
@@ -336,12 +353,14 @@ async def _clone(thr: _Thread, monitor: FarMonitor, flags: CLONE) -> OwnMemory:
         # Before the clone: what is opened meanwhile is perhaps not in the copy.
         table = task.fd_table if flags & CLONE.FILES else FDTable(0, task.fd_table)
         number = int(flags) | int(SIG.CHLD) | (int(CLONE.PARENT) if monitor.use_clone_parent else 0)
+        beginning = side.task.children.begin() if side.task.children is not None else None
         try:
             # The memory may go as soon as the copy has been made.
             pid = await task.sysif.recorded_syscall(clone, nr.clone, number, stack.near, 0, 0, 0)
         except OSError as error:
             raise clone_error(error, flags) from None
         handle = ChildProcess(side.task, near.Process(pid))
+        del beginning
         process = await side.watch(monitor, handle)
         task.check_not_departed()
         if table is not task.fd_table:
@@ -374,7 +393,8 @@ async def _clone(thr: _Thread, monitor: FarMonitor, flags: CLONE) -> OwnMemory:
         children: FarMonitor
         if flags & CLONE.NEWPID:
             # The kernel does not let an init give its children away: it reaps them itself.
-            children = FarMonitor(FarSide(child, ram, epoller, side.hub, side))
+            children = monitor.for_own_children(ram, child, epoller)
+            children.adopt_orphans(process)
         else:
             children = monitor.inherit_to_child(child, ram)
         return OwnMemory(process, child, ram, channels, thr.loader.for_copy(child), epoller, children)

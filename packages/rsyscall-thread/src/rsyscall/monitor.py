@@ -534,6 +534,14 @@ class ChildProcessMonitor:
         """Make a monitor for children that `task` makes and reaps itself, without an epoll loop as yet."""
         return ChildProcessMonitor(ram, task, task, False, None, hub)
 
+    def for_own_children(self, ram: RAM, task: Task, epoller: Epoller) -> ChildProcessMonitor:
+        """A monitor for children that `task`, a child of this one's parent, makes and reaps itself.
+
+        Args:
+            ram, epoller: of `task`.
+        """
+        return ChildProcessMonitor.make_own(ram, task, self.hub)
+
     def adopt_orphans(self, process: AsyncChildProcess) -> Reaper:
         """Reap what the parent adopts; it is an init or a subreaper, and its own monitor.
 

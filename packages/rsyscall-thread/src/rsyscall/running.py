@@ -27,6 +27,7 @@ from outcome import Outcome, acapture
 from rsyscall.command import Command, StrOrBytesPath
 from rsyscall.completed import CommandTimeoutError, CompletedCommand, OutputLimitError
 from rsyscall.ending import GRACE, end_command, wait_for_end
+from rsyscall.fcntl import O
 from rsyscall.handle import FileDescriptor
 from rsyscall.near import Syscall, nr
 from rsyscall.open_files import mark_calls
@@ -265,6 +266,13 @@ async def _note_cwd(child: PreparedThread, stack: ExitStack, cwd: object, thread
         raise TypeError(f"cwd: expected a path or the handle of a directory, not {cwd!r}")
 
 
+async def _set_far_oom_score_adj(child: AsyncChildProcess, value: int) -> None:
+    """Have its parent set it: no process of our /proc has this number."""
+    path = await child.ram.ptr(f"/proc/{child.pid}/oom_score_adj")
+    async with await child.monitor.task.open(path, O.WRONLY | O.CLOEXEC) as file:
+        await file.write(await child.ram.ptr(b"%d" % value))
+
+
 @trio.lowlevel.enable_ki_protection
 async def run(
     thread: RunningThread,
@@ -342,11 +350,14 @@ async def run(
             if running.tree is not None:
                 await running.tree.started(files.numbers())
             await files.close_theirs()
-            if oom_score_adj is not None and child.pidfd is not None:
+            if oom_score_adj is not None and child.process.death_state is None:
                 if spawning is not None:
                     await spawning.wait()
                 # While it has not been reaped, no other process has its number.
-                set_oom_score_adj(child.pidfd.pid(), oom_score_adj)
+                if child.pidfd is not None:
+                    set_oom_score_adj(child.pidfd.pid(), oom_score_adj)
+                else:
+                    await _set_far_oom_score_adj(child, oom_score_adj)
             if task_status is not trio.TASK_STATUS_IGNORED:
                 if spawning is not None:
                     await spawning.wait()

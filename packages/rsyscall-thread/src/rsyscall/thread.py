@@ -711,7 +711,7 @@ class ChildThread(Thread):
         reaper = self.reaper
         if reaper is None:
             await self.task.prctl(PR.SET_CHILD_SUBREAPER, True)
-            monitor = ChildProcessMonitor.make_own(self.ram, self.task, self.monitor.hub)
+            monitor = self.monitor.for_own_children(self.ram, self.task, self.epoller)
             reaper = monitor.adopt_orphans(self.process)
             self.monitor = monitor
         return reaper
