@@ -592,10 +592,11 @@ static PyMethodDef ring_methods[] = {
 	{ "close_doorbell", ring_close_doorbell, METH_NOARGS, NULL },
 	{ "watch_activity", ring_watch_activity, METH_VARARGS, NULL },
 	{ "share", rsys_shared_share, METH_VARARGS, NULL },
+	{ "open", rsys_shared_open, METH_O, NULL },
 	{ "greeted", rsys_shared_greeted, METH_VARARGS, NULL },
 	{ "heard", rsys_shared_heard, METH_NOARGS, NULL },
-	{ "read", rsys_shared_read, METH_VARARGS, NULL },
-	{ "write", rsys_shared_write, METH_VARARGS, NULL },
+	{ "read", (PyCFunction)(void (*)(void))rsys_shared_read, METH_FASTCALL, NULL },
+	{ "write", (PyCFunction)(void (*)(void))rsys_shared_write, METH_FASTCALL, NULL },
 	{ "unshare", rsys_shared_unshare, METH_NOARGS, NULL },
 	{ NULL, NULL, 0, NULL },
 };

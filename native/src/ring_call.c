@@ -44,10 +44,11 @@ static void ring_for_what_is_behind(Ring *self)
 
 	if (!waiting_before(self, self->block->ring.submitted))
 		return;
-	if (self->file)
+	if (self->file) {
 		rsys_shared_wake(self);
-	else
-		rsys_call3(__NR_write, self->doorbell, &one, 8);
+		return;
+	}
+	rsys_call3(__NR_write, self->doorbell, &one, 8);
 	self->rung = 1;
 }
 
@@ -58,10 +59,7 @@ static void silence_doorbell(Ring *self, uint32_t nr)
 	if (!self->rung || !rsys_polls(nr & ~RSYS_NR_LINKED) ||
 	    waiting_before(self, self->block->ring.submitted + 1))
 		return;
-	if (self->file)
-		__atomic_store_n(&self->shared->drain, self->block->ring.submitted + 1, __ATOMIC_RELAXED);
-	else
-		rsys_call3(__NR_read, self->doorbell, &count, 8);
+	rsys_call3(__NR_read, self->doorbell, &count, 8);
 	self->rung = 0;
 }
 
@@ -75,6 +73,9 @@ void rsys_ring_put(Ring *self, const int64_t v[7])
 
 	if (self->rung)
 		silence_doorbell(self, (uint32_t)v[0]);
+	/* It may ask for a byte more: see before_polling() of the server. */
+	if (self->file && rsys_polls((uint32_t)v[0] & ~RSYS_NR_LINKED))
+		rsys_shared_expect(self);
 	memcpy(slot->args, v + 1, sizeof(slot->args));
 	__atomic_store_n(&slot->word, (uint64_t)seq << 32 | (uint32_t)v[0], __ATOMIC_RELEASE);
 	ring->submitted = seq;

@@ -206,6 +206,24 @@ static long execute(struct rsys_ring *ring, uint32_t nr, const int64_t *args)
 	return result;
 }
 
+/*
+ * A call that waits for descriptors may wait for our socket among them, and hear of the call behind it by a byte
+ * there. Bytes that have come for other reasons are taken before, or it would return for nothing. But a byte for
+ * the call behind it may be among them, or have been taken when we woke: then we ask for another.
+ */
+static void before_polling(struct rsys_ring *ring, uint32_t next)
+{
+	struct rsys_slot *slot = &ring->slots[next % RSYS_RING_SLOTS];
+
+	if (!has_request(slot, next))
+		rsys_drain(ring);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (has_request(slot, next)) {
+		__atomic_store_n(&ring->ring_again, 1, __ATOMIC_SEQ_CST);
+		rsys_tell_client(ring);
+	}
+}
+
 int rsyscall_ring_server(struct rsys_ring *ring)
 {
 	uint64_t spin = ring->hub->server_spin;
@@ -224,8 +242,8 @@ int rsyscall_ring_server(struct rsys_ring *ring)
 		if (rsys_owner_gone(&ring->origin))
 			return 0;
 		nr = (uint32_t)slot->word;
-		if (ring->drain == seq)
-			rsys_drain(ring);
+		if (rsys_has_own_memory(ring) && rsys_polls(nr & ~RSYS_NR_LINKED))
+			before_polling(ring, seq + 1);
 		if (nr == RSYS_NR_SHUTDOWN)
 			return 0;
 		if (failed)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "call_facts.h"
+#include "shared_file.h"
 #include "freestanding.h"
 
 #define LOOKS_BEFORE_PAUSE 64
@@ -88,8 +89,8 @@ int rsys_ring_arm(Ring *self, uint32_t seq)
 {
 	struct rsys_ring *ring = self->shared;
 
-	if (self->file && self->expected < UINT32_MAX)
-		self->expected++;
+	if (self->file)
+		rsys_shared_expect(self);
 	/* 0 stands for no waiter; the number before it is announced when this one is done. */
 	__atomic_store_n(&ring->client_waits, seq ? seq : UINT32_MAX, __ATOMIC_SEQ_CST);
 	if (!slot_done(self, seq))

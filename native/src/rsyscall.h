@@ -128,7 +128,7 @@ struct rsys_ring {
 	uint32_t mute;			/* a filter denies the server to wake the client: the client must poll */
 	uint32_t server_cpu;
 	uint32_t client_cpu;
-	uint32_t drain;			/* the call before which the server empties its socket; see shared_ring.c */
+	uint32_t ring_again;		/* the server asks for a byte; see shared_ring.c */
 	/* written by the server at every call */
 	_Alignas(64) uint32_t executed;	/* sequence number of the last finished call */
 	uint64_t parks;

@@ -10,51 +10,130 @@
  * - no call of ours waits for the process: the socket is used with MSG_DONTWAIT, whatever flags its file has;
  * - a process that announces more answers than it was asked to announce is not listened to any more.
  */
+#define _GNU_SOURCE
 #include "shared_file.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "clock.h"
 #include "freestanding.h"
+#include "record.h"
 #include "ring_wait.h"
 #include "shared_ring.h"
+
+#define FILE_NAME "rsyscall-ring"
+/* libc's headers may be older than these. */
+#define MFD_NOEXEC_SEAL_ 8u
+#define F_ADD_SEALS_ 1033
+#define SEALS (1 | 2 | 4)	/* F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW */
+
+static int check_unused(Ring *self)
+{
+	if (!self->file && !self->block->started)
+		return 0;
+	PyErr_SetString(PyExc_RuntimeError, "this ring is in use");
+	return -1;
+}
+
+static int map_file(Ring *self, int file)
+{
+	void *memory = mmap(NULL, RSYS_SHARED_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+
+	if (memory == MAP_FAILED)
+		return -1;
+	self->file = memory;
+	self->shared = &self->file->ring;
+	self->expected = 1;	/* the greeting */
+	self->file->hub.server_spin = self->hub->hub->server_spin;
+	rsys_cycles(&self->file->ring.client_cpu);
+	self->file->ring.server_cpu = self->file->ring.client_cpu;
+	return 0;
+}
 
 /* share(file, socket): before the process starts; this object has copies of both */
 PyObject *rsys_shared_share(PyObject *op, PyObject *args)
 {
 	Ring *self = (Ring *)op;
 	int file, socket;
-	void *memory;
 
 	if (!PyArg_ParseTuple(args, "ii", &file, &socket))
 		return NULL;
-	if (rsys_hub_check(self->hub) < 0)
+	if (rsys_hub_check(self->hub) < 0 || check_unused(self) < 0)
 		return NULL;
-	if (self->file || self->block->started) {
-		PyErr_SetString(PyExc_RuntimeError, "this ring is in use");
-		return NULL;
-	}
 	socket = fcntl(socket, F_DUPFD_CLOEXEC, 0);
 	if (socket < 0)
 		return PyErr_SetFromErrno(PyExc_OSError);
-	memory = mmap(NULL, RSYS_SHARED_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
-	if (memory == MAP_FAILED) {
+	if (map_file(self, file) < 0) {
 		PyErr_SetFromErrno(PyExc_OSError);
 		close(socket);
 		return NULL;
 	}
-	self->file = memory;
 	self->socket = socket;
-	self->shared = &self->file->ring;
-	self->expected = 1;	/* the greeting */
-	self->file->hub.server_spin = self->hub->hub->server_spin;
-	rsys_cycles(&self->file->ring.client_cpu);
-	self->file->ring.server_cpu = self->file->ring.client_cpu;
 	Py_RETURN_NONE;
+}
+
+/* What open() makes, besides our end of the socket. */
+enum { FILE_FD, SOCKET_THEIRS, PASSAGE_OURS, PASSAGE_THEIRS, EPOLL_OURS, EPOLL_THEIRS, OPENED };
+
+static int open_all(int *fds, int *ret_socket)
+{
+	int pair[2];
+
+	/* Before Linux 6.3 there is no such flag. */
+	fds[FILE_FD] = memfd_create(FILE_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL_);
+	if (fds[FILE_FD] < 0 && errno == EINVAL)
+		fds[FILE_FD] = memfd_create(FILE_NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fds[FILE_FD] < 0 || ftruncate(fds[FILE_FD], RSYS_SHARED_SIZE) < 0 ||
+	    fcntl(fds[FILE_FD], F_ADD_SEALS_, SEALS) < 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return -1;
+	*ret_socket = pair[0];
+	fds[SOCKET_THEIRS] = pair[1];
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -1;
+	fds[PASSAGE_OURS] = pair[0];
+	fds[PASSAGE_THEIRS] = pair[1];
+	fds[EPOLL_OURS] = epoll_create1(EPOLL_CLOEXEC);
+	fds[EPOLL_THEIRS] = fds[EPOLL_OURS] < 0 ? -1 : fcntl(fds[EPOLL_OURS], F_DUPFD_CLOEXEC, 0);
+	return fds[EPOLL_THEIRS] < 0 ? -1 : 0;
+}
+
+/*
+ * open(record) -> numbers of the file and of other descriptors, which the record owns: what a process needs that is
+ * cloned from our own table. As share() with a new file and socket.
+ */
+PyObject *rsys_shared_open(PyObject *op, PyObject *arg)
+{
+	int fds[OPENED] = { -1, -1, -1, -1, -1, -1 }, socket = -1, i, error = 0;
+	Ring *self = (Ring *)op;
+	CallRecord *record;
+
+	if (rsys_hub_check(self->hub) < 0 || check_unused(self) < 0 || rsys_as_record(arg, &record) < 0)
+		return NULL;
+	if (!record) {
+		PyErr_SetString(PyExc_TypeError, "open(record)");
+		return NULL;
+	}
+	if (open_all(fds, &socket) < 0 || map_file(self, fds[FILE_FD]) < 0) {
+		error = errno;
+		for (i = 0; i < OPENED; i++)
+			if (fds[i] >= 0)
+				close(fds[i]);
+		if (socket >= 0)
+			close(socket);
+		errno = error;
+		return PyErr_SetFromErrno(PyExc_OSError);
+	}
+	self->socket = socket;
+	for (i = 0; i < OPENED; i++)
+		rsys_record_own(record, fds[i]);
+	return Py_BuildValue("(iiiiii)", fds[0], fds[1], fds[2], fds[3], fds[4], fds[5]);
 }
 
 /*
@@ -98,8 +177,6 @@ PyObject *rsys_shared_greeted(PyObject *op, PyObject *args)
 
 void rsys_shared_wake(Ring *self)
 {
-	/* The next call that waits for descriptors is to find nothing there: see ring_call.c. */
-	self->rung = 1;
 	self->file->hub.server_spin = self->hub->hub->server_spin;	/* it may be another one by now */
 	if (self->socket >= 0)
 		rsys_call6(__NR_sendto, self->socket, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
@@ -123,6 +200,8 @@ PyObject *rsys_shared_heard(PyObject *op, PyObject *unused)
 	if (n <= 0 || (uint32_t)n > self->expected)
 		Py_RETURN_FALSE;
 	self->expected -= n;
+	if (__atomic_exchange_n(&self->shared->ring_again, 0, __ATOMIC_SEQ_CST))
+		rsys_shared_wake(self);
 	Py_RETURN_TRUE;
 }
 
@@ -138,15 +217,17 @@ static char *in_arena(Ring *self, uint64_t address, uint64_t length)
 }
 
 /* read(address, length) -> bytes, or None: not in the arena. The address is one in the process. */
-PyObject *rsys_shared_read(PyObject *op, PyObject *args)
+PyObject *rsys_shared_read(PyObject *op, PyObject *const *args, Py_ssize_t n)
 {
-	unsigned long long address;
-	Py_ssize_t length;
+	int64_t address, length;
 	char *start;
 
-	if (!PyArg_ParseTuple(args, "Kn", &address, &length))
+	if (n != 2) {
+		PyErr_SetString(PyExc_TypeError, "read(address, length)");
 		return NULL;
-	if (rsys_hub_check(((Ring *)op)->hub) < 0)
+	}
+	if (rsys_hub_check(((Ring *)op)->hub) < 0 || rsys_as_word(args[0], &address) < 0 ||
+	    rsys_as_word(args[1], &length) < 0)
 		return NULL;
 	start = length < 0 ? NULL : in_arena((Ring *)op, address, length);
 	if (!start)
@@ -155,16 +236,18 @@ PyObject *rsys_shared_read(PyObject *op, PyObject *args)
 }
 
 /* write(address, data) -> bool: False: not in the arena, and nothing has been written */
-PyObject *rsys_shared_write(PyObject *op, PyObject *args)
+PyObject *rsys_shared_write(PyObject *op, PyObject *const *args, Py_ssize_t n)
 {
-	unsigned long long address;
+	int64_t address;
 	Py_ssize_t length;
-	const char *data;
-	char *start;
+	char *data, *start;
 
-	if (!PyArg_ParseTuple(args, "Ky#", &address, &data, &length))
+	if (n != 2) {
+		PyErr_SetString(PyExc_TypeError, "write(address, data)");
 		return NULL;
-	if (rsys_hub_check(((Ring *)op)->hub) < 0)
+	}
+	if (rsys_hub_check(((Ring *)op)->hub) < 0 || rsys_as_word(args[0], &address) < 0 ||
+	    PyBytes_AsStringAndSize(args[1], &data, &length) < 0)
 		return NULL;
 	start = in_arena((Ring *)op, address, length);
 	if (!start)

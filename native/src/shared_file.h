@@ -8,11 +8,19 @@
 
 /* Methods of Ring. */
 PyObject *rsys_shared_share(PyObject *op, PyObject *args);
+PyObject *rsys_shared_open(PyObject *op, PyObject *arg);
 PyObject *rsys_shared_greeted(PyObject *op, PyObject *args);
 PyObject *rsys_shared_heard(PyObject *op, PyObject *unused);
-PyObject *rsys_shared_read(PyObject *op, PyObject *args);
-PyObject *rsys_shared_write(PyObject *op, PyObject *args);
+PyObject *rsys_shared_read(PyObject *op, PyObject *const *args, Py_ssize_t n);
+PyObject *rsys_shared_write(PyObject *op, PyObject *const *args, Py_ssize_t n);
 PyObject *rsys_shared_unshare(PyObject *op, PyObject *unused);
+
+/* It may send one byte more. */
+static inline void rsys_shared_expect(Ring *self)
+{
+	if (self->expected < UINT32_MAX)
+		self->expected++;
+}
 
 /* Send a byte to the process, which sleeps, or waits for descriptors. */
 void rsys_shared_wake(Ring *self);

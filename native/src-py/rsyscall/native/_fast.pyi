@@ -429,6 +429,14 @@ class Ring:
             socket: our end; likewise.
         """
 
+    def open(self, record: CallRecord, /) -> tuple[int, int, int, int, int, int]:
+        """As `share` of a new file and a new socket, for a process that is cloned from our own table.
+
+        Returns:
+            Descriptors that `record` owns: the file, the other end of the socket, both ends of another, to
+            which packets are sent, and an epoll instance twice.
+        """
+
     def greeted(self, budget_us: float, pid: int, /) -> tuple[bytes, int] | None:
         """Spin for the greeting of the process: the hello, and the address of the file there."""
 
