@@ -25,6 +25,7 @@ from waiting import wait_until
 from rsyscall.near import SYS, SyscallError
 from rsyscall.own_ring import OwnRingConnection
 from rsyscall.sched import CLONE
+from rsyscall.settings import spin_budgets
 from rsyscall.sys.mman import MAP, PROT
 from rsyscall.sys.wait import W
 from rsyscall.thread import ChildThread, Thread
@@ -81,11 +82,18 @@ async def test_a_copy_does_not_run_on_memory_that_it_shares() -> None:
                 pass
 
 
-async def test_calls_behind_one_that_waits_for_them() -> None:
+@pytest.mark.parametrize("spin", [True, False])
+async def test_calls_behind_one_that_waits_for_them(spin: bool) -> None:
     """The activity fd ends the call that waits when there is another one, and is silent after that."""
+    hub = local_thread.loader.hub
+    assert hub is not None
+    if not spin:
+        hub.set_spin(0, 0)
     child = await with_ring()
     async with child.process:
-        number = int(child.task.sysif.get_activity_fd().near)
+        sysif = child.task.sysif
+        assert isinstance(sysif, OwnRingConnection)
+        ring, number = sysif.ring, int(sysif.get_activity_fd().near)
         fds = await child.ptr(POLLFD.pack(number, POLLIN, 0))
         results = []
 
@@ -93,18 +101,21 @@ async def test_calls_behind_one_that_waits_for_them() -> None:
             time = await child.ptr(struct.pack("qq", seconds, nanoseconds))
             results.append(await child.task.sysif.syscall(SYS.ppoll, fds.near, 1, time.near, 0, 8))
 
-        for _ in range(20):
-            with trio.fail_after(20):
+        with trio.fail_after(20):
+            for turn in range(100):
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(poll, 100, 0)
-                    await trio.testing.wait_all_tasks_blocked()
+                    nursery.start_soon(poll, 10, 0)
+                    if turn % 2:
+                        await trio.testing.wait_all_tasks_blocked()
+                    # Otherwise as soon as it has been sent.
+                    while not ring.outstanding:
+                        await trio.lowlevel.checkpoint()
                     assert await child.task.getpid() == child.process.process.near
                 # One byte may have come after the look for it.
-                for _ in range(2):
-                    await poll(0, 1000000)
-        assert results.count(0) >= 20, results
-        assert results[::3] == [1] * 20, results
-        assert results[2::3] == [0] * 20, results
+                for _ in range(3):
+                    await poll(0, 100000)
+        assert results[3::4] == [0] * 100, results
+    hub.set_spin(*spin_budgets())
 
 
 async def test_no_room_for_the_file_makes_it_a_stream() -> None:

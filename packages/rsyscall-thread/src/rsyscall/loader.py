@@ -115,10 +115,17 @@ class NativeFunctionSerializer(Serializer[NativeFunction]):
     """Functions are neither written nor read."""
 
 
+# None of these knows which function it is of.
+_FILE = File()
+_GATEWAY = NullGateway()
+_SERIALIZER = NativeFunctionSerializer()
+_ALLOCATION = StaticAllocation()
+
+
 def _function(task: Task, address: object) -> Pointer[NativeFunction]:
     # Code has no length that we know and no alignment: an invented mapping of no bytes.
-    mapping = MemoryMapping(task, near.MemoryMapping(int(address), 0, 1), File())  # type: ignore[call-overload] # int()-able
-    return Pointer(mapping, NullGateway(), NativeFunctionSerializer(), StaticAllocation(), NativeFunction)
+    mapping = MemoryMapping(task, near.MemoryMapping(int(address), 0, 1), _FILE)  # type: ignore[call-overload] # int()-able
+    return Pointer(mapping, _GATEWAY, _SERIALIZER, _ALLOCATION, NativeFunction)
 
 
 @dataclass

@@ -23,6 +23,7 @@ made or mapped:
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 from array import array
@@ -41,7 +42,7 @@ from rsyscall.exits import EXEC_SPIN_US
 from rsyscall.far import AddressSpace, PidNamespace
 from rsyscall.fcntl import AT, FD, F, O
 from rsyscall.fd_collector import close_dropped
-from rsyscall.handle import FDTable, Task
+from rsyscall.handle import FDTable, FileDescriptor, Task
 from rsyscall.handle.fd import STANDARD
 from rsyscall.handle.process import ChildProcess
 from rsyscall.loader import NativeLoader, Trampoline
@@ -55,7 +56,15 @@ from rsyscall.near import Syscall, SyscallError, SyscallHangup, nr
 from rsyscall.near import types as near
 from rsyscall.near.protocol import HelloParser, ProtocolError
 from rsyscall.near.record import CallRecord
-from rsyscall.network.private import make_private, open_epoll, passing
+from rsyscall.network.private import (
+    PassingConnection,
+    PrivateConnection,
+    epoll_waiter,
+    make_passage,
+    make_private,
+    open_epoll,
+    passing,
+)
 from rsyscall.own_ring import OwnRAM, drive_by_ring, make_file
 from rsyscall.pidfd import Pidfd
 from rsyscall.sched import CLONE, Stack
@@ -66,7 +75,7 @@ from rsyscall.stub_connection import Exited, drive
 from rsyscall.stub_program import NAME, get_capabilities, keep_capabilities, last_capability, stub_descriptor
 
 if TYPE_CHECKING:
-    from rsyscall.handle import FileDescriptor, Pointer, WrittenPointer
+    from rsyscall.handle import Pointer, WrittenPointer
     from rsyscall.handle.fd import BaseFileDescriptor
     from rsyscall.hub import ProgramHub
     from rsyscall.monitor import AsyncChildProcess
@@ -197,21 +206,100 @@ class _TableAfterExec(FDTable):
 
 
 class _Ends:
-    """What we make for a new process: pairs of an end for us and one in the table of its parent."""
+    """What we make for a new process: pairs of an end for us and one in the table of its parent.
 
-    def __init__(self) -> None:
-        self.access: AsyncFileDescriptor | FileDescriptor | None = None
-        # In the parent's table, for the time until the child has copies.
-        self.remote: list[FileDescriptor] = []
+    Attributes:
+        ring: None where a memory file is denied.
+        numbers: of what only the child is to have: its end of the socket, the file if there is one, its end
+            of the passage for descriptors, its epoll instance.
+    """
+
+    def __init__(self, connection: PassingConnection) -> None:
+        self.ring: Ring | None = None
+        self.numbers: list[near.FileDescriptor] = []
+        self._connection = connection
+        # Our ends.
+        self._access: AsyncFileDescriptor | FileDescriptor | None = None
+        self._passage: FileDescriptor | None = None
+        self._epoll: FileDescriptor | None = None
+        # In the parent's table, for the time until the child has copies: by handles, or owned by a record.
+        self._remote: list[FileDescriptor] = []
+        self._record: CallRecord | None = None
+
+    async def open(self, hub: ProgramHub, parent: Task) -> None:
+        """Make all of it."""
+        connection = self._connection
+        if transport_name() == "ring" and parent.fd_table is hub.task.fd_table:
+            self._open_here(hub)
+        if self.ring is None:
+            [(self._access, stream)] = await connection.open_channels(1)
+            self._remote.append(stream)
+            self.ring, file = await _make_ring(connection, hub, self._access)
+            if file is not None:
+                self._remote.append(file)
+            self._passage, passage = await make_passage(connection)
+            self._remote.append(passage)
+            self._epoll, epfd = await open_epoll(connection)
+            self._remote.append(epfd)
+            self.numbers = [fd.near for fd in self._remote]
+
+    def _open_here(self, hub: ProgramHub) -> None:
+        """The same where no descriptor has to be sent, in one go; nothing is done where that is denied."""
+        ring, record = hub.make_ring(), CallRecord(hub.task.fd_table)
+        self._record = record
+        try:
+            file, socket, our_passage, passage, our_epoll, epoll = ring.open(record)
+        except OSError as error:
+            if is_denied(error) or error.errno == errno.EFBIG:
+                return
+            raise
+        adopt = hub.task._adopt
+        self._passage = adopt(near.FileDescriptor(our_passage), record)
+        self._epoll = adopt(near.FileDescriptor(our_epoll), record)
+        self.numbers = [near.FileDescriptor(number) for number in (socket, file, passage, epoll)]
+        self.ring = ring
 
     async def close_remote(self) -> None:
         """Close what only the child is to have."""
-        while self.remote:
-            await self.remote[-1].invalidate()
-            self.remote.pop()
+        if self._record is not None:
+            close = self._connection.access_task.sysif.recorded_syscall
+            for number in self._record.owned:
+                await close(self._record, nr.close, number)
+        while self._remote:
+            await self._remote[-1].invalidate()
+            self._remote.pop()
+
+    async def open_stream(self) -> AsyncFileDescriptor:
+        """Our end of the socket, as that of a stream."""
+        ours, access = self._access, self._connection
+        if ours is None:
+            assert self.ring is not None
+            ours = access.access_task.make_fd_handle(near.FileDescriptor(os.dup(self.ring.socket)))
+        assert not isinstance(ours, AsyncFileDescriptor)
+        self._access = ours
+        await ours.fcntl(F.SETFL, O.NONBLOCK)
+        self._access = stream = await AsyncFileDescriptor.make(access.access_epoller, access.access_ram, ours)
+        return stream
+
+    async def close_access(self) -> None:
+        """Close our end of the socket, of which the ring has a copy."""
+        if isinstance(self._access, FileDescriptor):
+            await self._access.invalidate()
+
+    def connect(self, task: Task, ram: RAM, passage: FileDescriptor) -> Connection:
+        """The connection of the child."""
+        assert self._passage is not None
+        return PrivateConnection.make(self._connection, self._passage, task, ram, passage)
+
+    def epoller(self, ram: RAM, epfd: FileDescriptor) -> Epoller:
+        """The epoller of the child."""
+        assert self._epoll is not None
+        return Epoller(epoll_waiter(self._connection, self._epoll), ram, epfd)
 
     async def close(self) -> None:
-        await _close_all([self.access, *self.remote])
+        if self._record is not None:
+            self._record.give_up()
+        await _close_all([self._access, self._passage, self._epoll, *self._remote])
 
 
 # Between its creation and the moment when an object owns it, a process must not get lost because of a
@@ -234,26 +322,17 @@ async def _execute_stub(
     program = await stub_descriptor(thr, hub)
     kept = list(descriptors)
     plain = await _without_cloexec(task, kept)
-    ends = _Ends()
+    ends = _Ends(passing(thr.connection))
     process: AsyncChildProcess | None = None
     try:
-        [(ours, stream)] = await thr.connection.open_channels(1)
-        ends.access = ours
-        ends.remote.append(stream)
-        ring, file = await _make_ring(thr.connection, hub, ours)
-        if file is not None:
-            ends.remote.append(file)
-        passage, make_connection = await make_private(thr.connection)
-        ends.remote.append(passage)
-        waiter, epfd = await open_epoll(thr.connection)
-        ends.remote.append(epfd)
-        own = [stream, passage, epfd] if file is None else [stream, file, passage, epfd]
-        role = "serve" if file is None else "ring"
-        marked = [fd for fd in (*own, *kept) if fd not in plain]
-        numbers = [str(int(fd.near)) for fd in marked]
+        await ends.open(hub, task)
+        ring, own = ends.ring, ends.numbers
+        role = "serve" if ring is None else "ring"
+        marked = [*own, *(fd.near for fd in kept if fd not in plain)]
+        numbers = [str(fd.number) for fd in marked]
         image = await ExecImage.make(thr.ram, "", [NAME, role, *map(str, capabilities), *numbers], [])
         image.path_text = NAME
-        calls = [Syscall(nr.fcntl, fd.near, F.SETFD, 0) for fd in marked]
+        calls = [Syscall(nr.fcntl, fd, F.SETFD, 0) for fd in marked]
         if permitted and not root:
             keeping, memory = await keep_capabilities(thr.ram, permitted, inheritable)
             calls += keeping
@@ -262,37 +341,31 @@ async def _execute_stub(
             Syscall(nr.execveat, program.near, image.path, image.argv, image.envp, int(AT.EMPTY_PATH))
         )
         # Before the clone: what is opened meanwhile is perhaps not in the copy.
-        table = _TableAfterExec(task.fd_table, {int(fd.near) for fd in (*own, *kept)}.union(STANDARD))
+        table = _TableAfterExec(task.fd_table, {int(fd.near) for fd in kept}.union(STANDARD))
         exited = Exited(hub)
         spawning = await launch(thr, hub, flags, calls, image, exited)
         process = spawning.process
         child = _make_task(thr, process.process, flags, table)
-        theirs = [child.inherit_fd(fd) for fd in own]
+        server_fd, *files, passage, epfd = map(child.make_fd_handle, own)
         await ends.close_remote()
         pid = process.process.near.id if task.pidns is hub.task.pidns else 0
-        greeting = None if ring is None else await _wait_for_greeting(ring, pid, ours, spawning)
+        greeting = None if ring is None else await _wait_for_greeting(ring, pid, spawning)
         if ring is not None and greeting is not None:
             base, hello = greeting
-            server_fd, file = theirs[:2]
-            ram: RAM = drive_by_ring(
-                task, hub, child, process, exited, ring, ring.socket, base, server_fd, file
-            )
-            await ours.invalidate()
+            ram: RAM = drive_by_ring(task, hub, child, process, exited, ring, base, server_fd, files[0])
+            await ends.close_access()
         else:
-            access = passing(thr.connection)
-            await ours.fcntl(F.SETFL, O.NONBLOCK)
-            ends.access = await AsyncFileDescriptor.make(access.access_epoller, access.access_ram, ours)
-            hello = await _receive_hello(ends.access, spawning, flags)
-            drive(task, hub, child, process, exited, ends.access, theirs[0])
+            stream = await ends.open_stream()
+            hello = await _receive_hello(stream, spawning, flags)
+            drive(task, hub, child, process, exited, stream, server_fd)
             ram = RAM(child, StreamMemoryTransport(child), AllocatorClient.make_allocator(child))
-        passage, epfd = theirs[-2:]
         return OwnMemory(
             process,
             child,
             ram,
-            make_connection(child, ram, passage),
+            ends.connect(child, ram, passage),
             NativeLoader.make_from_symbols(child, Symbols._make(hello.symbols[: len(Symbols._fields)])),
-            Epoller(waiter, ram, epfd),
+            ends.epoller(ram, epfd),
             _monitor_for(thr, child, ram, flags, process),
         )
     except BaseException:
@@ -303,7 +376,7 @@ async def _execute_stub(
 
 
 async def _make_ring(
-    connection: Connection, hub: ProgramHub, ours: FileDescriptor
+    connection: PassingConnection, hub: ProgramHub, ours: FileDescriptor
 ) -> tuple[Ring | None, FileDescriptor | None]:
     """A ring in a memory file, and the descriptor of that in the parent; None where that is denied.
 
@@ -323,16 +396,14 @@ async def _make_ring(
                 raise
             await file.invalidate()
             return None, None
-        [theirs] = await passing(connection).move_fds([file])
+        [theirs] = await connection.move_fds([file])
     except BaseException:
         await _close_all([file])
         raise
     return ring, theirs
 
 
-async def _wait_for_greeting(
-    ring: Ring, pid: int, ours: FileDescriptor, spawning: Spawning
-) -> tuple[int, Hello] | None:
+async def _wait_for_greeting(ring: Ring, pid: int, spawning: Spawning) -> tuple[int, Hello] | None:
     """Wait until the process runs the program and has greeted by its ring.
 
     Returns:
@@ -343,7 +414,7 @@ async def _wait_for_greeting(
     """
     greeting = ring.greeted(EXEC_SPIN_US if spawning.hub.exits.spin_us else 0.0, pid)
     if greeting is None:
-        await trio.lowlevel.wait_readable(int(ours))
+        await trio.lowlevel.wait_readable(ring.socket)
         greeting = ring.greeted(0.0, pid)
         if greeting is None:
             return None
@@ -401,14 +472,15 @@ async def _receive_hello(access: AsyncFileDescriptor, spawning: Spawning, flags:
 async def _fork(thr: _Thread, flags: CLONE) -> OwnMemory:
     """Make a child of a process that has memory of its own: a copy, served over a stream of its own."""
     task, hub, monitor = thr.task, thr.monitor.hub, thr.monitor
-    ends = _Ends()
+    access: AsyncFileDescriptor | None = None
+    remote: list[FileDescriptor] = []
     process: AsyncChildProcess | None = None
     clone, watch = CallRecord(), None
     try:
-        [(ends.access, stream)] = await thr.connection.open_async_channels(1)
-        ends.remote.append(stream)
+        [(access, stream)] = await thr.connection.open_async_channels(1)
+        remote.append(stream)
         passage, make_connection = await make_private(thr.connection)
-        ends.remote.append(passage)
+        remote.append(passage)
         # A copy that runs on memory which it shares with its original would be disturbed by that.
         ram = thr.ram.private if isinstance(thr.ram, OwnRAM) else thr.ram
         memory: Pointer[Stack[Trampoline]] = await ram.malloc(Stack, _STACK_SIZE)
@@ -432,8 +504,10 @@ async def _fork(thr: _Thread, flags: CLONE) -> OwnMemory:
         task.check_not_departed()
         child = _make_task(thr, handle, flags, table)
         own = child.inherit_fd(stream), child.inherit_fd(passage)
-        await ends.close_remote()
-        drive(task, hub, child, process, exited, ends.access, own[0])
+        while remote:
+            await remote[-1].invalidate()
+            remote.pop()
+        drive(task, hub, child, process, exited, access, own[0])
         if table is not task.fd_table:
             # Copies of the others' ends: while they are open, exec there would not be noticed.
             theirs = [other.sysif.get_activity_fd() for other in task.fd_table.tasks if not other.departed]
@@ -455,7 +529,7 @@ async def _fork(thr: _Thread, flags: CLONE) -> OwnMemory:
                 process = await watch()
         if process is not None:
             await _end(process)
-        await ends.close()
+        await _close_all([access, *remote])
         raise
 
 

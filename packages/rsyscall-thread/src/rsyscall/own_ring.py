@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from typing import TYPE_CHECKING, SupportsInt
+from typing import TYPE_CHECKING, Any, SupportsInt
 
 import trio
 
@@ -23,8 +23,9 @@ from rsyscall.background import RunLoop, weakly
 from rsyscall.denied import is_denied
 from rsyscall.far import File
 from rsyscall.fcntl import F_SEAL
+from rsyscall.handle.allocation import WouldWaitError
 from rsyscall.linux.memfd import MFD
-from rsyscall.memory.allocator import AllocatorClient, Arena, UnlimitedAllocator
+from rsyscall.memory.allocator import Allocation, AllocatorClient, Arena, UnlimitedAllocator
 from rsyscall.memory.ram import RAM
 from rsyscall.memory.socket_transport import StreamMemoryTransport
 from rsyscall.native import _fast, destructor
@@ -36,14 +37,14 @@ from rsyscall.sys.mman import MemoryMapping
 from rsyscall.turns import Turns
 
 if TYPE_CHECKING:
-    from rsyscall.handle import FileDescriptor, Task
+    from rsyscall.handle import FileDescriptor, Pointer, Task
     from rsyscall.hub import ProgramHub
     from rsyscall.monitor import AsyncChildProcess
     from rsyscall.native import Ring
     from rsyscall.native._fast import Sleeper
     from rsyscall.pidfd import Pidfd
 
-__all__ = ["OwnRAM", "OwnRingConnection", "drive_by_ring", "make_file"]
+__all__ = ["ArenaTransport", "OwnRAM", "OwnRingConnection", "drive_by_ring", "make_file"]
 
 _NAME = "rsyscall-ring"
 _SEALS = F_SEAL.SEAL | F_SEAL.SHRINK | F_SEAL.GROW
@@ -247,21 +248,84 @@ class OwnRingConnection(RingConnection):
         return self._server_fd
 
 
-class OwnRAM(RAM):
-    """Memory of a process that has an arena in a memory file.
+class ArenaTransport(StreamMemoryTransport):
+    """Copies to and from the arena by itself; other memory is copied by the process.
 
-    Attributes:
-        private: memory that copies of the process do not share with it.
+    Args:
+        task: of the process.
+        ring: of the process.
     """
 
-    def __init__(self, task: Task, base: int) -> None:
+    __slots__ = ("_address_space", "_ring")
+
+    def __init__(self, task: Task, ring: Ring) -> None:
+        super().__init__(task)
+        self._address_space = task.address_space
+        self._ring = ring
+
+    def inherit(self, task: Task) -> ArenaTransport:
+        """A transport to the same memory that goes through `task`; see `StreamMemoryTransport.inherit`."""
+        task.check_address_space(self._address_space)
+        return ArenaTransport(task, self._ring)
+
+    def read_now(self, src: Pointer[Any]) -> bytes:
+        """As `read`, if it is in the arena.
+
+        Raises:
+            WouldWaitError: it is not, or the process has left; or the pointer cannot be used, as `read` says.
+        """
+        allocation = src.allocation
+        if type(allocation) is Allocation and allocation.valid and src.valid:
+            mapping = src.mapping
+            if mapping.task.address_space is self._address_space:
+                start = allocation.start
+                data = self._ring.read(mapping.near.address + start, allocation.end - start)
+                if data is not None:
+                    return data
+        raise WouldWaitError
+
+    def write_now(self, dest: Pointer[Any], data: bytes) -> None:
+        """As `write`, if it is in the arena. Raises as `read_now`."""
+        allocation = dest.allocation
+        if type(allocation) is Allocation and allocation.valid and dest.valid:
+            mapping = dest.mapping
+            if mapping.task.address_space is self._address_space:
+                start = allocation.start
+                if (
+                    type(data) is bytes
+                    and len(data) <= allocation.end - start
+                    and self._ring.write(mapping.near.address + start, data)
+                ):
+                    return
+        raise WouldWaitError
+
+    async def write(self, dest: Pointer[Any], data: bytes) -> None:
+        """Copy `data` to the start of what `dest` points to; see `StreamMemoryTransport.write`."""
+        try:
+            self.write_now(dest, data)
+        except WouldWaitError:
+            await super().write(dest, data)
+
+
+class OwnRAM(RAM):
+    """Memory of a process that has an arena in a memory file."""
+
+    def __init__(self, task: Task, ring: Ring, base: int) -> None:
         shared = UnlimitedAllocator(task)
         pages = near.MemoryMapping(base + _fast.ARENA_OFFSET, _fast.ARENA_SIZE, _PAGE)
         arena = Arena(MemoryMapping(task, pages, File()), shared.space)
         # So it is never empty, and not unmapped.
         self._pin = arena.allocate(1, 1)
-        super().__init__(task, StreamMemoryTransport(task), AllocatorClient(task, shared))
-        self.private = RAM(task, self.transport, AllocatorClient.make_allocator(task))
+        super().__init__(task, ArenaTransport(task, ring), AllocatorClient(task, shared))
+        self._private: RAM | None = None
+
+    @property
+    def private(self) -> RAM:
+        """Memory that copies of the process do not share with it."""
+        if self._private is None:
+            task = self.task
+            self._private = RAM(task, StreamMemoryTransport(task), AllocatorClient.make_allocator(task))
+        return self._private
 
 
 def drive_by_ring(
@@ -271,7 +335,6 @@ def drive_by_ring(
     process: AsyncChildProcess,
     exited: Exited,
     ring: Ring,
-    socket: int,
     base: int,
     server_fd: FileDescriptor,
     file: FileDescriptor,
@@ -279,7 +342,6 @@ def drive_by_ring(
     """Make the interface of `child`, which has greeted by `ring`, and its memory.
 
     Args:
-        socket: our end, which `ring` owns.
         base: where it says that it has the file.
         server_fd: its end of the socket.
         file: its descriptor of the file.
@@ -292,9 +354,10 @@ def drive_by_ring(
     name = f"process {child.near_process.id}"
     pidfd = begin_driving(hub, child, process, exited)
     child.infrastructure_fds += (server_fd, file)
+    socket = ring.socket
     sysif = OwnRingConnection(hub, ring, name, socket, pidfd, base, server_fd, file)
     exited.process_left = sysif._client.process_left
     hub.listen(socket, sysif._client)
     sysif.attach(child)
     child.sysif = parent.sysif.wrap_child(sysif, name)
-    return OwnRAM(child, base)
+    return OwnRAM(child, ring, base)

@@ -49,6 +49,7 @@ NAME = "rsyscall-stub"
 
 _CAPABILITY_VERSION_3 = 0x20080522
 _CAPABILITIES = struct.Struct("=6I")
+_HEADER = 8  # bytes
 
 
 @functools.cache
@@ -117,10 +118,10 @@ async def _make_stub(thr: HasMemory) -> FileDescriptor:
 
 async def get_capabilities(thr: HasMemory) -> tuple[int, int, int]:
     """The effective, permitted and inheritable set. manpage: capget(2)."""
-    header = await thr.ram.ptr(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0))
-    sets = await thr.ram.malloc(bytes, _CAPABILITIES.size)
-    await thr.task.sysif.syscall(nr.capget, header.near, sets.near)
-    words = _CAPABILITIES.unpack(await sets.read())
+    memory = await thr.ram.ptr(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0) + bytes(_CAPABILITIES.size))
+    address = memory.near.address
+    await thr.task.sysif.syscall(nr.capget, address, address + _HEADER)
+    words = _CAPABILITIES.unpack((await memory.read())[_HEADER:])
     effective, permitted, inheritable = (words[index] | words[index + 3] << 32 for index in range(3))
     return effective, permitted, inheritable
 

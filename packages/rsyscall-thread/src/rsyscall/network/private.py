@@ -12,6 +12,7 @@ import errno
 import itertools
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -36,7 +37,15 @@ if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor, Task
     from rsyscall.memory.ram import RAM
 
-__all__ = ["PrivateConnection", "make_private", "open_epoll", "passing"]
+__all__ = [
+    "PassingConnection",
+    "PrivateConnection",
+    "epoll_waiter",
+    "make_passage",
+    "make_private",
+    "open_epoll",
+    "passing",
+]
 
 # That were not received before, and are skipped.
 _MOST_MESSAGES = 16
@@ -63,6 +72,13 @@ class PrivateConnection(PassingConnection):
         super().__init__(access_task, access_ram, access_epoller, access_fd, task, ram, fd)
         self._turns = Turns()
         self._numbers = itertools.count(1)
+
+    @classmethod
+    def make(
+        cls, access: PassingConnection, ours: FileDescriptor, task: Task, ram: RAM, fd: FileDescriptor
+    ) -> PrivateConnection:
+        """The connection of a process whose parent has `access`; see `make_passage`."""
+        return cls(access.access_task, access.access_ram, access.access_epoller, ours, task, ram, fd)
 
     async def move_fds(self, fds: list[FileDescriptor]) -> list[FileDescriptor]:
         """Move file descriptors to the process: see `PassingConnection.move_fds`.
@@ -139,50 +155,48 @@ async def make_private(
     Returns:
         A descriptor of the parent, of which only the child is to have a copy in the end, and a function that
         makes the connection: call it with the task, the memory, and the child's copy of the descriptor.
+    """
+    access = passing(connection)
+    ours, theirs = await make_passage(access)
+    return theirs, partial(PrivateConnection.make, access, ours)
+
+
+async def make_passage(access: PassingConnection) -> tuple[FileDescriptor, FileDescriptor]:
+    """A pair of sockets for descriptors: ours, and the one in the process of `access`.
 
     manpage: socketpair(2)
     """
-    access = passing(connection)
     pair = await _make_pair(access.access_task, access.access_ram, SOCK.SEQPACKET)
-
-    def make(task: Task, ram: RAM, fd: FileDescriptor) -> PrivateConnection:
-        return PrivateConnection(
-            access.access_task, access.access_ram, access.access_epoller, pair.first, task, ram, fd
-        )
-
     try:
         [theirs] = await access.move_fds([pair.second])
     except BaseException:
         await _close_all([pair.first, pair.second])
         raise
-    return theirs, make
+    return pair.first, theirs
 
 
-async def open_epoll(connection: Connection) -> tuple[EpollWaiter, FileDescriptor]:
-    """Make an epoll instance for a process, which the access side waits for.
-
-    Args:
-        connection: to the process.
-
-    Returns:
-        What waits for it, and the descriptor of the process.
+async def open_epoll(access: PassingConnection) -> tuple[FileDescriptor, FileDescriptor]:
+    """An epoll instance: ours, and its copy in the process of `access`.
 
     manpage: epoll_create1(2)
     """
-    access = passing(connection)
-    task = access.access_task
-    ours = await task.epoll_create(EpollFlag.CLOEXEC)
+    ours = await access.access_task.epoll_create(EpollFlag.CLOEXEC)
     try:
         [theirs] = await access.move_fds([await ours.dup()])
     except BaseException:
         await _close_all([ours])
         raise
+    return ours, theirs
+
+
+def epoll_waiter(access: PassingConnection, ours: FileDescriptor) -> EpollWaiter:
+    """What waits for an epoll instance of a process, by our copy of it."""
     watched = int(ours)
 
     async def wait_readable() -> None:
         await trio.lowlevel.wait_readable(watched)
 
-    return EpollWaiter(access.access_ram, ours, wait_readable, 0), theirs
+    return EpollWaiter(access.access_ram, ours, wait_readable, 0)
 
 
 def passing(connection: Connection) -> PassingConnection:
