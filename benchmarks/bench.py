@@ -29,7 +29,7 @@ except ModuleNotFoundError as error:
 
 import trio
 
-from benchmarks import calls, machine, pipes, report, spawns, timeouts
+from benchmarks import calls, machine, own_memory, pipes, report, spawns, timeouts
 from benchmarks.measure import MINIMAL_REPETITIONS, Outcome
 from benchmarks.rows import ROWS, TIMES
 
@@ -63,6 +63,9 @@ def groups(program: Path, quick: bool) -> dict[str, Group]:
         "growth": ({"late", "resident"}, lambda: spawns.growth(program, repetitions(301))),
         "big parent": ({"big-parent"}, lambda: spawns.big_parent(program, repetitions(151))),
         "idle": ({"idle"}, lambda: calls.idle(5.0)),
+        "own memory": ({"own-call", "own-write", "own-read"}, lambda: own_memory.calls(repetitions(61))),
+        "own memory, made": ({"own-make"}, lambda: own_memory.making(program, repetitions(301))),
+        "own memory, idle": ({"own-idle"}, lambda: own_memory.idle(5.0)),
         "reaping": ({"reaping"}, lambda: spawns.reaping(program, repetitions(25))),
         "timeouts": (
             {f"timeouts-{kind}" for kind in timeouts.TREES},

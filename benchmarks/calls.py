@@ -20,7 +20,7 @@ from rsyscall.tasks.local import local_thread
 from rsyscall.thread import ChildThread
 from rsyscall.time import Timespec
 
-__all__ = ["blocking", "busy", "calls", "idle", "memory", "stream"]
+__all__ = ["blocking", "busy", "calls", "idle", "memory", "stream", "us", "used_by"]
 
 BATCH = 512
 SLEEPERS = 100
@@ -104,7 +104,7 @@ async def calls(repetitions: int) -> Outcome:
     best = {name: sample.best for name, sample in samples.items()}
 
     def ratio(above: str, below: str) -> Value:
-        return Value(best[above] / best[below], f"{_us(best[above])} ÷ {_us(best[below])}")
+        return Value(best[above] / best[below], f"{us(best[above])} ÷ {us(best[below])}")
 
     return Outcome(
         {
@@ -185,7 +185,7 @@ async def busy(repetitions: int) -> Outcome:
         {
             "busy": Value(
                 best["busy"] / best["quiet"],
-                f"{_us(best['busy'])} ÷ {_us(best['quiet'])}; os.getuid() likewise {reference:.2f}",
+                f"{us(best['busy'])} ÷ {us(best['quiet'])}; os.getuid() likewise {reference:.2f}",
             )
         },
         {"child, busy thread": samples["busy"]},
@@ -255,7 +255,7 @@ async def memory(repetitions: int) -> Outcome:
     best = {name: sample.best for name, sample in samples.items()}
     return Outcome(
         {
-            name: Value(best[name] / best["copy"], f"{_us(best[name])} ÷ {_us(best['copy'])}")
+            name: Value(best[name] / best["copy"], f"{us(best[name])} ÷ {us(best['copy'])}")
             for name in ("write", "read")
         },
         {"write 4 KiB": samples["write"], "read 4 KiB": samples["read"], "copy 4 KiB": samples["copy"]},
@@ -278,26 +278,25 @@ async def idle(seconds: float) -> Outcome:
         for _ in range(SLEEPERS):
             await nursery.start(hold)
         await trio.sleep(0.5)
-        ticks, nanoseconds = _used(pids)
+        before = used_by(pids)
         await trio.sleep(seconds)
-        ticks_later, nanoseconds_later = _used(pids)
+        used = used_by(pids) - before
         stop.set()
-    ticks_used = (ticks_later - ticks) / os.sysconf("SC_CLK_TCK")
-    used = max((nanoseconds_later - nanoseconds) / 1e9, ticks_used)
     return Outcome({"idle": Value(used, f"{SLEEPERS} children, {seconds:g} s, {1e6 * used:.0f} us")})
 
 
-def _used(pids: list[int]) -> tuple[int, int]:
-    """Processor time of these processes: clock ticks, and nanoseconds."""
+def used_by(pids: list[int]) -> float:
+    """Processor time of these processes, in seconds."""
     ticks = nanoseconds = 0
     for pid in pids:
         # The name, in parentheses, may contain anything.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
         nanoseconds += int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
-    return ticks, nanoseconds
+    return max(nanoseconds / 1e9, ticks / os.sysconf("SC_CLK_TCK"))
 
 
-def _us(seconds: float) -> str:
+def us(seconds: float) -> str:
+    """As text, in microseconds."""
     digits = 2 if seconds < 1e-5 else 0
     return f"{1e6 * seconds:.{digits}f} us"
