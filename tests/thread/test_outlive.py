@@ -106,6 +106,15 @@ def test_programs_are_left_to_the_program_that_is_executed(programs: Programs) -
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("round", range(15))
+def test_programs_whose_processes_have_memory_of_their_own(programs: Programs, round: int) -> None:
+    """Ten kills each; 300 with both transports."""
+    dice = random.Random(f"own memory {round} {os.environ['RSYSCALL_TRANSPORT']}")
+    for _ in range(10):
+        end_of(programs, dice.sample(sorted(OWN_MEMORY), min(2, len(OWN_MEMORY))), False, "killed")
+
+
+@pytest.mark.slow
 @pytest.mark.needs("other users")
 @pytest.mark.parametrize("round", range(15))
 def test_programs_that_drop_their_privileges(programs: Programs, round: int) -> None:
