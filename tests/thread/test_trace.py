@@ -26,6 +26,7 @@ from rsyscall.near.abi import ABIS
 from rsyscall.near.types import Address
 from rsyscall.net.if_ import SIOC, Ifreq
 from rsyscall.netinet.in_ import SockaddrIn
+from rsyscall.own_ring import OwnRingConnection
 from rsyscall.path import Path
 from rsyscall.sched import CLONE, CloneArgs
 from rsyscall.signal import SA, SIG, HowSIG, Sigaction, Siginfo, Sigset
@@ -239,6 +240,20 @@ async def test_children_and_theirs_are_traced(lines: Lines) -> None:
     await child.exit(0)
     assert any(re.search(r"exit(\(0\)| resumed>\)) = \?$", line) for line in lines)
     await child.process.waitpid(W.EXITED)
+
+
+async def test_memory_of_a_process_with_its_own(lines: Lines) -> None:
+    """It is shown as far as it is in the memory file that the two sides share, where there is a ring."""
+    child = await local_thread.clone(own_memory=True)
+    async with child.process:
+        directory = await child.ptr(Path("/usr"))
+        await child.task.chdir(directory)
+        shown = 'chdir("/usr") = 0' if isinstance(child.task.sysif.inner, OwnRingConnection) else "chdir(0x"
+        assert lines.last().startswith(shown)
+        beyond = await child.task.mmap(4096, PROT.READ | PROT.WRITE, MAP.PRIVATE)
+        with pytest.raises(FileNotFoundError):
+            await child.task.sysif.syscall(SYS.chdir, beyond.near.address)
+        assert lines.last().startswith("chdir(0x")
 
 
 async def test_failed_exec(lines: Lines) -> None:

@@ -109,6 +109,18 @@ class _OwnClient(_Client):
         self._ring.unshare()
 
 
+class _Arena:
+    """The memory of a process that is in the file, for traces."""
+
+    def __init__(self, ring: Ring, base: int) -> None:
+        self._ring = ring
+        self._end = base + _fast.SHARED_SIZE
+
+    def read(self, address: int, length: int) -> bytes:
+        """As many of the bytes there as are in the file."""
+        return self._ring.read(address, max(0, min(length, self._end - address))) or b""
+
+
 class OwnRingConnection(RingConnection):
     """The way to a process with memory of its own, through a ring in a memory file.
 
@@ -120,12 +132,15 @@ class OwnRingConnection(RingConnection):
         base: where it has the file.
         server_fd: its end of the socket.
         file: its descriptor of the memory file.
+
+    Attributes:
+        arena: its memory, as far as it is in the file.
     """
 
     shares_memory = False
     borrows_memory = False
 
-    __slots__ = ("_base", "_bounce", "_file", "_leaving", "_pidfd", "_server_fd", "_watcher")
+    __slots__ = ("_base", "_bounce", "_file", "_leaving", "_pidfd", "_server_fd", "_watcher", "arena")
 
     def __init__(
         self,
@@ -138,6 +153,7 @@ class OwnRingConnection(RingConnection):
         server_fd: FileDescriptor,
         file: FileDescriptor,
     ) -> None:
+        self.arena = _Arena(ring, base)
         self._base = base
         self._bounce = Turns()
         self._file = file

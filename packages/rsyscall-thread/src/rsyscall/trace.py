@@ -367,8 +367,9 @@ class TracingSyscallInterface(SyscallInterface):
     def wrap_child(self, child: SyscallInterface, name: str) -> SyscallInterface:
         """Trace the child, too."""
         child = self.inner.wrap_child(child, name)
-        # One with memory of its own has other things at the same addresses.
-        return self._traced(child, name, self.memory if child.borrows_memory else None)
+        # One with memory of its own has other things at the same addresses; its ring's file we can see.
+        memory = self.memory if child.borrows_memory else getattr(child, "arena", None)
+        return self._traced(child, name, memory)
 
     def _traced(
         self, child: SyscallInterface, name: str, memory: ProcessMemory | None
