@@ -194,13 +194,13 @@ class Exits:
         return False
 
     def turn_is_due(self) -> bool:
-        """Whether a wait that was over without sleeping should let the event loop have a turn.
+        """Whether a wait that was over without sleeping should let the event loop have a turn all the same.
 
-        Always if there are other tasks that it would hold up. Otherwise a turn costs as much as the rest of
-        the wait, and is needed only now and then: deadlines pass there, and tasks of the background go on.
+        For the only task, which holds up no other. A turn costs as much as the rest of the wait, and is
+        needed only now and then: deadlines pass there, and tasks of the background go on.
         """
         now = time.monotonic()
-        if now < self._next_turn and _is_only_task():
+        if now < self._next_turn:
             return False
         self._next_turn = now + _LONGEST_TURN
         return True

@@ -232,10 +232,11 @@ class AsyncChildProcess:
         pidfd = self.pidfd
         if pidfd is not None and not self._exited.is_set() and self._is_ours:
             await trio.lowlevel.checkpoint_if_cancelled()
-            if pidfd.exited or hub.exits.spin_alone(pidfd, self.executing):
+            alone = hub.exits.spin_alone(pidfd, self.executing)
+            if alone or pidfd.exited:
                 # Before the hub hears of it, which would wake a task of the background for nothing.
                 state = await self._waitid_nohang(options)
-                if hub.exits.turn_is_due():
+                if not alone or hub.exits.turn_is_due():
                     await trio.lowlevel.cancel_shielded_checkpoint()
                 if state is not None:
                     return state
