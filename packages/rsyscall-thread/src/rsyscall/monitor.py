@@ -138,12 +138,13 @@ class AsyncChildProcess:
         process = self.process
         pidfd = self.pidfd
         if pidfd is not None and self._is_ours and process.unread_siginfo is None:
-            # One local call, which no other task can interrupt.
+            # One local call, which no other task can interrupt. In plain numbers, as in `waitpid`.
+            numeric = int(options)
             try:
-                state = await self.monitor.hub.exits.waitid(pidfd, int(options))
+                state = await self.monitor.hub.exits.waitid(pidfd, numeric)
             except ChildProcessError as error:
                 raise self._lost() from error
-            if state is not None and state.died() and not options & W.NOWAIT:
+            if state is not None and state.died() and not numeric & _NOWAIT:
                 process.mark_dead(state)
                 self._give_up_pidfd()
             return state
