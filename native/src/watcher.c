@@ -145,8 +145,11 @@ int rsyscall_futex_helper(struct rsys_hub *hub, const struct rsys_ring *self)
 	uint64_t all = ~0ull;
 	int32_t fd = w->completion;
 
-	if (!rsys_begin(&w->origin))
+	if (!rsys_begin(&w->origin)) {
+		/* The owner was gone before we came to run. */
+		end_all(hub, self);
 		return 0;
+	}
 	close_others(fd);
 	/* Not the addressee of what a terminal or a process group is sent. */
 	rsys_call4(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, 0, 8);

@@ -23,6 +23,7 @@ from rsyscall.near import (
     native_abi,
     raise_if_error,
 )
+from rsyscall.near.sysif import error_of
 
 Run = Callable[..., Any]
 
@@ -86,6 +87,14 @@ def test_errors_have_the_class_of_their_number(number: int, kind: type[OSError])
 
 
 # ---- Syscall
+
+
+def test_an_error_that_no_kernel_returns() -> None:
+    """A process that lies may say any number."""
+    assert (error_of(-errno.ENOENT).errno, type(error_of(-errno.ENOENT))) == (errno.ENOENT, FileNotFoundError)
+    for result in (-4096, -(2**31) - 1, -(2**63)):
+        assert error_of(result).errno == errno.EPROTO
+        assert str(result) in str(error_of(result))
 
 
 def test_syscall_prints_without_trailing_zeros() -> None:

@@ -302,7 +302,7 @@ def execute_shell() -> None:
     os.execv("/bin/sh", ["sh", "-c", "echo '\"executed\"'; read line"])
 
 
-def outlive(states: list[str], drop: bool, end: str) -> None:
+def outlive(states: list[str], drop: bool, end: str, late: bool = False) -> None:
     """Make processes in these states, and end in a way in which no signal of ours may reach them.
 
     Args:
@@ -310,7 +310,11 @@ def outlive(states: list[str], drop: bool, end: str) -> None:
         drop: give up our privileges before.
         end: "killed", "os._exit", "executed" (another program), "executed by a thread", "copied" (by fork,
             and the copy goes on).
+        late: none of the processes comes to run before we end.
     """
+    if late:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 
     async def program() -> None:
         async with trio.open_nursery() as nursery:

@@ -25,9 +25,11 @@ OWN_MEMORY = {state for state in STATES if state.startswith("own_memory")}
 OWN_MEMORY_ENDS = {("own_memory_init", "killed"), ("own_memory_init", "os._exit")}
 
 
-def end_of(programs: Programs, states: list[str], drop: bool, end: str, left: int = 0) -> None:
+def end_of(
+    programs: Programs, states: list[str], drop: bool, end: str, left: int = 0, late: bool = False
+) -> None:
     """Have a program make processes and end; check that only so many programs are left a second later."""
-    program = programs.start("lifetime_drivers:outlive", states=states, drop=drop, end=end)
+    program = programs.start("lifetime_drivers:outlive", states=states, drop=drop, end=end, late=late)
     assert program.read_json() == "ready", states
     if end in ("killed", "copied"):
         program.kill()
@@ -83,6 +85,12 @@ def test_no_server_is_left_in_any_state(programs: Programs, drop: bool, state: s
     for end in ENDS:
         if not drop or state not in OWN_MEMORY or (state, end) in OWN_MEMORY_ENDS:
             end_of(programs, [state], drop, end)
+
+
+@pytest.mark.needs("other users", "all capabilities")
+def test_a_watcher_that_comes_too_late(programs: Programs) -> None:
+    """Neither it nor the process, which is stopped, comes to run before their owner has ended."""
+    end_of(programs, ["stopped"], True, "os._exit", late=True)
 
 
 @pytest.mark.slow

@@ -243,7 +243,9 @@ from rsyscall.command import Command
 from rsyscall.sched import CLONE
 from rsyscall.sys.mount import MS
 from rsyscall.sys.wait import W
-from rsyscall.tasks.local import local_thread
+from rsyscall.local import LocalThread
+
+local_thread = LocalThread()
 
 def sh(script):
     return Command("/bin/sh", ["sh", "-c", script], {})

@@ -59,6 +59,7 @@ from rsyscall.near.record import (
     track_all,
     untrack,
 )
+from rsyscall.near.sysif import error_of
 
 __all__ = [
     "BaseFileDescriptor",
@@ -369,7 +370,7 @@ class FDTable(rsyscall.far.FDTable):
             raise
         for number, result in zip(numbers, results, strict=True):
             if result < 0:
-                self._log_failed_close(number, OSError(-result, os.strerror(-result)))
+                self._log_failed_close(number, error_of(result))
 
     def log_failed_closes(self) -> None:
         """Log closes that failed in destructors, which cannot do it themselves."""

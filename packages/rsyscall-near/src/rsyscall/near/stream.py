@@ -27,7 +27,6 @@ delivered.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -42,7 +41,7 @@ from rsyscall.near.protocol import (
     split_transfer,
 )
 from rsyscall.near.record import CallRecord
-from rsyscall.near.sysif import Syscall, SyscallError, SyscallHangup, SyscallSendError
+from rsyscall.near.sysif import Syscall, SyscallError, SyscallHangup, SyscallSendError, error_of
 
 __all__ = ["Exchange", "StreamState"]
 
@@ -231,7 +230,7 @@ class Exchange:
         """
         for result in self.check():
             if result < 0:
-                raise OSError(-result, os.strerror(-result))
+                raise error_of(result)
         return self.payloads[0] if len(self.payloads) == 1 else b"".join(self.payloads)
 
 

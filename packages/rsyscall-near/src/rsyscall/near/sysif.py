@@ -25,6 +25,7 @@ __all__ = [
     "SyscallSendError",
     "UnusableSyscallInterface",
     "as_syscalls",
+    "error_of",
     "raise_if_error",
 ]
 
@@ -63,6 +64,17 @@ def raise_if_error(response: int) -> None:
     """
     if -MAX_ERRNO <= response < 0:
         raise OSError(-response, os.strerror(-response))
+
+
+def error_of(result: int) -> OSError:
+    """The error that a negative raw result stands for.
+
+    Args:
+        result: -4095 to -1 from a kernel. A process that lies may say anything: then the error is EPROTO.
+    """
+    if -MAX_ERRNO <= result < 0:
+        return OSError(-result, os.strerror(-result))
+    return OSError(errno.EPROTO, f"the process says that the result of the call is {result}")
 
 
 class Syscall(NamedTuple):

@@ -30,7 +30,7 @@ import trio
 from rsyscall.fcntl import AT, O
 from rsyscall.linux.dirent import DT, DirentList
 from rsyscall.near import nr
-from rsyscall.near.sysif import Syscall
+from rsyscall.near.sysif import Syscall, error_of
 from rsyscall.path import Path
 from rsyscall.struct import strpath_to_null_terminated_bytes
 from rsyscall.sys.stat import Stat
@@ -324,7 +324,9 @@ class _Try:
             if result == -errno.EISDIR:
                 directories.append(name)
             elif result not in (0, -errno.ENOENT):
-                raise OSError(-result, os.strerror(-result), self._path(name))
+                error = error_of(result)
+                error.filename = self._path(name)
+                raise error
         return directories
 
     async def _rmdir(
