@@ -42,7 +42,8 @@ def run(directory: Path, text: str, **environment: str) -> tuple[int, str]:
     """Run a file of tests with our conftest.py in a place of two things, one of which is denied."""
     tests = directory / "tests"
     tests.mkdir()
-    shutil.copy(HERE / "conftest.py", tests)
+    for name in ("conftest.py", "liar.py"):
+        shutil.copy(HERE / name, tests)
     shutil.copy(HERE.parent / "pyproject.toml", directory)
     tried = (HERE / "place.py").read_text().partition('\nif __name__ == "__main__":')
     table = "\nTRIALS = {'possible': lambda: None, 'impossible': _device('/')}\n"
