@@ -63,7 +63,9 @@ async def test_attributes_are_those_that_python_sees(local: Local) -> None:
         assert (attributes.iflag, attributes.oflag, attributes.lflag) == (iflag, oflag, lflag)
         # The C library may add the input speed.
         assert attributes.cflag == cflag & ~CFLAG.CIBAUD
-        assert cfgetospeed(attributes) == ospeed == BAUD.B38400
+        # Which since glibc 2.42 has numbers of its own for speeds.
+        assert ospeed == termios.B38400
+        assert cfgetospeed(attributes) == BAUD.B38400
         assert attributes.cc == b"".join(value for value in cc[:NCCS] if isinstance(value, bytes))
         assert attributes.cc[V.INTR] == 3
         assert attributes.lflag & LFLAG.ECHO
@@ -77,7 +79,7 @@ async def test_attributes_are_those_that_python_sees(local: Local) -> None:
         assert not lflag & (termios.ECHO | termios.ICANON)
         assert cc[termios.VQUIT] == b"\x07"
         assert ospeed == termios.B115200
-        assert cflag == attributes.cflag
+        assert cflag & ~CFLAG.CIBAUD == attributes.cflag
 
 
 async def test_a_raw_terminal_passes_on_every_byte(local: Local) -> None:
@@ -118,8 +120,11 @@ async def test_size_of_the_window(local: Local) -> None:
 async def test_queues(local: Local) -> None:
     async with pty(local) as (ours, terminal):
         await ours.write(await local.ptr(b"discarded\n"))
+        # The kernel moves it in the background, and is done when it has come back as the echo.
+        echo = b""
+        while not echo.endswith(b"\n"):
+            echo += await read(local, ours)
         await terminal.tcflush(TCFLUSH.IFLUSH)
-        await read(local, ours)  # the echo
         await ours.write(await local.ptr(b"kept\n"))
         assert await read(local, terminal) == b"kept\n"
         await terminal.tcflow(TCFLOW.OOFF)
