@@ -55,6 +55,10 @@ ALLOWED_SKIPS = re.compile(
 # The directories of tests that use the local thread.
 WARM = {"thread", "tasks", "meta", "integration", "guests"}
 
+# The modules that have a local thread: that of the tasks layer, and the one of the tests of the layer below, which
+# is another with children of its own.
+LOCAL_THREADS = ["rsyscall.tasks.local", "support"]
+
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
 
@@ -348,14 +352,14 @@ def _next_run() -> None:
 
     At its end a run waits a moment for those that are about to exit; on a busy machine that is too short.
     """
-    if "rsyscall.tasks.local" not in sys.modules:
+    modules = [sys.modules[name] for name in LOCAL_THREADS if hasattr(sys.modules.get(name), "local_thread")]
+    if not modules:
         return
     import trio
 
-    from rsyscall.tasks.local import local_thread
-
     async def turn() -> None:
-        local_thread.monitor.hub.ensure_running()
+        for module in modules:
+            module.local_thread.monitor.hub.ensure_running()
         await trio.sleep(0.01)
 
     trio.run(turn)
