@@ -55,8 +55,8 @@ ALLOWED_SKIPS = re.compile(
 # The directories of tests that use the local thread.
 WARM = {"thread", "tasks", "meta", "integration", "guests"}
 
-# The modules that have a local thread: that of the tasks layer, and the one of the tests of the layer below, which
-# is another with children of its own.
+# The modules that have a local thread: the tasks layer, and the tests of the layer below it, whose local
+# thread is another one, with children of its own.
 LOCAL_THREADS = ["rsyscall.tasks.local", "support"]
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}

@@ -31,6 +31,7 @@ static PyMethodDef module_methods[] = {
 	{ "exec_strings", rsys_exec_strings, METH_O, NULL },
 	{ "exec_image", rsys_exec_image, METH_VARARGS, NULL },
 	{ "spin_for_exit", rsys_spin_for_exit, METH_VARARGS, NULL },
+	{ "block_for_exit", rsys_block_for_exit, METH_VARARGS, NULL },
 	{ "forget_watched", rsys_forget_watched, METH_VARARGS, NULL },
 	{ "set_memory_errors", rsys_set_memory_errors, METH_O, NULL },
 	{ "set_raw_syscall", rsys_set_raw_syscall, METH_O, NULL },

@@ -148,6 +148,28 @@ PyObject *rsys_spin_for_exit(PyObject *module, PyObject *args)
 }
 
 /*
+ * block_for_exit(pidfd, budget_us) -> whether the process exited within that time; False at once when a handler of a
+ * signal is to run
+ */
+PyObject *rsys_block_for_exit(PyObject *module, PyObject *args)
+{
+	struct rsys_pollfd exit_of = { .fd = -1, .events = RSYS_POLLIN };
+	struct rsys_timespec most = { 0, 0 };
+	double us;
+	long ready;
+	PyThreadState *state;
+
+	(void)module;
+	if (!PyArg_ParseTuple(args, "id", &exit_of.fd, &us))
+		return NULL;
+	most.nsec = us < 999999 ? us * 1000 : 999999999;
+	state = PyEval_SaveThread();
+	ready = rsys_call5(__NR_ppoll, &exit_of, 1, &most, 0, 8);
+	PyEval_RestoreThread(state);
+	return PyBool_FromLong(ready == 1);
+}
+
+/*
  * forget_watched(epfd, number, watched): take a descriptor out of an epoll instance, and out of the dictionary of
  * what is watched there. In one step: what is in the dictionary alone would stay there, as no event comes for it.
  */

@@ -16,6 +16,7 @@ PyObject *rsys_recorded_local_syscall(PyObject *module, PyObject *const *args, P
 PyObject *rsys_read_memory(PyObject *module, PyObject *const *args, Py_ssize_t n);
 PyObject *rsys_write_memory(PyObject *module, PyObject *const *args, Py_ssize_t n);
 PyObject *rsys_spin_for_exit(PyObject *module, PyObject *args);
+PyObject *rsys_block_for_exit(PyObject *module, PyObject *args);
 PyObject *rsys_forget_watched(PyObject *module, PyObject *args);
 PyObject *rsys_set_raw_syscall(PyObject *module, PyObject *arg);
 

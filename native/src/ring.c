@@ -574,6 +574,7 @@ static PyMethodDef ring_methods[] = {
 	{ "forget", rsys_ring_forget, METH_NOARGS, NULL },
 	{ "results", rsys_ring_results, METH_NOARGS, NULL },
 	{ "wait", rsys_ring_wait_method, METH_O, NULL },
+	{ "block", rsys_ring_block_method, METH_O, NULL },
 	{ "prepare_calls", rsys_ring_prepare_calls, METH_O, NULL },
 	{ "announce", rsys_ring_announce, METH_NOARGS, NULL },
 	{ "kick", rsys_ring_kick_method, METH_NOARGS, NULL },

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "arguments.h"
+#include "clock.h"
 #include "call_facts.h"
 #include "freestanding.h"
 #include "record.h"
@@ -375,6 +376,58 @@ PyObject *rsys_ring_wait_method(PyObject *op, PyObject *arg)
 		return NULL;
 	done = rsys_ring_spin(self, self->block->ring.submitted,
 			 us * (self->hub->hold_gil / HOLD_GIL_US), 0);
+	return PyBool_FromLong(done);
+}
+
+/* Wake-ups that do not come to us (the kernel wakes one, and the watcher may wait for the same word), in ns. */
+#define LONGEST_BLOCK (300 * 1000)
+
+/* As rsys_ring_spin for what was put last, but asleep. */
+static int block(Ring *self, uint64_t ns)
+{
+	uint32_t seq = self->block->ring.submitted, *word = self->life, alive = self->alive;
+	uint64_t end = rsys_now_ns() + ns, now;
+
+	while (!slot_done(self, seq) && !has_left(self)) {
+		struct rsys_timespec most = { 0, LONGEST_BLOCK };
+		long err;
+
+		now = rsys_now_ns();
+		if (now >= end)
+			return 0;
+		if (end - now < LONGEST_BLOCK)
+			most.nsec = end - now;
+		/* Not private, as the wake-up of the kernel is not: set_tid_address(2) */
+		err = rsys_call4(__NR_futex, word, RSYS_FUTEX_WAIT, alive, &most);
+		if (err != 0 && err != -ETIMEDOUT && err != -EAGAIN)
+			return 0;	/* a signal has a handler to run; or a filter denies the call */
+	}
+	/* In case the wake-up was the watcher's. */
+	if (has_left(self))
+		rsys_call3(__NR_futex, word, RSYS_FUTEX_WAKE, 1);
+	return 1;
+}
+
+/*
+ * block(budget_us) -> bool: as wait, but asleep, so that our processor may run the process. False, too, if a signal
+ * has a handler to run, and at once for a process with memory of its own.
+ */
+PyObject *rsys_ring_block_method(PyObject *op, PyObject *arg)
+{
+	Ring *self = (Ring *)op;
+	double us = PyFloat_AsDouble(arg);
+	PyThreadState *state;
+	int done;
+
+	if (us == -1 && PyErr_Occurred())
+		return NULL;
+	if (rsys_hub_check(self->hub) < 0)
+		return NULL;
+	if (self->file || us <= 0)
+		return PyBool_FromLong(slot_done(self, self->block->ring.submitted) || has_left(self));
+	state = PyEval_SaveThread();
+	done = block(self, us * 1000);
+	PyEval_RestoreThread(state);
 	return PyBool_FromLong(done);
 }
 

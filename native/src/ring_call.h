@@ -32,6 +32,7 @@ int rsys_ring_parse(PyObject *const *args, Py_ssize_t n, int64_t v[7]);
 void rsys_ring_put(Ring *self, const int64_t v[7]);
 void rsys_ring_kick(Ring *self);
 PyObject *rsys_ring_wait_method(PyObject *op, PyObject *arg);
+PyObject *rsys_ring_block_method(PyObject *op, PyObject *arg);
 PyObject *rsys_ring_prepare_calls(PyObject *op, PyObject *list);
 PyObject *rsys_ring_announce(PyObject *op, PyObject *unused);
 PyObject *rsys_ring_kick_method(PyObject *op, PyObject *unused);

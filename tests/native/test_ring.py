@@ -185,6 +185,24 @@ def test_wait() -> None:
             child.ring.wait("long")  # type: ignore[arg-type]  # on purpose
 
 
+def test_block() -> None:
+    pause = timespec(0.1)
+    with driven() as child:
+        child.ring.put(NR["nanosleep"], pause.address)
+        child.ring.kick()
+        assert child.ring.block(0) is False
+        assert child.ring.block(100.0) is False
+        assert child.ring.block(20e6) is True
+        assert child.ring.next_result() == 0
+        with pytest.raises(TypeError):
+            child.ring.block("long")  # type: ignore[arg-type]  # on purpose
+        child.ring.put(NR["exit"], 0)
+        child.ring.kick()
+        assert child.ring.block(20e6) is True
+        assert child.ring.left
+        assert child.wait() == 0
+
+
 # ---- Batches
 
 
@@ -510,6 +528,34 @@ def test_spin_for_exit() -> None:
         assert _fast.spin_for_exit(child.ring.pidfd, 1000.0) is False
         os.kill(child.pid, signal.SIGKILL)
         assert _fast.spin_for_exit(child.ring.pidfd, 20e6) is True
+
+
+def test_block_for_exit() -> None:
+    with driven() as child:
+        assert _fast.block_for_exit(child.ring.pidfd, 1000.0) is False
+        os.kill(child.pid, signal.SIGKILL)
+        assert _fast.block_for_exit(child.ring.pidfd, 20e6) is True
+
+
+@pytest.mark.parametrize("what", ["exit", "answer"])
+def test_a_handler_of_a_signal_runs_in_spite_of_a_block(what: str) -> None:
+    ran = []
+    before = signal.signal(signal.SIGALRM, lambda number, frame: ran.append(number))
+    pause = timespec(60.0)
+    try:
+        with driven() as child:
+            child.ring.put(NR["nanosleep"], pause.address)
+            child.ring.kick()
+            signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+            # A signal that comes before the block has begun does not end it: the next one does.
+            if what == "exit":
+                assert _fast.block_for_exit(child.ring.pidfd, 900e3) is False
+            else:
+                assert child.ring.block(60e6) is False
+            assert ran
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 # ---- Misuse

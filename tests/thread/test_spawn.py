@@ -235,61 +235,75 @@ async def test_handles_of_the_child_are_its_own() -> None:
     await process.check()
 
 
-async def alone() -> None:
-    """Wait until the children that other tests have not waited for are gone."""
-    hub = local_thread.monitor.hub
-    await wait_until(hub.exits.may_spin, collecting=True)
+@pytest.fixture
+async def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ways in which exits have been waited for. No other child is left, and none of the ways failed."""
+    exits = local_thread.monitor.hub.exits
+    # Until the children that other tests have not waited for are gone.
+    await wait_until(exits.is_alone, collecting=True)
+    monkeypatch.setattr(exits, "spin_us", 100.0)
+    for name in ("_blocks", "_spins_failed", "_sleeps", "_blocks_failed"):
+        monkeypatch.setattr(exits, name, 0)
+    ways: list[str] = []
+
+    def note(way: str, function: Callable[[int, float], bool]) -> Callable[[int, float], bool]:
+        def noting(pidfd: int, budget_us: float) -> bool:
+            ways.append(way)
+            return function(pidfd, budget_us)
+
+        return noting
+
+    for way in ("spin", "block"):
+        name = f"{way}_for_exit"
+        monkeypatch.setattr(rsyscall.exits, name, note(way, getattr(rsyscall.exits, name)))
+    return ways
 
 
-async def test_who_spins_for_an_exit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only a waiter without other tasks spins; many that spin at once would hold up each other."""
-    hub = local_thread.monitor.hub
-    monkeypatch.setattr(hub.exits, "spin_us", 100.0)
-    await alone()
-    spins = 0
+# Not a program that has exited by the time that other tasks have run.
+SLOW = sh("exec sleep 0.1")
 
-    def count(pidfd: int, budget_us: float) -> bool:
-        nonlocal spins
-        spins += 1
-        return False
 
-    monkeypatch.setattr(rsyscall.exits, "spin_for_exit", count)
-    for budget, expected in ((100.0, 1), (0.0, 0)):
-        monkeypatch.setattr(hub.exits, "spin_us", budget)
-        monkeypatch.setattr(hub.exits, "_spins_to_skip", 0)
-        spins = 0
-        # Not a program that has exited by the time that other tasks have run.
-        await local_thread.run(sh("exec sleep 0.1"))
-        assert spins == expected
-    monkeypatch.setattr(hub.exits, "spin_us", 100.0)
-    monkeypatch.setattr(hub.exits, "_spins_to_skip", 0)
-    spins = 0
+async def test_an_exit_is_waited_for_in_the_way_that_pays(
+    ways: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def taken(command: Command) -> list[str]:
+        ways.clear()
+        await local_thread.run(command)
+        return ways[:]
+
+    # Without a spin for the exit if that for the exec, before it, has failed.
+    assert await taken(SLOW) in (["spin", "block"], ["block"])
+    assert await taken(SLOW) == [], "one sleep after a block that failed"
+    assert await taken(SLOW) == ["block"], "no spin after one that failed"
+    assert [await taken(SLOW) for _ in range(3)] == [[], [], []], "three sleeps after the second failure"
+
+
+async def test_with_one_processor_an_exit_is_not_spun_for(
+    ways: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_thread.monitor.hub.exits, "spin_us", 0.0)
+    await local_thread.run(SLOW)
+    assert ways == ["block"]
+
+
+async def test_many_children_are_not_waited_for_one_by_one(ways: list[str]) -> None:
+    """Many that spin at once would hold up each other."""
     async with trio.open_nursery() as nursery:
         for _ in range(5):
             nursery.start_soon(local_thread.run, TRUE)
     # The last one may be alone when it begins to wait.
-    assert spins <= 1
+    assert ways in ([], ["spin"], ["block"], ["spin", "block"])
 
 
-async def test_others_run_before_anybody_spins(monkeypatch: pytest.MonkeyPatch) -> None:
-    order = []
-
-    def spin(pidfd: int, budget_us: float) -> bool:
-        order.append("spin")
-        return False
-
+async def test_others_run_before_an_exit_is_waited_for(ways: list[str]) -> None:
     async def other() -> None:
-        order.append("other")
+        ways.append("other")
 
-    monkeypatch.setattr(rsyscall.exits, "spin_for_exit", spin)
-    monkeypatch.setattr(local_thread.monitor.hub.exits, "spin_us", 100.0)
-    await alone()
-    monkeypatch.setattr(local_thread.monitor.hub.exits, "_spins_to_skip", 0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(other)
-        # Not a program that may have exited before any other task has run.
-        await local_thread.run(sh("exec sleep 0.1"))
-    assert order == ["other", "spin"]
+        await local_thread.run(SLOW)
+    assert ways[0] == "other"
+    assert ways[1:] in (["spin", "block"], ["block"])
 
 
 async def test_what_is_inherited_stays_open_until_exec() -> None:

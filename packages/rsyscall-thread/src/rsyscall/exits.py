@@ -1,4 +1,19 @@
-"""Exits of the processes that we drive and of other children: the hub's epoll watches a pidfd of each."""
+"""Exits of the processes that we drive and of other children: the hub's epoll watches a pidfd of each.
+
+What a new child is about to do, to execute its program and perhaps to exit, can be waited for in three ways:
+
+* *Spin.* It is the cheapest way while another processor runs the child at once.
+* *Block* in the kernel. Our processor then falls idle, and takes the child over if the other one has not
+  begun to run it. That pays in virtual machines, where it may take a millisecond until an idle processor
+  runs again, and with one processor. The event loop stands still meanwhile, so we block for a moment only,
+  and only if this program has no other task.
+* *Sleep* in the event loop. That is right for all longer waits. Its Python code takes a tenth of a
+  millisecond.
+
+Which way pays is found by trying. After a spin that failed we block, and the next waits begin with that:
+twice as many after each further failure. After a block that failed we sleep, and the next waits begin with
+that, likewise. After one success the better way is tried every time again.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +28,7 @@ import trio
 from rsyscall.background import RunLoop
 from rsyscall.denied import is_denied, wait4
 from rsyscall.native import read_memory
-from rsyscall.native._fast import forget_watched, spin_for_exit
+from rsyscall.native._fast import block_for_exit, forget_watched, spin_for_exit
 from rsyscall.near import nr
 from rsyscall.pidfd import Pidfd
 from rsyscall.signal import SIG, Siginfo
@@ -29,6 +44,13 @@ __all__ = ["EXEC_SPIN_US", "Exits"]
 
 EXEC_SPIN_US = 250.0
 """How long to spin for the outcome of an exec before sleeping: a bit more than the kernel takes for one."""
+
+# How long the event loop may stand still, in microseconds: without any other task, and with others.
+_LONGEST_BLOCK_US = 2000.0
+_LONGEST_BLOCK_BESIDE_OTHERS_US = 250.0
+
+# Waits that begin with a dearer way, at most.
+_MOST_FAILURES = 7
 
 # How long a destructor waits for the exit of an idle process, in seconds.
 _PATIENCE = 0.05
@@ -85,7 +107,9 @@ class Exits:
         self._loop = loop
         self._siginfo_address = siginfo_address
         self._watched: dict[int, tuple[Pidfd, Callable[[], None]]] = {}
-        self._spins_to_skip = self._spins_failed = 0
+        # How many of the next waits begin with a block, and with sleep; and failures in a row so far.
+        self._blocks = self._spins_failed = 0
+        self._sleeps = self._blocks_failed = 0
         self._next_turn = 0.0
         # Told to exit by a destructor.
         self._dismissed: set[Ring | Pidfd] = set()
@@ -168,30 +192,62 @@ class Exits:
                 raise
             await syscall(nr.kill, pid, sig)
 
-    def may_spin(self) -> bool:
-        # With several children at once it is better to make the next one than to spin.
-        return bool(self.spin_us) and len(self._watched) <= 1 + self.helpers
+    def is_alone(self) -> bool:
+        """Whether at most one child is watched: with several, to make the next one is better than to wait."""
+        return len(self._watched) <= 1 + self.helpers
 
-    def spin_alone(self, pidfd: Pidfd, executing: Ring | None) -> bool:
-        """As `spin`, if the program has no other task that it would hold up: then without a turn of the event
-        loop before it, in which the loop would hear of the exit and wake the task that tells of exits.
+    def leaves_soon(self, ring: Ring) -> bool:
+        """Wait a moment until the process of `ring` executes its program.
+
+        Returns:
+            Whether it has, or has failed in one of the calls that it was given.
         """
-        if self._spins_to_skip or not self.may_spin() or not _is_only_task():
+        if not self._blocks and self.spin_us:
+            if ring.wait(EXEC_SPIN_US):
+                self._spins_failed = 0
+                return True
+            self._spin_failed()
+        return self.block_until_left(ring)
+
+    def block_until_left(self, ring: Ring) -> bool:
+        """As `leaves_soon`, without a spin."""
+        if self.is_alone() and _is_only_task():
+            return ring.block(_LONGEST_BLOCK_US)
+        # A spin holds up others no longer than the block of a task that is alone.
+        return ring.wait(EXEC_SPIN_US)
+
+    def exits_soon_alone(self, pidfd: Pidfd, executing: Ring | None) -> bool:
+        """As `exits_soon`, if the program has no other task that it would hold up: then without a turn of the
+        event loop before it, in which the loop would hear of the exit and wake the task that tells of exits.
+        """
+        if self._sleeps or not self.is_alone() or not _is_only_task():
             return False
-        if self._spin_now(pidfd, executing):
+        if self._wait_now(pidfd, executing, _LONGEST_BLOCK_US):
             return True
-        self._spins_to_skip += 1  # for the `spin` that comes next
+        self._sleeps += 1  # for the `exits_soon` that comes next
         return False
 
-    def _spin_now(self, pidfd: Pidfd, executing: Ring | None) -> bool:
-        if executing is not None and not executing.left:
-            executing.wait(EXEC_SPIN_US)
-        if spin_for_exit(pidfd.number, self.spin_us):
-            self._spins_failed = 0
+    def _wait_now(self, pidfd: Pidfd, executing: Ring | None, block_us: float) -> bool:
+        if self._blocks:
+            self._blocks -= 1
+        elif self.spin_us:
+            # The exec takes most of the time of a short program.
+            if (executing is None or executing.left or executing.wait(EXEC_SPIN_US)) and spin_for_exit(
+                pidfd.number, self.spin_us
+            ):
+                self._spins_failed = self._blocks_failed = 0
+                return True
+            self._spin_failed()
+        if block_for_exit(pidfd.number, block_us):
+            self._blocks_failed = 0
             return True
-        self._spins_failed = min(self._spins_failed + 1, 7)
-        self._spins_to_skip = (1 << self._spins_failed) - 1
+        self._blocks_failed = min(self._blocks_failed + 1, _MOST_FAILURES)
+        self._sleeps = (1 << self._blocks_failed) - 1
         return False
+
+    def _spin_failed(self) -> None:
+        self._spins_failed = min(self._spins_failed + 1, _MOST_FAILURES)
+        self._blocks = (1 << self._spins_failed) - 1
 
     def turn_is_due(self) -> bool:
         """Whether a wait that was over without sleeping should let the event loop have a turn all the same.
@@ -205,8 +261,8 @@ class Exits:
         self._next_turn = now + _LONGEST_TURN
         return True
 
-    async def spin(self, pidfd: Pidfd, executing: Ring | None = None) -> bool:
-        """Spin for the exit of the process for a moment: cheaper than to sleep and be woken, if it exits.
+    async def exits_soon(self, pidfd: Pidfd, executing: Ring | None = None) -> bool:
+        """Wait a moment for the exit of the process: cheaper than to sleep and be woken, if it exits.
 
         Only when this program has nothing else to do, and less and less often while it does not pay.
 
@@ -215,15 +271,14 @@ class Exits:
 
         Args:
             pidfd: of the process.
-            executing: its ring, if it may still be on its way to executing a program. The exec takes most of
-                the time of a short program, so this waits for it first.
+            executing: its ring, if it may still be on its way to executing a program.
 
-        Cancellation: before it spins.
+        Cancellation: before it waits.
         """
-        if self._spins_to_skip:
-            self._spins_to_skip -= 1
+        if self._sleeps:
+            self._sleeps -= 1
             return False
-        if not self.may_spin():
+        if not self.is_alone():
             return False
         # All others first, and what they are about to do may be to make more children. It takes no time: this
         # child is busy, too. Twice, because the first time we may be woken before others of the same turn.
@@ -234,11 +289,9 @@ class Exits:
             if pidfd.exited:
                 self._spins_failed = 0
                 return True
-        if not self.may_spin():
+        if not self.is_alone() or trio.lowlevel.current_statistics().tasks_runnable:
             return False
-        if trio.lowlevel.current_statistics().tasks_runnable:
-            return False
-        return self._spin_now(pidfd, executing)
+        return self._wait_now(pidfd, executing, _LONGEST_BLOCK_BESIDE_OTHERS_US)
 
     def reap_orphan(self, process: ChildProcess, pidfd: Pidfd | None) -> None:
         """Reap an exited child that no task can wait for any more; may be called from a destructor.

@@ -233,7 +233,7 @@ class AsyncChildProcess:
         pidfd = self.pidfd
         if pidfd is not None and not self._exited.is_set() and self._is_ours:
             await trio.lowlevel.checkpoint_if_cancelled()
-            alone = hub.exits.spin_alone(pidfd, self.executing)
+            alone = hub.exits.exits_soon_alone(pidfd, self.executing)
             if alone or pidfd.exited:
                 # Before the hub hears of it, which would wake a task of the background for nothing.
                 state = await self._waitid_nohang(options)
@@ -241,7 +241,7 @@ class AsyncChildProcess:
                     await trio.lowlevel.cancel_shielded_checkpoint()
                 if state is not None:
                     return state
-            elif await hub.exits.spin(pidfd, self.executing):
+            elif await hub.exits.exits_soon(pidfd, self.executing):
                 state = await self._waitid_nohang(options)
                 if state is not None:
                     return state
@@ -302,7 +302,7 @@ class AsyncChildProcess:
             told.set()
 
     async def exits_soon(self) -> bool:
-        """Whether the child has exited, or does so while we spin for that: see `Exits.spin`."""
+        """Whether the child has exited, or does so in a moment: see `Exits.exits_soon`."""
         if self.process.death_state is not None or self._exited.is_set():
             return True
         pidfd = self.pidfd
@@ -311,7 +311,9 @@ class AsyncChildProcess:
         exits = self.monitor.hub.exits
         await trio.lowlevel.checkpoint_if_cancelled()
         return (
-            pidfd.exited or exits.spin_alone(pidfd, self.executing) or await exits.spin(pidfd, self.executing)
+            pidfd.exited
+            or exits.exits_soon_alone(pidfd, self.executing)
+            or await exits.exits_soon(pidfd, self.executing)
         )
 
     async def wait_exited(self) -> None:

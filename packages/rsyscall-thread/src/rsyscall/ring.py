@@ -386,6 +386,13 @@ class RingConnection(SyscallInterface):
                 raise self._send_error()
             if code == _HANGUP:
                 raise self._left_in_course(results)
+            if (
+                code == _PENDING
+                and todo[-1][0] in _LEAVING
+                and self._hub.exits.block_until_left(self.ring)
+                and self.ring.left
+            ):
+                raise self._left_in_course(results)
             sent = self.ring.outstanding if code == _PENDING else 0
             under_way, rest = todo[len(results) : len(results) + sent], todo[len(results) + sent :]
             answered = len(results)

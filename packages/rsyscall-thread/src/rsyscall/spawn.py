@@ -20,7 +20,6 @@ from rsyscall.async_signalfd import SignalEvent
 from rsyscall.clone import abandon, clone_process
 from rsyscall.command import Command
 from rsyscall.environ import checked_variable
-from rsyscall.exits import EXEC_SPIN_US
 from rsyscall.far import FDTableMismatchError, SharedAddressSpaceError
 from rsyscall.handle import FDTable, FileDescriptor, Pointer, Task, WrittenPointer
 from rsyscall.handle.fd import InvalidHandleError
@@ -325,7 +324,7 @@ class Spawning:
 
         Cancellation: the process goes on; wait again, or kill it.
         """
-        if not self.finished and self._ring.wait(EXEC_SPIN_US):
+        if not self.finished and self.hub.exits.leaves_soon(self._ring):
             self.deliver()
         if not self.finished:
             self._known = self._known or SignalEvent()
