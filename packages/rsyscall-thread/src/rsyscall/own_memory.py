@@ -38,6 +38,7 @@ from rsyscall.background import run_now
 from rsyscall.clone import clone_error
 from rsyscall.denied import is_denied
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
+from rsyscall.exec_image import ExecImage
 from rsyscall.exits import EXEC_SPIN_US
 from rsyscall.far import AddressSpace, PidNamespace
 from rsyscall.fcntl import AT, FD, F, O
@@ -70,7 +71,7 @@ from rsyscall.pidfd import Pidfd
 from rsyscall.sched import CLONE, Stack
 from rsyscall.settings import transport_name
 from rsyscall.signal import SIG, Sigset
-from rsyscall.spawn import ExecImage, Spawning, launch
+from rsyscall.spawn import Spawning, launch
 from rsyscall.stub_connection import Exited, drive
 from rsyscall.stub_program import NAME, get_capabilities, keep_capabilities, last_capability, stub_descriptor
 

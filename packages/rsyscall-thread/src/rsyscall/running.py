@@ -27,6 +27,7 @@ from outcome import Outcome, acapture
 from rsyscall.command import Command, StrOrBytesPath
 from rsyscall.completed import CommandTimeoutError, CompletedCommand, OutputLimitError
 from rsyscall.ending import GRACE, end_command, wait_for_end
+from rsyscall.exec_image import check_command, check_strings, make_image
 from rsyscall.fcntl import O
 from rsyscall.handle import FileDescriptor
 from rsyscall.near import Syscall, nr
@@ -35,7 +36,7 @@ from rsyscall.run_files import ErrorOutput, Files, Input, Output, Pump, RunningT
 from rsyscall.run_limits import Limits, set_oom_score_adj
 from rsyscall.run_tree import Tree, TreeKind, make_tree
 from rsyscall.sched import CLONE
-from rsyscall.spawn import PreparedThread, check_command, check_strings, make_image, start_spawn
+from rsyscall.spawn import PreparedThread, start_spawn
 from rsyscall.sys.wait import CalledProcessError, ChildState
 
 if TYPE_CHECKING:

@@ -7,12 +7,11 @@ process or a thread; the name says that it runs under the control of this one pr
 
 from __future__ import annotations
 
-import os
 import sys
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -21,36 +20,24 @@ from rsyscall.clone import clone_child_task, clone_ring_task
 from rsyscall.command import Command, StrOrBytesPath, StrPath
 from rsyscall.completed import CompletedCommand
 from rsyscall.ending import GRACE, end_command
-from rsyscall.epoller import AsyncFileDescriptor, Epoller
-from rsyscall.fcntl import FD, F, O
-from rsyscall.handle import FileDescriptor, Pointer, Task, WrittenPointer
+from rsyscall.epoller import Epoller
+from rsyscall.exec_image import ExecImage, check_command, exec_after, make_image
+from rsyscall.handle import FileDescriptor, Task, WrittenPointer
 from rsyscall.loader import NativeLoader, Trampoline
 from rsyscall.memory.ram import RAM
 from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
 from rsyscall.near import Syscall, nr
-from rsyscall.near import types as near
-from rsyscall.open_files import descriptor_flags, mark_calls
-from rsyscall.path import Path
+from rsyscall.open_files import mark_calls
 from rsyscall.reaper import Reaper
 from rsyscall.sched import CLONE
 from rsyscall.settings import transport_name
 from rsyscall.signal import SIG, HowSIG, Sigaction, Sigset
-from rsyscall.spawn import (
-    ExecImage,
-    PreparedThread,
-    check_command,
-    exec_after,
-    inherit_standard_fd,
-    make_image,
-    start_spawn,
-)
-from rsyscall.sys.mount import MS
+from rsyscall.spawn import PreparedThread, inherit_standard_fd, start_spawn
 from rsyscall.sys.prctl import PR
-from rsyscall.sys.socket import AF, SOCK, Sockbuf, Socketpair, T_sockaddr
 from rsyscall.sys.wait import CalledProcessError, W
-from rsyscall.unistd import ArgList, Pipe
+from rsyscall.unistd import ArgList
 from rsyscall.user_mapping import write_user_mappings
-from rsyscall.with_memory import WithMemory
+from rsyscall.with_files import WithFiles, do_cloexec_except
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -74,52 +61,8 @@ _SIGACTION_SIZE = Sigaction.sizeof()
 _NEWUSER = int(CLONE.NEWUSER)
 _NEWPID = int(CLONE.NEWPID)
 
-# Bytes that `read_to_eof` asks for: doubled while that many come.
-_FIRST_READ = 4096
-_LARGEST_READ = 1 << 20
 
-
-async def do_cloexec_except(thr: Thread, excluded_fds: set[near.FileDescriptor]) -> None:
-    """Close every descriptor of `thr` that exec would close, except those given.
-
-    For a process with a table of its own that lives on without exec: its copies keep pipes open that all
-    other processes have closed. Needs /proc.
-
-    Args:
-        thr: the process.
-        excluded_fds: numbers to keep. The set is changed: the descriptors by which we drive the process are
-            added.
-
-    manpage: proc(5)
-    """
-    task = thr.task
-    # What is closed here behind the table's back cannot be inherited any more.
-    task.fd_table.remove_inherited()
-    flags = await descriptor_flags(task, thr.ram)
-    for sharer in task.fd_table.tasks:
-        if isinstance(sharer, Task):
-            excluded_fds.update(fd.near for fd in sharer.infrastructure_fds if fd.valid)
-    doomed = [number for number, flag in flags.items() if flag & FD.CLOEXEC]
-    await task.sysif.syscalls(
-        [Syscall(nr.close, number) for number in doomed if near.FileDescriptor(number) not in excluded_fds]
-    )
-
-
-async def _wait_readable(fd: FileDescriptor) -> bool:
-    """Wait in trio for a descriptor of our own process.
-
-    Returns False if epoll cannot wait for it: regular files are always ready, and if there is an error the
-    read will report it.
-    """
-    with fd.borrow(fd.task) as number:
-        try:
-            await trio.lowlevel.wait_readable(int(number))
-        except OSError:
-            return False
-    return True
-
-
-class Thread(WithMemory):
+class Thread(WithFiles):
     """A process with its usual equipment.
 
     Attributes:
@@ -176,162 +119,6 @@ class Thread(WithMemory):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.task.process})"
 
-    # ---- memory ----
-
-    # ---- descriptors ----
-
-    async def make_afd(self, fd: FileDescriptor, set_nonblock: bool = False) -> AsyncFileDescriptor:
-        """Make a descriptor usable without blocking the process.
-
-        Args:
-            fd: a descriptor of this process, which must be non-blocking.
-            set_nonblock: set O_NONBLOCK first. It is a property of the open file, so all other processes that
-                have it open see it too; other status flags are kept.
-
-        Raises:
-            ValueError: it is blocking, and shall stay so.
-        """
-        flags = await fd.fcntl(F.GETFL)
-        if not flags & O.NONBLOCK:
-            if not set_nonblock:
-                raise ValueError(
-                    f"{fd} is blocking, so a read or write that has to wait would stop everything in its "
-                    "process; open it with O.NONBLOCK, or give set_nonblock=True"
-                )
-            await fd.fcntl(F.SETFL, flags | O.NONBLOCK)
-        return await AsyncFileDescriptor.make(self.epoller, self.ram, fd)
-
-    async def open_async_channels(self, count: int) -> list[tuple[AsyncFileDescriptor, FileDescriptor]]:
-        """Make connected stream sockets: (our end, non-blocking; this process' end, blocking)."""
-        return await self.connection.open_async_channels(count)
-
-    async def open_channels(self, count: int) -> list[tuple[FileDescriptor, FileDescriptor]]:
-        """Make connected stream sockets: (our end, this process' end), both blocking."""
-        return await self.connection.open_channels(count)
-
-    @overload
-    async def spit(self, path: FileDescriptor, text: str | bytes) -> None: ...
-    @overload
-    async def spit(self, path: Path, text: str | bytes, mode: int = 0o644) -> Path: ...
-    async def spit(self, path: Path | FileDescriptor, text: str | bytes, mode: int = 0o644) -> Path | None:
-        """Write a whole file: open, truncate, write all, close. Blocks the process while there is no room for
-        more, as in a pipe.
-
-        Args:
-            path: where, or an open descriptor, which is closed.
-            text: what.
-            mode: permissions, if the file is created.
-
-        Returns:
-            The path, or None for a descriptor.
-        """
-        if isinstance(path, FileDescriptor):
-            fd, result = path, None
-        else:
-            fd = await self.task.open(await self.ram.ptr(path), O.WRONLY | O.TRUNC | O.CREAT, mode)
-            result = path
-        async with fd:
-            rest: Pointer[Any] = await self.ram.ptr(os.fsencode(text))
-            while rest.size() > 0:
-                _, rest = await fd.write(rest)
-        return result
-
-    async def bind_getsockname(self, sock: FileDescriptor, addr: T_sockaddr) -> T_sockaddr:
-        """Bind a socket and return the address that the kernel gave it."""
-        written = await self.ram.ptr(addr)
-        await sock.bind(written)
-        sockbuf = await sock.getsockname(await self.ram.ptr(Sockbuf(written)))
-        return await (await sockbuf.read()).buf.read()
-
-    async def mkdir(self, path: Path, mode: int = 0o755) -> Path:
-        """Make a directory and return its path."""
-        await self.task.mkdir(await self.ram.ptr(path), mode)
-        return path
-
-    async def read_to_eof(self, fd: FileDescriptor) -> bytes:
-        """Read up to the end of the file.
-
-        A read that has to wait blocks the process of `fd`. In our own process, where that would block the
-        program, trio waits until there is data to read. Only if another reader of the same file takes that
-        data, the read blocks the program until more comes.
-
-        Args:
-            fd: the file. One of our own process may be non-blocking.
-
-        Raises:
-            OSError: EISDIR, EIO, ECONNRESET and others; `filename` is the descriptor. The data read so far is
-                lost, also when this is cancelled.
-
-        manpage: read(2)
-        """
-        pieces: list[bytes] = []
-        size = _FIRST_READ
-        buf: Pointer[bytes] = await self.ram.malloc(bytes, size)
-        # The other end of a pipe would never become readable.
-        in_trio = fd.task.sysif.immediate and await fd.fcntl(F.GETFL) & O.ACCMODE != O.WRONLY
-        while True:
-            # Either is a checkpoint.
-            if in_trio:
-                in_trio = await _wait_readable(fd)
-            else:
-                await trio.lowlevel.checkpoint()
-            try:
-                valid, rest = await fd.read(buf)
-            except BlockingIOError:
-                if not in_trio:
-                    raise
-                continue
-            count = valid.size()
-            if count == 0:
-                return b"".join(pieces)
-            pieces.append(await valid.read())
-            if count == size < _LARGEST_READ:
-                size = min(2 * size, _LARGEST_READ)
-                buf = await self.ram.malloc(bytes, size)
-            else:
-                buf = valid + rest
-
-    async def mount(
-        self, source: StrPath, target: StrPath, filesystemtype: str, mountflags: MS, data: str
-    ) -> None:
-        """Mount a file system.
-
-        Raises:
-            OSError: filename is the source, filename2 the rest.
-
-        manpage: mount(2)
-        """
-        ptr = self.ram.ptr
-        await self.task.mount(
-            await ptr(os.fspath(source)),
-            await ptr(os.fspath(target)),
-            await ptr(filesystemtype),
-            mountflags,
-            await ptr(data),
-        )
-
-    async def socket(self, domain: AF, type: SOCK, protocol: int = 0) -> FileDescriptor:
-        """Make a socket. manpage: socket(2)."""
-        return await self.task.socket(domain, type, protocol)
-
-    # Of these two: a KeyboardInterrupt between the call and the handles would lose both descriptors.
-
-    @trio.lowlevel.enable_ki_protection
-    async def pipe(self, flags: O = O(0)) -> Pipe[FileDescriptor]:
-        """Make a pipe. manpage: pipe2(2)."""
-        return await (await self.task.pipe(await self.ram.malloc(Pipe), flags)).read()
-
-    @trio.lowlevel.enable_ki_protection
-    async def socketpair(self, domain: AF, type: SOCK, protocol: int = 0) -> Socketpair[FileDescriptor]:
-        """Make a pair of connected sockets. manpage: socketpair(2)."""
-        return await (
-            await self.task.socketpair(domain, type, protocol, await self.ram.malloc(Socketpair))
-        ).read()
-
-    async def chroot(self, path: StrPath) -> None:
-        """Change the root directory. manpage: chroot(2)."""
-        await self.task.chroot(await self.ram.ptr(os.fspath(path)))
-
     async def pty(
         self, size: Size | None = None, attributes: Termios | None = None, path: str = "/dev/ptmx"
     ) -> Pty:
@@ -354,12 +141,6 @@ class Thread(WithMemory):
         from rsyscall.pty import open_pty
 
         return await open_pty(self, size, attributes, path)
-
-    def inherit_fd(self, fd: FileDescriptor) -> FileDescriptor:
-        """The handle, for this process, of a descriptor that it has from its parent."""
-        return self.task.inherit_fd(fd)
-
-    # ---- namespaces ----
 
     async def unshare(self, flags: CLONE) -> None:
         """Stop sharing things, or move to new namespaces.
@@ -406,8 +187,6 @@ class Thread(WithMemory):
         gid = await self.task.getgid()
         await self.task.unshare(CLONE.FS | CLONE.NEWUSER)
         await write_user_mappings(self, uid, gid, in_namespace_uid, in_namespace_gid)
-
-    # ---- children ----
 
     async def clone(
         self,

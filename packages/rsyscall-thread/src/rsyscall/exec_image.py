@@ -1,0 +1,184 @@
+"""The arguments of execve: checked, written into memory, and given to the kernel."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rsyscall.command import Command
+from rsyscall.environ import checked_variable
+from rsyscall.handle import Pointer, Task, WrittenPointer
+from rsyscall.native._fast import exec_image, exec_strings, write_memory
+from rsyscall.near import Syscall, SyscallHangup, nr
+
+if TYPE_CHECKING:
+    from rsyscall.command import StrOrBytesPath, StrPath
+    from rsyscall.environ import Environment
+    from rsyscall.memory.ram import RAM
+
+__all__ = ["ExecImage", "call_error", "check_command", "check_strings", "exec_after", "make_image"]
+
+
+class _Parent(Protocol):
+    """The parts of a thread from which the programs of its children get their arguments."""
+
+    @property
+    def ram(self) -> RAM: ...
+    @property
+    def environ(self) -> Environment: ...
+
+
+def check_command(command: object) -> None:
+    """Refuse what is no `Command`.
+
+    Raises:
+        TypeError: says how to make one.
+    """
+    if not isinstance(command, Command):
+        raise TypeError(
+            f"expected a Command, not {command!r}: await thread.environ.which(name) finds a program and "
+            "makes one, Command(path, [name, argument...], {}) takes a path"
+        )
+
+
+def check_strings(command: Command) -> None:
+    """Refuse strings that execve cannot pass to a program.
+
+    Raises:
+        ValueError: a string contains a NUL character, or a variable has a name that it cannot have.
+    """
+    for name, value in command.env_updates.items():
+        checked_variable(name, value)
+    for string in (command.executable_path, *command.arguments):
+        if "\0" in string if type(string) is str else b"\0" in os.fsencode(string):
+            raise ValueError(f"a string for a program cannot contain a NUL character: {os.fspath(string)!r}")
+
+
+class ExecImage:
+    """The arguments of execve, in memory: path, arguments and environment, in one allocation.
+
+    Use `make`.
+
+    Attributes:
+        front: the address of what is in front of them.
+    """
+
+    __slots__ = ("argv", "envp", "front", "keep", "path", "path_text")
+
+    def __init__(
+        self, path_text: str, front: int, path: int, argv: int, envp: int, keep: tuple[object, ...]
+    ) -> None:
+        self.path_text = path_text
+        self.front = front
+        self.path = path
+        self.argv = argv
+        self.envp = envp
+        self.keep = keep
+
+    @staticmethod
+    async def make(
+        ram: RAM,
+        path: StrPath,
+        argv: Sequence[StrOrBytesPath],
+        envp: WrittenPointer[Any] | Sequence[str],
+        front: bytes = b"",
+    ) -> ExecImage:
+        """Write it.
+
+        Args:
+            ram: memory of the process that is to exec.
+            path: of the program.
+            argv: its arguments, beginning with its name.
+            envp: its environment: strings of the form NAME=VALUE, or a pointer that was written before.
+            front: memory for the calls before the exec; a multiple of 8 bytes.
+
+        Raises:
+            ValueError: a string contains a NUL character.
+        """
+        path_text = path if type(path) is str else os.fsdecode(path)
+        argc = len(argv)
+        words = argc + 1
+        if isinstance(envp, Pointer):
+            envc = -1
+            strings = [path_text, *argv]
+        else:
+            envc = len(envp)
+            words += envc + 1
+            strings = [path_text, *argv, *envp]
+        try:
+            encoded = exec_strings(strings)
+        except ValueError:
+            wrong = next((string for string in strings if b"\0" in os.fsencode(string)), None)
+            if wrong is None:
+                raise
+            raise ValueError(
+                f"a string for a program cannot contain a NUL character: {os.fsencode(wrong)!r}"
+            ) from None
+        size = len(front) + 8 * words + len(encoded)
+        here = ram.allocate_here(size)
+        if here is None:
+            pointer = await ram.malloc(bytes, size)
+            keep: object = pointer
+            start = pointer.near.address
+            # No other code has the pointer, so it need not be consumed.
+            await ram.transport.write(pointer, exec_image(start, front, encoded, argc, envc))
+        else:
+            start, keep = here
+            write_memory(start, exec_image(start, front, encoded, argc, envc))
+        base = start + len(front)
+        environ = envp.near.address if isinstance(envp, Pointer) else base + 8 * (argc + 1)
+        return ExecImage(path_text, start, base + 8 * words, base, environ, (keep, envp))
+
+
+async def exec_after(task: Task, calls: Sequence[Syscall], image: ExecImage, command: Command | None) -> None:
+    """Make `calls` in a process and then execute `image` there, in one submission.
+
+    Raises:
+        OSError: a call failed, and those after it were not made; for the exec itself, filename is the path.
+        SyscallError: the process has gone.
+
+    manpage: execve(2)
+    """
+    every = [*calls, Syscall(nr.execve, image.path, image.argv, image.envp)]
+    task.check_not_manipulating()
+    task.manipulating_fd_table = True
+    try:
+        results = await task.sysif.syscalls(every, linked=True)
+    except SyscallHangup as hangup:
+        if 0 < len(hangup.results) < len(calls):
+            raise  # it died before it came to exec
+    else:
+        raise call_error(every, results, image.path_text)
+    finally:
+        task.manipulating_fd_table = False
+    task.did_exec(command)
+    await task.sysif.close_interface()
+
+
+def call_error(calls: Sequence[Syscall], results: Sequence[int], path: str) -> OSError:
+    """The error of the first of some linked calls that failed, the last of which was an exec.
+
+    Args:
+        calls: all of them; their memory is still there.
+        results: of all of them.
+        path: of the exec.
+    """
+    index = next(index for index, result in enumerate(results) if result < 0)
+    number = -results[index]
+    if index == len(calls) - 1:
+        return OSError(number, os.strerror(number), path)
+    # Only now: importing the large table takes time.
+    from rsyscall.trace_calls import describe_call
+
+    return OSError(number, f"{os.strerror(number)}: {describe_call(calls[index])} before exec of {path}")
+
+
+async def make_image(parent: _Parent, command: Command) -> ExecImage:
+    """Write the arguments of execve for `command`, with the environment of `parent` and its own updates."""
+    if type(command) is not Command:
+        check_command(command)
+    envp = await parent.environ.for_exec(
+        parent.ram, command.env_updates, command.env_unset, command.env_cleared
+    )
+    return await ExecImage.make(parent.ram, command.executable_path, command.arguments, envp)
