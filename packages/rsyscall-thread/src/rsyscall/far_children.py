@@ -20,7 +20,7 @@ import errno
 import logging
 import os
 import weakref
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -55,20 +55,8 @@ if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor, Pointer, WrittenPointer
     from rsyscall.hub import ProgramHub
     from rsyscall.linux.futex import FutexNode
-    from rsyscall.loader import NativeLoader
-    from rsyscall.network.connection import Connection
+    from rsyscall.own_memory import ParentThread
     from rsyscall.reaper import Reaper
-
-    class _Thread(Protocol):
-        """A `Thread`."""
-
-        task: Task
-        ram: RAM
-        connection: Connection
-        loader: NativeLoader
-        epoller: Epoller
-        monitor: ChildProcessMonitor
-
 
 __all__ = ["FarMonitor", "FarSide", "clone_far"]
 
@@ -320,7 +308,7 @@ class _FarConnection(SharedTableConnection):
 
 
 @trio.lowlevel.enable_ki_protection
-async def clone_far(thr: _Thread, flags: CLONE) -> OwnMemory:
+async def clone_far(thr: ParentThread, flags: CLONE) -> OwnMemory:
     """Make a child of a process on a far side: a copy of it, served over a stream of its own.
 
     Raises:
@@ -333,7 +321,7 @@ async def clone_far(thr: _Thread, flags: CLONE) -> OwnMemory:
         return await _clone(thr, monitor, flags)
 
 
-async def _clone(thr: _Thread, monitor: FarMonitor, flags: CLONE) -> OwnMemory:
+async def _clone(thr: ParentThread, monitor: FarMonitor, flags: CLONE) -> OwnMemory:
     task, side = thr.task, monitor.side
     process: FarChildProcess | None = None
     clone = CallRecord()

@@ -84,8 +84,8 @@ if TYPE_CHECKING:
     from rsyscall.near.protocol import Hello
     from rsyscall.network.connection import Connection
 
-    class _Thread(Protocol):
-        """A `Thread`."""
+    class ParentThread(Protocol):
+        """The parts of a `Thread` that are needed to clone a child with memory of its own."""
 
         task: Task
         ram: RAM
@@ -117,7 +117,7 @@ class OwnMemory:
 
 
 async def clone_own_memory(
-    thr: _Thread, flags: CLONE, descriptors: Sequence[FileDescriptor] = ()
+    thr: ParentThread, flags: CLONE, descriptors: Sequence[FileDescriptor] = ()
 ) -> OwnMemory:
     """Make a child of `thr` with memory of its own.
 
@@ -144,7 +144,7 @@ async def clone_own_memory(
 # ---- what both ways have in common
 
 
-def _make_task(thr: _Thread, process: Any, flags: CLONE, table: FDTable) -> Task:
+def _make_task(thr: ParentThread, process: Any, flags: CLONE, table: FDTable) -> Task:
     task, pid = thr.task, process.near.id
     if table is not task.fd_table:
         table.creator_pid = pid
@@ -161,7 +161,7 @@ def _make_task(thr: _Thread, process: Any, flags: CLONE, table: FDTable) -> Task
 
 
 def _monitor_for(
-    thr: _Thread, child: Task, ram: RAM, flags: CLONE, process: AsyncChildProcess
+    thr: ParentThread, child: Task, ram: RAM, flags: CLONE, process: AsyncChildProcess
 ) -> ChildProcessMonitor:
     if flags & CLONE.NEWPID:
         # The kernel does not let an init give its children away: it reaps them itself.
@@ -290,7 +290,7 @@ class _Ends:
     def connect(self, task: Task, ram: RAM, passage: FileDescriptor) -> Connection:
         """The connection of the child."""
         assert self._passage is not None
-        return PrivateConnection.make(self._connection, self._passage, task, ram, passage)
+        return PrivateConnection(self._connection, self._passage, task, ram, passage)
 
     def epoller(self, ram: RAM, epfd: FileDescriptor) -> Epoller:
         """The epoller of the child."""
@@ -307,7 +307,7 @@ class _Ends:
 # KeyboardInterrupt.
 @trio.lowlevel.enable_ki_protection
 async def _execute_stub(
-    thr: _Thread, hub: ProgramHub, flags: CLONE, descriptors: Sequence[FileDescriptor]
+    thr: ParentThread, hub: ProgramHub, flags: CLONE, descriptors: Sequence[FileDescriptor]
 ) -> OwnMemory:
     """Make a child that executes the program."""
     task = thr.task
@@ -470,7 +470,7 @@ async def _receive_hello(access: AsyncFileDescriptor, spawning: Spawning, flags:
 
 
 @trio.lowlevel.enable_ki_protection
-async def _fork(thr: _Thread, flags: CLONE) -> OwnMemory:
+async def _fork(thr: ParentThread, flags: CLONE) -> OwnMemory:
     """Make a child of a process that has memory of its own: a copy, served over a stream of its own."""
     task, hub, monitor = thr.task, thr.monitor.hub, thr.monitor
     access: AsyncFileDescriptor | None = None
@@ -535,7 +535,7 @@ async def _fork(thr: _Thread, flags: CLONE) -> OwnMemory:
 
 
 async def _watch_copy(
-    thr: _Thread, hub: ProgramHub, clone: CallRecord, secret: WrittenPointer[bytes], exited: Exited
+    thr: ParentThread, hub: ProgramHub, clone: CallRecord, secret: WrittenPointer[bytes], exited: Exited
 ) -> AsyncChildProcess:
     """Watch the process that a clone has told us of, if it is what that process says.
 

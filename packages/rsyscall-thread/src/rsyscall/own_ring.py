@@ -31,7 +31,7 @@ from rsyscall.memory.socket_transport import StreamMemoryTransport
 from rsyscall.native import _fast, destructor
 from rsyscall.near import SYS, SyscallHangup, nr
 from rsyscall.near import types as near
-from rsyscall.ring import RingConnection, _Client, _closed_call, _closed_call_many
+from rsyscall.ring import RingConnection, _Client
 from rsyscall.stub_connection import Exited, begin_driving
 from rsyscall.sys.mman import MemoryMapping
 from rsyscall.turns import Turns
@@ -243,21 +243,8 @@ class OwnRingConnection(RingConnection):
 
     # ---- the rest of the interface
 
-    @trio.lowlevel.enable_ki_protection
-    async def close_interface(self) -> None:
-        """As `RingConnection.close_interface`."""
-        if self._closed:
-            return
-        self.check_owner()
-        self._closed = True
-        self._call = self._recorded_call = _closed_call
-        self._call_many = _closed_call_many
-        under_way = self.ring.outstanding
-        self.ring.shutdown()
-        if self.ring.left:
-            self._client.process_left()
-        elif under_way:
-            self._pidfd.kill()
+    def _kill_in_call(self) -> None:
+        self._pidfd.kill()
 
     def get_activity_fd(self) -> FileDescriptor:
         """The end of the socket in the process, which is readable when we have work for it."""

@@ -552,13 +552,17 @@ class RingConnection(SyscallInterface):
         under_way = self.ring.outstanding
         self.ring.shutdown()
         if self.ring.left:
-            self.process_left()
+            self._client.process_left()
         elif under_way:
-            self._hub.watch_leave(self.ring, self._client.process_left)
-            task = self._task() if self._task is not None else None
-            pidfd = self._hub.pidfds.get(task) if task is not None else None
-            if pidfd is not None:
-                pidfd.kill()  # if that is not possible it leaves when it likes
+            self._kill_in_call()
+
+    def _kill_in_call(self) -> None:
+        """Kill the process, which is in a call."""
+        self._hub.watch_leave(self.ring, self._client.process_left)
+        task = self._task() if self._task is not None else None
+        pidfd = self._hub.pidfds.get(task) if task is not None else None
+        if pidfd is not None:
+            pidfd.kill()  # if that is not possible it leaves when it likes
 
     def get_activity_fd(self) -> Any:
         """An eventfd in the process that becomes readable when we have work for it.

@@ -385,17 +385,6 @@ class AllocatorClient(AllocatorInterface):
             return None
         return self._mappings.get(allocation.arena) or self._mapping(allocation.arena), allocation
 
-    def allocate_here(self, size: int, alignment: int) -> tuple[int, Allocation] | None:
-        """As `allocate_now`, for memory that needs no mapping of our task's: the address, and its owner."""
-        if self.task.address_space is not self._address_space:
-            self._check_address_space()
-        if get_ident() != self.allocator._owner:
-            self.allocator.check_owner(self.task)
-        allocation = self._allocate(size, alignment, None, False)
-        if allocation is None:
-            return None
-        return allocation.arena.mapping.near.address + allocation.start, allocation
-
     async def malloc(self, size: int, alignment: int) -> tuple[MemoryMapping, Allocation]:
         """Allocate memory. Suspends only if memory has to be mapped, or is unmapped on this occasion.
 

@@ -81,7 +81,6 @@ class RAM:
         self._allocator = allocator
         # Our own allocators say at once where there is room, without a coroutine.
         self._allocate_now = getattr(allocator, "allocate_now", _never)
-        self._allocate_here = getattr(allocator, "allocate_here", _never)
 
     # Set in subclasses that override _write_to_pointer; the short way through ptr() does not call it.
     _overrides_write = False
@@ -147,7 +146,11 @@ class RAM:
             the address, and what keeps the memory; None if it is not memory of this program, or if a system
             call would be needed for it: `malloc` does it then.
         """
-        return self._allocate_here(size, ALIGNMENT) if self.transport.is_here else None
+        found = self._allocate_now(size, ALIGNMENT) if self.transport.is_here else None
+        if found is None:
+            return None
+        mapping, allocation = found
+        return mapping.near.address + allocation.start, allocation
 
     def _remember(self, cls: type[HasSerializer]) -> None:
         """Remember the type if it is its own serializer; those that need a task to make handles are not."""

@@ -22,6 +22,7 @@ import os
 import struct
 import typing as t
 from array import array
+from functools import partial
 
 import trio
 
@@ -49,7 +50,7 @@ from rsyscall.sys.uio import IovecList
 from rsyscall.turns import Turns
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from rsyscall.epoller import Epoller
     from rsyscall.handle import FileDescriptor, Task, WrittenPointer
@@ -229,15 +230,10 @@ class FDPassConnection(PassingConnection):
         """Move file descriptors to the process: see `PassingConnection.move_fds`."""
         if self.access_task.fd_table is self.task.fd_table:
             return [fd.move(self.task) for fd in fds]
-        moved: list[FileDescriptor] = []
         # Packets, so that one message is never received together with the next.
         [(ours, theirs)] = await self._make_pairs(1, SOCK.SEQPACKET)
         try:
-            for start in range(0, len(fds), MAX_FDS):
-                moved += await self._pass_fds(ours, theirs, fds[start : start + MAX_FDS])
-        except BaseException:
-            await _close_all(moved)
-            raise
+            moved = await _by_messages(fds, partial(self._pass_fds, ours, theirs))
         finally:
             await _close_all([ours, theirs])
         await _close_all(fds)
@@ -250,36 +246,20 @@ class FDPassConnection(PassingConnection):
         if not count:
             return []
         if self.access_task.fd_table is self.task.fd_table:
-            # Then it is done here, as the process may be blocked.
-            return await self._make_pairs_here(count)
+            # Then we make them, because the process may be blocked.
+            kept, given = await _make_pairs(self.access_task, self.access_ram, type, count)
+            return [(ours, theirs.move(self.task)) for ours, theirs in zip(kept, given, strict=True)]
         # One that is gone is to say so, before anything else finds that it has no memory any more.
         await any_answer(self.task.sysif)
-        ours: list[FileDescriptor] = []
-        theirs: list[FileDescriptor] = []
-        sent: list[FileDescriptor] = []
+        sent, theirs = await _make_pairs(self.task, self.ram, type, count)
+        received: list[FileDescriptor] = []
         try:
-            for _ in range(count):
-                pair = await _make_pair(self.task, self.ram, type)
-                sent.append(pair.first)
-                theirs.append(pair.second)
-            for start in range(0, count, MAX_FDS):
-                ours += await self._send_up(sent[start : start + MAX_FDS])
+            received = await _by_messages(sent, self._send_up)
             await _close_all(sent)
         except BaseException:
-            await _close_all([*ours, *theirs, *sent])
+            await _close_all([*received, *theirs, *sent])
             raise
-        return list(zip(ours, theirs, strict=True))
-
-    async def _make_pairs_here(self, count: int) -> list[tuple[FileDescriptor, FileDescriptor]]:
-        """Make pairs of sockets in a table that the process shares."""
-        pairs: list[Socketpair[FileDescriptor]] = []
-        try:
-            for _ in range(count):
-                pairs.append(await _make_pair(self.access_task, self.access_ram, SOCK.STREAM))
-        except BaseException:
-            await _close_all(fd for pair in pairs for fd in (pair.first, pair.second))
-            raise
-        return [(pair.first, pair.second.move(self.task)) for pair in pairs]
+        return list(zip(received, theirs, strict=True))
 
     async def _send_up(self, fds: Sequence[FileDescriptor]) -> list[FileDescriptor]:
         """Send copies of up to MAX_FDS file descriptors from the process to the access side."""
@@ -413,6 +393,42 @@ class Offer:
 async def _make_pair(task: Task, ram: RAM, type: SOCK) -> Socketpair[FileDescriptor]:
     written = await task.socketpair(AF.UNIX, type, 0, await ram.malloc(Socketpair))
     return await finish(written.read)
+
+
+async def _make_pairs(
+    task: Task, ram: RAM, type: SOCK, count: int
+) -> tuple[list[FileDescriptor], list[FileDescriptor]]:
+    """Make `count` pairs of sockets, or none: the first ones, and those connected to them."""
+    first: list[FileDescriptor] = []
+    second: list[FileDescriptor] = []
+    try:
+        for _ in range(count):
+            pair = await _make_pair(task, ram, type)
+            first.append(pair.first)
+            second.append(pair.second)
+    except BaseException:
+        await _close_all([*first, *second])
+        raise
+    return first, second
+
+
+async def _by_messages(
+    fds: Sequence[FileDescriptor],
+    transfer: Callable[[Sequence[FileDescriptor]], Awaitable[list[FileDescriptor]]],
+) -> list[FileDescriptor]:
+    """Transfer copies of all `fds`, or of none, by messages of up to MAX_FDS.
+
+    Args:
+        transfer: sends one message, and returns what has been received.
+    """
+    received: list[FileDescriptor] = []
+    try:
+        for start in range(0, len(fds), MAX_FDS):
+            received += await transfer(fds[start : start + MAX_FDS])
+    except BaseException:
+        await _close_all(received)
+        raise
+    return received
 
 
 async def _make_message(ram: RAM, number: bytes, fds: Sequence[FileDescriptor]) -> WrittenPointer[SendMsghdr]:

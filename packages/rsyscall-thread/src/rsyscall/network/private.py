@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,8 +24,10 @@ from rsyscall.network.passing import (
     MAX_FDS,
     PassingConnection,
     _all_of,
+    _by_messages,
     _make_message,
     _make_pair,
+    _make_pairs,
     _Receiver,
 )
 from rsyscall.sys.epoll import EpollFlag
@@ -33,7 +35,6 @@ from rsyscall.sys.socket import SOCK, RecvmsgFlags, SendmsgFlags
 from rsyscall.turns import Turns
 
 if TYPE_CHECKING:
-    from rsyscall.epoller import Epoller
     from rsyscall.handle import FileDescriptor, Task
     from rsyscall.memory.ram import RAM
 
@@ -55,30 +56,19 @@ class PrivateConnection(PassingConnection):
     """See the module; `make_private` makes it.
 
     Args:
-        access_task, access_ram, access_epoller, access_fd, task, ram: see `PassingConnection`.
-        fd: no other process has it.
+        access: the connection of the parent, which has the same access side.
+        ours: our end of the socket: see `make_passage`.
+        task: the process.
+        ram: its memory.
+        fd: its end. No other process has it.
     """
 
     def __init__(
-        self,
-        access_task: Task,
-        access_ram: RAM,
-        access_epoller: Epoller,
-        access_fd: FileDescriptor,
-        task: Task,
-        ram: RAM,
-        fd: FileDescriptor,
+        self, access: PassingConnection, ours: FileDescriptor, task: Task, ram: RAM, fd: FileDescriptor
     ) -> None:
-        super().__init__(access_task, access_ram, access_epoller, access_fd, task, ram, fd)
+        super().__init__(access.access_task, access.access_ram, access.access_epoller, ours, task, ram, fd)
         self._turns = Turns()
         self._numbers = itertools.count(1)
-
-    @classmethod
-    def make(
-        cls, access: PassingConnection, ours: FileDescriptor, task: Task, ram: RAM, fd: FileDescriptor
-    ) -> PrivateConnection:
-        """The connection of a process whose parent has `access`; see `make_passage`."""
-        return cls(access.access_task, access.access_ram, access.access_epoller, ours, task, ram, fd)
 
     async def move_fds(self, fds: list[FileDescriptor]) -> list[FileDescriptor]:
         """Move file descriptors to the process: see `PassingConnection.move_fds`.
@@ -86,17 +76,11 @@ class PrivateConnection(PassingConnection):
         Raises:
             OSError: also EPROTO, the process did not receive them.
         """
-        moved: list[FileDescriptor] = []
-        try:
-            for start in range(0, len(fds), MAX_FDS):
-                moved += await self._pass_fds(fds[start : start + MAX_FDS])
-        except BaseException:
-            await _close_all(moved)
-            raise
+        moved = await _by_messages(fds, self._pass_fds)
         await _close_all(fds)
         return moved
 
-    async def _pass_fds(self, fds: list[FileDescriptor]) -> list[FileDescriptor]:
+    async def _pass_fds(self, fds: Sequence[FileDescriptor]) -> list[FileDescriptor]:
         number = _NUMBER.pack(next(self._numbers))
         message = await _make_message(self.access_ram, number, fds)
         async with self._turns.next():
@@ -120,13 +104,8 @@ class PrivateConnection(PassingConnection):
 
         manpage: socketpair(2)
         """
-        ours: list[FileDescriptor] = []
-        theirs: list[FileDescriptor] = []
+        ours, theirs = await _make_pairs(self.access_task, self.access_ram, SOCK.STREAM, count)
         try:
-            for _ in range(count):
-                pair = await _make_pair(self.access_task, self.access_ram, SOCK.STREAM)
-                ours.append(pair.first)
-                theirs.append(pair.second)
             moved = await self.move_fds(theirs)
         except BaseException:
             await _close_all([*ours, *theirs])
@@ -158,7 +137,7 @@ async def make_private(
     """
     access = passing(connection)
     ours, theirs = await make_passage(access)
-    return theirs, partial(PrivateConnection.make, access, ours)
+    return theirs, partial(PrivateConnection, access, ours)
 
 
 async def make_passage(access: PassingConnection) -> tuple[FileDescriptor, FileDescriptor]:
