@@ -498,6 +498,7 @@ def lint(session: nox.Session) -> None:
         ["python", "tools/checkimports.py"],
         ["python", "tools/checkwords.py"],
         ["python", "tools/abigen/call_methods.py", "--check"],
+        ["python", "tools/abigen/later_calls.py", "--check"],
     ]
     failed = []
     for command in commands:  # all of them, even if the first one finds something
@@ -507,6 +508,14 @@ def lint(session: nox.Session) -> None:
             failed.append(" ".join(command))
     if failed:
         session.error("; ".join(failed))
+
+
+@nox.session(name="coverage-table", python=MAIN)
+def coverage_table(session: nox.Session) -> None:
+    """How many system calls have a method, a reason to have none, or neither."""
+    _install(session, "meta")
+    session.chdir(ROOT)
+    session.run("python", "tools/abigen/call_methods.py", "--table")
 
 
 @nox.session(python=MAIN)

@@ -31,6 +31,8 @@ static inline int rsys_is_quick(long nr)
 	case __NR_getsockopt:
 	case __NR_gettid:
 	case __NR_getuid:
+	case __NR_inotify_init1:
+	case __NR_inotify_rm_watch:
 	case __NR_kill:
 	case __NR_listen:
 	case __NR_memfd_create:

@@ -2,6 +2,7 @@
 
     python3 tools/abigen/call_methods.py --write     write docs/calls.md
     python3 tools/abigen/call_methods.py --check     exit 1, with a diff, if it is not what would be written
+    python3 tools/abigen/call_methods.py --table     count the calls; exit 1 if one is not in the book
 
 The method of a call is found in the code: the public method that, by itself or by private functions, names
 the number of the call. The book of calls has the reasons for those that have no method. All layers must be
@@ -24,8 +25,9 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 
 from rsyscall.handle import ChildProcess, FileDescriptor, MemoryMapping, Process, Task
+from rsyscall.handle._later import Later
 from rsyscall.near._tables import ARCHITECTURES
-from rsyscall.near.calls import BOOK, CallFacts
+from rsyscall.near.calls import BOOK, LATER, CallFacts
 from rsyscall.thread import Thread
 
 PAGE = Path(__file__).resolve().parent.parent.parent / "docs/calls.md"
@@ -180,6 +182,9 @@ def all_methods() -> Iterator[tuple[str, str, list[str], str]]:
     made: dict[tuple[type, str], set[tuple[str, str]]] = {}
     for cls in CLASSES:
         for name in sorted(dir(cls)):
+            # Methods of a module that is imported later are found in the class after a look at them.
+            if isinstance(inspect.getattr_static(cls, name), Later):
+                getattr(cls, name)
             function = function_of(inspect.getattr_static(cls, name))
             pages = pages_of(function.__doc__ or "") if function else []
             if name.startswith("_") or function is None or not pages:
@@ -252,8 +257,27 @@ def page() -> str:
     return text
 
 
+def table() -> int:
+    """Print the counts, of all architectures together; return how many calls are not in the book."""
+    found = {call for call, _, _, _ in all_methods()}
+    skipped = {name for name, row in BOOK.items() if row.skipped}
+    unlisted = set(numbers()) - found - skipped - LATER
+    later = LATER & set(numbers()) - found
+    for what, names in (
+        ("wrapped", found),
+        ("with a reason", skipped),
+        ("later", later),
+        ("unlisted", unlisted),
+    ):
+        print(f"{what:14}{len(names):4}")
+    print(*sorted(unlisted))
+    return len(unlisted)
+
+
 def main() -> int:
     """See the module."""
+    if sys.argv[1:] == ["--table"]:
+        return min(table(), 1)
     if sys.argv[1:] == ["--write"]:
         PAGE.write_text(page())
         return 0

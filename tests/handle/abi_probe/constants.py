@@ -22,6 +22,7 @@ from rsyscall.sys import (
 from rsyscall.sys import (
     capability,
     epoll,
+    inotify,
     ioctl,
     mman,
     mount,
@@ -30,6 +31,7 @@ from rsyscall.sys import (
     stat,
     uio,
     wait,
+    xattr,
 )
 from rsyscall.unistd import fds, fs, io
 
@@ -159,6 +161,12 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         left_out={"SEEK_MAX": "the last one"},
     ),
     # sys
+    inotify.InotifyFlag: Constants(("linux/inotify.h",), "IN_", left_out={"*": "see IN"}),
+    xattr.XATTR: Constants(
+        ("linux/xattr.h",),
+        "XATTR_",
+        left_out={"*": "names of attributes"},
+    ),
     epoll.EpollFlag: Constants(("linux/eventpoll.h",), "EPOLL_", left_out=_EPOLL_PACKED),
     epoll.EPOLL_CTL: Constants(("linux/eventpoll.h",), "EPOLL_CTL_"),
     epoll.EPOLL: Constants(

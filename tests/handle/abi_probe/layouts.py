@@ -18,7 +18,7 @@ from rsyscall.near import types as near
 from rsyscall.net import if_
 from rsyscall.netinet import in_
 from rsyscall.struct import BytesSerializer
-from rsyscall.sys import capability, epoll, socket, stat, uio, un
+from rsyscall.sys import capability, epoll, inotify, socket, stat, uio, un, xattr
 from rsyscall.unistd import credentials, pipe
 
 
@@ -243,12 +243,16 @@ NOT_ONE_STRUCTURE: dict[type, str] = {
     credentials.GroupList: "an array of gid_t",
     epoll.EpollEventList: "an array of struct epoll_event",
     dirent.DirentList: "struct dirent64 one after another",
+    inotify.InotifyEvent: "struct inotify_event with a name",
+    inotify.InotifyEventList: "struct inotify_event one after another",
+    xattr.XattrList: "strings one after another",
     un.SockaddrUnProcFd: "the same as SockaddrUn",
 }
 """Classes that have no C structure of their own, and why."""
 
 BEGINNINGS: dict[type, str] = {
     dirent.DirentHeader: "the name follows, of any length",
+    inotify.InotifyEventHeader: "the name follows, of any length",
 }
 """Declared structures that are only the beginning of the C structure, and why."""
 

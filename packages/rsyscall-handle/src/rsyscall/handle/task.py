@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import rsyscall.far
 import rsyscall.near
 from rsyscall.fcntl import AT, FD, F, FcntlFileDescriptor
+from rsyscall.handle._later_calls import LaterFileDescriptor, LaterTask
 from rsyscall.handle.fd import BaseFileDescriptor, FDTable, FileDescriptorTask
 from rsyscall.handle.pointer import WrittenPointer
 from rsyscall.handle.process import ChildProcess, Process, ProcessTask
@@ -33,6 +34,7 @@ from rsyscall.sys._socket_calls import SocketFileDescriptor, SocketTask
 from rsyscall.sys.capability import CapabilityTask
 from rsyscall.sys.epoll import EpollFileDescriptor, EpollTask
 from rsyscall.sys.eventfd import EventfdTask, EventFileDescriptor
+from rsyscall.sys.inotify import InotifyFileDescriptor, InotifyTask
 from rsyscall.sys.ioctl import IoctlFileDescriptor
 from rsyscall.sys.mman import MappableFileDescriptor, MemoryMappingTask
 from rsyscall.sys.mount import MountTask
@@ -65,7 +67,7 @@ class FileDescriptor(
     EventFileDescriptor,
     TimerFileDescriptor,
     EpollFileDescriptor,
-    # inotify goes here
+    InotifyFileDescriptor,
     SignalFileDescriptor,
     TermiosFileDescriptor,
     IoctlFileDescriptor,
@@ -78,6 +80,7 @@ class FileDescriptor(
     MappableFileDescriptor,
     StatFileDescriptor,
     FcntlFileDescriptor,
+    LaterFileDescriptor,
     BaseFileDescriptor,
 ):
     """A file descriptor, with all the calls that take one. Which of them work depends on what it is open for.
@@ -140,7 +143,7 @@ class Task(
     EventfdTask[FileDescriptor],
     TimerfdTask[FileDescriptor],
     EpollTask[FileDescriptor],
-    # inotify goes here
+    InotifyTask[FileDescriptor],
     SignalfdTask[FileDescriptor],
     MemfdTask[FileDescriptor],
     FSTask[FileDescriptor],
@@ -148,6 +151,7 @@ class Task(
     PipeTask[FileDescriptor],
     MemoryMappingTask,
     CWDTask,
+    LaterTask[FileDescriptor],
     FileDescriptorTask[FileDescriptor],
     CapabilityTask,
     PrctlTask,

@@ -2,7 +2,8 @@
 
 Every fact about a call stands here once. The sets that the layers above use are derived from this book by
 `having`, and those of the C code are generated from it (`tools/abigen/call_facts.py`). The arguments of a
-call are described beside its method, in the module of its header. A call without a row has no method yet.
+call are described beside its method, in the module of its header. `LATER` has the calls that have no
+method yet; some of them have their row already.
 
 A fact is about the call with any arguments: where only some arguments make it wait, it may wait.
 """
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 
 from rsyscall.near.abi import SYS
 
-__all__ = ["BOOK", "CallFacts", "Fact", "having"]
+__all__ = ["BOOK", "LATER", "CallFacts", "Fact", "having"]
 
 
 class Fact(enum.Flag):
@@ -233,6 +234,18 @@ BOOK: dict[str, CallFacts] = {
     "tuxcall": skipped("never implemented"),
     "security": skipped("never implemented"),
     "gettid": facts(QUICK),
+    "setxattr": facts(),
+    "lsetxattr": facts(),
+    "fsetxattr": facts(),
+    "getxattr": facts(),
+    "lgetxattr": facts(),
+    "fgetxattr": facts(),
+    "listxattr": facts(),
+    "llistxattr": facts(),
+    "flistxattr": facts(),
+    "removexattr": facts(),
+    "lremovexattr": facts(),
+    "fremovexattr": facts(),
     "time": instead("clock_gettime"),
     "futex": facts(WAITS),
     "sched_setaffinity": facts(PREPARABLE),
@@ -262,6 +275,8 @@ BOOK: dict[str, CallFacts] = {
     "ioprio_set": facts(PREPARABLE),
     "ioprio_get": facts(),
     "inotify_init": instead("inotify_init1"),
+    "inotify_add_watch": facts(),
+    "inotify_rm_watch": facts(QUICK),
     "openat": facts(),
     "mkdirat": facts(PREPARABLE),
     "fchownat": facts(),
@@ -290,6 +305,7 @@ BOOK: dict[str, CallFacts] = {
     "epoll_create1": facts(QUICK),
     "dup3": facts(CLOSES, PREPARABLE),
     "pipe2": facts(QUICK),
+    "inotify_init1": facts(QUICK),
     "preadv": instead("preadv2"),
     "pwritev": instead("pwritev2"),
     "prlimit64": facts(QUICK, PREPARABLE),
@@ -321,6 +337,38 @@ BOOK: dict[str, CallFacts] = {
     "rseq_slice_yield": skipped("answers for a critical section of the very thread that calls"),
 }
 """The rows, by the name of the call, in the order of the numbers on x86_64."""
+
+LATER = frozenset({
+    "sched_yield", "mremap", "msync", "mincore", "shmget", "shmat", "shmctl", "nanosleep", "getitimer",
+    "setitimer", "sendfile", "semget", "semop", "semctl", "shmdt", "msgget", "msgsnd", "msgrcv", "msgctl",
+    "flock", "gettimeofday", "sysinfo", "times", "ptrace", "syslog", "setfsuid", "setfsgid",
+    "rt_sigpending", "rt_sigtimedwait", "rt_sigqueueinfo", "sigaltstack", "personality", "statfs",
+    "fstatfs", "sched_setparam", "sched_getparam", "sched_setscheduler", "sched_getscheduler",
+    "sched_get_priority_max", "sched_get_priority_min", "sched_rr_get_interval", "mlock", "munlock",
+    "mlockall", "munlockall", "vhangup", "modify_ldt", "arch_prctl", "adjtimex", "acct", "settimeofday",
+    "swapon", "swapoff", "reboot", "ioperm", "init_module", "delete_module", "quotactl", "readahead",
+    "tkill", "futex", "io_setup", "io_destroy", "io_getevents", "io_submit", "io_cancel", "semtimedop",
+    "fadvise64", "timer_create", "timer_settime", "timer_gettime", "timer_getoverrun", "timer_delete",
+    "clock_settime", "clock_gettime", "clock_getres", "clock_nanosleep", "tgkill", "mbind",
+    "set_mempolicy", "get_mempolicy", "mq_open", "mq_unlink", "mq_timedsend", "mq_timedreceive",
+    "mq_notify", "mq_getsetattr", "kexec_load", "add_key", "request_key", "keyctl", "migrate_pages",
+    "mknodat", "pselect6", "ppoll", "get_robust_list", "splice", "tee", "sync_file_range", "vmsplice",
+    "move_pages", "utimensat", "fallocate", "rt_tgsigqueueinfo", "perf_event_open", "recvmmsg",
+    "fanotify_init", "fanotify_mark", "name_to_handle_at", "open_by_handle_at", "clock_adjtime",
+    "sendmmsg", "getcpu", "process_vm_readv", "process_vm_writev", "kcmp", "finit_module",
+    "sched_setattr", "sched_getattr", "seccomp", "getrandom", "kexec_file_load", "bpf", "userfaultfd",
+    "membarrier", "mlock2", "copy_file_range", "pkey_mprotect", "pkey_alloc", "pkey_free",
+    "io_pgetevents", "rseq", "io_uring_setup", "io_uring_enter", "io_uring_register", "open_tree",
+    "move_mount", "fsopen", "fsconfig", "fsmount", "fspick", "pidfd_open", "openat2", "pidfd_getfd",
+    "process_madvise", "epoll_pwait2", "mount_setattr", "quotactl_fd", "landlock_create_ruleset",
+    "landlock_add_rule", "landlock_restrict_self", "memfd_secret", "process_mrelease", "futex_waitv",
+    "set_mempolicy_home_node", "cachestat", "map_shadow_stack", "futex_wake", "futex_wait",
+    "futex_requeue", "statmount", "listmount", "lsm_get_self_attr", "lsm_set_self_attr",
+    "lsm_list_modules", "mseal", "setxattrat", "getxattrat", "listxattrat", "removexattrat",
+    "open_tree_attr", "file_getattr", "file_setattr", "listns", "fchroot", "riscv_hwprobe",
+    "riscv_flush_icache",
+})  # fmt: skip
+"""The calls that have no method yet, and no reason not to have one."""
 
 
 def having(fact: Fact) -> frozenset[SYS]:

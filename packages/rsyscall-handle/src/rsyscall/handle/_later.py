@@ -1,0 +1,45 @@
+"""Methods of `FileDescriptor` and `Task` whose header module is imported when the first of them is used.
+
+Most programs use few of the headers, and an import of all of them would take most of the time in which a
+program starts. So the classes with the calls of a less common header are not bases of `FileDescriptor` and
+`Task` at run time. In their place stands a `Later` for each method, by its name; the first look at it imports
+the header and puts the method into the class. To type checkers these classes are ordinary bases.
+
+`rsyscall.handle._later_calls` has them all. It is generated: a public class of a header module that is named
+`...FileDescriptor` or `...Task`, and is not a base, is one of them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__all__ = ["Later"]
+
+
+class Later:
+    """Stands in a class for a method that is in a module which is not imported yet.
+
+    Args:
+        module: the header module.
+        cls: its class with the method.
+    """
+
+    __slots__ = ("cls", "module", "name", "owner")
+
+    owner: type
+    name: str
+
+    def __init__(self, module: str, cls: str) -> None:
+        self.module = module
+        self.cls = cls
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.owner = owner
+        self.name = name
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        found = vars(getattr(importlib.import_module(self.module), self.cls))[self.name]
+        # Two threads of the interpreter may both come here; they set the same.
+        setattr(self.owner, self.name, found)
+        return found.__get__(instance, owner)
