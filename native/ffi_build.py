@@ -41,6 +41,7 @@ ffibuilder.set_source(
         case 2: return (uintptr_t)rsyscall_futex_helper;
         case 3: return (uintptr_t)rsyscall_trampoline;
         case 4: return (uintptr_t)rsyscall_ring_server;
+        case 5: return (uintptr_t)rsyscall_shared_ring_server;
         default: return 0;
         }
     }

@@ -85,7 +85,8 @@ typedef struct {
 	 */
 	struct rsys_ring *shared;
 	uint32_t *life, alive, dead;	/* the process has left when *life is not `alive` any more */
-	struct rsys_shared *file;	/* the memory file; NULL: it shares our memory */
+	struct rsys_shared *file;	/* its part of a memory file; NULL: it shares our memory */
+	struct mapped_file *mapped;	/* all of that file */
 	uint64_t base;	/* where the process has mapped it */
 	int socket;	/* the other end of the one that it waits for; -1: none */
 	uint32_t expected;	/* how often it may announce answers */

@@ -79,6 +79,7 @@ PyMODINIT_FUNC PyInit__fast(void)
 	    add_code(module, "RING_SLOTS", RSYS_RING_SLOTS) < 0 ||
 	    add_code(module, "LINKED", RSYS_NR_LINKED) < 0 ||
 	    add_code(module, "SHARED_SIZE", RSYS_SHARED_SIZE) < 0 ||
+	    add_code(module, "NESTED_SIZE", sizeof(struct rsys_shared)) < 0 ||
 	    add_code(module, "BOUNCE_OFFSET", RSYS_BOUNCE_OFFSET) < 0 ||
 	    add_code(module, "BOUNCE_SIZE", RSYS_BOUNCE_SIZE) < 0 ||
 	    add_code(module, "ARENA_OFFSET", RSYS_ARENA_OFFSET) < 0 ||

@@ -594,6 +594,8 @@ static PyMethodDef ring_methods[] = {
 	{ "watch_activity", ring_watch_activity, METH_VARARGS, NULL },
 	{ "share", rsys_shared_share, METH_VARARGS, NULL },
 	{ "open", rsys_shared_open, METH_O, NULL },
+	{ "nest", rsys_shared_nest, METH_VARARGS, NULL },
+	{ "nested", rsys_shared_nested, METH_VARARGS, NULL },
 	{ "greeted", rsys_shared_greeted, METH_VARARGS, NULL },
 	{ "heard", rsys_shared_heard, METH_NOARGS, NULL },
 	{ "read", (PyCFunction)(void (*)(void))rsys_shared_read, METH_FASTCALL, NULL },

@@ -25,7 +25,7 @@ struct rsys_origin {
 
 /* clone3 could not clear the handlers: reset them by hand, then set `sigmask` (all is blocked until then) */
 #define RSYS_ORIGIN_RESET_SIGNALS 1u
-/* the memory is that of the process alone: no other process has to be protected */
+/* the memory is not that of our owner: no process outside has to be protected */
 #define RSYS_ORIGIN_OWN_MEMORY 2u
 /* the cloning process is in another pid namespace than the client, and so is the id of the new process */
 #define RSYS_ORIGIN_FOREIGN_PID 4u

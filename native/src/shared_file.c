@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
@@ -42,18 +43,51 @@ static int check_unused(Ring *self)
 	return -1;
 }
 
-static int map_file(Ring *self, int file)
-{
-	void *memory = mmap(NULL, RSYS_SHARED_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+/* A file that we have mapped, for all the rings in it. */
+struct mapped_file {
+	char *memory;
+	size_t users;
+};
 
-	if (memory == MAP_FAILED)
-		return -1;
-	self->file = memory;
+static struct mapped_file *map_file(int file)
+{
+	struct mapped_file *mapped = malloc(sizeof(*mapped));
+	void *memory;
+
+	if (!mapped) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	memory = mmap(NULL, RSYS_SHARED_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	if (memory == MAP_FAILED) {
+		free(mapped);
+		return NULL;
+	}
+	mapped->memory = memory;
+	mapped->users = 0;
+	return mapped;
+}
+
+/* The ring is in this file, at this offset. */
+static void use_file(Ring *self, struct mapped_file *mapped, uint64_t offset)
+{
+	mapped->users++;
+	self->mapped = mapped;
+	self->file = (struct rsys_shared *)(mapped->memory + offset);
 	self->shared = &self->file->ring;
-	self->expected = 1;	/* the greeting */
 	self->file->hub.server_spin = self->hub->hub->server_spin;
 	rsys_cycles(&self->file->ring.client_cpu);
 	self->file->ring.server_cpu = self->file->ring.client_cpu;
+}
+
+static int use_new_file(Ring *self, int file)
+{
+	struct mapped_file *mapped = map_file(file);
+
+	if (!mapped)
+		return -1;
+	use_file(self, mapped, 0);
+	self->expected = 1;	/* the greeting */
 	return 0;
 }
 
@@ -70,7 +104,7 @@ PyObject *rsys_shared_share(PyObject *op, PyObject *args)
 	socket = fcntl(socket, F_DUPFD_CLOEXEC, 0);
 	if (socket < 0)
 		return PyErr_SetFromErrno(PyExc_OSError);
-	if (map_file(self, file) < 0) {
+	if (use_new_file(self, file) < 0) {
 		PyErr_SetFromErrno(PyExc_OSError);
 		close(socket);
 		return NULL;
@@ -120,7 +154,7 @@ PyObject *rsys_shared_open(PyObject *op, PyObject *arg)
 		PyErr_SetString(PyExc_TypeError, "open(record)");
 		return NULL;
 	}
-	if (open_all(fds, &socket) < 0 || map_file(self, fds[FILE_FD]) < 0) {
+	if (open_all(fds, &socket) < 0 || use_new_file(self, fds[FILE_FD]) < 0) {
 		error = errno;
 		for (i = 0; i < OPENED; i++)
 			if (fds[i] >= 0)
@@ -175,6 +209,81 @@ PyObject *rsys_shared_greeted(PyObject *op, PyObject *args)
 	return Py_BuildValue("(y#K)", (char *)&hello, (Py_ssize_t)sizeof(hello), (unsigned long long)self->base);
 }
 
+/* Where an address of the process is in the arena; NULL if not all of it is there. */
+static char *in_arena(Ring *self, uint64_t address, uint64_t length)
+{
+	uint64_t offset = address - self->base;
+
+	if (!self->mapped || offset < RSYS_BOUNCE_OFFSET || offset > RSYS_SHARED_SIZE ||
+	    length > RSYS_SHARED_SIZE - offset)
+		return NULL;
+	return self->mapped->memory + offset;
+}
+
+/*
+ * nest(relative, address, socket) -> bool: use the memory at this address of the process of another ring in a file,
+ * for one that shares its memory; before that starts. False: that memory is not in the arena. This object has a copy
+ * of the socket.
+ */
+PyObject *rsys_shared_nest(PyObject *op, PyObject *args)
+{
+	Ring *self = (Ring *)op, *relative;
+	unsigned long long address;
+	PyObject *other;
+	char *memory;
+	int socket;
+
+	if (!PyArg_ParseTuple(args, "O!Ki", Py_TYPE(op), &other, &address, &socket))
+		return NULL;
+	relative = (Ring *)other;
+	if (rsys_hub_check(self->hub) < 0 || check_unused(self) < 0)
+		return NULL;
+	memory = in_arena(relative, address, sizeof(struct rsys_shared));
+	if (!memory)
+		Py_RETURN_FALSE;
+	if ((uintptr_t)memory % _Alignof(struct rsys_shared)) {
+		PyErr_SetString(PyExc_ValueError, "the memory for a ring is not aligned");
+		return NULL;
+	}
+	socket = fcntl(socket, F_DUPFD_CLOEXEC, 0);
+	if (socket < 0)
+		return PyErr_SetFromErrno(PyExc_OSError);
+	memset(memory, 0, sizeof(struct rsys_shared));
+	use_file(self, relative->mapped, memory - relative->mapped->memory);
+	self->base = relative->base;
+	self->socket = socket;
+	Py_RETURN_TRUE;
+}
+
+/*
+ * nested(tid, pid): the process has been made, and is driven by this ring.
+ * tid: in its own pid namespace.
+ * pid: in ours; 0: unknown.
+ */
+PyObject *rsys_shared_nested(PyObject *op, PyObject *args)
+{
+	Ring *self = (Ring *)op;
+	uint32_t tid, nobody = 0;
+	int pid;
+
+	if (!PyArg_ParseTuple(args, "Ii", &tid, &pid))
+		return NULL;
+	if (rsys_hub_check(self->hub) < 0)
+		return NULL;
+	if (!self->file || self->block->started) {
+		PyErr_SetString(PyExc_RuntimeError, "this ring is not in a file, or in use");
+		return NULL;
+	}
+	/* What it writes itself, unless it has left already. */
+	__atomic_compare_exchange_n(&self->file->life, &nobody, tid, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+	self->life = &self->file->life;
+	self->alive = tid;
+	self->dead = ~tid;
+	self->block->ring.pid = pid;
+	self->block->started = 1;
+	Py_RETURN_NONE;
+}
+
 void rsys_shared_wake(Ring *self)
 {
 	self->file->hub.server_spin = self->hub->hub->server_spin;	/* it may be another one by now */
@@ -203,17 +312,6 @@ PyObject *rsys_shared_heard(PyObject *op, PyObject *unused)
 	if (__atomic_exchange_n(&self->shared->ring_again, 0, __ATOMIC_SEQ_CST))
 		rsys_shared_wake(self);
 	Py_RETURN_TRUE;
-}
-
-/* Where an address of the process is in the arena; NULL if not all of it is there. */
-static char *in_arena(Ring *self, uint64_t address, uint64_t length)
-{
-	uint64_t offset = address - self->base;
-
-	if (!self->file || offset < RSYS_BOUNCE_OFFSET || offset > RSYS_SHARED_SIZE ||
-	    length > RSYS_SHARED_SIZE - offset)
-		return NULL;
-	return (char *)self->file + offset;
 }
 
 /* read(address, length) -> bytes, or None: not in the arena. The address is one in the process. */
@@ -273,7 +371,10 @@ void rsys_shared_close(Ring *self)
 	self->socket = -1;
 	self->life = &self->dead;
 	self->shared = &self->block->ring;
-	if (self->file)
-		munmap(self->file, RSYS_SHARED_SIZE);
+	if (self->mapped && --self->mapped->users == 0) {
+		munmap(self->mapped->memory, RSYS_SHARED_SIZE);
+		free(self->mapped);
+	}
+	self->mapped = NULL;
 	self->file = NULL;
 }

@@ -9,6 +9,8 @@
 /* Methods of Ring. */
 PyObject *rsys_shared_share(PyObject *op, PyObject *args);
 PyObject *rsys_shared_open(PyObject *op, PyObject *arg);
+PyObject *rsys_shared_nest(PyObject *op, PyObject *args);
+PyObject *rsys_shared_nested(PyObject *op, PyObject *args);
 PyObject *rsys_shared_greeted(PyObject *op, PyObject *args);
 PyObject *rsys_shared_heard(PyObject *op, PyObject *unused);
 PyObject *rsys_shared_read(PyObject *op, PyObject *const *args, Py_ssize_t n);

@@ -13,6 +13,9 @@
  *   we hold one.
  * - There is no hub and no watcher in this memory.
  *
+ * A process that such a process clones shares its memory, and has its ring and its stack in the same file, where the
+ * client has put them. It has a socket of its own.
+ *
  * What the client does not want us to write is not in this file: see shared_file.c.
  */
 #include "shared_ring.h"
@@ -112,6 +115,10 @@ struct robust_head {
 	struct robust_entry *pending;
 };
 
+/*
+ * page_size: 0 for a process that shares its memory with the one that cloned it: the client knows all that such
+ * a process could greet with.
+ */
 int rsyscall_shared_ring_server(struct rsys_shared *shared, int socket, uint32_t page_size)
 {
 	struct robust_entry entry;
@@ -130,9 +137,11 @@ int rsyscall_shared_ring_server(struct rsys_shared *shared, int socket, uint32_t
 		shared->hub.completion_dev = stat[0];
 		shared->hub.completion_ino = stat[1];
 	}
-	rsyscall_fill_hello(&shared->hello, page_size);
-	shared->base = (uint64_t)shared;
-	__atomic_store_n(&shared->ready, 1, __ATOMIC_RELEASE);
-	rsys_tell_client(ring);
+	if (page_size) {
+		rsyscall_fill_hello(&shared->hello, page_size);
+		shared->base = (uint64_t)shared;
+		__atomic_store_n(&shared->ready, 1, __ATOMIC_RELEASE);
+		rsys_tell_client(ring);
+	}
 	return rsyscall_ring_server(ring);
 }

@@ -286,6 +286,7 @@ void rsyscall_fill_hello(struct rsys_hello *hello, uint32_t page_size)
 	hello->symbols[2] = (uint64_t)rsyscall_futex_helper;
 	hello->symbols[3] = (uint64_t)rsyscall_trampoline;
 	hello->symbols[4] = (uint64_t)rsyscall_ring_server;
+	hello->symbols[5] = (uint64_t)rsyscall_shared_ring_server;
 }
 
 /* For a process that does not share the client's memory: say who and where we are first. */

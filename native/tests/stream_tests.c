@@ -679,7 +679,7 @@ static void greeting(void)
 	CHECK_EQUAL(hello.symbols[2], as_arg((void *)(uintptr_t)rsyscall_futex_helper));
 	CHECK_EQUAL(hello.symbols[3], as_arg((void *)(uintptr_t)rsyscall_trampoline));
 	CHECK_EQUAL(hello.symbols[4], as_arg((void *)(uintptr_t)rsyscall_ring_server));
-	CHECK_EQUAL(hello.symbols[5], 0);
+	CHECK_EQUAL(hello.symbols[5], as_arg((void *)(uintptr_t)rsyscall_shared_ring_server));
 	CHECK_EQUAL(hello.symbols[6], 0);
 	CHECK_EQUAL(hello.symbols[7], 0);
 	CHECK_EQUAL(hello.infd, pair[1]);

@@ -42,6 +42,7 @@ class Lying:
         self.file = os.memfd_create("liar", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
         os.ftruncate(self.file, _fast.SHARED_SIZE)
         fcntl.fcntl(self.file, fcntl.F_ADD_SEALS, SEALS)
+        self.base = 0  # what the liar says
         self.ours, self.theirs = socket.socketpair()
         self.ring.share(self.file, self.ours.fileno())
         numbers = self.file, self.theirs.fileno()
@@ -62,7 +63,9 @@ class Lying:
 def lying(liar: str, seed: int, lies: str, ms: int = 300) -> Iterator[Lying]:
     made = Lying(liar, seed, lies, ms)
     try:
-        assert made.ring.greeted(20e6, 0) is not None
+        greeting = made.ring.greeted(20e6, 0)
+        assert greeting is not None
+        made.base = greeting[1]
         made.ours.send(b"x")
         yield made
     finally:
@@ -228,3 +231,37 @@ def test_a_peer_that_is_gone_does_not_kill_us() -> None:
     assert made.ring.call(NR["getpid"]) == _fast.PENDING
     made.ring.kick()
     assert not made.ring.heard()
+
+
+@pytest.mark.parametrize("lies", ["a", EVERY_LIE])
+def test_a_ring_in_the_arena_of_a_liar(liar: str, lies: str) -> None:
+    """Only memory in the arena becomes a ring, which the liar may write into, too."""
+    with lying(liar, 0, lies) as made:
+        ring, number = made.ring, made.ours.fileno()
+        arena = made.base + _fast.ARENA_OFFSET
+        end = arena + _fast.ARENA_SIZE
+        for address in (
+            0,
+            made.base,
+            arena - _fast.ARENA_OFFSET,
+            end - _fast.NESTED_SIZE + 64,
+            end,
+            2**64 - 64,
+        ):
+            assert not made.hub.ring().nest(ring, address, number)
+        with pytest.raises(ValueError, match="aligned"):
+            made.hub.ring().nest(ring, arena + 8, number)
+        with pytest.raises(RuntimeError, match="not in a file"):
+            made.hub.ring().nested(1, 0)
+        nested = made.hub.ring()
+        assert nested.nest(ring, arena, number)
+        with pytest.raises(RuntimeError, match="in use"):
+            nested.nest(ring, arena, number)
+        nested.nested(1234, 0)
+        ring.unshare()
+        nested.call(NR["getppid"], 0, 0, 0, 0, 0, 0)
+        assert nested.write(arena + _fast.NESTED_SIZE, b"data")
+        assert not made.hub.ring().nest(ring, arena, number)
+        nested.exited()
+        nested.unshare()
+        assert nested.read(arena, 1) is None

@@ -170,7 +170,7 @@ def test_memory_arguments() -> None:
 
 
 def test_the_functions_have_addresses() -> None:
-    assert len(set(symbols)) == 5
+    assert len(set(symbols)) == 6
     assert 0 not in symbols
     assert symbols.rsyscall_server == lib.rsyscall_symbol(0)
     assert lib.rsyscall_symbol(99) == 0

@@ -69,17 +69,88 @@ async def test_bad_addresses() -> None:
         await assert_thread_works(child)
 
 
-async def test_a_copy_does_not_run_on_memory_that_it_shares() -> None:
-    """What the original allocates next is not the stack of the copy."""
-    child = await with_ring()
+async def test_children_share_its_memory_and_have_rings_in_its_file() -> None:
+    parent = await with_ring()
+    async with parent.process:
+        child = await parent.clone()
+        async with child.process:
+            grandchild = await child.clone()
+            async with grandchild.process:
+                for thread in (child, grandchild):
+                    assert isinstance(thread.task.sysif, OwnRingConnection)
+                    assert thread.task.address_space is parent.task.address_space
+                    assert await thread.task.getpid() == thread.process.process.near
+                for size in (20, 5 << 20):
+                    data = os.urandom(size)
+                    written = await child.ptr(data)
+                    assert await grandchild.task.sysif.read_memory(written.near, size) == data
+                    assert await parent.task.sysif.read_memory(written.near, size) == data
+                await assert_thread_works(grandchild)
+            await assert_thread_works(child)
+        await assert_thread_works(parent)
+
+
+async def test_children_with_memory_of_their_own_are_copies() -> None:
+    parent = await with_ring()
+    async with parent.process:
+        child = await parent.clone(own_memory=True)
+        async with child.process:
+            assert child.task.address_space is not parent.task.address_space
+            await assert_thread_works(child)
+        await assert_thread_works(parent)
+
+
+async def test_children_outlive_it() -> None:
+    parent = await with_ring()
+    child = await parent.clone()
     async with child.process:
-        copies = [await child.clone() for _ in range(3)]
+        async with parent.process:
+            pass
+        vars(parent).clear()
+        gc.collect()
+        await assert_thread_works(child)
+        data = os.urandom(5 << 20)
+        assert await (await child.ptr(data)).read() == data
+
+
+async def test_what_a_child_runs_on_is_not_allocated_again_before_it_has_left() -> None:
+    parent = await with_ring()
+    async with parent.process:
+        children = [await parent.clone() for _ in range(3)]
         for size in (100, 16384, 60000):
-            await child.ptr(b"\xff" * size)
-        for copy in copies:
-            assert await copy.task.getpid() == copy.process.process.near
-            async with copy.process:
+            await parent.ptr(b"\xff" * size)
+        for child in children:
+            assert await child.task.getpid() == child.process.process.near
+            async with child.process:
                 pass
+
+
+async def test_the_memory_of_children_that_have_left_is_free() -> None:
+    """Many more than there is room for at once, the programs of which go on."""
+    parent = await with_ring()
+    async with parent.process, contextlib.AsyncExitStack() as stack:
+        for _ in range(200):
+            child = await parent.clone()
+            assert isinstance(child.task.sysif, OwnRingConnection)
+            await stack.enter_async_context(await child.exec(sh("read line")))
+        for _ in range(200):
+            child = await parent.clone()
+            async with child.process:
+                assert isinstance(child.task.sysif, OwnRingConnection)
+
+
+async def test_children_without_room_in_the_file_are_copies() -> None:
+    parent = await with_ring()
+    async with parent.process:
+        filling = [await parent.malloc(bytes, 32000) for _ in range(140)]
+        child = await parent.clone()
+        async with child.process:
+            assert not isinstance(child.task.sysif, OwnRingConnection)
+            await assert_thread_works(child)
+        del filling
+        child = await parent.clone()
+        async with child.process:
+            assert isinstance(child.task.sysif, OwnRingConnection)
 
 
 @pytest.mark.parametrize("spin", [True, False])
@@ -160,7 +231,7 @@ async def test_exec_and_exit_are_noticed() -> None:
 async def test_the_file_cannot_be_changed() -> None:
     child = await with_ring()
     async with child.process:
-        file = child.task.sysif._file  # type: ignore[attr-defined] # what a process would find
+        file = child.task.sysif.file  # type: ignore[attr-defined] # what a process would find
         for size in (0, 1 << 30):
             with pytest.raises(OSError, match="not permitted"):
                 await file.ftruncate(size)
@@ -188,7 +259,7 @@ async def hostile(
     os.kill(pid_of(child), signal.SIGSTOP)
     sysif = child.task.sysif
     assert isinstance(sysif, OwnRingConnection)
-    numbers = [taken(child, int(fd.near)) for fd in (sysif._file, sysif._server_fd)]
+    numbers = [taken(child, int(fd.near)) for fd in (sysif.file, sysif._server_fd)]
     del sysif
     arguments = [liar, *map(str, numbers), str(seed), lies, str(ms)]
     with subprocess.Popen(arguments, pass_fds=numbers) as process:

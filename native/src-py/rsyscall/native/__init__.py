@@ -59,9 +59,11 @@ class Symbols(NamedTuple):
     "Where a new process starts; see `struct trampoline_stack`."
     rsyscall_ring_server: int
     "`int (struct rsys_ring *)`: serve a ring in shared memory."
+    rsyscall_shared_ring_server: int
+    "`int (struct rsys_shared *, int socket, uint32_t page_size)`: serve one in a memory file."
 
 
-symbols = Symbols(*(lib.rsyscall_symbol(which) for which in range(5)))
+symbols = Symbols(*(lib.rsyscall_symbol(which) for which in range(6)))
 """The functions in our own address space."""
 
 _fast.set_raw_syscall(int(ffi.cast("uintptr_t", ffi.addressof(lib, "rsyscall_raw_syscall"))))

@@ -22,6 +22,7 @@ FULL: int
 """Result code: not sent, there is no free slot."""
 RING_SLOTS: int
 SHARED_SIZE: int
+NESTED_SIZE: int
 BOUNCE_OFFSET: int
 BOUNCE_SIZE: int
 ARENA_OFFSET: int
@@ -437,6 +438,26 @@ class Ring:
         Returns:
             Descriptors that `record` owns: the file, the other end of the socket, both ends of another, to
             which packets are sent, and an epoll instance twice.
+        """
+
+    def nest(self, relative: Ring, address: int, socket: int, /) -> bool:
+        """Use memory in the file of another ring, for a process that shares the memory of the process there.
+
+        Args:
+            relative: the other ring.
+            address: of NESTED_SIZE bytes, there; a multiple of 64.
+            socket: our end; may be closed afterwards.
+
+        Returns:
+            False: that memory is not in the arena.
+        """
+
+    def nested(self, tid: int, pid: int, /) -> None:
+        """The process has been made.
+
+        Args:
+            tid: its id in its own pid namespace.
+            pid: in ours; 0: unknown.
         """
 
     def greeted(self, budget_us: float, pid: int, /) -> tuple[bytes, int] | None:

@@ -44,7 +44,7 @@ from rsyscall.near import Syscall, SyscallError, nr
 from rsyscall.near import types as near
 from rsyscall.near.record import CallRecord
 from rsyscall.network.private import make_private
-from rsyscall.own_memory import OwnMemory
+from rsyscall.own_parts import OwnMemory
 from rsyscall.sched import CLONE, Stack
 from rsyscall.signal import SIG, Siginfo, Sigset
 from rsyscall.stub_connection import SharedTableConnection, has_other_table
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor, Pointer, WrittenPointer
     from rsyscall.hub import ProgramHub
     from rsyscall.linux.futex import FutexNode
-    from rsyscall.own_memory import ParentThread
+    from rsyscall.own_parts import ParentThread
     from rsyscall.reaper import Reaper
 
 __all__ = ["FarMonitor", "FarSide", "clone_far"]

@@ -133,12 +133,14 @@ class NativeLoader:
     """The addresses of native functions in one address space; shared by all its processes.
 
     `hub` is there for our own address space: its processes can be driven through shared memory.
+    `shared_ring_server` is the address of the function that serves a ring in a memory file.
     """
 
     server_func: Pointer[NativeFunction]
     persistent_server_func: Pointer[NativeFunction]
     trampoline_func: Pointer[NativeFunction]
     futex_helper_func: Pointer[NativeFunction]
+    shared_ring_server: int | None = None
     hub: ProgramHub | None = field(default=None, repr=False)
 
     @staticmethod
@@ -154,6 +156,7 @@ class NativeLoader:
             persistent_server_func=_function(task, symbols.rsyscall_persistent_server),
             trampoline_func=_function(task, symbols.rsyscall_trampoline),
             futex_helper_func=_function(task, symbols.rsyscall_futex_helper),
+            shared_ring_server=symbols.rsyscall_shared_ring_server,
         )
 
     @staticmethod

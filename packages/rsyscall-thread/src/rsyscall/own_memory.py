@@ -13,47 +13,36 @@ made or mapped:
 * **Not trusted.** What such a process can reach is its own: its memory file, its end of the socket, a socket
   for descriptors that no other process sends to, and an epoll instance, which we wait for by a copy of our
   own. A stream is parsed by `rsyscall.near.stream`, which believes nothing.
-* **Children.** A process that it clones in turn is a copy of it, driven over a stream: the copy has the same
-  functions at the same addresses, and starts on a stack that was written before the clone. It gets memory of
-  its own that way, but for the memory file, and closes its copy of the other's end of the socket, so that the
-  end of that still tells of an exec. Where they share a table, we ask the kernel whether they still do: exec
-  ends that (kcmp(2)). In a process with a ring, exec ends its hold on a robust mutex (futex(2)).
+* **Children.** A process that it clones in turn shares its memory, or is a copy of it: see
+  `rsyscall.own_children`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
-from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import trio
 
-from rsyscall.background import run_now
 from rsyscall.clone import clone_error
 from rsyscall.denied import is_denied
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
 from rsyscall.exec_image import ExecImage
 from rsyscall.exits import EXEC_SPIN_US
-from rsyscall.far import AddressSpace, PidNamespace
+from rsyscall.far import AddressSpace
 from rsyscall.fcntl import AT, FD, F, O
-from rsyscall.fd_collector import close_dropped
 from rsyscall.handle import FDTable, FileDescriptor, Task
 from rsyscall.handle.fd import STANDARD
-from rsyscall.handle.process import ChildProcess
-from rsyscall.loader import NativeLoader, Trampoline
+from rsyscall.loader import NativeLoader
 from rsyscall.memory.allocator import AllocatorClient
 from rsyscall.memory.ram import RAM
 from rsyscall.memory.socket_transport import StreamMemoryTransport
-from rsyscall.monitor import ChildProcessMonitor
 from rsyscall.native import Symbols
 from rsyscall.native._fast import spin_for_exit
-from rsyscall.near import Syscall, SyscallError, SyscallHangup, nr
+from rsyscall.near import Syscall, SyscallHangup, nr
 from rsyscall.near import types as near
 from rsyscall.near.protocol import HelloParser, ProtocolError
 from rsyscall.near.record import CallRecord
@@ -62,21 +51,19 @@ from rsyscall.network.private import (
     PrivateConnection,
     epoll_waiter,
     make_passage,
-    make_private,
     open_epoll,
     passing,
 )
-from rsyscall.own_ring import OwnRAM, drive_by_ring, make_file
-from rsyscall.pidfd import Pidfd
-from rsyscall.sched import CLONE, Stack
+from rsyscall.own_children import clone_child
+from rsyscall.own_parts import OwnMemory, ParentThread, close_all, end, make_task, monitor_for
+from rsyscall.own_ring import OwnRAM, check_base, drive_by_ring, make_file
+from rsyscall.sched import CLONE
 from rsyscall.settings import transport_name
-from rsyscall.signal import SIG, Sigset
 from rsyscall.spawn import Spawning, launch
 from rsyscall.stub_connection import Exited, drive
 from rsyscall.stub_program import NAME, get_capabilities, keep_capabilities, last_capability, stub_descriptor
 
 if TYPE_CHECKING:
-    from rsyscall.handle import Pointer, WrittenPointer
     from rsyscall.handle.fd import BaseFileDescriptor
     from rsyscall.hub import ProgramHub
     from rsyscall.monitor import AsyncChildProcess
@@ -84,45 +71,19 @@ if TYPE_CHECKING:
     from rsyscall.near.protocol import Hello
     from rsyscall.network.connection import Connection
 
-    class ParentThread(Protocol):
-        """The parts of a `Thread` that are needed to clone a child with memory of its own."""
-
-        task: Task
-        ram: RAM
-        connection: Connection
-        loader: NativeLoader
-        epoller: Epoller
-        monitor: ChildProcessMonitor
-
-
 __all__ = ["OwnMemory", "clone_own_memory"]
 
 logger = logging.getLogger(__name__)
 
-_STACK_SIZE = 16384
-_TRAMPOLINE_SIZE = 64
-
-
-@dataclass
-class OwnMemory:
-    """The parts of a new process that are not its parent's."""
-
-    process: AsyncChildProcess
-    task: Task
-    ram: RAM
-    connection: Connection
-    loader: NativeLoader
-    epoller: Epoller
-    monitor: ChildProcessMonitor
-
 
 async def clone_own_memory(
-    thr: ParentThread, flags: CLONE, descriptors: Sequence[FileDescriptor] = ()
+    thr: ParentThread, flags: CLONE, own_memory: bool, descriptors: Sequence[FileDescriptor] = ()
 ) -> OwnMemory:
-    """Make a child of `thr` with memory of its own.
+    """Make a child of `thr` with memory of its own, or of a `thr` that has that.
 
     Args:
         thr: the parent, which may have memory of its own, too.
+        own_memory: it is not to share the memory of `thr`.
         flags: namespaces and FS; FILES only if the parent has memory of its own, too.
         descriptors: of `thr`, which the child is to have. The child of a process with memory of its own has
             all of them.
@@ -132,66 +93,13 @@ async def clone_own_memory(
         OSError: as clone(2) and execve(2).
     """
     if thr.loader.hub is None:
-        return await _fork(thr, flags)
+        return await clone_child(thr, flags, not own_memory)
     if flags & CLONE.FILES:
         raise ValueError(
             "own_memory is not possible with CLONE.FILES: it takes an exec, which gives the child "
             "a table of its own"
         )
     return await _execute_stub(thr, thr.loader.hub, flags, descriptors)
-
-
-# ---- what both ways have in common
-
-
-def _make_task(thr: ParentThread, process: Any, flags: CLONE, table: FDTable) -> Task:
-    task, pid = thr.task, process.near.id
-    if table is not task.fd_table:
-        table.creator_pid = pid
-        close_dropped(table)
-    child = Task(
-        process,
-        table,
-        AddressSpace(pid),
-        PidNamespace(pid) if flags & CLONE.NEWPID else task.pidns,
-        None if flags & CLONE.NEWNS else task.mountns,
-    )
-    child.sigmask = Sigset(task.sigmask)
-    return child
-
-
-def _monitor_for(
-    thr: ParentThread, child: Task, ram: RAM, flags: CLONE, process: AsyncChildProcess
-) -> ChildProcessMonitor:
-    if flags & CLONE.NEWPID:
-        # The kernel does not let an init give its children away: it reaps them itself.
-        monitor = ChildProcessMonitor.make_own(ram, child, thr.monitor.hub)
-        monitor.adopt_orphans(process)
-        return monitor
-    return thr.monitor.inherit_to_child(child, ram)
-
-
-async def _end(process: AsyncChildProcess) -> None:
-    with trio.CancelScope(shield=True):
-        async with process:
-            pass
-
-
-async def _close_all(things: Sequence[FileDescriptor | AsyncFileDescriptor | None]) -> None:
-    with trio.CancelScope(shield=True):
-        for thing in things:
-            if thing is None:
-                continue
-            try:
-                if isinstance(thing, AsyncFileDescriptor):
-                    await thing.close()
-                else:
-                    await thing.invalidate()
-            except Exception:
-                logger.debug("closing %s", thing, exc_info=True)
-
-
-# ---- by exec
 
 
 class _TableAfterExec(FDTable):
@@ -300,7 +208,7 @@ class _Ends:
     async def close(self) -> None:
         if self._record is not None:
             self._record.give_up()
-        await _close_all([self._access, self._passage, self._epoll, *self._remote])
+        await close_all([self._access, self._passage, self._epoll, *self._remote])
 
 
 # Between its creation and the moment when an object owns it, a process must not get lost because of a
@@ -346,14 +254,17 @@ async def _execute_stub(
         exited = Exited(hub)
         spawning = await launch(thr, hub, flags, calls, image, exited)
         process = spawning.process
-        child = _make_task(thr, process.process, flags, table)
+        space = AddressSpace(process.process.near.id)
+        child = make_task(thr, process.process, flags, table, space)
         server_fd, *files, passage, epfd = map(child.make_fd_handle, own)
         await ends.close_remote()
         pid = process.process.near.id if task.pidns is hub.task.pidns else 0
         greeting = None if ring is None else await _wait_for_greeting(ring, pid, spawning)
         if ring is not None and greeting is not None:
             base, hello = greeting
-            ram: RAM = drive_by_ring(task, hub, child, process, exited, ring, base, server_fd, files[0])
+            check_base(child, base)
+            drive_by_ring(task, hub, child, process, exited, ring, server_fd, (base, files[0]))
+            ram: RAM = OwnRAM(child, ring, base)
             await ends.close_access()
         else:
             stream = await ends.open_stream()
@@ -367,11 +278,11 @@ async def _execute_stub(
             ends.connect(child, ram, passage),
             NativeLoader.make_from_symbols(child, Symbols._make(hello.symbols[: len(Symbols._fields)])),
             ends.epoller(ram, epfd),
-            _monitor_for(thr, child, ram, flags, process),
+            monitor_for(thr, child, ram, flags, process),
         )
     except BaseException:
         if process is not None:
-            await _end(process)
+            await end(process)
         await ends.close()
         raise
 
@@ -399,7 +310,7 @@ async def _make_ring(
             return None, None
         [theirs] = await connection.move_fds([file])
     except BaseException:
-        await _close_all([file])
+        await close_all([file])
         raise
     return ring, theirs
 
@@ -464,148 +375,3 @@ async def _receive_hello(access: AsyncFileDescriptor, spawning: Spawning, flags:
         raise SyscallHangup(f"the new process did not greet: {error}") from error
     except OSError as error:
         raise clone_error(error, flags) if error.filename is None else error from None
-
-
-# ---- by copying a process that has executed the program
-
-
-@trio.lowlevel.enable_ki_protection
-async def _fork(thr: ParentThread, flags: CLONE) -> OwnMemory:
-    """Make a child of a process that has memory of its own: a copy, served over a stream of its own."""
-    task, hub, monitor = thr.task, thr.monitor.hub, thr.monitor
-    access: AsyncFileDescriptor | None = None
-    remote: list[FileDescriptor] = []
-    process: AsyncChildProcess | None = None
-    clone, watch = CallRecord(), None
-    try:
-        [(access, stream)] = await thr.connection.open_async_channels(1)
-        remote.append(stream)
-        passage, make_connection = await make_private(thr.connection)
-        remote.append(passage)
-        # A copy that runs on memory which it shares with its original would be disturbed by that.
-        ram = thr.ram.private if isinstance(thr.ram, OwnRAM) else thr.ram
-        memory: Pointer[Stack[Trampoline]] = await ram.malloc(Stack, _STACK_SIZE)
-        _free, rest = memory.split(_STACK_SIZE - _TRAMPOLINE_SIZE)
-        start = thr.loader.make_trampoline_stack(Trampoline(thr.loader.server_func, [stream, stream, 0]))
-        stack = await rest.write(start)
-        secret = await ram.ptr(os.urandom(16))
-        table = task.fd_table if flags & CLONE.FILES else FDTable(0, task.fd_table)
-        exited = Exited(hub)
-        number = int(flags) | int(SIG.CHLD) | (int(CLONE.PARENT) if monitor.use_clone_parent else 0)
-        watch = partial(_watch_copy, thr, hub, clone, secret, exited)
-        beginning = monitor.task.children.begin() if monitor.task.children is not None else None
-        try:
-            # The memory may go as soon as the copy has been made.
-            await task.sysif.recorded_syscall(clone, nr.clone, number, stack.near, 0, 0, 0)
-        except OSError as error:
-            raise clone_error(error, flags) from None
-        process = await watch()
-        del beginning
-        handle = process.process
-        task.check_not_departed()
-        child = _make_task(thr, handle, flags, table)
-        own = child.inherit_fd(stream), child.inherit_fd(passage)
-        while remote:
-            await remote[-1].invalidate()
-            remote.pop()
-        drive(task, hub, child, process, exited, access, own[0])
-        if table is not task.fd_table:
-            # Copies of the others' ends: while they are open, exec there would not be noticed.
-            theirs = [other.sysif.get_activity_fd() for other in task.fd_table.tasks if not other.departed]
-            await child.sysif.syscalls([Syscall(nr.close, fd.near) for fd in theirs if fd is not None])
-        ram = RAM(child, StreamMemoryTransport(child), AllocatorClient.make_allocator(child))
-        return OwnMemory(
-            process,
-            child,
-            ram,
-            make_connection(child, ram, own[1]),
-            thr.loader.for_copy(child),
-            thr.epoller.inherit(ram),
-            _monitor_for(thr, child, ram, flags, process),
-        )
-    except BaseException:
-        if process is None and watch is not None and (clone.result or 0) > 0:
-            # An exception came after the clone.
-            with trio.CancelScope(shield=True), contextlib.suppress(OSError, SyscallError):
-                process = await watch()
-        if process is not None:
-            await _end(process)
-        await _close_all([access, *remote])
-        raise
-
-
-async def _watch_copy(
-    thr: ParentThread, hub: ProgramHub, clone: CallRecord, secret: WrittenPointer[bytes], exited: Exited
-) -> AsyncChildProcess:
-    """Watch the process that a clone has told us of, if it is what that process says.
-
-    Otherwise it could name any process, and have us kill that one. A copy of the process has what we wrote
-    into the memory of the process before.
-
-    Raises:
-        SyscallHangup: it is no copy.
-    """
-    monitor = thr.monitor
-    pid = clone.result or 0
-    handle = ChildProcess(monitor.task, near.Process(pid))
-    if monitor.task.pidns is not hub.task.pidns:
-        pid = _pid_of_child(hub.pidfds[monitor.task].pid(), pid)
-    if not pid or _read_memory(hub, pid, secret) != secret.value:
-        raise SyscallHangup(
-            f"{thr.task} says that it has cloned process {handle.near.id}, which is no copy of it"
-        )
-    try:
-        pidfd = Pidfd(run_now(hub.task.sysif.syscall(nr.pidfd_open, pid, 0)))
-        return monitor.add_child_process(handle, pidfd, exited)
-    except BaseException:
-        with trio.CancelScope(shield=True):
-            await monitor._undo_clone(handle)
-        raise
-
-
-def _read_memory(hub: ProgramHub, pid: int, pointer: WrittenPointer[bytes]) -> bytes | None:
-    """What is at this address in another process; None if that cannot be read.
-
-    manpage: process_vm_readv(2), proc_pid_mem(5)
-    """
-    address, size = pointer.near.address, pointer.size()
-    data = array("B", bytes(size))
-    ranges = array("Q", [data.buffer_info()[0], size, address, size])
-    ours, theirs = ranges.buffer_info()[0], ranges.buffer_info()[0] + 16
-    try:
-        if run_now(hub.task.sysif.syscall(nr.process_vm_readv, pid, ours, 1, theirs, 1, 0)) == size:
-            return data.tobytes()
-    except OSError as error:
-        if not is_denied(error):
-            return None
-    try:
-        with open(f"/proc/{pid}/mem", "rb", 0) as file:
-            return os.pread(file.fileno(), size, address)
-    except OSError:
-        return None
-
-
-def _pid_of_child(init: int, inner: int) -> int:
-    """The id in our pid namespace of a child of an init that has the id `inner` there; 0 if there is none.
-
-    manpage: proc_pid_task(5), proc_pid_status(5)
-    """
-
-    def ids(pid: str | int) -> list[str]:
-        with open(f"/proc/{pid}/status") as file:
-            return next((line.split()[1:] for line in file if line.startswith("NSpid:")), [])
-
-    try:
-        depth = len(ids(init))
-        with open(f"/proc/{init}/task/{init}/children") as file:
-            children = file.read().split()
-    except OSError:
-        return 0
-    # The last one made is likely to be the last of them.
-    for pid in reversed(children):
-        try:
-            if ids(pid)[depth - 1] == str(inner):
-                return int(pid)
-        except (OSError, IndexError):
-            continue
-    return 0

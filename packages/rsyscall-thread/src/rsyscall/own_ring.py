@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import weakref
 from typing import TYPE_CHECKING, Any, SupportsInt
 
 import trio
@@ -44,12 +45,22 @@ if TYPE_CHECKING:
     from rsyscall.native._fast import Sleeper
     from rsyscall.pidfd import Pidfd
 
-__all__ = ["ArenaTransport", "OwnRAM", "OwnRingConnection", "drive_by_ring", "make_file"]
+__all__ = [
+    "ArenaTransport",
+    "OwnRAM",
+    "OwnRingConnection",
+    "check_base",
+    "drive_by_ring",
+    "make_file",
+    "ring_connection",
+]
 
 _NAME = "rsyscall-ring"
 _SEALS = F_SEAL.SEAL | F_SEAL.SHRINK | F_SEAL.GROW
 _LARGEST_ADDRESS = 2**63
 _PAGE = 4096
+_connections: weakref.WeakKeyDictionary[Task, weakref.ref[OwnRingConnection]]
+_connections = weakref.WeakKeyDictionary()
 # Between two looks at a process that executes a program, in seconds.
 _FIRST_PAUSE = 0.001
 _LAST_PAUSE = 0.05
@@ -89,11 +100,13 @@ def make_file() -> int | None:
 class _OwnClient(_Client):
     """The hub's view of a connection; the hub keeps it until the process is gone."""
 
-    __slots__ = ("_socket",)
+    __slots__ = ("_memory", "_socket", "_told")
 
-    def __init__(self, connection: OwnRingConnection, socket: int) -> None:
+    def __init__(self, connection: OwnRingConnection, socket: int, memory: object) -> None:
         super().__init__(connection)
+        self._memory = memory
         self._socket = socket
+        self._told = False
 
     def heard(self) -> None:
         """The process has sent something."""
@@ -103,10 +116,19 @@ class _OwnClient(_Client):
             self.process_left()
 
     def process_left(self) -> None:
+        if not self._told and self._ring.left:
+            # And not only its socket has been closed.
+            self._memory = None
+        self._told = True
         self._ring.exited()
         super().process_left()
         self._hub.unlisten(self._socket)
         self._ring.unshare()
+
+    def exited(self) -> None:
+        """The process has exited."""
+        self.process_left()
+        self._memory = None
 
 
 class _Arena:
@@ -132,15 +154,18 @@ class OwnRingConnection(RingConnection):
         base: where it has the file.
         server_fd: its end of the socket.
         file: its descriptor of the memory file.
+        bounce: who may use the part of the file by which other memory is copied.
+        memory: kept until the process has left it.
 
     Attributes:
+        base, file, bounce: as given.
         arena: its memory, as far as it is in the file.
     """
 
     shares_memory = False
     borrows_memory = False
 
-    __slots__ = ("_base", "_bounce", "_file", "_leaving", "_pidfd", "_server_fd", "_watcher", "arena")
+    __slots__ = ("_leaving", "_pidfd", "_server_fd", "_watcher", "arena", "base", "bounce", "file")
 
     def __init__(
         self,
@@ -152,17 +177,19 @@ class OwnRingConnection(RingConnection):
         base: int,
         server_fd: FileDescriptor,
         file: FileDescriptor,
+        bounce: Turns,
+        memory: object,
     ) -> None:
         self.arena = _Arena(ring, base)
-        self._base = base
-        self._bounce = Turns()
-        self._file = file
+        self.base = base
+        self.bounce = bounce
+        self.file = file
         self._leaving = False
         self._pidfd = pidfd
         self._server_fd = server_fd
         self._watcher = RunLoop(weakly(self._watch_life), f"exec by {name}")
         super().__init__(hub, ring, name)
-        self._client: _OwnClient = _OwnClient(self, socket)
+        self._client: _OwnClient = _OwnClient(self, socket, memory)
 
     @destructor
     def __del__(self) -> None:
@@ -215,11 +242,11 @@ class OwnRingConnection(RingConnection):
     async def _read_elsewhere(self, address: int, length: int) -> bytes:
         """Have the process write its memory into the file. manpage: pwrite(2)."""
         parts = []
-        async with self._bounce.next():
+        async with self.bounce.next():
             while length > 0:
                 size = min(length, _fast.BOUNCE_SIZE)
                 moved = await self._transfer(nr.pwrite64, address, size)
-                part = self.ring.read(self._base + _fast.BOUNCE_OFFSET, moved)
+                part = self.ring.read(self.base + _fast.BOUNCE_OFFSET, moved)
                 assert part is not None
                 parts.append(part)
                 address += moved
@@ -229,14 +256,14 @@ class OwnRingConnection(RingConnection):
     async def _write_elsewhere(self, address: int, data: bytes) -> None:
         """Have the process read its memory from the file. manpage: pread(2)."""
         done = 0
-        async with self._bounce.next():
+        async with self.bounce.next():
             while done < len(data):
                 part = data[done : done + _fast.BOUNCE_SIZE]
-                self.ring.write(self._base + _fast.BOUNCE_OFFSET, part)
+                self.ring.write(self.base + _fast.BOUNCE_OFFSET, part)
                 done += await self._transfer(nr.pread64, address + done, len(part))
 
     async def _transfer(self, number: SYS, address: int, size: int) -> int:
-        moved = await self.syscall(number, self._file.near.number, address, size, _fast.BOUNCE_OFFSET)
+        moved = await self.syscall(number, self.file.near.number, address, size, _fast.BOUNCE_OFFSET)
         if not 0 < moved <= size:
             raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
         return moved
@@ -331,6 +358,22 @@ class OwnRAM(RAM):
         return self._private
 
 
+def ring_connection(task: Task) -> OwnRingConnection | None:
+    """The way to a process with memory of its own, if that is a ring."""
+    reference = _connections.get(task)
+    return reference() if reference is not None else None
+
+
+def check_base(child: Task, base: int) -> None:
+    """Refuse an address of the file that cannot be.
+
+    Raises:
+        SyscallHangup
+    """
+    if base % _PAGE or not 0 < base < _LARGEST_ADDRESS - _fast.SHARED_SIZE:
+        raise SyscallHangup(f"{child} says that its ring is at {base:#x}")
+
+
 def drive_by_ring(
     parent: Task,
     hub: ProgramHub,
@@ -338,29 +381,33 @@ def drive_by_ring(
     process: AsyncChildProcess,
     exited: Exited,
     ring: Ring,
-    base: int,
     server_fd: FileDescriptor,
-    file: FileDescriptor,
-) -> OwnRAM:
-    """Make the interface of `child`, which has greeted by `ring`, and its memory.
+    shared: OwnRingConnection | tuple[int, FileDescriptor],
+    memory: object = None,
+) -> None:
+    """Make the interface of `child`.
 
     Args:
-        base: where it says that it has the file.
+        ring: of the process, which has started.
         server_fd: its end of the socket.
-        file: its descriptor of the file.
+        shared: the process whose memory it shares; or the address of the memory file and the descriptor.
+        memory: what it runs on; kept until it has left it.
 
     Raises:
-        SyscallHangup: it has exited, or says what cannot be.
+        SyscallHangup: it has exited.
     """
-    if base % _PAGE or not 0 < base < _LARGEST_ADDRESS - _fast.SHARED_SIZE:
-        raise SyscallHangup(f"{child} says that its ring is at {base:#x}")
     name = f"process {child.near_process.id}"
     pidfd = begin_driving(hub, child, process, exited)
+    if isinstance(shared, tuple):
+        base, file = shared
+        bounce = Turns()
+    else:
+        base, file, bounce = shared.base, child.inherit_fd(shared.file), shared.bounce
     child.infrastructure_fds += (server_fd, file)
     socket = ring.socket
-    sysif = OwnRingConnection(hub, ring, name, socket, pidfd, base, server_fd, file)
-    exited.process_left = sysif._client.process_left
+    sysif = OwnRingConnection(hub, ring, name, socket, pidfd, base, server_fd, file, bounce, memory)
+    _connections[child] = weakref.ref(sysif)
+    exited.process_left = sysif._client.exited
     hub.listen(socket, sysif._client)
     sysif.attach(child)
     child.sysif = parent.sysif.wrap_child(sysif, name)
-    return OwnRAM(child, ring, base)

@@ -207,8 +207,9 @@ class Thread(WithFiles):
         and writes nothing of ours, so it can stay beside commands that are not trusted; and attributes that
         the kernel keeps per address space (`prctl(PR_SET_MDWE)`, oom_score_adj) are its own. It has the
         descriptors 0, 1 and 2, those in `inherit`, and those that were not close-on-exec; no others. It is
-        driven through a ring in a memory file, or over a stream where that is denied. Its children have
-        memory of their own, too, and are driven over a stream.
+        driven through a ring in a memory file, or over a stream where that is denied. Its children share its
+        memory and its file, and so are driven through rings, too. With `own_memory`, or where it has a
+        stream, they are copies of it, driven over streams.
 
         Args:
             flags: FILES and FS to share, NEW... for new namespaces.
@@ -255,7 +256,7 @@ class Thread(WithFiles):
         if numeric & _NEWUSER and automatically_write_user_mappings:
             mapping = (await self.task.getuid(), await self.task.getgid())
         if own_memory or self.loader.hub is None:
-            return await self._clone_own_memory(flags, mapping, inherit)
+            return await self._clone_own_memory(flags, mapping, own_memory, inherit)
         # Made on demand in the local thread: early enough for the child to inherit their descriptors.
         connection, parent_epoller = self.connection, self.epoller
         if transport_name() == "ring":
@@ -308,7 +309,11 @@ class Thread(WithFiles):
         return child
 
     async def _clone_own_memory(
-        self, flags: CLONE, mapping: tuple[int, int] | None, inherit: Sequence[FileDescriptor]
+        self,
+        flags: CLONE,
+        mapping: tuple[int, int] | None,
+        own_memory: bool,
+        inherit: Sequence[FileDescriptor],
     ) -> ChildThread:
         # Not with the module: most programs do not use it.
         from rsyscall.far_children import FarMonitor, clone_far
@@ -317,7 +322,7 @@ class Thread(WithFiles):
         if isinstance(self.monitor, FarMonitor):
             made = await clone_far(self, flags)
         else:
-            made = await clone_own_memory(self, flags, inherit)
+            made = await clone_own_memory(self, flags, own_memory, inherit)
         task, ram = made.task, made.ram
         try:
             child = ChildThread(
