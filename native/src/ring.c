@@ -576,6 +576,7 @@ static PyMethodDef ring_methods[] = {
 	{ "wait", rsys_ring_wait_method, METH_O, NULL },
 	{ "block", rsys_ring_block_method, METH_O, NULL },
 	{ "prepare_calls", rsys_ring_prepare_calls, METH_O, NULL },
+	{ "prepare_exit", rsys_ring_prepare_exit, METH_NOARGS, NULL },
 	{ "announce", rsys_ring_announce, METH_NOARGS, NULL },
 	{ "kick", rsys_ring_kick_method, METH_NOARGS, NULL },
 	{ "shutdown", ring_shutdown, METH_NOARGS, NULL },

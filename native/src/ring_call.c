@@ -460,6 +460,26 @@ PyObject *rsys_ring_prepare_calls(PyObject *op, PyObject *list)
 	Py_RETURN_NONE;
 }
 
+/*
+ * prepare_exit(): the process exits if the prepared calls, the last of which executes a program, come to an end.
+ * With CLONE_VFORK we are suspended until then, and could not tell it.
+ */
+PyObject *rsys_ring_prepare_exit(PyObject *op, PyObject *unused)
+{
+	Ring *self = (Ring *)op;
+	int64_t v[7] = { RSYS_NR_SHUTDOWN };
+
+	(void)unused;
+	if (rsys_hub_check(self->hub) < 0)
+		return NULL;
+	if (self->block->started || !self->block->ring.submitted) {
+		PyErr_SetString(PyExc_ValueError, "after prepare_calls, and before the process starts");
+		return NULL;
+	}
+	rsys_ring_put(self, v);
+	Py_RETURN_NONE;
+}
+
 /* announce(): have the answer to the last call that was put announced, and those before it with it */
 PyObject *rsys_ring_announce(PyObject *op, PyObject *unused)
 {

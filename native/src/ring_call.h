@@ -34,6 +34,7 @@ void rsys_ring_kick(Ring *self);
 PyObject *rsys_ring_wait_method(PyObject *op, PyObject *arg);
 PyObject *rsys_ring_block_method(PyObject *op, PyObject *arg);
 PyObject *rsys_ring_prepare_calls(PyObject *op, PyObject *list);
+PyObject *rsys_ring_prepare_exit(PyObject *op, PyObject *unused);
 PyObject *rsys_ring_announce(PyObject *op, PyObject *unused);
 PyObject *rsys_ring_kick_method(PyObject *op, PyObject *unused);
 

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from place import Place
 from support import children, local_thread, sh
 
+from rsyscall.command import Command
 from rsyscall.fcntl import O
 from rsyscall.linux.ioprio import IOPRIO_CLASS
 from rsyscall.run_limits import Limits
+from rsyscall.running import DEVNULL
+from rsyscall.sched import CLONE
 from rsyscall.signal import SIG
-from rsyscall.sys.capability import CAP
+from rsyscall.spawn import PreparedThread
+from rsyscall.sys.capability import CAP, CapData, CapHeader
 from rsyscall.sys.resource import RLIMIT
+from rsyscall.sys.wait import W
+from rsyscall.thread import Thread
 
 
 async def shown(script: str, limits: Limits, **options: Any) -> list[str]:
@@ -67,13 +78,118 @@ async def test_processor_time_is_limited() -> None:
     assert float(result.usage.utime) + float(result.usage.stime) > 0.5
 
 
-async def test_oom_score_adj_is_that_of_the_command_alone() -> None:
+OOM = "cat /proc/self/oom_score_adj; readlink /proc/self/fd/0; ls -l /proc/self/fd | grep -c oom"
+
+
+@pytest.mark.parametrize("tree", [False, "pidns"])
+async def test_oom_score_adj_is_that_of_the_command_alone(tree: Any, place: Place, transport: str) -> None:
+    if tree:
+        place.need("pid namespaces")
     before = Path("/proc/self/oom_score_adj").read_text()
-    script = "until grep 777 /proc/$$/oom_score_adj; do sleep 0.001; done"
-    assert await shown(script, Limits(oom_score_adj=777), timeout=5) == ["777"]
+    # Where it can be, it is set before the exec. The descriptors are what they would be without it.
+    script = f"until grep -q 777 /proc/self/oom_score_adj; do sleep 0.01; done; {OOM}"
+    words = await shown(
+        script if tree else OOM, Limits(oom_score_adj=777), tree=tree, stdin=DEVNULL, check=False
+    )
+    assert words == ["777", "/dev/null", "0"]
+    assert await shown("cat; cat /proc/self/oom_score_adj", Limits(oom_score_adj=778), stdin=b"in ") == [
+        "in",
+        "778",
+    ]
     assert Path("/proc/self/oom_score_adj").read_text() == before
-    with pytest.raises(ValueError, match="memory"):
-        await Limits(oom_score_adj=5).apply(local_thread.prepare())
+    prepared = local_thread.prepare()
+    await Limits(oom_score_adj=779).apply(prepared)
+    process = await prepared.exec(sh("grep -q 779 /proc/self/oom_score_adj"))
+    await process.check()
+    child = await local_thread.clone()
+    async with child.process:
+        with pytest.raises(ValueError, match=r"shares ours.*own_memory"):
+            await Limits(oom_score_adj=5).apply(child)
+    with pytest.raises(ValueError, match=r"CLONE\.FILES"):
+        await Limits(oom_score_adj=5).apply(local_thread.prepare(CLONE.FILES))
+
+
+async def test_oom_score_adj_of_a_process_with_memory_of_its_own() -> None:
+    before = Path("/proc/self/oom_score_adj").read_text()
+    child = await local_thread.clone(own_memory=True)
+    async with child.process:
+        result = await child.run(sh(OOM), check=False, capture=True, limits=Limits(oom_score_adj=780))
+        assert result.stdout is not None
+        assert result.stdout.split()[0] == b"780"
+        await Limits(oom_score_adj=781).apply(child)
+        assert Path(f"/proc/{child.process.pid}/oom_score_adj").read_text() == "781\n"
+    assert Path("/proc/self/oom_score_adj").read_text() == before
+
+
+@pytest.mark.slow
+def test_oom_score_adj_without_standard_input() -> None:
+    program = """
+import os, trio
+from rsyscall.command import Command
+from rsyscall.local import LocalThread
+from rsyscall.run_limits import Limits
+async def main():
+    thread = LocalThread()
+    script = "cat /proc/self/oom_score_adj; readlink /proc/self/fd/0"
+    command = Command("/bin/sh", ["sh", "-c", script], {})
+    for limits in (Limits(oom_score_adj=776), Limits(umask=0)):
+        result = await thread.run(command, check=False, capture=True, limits=limits)
+        print(result.stdout.split()[1:], result.stdout.startswith(b"776"))
+os.close(0)
+trio.run(main)
+"""
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    first, second = result.stdout.splitlines()
+    assert (first, second) == (second.replace("False", "True"), first.replace("True", "False"))
+
+
+async def test_step_that_fails_while_the_program_is_suspended(transport: str) -> None:
+    """The child exits by itself, since the program cannot tell it to."""
+    before = children()
+    for _ in range(3):
+        with trio.fail_after(60):
+            with pytest.raises(FileNotFoundError, match="chdir"):
+                await local_thread.run(
+                    sh("true"), limits=Limits(oom_score_adj=5), setup=lambda child: _go(child, "/nonexistent")
+                )
+            with pytest.raises(FileNotFoundError) as caught:
+                await local_thread.run(Command("/nonexistent", ["x"], {}), limits=Limits(oom_score_adj=5))
+        assert caught.value.filename == "/nonexistent"
+    assert children() == before
+    with pytest.raises(ValueError, match=r"VFORK.*prepare"):
+        await local_thread.clone(CLONE.VFORK)
+    process = await local_thread.prepare(CLONE.VFORK).exec(sh("exit 3"))
+    assert (await process.waitpid(W.EXITED)).exit_status == 3
+
+
+async def _go(child: PreparedThread, path: str) -> None:
+    await child.task.chdir(await child.ptr(path))
+
+
+async def test_oom_score_adj_that_is_not_permitted() -> None:
+    before = children()
+    prepared = local_thread.prepare()
+    none = CapData(set(), set(), set())
+    await prepared.task.capset(await prepared.ptr(CapHeader()), await prepared.ptr(none))
+    await Limits(oom_score_adj=-1000).apply(prepared)
+    with pytest.raises(PermissionError, match=r"write\(0"):
+        await prepared.exec(sh("true"))
+    assert children() == before
+
+
+@pytest.mark.needs("other users")
+async def test_oom_score_adj_of_undumpable_memory() -> None:
+    child = await local_thread.clone()
+    async with child.process:
+        await child.task.setresuid(65534, 65534, 65534)
+        with pytest.raises(PermissionError, match="own_memory"):
+            await Limits(oom_score_adj=5).apply(child.prepare())
+        # It still shares memory with us here.
+        for thread in (child, local_thread):
+            script = sh("until grep 777 /proc/self/oom_score_adj; do sleep 0.01; done")
+            result = await thread.run(script, capture=True, limits=Limits(oom_score_adj=777))
+            assert result.stdout == b"777\n"
 
 
 @pytest.mark.needs("CAP_SETPCAP")
@@ -85,7 +201,9 @@ async def test_capabilities_that_are_kept() -> None:
     assert await shown(script, Limits(capabilities=[CAP.NET_BIND_SERVICE])) == [kept] * 3
 
 
-async def test_cgroup(place: Place) -> None:
+@pytest.fixture
+def cgroup_of_ours(place: Place) -> Iterator[Path]:
+    """The directory of a new cgroup."""
     place.need("cgroups")
     own = next(line[3:] for line in Path("/proc/self/cgroup").read_text().split("\n") if line[:3] == "0::")
     mount = next(
@@ -96,11 +214,58 @@ async def test_cgroup(place: Place) -> None:
     directory = Path(f"{mount}/{own}/rsyscall-test-{os.getpid()}")
     directory.mkdir()
     try:
-        assert directory.name in (await shown("cat /proc/self/cgroup", Limits(cgroup=directory)))[-1]
-        async with await local_thread.task.open(await local_thread.ptr(str(directory)), O.PATH) as handle:
-            assert directory.name in (await shown("cat /proc/self/cgroup", Limits(cgroup=handle)))[-1]
+        yield directory
     finally:
         directory.rmdir()
+
+
+async def entered(cgroup: Any, thread: Thread = local_thread, **options: Any) -> str:
+    """The cgroup in which a command runs."""
+    limits = Limits(cgroup=cgroup)
+    result = await thread.run(sh("grep ^0:: /proc/self/cgroup"), capture=True, limits=limits, **options)
+    assert result.stdout is not None
+    return result.stdout.decode().strip()
+
+
+async def test_cgroup(cgroup_of_ours: Path, transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = cgroup_of_ours
+    async with await local_thread.task.open(await local_thread.ptr(str(directory)), O.PATH) as handle:
+        for cgroup in (directory, handle):
+            assert (await entered(cgroup)).endswith(f"/{directory.name}")
+            # The cgroup of the tree is in it.
+            assert f"/{directory.name}/rsyscall-" in await entered(cgroup, tree="cgroup")
+            # The processes that make the command have copies of the descriptor.
+            assert (await entered(cgroup, tree="pidns")).endswith(f"/{directory.name}")
+            # Without clone3 it goes there by itself.
+            with monkeypatch.context() as patch:
+                patch.setattr("rsyscall.clone_call._clone3_missing", True)
+                assert (await entered(cgroup)).endswith(f"/{directory.name}")
+            child = await local_thread.clone()
+            async with child.process:
+                await Limits(cgroup=cgroup).apply(child)
+                text = Path(f"/proc/{child.process.pid}/cgroup").read_text()
+                assert f"/{directory.name}\n" in text
+        child = await local_thread.clone(own_memory=True)
+        async with child.process:
+            assert (await entered(str(directory), child)).endswith(f"/{directory.name}")
+    # Other processes notice the death a moment before it leaves its cgroup.
+    with trio.fail_after(60):
+        while (directory / "cgroup.procs").read_text():  # noqa: ASYNC110 # there is no event for it
+            await trio.sleep(0.001)
+
+
+async def test_no_cgroup(tmp_path: Path) -> None:
+    before = children()
+    with pytest.raises(FileNotFoundError, match="nonexistent"):
+        await local_thread.run(sh("true"), limits=Limits(cgroup="/nonexistent"))
+    # A directory that is no cgroup.
+    with pytest.raises(OSError) as caught:
+        await local_thread.run(sh("true"), limits=Limits(cgroup=tmp_path))
+    assert caught.value.errno == errno.EBADF
+    assert str(tmp_path) in str(caught.value)
+    with pytest.raises(ValueError, match="enter_cgroup"):
+        await local_thread.clone(CLONE.INTO_CGROUP)
+    assert children() == before
 
 
 @pytest.mark.parametrize(
@@ -124,8 +289,6 @@ async def test_what_the_kernel_refuses_is_named() -> None:
     before = children()
     with pytest.raises(OSError, match="sched_setaffinity"):
         await local_thread.run(sh("true"), limits=Limits(affinity=[1000]))
-    with pytest.raises(FileNotFoundError, match="nonexistent"):
-        await local_thread.run(sh("true"), limits=Limits(cgroup="/nonexistent"))
     assert children() == before
 
 

@@ -17,7 +17,7 @@ import trio
 
 from rsyscall import far
 from rsyscall.background import run_now
-from rsyscall.clone_call import clone_block
+from rsyscall.clone_call import Clone3Missing, clone_block
 from rsyscall.denied import is_denied
 from rsyscall.dumpable import CREDENTIAL_CALLS
 from rsyscall.far import PidNamespace
@@ -175,6 +175,7 @@ async def clone_process(
     ring: Ring,
     function: int,
     args: tuple[int, ...],
+    cgroup: int = -1,
 ) -> tuple[ChildProcess, Pidfd]:
     """Clone a process that calls a native function on the stack of `ring`.
 
@@ -186,12 +187,14 @@ async def clone_process(
         ring: a fresh one.
         function: address of a native function.
         args: up to six register arguments.
+        cgroup: in which it begins: the number of a descriptor of `task`; -1: in that of `task`.
 
     Returns:
         The child, and its pidfd in our own table.
 
     Raises:
         OSError: filename is the flags.
+        Clone3Missing: with `cgroup`.
 
     manpage: clone3(2)
     """
@@ -232,7 +235,10 @@ async def clone_process(
             completion=-1 if completion is None else completion.near.number,
             foreign=not same_pidns,
             cloner=cloning_ring,
+            cgroup=cgroup,
         )
+    except Clone3Missing:
+        raise
     except OSError as error:
         raise clone_error(error, flags) from None
     hub.dumpable.started(ring, cloning_ring)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import struct
 from typing import TYPE_CHECKING
 
 import trio
 
 from rsyscall.denied import is_denied
-from rsyscall.native import read_memory, symbols
+from rsyscall.native import read_memory, symbols, write_memory
 from rsyscall.near import LocalSyscall, SyscallError, SyscallSendError, nr
 from rsyscall.sched import CLONE, CloneArgs
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from rsyscall.handle import Task
     from rsyscall.native import Ring
 
-__all__ = ["clone_block"]
+__all__ = ["Clone3Missing", "clone_block"]
 
 _SHARE_MEMORY = int(CLONE.VM | CLONE.CHILD_CLEARTID | CLONE.PIDFD)
 _PARENT_SETTID = int(CLONE.PARENT_SETTID)
@@ -27,7 +28,13 @@ _CLEAR_SIGHAND = int(CLONE.CLEAR_SIGHAND)
 _CLONE_ARGS = CloneArgs.layout().codec
 _CLONE_ARGS_SIZE = _CLONE_ARGS.size
 _RESET_SIGNALS, _FOREIGN_PID = 1, 4  # RSYS_ORIGIN_RESET_SIGNALS, RSYS_ORIGIN_FOREIGN_PID
+_INTO_CGROUP = int(CLONE.INTO_CGROUP)
+_CGROUP_OFFSET = 80  # of `cgroup` in struct clone_args
 _clone3_missing = False
+
+
+class Clone3Missing(OSError):
+    """Only clone3 makes a process in a cgroup, and there is no clone3 here, or a filter denies it."""
 
 
 async def clone_block(
@@ -43,6 +50,7 @@ async def clone_block(
     completion: int,
     foreign: bool = False,
     cloner: Ring | None = None,
+    cgroup: int = -1,
 ) -> int:
     """Clone, from `task`, a process that calls a native function on the stack of `ring`.
 
@@ -61,6 +69,10 @@ async def clone_block(
         completion: the end of the hub's pipe in the new process' table, or -1.
         foreign: `task` is not in our pid namespace; set the id in ours later, with `Ring.set_pid`.
         cloner: the ring of `task`; None if it is our own.
+        cgroup: in which it begins: the number of a descriptor of `task`. -1: in that of `task`.
+
+    Raises:
+        Clone3Missing: with `cgroup`.
 
     Returns:
         The process id in the pid namespace of `task`.
@@ -77,7 +89,7 @@ async def clone_block(
         clear = 0 if flags & _SIGHAND else _CLEAR_SIGHAND
         words = (flags | clear | _PARENT_SETTID, exit_signal, symbols.rsyscall_trampoline, function, *args)
         sysif = task.sysif
-        in_one_step = type(sysif) is LocalSyscall and not sysif.log_calls
+        in_one_step = type(sysif) is LocalSyscall and not sysif.log_calls and cgroup < 0
         try:
             if in_one_step:
                 # Nearly always: with what is around the call.
@@ -85,7 +97,11 @@ async def clone_block(
                 if pid < 0:
                     raise OSError(-pid, os.strerror(-pid))
                 return pid
-            pid = await sysif.syscall(nr.clone3, ring.prepare(*words), _CLONE_ARGS_SIZE)
+            address = ring.prepare(*words)
+            if cgroup >= 0:
+                write_memory(address, struct.pack("=Q", words[0] | _INTO_CGROUP))
+                write_memory(address + _CGROUP_OFFSET, struct.pack("=Q", cgroup))
+            pid = await sysif.syscall(nr.clone3, address, _CLONE_ARGS_SIZE)
         except OSError as error:
             if not in_one_step:
                 ring.not_started()
@@ -108,6 +124,8 @@ async def clone_block(
         else:
             ring.started(pid)
             return pid
+    if cgroup >= 0:
+        raise Clone3Missing(errno.ENOSYS, os.strerror(errno.ENOSYS))
     return await _clone_without_clone3(
         task, ring, flags, exit_signal, function, args, watcher_fd, parent_pid, completion, cloner
     )

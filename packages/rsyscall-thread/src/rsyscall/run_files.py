@@ -26,6 +26,7 @@ from rsyscall.sys.ioctl import TIOC
 from rsyscall.unistd import Pipe
 
 if TYPE_CHECKING:
+    from rsyscall.id_maps import IdMaps
     from rsyscall.monitor import AsyncChildProcess
     from rsyscall.pty import Pty
 
@@ -87,7 +88,7 @@ class RunningThread(SpawningThread, Protocol):
         """Begin to describe a child."""
         ...
 
-    async def clone(self, flags: CLONE = ...) -> ClonedThread:
+    async def clone(self, flags: CLONE = ..., *, id_maps: IdMaps | None = ...) -> ClonedThread:
         """Make a child."""
         ...
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rsyscall.fcntl import O
 from rsyscall.handle import FileDescriptor
+from rsyscall.id_maps import IdMaps
 from rsyscall.linux.ioprio import IOPRIO_CLASS, IOPRIO_WHO, ioprio_value
 from rsyscall.near import nr
+from rsyscall.run_files import ClonedThread
+from rsyscall.run_tree import join_cgroup
 from rsyscall.sched import CpuSet
 from rsyscall.signal import SIG
 from rsyscall.spawn import PreparedThread
@@ -17,7 +21,18 @@ from rsyscall.sys.capability import CAP, CapData, CapHeader
 from rsyscall.sys.prctl import PR, PR_CAP_AMBIENT
 from rsyscall.sys.resource import PRIO, RLIM_INFINITY, RLIMIT, Rlimit
 
-__all__ = ["Limits", "set_oom_score_adj"]
+if TYPE_CHECKING:
+    from rsyscall.handle import WrittenPointer
+
+__all__ = ["Limits"]
+
+
+class AppliedThread(ClonedThread, Protocol):
+    """The parts of a `ChildThread` that are needed to set limits in it."""
+
+    async def ptr(self, data: Any) -> WrittenPointer[Any]:
+        """Put something into its memory."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -33,8 +48,10 @@ class Limits:
         nice: the nice value, -20 to 19.
         ioprio: class of input and output, and level in it.
         affinity: the CPUs that it may run on.
-        oom_score_adj: -1000 to 1000, by which the kernel finds what to kill when memory is short. It belongs
-            to memory, so it is set as soon as the command has its own.
+        oom_score_adj: -1000 to 1000, by which the kernel finds what to kill when memory is short. Lowering it
+            takes CAP_SYS_RESOURCE. The command has it from its first instruction, and the program is
+            suspended from clone to exec, by CLONE_VFORK; except that without privileges, and while a child in
+            another user namespace shares our memory, `Thread.run` sets it just after the exec.
         umask: the permissions that new files do not get.
         session: whether it leads a new session, and so has no controlling terminal.
         process_group: whether it leads a new process group.
@@ -43,7 +60,9 @@ class Limits:
         no_new_privs: whether no program that it executes gets privileges by set-user-ID bits and the like.
         capabilities: the only capabilities that are left; they survive the exec. An empty collection leaves
             none, also to root.
-        cgroup: the cgroup that it is in: the path of its directory, or a handle of that.
+        cgroup: the cgroup that it is in, of version 2: the path of its directory, or a handle of that, O_PATH
+            or not.
+        id_maps: a new user namespace, with these users and groups in it; for `Thread.run` alone.
     """
 
     rlimits: Mapping[RLIMIT | str, int | tuple[int | None, int | None] | None] = field(default_factory=dict)
@@ -58,36 +77,48 @@ class Limits:
     no_new_privs: bool = False
     capabilities: Collection[CAP] | None = None
     cgroup: str | os.PathLike[str] | FileDescriptor | None = None
+    id_maps: IdMaps | None = None
 
     def __post_init__(self) -> None:
         """Refuse what the kernel would take for something else."""
+        if not isinstance(self.rlimits, Mapping):
+            raise TypeError(f"rlimits: expected a mapping from names to limits, not {self.rlimits!r}")
         for name, limit in self.rlimits.items():
             _rlimit(name, limit)
-        if self.nice is not None and not -20 <= self.nice <= 19:
-            raise ValueError(f"nice: expected -20 to 19, not {self.nice!r}")
-        if self.umask is not None and not 0 <= self.umask <= 0o777:
-            raise ValueError(f"umask: expected 0 to 0o777, not {self.umask!r}")
-        if self.oom_score_adj is not None and not -1000 <= self.oom_score_adj <= 1000:
-            raise ValueError(f"oom_score_adj: expected -1000 to 1000, not {self.oom_score_adj!r}")
-        if self.affinity is not None and not self.affinity:
-            raise ValueError("affinity: expected at least one CPU")
+        _check_range("nice", self.nice, -20, 19)
+        _check_range("umask", self.umask, 0, 0o777, "0o777")
+        _check_range("oom_score_adj", self.oom_score_adj, -1000, 1000)
+        _check_range("pdeathsig", self.pdeathsig, 0, 64)
+        _check_ioprio(self.ioprio)
+        _check_affinity(self.affinity)
+        _check_capabilities(self.capabilities)
+        for option in ("session", "process_group", "no_new_privs"):
+            if not isinstance(getattr(self, option), bool):
+                raise TypeError(f"{option}: expected True or False, not {getattr(self, option)!r}")
         if self.session and self.process_group:
             raise ValueError("session, process_group: the leader of a session leads a process group anyway")
+        if self.cgroup is not None and not isinstance(self.cgroup, str | os.PathLike | FileDescriptor):
+            raise TypeError(f"cgroup: expected the path or a handle of its directory, not {self.cgroup!r}")
+        if self.id_maps is not None and not isinstance(self.id_maps, IdMaps):
+            raise TypeError(f"id_maps: expected IdMaps, not {self.id_maps!r}")
 
-    async def apply(self, child: PreparedThread) -> None:
+    async def apply(self, child: PreparedThread | AppliedThread) -> None:
         """Have a process set them: one that is being prepared, or a `ChildThread`.
 
         Raises:
             OSError: with a prepared process, `exec` raises it.
+            ValueError: `id_maps`; or `oom_score_adj`, in a process that shares our memory.
         """
         task = child.task
-        if self.oom_score_adj is not None:
+        if self.id_maps is not None:
             raise ValueError(
-                "oom_score_adj: it belongs to memory, and this process shares ours until it executes a "
-                "program; Thread.run sets it after that"
+                "id_maps: a process enters its user namespace when it is made; use Thread.run, or give "
+                "them to Thread.clone"
             )
+        if self.oom_score_adj is not None:
+            await _set_oom_score_adj(child, self.oom_score_adj)
         if self.cgroup is not None:
-            await _join(child, self.cgroup)
+            await join_cgroup(child, self.cgroup)
         if self.affinity is not None:
             await task.sched_setaffinity(await child.ptr(CpuSet(self.affinity)))
         if self.ioprio is not None:
@@ -117,15 +148,58 @@ def _rlimit(name: RLIMIT | str, limit: int | tuple[int | None, int | None] | Non
         if resource is None or name.upper() == "NONE":
             known = ", ".join(sorted(set(RLIMIT.__members__) - {"NONE"})).lower()
             raise ValueError(f"rlimits: there is no limit {name!r}; there are {known}")
+    elif isinstance(name, RLIMIT):
+        resource = name
     else:
-        resource = RLIMIT(name)
-    pair = limit if isinstance(limit, tuple) else (limit, limit)
-    soft, hard = (RLIM_INFINITY if value is None else value for value in pair)
+        raise TypeError(f"rlimits: expected the name of a limit, not {name!r}")
+    pair = limit if isinstance(limit, tuple) and len(limit) == 2 else (limit, limit)
+    if not all(value is None or (isinstance(value, int) and not isinstance(value, bool)) for value in pair):
+        raise TypeError(f"rlimits: expected a number, None, or a pair of them for {name}, not {limit!r}")
+    soft, hard = (RLIM_INFINITY if value is None else int(value) for value in pair)
     if not 0 <= soft <= hard <= RLIM_INFINITY:
         raise ValueError(
             f"rlimits: expected a number, or a soft limit that is not above the hard one, not {limit!r}"
         )
     return resource, Rlimit(soft, hard)
+
+
+def _check_range(name: str, value: object, lowest: int, highest: int, shown: str = "") -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}: expected a number, not {value!r}")
+    if not lowest <= value <= highest:
+        raise ValueError(f"{name}: expected {lowest} to {shown or highest}, not {value!r}")
+
+
+def _check_ioprio(value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, tuple) or len(value) != 2 or not isinstance(value[0], IOPRIO_CLASS):
+        raise TypeError(f"ioprio: expected a class and a level, as (IOPRIO_CLASS.BE, 4), not {value!r}")
+    _check_range("ioprio", value[1], 0, 7)
+
+
+def _check_affinity(value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, Collection) or isinstance(value, str | bytes):
+        raise TypeError(f"affinity: expected the numbers of CPUs, not {value!r}")
+    if not value:
+        raise ValueError("affinity: expected at least one CPU")
+    for cpu in value:
+        if isinstance(cpu, bool) or not isinstance(cpu, int) or cpu < 0:
+            raise ValueError(f"affinity: expected the number of a CPU, not {cpu!r}")
+
+
+def _check_capabilities(value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, Collection) or isinstance(value, str | bytes):
+        raise TypeError(f"capabilities: expected a collection of CAP, not {value!r}")
+    for cap in value:
+        if not isinstance(cap, CAP):
+            raise TypeError(f"capabilities: expected a member of CAP, not {cap!r}")
 
 
 def _last_cap() -> int:
@@ -134,33 +208,21 @@ def _last_cap() -> int:
         return int(file.read())
 
 
-async def _join(child: PreparedThread, cgroup: str | os.PathLike[str] | FileDescriptor) -> None:
-    # A process to come cannot open files, since it could not tell us their numbers. Its parent can.
-    opener = child._parent if isinstance(child, PreparedThread) else child
-    if isinstance(cgroup, FileDescriptor):
-        procs = await cgroup.openat(await opener.ram.ptr("cgroup.procs"), O.WRONLY)
-    else:
-        path = f"{os.fspath(cgroup)}/cgroup.procs"
-        procs = await opener.task.open(await opener.ram.ptr(path), O.WRONLY)
+async def _set_oom_score_adj(child: PreparedThread | AppliedThread, value: int) -> None:
     if isinstance(child, PreparedThread):
-        # It stays open until the process has been made, with a copy of it.
-        child._originals.append(procs)
-    # The process that writes 0 moves itself.
-    zero = await child.ptr(b"0")
-    with zero.borrow(child.task) as address:
-        await child.task.sysif.syscall(nr.write, procs.near, address, 1)
+        await child.set_oom_score_adj(value)
+    elif child.loader.hub is not None:
+        raise ValueError(
+            "oom_score_adj: it belongs to memory, and this process shares ours; use Thread.run, "
+            "Thread.prepare, or clone(own_memory=True)"
+        )
+    else:
+        path = await child.ram.ptr("/proc/self/oom_score_adj")
+        async with await child.task.open(path, O.WRONLY | O.CLOEXEC) as file:
+            await file.write(await child.ram.ptr(b"%d" % value))
 
 
-def set_oom_score_adj(pid: int, value: int) -> None:
-    """Set it for a process with memory of its own; `pid` is that of our /proc.
-
-    manpage: proc_pid_oom_score_adj(5)
-    """
-    with open(f"/proc/{pid}/oom_score_adj", "wb", buffering=0) as file:
-        file.write(b"%d" % value)
-
-
-async def _keep_only(child: PreparedThread, kept: set[CAP]) -> None:
+async def _keep_only(child: PreparedThread | AppliedThread, kept: set[CAP]) -> None:
     """Give up all capabilities but these, for good.
 
     Out of the bounding set, so that no program gives them back; into the ambient set, so that they survive

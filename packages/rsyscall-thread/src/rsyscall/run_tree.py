@@ -19,22 +19,22 @@ import errno
 import itertools
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 import trio
 
 from rsyscall.fcntl import O
+from rsyscall.handle import FileDescriptor
 from rsyscall.near import Syscall, nr
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG
 from rsyscall.spawn import PreparedThread
 
 if TYPE_CHECKING:
-    from rsyscall.handle import FileDescriptor
     from rsyscall.monitor import AsyncChildProcess
     from rsyscall.run_files import ClonedThread, RunningThread
 
-__all__ = ["Tree", "TreeKind", "make_tree"]
+__all__ = ["Tree", "TreeKind", "join_cgroup", "make_tree"]
 
 TreeKind = Literal["group", "cgroup", "pidns"]
 
@@ -49,6 +49,11 @@ class Tree(Protocol):
     @property
     def starter(self) -> RunningThread:
         """The thread that starts the command."""
+        ...
+
+    @property
+    def is_cgroup(self) -> bool:
+        """Whether it is a cgroup."""
         ...
 
     async def note(self, child: PreparedThread) -> None:
@@ -74,6 +79,8 @@ class Tree(Protocol):
 
 class _Alone:
     """The command, without its descendants."""
+
+    is_cgroup = False
 
     def __init__(self, thread: RunningThread) -> None:
         self.starter = thread
@@ -158,42 +165,59 @@ class _Cgroup(_Alone):
     Args:
         thread: which makes and removes it.
         path: of its directory.
-        procs: its `cgroup.procs`.
+        directory: a handle of that.
         kill: its `cgroup.kill`.
     """
 
-    def __init__(self, thread: RunningThread, path: str, procs: FileDescriptor, kill: FileDescriptor) -> None:
+    is_cgroup = True
+
+    def __init__(
+        self, thread: RunningThread, path: str, directory: FileDescriptor, kill: FileDescriptor
+    ) -> None:
         super().__init__(thread)
         self._path = path
-        self._procs = procs
+        self._directory = directory
         self._kill = kill
         self._gone = False
 
     @staticmethod
-    async def make(thread: RunningThread) -> _Cgroup:
+    async def make(thread: RunningThread, above: object) -> _Cgroup:
         """Make it.
+
+        Args:
+            thread: makes it.
+            above: the cgroup that it goes into, a path or a handle; None: that of the thread.
 
         Raises:
             OSError: the thread may not make one; or the kernel is older than 5.14.
 
         manpage: cgroups(7)
         """
-        path = f"{await _own_cgroup(thread)}/rsyscall-{os.getpid()}-{next(_serial)}"
+        if above is None:
+            base = await _own_cgroup(thread)
+        elif isinstance(above, FileDescriptor):
+            link = await thread.ram.ptr(f"/proc/self/fd/{int(above)}")
+            with above.borrow(thread.task):
+                found, _ = await thread.task.readlink(link, await thread.ram.malloc(str, 4096))
+                base = await found.read()
+        else:
+            base = os.fspath(cast("str", above))
+        path = f"{base}/rsyscall-{os.getpid()}-{next(_serial)}"
         await thread.task.mkdir(await thread.ram.ptr(path))
         try:
-            procs = await thread.task.open(await thread.ram.ptr(f"{path}/cgroup.procs"), O.WRONLY)
+            directory = await thread.task.open(await thread.ram.ptr(path), O.PATH | O.CLOEXEC)
             kill = await thread.task.open(await thread.ram.ptr(f"{path}/cgroup.kill"), O.WRONLY)
         except BaseException:
             with trio.CancelScope(shield=True):
                 await thread.task.rmdir(await thread.ram.ptr(path))
             raise
-        return _Cgroup(thread, path, procs, kill)
+        return _Cgroup(thread, path, directory, kill)
 
-    async def note(self, child: PreparedThread) -> None:
-        # The process that writes 0 moves itself.
-        zero = await child.ptr(b"0")
-        with self._procs.borrow(self.starter.task) as number, zero.borrow(child.task) as address:
-            await child.task.sysif.syscall(nr.write, number, address, 1)
+    async def note(self, child: PreparedThread | ClonedThread) -> None:
+        if isinstance(child, PreparedThread):
+            child.enter_cgroup(self._directory)
+        else:
+            await join_cgroup(child, self._path)
 
     async def reaped(self) -> None:
         if self._gone:
@@ -216,8 +240,40 @@ class _Cgroup(_Alone):
             await trio.sleep(pause)
             pause = min(2 * pause, 0.01)
         self._gone = True
-        await self._procs.invalidate()
+        await self._directory.invalidate()
         await self._kill.invalidate()
+
+
+async def join_cgroup(
+    child: PreparedThread | ClonedThread, cgroup: str | os.PathLike[str] | FileDescriptor
+) -> None:
+    """Have a process join a cgroup; one that does not exist yet is made in it.
+
+    Args:
+        child: the process.
+        cgroup: of version 2: the path of its directory, or a handle of that.
+    """
+    if isinstance(child, PreparedThread):
+        if not isinstance(cgroup, FileDescriptor):
+            # A process to come cannot open files. Its parent can.
+            parent = child._parent
+            path = await parent.ram.ptr(os.fspath(cgroup))
+            handle = await parent.task.open(path, O.PATH | O.DIRECTORY | O.CLOEXEC)
+            child.enter_cgroup(handle, cgroup)
+        else:
+            child.enter_cgroup(cgroup)
+        return
+    if isinstance(cgroup, FileDescriptor):
+        # The process has a copy of it, under the same number.
+        if cgroup.task.fd_table is not child.task.fd_table:
+            cgroup = child.task.inherit_fd(cgroup)
+        procs = await cgroup.openat(await child.ram.ptr("cgroup.procs"), O.WRONLY | O.CLOEXEC)
+    else:
+        path = await child.ram.ptr(f"{os.fspath(cgroup)}/cgroup.procs")
+        procs = await child.task.open(path, O.WRONLY | O.CLOEXEC)
+    async with procs:
+        # The process that writes 0 moves itself.
+        await procs.write(await child.ram.ptr(b"0"))
 
 
 async def _own_cgroup(thread: RunningThread) -> str:
@@ -244,7 +300,9 @@ async def _read_file(thread: RunningThread, path: str) -> str:
         return os.fsdecode(await thread.read_to_eof(file))
 
 
-async def make_tree(thread: RunningThread, kind: bool | TreeKind, leads_anyway: bool = False) -> Tree:
+async def make_tree(
+    thread: RunningThread, kind: bool | TreeKind, leads_anyway: bool = False, cgroup: object = None
+) -> Tree:
     """Make what holds the descendants of a command.
 
     Args:
@@ -252,6 +310,7 @@ async def make_tree(thread: RunningThread, kind: bool | TreeKind, leads_anyway: 
         kind: which one; True for a cgroup, or else a pid namespace, or else a process group; False to leave
             descendants alone.
         leads_anyway: whether the command becomes the leader of a process group without a tree.
+        cgroup: in which a cgroup is made, a path or a handle; None: that of the thread.
 
     Raises:
         OSError: it cannot be made; with True one always can.
@@ -262,13 +321,13 @@ async def make_tree(thread: RunningThread, kind: bool | TreeKind, leads_anyway: 
     if kind == "group":
         return _Group(thread, leads_anyway)
     if kind == "cgroup":
-        return await _Cgroup.make(thread)
+        return await _Cgroup.make(thread, cgroup)
     if kind == "pidns":
         return await _Namespace.make(thread, True)
     if kind is not True:
         raise ValueError(f'tree: expected True, "cgroup", "pidns" or "group", not {kind!r}')
     try:
-        return await _Cgroup.make(thread)
+        return await _Cgroup.make(thread, cgroup)
     except OSError:
         pass
     try:

@@ -16,6 +16,7 @@ A run has four steps.
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
@@ -28,15 +29,14 @@ from rsyscall.command import Command, StrOrBytesPath
 from rsyscall.completed import CommandTimeoutError, CompletedCommand, OutputLimitError
 from rsyscall.ending import GRACE, end_command, wait_for_end
 from rsyscall.exec_image import check_command, check_strings, make_image
-from rsyscall.fcntl import O
 from rsyscall.handle import FileDescriptor
 from rsyscall.near import Syscall, nr
 from rsyscall.open_files import mark_calls
-from rsyscall.run_files import ErrorOutput, Files, Input, Output, Pump, RunningThread, Stdio
-from rsyscall.run_limits import Limits, set_oom_score_adj
+from rsyscall.run_files import ClonedThread, ErrorOutput, Files, Input, Output, Pump, RunningThread, Stdio
+from rsyscall.run_limits import Limits
 from rsyscall.run_tree import Tree, TreeKind, make_tree
 from rsyscall.sched import CLONE
-from rsyscall.spawn import PreparedThread, start_spawn
+from rsyscall.spawn import PreparedThread, UndumpableMemoryError, start_spawn
 from rsyscall.sys.wait import CalledProcessError, ChildState
 
 if TYPE_CHECKING:
@@ -56,6 +56,9 @@ DEVNULL: Literal[Stdio.DEVNULL] = Stdio.DEVNULL
 
 
 _TREES = (False, True, "group", "cgroup", "pidns")
+
+# How long the kernel may take for the rest of an exec, in seconds.
+_EXEC_TIME = 5.0
 
 Setup = Callable[[PreparedThread], Awaitable[object]]
 
@@ -94,7 +97,7 @@ class RunOptions(TypedDict, total=False):
             "pidns": by a pid namespace (without privileges in a new user namespace); "group": by a process
             group, which they can leave. True means the first of these that is possible, but makes no user
             namespace. SIGTERM is for the command alone, or for all of its group.
-        limits: what the command may do and use.
+        limits: what the command may do and use. With a `cgroup` there, that of `tree` is made in it.
         terminal: a pseudoterminal, from `Thread.pty`, that is the controlling terminal of the command, which
             leads a new session on it; and its stdin, stdout and stderr, where nothing else is said about
             them.
@@ -267,11 +270,35 @@ async def _note_cwd(child: PreparedThread, stack: ExitStack, cwd: object, thread
         raise TypeError(f"cwd: expected a path or the handle of a directory, not {cwd!r}")
 
 
-async def _set_far_oom_score_adj(child: AsyncChildProcess, value: int) -> None:
-    """Have its parent set it: no process of our /proc has this number."""
-    path = await child.ram.ptr(f"/proc/{child.pid}/oom_score_adj")
-    async with await child.monitor.task.open(path, O.WRONLY | O.CLOEXEC) as file:
-        await file.write(await child.ram.ptr(b"%d" % value))
+def _has_exited(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+async def _set_oom_score_adj(child: AsyncChildProcess, value: int) -> None:
+    """Set it for a command. While it has not been reaped, no other process has its number."""
+    deadline = trio.current_time() + _EXEC_TIME
+    while child.pidfd is not None and child.process.death_state is None:
+        try:
+            file = os.open(f"/proc/{child.pidfd.pid()}/oom_score_adj", os.O_WRONLY)
+        except FileNotFoundError:
+            return  # it has exited
+        except PermissionError:
+            # Of a process that has exited it belongs to root, too; and until an exec is complete.
+            if _has_exited(child.pidfd.number):
+                return
+            if trio.current_time() > deadline:
+                raise
+        else:
+            try:
+                os.write(file, b"%d" % value)
+            except ProcessLookupError:
+                pass
+            finally:
+                os.close(file)
+            return
+        await trio.sleep(0.001)
 
 
 @trio.lowlevel.enable_ki_protection
@@ -314,10 +341,9 @@ async def run(
     check_strings(command)
     if tree not in _TREES:
         raise ValueError(f'tree: expected True, "cgroup", "pidns" or "group", not {tree!r}')
-    oom_score_adj = None
-    if limits is not None and limits.oom_score_adj is not None:
-        oom_score_adj, limits = limits.oom_score_adj, replace(limits, oom_score_adj=None)
     running = _Run(timeout, grace, limit is not None, on_limit)
+    # Its oom_score_adj, if that can only be set when the command has memory of its own.
+    too_early: list[int] = []
     give = task_status is not trio.TASK_STATUS_IGNORED and not capture
     files = Files(thread, limit, running.exceed if on_limit != "truncate" else None)
     try:
@@ -345,20 +371,22 @@ async def run(
                 leads = terminal is not None or (
                     limits is not None and (limits.session or limits.process_group)
                 )
-                running.tree = await make_tree(thread, tree, leads)
-            child, spawning = await _start(thread, running.tree, command, calls, cwd, limits, setup, stack)
+                cgroup = None if limits is None else limits.cgroup
+                running.tree = await make_tree(thread, tree, leads, cgroup)
+                if limits is not None and running.tree.is_cgroup:
+                    # The one of the tree is in it.
+                    limits = replace(limits, cgroup=None)
+            child, spawning = await _start(
+                thread, running.tree, command, calls, cwd, limits, setup, stack, too_early
+            )
         try:
             if running.tree is not None:
                 await running.tree.started(files.numbers())
             await files.close_theirs()
-            if oom_score_adj is not None and child.process.death_state is None:
-                if spawning is not None:
-                    await spawning.wait()
-                # While it has not been reaped, no other process has its number.
-                if child.pidfd is not None:
-                    set_oom_score_adj(child.pidfd.pid(), oom_score_adj)
-                else:
-                    await _set_far_oom_score_adj(child, oom_score_adj)
+            if too_early:
+                assert spawning is not None
+                await spawning.wait()
+                await _set_oom_score_adj(child, *too_early)
             if task_status is not trio.TASK_STATUS_IGNORED:
                 if spawning is not None:
                     await spawning.wait()
@@ -407,6 +435,7 @@ async def _start(
     limits: Limits | None,
     setup: Setup | None,
     stack: ExitStack,
+    too_early: list[int],
 ) -> tuple[AsyncChildProcess, Spawning | None]:
     """Make a process that makes the calls, and those of the options, and executes the command."""
     if thread.loader.hub is not None and tree is None and cwd is None and limits is None and setup is None:
@@ -416,7 +445,8 @@ async def _start(
     if setup is not None:
         setup = trio.lowlevel.disable_ki_protection(setup)
 
-    async def set_up(child: PreparedThread) -> None:
+    async def set_up(child: PreparedThread | ClonedThread) -> None:
+        child = cast("PreparedThread", child)  # enough like one
         if tree is not None:
             await tree.note(child)
         for call in calls:
@@ -424,23 +454,46 @@ async def _start(
         if cwd is not None:
             await _note_cwd(child, stack, cwd, thread)
         if limits is not None:
-            await limits.apply(child)
+            try:
+                await limits.apply(child)
+            except UndumpableMemoryError:
+                assert limits.oom_score_adj is not None
+                too_early.append(limits.oom_score_adj)
+                await replace(limits, oom_score_adj=None).apply(child)
         if setup is not None:
             await setup(child)
 
     starter = thread if tree is None else tree.starter
+    id_maps = None
+    if limits is not None and limits.id_maps is not None:
+        id_maps, limits = limits.id_maps, replace(limits, id_maps=None)
     if starter.loader.hub is not None:
-        prepared = starter.prepare()
-        await set_up(prepared)
-        spawning = await prepared.start(command)
-        return spawning.process, spawning
+        if id_maps is None:
+            return await _start_prepared(starter, set_up, command)
+        # The map has to be written before the command runs: so a process is its parent that has one already.
+        namespace = await starter.clone(CLONE.NEWUSER, id_maps=id_maps)
+        try:
+            return await _start_prepared(namespace, set_up, command)
+        finally:
+            with trio.CancelScope(shield=True):
+                async with namespace.process:
+                    pass
     # A process with memory of its own, in which none can be prepared.
-    cloned = await starter.clone()
+    cloned = await (starter.clone() if id_maps is None else starter.clone(CLONE.NEWUSER, id_maps=id_maps))
     try:
-        await set_up(cast("PreparedThread", cloned))
+        await set_up(cloned)
         return await cloned.exec(command), None
     except BaseException:
         with trio.CancelScope(shield=True):
             async with cloned.process:
                 pass
         raise
+
+
+async def _start_prepared(
+    parent: RunningThread, set_up: Callable[[PreparedThread], Awaitable[None]], command: Command
+) -> tuple[AsyncChildProcess, Spawning]:
+    prepared = parent.prepare()
+    await set_up(prepared)
+    spawning = await prepared.start(command)
+    return spawning.process, spawning

@@ -10,16 +10,20 @@ making them.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol, SupportsInt
 
 import trio
 
 from rsyscall.async_signalfd import SignalEvent
 from rsyscall.clone import abandon, clone_process
+from rsyscall.clone_call import Clone3Missing
 from rsyscall.command import Command
 from rsyscall.exec_image import ExecImage, call_error, exec_after, make_image
 from rsyscall.far import FDTableMismatchError, SharedAddressSpaceError
+from rsyscall.fcntl import AT, FD, F, O
 from rsyscall.handle import FDTable, FileDescriptor, Task, WrittenPointer
 from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.memory.ram import RAM
@@ -42,17 +46,38 @@ if TYPE_CHECKING:
     from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
     from rsyscall.signal import SignalBlock
 
-__all__ = ["PreparedThread", "SpawningThread", "Spawning", "inherit_standard_fd", "launch", "start_spawn"]
+__all__ = [
+    "PreparedThread",
+    "SpawningThread",
+    "Spawning",
+    "UndumpableMemoryError",
+    "inherit_standard_fd",
+    "launch",
+    "start_spawn",
+]
 
 _PREPARABLE = having(Fact.PREPARABLE)
 # Those that are prepared whatever their arguments are.
 _ALWAYS_PREPARABLE = _PREPARABLE - REFUSABLE
 
 _NEWUSER = int(CLONE.NEWUSER)
+_VFORK = int(CLONE.VFORK)
 _FILES = int(CLONE.FILES)
 _NEWNS = int(CLONE.NEWNS)
 
+_AT_FDCWD = int(AT.FDCWD)
+# What clone3 says of a cgroup that it cannot make a process in.
+_WHY_NOT_INTO_CGROUP = {
+    errno.EBADF: ": this is not the directory of a cgroup of version 2",
+    errno.EBUSY: ": a cgroup that gives controllers to those below it takes no processes",
+    errno.EOPNOTSUPP: ": this cgroup is invalid, since those above it are threaded",
+}
+_OOM_SCORE_ADJ = "/proc/self/oom_score_adj"
 _NO_PROCESS = near.Process(0)
+
+
+class UndumpableMemoryError(PermissionError):
+    """A file of a process in /proc belongs to root, because memory that it shares is undumpable."""
 
 
 class _Clone(Protocol):
@@ -138,24 +163,36 @@ class Spawning:
             if left:
                 self.left()
             return
-        assert self._image is not None
-        self.error = call_error(self._calls, results, self._image.path_text)
-        self._ring.shutdown()
-        self._finish(results)
+        self._fail(results)
 
     def left(self) -> None:
         """The process has left our memory: it runs the program, or has died in the attempt."""
         if not self.finished:
-            self._finish()
+            self._settle()
         self.hub.dumpable.left(self._ring)
 
     def exited(self) -> None:
         """The process has exited."""
         if not self.finished:
-            self._finish()
+            self._settle()
         self.hub.dumpable.exited(self._ring)
         if self._on_exit is not None:
             self._on_exit()
+
+    def _settle(self) -> None:
+        # With CLONE_VFORK it leaves after a failure, too, and that may be known before the answers are.
+        results = self._ring.results()
+        if len(results) < len(self._calls):
+            self._finish()
+        else:
+            self._fail(results)
+
+    def _fail(self, results: list[int]) -> None:
+        self._results = results
+        assert self._image is not None
+        self.error = call_error(self._calls, results, self._image.path_text)
+        self._ring.shutdown()
+        self._finish(results)
 
     def _finish(self, results: Sequence[int] = ()) -> None:
         # In an order in which it can be done again, if it is interrupted.
@@ -210,6 +247,7 @@ async def start_spawn(
     image: ExecImage,
     command: Command | None,
     keep_blocked: WrittenPointer[Sigset] | None = None,
+    cgroup: FileDescriptor | None = None,
 ) -> Spawning:
     """Make a process that makes `calls` and then executes `image`; see `PreparedThread`.
 
@@ -223,9 +261,10 @@ async def start_spawn(
         every[-1] = every[-1]._replace(arg2=int(keep_blocked.near))
     every += calls
     every.append(Syscall(nr.execve, image.path, image.argv, image.envp))
-    if len(every) >= RING_SLOTS:
+    # One is for the end of a process that was made with CLONE_VFORK.
+    if len(every) + 1 >= RING_SLOTS:
         raise ValueError(f"{len(calls)} calls are more than a process can be prepared with; clone it instead")
-    spawning = await launch(parent, hub, flags, every, image)
+    spawning = await launch(parent, hub, flags, every, image, cgroup=cgroup)
     spawning.process.process.did_exec(command)
     spawning.process.executing = spawning._ring
     return spawning
@@ -238,6 +277,7 @@ async def launch(
     calls: list[Syscall],
     image: ExecImage,
     on_exit: Callable[[], None] | None = None,
+    cgroup: FileDescriptor | None = None,
 ) -> Spawning:
     """Clone a process that makes `calls`, the last of which executes `image`. Protect the caller from
     KeyboardInterrupt.
@@ -249,6 +289,7 @@ async def launch(
         calls: fewer than a ring has slots.
         image: the program; its memory is kept until it runs.
         on_exit: called when the process has exited; must not keep the result alive.
+        cgroup: in which the process begins; of the parent.
 
     Raises:
         OSError: the process could not be made.
@@ -257,15 +298,18 @@ async def launch(
     process = None
     try:
         ring.prepare_calls(calls)
+        if int(flags) & _VFORK:
+            ring.prepare_exit()
         changing = ring.may_change_credentials
         if changing:
             hub.dumpable.look()
         spawning = Spawning(hub, ring, calls, image, on_exit)
         # Before the process can fail: what it announces must find us.
         hub.waiting(ring, spawning)
-        process, pidfd = await clone_process(
-            parent.task, hub, parent.monitor, flags, ring, symbols.rsyscall_ring_server, (ring.address,)
-        )
+        with ExitStack() as stack:
+            number = -1 if cgroup is None else stack.enter_context(cgroup.borrow(parent.task)).number
+            server = (symbols.rsyscall_ring_server, (ring.address,), number)
+            process, pidfd = await clone_process(parent.task, hub, parent.monitor, flags, ring, *server)
         if spawning.error is not None:
             # It failed before we heard that it exists, and could not be told to exit then.
             ring.shutdown()
@@ -415,6 +459,8 @@ class PreparedThread(WithMemory):
         self._inherited: dict[str, FileDescriptor] = {}
         # What is noted down is their numbers, so they must stay open.
         self._originals: list[FileDescriptor] = []
+        self._cgroup: FileDescriptor | None = None
+        self._cgroup_name: object = None
 
     if not TYPE_CHECKING:  # where the types are those of WithMemory
 
@@ -459,6 +505,83 @@ class PreparedThread(WithMemory):
         inherited = self.task.inherit_fd(fd)
         self._originals.append(fd)
         return inherited
+
+    async def set_oom_score_adj(self, value: int) -> None:
+        """Have the process set its `oom_score_adj` before it executes the command.
+
+        The kernel keeps the value alike for all processes that share memory, so that a child would set ours,
+        too. It makes an exception for a child that was made with CLONE_VFORK, and that is what this one
+        becomes: the process that makes it is suspended until the command is executed.
+
+        Args:
+            value: -1000 to 1000, by which the kernel finds what to kill when memory is short.
+
+        Raises:
+            ValueError: the child is to share our descriptor table.
+            UndumpableMemoryError: the child could not open the file.
+
+        manpage: proc_pid_oom_score_adj(5)
+        """
+        if int(self._flags) & _FILES:
+            raise ValueError("oom_score_adj: not with CLONE.FILES, since the child opens a file for it")
+        parent = self._parent
+        self._flags |= CLONE.VFORK
+        # The file can be opened by the process alone: the file of a process has no name before there is one.
+        # The number of its descriptor has to be known before, and is, if it is the lowest: so 0 is moved away
+        # meanwhile, to the number of a descriptor that has been opened for that: our own file, which shows
+        # that the child can open its one.
+        try:
+            slot = await parent.task.open(await parent.ram.ptr(_OOM_SCORE_ADJ), O.WRONLY | O.CLOEXEC)
+        except PermissionError as error:
+            message = (
+                f"{error.strerror}: our memory is undumpable while a child in another user namespace, or "
+                "with another user, shares it, so this file belongs to root; clone(own_memory=True) has "
+                "its own"
+            )
+            raise UndumpableMemoryError(error.errno, message, _OOM_SCORE_ADJ) from None
+        self._originals.append(slot)
+        path, text = await self.ptr(_OOM_SCORE_ADJ), await self.ptr(b"%d" % value)
+        number = slot.near.number
+        calls = [
+            Syscall(nr.openat, _AT_FDCWD, path.near, O.WRONLY),
+            Syscall(nr.write, 0, text.near, text.size()),
+            Syscall(nr.close, 0),
+        ]
+        flags = await self._flags_of_stdin()
+        if flags is not None:
+            saving = [Syscall(nr.dup3, 0, number, O.CLOEXEC), Syscall(nr.close, 0)]
+            calls = [*saving, *calls, Syscall(nr.dup3, number, 0, O.CLOEXEC if flags & FD.CLOEXEC else 0)]
+        self._sysif.calls += calls
+
+    async def _flags_of_stdin(self) -> int | None:
+        """The flags of descriptor 0 after the calls so far; None if it is closed."""
+        for call in reversed(self._sysif.calls):
+            if call[0] == nr.dup3 and call[2] == 0:
+                return int(FD.CLOEXEC) if int(call[3]) & O.CLOEXEC else 0
+        try:
+            return await self._parent.task.sysif.syscall(nr.fcntl, 0, F.GETFD)
+        except OSError:
+            return None
+
+    def enter_cgroup(self, cgroup: FileDescriptor, name: object = None) -> None:
+        """Have the process be made in a cgroup. That costs nothing, unlike moving a process there.
+
+        Args:
+            cgroup: the directory of the cgroup, of version 2, opened by the parent, O_PATH or not. It has to
+                stay open until `exec` has made the child.
+            name: for the errors of `exec`, instead of the handle.
+
+        Raises:
+            FDTableMismatchError: the parent does not have this descriptor.
+
+        manpage: CLONE_INTO_CGROUP in clone3(2)
+        """
+        task = self._parent.task
+        if cgroup.task.fd_table is not task.fd_table:
+            cgroup = task.inherit_fd(cgroup)
+        self._cgroup = cgroup
+        self._cgroup_name = cgroup if name is None else name
+        self._originals.append(cgroup)
 
     async def exec(
         self, command: Command, inherited_signal_blocks: Sequence[SignalBlock] = ()
@@ -508,9 +631,10 @@ class PreparedThread(WithMemory):
             Syscall(nr.rt_sigaction, SIG.PIPE, default.near, 0, size),
             Syscall(nr.rt_sigaction, SIG.XFSZ, default.near, 0, size),
             Syscall(nr.rt_sigprocmask, HowSIG.SETMASK, mask.near, 0, size),
+            *([] if self._cgroup is None else [await self._entry(self._cgroup)]),
             *self._sysif.calls,
         ]
-        child = await parent.clone(self._flags)
+        child = await parent.clone(self._flags & ~CLONE.VFORK)
         try:
             await exec_after(child.task, calls, image, command)
         except BaseException:
@@ -539,4 +663,22 @@ class PreparedThread(WithMemory):
             mask = await self.ram.ptr(Sigset(signals))
         image = await make_image(parent, command)
         image.keep += (mask, self.task.borrowed)
-        return await start_spawn(parent, self._flags, self._sysif.calls, image, command, mask)
+        calls = self._sysif.calls
+        if self._cgroup is not None:
+            try:
+                return await start_spawn(parent, self._flags, calls, image, command, mask, self._cgroup)
+            except Clone3Missing:
+                calls = [await self._entry(self._cgroup), *calls]
+            except OSError as error:
+                if error.filename is self._flags:
+                    error.strerror = f"{error.strerror}{_WHY_NOT_INTO_CGROUP.get(error.errno or 0, '')}"
+                    error.filename2 = self._cgroup_name
+                raise
+        return await start_spawn(parent, self._flags, calls, image, command, mask)
+
+    async def _entry(self, cgroup: FileDescriptor) -> Syscall:
+        """The call by which the process enters the cgroup itself: a process that writes 0 moves there."""
+        procs = await cgroup.openat(await self._parent.ram.ptr("cgroup.procs"), O.WRONLY | O.CLOEXEC)
+        # Both stay until the process has been made, with a copy of the descriptor.
+        self._originals.append(procs)
+        return Syscall(nr.write, procs.near, (await self.ptr(b"0")).near, 1)

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from rsyscall.environ import Environment
     from rsyscall.hub import Sender
+    from rsyscall.id_maps import IdMaps
     from rsyscall.network.connection import Connection
     from rsyscall.pty import Pty, Size
     from rsyscall.running import RunOptions
@@ -60,6 +61,26 @@ _SIGACTION_SIZE = Sigaction.sizeof()
 # In plain numbers: members of a flag class are combined by Python code.
 _NEWUSER = int(CLONE.NEWUSER)
 _NEWPID = int(CLONE.NEWPID)
+_NOT_FOR_CLONE = int(CLONE.VFORK | CLONE.INTO_CGROUP)
+
+
+def _refused_flag(flags: int) -> ValueError:
+    if flags & CLONE.VFORK:
+        return ValueError(
+            "CLONE.VFORK: this process would be suspended until the child executes a program, and could not "
+            "tell it to; Thread.prepare takes this flag"
+        )
+    return ValueError("CLONE.INTO_CGROUP: PreparedThread.enter_cgroup and Limits(cgroup=) take the cgroup")
+
+
+def _check_id_maps(id_maps: object, flags: int) -> None:
+    # Most programs do not use it.
+    from rsyscall.id_maps import IdMaps
+
+    if not isinstance(id_maps, IdMaps):
+        raise TypeError(f"id_maps: expected IdMaps, not {id_maps!r}")
+    if not flags & _NEWUSER:
+        raise ValueError("id_maps: they are for a new user namespace, with CLONE.NEWUSER")
 
 
 class Thread(WithFiles):
@@ -195,6 +216,7 @@ class Thread(WithFiles):
         *,
         own_memory: bool = False,
         inherit: Sequence[FileDescriptor] = (),
+        id_maps: IdMaps | None = None,
     ) -> ChildThread:
         """Make a child, inert and under our control.
 
@@ -217,10 +239,12 @@ class Thread(WithFiles):
             own_memory: give the child memory of its own. Not with FILES.
             inherit: with `own_memory`, descriptors of ours that the child is to have; `inherit_fd` makes its
                 handles.
+            id_maps: with NEWUSER, the users and groups that the namespace is to have instead, by newuidmap
+                and newgidmap where it takes these.
 
         Raises:
             ValueError: `own_memory` with FILES; `inherit` without `own_memory`, or with a descriptor of
-                another table.
+                another table; `id_maps` without NEWUSER; a flag that no child of ours can have.
             OSError: filename is the flags, filename2 the path or handle of a call that failed, if any; no
                 process is left behind.
             SyscallError: we are gone.
@@ -237,11 +261,32 @@ class Thread(WithFiles):
             raise ValueError(
                 "a child that shares our memory has all our descriptors: inherit is for own_memory"
             )
+        numeric = int(flags)
+        if numeric & _NOT_FOR_CLONE:
+            raise _refused_flag(numeric)
+        if id_maps is not None:
+            _check_id_maps(id_maps, numeric)
+            automatically_write_user_mappings = False
         try:
-            return await self._clone(flags, automatically_write_user_mappings, own_memory, inherit)
+            child = await self._clone(flags, automatically_write_user_mappings, own_memory, inherit)
+            if id_maps is not None:
+                await self._map_ids(child, id_maps)
+            return child
         except OSError as error:
             if error.filename is not flags:
                 error.filename, error.filename2 = flags, error.filename
+            raise
+
+    async def _map_ids(self, child: ChildThread, id_maps: IdMaps) -> None:
+        # Most programs do not use it.
+        from rsyscall.id_maps import write_id_maps
+
+        try:
+            await write_id_maps(child, id_maps, self)
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                async with child.process:
+                    pass
             raise
 
     async def _clone(
