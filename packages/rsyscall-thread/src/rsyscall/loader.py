@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rsyscall.handle import Task
 
 __all__ = [
+    "LazyLoader",
     "NativeFunction",
     "NativeFunctionSerializer",
     "NativeLoader",
@@ -176,3 +177,33 @@ class NativeLoader:
     def make_trampoline_stack(self, trampoline: Trampoline) -> Stack[Trampoline]:
         """The start of the stack of a process that is to call the trampoline's function."""
         return Stack(self.trampoline_func, trampoline, TrampolineSerializer())
+
+
+class LazyLoader(NativeLoader):
+    """The same; each pointer is made when it is first asked for.
+
+    Args:
+        task: any task of the address space.
+        symbols: the addresses.
+    """
+
+    def __init__(self, task: Task, symbols: Symbols) -> None:
+        self._task = task
+        self._symbols = symbols
+        self.shared_ring_server = symbols.rsyscall_shared_ring_server
+        self.hub = None
+
+    def __getattr__(self, name: str) -> Pointer[NativeFunction]:
+        if name not in _SYMBOLS:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        pointer = _function(self._task, getattr(self._symbols, _SYMBOLS[name]))
+        setattr(self, name, pointer)
+        return pointer
+
+
+_SYMBOLS = {
+    "server_func": "rsyscall_server",
+    "persistent_server_func": "rsyscall_persistent_server",
+    "trampoline_func": "rsyscall_trampoline",
+    "futex_helper_func": "rsyscall_futex_helper",
+}

@@ -36,7 +36,7 @@ from rsyscall.far import AddressSpace
 from rsyscall.fcntl import AT, FD, F, O
 from rsyscall.handle import FDTable, FileDescriptor, Task
 from rsyscall.handle.fd import STANDARD
-from rsyscall.loader import NativeLoader
+from rsyscall.loader import LazyLoader
 from rsyscall.memory.allocator import AllocatorClient
 from rsyscall.memory.ram import RAM
 from rsyscall.memory.socket_transport import StreamMemoryTransport
@@ -75,6 +75,10 @@ __all__ = ["OwnMemory", "clone_own_memory"]
 
 logger = logging.getLogger(__name__)
 
+# In plain numbers: members of a flag class are combined by Python code.
+_FILES = int(CLONE.FILES)
+_NEWUSER = int(CLONE.NEWUSER)
+
 
 async def clone_own_memory(
     thr: ParentThread, flags: CLONE, own_memory: bool, descriptors: Sequence[FileDescriptor] = ()
@@ -94,7 +98,7 @@ async def clone_own_memory(
     """
     if thr.loader.hub is None:
         return await clone_child(thr, flags, not own_memory)
-    if flags & CLONE.FILES:
+    if int(flags) & _FILES:
         raise ValueError(
             "own_memory is not possible with CLONE.FILES: it takes an exec, which gives the child "
             "a table of its own"
@@ -219,7 +223,7 @@ async def _execute_stub(
 ) -> OwnMemory:
     """Make a child that executes the program."""
     task = thr.task
-    if flags & CLONE.NEWUSER:
+    if int(flags) & _NEWUSER:
         # All of them, as root of a namespace that has no root yet.
         root = False
         every = 2 ** (last_capability() + 1) - 1
@@ -276,7 +280,7 @@ async def _execute_stub(
             child,
             ram,
             ends.connect(child, ram, passage),
-            NativeLoader.make_from_symbols(child, Symbols._make(hello.symbols[: len(Symbols._fields)])),
+            LazyLoader(child, Symbols._make(hello.symbols[: len(Symbols._fields)])),
             ends.epoller(ram, epfd),
             monitor_for(thr, child, ram, flags, process),
         )

@@ -28,6 +28,10 @@ __all__ = ["ParentThread", "OwnMemory", "close_all", "end", "make_task", "monito
 
 logger = logging.getLogger(__name__)
 
+# In plain numbers: members of a flag class are combined by Python code.
+_NEWNS = int(CLONE.NEWNS)
+_NEWPID = int(CLONE.NEWPID)
+
 
 class ParentThread(Protocol):
     """The parts of a `Thread` that are needed to clone a child with memory of its own."""
@@ -57,7 +61,7 @@ def make_task(
     thr: ParentThread, process: ChildProcess, flags: CLONE, table: FDTable, address_space: AddressSpace
 ) -> Task:
     """The task of a new child of `thr`, which has no interface yet."""
-    task, pid = thr.task, process.near.id
+    task, pid, numeric = thr.task, process.near.id, int(flags)
     if table is not task.fd_table:
         table.creator_pid = pid
         close_dropped(table)
@@ -65,8 +69,8 @@ def make_task(
         process,
         table,
         address_space,
-        PidNamespace(pid) if flags & CLONE.NEWPID else task.pidns,
-        None if flags & CLONE.NEWNS else task.mountns,
+        PidNamespace(pid) if numeric & _NEWPID else task.pidns,
+        None if numeric & _NEWNS else task.mountns,
     )
     child.sigmask = Sigset(task.sigmask)
     return child
@@ -76,7 +80,7 @@ def monitor_for(
     thr: ParentThread, child: Task, ram: RAM, flags: CLONE, process: AsyncChildProcess
 ) -> ChildProcessMonitor:
     """What makes and watches the children of the child."""
-    if flags & CLONE.NEWPID:
+    if int(flags) & _NEWPID:
         # The kernel does not let an init give its children away: it reaps them itself.
         monitor = ChildProcessMonitor.make_own(ram, child, thr.monitor.hub)
         monitor.adopt_orphans(process)

@@ -14,6 +14,7 @@ import functools
 import os
 import struct
 import weakref
+from array import array
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rsyscall.denied import is_denied
@@ -117,13 +118,15 @@ async def _make_stub(thr: HasMemory) -> FileDescriptor:
 
 
 async def get_capabilities(thr: HasMemory) -> tuple[int, int, int]:
-    """The effective, permitted and inheritable set. manpage: capget(2)."""
-    memory = await thr.ram.ptr(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0) + bytes(_CAPABILITIES.size))
-    address = memory.near.address
+    """The effective, permitted and inheritable set of a process that shares our memory.
+
+    manpage: capget(2)
+    """
+    memory = array("I", (_CAPABILITY_VERSION_3, 0, 0, 0, 0, 0, 0, 0))
+    address = memory.buffer_info()[0]
     await thr.task.sysif.syscall(nr.capget, address, address + _HEADER)
-    words = _CAPABILITIES.unpack((await memory.read())[_HEADER:])
-    effective, permitted, inheritable = (words[index] | words[index + 3] << 32 for index in range(3))
-    return effective, permitted, inheritable
+    _version, _pid, effective, permitted, inheritable, effective2, permitted2, inheritable2 = memory
+    return effective | effective2 << 32, permitted | permitted2 << 32, inheritable | inheritable2 << 32
 
 
 async def keep_capabilities(ram: RAM, permitted: int, inheritable: int) -> tuple[list[Syscall], object]:
