@@ -22,6 +22,7 @@ import dis
 import gc
 import inspect
 import os
+import re
 import signal
 import sys
 import threading
@@ -39,9 +40,10 @@ import rsyscall
 __all__ = ["Interruption", "Tried", "Trier", "holdings", "try_every_place"]
 
 _LIBRARY = tuple(f"{os.path.abspath(path)}/" for path in rsyscall.__path__)
+# In /proc/PID/maps.
+_SHARED_MAPPING = re.compile("^[^ ]+ [^ ]{3}s .*", re.MULTILINE)
 _TOOL = 4
 _YIELD_VALUE = dis.opmap["YIELD_VALUE"]
-_Place = tuple[CodeType, int]
 
 
 class Interruption(BaseException):
@@ -67,6 +69,19 @@ class Tried:
         return "\n  ".join([*lines, f"after {len(self.wrong)} something was wrong:", *self.wrong])
 
 
+@dataclass
+class _Code:
+    """What a trier knows of a code object."""
+
+    code: CodeType
+    # Whether it is the library's.
+    ours: bool
+    # The offsets that have had their turn.
+    done: set[int] = field(default_factory=set)
+    # What the interpreter is to call at each instruction.
+    trace: Callable[[FrameType, str, Any], Any] | None = None
+
+
 class Trier:
     """Raises at the next place; see the module.
 
@@ -80,24 +95,24 @@ class Trier:
         self.kind = kind
         self._step = step
         self._skip = step - 1 - first
-        self._done: set[_Place] = set()
-        self._ours: dict[CodeType, bool] = {}
+        # By the identity of a code object, since to hash it takes long.
+        self._codes: dict[int, _Code] = {}
         # Where it was raised in this run.
         self.place: str | None = None
 
     # ---- what is told of instructions
 
-    def _is_ours(self, code: CodeType) -> bool:
-        ours = self._ours.get(code)
-        if ours is None:
-            ours = self._ours[code] = code.co_filename.startswith(_LIBRARY)
-        return ours
+    def _look_up(self, code: CodeType) -> _Code:
+        found = self._codes.get(id(code))
+        if found is None:
+            found = self._codes[id(code)] = _Code(code, code.co_filename.startswith(_LIBRARY))
+        return found
 
-    def _reached(self, code: CodeType, offset: int) -> None:
-        place = (code, offset)
-        if self.place is not None or place in self._done:
+    def _reached(self, code: CodeType, offset: int, done: set[int]) -> None:
+        """Raise, if it is the turn of this place, which is not among the `done` ones of its code."""
+        if self.place is not None:
             return
-        self._done.add(place)
+        done.add(offset)
         if code.co_flags & inspect.CO_COROUTINE and code.co_code[offset] == _YIELD_VALUE:
             # The coroutine that is awaited has gone to sleep. Between that and our own sleep there is nothing
             # at which the interpreter would look for signals.
@@ -111,21 +126,30 @@ class Trier:
         raise self.kind(self.place)
 
     def _trace(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if not self._is_ours(frame.f_code):
+        known = self._look_up(frame.f_code)
+        if not known.ours:
             return None
+        if known.trace is None:
+            known.trace = self._tracer(known)
         frame.f_trace_opcodes = True
         frame.f_trace_lines = False
-        return self._trace_instruction
+        return known.trace
 
-    def _trace_instruction(self, frame: FrameType, event: str, arg: Any) -> Any:
-        if event == "opcode":
-            self._reached(frame.f_code, frame.f_lasti)
-        return self._trace_instruction
+    def _tracer(self, known: _Code) -> Callable[[FrameType, str, Any], Any]:
+        code, done = known.code, known.done
+
+        def trace_instruction(frame: FrameType, event: str, arg: Any) -> Any:
+            if event == "opcode" and frame.f_lasti not in done:
+                self._reached(code, frame.f_lasti, done)
+            return trace_instruction
+
+        return trace_instruction
 
     def _monitor(self, code: CodeType, offset: int) -> Any:
-        if not self._is_ours(code) or (code, offset) in self._done:
+        known = self._look_up(code)
+        if not known.ours or offset in known.done:
             return sys.monitoring.DISABLE
-        self._reached(code, offset)
+        self._reached(code, offset, known.done)
         return None
 
     # ---- on and off
@@ -305,11 +329,6 @@ def holdings() -> tuple[list[str], list[str], list[str]]:
     for task in os.listdir("/proc/self/task"):
         with contextlib.suppress(FileNotFoundError):
             children += Path(f"/proc/self/task/{task}/children").read_text().split()
-    mappings = []
-    with open("/proc/self/maps") as maps:
-        for line in maps:
-            fields = line.split(None, 5)
-            if fields[1].endswith("s"):
-                mappings.append(line.strip())
+    mappings = _SHARED_MAPPING.findall(Path("/proc/self/maps").read_text())
     listing = next((fd for fd in descriptors if fd.endswith("/fd")), None)
     return sorted(fd for fd in descriptors if fd is not listing), sorted(children), sorted(mappings)

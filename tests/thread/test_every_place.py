@@ -66,9 +66,11 @@ class Surroundings:
         assert await read.read() == KNOWN
         assert await sysif.syscalls([Syscall(SYS.getppid), Syscall(SYS.close, -1)]) == [os.getpid(), -9]
 
-    async def serve(self) -> None:
+    async def serve_and_see(self) -> None:
+        """Have the hub reap what has exited, then see that everything works."""
         local_thread.monitor.hub.ensure_running()
         await trio.testing.wait_all_tasks_blocked()
+        await self.see_that_it_works()
 
     def check(self) -> None:
         """Everything works, and nothing is left."""
@@ -77,13 +79,12 @@ class Surroundings:
             while True:
                 # What exits now is reaped by the hub, whose loop belongs to a run; an interrupt may have kept
                 # the loop from being started.
-                trio.run(self.serve)
-                trio.run(self.see_that_it_works)
-                # An exit that is heard of only now may have been the last thing to keep a cycle alive.
-                gc.collect()
+                trio.run(self.serve_and_see)
                 now = holdings()
                 if now == self.before:
                     return
+                # An exit that is heard of only now may have been the last thing to keep a cycle alive.
+                gc.collect()
                 if time.monotonic() > deadline:
                     raise AssertionError(f"left: {_difference(self.before, now)}")
                 time.sleep(0.001)
