@@ -378,6 +378,18 @@ def suite(session: nox.Session) -> None:
     _pytest(session, *(["tests"] if session.posargs else ["tests", "-m", "not slow"]))
 
 
+# The layers that have most of what depends on the version of Python, and what goes through all layers.
+BRIEF = ("near", "handle", "memory", "integration")
+
+
+@nox.session(python=PYTHONS)
+def brief(session: nox.Session) -> None:
+    """Tests of the lower layers and of the whole, for few ways of getting a thread, without the slow ones."""
+    _install(session, "meta", *TEST_REQUIREMENTS, "pytest-trio")
+    session.env["RSYSCALL_TEST_WAYS"] = "local ring-child stream-child own-memory-ring-child"
+    _pytest(session, *(f"tests/{name}" for name in BRIEF), "-m", "not slow")
+
+
 UNSTABLE = ROOT / ".nox" / "roots" / "unstable"
 # The packages that most tests need there; the others skip, and run in the other sessions.
 UNSTABLE_PACKAGES = "python3 python3-venv gcc make libc6-dev linux-libc-dev procps iproute2 sudo"
@@ -603,19 +615,22 @@ def bench(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """All that CI runs: static checks, each layer alone, all on other Pythons, the demo in several places."""
     session.log(f"Pythons: {', '.join(PYTHONS)}; started {time.strftime('%H:%M:%S')}")
+    in_root = os.geteuid() == 0 and shutil.which("debootstrap") is not None and SUPPORTED[-1] not in PYTHONS
+    # The oldest and the newest show nearly all differences; on those between, `brief` is enough.
+    whole = {*OTHERS[:1]} if in_root else {*OTHERS[:1], *OTHERS[-1:]}
+    between = [version for version in OTHERS if version not in whole]
     # The longest first.
-    names = [f"thread-{MAIN}"]
-    names += [f"suite-{version}" for version in sorted({*OTHERS[:1], *OTHERS[-1:]}) or [MAIN]]
-    if os.geteuid() == 0 and shutil.which("debootstrap") and SUPPORTED[-1] not in PYTHONS:
+    names = [f"thread-{MAIN}", f"meta-{MAIN}", *(f"suite-{version}" for version in sorted(whole) or [MAIN])]
+    if in_root:
         names += [f"unstable-{MAIN}"]
-    names += [f"meta-{MAIN}", f"guests-{MAIN}"]
-    names += [f"{layer}-{MAIN}" for layer in LAYERS if layer not in {"thread", "meta"}]
-    for version in OTHERS[1:-1]:  # the oldest and the newest show nearly all differences
-        names += [f"{layer}-{version}" for layer in ("near", "handle", "memory")]
+    names += [f"handle-{MAIN}", f"guests-{MAIN}", f"denied-{MAIN}", f"memory-{MAIN}", "types"]
+    names += [f"{layer}-{MAIN}" for layer in ("native", "near", "tasks")]
+    names += [f"brief-{version}" for version in between]
     ours = [sys.executable, "-m", "nox", "-f", str(ROOT / "noxfile.py"), "--no-color", "-s"]
-    failed = _at_once({name: [*ours, name] for name in [*names, "types", "lint"]})
-    session.notify("denied", ["--docker"])
-    session.notify("demo")
+    commands = {name: [*ours, name] for name in [*names, "lint", "demo"]}
+    commands[f"denied-{MAIN}"] += ["--", "--docker"]
+    failed = _at_once(commands)
+    # Alone, since it copies the checkout with the environment of the demo.
     session.notify("places", ["demo"])
     if failed:
         session.error(f"failed: {', '.join(failed)}")
