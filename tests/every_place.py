@@ -211,7 +211,7 @@ def try_every_place(
     kind: type[BaseException] = Interruption,
     step: int = 1,
     first: int = 0,
-    seconds: float = 50,
+    seconds: float = 100,
 ) -> Tried:
     """Run `scenario` until an exception has been raised at every place.
 
@@ -268,7 +268,7 @@ class _Hang(BaseException):
 class _Watchdog:
     """Raises in the main thread when a scenario takes longer than it can. (Not by SIGALRM: pytest's own.)"""
 
-    SECONDS = 10
+    SECONDS = 20
 
     def __init__(self) -> None:
         self._begun = time.monotonic()

@@ -105,7 +105,7 @@ class Programs:
             options["stdin"] = subprocess.PIPE
         started = self.start(*arguments, **options)
         try:
-            out, err = started.communicate(text, timeout=30)
+            out, err = started.communicate(text, timeout=90)
         except subprocess.TimeoutExpired:
             # Says where it is; see PYTHONFAULTHANDLER.
             started.send_signal(signal.SIGABRT)

@@ -44,7 +44,7 @@ def test_a_signal_ends_the_command(cli: Programs, options: list[str], name: str)
 def test_the_command_may_handle_a_signal(cli: Programs, options: list[str]) -> None:
     started = start(cli, *options, "--", "sh", "-c", f"trap 'echo got it; exit 3' TERM; {READY}")
     started.send_signal(signal.SIGTERM)
-    assert started.communicate(timeout=10) == ("got it\n", "")
+    assert started.communicate(timeout=40) == ("got it\n", "")
     assert started.returncode == 3
 
 

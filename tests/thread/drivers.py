@@ -38,6 +38,10 @@ def _prctl(option: int, value: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl")
 
 
+# A bound that a busy machine does not reach; pytest's own is longer.
+PATIENCE = 90.0
+
+
 class Program:
     """One running program, our child.
 
@@ -54,7 +58,7 @@ class Program:
         self._stderr = stderr
         self._buffer = b""
 
-    def read_line(self, seconds: float = 40.0) -> str:
+    def read_line(self, seconds: float = PATIENCE) -> str:
         """The next line of its output, without the end of line; fails if there is none."""
         deadline = time.monotonic() + seconds
         while b"\n" not in self._buffer:
@@ -69,7 +73,7 @@ class Program:
         line, _, self._buffer = self._buffer.partition(b"\n")
         return line.decode()
 
-    def read_json(self, seconds: float = 40.0) -> Any:
+    def read_json(self, seconds: float = PATIENCE) -> Any:
         """The next line of its output, decoded."""
         return json.loads(self.read_line(seconds))
 
@@ -86,14 +90,14 @@ class Program:
         """Send it a signal."""
         os.kill(self.pid, sig)
 
-    def wait(self, seconds: float = 40.0) -> int:
+    def wait(self, seconds: float = PATIENCE) -> int:
         """Wait for its end and return the exit status, or minus the signal that killed it."""
         if self.status is None:
             assert eventually(self._reaped, seconds), f"still running after {seconds} s: {self.errors()}"
         assert self.status is not None
         return self.status
 
-    def finish(self, seconds: float = 40.0) -> str:
+    def finish(self, seconds: float = PATIENCE) -> str:
         """Wait for its end, which must be a success without error output, and return its output."""
         with open(self._stdout, "rb", closefd=False, buffering=0) as stdout:
             deadline = time.monotonic() + seconds
@@ -166,7 +170,7 @@ class Programs:
         function: str,
         *,
         environ: dict[str, str] | None = None,
-        seconds: float = 40.0,
+        seconds: float = PATIENCE,
         **arguments: Any,
     ) -> str:
         """Run a program to its end, which must be a success; return its output."""

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("transport")
 
 @pytest.mark.parametrize("what", ["subprocess", "asyncio", "busy"])
 def test_others_make_children_too(programs: Programs, what: str) -> None:
-    programs.run("coexistence_drivers:others", what=what, seconds=20)
+    programs.run("coexistence_drivers:others", what=what)
 
 
 @pytest.mark.parametrize("how", ["waitpid", "ignore"])
@@ -23,12 +23,12 @@ def test_stolen_children(programs: Programs, how: str) -> None:
 
 
 def test_fork_before_use(programs: Programs, transport: str) -> None:
-    programs.run("coexistence_drivers:fork_before_use", seconds=20)
+    programs.run("coexistence_drivers:fork_before_use")
 
 
 @pytest.mark.parametrize("where", ["inside", "outside"])
 def test_fork(programs: Programs, where: str) -> None:
-    programs.run("coexistence_drivers:fork", where=where, seconds=20)
+    programs.run("coexistence_drivers:fork", where=where)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_fork(programs: Programs, where: str) -> None:
     ],
 )
 def test_program(programs: Programs, program: str) -> None:
-    programs.run(f"coexistence_drivers:{program}", seconds=20)
+    programs.run(f"coexistence_drivers:{program}")
 
 
 _IMPORT = """

@@ -668,7 +668,7 @@ def test_a_loop_serves_run_after_run_in_its_thread() -> None:
 
 
 def test_a_forked_copy_is_refused_and_disturbs_nothing(programs: Programs) -> None:
-    programs.run("epoller_drivers:fork", seconds=20)
+    programs.run("epoller_drivers:fork")
 
 
 async def test_a_dropped_registration_does_not_keep_others_out() -> None:

@@ -303,7 +303,7 @@ async def memory(trier: Trier, around: Surroundings) -> None:
         await around.child.malloc(bytes, 100)
 
 
-def _try(body: Scenario, kind: type[BaseException], step: int, first: int = 0, seconds: float = 50) -> Tried:
+def _try(body: Scenario, kind: type[BaseException], step: int, first: int = 0, seconds: float = 100) -> Tried:
     around = Surroundings()
     try:
         return try_every_place(
@@ -395,7 +395,7 @@ STREAM_PLACES = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("first", _FIRST)
 @pytest.mark.parametrize("body", SCENARIOS, ids=lambda body: body.__name__)
 def test_an_exception_at_places_over_the_stream(
@@ -404,7 +404,7 @@ def test_an_exception_at_places_over_the_stream(
     if sys.version_info < (3, 11) and body is clone_and_drop:
         pytest.skip("python: 3.10 keeps what a coroutine has deleted if it is traced at that moment")
     monkeypatch.setenv("RSYSCALL_TRANSPORT", "stream")
-    tried = _try(body, Interruption, STREAM_STEP, first, seconds=120)
+    tried = _try(body, Interruption, STREAM_STEP, first, seconds=250)
     assert not tried.wrong, str(tried)
     assert not tried.lost, str(tried)
     assert len(tried.places) >= STREAM_PLACES[body.__name__][_VERSION] // STREAM_STEP, str(tried)

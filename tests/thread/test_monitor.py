@@ -153,7 +153,7 @@ def test_a_signalfd_unblocks_only_what_it_has_blocked(programs: Programs) -> Non
 
 @pytest.mark.slow
 def test_interrupts_leave_no_signal_blocked_in_an_init(programs: Programs) -> None:
-    programs.run("monitor_drivers:interrupted_waits_in_an_init", seconds=20)
+    programs.run("monitor_drivers:interrupted_waits_in_an_init")
 
 
 # ---- children of the init of a pid namespace ----

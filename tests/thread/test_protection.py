@@ -51,7 +51,6 @@ def attacked(
         flags=flags,
         inside=inside,
         own_memory=own_memory,
-        seconds=60,
     )
     result = json.loads(output)
     if isinstance(result, str):
@@ -107,7 +106,7 @@ def test_every_box_whose_first_process_has_memory_of_its_own(
 @pytest.mark.parametrize("user", [ROOT, ORDINARY])
 @pytest.mark.parametrize("kcmp", [True, False], ids=["kcmp", "without_kcmp"])
 def test_everything_works_meanwhile(programs: Programs, user: int, kcmp: bool) -> None:
-    programs.run("protection_drivers:works_meanwhile", user=as_user(user), kcmp=kcmp, seconds=30)
+    programs.run("protection_drivers:works_meanwhile", user=as_user(user), kcmp=kcmp)
 
 
 @pytest.mark.slow

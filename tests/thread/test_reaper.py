@@ -133,7 +133,7 @@ async def test_orphan_of_a_command_that_goes_on(kind: str, transport: str) -> No
         child = await (await parent.clone()).exec(sh("(sleep 0.01 & sleep 0.01 & exit 0); exec sleep 1000"))
         async with child:
             assert parent.reaper is not None
-            with trio.fail_after(10):
+            with trio.fail_after(30):
                 await until(lambda: parent.reaper is not None and parent.reaper.reaped == 2)
             assert len(children_of(parent)) == 1
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from support import children, is_running, local_thread, sh
 from waiting import wait_until
 
 from rsyscall.command import Command
-from rsyscall.completed import CommandTimeoutError, OutputLimitError
+from rsyscall.completed import CommandTimeoutError, CompletedCommand, OutputLimitError
 from rsyscall.fcntl import O
 from rsyscall.handle.fd import FDTableMismatchError, InvalidHandleError
 from rsyscall.monitor import AsyncChildProcess
@@ -205,18 +206,32 @@ async def test_limit() -> None:
 @pytest.mark.parametrize("check", [True, False])
 async def test_timeout_ends_and_reaps(check: bool, transport: str) -> None:
     before = children()
-    with pytest.raises(TimeoutError) as caught:
-        await local_thread.run(
-            sh("echo before; trap 'echo last words; exit 7' TERM; while :; do sleep 0.01; done"),
-            check,
-            capture=True,
-            timeout=0.2,
-        )
-    assert isinstance(caught.value, CommandTimeoutError)
-    assert (caught.value.stdout, caught.value.result.exit_status) == (b"before\nlast words\n", 7)
-    with pytest.raises(TimeoutError, match=r"took longer than 0\.1 seconds; it was killed by SIGKILL"):
-        await local_thread.run(sh(IGNORES_TERM), check, timeout=0.1, grace=0.05, stdout=DEVNULL)
+    script = sh("trap 'echo last words; exit 7' TERM; echo before; while :; do sleep 0.01; done")
+    error = await time_out(lambda timeout: local_thread.run(script, check, capture=True, timeout=timeout))
+    assert (error.stdout, error.result.exit_status) == (b"before\nlast words\n", 7)
+    error = await time_out(
+        lambda timeout: local_thread.run(sh(IGNORES_TERM), check, timeout=timeout, grace=0.05, stdout=PIPE)
+    )
+    assert re.search(r"took longer than [0-9.]+ seconds; it was killed by SIGKILL", str(error))
     assert children() == before
+
+
+async def time_out(
+    run: Callable[[float], Awaitable[object]], ready: Callable[[bytes], bool] = bool
+) -> CommandTimeoutError:
+    """Run a command that does not end by itself until a timeout that is long enough for it to get ready.
+
+    Args:
+        run: runs it with this timeout; takes its output.
+        ready: tells by the output whether the command was ready.
+    """
+    for timeout in (0.1, 1, 5, 20):
+        with pytest.raises(TimeoutError) as caught:
+            await run(timeout)
+        assert isinstance(caught.value, CommandTimeoutError)
+        if ready(caught.value.stdout or b""):
+            break
+    return caught.value
 
 
 @pytest.mark.parametrize("check", [True, False])
@@ -238,12 +253,11 @@ async def test_cancelling_ends_and_reaps(check: bool, options: dict[str, Any], t
 
 
 async def test_output_held_open_by_a_descendant_is_not_waited_for_after_a_timeout() -> None:
-    with pytest.raises(TimeoutError) as caught:
-        await local_thread.run(sh("sleep 5 & echo $!"), capture=True, timeout=0.1)
-    assert isinstance(caught.value, CommandTimeoutError)
-    assert caught.value.result.clean()
-    assert caught.value.stdout
-    os.kill(int(caught.value.stdout), signal.SIGKILL)
+    script = sh("sleep 30 & echo $!")
+    error = await time_out(lambda timeout: local_thread.run(script, capture=True, timeout=timeout))
+    assert error.result.clean()
+    assert error.stdout
+    os.kill(int(error.stdout), signal.SIGKILL)
 
 
 async def test_command_is_reaped_while_a_descendant_holds_its_output() -> None:
@@ -306,19 +320,26 @@ async def test_descendants_end_with_the_command(kind: Any, place: Place) -> None
     if kind is True or kind == "cgroup":
         place.need("cgroups")
     before = children()
-    for end in ("sleep 0.1; exit 3", "while :; do sleep 0.01; done"):
-        script = sh(f"trap '' TERM; {DAEMONS} {DAEMONS} {end}")
-        try:
-            result = await local_thread.run(
-                script, check=False, capture=True, tree=kind, timeout=0.3, grace=0.02
-            )
-            assert result.exit_status == 3
-        except CommandTimeoutError as error:
-            result = error.result
-            assert result.returncode == -signal.SIGKILL
-        assert result.stdout is not None
+    script = f"trap '' TERM; {DAEMONS} {DAEMONS} "
+
+    def run(end: str, timeout: float) -> Awaitable[CompletedCommand]:
+        return local_thread.run(
+            sh(script + end), check=False, capture=True, tree=kind, timeout=timeout, grace=0.02
+        )
+
+    for seconds in (0.1, 1, 5, 20):
+        ended = await run(f"sleep {seconds}; exit 3", 60)
+        assert ended.exit_status == 3
+        if ended.stdout and ended.stdout.count(b"\n") == 2:
+            break
+    error = await time_out(
+        lambda timeout: run("while :; do sleep 0.01; done", timeout), lambda output: output.count(b"\n") == 2
+    )
+    assert error.result.returncode == -signal.SIGKILL
+    for output in (ended.stdout, error.stdout):
+        assert output is not None
         if kind != "pidns":
-            pids = [int(pid) for pid in result.stdout.split()]
+            pids = [int(pid) for pid in output.split()]
             assert len(pids) == 2
             assert not any(map(is_running, pids))
     assert children() == before

@@ -32,31 +32,31 @@ USER = 61234
     ],
 )
 def test_storm(programs: Programs, program: str) -> None:
-    programs.run(f"storm_drivers:{program}", seconds=30)
+    programs.run(f"storm_drivers:{program}")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_kills_at_random_moments(programs: Programs, seed: int) -> None:
-    programs.run("storm_drivers:kills", seed=seed, count=50, seconds=30)
+    programs.run("storm_drivers:kills", seed=seed, count=50)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["one", "one later", "no spinning", "long spinning"])
 def test_processors(programs: Programs, how: str) -> None:
     environ = {"no spinning": {"RSYSCALL_SPIN_US": "0"}, "long spinning": {"RSYSCALL_SPIN_US": "1000,5000"}}
-    programs.run("storm_drivers:processors", how=how, environ=environ.get(how), seconds=20)
+    programs.run("storm_drivers:processors", how=how, environ=environ.get(how))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("count", "limit"), [(500, 1024), (1000, 4096)])
 def test_many_children(programs: Programs, count: int, limit: int) -> None:
-    programs.run("storm_drivers:many", count=count, limit=limit, seconds=30)
+    programs.run("storm_drivers:many", count=count, limit=limit)
 
 
 @pytest.mark.needs("other users")
 def test_no_more_processes(programs: Programs) -> None:
-    programs.run("storm_drivers:without_processes", user=USER, seconds=20)
+    programs.run("storm_drivers:without_processes", user=USER)
 
 
 def test_full_ring(programs: Programs) -> None:
@@ -66,7 +66,7 @@ def test_full_ring(programs: Programs) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["with watcher", "without watcher"])
 def test_many_execs_at_once(programs: Programs, way: str) -> None:
-    programs.run("storm_drivers:many_execs", count=200, way=way, seconds=20)
+    programs.run("storm_drivers:many_execs", count=200, way=way)
 
 
 @pytest.mark.slow
