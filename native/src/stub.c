@@ -3,6 +3,7 @@
  * process that does not share our memory. One sub-command per role.
  */
 #include "execute.h"
+#include "received.h"
 #include "shared_ring.h"
 
 RSYS_ARCH_START;
@@ -154,13 +155,14 @@ static int serve_once(char **argv, char **envp, uint32_t page_size)
 }
 
 static const char usage[] =
-	"usage: rsyscall-stub stdio | once FILE DIRECTORY | serve EFFECTIVE PERMITTED INHERITABLE FD... |\n"
+	"usage: rsyscall-stub stdio | stdin | once FILE DIRECTORY | serve EFFECTIVE PERMITTED INHERITABLE FD... |\n"
 	"                     ring EFFECTIVE PERMITTED INHERITABLE FD MEMFD FD... | write [FILE TEXT]...\n"
 	"  stdio   serve system calls over standard input and output\n"
 	"  once    the same, after removing FILE, which is this program, and DIRECTORY\n"
 	"  serve   the same with these capabilities over the stream FD; close all FD on exec\n"
 	"  ring    the same through a ring in MEMFD, or the stream FD if that cannot be mapped\n"
 	"  write   write each text to its file; at most 4\n"
+	"  stdin   serve over sockets that come over standard input, a socket itself\n"
 	"This program is driven by the rsyscall library; it is of little use by hand.\n";
 
 static int run(int argc, char **argv, char **envp, uint32_t page_size)
@@ -175,6 +177,8 @@ static int run(int argc, char **argv, char **envp, uint32_t page_size)
 		return serve(1, argv + 2, envp, page_size);
 	if (argc >= 2 && argc <= 10 && argc % 2 == 0 && equal(argv[1], "write"))
 		return write_files(argv + 2);
+	if (argc == 2 && equal(argv[1], "stdin"))
+		return rsys_serve_stdin(argv, envp, page_size);
 	if (argc == 2 && equal(argv[1], "--help")) {
 		say(usage);
 		return 0;
@@ -188,15 +192,20 @@ __attribute__((used, noreturn)) void rsys_start(long *stack)
 	int argc = stack[0];
 	char **argv = (char **)(stack + 1), **envp = argv + argc + 1, **end = envp;
 	uint32_t page_size = 4096;
+	const char *executed = "";
 	const unsigned long *entry;
 
 	/* The auxiliary vector follows the environment (getauxval(3)). */
 	while (*end)
 		end++;
-	for (entry = (const unsigned long *)(end + 1); entry[0]; entry += 2)
+	for (entry = (const unsigned long *)(end + 1); entry[0]; entry += 2) {
 		if (entry[0] == 6 /* AT_PAGESZ */)
 			page_size = entry[1];
-	rsys_call1(__NR_exit_group, run(argc, argv, envp, page_size));
+		else if (entry[0] == 31 /* AT_EXECFN */)
+			executed = (const char *)entry[1];
+	}
+	rsys_call1(__NR_exit_group, rsys_stamp.address ? rsys_serve_caller(argv, envp, executed, page_size)
+						       : run(argc, argv, envp, page_size));
 	for (;;)
 		;
 }
