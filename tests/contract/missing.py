@@ -27,7 +27,6 @@ MISSING: dict[str, tuple[str, str]] = {
     "rsyscall.tasks.ssh:SSHExecutables.with_nix": (LATER, "with rsyscall.nix"),
     "rsyscall.tasks.ssh:SSHDExecutables.with_nix": (LATER, "with rsyscall.nix"),
     "rsyscall.tasks.stdin_bootstrap": (LATER, "a thread at the other end of sudo and the like"),
-    "rsyscall.tasks.stub": (LATER, "a thread where another program would execute a command"),
     "arepl.acompile": (LATER, "comes with rsyscall.wish"),
     "arepl.aeval": (LATER, "comes with rsyscall.wish"),
     "arepl.astcodeop": (LATER, "comes with rsyscall.wish"),

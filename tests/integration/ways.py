@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
+import subprocess
+import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from rsyscall.command import Command
+from rsyscall.path import Path
 from rsyscall.sched import CLONE
 from rsyscall.settings import spin_budgets
 from rsyscall.tasks.local import local_thread
 from rsyscall.tasks.stdio import stdio_bootstrap
+from rsyscall.tasks.stub import StubServer
 from rsyscall.thread import ChildThread, Thread
 from rsyscall.trace import Tracer
 
@@ -151,6 +155,21 @@ def _behind_a_command(levels: int) -> Callable[[], AbstractAsyncContextManager[T
     return open
 
 
+@contextlib.asynccontextmanager
+async def _executed_by_another() -> AsyncIterator[Thread]:
+    """A process that another program has started, which sees it killed in the end."""
+    async with contextlib.AsyncExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory())
+        server = await stack.enter_async_context(
+            await StubServer.make(local_thread, Path(directory), "program")
+        )
+        with subprocess.Popen([f"{directory}/program"]) as process:
+            _, thread = await server.accept()
+            async with thread:
+                yield thread
+            process.wait(20)
+
+
 DENIED_IN_CHILD = "RSYSCALL_TEST_DENIED_IN_CHILD"
 """Variable for `tools/denied.py`: an errno and calls, which processes deny themselves in two more ways."""
 
@@ -222,6 +241,7 @@ def _ways() -> list[Way]:
     ways.append(Way("own-memory-traced", lambda: _traced(own_memory=True), own_memory=True))
     ways.append(Way("stdio", _behind_a_command(0), own_memory=True))
     ways.append(Way("stdio-grandchild", _behind_a_command(2), own_memory=True))
+    ways.append(Way("stub", _executed_by_another, own_memory=True))
     ways.append(Way("ring-on-stream", lambda: _mixed("stream", "ring")))
     ways.append(Way("stream-on-ring", lambda: _mixed("ring", "stream"), "stream"))
     return ways

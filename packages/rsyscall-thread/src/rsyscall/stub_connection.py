@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import weakref
@@ -12,10 +13,11 @@ import trio
 
 from rsyscall.background import RunLoop, weakly
 from rsyscall.handle import Task
-from rsyscall.native import destructor
-from rsyscall.near import Syscall, SyscallHangup, as_syscalls, nr
+from rsyscall.native import _fast, destructor
+from rsyscall.near import Syscall, SyscallError, SyscallHangup, as_syscalls, native_abi, nr
 from rsyscall.near.calls import Fact, having
 from rsyscall.stream import SyscallConnection
+from rsyscall.sys.socket import MSG, SHUT
 
 if TYPE_CHECKING:
     from rsyscall.epoller import AsyncFileDescriptor
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from rsyscall.near.record import CallRecord
     from rsyscall.pidfd import Pidfd
 
-__all__ = ["Exited", "StubConnection", "begin_driving", "drive"]
+__all__ = ["Exited", "LifelineConnection", "StubConnection", "begin_driving", "drive"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ _LEAVING = having(Fact.LEAVES)
 _KCMP_FILES = 2
 # Between two looks at a process that executes a program, in seconds.
 _PAUSE = 0.001
+# How long it may take to close its descriptors then.
+_TIME_TO_LEAVE = 5.0
 
 
 class SharedTableConnection(SyscallConnection):
@@ -145,6 +149,54 @@ class StubConnection(SharedTableConnection):
             self.check_owner()  # or a forked copy would kill the child of the original
             self._pidfd.kill()
         await super().close_interface()
+
+
+class LifelineConnection(SyscallConnection):
+    """The stream to a process that is no child of ours, and that the kernel kills when `life` is closed.
+
+    Attributes:
+        life: our end of a pair of sockets, the other end of which the process has.
+    """
+
+    life: FileDescriptor | None = None
+
+    @destructor
+    def __del__(self) -> None:
+        super().__del__()
+        life = self.life
+        if getattr(self, "_closed", True) or os.getpid() != self._pid or life is None:
+            return
+        if life.task.sysif.immediate and life.is_tracked():
+            # In a call it does not see the end of its stream.
+            _fast.syscall(native_abi().number(nr.shutdown), life.near, SHUT.RDWR)
+
+    @trio.lowlevel.enable_ki_protection
+    async def close_interface(self) -> None:
+        """As `SyscallConnection.close_interface`; a process that is in a call is killed."""
+        left = self._state.ended
+        await super().close_interface()
+        life = self.life
+        if life is None or not life.valid:
+            return
+        with trio.CancelScope(shield=True), contextlib.suppress(OSError, SyscallError):
+            try:
+                if left:
+                    await self._wait_for_end(life)
+            finally:
+                await life.invalidate()
+
+    async def _wait_for_end(self, life: FileDescriptor) -> None:
+        """Wait until a process that has left by exec has closed its end of `life`, too.
+
+        It does so a moment after that of the stream, and would be killed in between. One that keeps it is.
+        """
+        ram = self.tofd.ram
+        with trio.move_on_after(_TIME_TO_LEAVE):
+            while True:
+                with contextlib.suppress(BlockingIOError):
+                    await life.recv(await ram.malloc(bytes, 1), MSG.DONTWAIT)
+                    return
+                await trio.sleep(_PAUSE)
 
 
 def _leaving(reference: weakref.ref[StubConnection] | None) -> None:

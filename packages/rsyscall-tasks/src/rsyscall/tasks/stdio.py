@@ -16,7 +16,6 @@ trio, and is quoted when the bootstrap fails.
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
@@ -24,25 +23,17 @@ from typing import TYPE_CHECKING, Literal
 import trio
 
 from rsyscall.background import RunLoop, weakly
-from rsyscall.environ import Environment, ExecutablePathCache, directories_of
-from rsyscall.epoller import AsyncFileDescriptor, Epoller
-from rsyscall.far import AddressSpace, MountNamespace, PidNamespace
-from rsyscall.far_children import FarMonitor, FarSide
+from rsyscall.epoller import AsyncFileDescriptor
 from rsyscall.fcntl import O
-from rsyscall.fd_collector import close_dropped
-from rsyscall.handle import FDTable, Task
 from rsyscall.handle.fd import STANDARD
-from rsyscall.loader import NativeLoader
-from rsyscall.memory.allocator import AllocatorClient
-from rsyscall.memory.ram import RAM
-from rsyscall.memory.socket_transport import StreamMemoryTransport
 from rsyscall.near import SyscallError
 from rsyscall.near import types as near
 from rsyscall.near.protocol import Hello, HelloParser, ProtocolError
 from rsyscall.network.connection import FDPassConnection
-from rsyscall.signal import SIG, Sigset
+from rsyscall.signal import SIG
 from rsyscall.stream import SyscallConnection
 from rsyscall.sys.wait import W
+from rsyscall.tasks._far import make_far_task, make_far_thread
 from rsyscall.tasks._script import DIRECTORIES, available_machines, make_script
 from rsyscall.thread import Thread
 
@@ -135,7 +126,6 @@ class _StdioConnection(SyscallConnection):
     """The stream to the process that a command has led to."""
 
     errors: _Errors | None = None
-    side: FarSide | None = None
 
     async def _exchange(self, exchange: Exchange, waiter: Waiter[None]) -> None:
         # They belong to a run of trio, and this may be a new one.
@@ -420,32 +410,10 @@ def _check(hello: Hello, parser: HelloParser) -> None:
 async def _make_thread(
     parent: Thread, stream: AsyncFileDescriptor, hello: Hello, errors: _Errors
 ) -> StdioThread:
-    pid = hello.pid
-    task = Task(near.Process(pid), FDTable(pid), AddressSpace(pid), PidNamespace(pid), MountNamespace(pid))
-    task.sigmask = Sigset.from_int(hello.sigmask)
+    task = make_far_task(hello)
     ends = [task.make_fd_handle(near.FileDescriptor(number)) for number in (hello.infd, hello.outfd)]
-    standard = [task.make_fd_handle(near.FileDescriptor(number)) for number in STANDARD]
     connection = _StdioConnection(logger, stream, stream, *ends)
     connection.abi = hello.abi
     connection.errors = errors
-    task.infrastructure_fds += tuple(ends)
-    task.sysif = parent.task.sysif.wrap_child(connection, f"process {pid} behind a command")
-    close_dropped(task.fd_table)
-    ram = RAM(task, StreamMemoryTransport(task), AllocatorClient.make_allocator(task))
-    epoller = await Epoller.make_root(ram, task)
-    side = FarSide(task, ram, epoller, parent.monitor.hub)
-    side.private.update(ends)
-    passing = await FDPassConnection.make(task, ram, epoller)
-    side.private.update([passing.access_fd, passing.fd])
-    variables = dict(entry.split("=", 1) for entry in map(os.fsdecode, hello.environment) if "=" in entry)
-    path = ExecutablePathCache(task, ram, directories_of(variables.get("PATH")))
-    return StdioThread(
-        task,
-        ram,
-        passing,
-        NativeLoader.make_from_addresses(task, hello.symbols),
-        epoller,
-        FarMonitor(side),
-        Environment(variables, path),
-        *standard,
-    )
+    task.sysif = parent.task.sysif.wrap_child(connection, f"process {hello.pid} behind a command")
+    return await make_far_thread(StdioThread, parent, task, hello, ends, FDPassConnection.make)

@@ -1,0 +1,84 @@
+"""A thread of a process that serves a stream and is no child of ours: what all of these have in common.
+
+Nothing that such a process says of itself is followed here: its descriptors, addresses and process ids are
+only ever sent back to it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+from rsyscall.environ import Environment, ExecutablePathCache, directories_of
+from rsyscall.epoller import Epoller
+from rsyscall.far import AddressSpace, MountNamespace, PidNamespace
+from rsyscall.far_children import FarMonitor, FarSide
+from rsyscall.fd_collector import close_dropped
+from rsyscall.handle import FDTable, Task
+from rsyscall.handle.fd import STANDARD
+from rsyscall.loader import NativeLoader
+from rsyscall.memory.allocator import AllocatorClient
+from rsyscall.memory.ram import RAM
+from rsyscall.memory.socket_transport import StreamMemoryTransport
+from rsyscall.near import types as near
+from rsyscall.network.passing import PassingConnection
+from rsyscall.signal import Sigset
+from rsyscall.thread import Thread
+
+if TYPE_CHECKING:
+    from rsyscall.handle import FileDescriptor
+    from rsyscall.near.protocol import Hello
+
+__all__ = ["make_far_task", "make_far_thread"]
+
+T_thread = TypeVar("T_thread", bound=Thread)
+
+
+def make_far_task(hello: Hello) -> Task:
+    """The task of the process that has sent this hello; nothing drives it yet."""
+    pid = hello.pid
+    task = Task(near.Process(pid), FDTable(pid), AddressSpace(pid), PidNamespace(pid), MountNamespace(pid))
+    task.sigmask = Sigset.from_int(hello.sigmask)
+    return task
+
+
+async def make_far_thread(
+    kind: type[T_thread],
+    parent: Thread,
+    task: Task,
+    hello: Hello,
+    own: Sequence[FileDescriptor],
+    connect: Callable[[Task, RAM, Epoller], Awaitable[PassingConnection]],
+) -> T_thread:
+    """Give the process of `task`, which can be driven already, the equipment of a thread.
+
+    Args:
+        kind: of thread to make.
+        parent: reaches it.
+        task: from `make_far_task`.
+        hello: what it has sent.
+        own: descriptors of the process, of which no copy may stay in its children.
+        connect: makes its connection.
+    """
+    standard = [task.make_fd_handle(near.FileDescriptor(number)) for number in STANDARD]
+    task.infrastructure_fds += tuple(own)
+    close_dropped(task.fd_table)
+    ram = RAM(task, StreamMemoryTransport(task), AllocatorClient.make_allocator(task))
+    epoller = await Epoller.make_root(ram, task)
+    side = FarSide(task, ram, epoller, parent.monitor.hub)
+    side.private.update(own)
+    connection = await connect(task, ram, epoller)
+    side.private.update([connection.access_fd, connection.fd])
+    variables = dict(entry.split("=", 1) for entry in map(os.fsdecode, hello.environment) if "=" in entry)
+    path = ExecutablePathCache(task, ram, directories_of(variables.get("PATH")))
+    return kind(
+        task,
+        ram,
+        connection,
+        NativeLoader.make_from_addresses(task, hello.symbols),
+        epoller,
+        FarMonitor(side),
+        Environment(variables, path),
+        *standard,
+    )
