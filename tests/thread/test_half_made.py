@@ -12,7 +12,7 @@ import pytest
 from support import local_thread
 
 import rsyscall
-from rsyscall.clone import _ChildStream
+from rsyscall.child_stream import ChildStream
 from rsyscall.monitor import AsyncChildProcess
 from rsyscall.ring import RingConnection
 
@@ -48,7 +48,7 @@ def ignored(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def test_destructors_of_empty_objects(ignored: list[Any]) -> None:
     classes = _classes_with_destructors()
-    assert {_ChildStream, RingConnection, AsyncChildProcess} <= set(classes)
+    assert {ChildStream, RingConnection, AsyncChildProcess} <= set(classes)
     for cls in classes:
         cls.__new__(cls)
         assert not ignored, cls
@@ -57,7 +57,7 @@ def test_destructors_of_empty_objects(ignored: list[Any]) -> None:
 @pytest.mark.parametrize(
     ("transport", "cls"),
     [
-        ("stream", _ChildStream),
+        ("stream", ChildStream),
         ("ring", RingConnection),
         ("ring", AsyncChildProcess),
         ("stream", AsyncChildProcess),

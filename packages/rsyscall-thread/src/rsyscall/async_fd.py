@@ -19,18 +19,19 @@ import trio
 from rsyscall.near.sysif import SyscallError
 from rsyscall.struct import HasSerializer
 from rsyscall.sys.epoll import EPOLL
-from rsyscall.sys.socket import MSG, SOCK, Sockaddr, SockaddrStorage, Sockbuf
+from rsyscall.sys.socket import MSG, SOCK
 
 if t.TYPE_CHECKING:
     from rsyscall.epoll_loop import EpolledFileDescriptor, Epoller
     from rsyscall.handle import FileDescriptor, Pointer, WrittenPointer
     from rsyscall.memory.ram import RAM
+    from rsyscall.sys.socket import Sockaddr, Sockbuf
 
 __all__ = ["AsyncFileDescriptor", "finish"]
 
 P = t.ParamSpec("P")
 T = t.TypeVar("T")
-T_sockaddr = t.TypeVar("T_sockaddr", bound=Sockaddr)
+T_sockaddr = t.TypeVar("T_sockaddr", bound="Sockaddr")
 
 EVENTS = EPOLL.IN | EPOLL.OUT | EPOLL.RDHUP | EPOLL.PRI | EPOLL.ERR | EPOLL.HUP | EPOLL.ET
 """What an `AsyncFileDescriptor` is registered for."""
@@ -235,6 +236,9 @@ class AsyncFileDescriptor:
 
         manpage: accept4(2)
         """
+        # Only now: most programs need no addresses.
+        from rsyscall.sys.socket import SockaddrStorage, Sockbuf
+
         buffer = await self.ram.ptr(Sockbuf(await self.ram.malloc(SockaddrStorage)))
         fd, buffer = await self.accept(flags, buffer)
 

@@ -6,12 +6,10 @@ has none of our signal handlers, and waits for calls: in a ring of shared memory
 
 from __future__ import annotations
 
-import logging
-import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, SupportsInt
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -19,7 +17,6 @@ from rsyscall import far
 from rsyscall.background import run_now
 from rsyscall.clone_call import Clone3Missing, clone_block
 from rsyscall.denied import is_denied
-from rsyscall.dumpable import CREDENTIAL_CALLS
 from rsyscall.far import PidNamespace
 from rsyscall.fd_collector import close_dropped
 from rsyscall.handle import FDTable, Task
@@ -27,10 +24,9 @@ from rsyscall.handle.process import ChildProcess
 from rsyscall.hub import ProgramHub, hub_of
 from rsyscall.loader import Trampoline
 from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
-from rsyscall.native import Ring, destructor, symbols
-from rsyscall.near import SYS, Syscall, SyscallError, as_syscalls, nr
+from rsyscall.native import Ring, symbols
+from rsyscall.near import SyscallError, nr
 from rsyscall.near import types as near
-from rsyscall.near.address_space import call_error
 from rsyscall.near.calls import Fact, having
 from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
@@ -38,11 +34,9 @@ from rsyscall.pidfd import Pidfd
 from rsyscall.ring import RingConnection
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, Sigset
-from rsyscall.stream import SyscallConnection
 from rsyscall.sys.wait import IdType, W
 
 if TYPE_CHECKING:
-    from rsyscall.epoller import AsyncFileDescriptor
     from rsyscall.handle import FileDescriptor
     from rsyscall.loader import NativeLoader
     from rsyscall.memory.ram import RAM
@@ -50,7 +44,6 @@ if TYPE_CHECKING:
 
 __all__ = ["abandon", "clone_child_task", "clone_process", "clone_ring_task"]
 
-logger = logging.getLogger(__name__)
 
 # In plain numbers: members of a flag class are combined by Python code.
 _FILES = int(CLONE.FILES)
@@ -59,112 +52,6 @@ _PARENT = int(CLONE.PARENT)
 _NEWPID = int(CLONE.NEWPID)
 _SIGCHLD = int(SIG.CHLD)
 _LEAVING = having(Fact.LEAVES)
-
-
-class _ChildStream(SyscallConnection):
-    """The stream to a process that shares our memory.
-
-    Exec and exit are noticed by the word that the kernel clears.
-
-    The end of the stream is no sign of them: copies of its other end may be open in other processes.
-    """
-
-    borrows_memory = True
-
-    def __init__(
-        self,
-        hub: ProgramHub,
-        ring: Ring,
-        pidfd: Pidfd,
-        afd: AsyncFileDescriptor,
-        server_fd: FileDescriptor,
-    ) -> None:
-        # Before the rest: the destructor needs them.
-        self._hub = hub
-        self._ring = ring
-        self._pidfd = pidfd
-        # One for each call under way that makes the process leave our memory.
-        self._leaving: set[object] = set()
-        super().__init__(logger, afd, afd, server_fd, server_fd)
-
-    @destructor
-    def __del__(self) -> None:
-        super().__del__()
-        # No task can reach the process any more. The end of the stream does not tell it, for it has a copy of
-        # our end.
-        if not getattr(self, "_closed", True) and os.getpid() == self._hub.pid and self._pidfd.number >= 0:
-            # (Unless ours was closed before us.)
-            if not self._ring.left:
-                self._pidfd.kill()
-            self._hub.dismissed(self._ring)
-
-    @trio.lowlevel.enable_ki_protection
-    async def close_interface(self) -> None:
-        """As `SyscallConnection.close_interface`; a process that is in a call is killed.
-
-        Its callers hear of the hang-up when it has left our memory, which it may be about to write into.
-        """
-        if self._state.under_way and not self._state.stopped:
-            self.check_owner()  # or a forked copy would kill the child of the original
-            if self._pidfd.kill():
-                with trio.CancelScope(shield=True):
-                    while not self._ring.left:  # noqa: ASYNC110 # all that the kernel does is to clear a word
-                        await trio.sleep(0.001)
-        await super().close_interface()
-
-    async def _call(self, call: Syscall, record: CallRecord | None) -> int:
-        if call.number in CREDENTIAL_CALLS:
-            self._hub.dumpable.announce(self._ring)
-        if call.number not in _LEAVING or self._ring.left:
-            return await super()._call(call, record)
-        leaving = object()
-        try:
-            self._begin_leaving(leaving)
-            return await super()._call(call, record)
-        finally:
-            self._end_leaving(leaving)
-
-    @trio.lowlevel.enable_ki_protection
-    async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
-        calls = as_syscalls(calls)
-        numbers = {call[0] for call in calls}
-        if numbers & CREDENTIAL_CALLS:
-            self._hub.dumpable.announce(self._ring)
-        if self._ring.left or not numbers & _LEAVING:
-            return await super().syscalls(calls, linked)
-        leaving = object()
-        try:
-            self._begin_leaving(leaving)
-            return await super().syscalls(calls, linked)
-        finally:
-            self._end_leaving(leaving)
-
-    def _call_error(self, result: int, number: SYS, *args: SupportsInt) -> OSError:
-        return call_error(result, f"process {self.server_infd.task.near_process.id}", number, *args)
-
-    def _begin_leaving(self, leaving: object) -> None:
-        self._leaving.add(leaving)
-        # An exception may keep us from taking that back, and must not keep us, and so the process, alive.
-        reference = weakref.ref(self)
-
-        def left() -> None:
-            alive = reference()
-            if alive is not None:
-                alive._left()
-
-        self._hub.watch_leave(self._ring, left)
-
-    def _end_leaving(self, leaving: object) -> None:
-        self._leaving.discard(leaving)
-        if not self._leaving:
-            self._hub.unwatch_leave(self._ring)
-        if self._ring.left:
-            # The end of the stream can be seen before the word is looked at.
-            self._hub.left(self._ring)
-
-    def _left(self) -> None:
-        self.process_left()
-        self._hub.left(self._ring)
 
 
 async def clone_process(
@@ -452,6 +339,9 @@ async def clone_child_task(
 
     manpage: clone3(2)
     """
+    # Only now: most programs drive all children by rings.
+    from rsyscall.child_stream import ChildStream
+
     hub = loader.hub if loader.hub is not None else hub_of(task)
     ring = hub.make_ring()
     [(access, remote)] = await connection.open_async_channels(1)
@@ -470,7 +360,7 @@ async def clone_child_task(
         server_fd = child_task.inherit_fd(remote)
         await remote.invalidate()
         child_task.infrastructure_fds += (server_fd,)
-        sysif = _ChildStream(hub, ring, hub.pidfds[child_task], access, server_fd)
+        sysif = ChildStream(hub, ring, hub.pidfds[child_task], access, server_fd)
         reference = weakref.ref(sysif)
 
         def left() -> None:

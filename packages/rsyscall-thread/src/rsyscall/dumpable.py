@@ -39,7 +39,6 @@ from rsyscall.native._fast import syscall as local_syscall
 from rsyscall.near import nr
 from rsyscall.near.calls import Fact, having
 from rsyscall.sched import CLONE
-from rsyscall.sys.prctl import PR
 
 if TYPE_CHECKING:
     from rsyscall.handle import Task
@@ -52,7 +51,8 @@ CREDENTIAL_CALLS = having(Fact.CREDENTIALS)
 
 _KCMP_VM = 1
 _NEWUSER = int(CLONE.NEWUSER)
-_GET_DUMPABLE = int(PR.GET_DUMPABLE)
+# As in `rsyscall.sys.prctl`, which is large, and which most programs do not need.
+_GET_DUMPABLE, _SET_DUMPABLE = 3, 4
 _CAPABILITY_VERSION_3 = 0x20080522
 # PF_FORKNOEXEC, among the flags in /proc/<pid>/stat: since it was made the process has executed nothing.
 _NOT_EXECUTED = 0x40
@@ -118,7 +118,7 @@ class DumpableGuard:
         return dumpable if dumpable >= 0 else 1
 
     def _set(self, dumpable: int) -> None:
-        run_now(self._task.sysif.syscall(nr.prctl, PR.SET_DUMPABLE, dumpable))
+        run_now(self._task.sysif.syscall(nr.prctl, _SET_DUMPABLE, dumpable))
 
     def will_be_in_user_namespace(self, flags: int, parent: Ring | None) -> bool:
         """Whether a process that is about to be cloned will be in another user namespace than our memory.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -29,8 +29,10 @@ from rsyscall.monitor import ChildProcessMonitor
 from rsyscall.native import symbols
 from rsyscall.near import LocalSyscall
 from rsyscall.near import types as near
-from rsyscall.network.passing import FDPassConnection
 from rsyscall.thread import Thread
+
+if TYPE_CHECKING:
+    from rsyscall.network.passing import FDPassConnection
 
 __all__ = ["LocalThread"]
 
@@ -189,6 +191,8 @@ def _make_monitor(thread: LocalThread) -> ChildProcessMonitor:
 
 
 def _make_connection(thread: LocalThread) -> FDPassConnection:
+    from rsyscall.network.passing import FDPassConnection
+
     return run_now(FDPassConnection.make(thread.task, thread.ram, thread.epoller))
 
 

@@ -33,7 +33,6 @@ from rsyscall.sched import CLONE
 from rsyscall.settings import transport_name
 from rsyscall.signal import SIG, HowSIG, Sigaction, Sigset
 from rsyscall.spawn import PreparedThread, inherit_standard_fd, start_spawn
-from rsyscall.sys.prctl import PR
 from rsyscall.sys.wait import CalledProcessError, W
 from rsyscall.unistd import ArgList
 from rsyscall.user_mapping import write_user_mappings
@@ -539,6 +538,8 @@ class ChildThread(Thread):
         """
         reaper = self.reaper
         if reaper is None:
+            from rsyscall.sys.prctl import PR
+
             await self.task.prctl(PR.SET_CHILD_SUBREAPER, True)
             monitor = self.monitor.for_own_children(self.ram, self.task, self.epoller)
             reaper = monitor.adopt_orphans(self.process)

@@ -21,8 +21,6 @@ from rsyscall.fcntl import O
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
 from rsyscall.path import Path
-from rsyscall.stub_program import stub_bytes
-from rsyscall.sys.prctl import PR, PR_CAP_AMBIENT
 from rsyscall.sys.wait import W
 
 if TYPE_CHECKING:
@@ -122,6 +120,8 @@ async def _write(thr: _Thread, path: Path, text: str) -> None:
 
 async def _write_by_program(thr: _Thread, files: Sequence[tuple[Path, str]]) -> None:
     """Write the files of the namespace of `thr` in a child of it that is not us any more."""
+    from rsyscall.stub_program import stub_bytes
+
     program = await thr.task.memfd_create(await thr.ram.ptr("rsyscall-stub"))
     async with program:
         await program.write(await thr.ram.ptr(stub_bytes()))
@@ -145,6 +145,8 @@ async def _keep_over_exec(child: _Prepared, capability: int) -> None:
 
     manpage: capset(2), capabilities(7)
     """
+    from rsyscall.sys.prctl import PR, PR_CAP_AMBIENT
+
     bit = 1 << capability
     header = await child.ram.ptr(struct.pack("Ii", _CAPABILITY_VERSION_3, 0))
     # effective, permitted, inheritable; and the same for capabilities from 32 on

@@ -13,7 +13,7 @@ from rsyscall.handle import FileDescriptor, Pointer, Task
 from rsyscall.near import Syscall, nr
 from rsyscall.near import types as near
 from rsyscall.open_files import descriptor_flags
-from rsyscall.sys.socket import AF, SOCK, Sockbuf, Socketpair, T_sockaddr
+from rsyscall.sys.socket import AF, SOCK
 from rsyscall.unistd import Pipe
 from rsyscall.with_memory import WithMemory
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rsyscall.network.connection import Connection
     from rsyscall.path import Path
     from rsyscall.sys.mount import MS
+    from rsyscall.sys.socket import Sockbuf, Socketpair, T_sockaddr
 
 __all__ = ["WithFiles", "do_cloexec_except"]
 
@@ -202,6 +203,8 @@ class WithFiles(WithMemory):
     @trio.lowlevel.enable_ki_protection
     async def socketpair(self, domain: AF, type: SOCK, protocol: int = 0) -> Socketpair[FileDescriptor]:
         """Make a pair of connected sockets. manpage: socketpair(2)."""
+        from rsyscall.sys.socket import Socketpair
+
         return await (
             await self.task.socketpair(domain, type, protocol, await self.ram.malloc(Socketpair))
         ).read()

@@ -8,8 +8,9 @@ cycle.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from rsyscall.handle._facade import facade
 
 if TYPE_CHECKING:
     from rsyscall.handle.allocation import UseAfterFreeError
@@ -32,29 +33,6 @@ if TYPE_CHECKING:
     )
     from rsyscall.handle.process import ChildProcess, Process, ProcessTask, ThreadProcess
     from rsyscall.handle.task import FileDescriptor, Task
-
-_HOMES = {
-    "BaseFileDescriptor": "rsyscall.handle.fd",
-    "ChildProcess": "rsyscall.handle.process",
-    "FDTable": "rsyscall.handle.fd",
-    "FileDescriptor": "rsyscall.handle.task",
-    "FileDescriptorTask": "rsyscall.handle.fd",
-    "InvalidHandleError": "rsyscall.handle.fd",
-    "LinearPointer": "rsyscall.handle.pointer",
-    "LinearReadError": "rsyscall.handle.pointer",
-    "ManipulatingFDTableError": "rsyscall.handle.fd",
-    "MemoryMapping": "rsyscall.handle.mapping",
-    "Pointer": "rsyscall.handle.pointer",
-    "PointerMergeError": "rsyscall.handle.pointer",
-    "Process": "rsyscall.handle.process",
-    "ProcessTask": "rsyscall.handle.process",
-    "ReadablePointer": "rsyscall.handle.pointer",
-    "SharedHandleError": "rsyscall.handle.fd",
-    "Task": "rsyscall.handle.task",
-    "ThreadProcess": "rsyscall.handle.process",
-    "UseAfterFreeError": "rsyscall.handle.allocation",
-    "WrittenPointer": "rsyscall.handle.pointer",
-}
 
 __all__ = [
     # files
@@ -83,13 +61,32 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(home), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:
+    __getattr__ = facade(
+        __name__,
+        {
+            "rsyscall.handle.fd": [
+                "BaseFileDescriptor",
+                "FDTable",
+                "FileDescriptorTask",
+                "InvalidHandleError",
+                "ManipulatingFDTableError",
+                "SharedHandleError",
+            ],
+            "rsyscall.handle.process": ["ChildProcess", "Process", "ProcessTask", "ThreadProcess"],
+            "rsyscall.handle.task": ["FileDescriptor", "Task"],
+            "rsyscall.handle.pointer": [
+                "LinearPointer",
+                "LinearReadError",
+                "Pointer",
+                "PointerMergeError",
+                "ReadablePointer",
+                "WrittenPointer",
+            ],
+            "rsyscall.handle.mapping": ["MemoryMapping"],
+            "rsyscall.handle.allocation": ["UseAfterFreeError"],
+        },
+    )
 
 
 def __dir__() -> list[str]:

@@ -12,36 +12,9 @@ A message with control data is received like this:
 
 from __future__ import annotations
 
-from rsyscall.sys._cmsg_fds import CmsgPidfd, CmsgSCMRights
-from rsyscall.sys._msghdr import (
-    CMSG_ALIGN,
-    CMSG_LEN,
-    CMSG_SPACE,
-    Cmsg,
-    Cmsghdr,
-    CmsgList,
-    CmsgListSerializer,
-    CmsgRaw,
-    CmsgSerializer,
-    CmsgUcred,
-    Msghdr,
-    RecvMsghdr,
-    RecvMsghdrOut,
-    RecvMsghdrOutSerializer,
-    SendMsghdr,
-)
-from rsyscall.sys._sockaddr import (
-    Sockaddr,
-    SockaddrStorage,
-    Sockbuf,
-    SockbufSerializer,
-    T_sockaddr,
-    family_to_class,
-)
-from rsyscall.sys._sockaddr import (
-    _register_sockaddr as _register_sockaddr,
-)
-from rsyscall.sys._socket_calls import SocketFileDescriptor, SocketTask
+from typing import TYPE_CHECKING
+
+from rsyscall.handle._facade import facade
 from rsyscall.sys._socket_constants import (
     AF,
     MSG,
@@ -56,22 +29,118 @@ from rsyscall.sys._socket_constants import (
     RecvmsgFlags,
     SendmsgFlags,
 )
-from rsyscall.sys._socket_near import _accept as _accept
-from rsyscall.sys._socket_near import _bind as _bind
-from rsyscall.sys._socket_near import _connect as _connect
-from rsyscall.sys._socket_near import _getpeername as _getpeername
-from rsyscall.sys._socket_near import _getsockname as _getsockname
-from rsyscall.sys._socket_near import _getsockopt as _getsockopt
-from rsyscall.sys._socket_near import _listen as _listen
-from rsyscall.sys._socket_near import _recv as _recv
-from rsyscall.sys._socket_near import _recvmsg as _recvmsg
-from rsyscall.sys._socket_near import _send as _send
-from rsyscall.sys._socket_near import _sendmsg as _sendmsg
-from rsyscall.sys._socket_near import _setsockopt as _setsockopt
-from rsyscall.sys._socket_near import _shutdown as _shutdown
-from rsyscall.sys._socket_near import _socket as _socket
-from rsyscall.sys._socket_near import _socketpair as _socketpair
-from rsyscall.sys._socket_structs import Linger, Socketpair, SocketpairSerializer, Ucred
+
+if TYPE_CHECKING:
+    from rsyscall.sys._cmsg_fds import CmsgPidfd, CmsgSCMRights
+    from rsyscall.sys._msghdr import (
+        CMSG_ALIGN,
+        CMSG_LEN,
+        CMSG_SPACE,
+        Cmsg,
+        Cmsghdr,
+        CmsgList,
+        CmsgListSerializer,
+        CmsgRaw,
+        CmsgSerializer,
+        CmsgUcred,
+        Msghdr,
+        RecvMsghdr,
+        RecvMsghdrOut,
+        RecvMsghdrOutSerializer,
+        SendMsghdr,
+    )
+    from rsyscall.sys._sockaddr import (
+        Sockaddr,
+        SockaddrStorage,
+        Sockbuf,
+        SockbufSerializer,
+        T_sockaddr,
+        family_to_class,
+    )
+    from rsyscall.sys._sockaddr import (
+        _register_sockaddr as _register_sockaddr,
+    )
+    from rsyscall.sys._socket_calls import SocketFileDescriptor, SocketTask
+    from rsyscall.sys._socket_near import _accept as _accept
+    from rsyscall.sys._socket_near import _bind as _bind
+    from rsyscall.sys._socket_near import _connect as _connect
+    from rsyscall.sys._socket_near import _getpeername as _getpeername
+    from rsyscall.sys._socket_near import _getsockname as _getsockname
+    from rsyscall.sys._socket_near import _getsockopt as _getsockopt
+    from rsyscall.sys._socket_near import _listen as _listen
+    from rsyscall.sys._socket_near import _recv as _recv
+    from rsyscall.sys._socket_near import _recvmsg as _recvmsg
+    from rsyscall.sys._socket_near import _send as _send
+    from rsyscall.sys._socket_near import _sendmsg as _sendmsg
+    from rsyscall.sys._socket_near import _setsockopt as _setsockopt
+    from rsyscall.sys._socket_near import _shutdown as _shutdown
+    from rsyscall.sys._socket_near import _socket as _socket
+    from rsyscall.sys._socket_near import _socketpair as _socketpair
+    from rsyscall.sys._socket_structs import Linger, Socketpair, SocketpairSerializer, Ucred
+else:
+    # Most programs need no more than the constants.
+    __getattr__ = facade(
+        __name__,
+        {
+            "rsyscall.sys._cmsg_fds": [
+                "CmsgPidfd",
+                "CmsgSCMRights",
+            ],
+            "rsyscall.sys._msghdr": [
+                "CMSG_ALIGN",
+                "CMSG_LEN",
+                "CMSG_SPACE",
+                "Cmsg",
+                "Cmsghdr",
+                "CmsgList",
+                "CmsgListSerializer",
+                "CmsgRaw",
+                "CmsgSerializer",
+                "CmsgUcred",
+                "Msghdr",
+                "RecvMsghdr",
+                "RecvMsghdrOut",
+                "RecvMsghdrOutSerializer",
+                "SendMsghdr",
+            ],
+            "rsyscall.sys._sockaddr": [
+                "Sockaddr",
+                "SockaddrStorage",
+                "Sockbuf",
+                "SockbufSerializer",
+                "T_sockaddr",
+                "family_to_class",
+                "_register_sockaddr",
+            ],
+            "rsyscall.sys._socket_calls": [
+                "SocketFileDescriptor",
+                "SocketTask",
+            ],
+            "rsyscall.sys._socket_near": [
+                "_accept",
+                "_bind",
+                "_connect",
+                "_getpeername",
+                "_getsockname",
+                "_getsockopt",
+                "_listen",
+                "_recv",
+                "_recvmsg",
+                "_send",
+                "_sendmsg",
+                "_setsockopt",
+                "_shutdown",
+                "_socket",
+                "_socketpair",
+            ],
+            "rsyscall.sys._socket_structs": [
+                "Linger",
+                "Socketpair",
+                "SocketpairSerializer",
+                "Ucred",
+            ],
+        },
+    )
 
 __all__ = [
     "AF",
