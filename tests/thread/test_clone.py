@@ -498,5 +498,5 @@ def test_native_functions_can_be_shown() -> None:
 
 async def test_flags_that_are_not_joined_are_refused() -> None:
     """The second one would be taken for a truth value, and its namespace not be made."""
-    with pytest.raises(TypeError, match=r"CLONE.NEWNS.*joined by \|"):
+    with pytest.raises(TypeError, match=r"CLONE.NEWNS.*join several flags by \|"):
         await local_thread.clone(CLONE.NEWPID, CLONE.NEWNS)  # type: ignore[arg-type]  # that is what it tests

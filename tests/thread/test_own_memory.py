@@ -99,7 +99,7 @@ async def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="FILES"):
         await local_thread.clone(CLONE.FILES, own_memory=True)
     pipe = await local_thread.pipe()
-    with pytest.raises(ValueError, match="inherit is for own_memory"):
+    with pytest.raises(ValueError, match="inherit: it goes with own_memory=True"):
         await local_thread.clone(inherit=[pipe.read])
     child = await local_thread.clone()
     async with child.process:

@@ -312,7 +312,7 @@ async def test_what_is_inherited_stays_open_until_exec() -> None:
     await child.inherit_fd(pipe.write).dup2(child.stdout)
     number = pipe.write.near.number
     await pipe.write.close()
-    with pytest.raises(InvalidHandleError, match=f"{number}.*inherited by a process to come and then closed"):
+    with pytest.raises(InvalidHandleError, match=f"{number}.*by inherit_fd, and closed before exec"):
         await child.exec(TRUE)
     await pipe.read.close()
 
@@ -331,7 +331,7 @@ async def test_a_failure_is_heard_from_a_process_that_has_closed_everything() ->
 async def test_calls_after_exec_are_refused() -> None:
     child = local_thread.prepare()
     await (await child.exec(TRUE)).check()
-    with pytest.raises(ValueError, match="has become a process already"):
+    with pytest.raises(ValueError, match="exec has been called on this prepared thread already"):
         await child.task.setsid()
 
 

@@ -262,7 +262,7 @@ async def test_misuse(tmp_path: Path) -> None:
     assert missing.value.filename == str(tmp_path / "ptmx")
     with pytest.raises(TypeError, match=r"terminal: expected a Pty, from Thread.pty\(\), not True"):
         await local_thread.run(CAT, terminal=True)  # type: ignore[arg-type]  # on purpose
-    with pytest.raises(TypeError, match="terminal: it makes one"):
+    with pytest.raises(TypeError, match="terminal: run_on_terminal makes one"):
         async with local_thread.run_on_terminal(CAT, terminal=None):
             pytest.fail("the block is not entered")
     with pytest.raises(ValueError, match="process_group: a command with a terminal leads"):

@@ -115,12 +115,12 @@ class AsyncChildProcess:
         self.ram = ram
         self.monitor = monitor
         self.pidfd: Pidfd | None = None
-        # Its ring, if it was made to execute a program at once and may not have come to that yet.
+        # Its ring, if it was prepared to execute a program and may not have done so yet.
         self.executing: Ring | None = None
         self._exited = SignalEvent()
-        # A task that makes calls about the child that suspend takes a turn.
+        # Tasks whose calls about the child may suspend take turns.
         self._turns = Turns()
-        # One per task that waits for stops: what one of them has found out on behalf of all.
+        # One list for each task that waits for stops: changes that another one of them was told of.
         self._news: list[list[ChildState]] = []
         # Happens when there are news; made when a task waits for them.
         self._told: SignalEvent | None = None
@@ -183,7 +183,7 @@ class AsyncChildProcess:
                 if state is not None and state.died():
                     process.mark_dead(state)
                 return None if state is None else self._noted(state)
-            # The kernel says it only once: take it, cancelled or not.
+            # The kernel reports a change only once: read it even if we are cancelled.
             used = await finish(rusage.read)
             state = await finish(process.read_siginfo)
             if state is None:
@@ -199,7 +199,7 @@ class AsyncChildProcess:
     def _lost(self) -> ChildProcessError:
         return ChildProcessError(
             errno.ECHILD,
-            f"{self.process} is gone and its state lost: other code in this program reaped it, "
+            f"{self.process} has exited, and its status is lost: other code in this program reaped it, "
             "or SIGCHLD is ignored",
             self.process.near,
         )
@@ -327,7 +327,7 @@ class AsyncChildProcess:
         )
 
     async def wait_exited(self) -> None:
-        """Wait until the child has exited, and leave it to be reaped: its number is its own until then.
+        """Wait until the child has exited, and do not reap it, so that its number is not reused.
 
         Raises:
             SyscallError: the process whose child it is has gone.
@@ -406,7 +406,7 @@ class AsyncChildProcess:
                 await self.process.killpg(sig)
 
     async def _read_unread(self) -> None:
-        """Before the number of the child is used: read a siginfo that may say that it is dead."""
+        """Read a siginfo that may say that the child is dead, before its number is used."""
         if self.process.unread_siginfo is not None:
             state = await self.process.read_siginfo()
             if state is not None:
@@ -422,7 +422,7 @@ class AsyncChildProcess:
                     await self.kill()
                     await self.waitpid(W.EXITED)
                 except (SyscallError, ChildProcessError):
-                    # Its parent has gone, and with it the duty and the possibility to reap it.
+                    # Its parent has gone: we can reap it no more, and need not.
                     with trio.move_on_after(_TIME_TO_LEAVE):
                         await self._exited.wait()
                 except PermissionError:
@@ -440,5 +440,5 @@ class AsyncChildProcess:
                 try:
                     await self.waitpid(W.EXITED)
                 except (SyscallError, ChildProcessError):
-                    return True  # it, or its parent, and with that the duty to reap it
+                    return True  # it has been reaped, or its parent has gone
         return self.process.death_state is not None

@@ -121,7 +121,7 @@ class ExecImage:
             pointer = await ram.malloc(bytes, size)
             keep: object = pointer
             start = pointer.near.address
-            # No other code has the pointer, so it need not be consumed.
+            # No other code has the pointer, so we need not consume it.
             await ram.transport.write(pointer, exec_image(start, front, encoded, argc, envc))
         else:
             start, keep = here

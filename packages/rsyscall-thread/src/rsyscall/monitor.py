@@ -149,7 +149,7 @@ class ChildProcessMonitor:
         return ChildProcessMonitor.make_own(ram, task, self.hub)
 
     def adopt_orphans(self, process: AsyncChildProcess) -> Reaper:
-        """Reap what the parent adopts; it is an init or a subreaper, and its own monitor.
+        """Reap the orphans that the parent adopts: an init or a subreaper, which makes its children itself.
 
         Args:
             process: the parent, as its own parent sees it.
@@ -168,7 +168,10 @@ class ChildProcessMonitor:
             ValueError: `child_task` is not a child of this monitor's parent.
         """
         if child_task.parent_task is not self.task:
-            raise ValueError(f"{child_task} is not a child of {self.task}, so CLONE.PARENT leads elsewhere")
+            raise ValueError(
+                f"{child_task} is not a child of {self.task}, so CLONE.PARENT would give its children "
+                "to another process"
+            )
         child = ChildProcessMonitor(self.ram, self.task, child_task, True, self._epoller, self.hub)
         child._root = self._root
         child._cloning_ram = ram
@@ -239,7 +242,10 @@ class ChildProcessMonitor:
             raise ValueError(f"{process} is a child of {process.task}, not of {self.task}")
         if pidfd is None:
             if self.task.pidns is not self.hub.task.pidns:
-                raise ValueError(f"{process} is in another pid namespace: in ours, its id is another process")
+                raise ValueError(
+                    f"{process} is in another pid namespace, and its id means another process in ours: "
+                    "pass its pidfd"
+                )
             with naming(process.near):
                 pidfd = Pidfd(run_now(self.hub.task.sysif.syscall(nr.pidfd_open, process.near, 0)))
         pidfd.reaps = self.task is self.hub.task
@@ -273,12 +279,12 @@ class ChildProcessMonitor:
         child_stack: tuple[Pointer[Stack[Any]], WrittenPointer[Stack[Any]]],
         ctid: Pointer[FutexNode] | None = None,
     ) -> AsyncChildProcess:
-        """Make a child with a stack of one's own, and watch it.
+        """Make a child that starts on a stack of the caller's, and watch it.
 
         Raises:
-            ValueError: we have no way to watch it: the cloning process is in another pid namespace, and we do
-                not drive it.
-            OSError: there is no process left.
+            ValueError: the cloning process is in another pid namespace, and we do not drive it, so we cannot
+                watch its children.
+            OSError: the child could not be made or watched; no process is left.
 
         manpage: clone(2)
         """
@@ -293,7 +299,10 @@ class ChildProcessMonitor:
         elif task.pidns is not hub.task.pidns:
             # Its id is one of the inner namespace: in ours it belongs to another process.
             if task not in hub.pidfds:
-                raise ValueError(f"{task} is in another pid namespace, and its descriptors are out of reach")
+                raise ValueError(
+                    f"{task} is in another pid namespace, and we do not drive it, so "
+                    "we cannot take a pidfd from it"
+                )
             flags |= CLONE.PIDFD
             number = await ram.malloc(Int32)
         process = await task.clone(flags | SIG.CHLD, child_stack, number, ctid, None)
@@ -324,5 +333,5 @@ class ChildProcessMonitor:
             waited = (IdType.PID, process.near, 0, W.EXITED | W.ALL)
             await self.task.sysif.syscall(nr.waitid, *waited)
         except (OSError, SyscallError):
-            return  # there are no means to end it, and its memory stays its own
+            return  # we cannot end it, so its memory stays allocated
         process.mark_dead(ChildState.make(CLD.KILLED, process.near.id, 0, SIG.KILL))

@@ -100,8 +100,8 @@ async def clone_own_memory(
         return await clone_child(thr, flags, not own_memory)
     if int(flags) & _FILES:
         raise ValueError(
-            "own_memory is not possible with CLONE.FILES: it takes an exec, which gives the child "
-            "a table of its own"
+            "own_memory is not possible with CLONE.FILES: the child executes a program, and exec gives it "
+            "a descriptor table of its own"
         )
     return await _execute_stub(thr, thr.loader.hub, flags, descriptors)
 

@@ -145,7 +145,7 @@ class AsyncReadBuffer:
                 still in the stream.
         """
         if not delim:
-            raise ValueError("an empty delimiter is everywhere")
+            raise ValueError("delim: expected at least one byte, not an empty string")
         searched = 0
         while True:
             # A delimiter may begin in what was searched before and end in what came since.

@@ -243,8 +243,8 @@ class Files:
         if value == _PIPE:
             if not give:
                 raise ValueError(
-                    "stdin=PIPE: no task could write to it; give the bytes, or an iterable of them, or start "
-                    "it with nursery.start() and use the stdin of the child"
+                    "stdin=PIPE: no task could write to it; pass bytes or an iterable of them, or start the "
+                    "command with nursery.start() and use the stdin of the child"
                 )
             ours = await self._pipe(theirs_reads=True)
             self.placed[0] = self._theirs[-1]

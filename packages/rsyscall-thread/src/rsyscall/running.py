@@ -355,7 +355,7 @@ async def run(
         if limit is not None:
             _check_number("limit", limit, 0)
             if not files.captured:
-                raise ValueError("limit: it is for captured output, and none is captured")
+                raise ValueError("limit: it limits captured output, but this run captures none")
         if pass_fds:
             files.pass_on(pass_fds)
         with ExitStack() as stack:

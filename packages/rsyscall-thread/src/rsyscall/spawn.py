@@ -336,7 +336,7 @@ async def launch(
 
 
 class _NotingInterface(SyscallInterface):
-    """Notes calls down; all seem to succeed."""
+    """Notes calls down, and answers each with 0."""
 
     borrows_memory = True
 
@@ -379,13 +379,15 @@ class _NotingInterface(SyscallInterface):
 
     def _check(self, number: SYS, arg1: SupportsInt, arg2: SupportsInt) -> None:
         if self.used:
-            raise ValueError("this prepared thread has become a process already; its calls have been made")
+            raise ValueError(
+                "exec has been called on this prepared thread already, and its calls have been made"
+            )
         effect = refused_effect(number, arg1, arg2)
         if effect is not None:
             raise SharedAddressSpaceError(refusal(effect, "a process that is being prepared"))
         if number not in _PREPARABLE:
             raise ValueError(
-                f"{SYS(number).name} cannot be prepared: its result would be needed before there is one; "
+                f"{SYS(number).name} cannot be prepared: there is no result before the process exists; "
                 "clone the process and make the call there"
             )
 
@@ -393,7 +395,7 @@ class _NotingInterface(SyscallInterface):
         pass
 
     def get_activity_fd(self) -> None:
-        raise ValueError("a process that does not exist yet cannot block")
+        raise ValueError("a prepared thread has no process yet, so no activity fd")
 
 
 def inherit_standard_fd(task: Task, fd: FileDescriptor) -> FileDescriptor:
@@ -427,8 +429,8 @@ class PreparedThread(WithMemory):
     """A child that does not exist yet. It notes calls down, and makes them when `exec` has created it.
 
     You can make only calls whose result you do not need: chdir, dup2 onto existing descriptors, setsid,
-    credentials, mounts and the like, but not open. Pointers that are given to them are kept until they have
-    been made.
+    credentials, mounts and the like, but not open. A pointer that is an argument of one stays
+    allocated until the call has been made.
 
     Made by `Thread.prepare`.
 
@@ -442,7 +444,7 @@ class PreparedThread(WithMemory):
         numeric = int(flags)
         if numeric & _NEWUSER:
             raise ValueError(
-                "the user mappings of a new user namespace must be written: clone with NEWUSER instead"
+                "prepare cannot write the user mappings of a new user namespace: clone with NEWUSER instead"
             )
         self._parent = parent
         self._flags = flags
@@ -457,7 +459,7 @@ class PreparedThread(WithMemory):
         # Out of the parent's memory, since only the parent can map more.
         self.ram = RAM(self.task, parent.ram.transport, parent.ram.allocator)
         self._inherited: dict[str, FileDescriptor] = {}
-        # What is noted down is their numbers, so they must stay open.
+        # The noted calls contain the numbers of these, so they must stay open.
         self._originals: list[FileDescriptor] = []
         self._cgroup: FileDescriptor | None = None
         self._cgroup_name: object = None
@@ -498,9 +500,9 @@ class PreparedThread(WithMemory):
         return fd
 
     def inherit_fd(self, fd: FileDescriptor) -> FileDescriptor:
-        """The handle, for the child to come, of a descriptor of its parent.
+        """Make a handle, for the child that `exec` will create, of a descriptor of its parent.
 
-        Unlike with a child that exists, the parent's has to stay open until `exec` has made the child.
+        Keep the parent's handle open until `exec` has returned; for a child that exists already you need not.
         """
         inherited = self.task.inherit_fd(fd)
         self._originals.append(fd)
@@ -647,10 +649,12 @@ class PreparedThread(WithMemory):
 
     def _check_unused(self) -> None:
         if self._sysif.used:
-            raise ValueError("this prepared thread has become a process already; prepare another")
+            raise ValueError("exec has been called on this prepared thread already; prepare another one")
         for fd in self._originals:
             if not fd.valid:
-                raise InvalidHandleError(f"{fd} was inherited by a process to come and then closed", fd)
+                raise InvalidHandleError(
+                    f"{fd} was given to this prepared thread by inherit_fd, and closed before exec", fd
+                )
 
     async def start(self, command: Command, inherited_signal_blocks: Sequence[SignalBlock] = ()) -> Spawning:
         """As `exec`, without waiting for the outcome: see `Spawning.wait`."""

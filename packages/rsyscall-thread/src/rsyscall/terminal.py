@@ -203,7 +203,9 @@ async def run_on_terminal(
 ) -> AsyncIterator[TerminalSession]:
     """Run a command on a terminal of its own: `Thread.run_on_terminal`."""
     if "terminal" in options:
-        raise TypeError("terminal: it makes one; Thread.run runs a command on a Pty that there is")
+        raise TypeError(
+            "terminal: run_on_terminal makes one; to use a Pty that exists, pass it to Thread.run"
+        )
     pty = await open_pty(thread, size, attributes, path)
     options = {**options, "terminal": pty}
     session = TerminalSession(pty, command)

@@ -165,8 +165,8 @@ class Thread(WithFiles):
     async def unshare(self, flags: CLONE) -> None:
         """Stop sharing things, or move to new namespaces.
 
-        FILES is `unshare_files`, NEWUSER is `unshare_user`. NEWPID affects only later children, for which we
-        cannot wait when their init dies: clone with NEWPID instead.
+        FILES stands for `unshare_files`, NEWUSER for `unshare_user`. NEWPID affects only later children, for
+        which we cannot wait when their init dies: clone with NEWPID instead.
 
         manpage: unshare(2)
         """
@@ -195,11 +195,11 @@ class Thread(WithFiles):
     ) -> None:
         """Move to a new user namespace, with one user and one group mapped.
 
-        Our memory is undumpable from then on, until we do not share it any more: see SECURITY.md.
+        As long as this process shares the memory of the program, that is undumpable: see SECURITY.md.
 
         Args:
-            in_namespace_uid: our user inside; the same one by default.
-            in_namespace_gid: likewise.
+            in_namespace_uid: our user id inside; the same as outside by default.
+            in_namespace_gid: our group id, likewise.
 
         manpage: user_namespaces(7)
         """
@@ -219,46 +219,46 @@ class Thread(WithFiles):
     ) -> ChildThread:
         """Make a child, inert and under our control.
 
-        It shares our memory until it execs, and copies everything else that `flags` does not share. It dies
-        with us, or when the last reference to it is dropped. A process that may trace it may write to our
-        memory: SECURITY.md says which ones may. With NEWUSER our memory is undumpable while the child shares
-        it.
+        It shares our memory until it execs, and has copies of everything else that `flags` does not share. It
+        is killed when we exit, or when the last reference to it is dropped. A process that may trace it may
+        write to our memory: SECURITY.md says which ones may. With NEWUSER our memory is undumpable while the
+        child shares it.
 
-        With `own_memory` the child executes `rsyscall-stub` before it is returned. What may trace it reads
-        and writes nothing of ours, so it can stay beside commands that are not trusted; and attributes that
-        the kernel keeps per address space (`prctl(PR_SET_MDWE)`, oom_score_adj) are its own. It has the
-        descriptors 0, 1 and 2, those in `inherit`, and those that were not close-on-exec; no others. It is
-        driven through a ring in a memory file, or over a stream where that is denied. Its children share its
-        memory and its file, and so are driven through rings, too. With `own_memory`, or where it has a
-        stream, they are copies of it, driven over streams.
+        With `own_memory` the child first executes `rsyscall-stub`. A process that may trace the child then
+        cannot reach our memory, so it can stay beside commands that are not trusted; and attributes that the
+        kernel keeps per address space (`prctl(PR_SET_MDWE)`, oom_score_adj) are its own. It has the
+        descriptors 0, 1 and 2, those in `inherit`, and those that were not close-on-exec, and no others. We
+        drive it through a ring in a memory file, or over a stream where that is denied. Its children share
+        its memory and its file, so we drive them through rings, too. If it has a stream, or with
+        `own_memory`, they are copies of it, and we drive them over streams.
 
         Args:
             flags: FILES and FS to share, NEW... for new namespaces.
             automatically_write_user_mappings: with NEWUSER, map our user and group to themselves.
             own_memory: give the child memory of its own. Not with FILES.
-            inherit: with `own_memory`, descriptors of ours that the child is to have; `inherit_fd` makes its
+            inherit: with `own_memory`, descriptors of ours that the child gets; `inherit_fd` makes its
                 handles.
-            id_maps: with NEWUSER, the users and groups that the namespace is to have instead, by newuidmap
-                and newgidmap where it takes these.
+            id_maps: with NEWUSER, the users and groups to map instead. newuidmap and newgidmap write the
+                mapping where only they may.
 
         Raises:
             ValueError: `own_memory` with FILES; `inherit` without `own_memory`, or with a descriptor of
                 another table; `id_maps` without NEWUSER; a flag that no child of ours can have.
             OSError: filename is the flags, filename2 the path or handle of a call that failed, if any; no
                 process is left behind.
-            SyscallError: we are gone.
+            SyscallError: our process has exited or executed a program.
             TypeError: the second argument is a flag, too.
 
         manpage: clone3(2)
         """
         if not isinstance(automatically_write_user_mappings, bool):
             raise TypeError(
-                f"True or False, to write user mappings or not: {automatically_write_user_mappings!r}; "
-                "flags are joined by |"
+                "automatically_write_user_mappings: expected True or False, not "
+                f"{automatically_write_user_mappings!r}; join several flags by |"
             )
         if inherit and not own_memory:
             raise ValueError(
-                "a child that shares our memory has all our descriptors: inherit is for own_memory"
+                "inherit: it goes with own_memory=True; a child that shares our memory has all descriptors"
             )
         numeric = int(flags)
         if numeric & _NOT_FOR_CLONE:
@@ -488,7 +488,7 @@ class Thread(WithFiles):
         return run_on_terminal(self, command, size, attributes, path, options)
 
     def prepare(self, flags: CLONE = CLONE.NONE) -> PreparedThread:
-        """Begin to describe a child, which `exec` then makes, sets up and executes in one go.
+        """Prepare a child: note down its calls. `exec` makes the child, makes the calls in it, and executes.
 
         Args:
             flags: as for `clone`; NEWUSER is not possible.
@@ -522,17 +522,17 @@ class ChildThread(Thread):
 
     @property
     def reaper(self) -> Reaper | None:
-        """Reaps the orphans that this process adopts, and tells of their ends; None if it adopts none."""
+        """Reaps the orphans that this process adopts, and reports how they ended; None if it adopts none."""
         return self.monitor.reaper if self.monitor.task is self.task else None
 
     async def adopt_orphans(self) -> Reaper:
         """Become a subreaper: adopt the orphans among the descendants, and reap them in the background.
 
-        The processes that this one makes from then on are its own children, not ours, and killed when it
-        exits. Children that it got by `task.clone` before must have been reaped.
+        From then on the processes that this one clones are its own children, not ours, and are killed when it
+        exits. Reap all children that it made by `task.clone` before.
 
         Returns:
-            What reaps them. That of an init is there from the beginning.
+            The object that reaps them. An init has one from the beginning.
 
         manpage: PR_SET_CHILD_SUBREAPER(2const)
         """

@@ -1,4 +1,4 @@
-"""What a thread does with files: short forms of calls that take several steps."""
+"""Files of a thread: short forms of what takes several calls."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ class WithFiles(WithMemory):
                 have it open see it too; other status flags are kept.
 
         Raises:
-            ValueError: it is blocking, and shall stay so.
+            ValueError: it is blocking, and `set_nonblock` is not given.
         """
         flags = await fd.fcntl(F.GETFL)
         if not flags & O.NONBLOCK:
             if not set_nonblock:
                 raise ValueError(
-                    f"{fd} is blocking, so a read or write that has to wait would stop everything in its "
-                    "process; open it with O.NONBLOCK, or give set_nonblock=True"
+                    f"{fd} is blocking, so a read or write that has to wait would block its whole process; "
+                    "open it with O.NONBLOCK, or give set_nonblock=True"
                 )
             await fd.fcntl(F.SETFL, flags | O.NONBLOCK)
         return await AsyncFileDescriptor.make(self.epoller, self.ram, fd)
@@ -93,12 +93,11 @@ class WithFiles(WithMemory):
     @overload
     async def spit(self, path: Path, text: str | bytes, mode: int = 0o644) -> Path: ...
     async def spit(self, path: Path | FileDescriptor, text: str | bytes, mode: int = 0o644) -> Path | None:
-        """Write a whole file: open, truncate, write all, close. Blocks the process while there is no room for
-        more, as in a pipe.
+        """Write a whole file: open, truncate, write all, close. Blocks the process while a pipe is full.
 
         Args:
-            path: where, or an open descriptor, which is closed.
-            text: what.
+            path: of the file; or an open descriptor, which is closed.
+            text: the contents.
             mode: permissions, if the file is created.
 
         Returns:
@@ -131,11 +130,11 @@ class WithFiles(WithMemory):
         """Read up to the end of the file.
 
         A read that has to wait blocks the process of `fd`. In our own process, where that would block the
-        program, trio waits until there is data to read. Only if another reader of the same file takes that
-        data, the read blocks the program until more comes.
+        program, we wait in trio until there is data to read. The program is blocked only if another reader of
+        the same file takes that data first.
 
         Args:
-            fd: the file. One of our own process may be non-blocking.
+            fd: the file; it may be non-blocking if it is of our own process.
 
         Raises:
             OSError: EISDIR, EIO, ECONNRESET and others; `filename` is the descriptor. The data read so far is
@@ -193,7 +192,7 @@ class WithFiles(WithMemory):
         """Make a socket. manpage: socket(2)."""
         return await self.task.socket(domain, type, protocol)
 
-    # Of these two: a KeyboardInterrupt between the call and the handles would lose both descriptors.
+    # Protected: a KeyboardInterrupt between the call and the making of the handles would lose both of them.
 
     @trio.lowlevel.enable_ki_protection
     async def pipe(self, flags: O = O(0)) -> Pipe[FileDescriptor]:
@@ -214,15 +213,15 @@ class WithFiles(WithMemory):
         await self.task.chroot(await self.ram.ptr(os.fspath(path)))
 
     def inherit_fd(self, fd: FileDescriptor) -> FileDescriptor:
-        """The handle, for this process, of a descriptor that it has from its parent."""
+        """Make a handle, for this process, of a descriptor that it inherited from its parent."""
         return self.task.inherit_fd(fd)
 
 
 async def do_cloexec_except(thr: WithFiles, excluded_fds: set[near.FileDescriptor]) -> None:
     """Close every descriptor of `thr` that exec would close, except those given.
 
-    For a process with a table of its own that lives on without exec: its copies keep pipes open that all
-    other processes have closed. Needs /proc.
+    For a process with a table of its own that does not exec: as long as it has copies of the ends of a pipe,
+    the other end sees no end of file. Needs /proc.
 
     Args:
         thr: the process.

@@ -214,7 +214,9 @@ class ChildProcess(Process):
             how = "has been reaped" if self.death_state is None else self.death_state.describe()
             raise DeadProcessError(f"{self} is dead: it {how}")
         if self.unread_siginfo is not None:
-            raise ProcessInUseError(f"{self} has an unread siginfo buffer, which may say that it is dead")
+            raise ProcessInUseError(
+                f"{self} has an unread siginfo, which may say that it is dead: read_siginfo() first"
+            )
 
     def borrow(self) -> _ChildBorrow:
         """Context manager to use the id of the child: meanwhile no other call reaps or uses it.
