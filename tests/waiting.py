@@ -14,7 +14,7 @@ from pathlib import Path
 
 
 async def wait_until(
-    condition: Callable[[], bool], seconds: float = 20.0, *, collecting: bool = False
+    condition: Callable[[], bool], seconds: float = 60.0, *, collecting: bool = False
 ) -> None:
     """Wait until a condition holds; fail if it never does.
 
@@ -35,7 +35,7 @@ async def wait_until(
             await trio.sleep(0.001)
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Wait, blocking, until a condition holds, and return whether it does."""
     deadline = time.monotonic() + seconds
     while not condition():

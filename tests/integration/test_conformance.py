@@ -338,7 +338,7 @@ async def test_dropped_descriptors_are_closed(thread: Thread) -> None:
     number = int(fd)
     del fd
     gc.collect()
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while True:
             await thread.task.run_fd_table_gc()
             fd = await thread.task.eventfd(0)
@@ -448,7 +448,7 @@ async def test_eventfd_and_timerfd(thread: Thread) -> None:
 async def test_wrong_direction_fails_at_once(thread: Thread) -> None:
     async with pipe_of(thread, O.NONBLOCK) as pipe:
         reader, writer = await thread.make_afd(pipe.read), await thread.make_afd(pipe.write)
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             for attempt in (reader.write_all_bytes(b"x"), writer.read_some_bytes()):
                 with pytest.raises(OSError) as caught:
                     await attempt
@@ -539,7 +539,7 @@ async def test_channels(thread: Thread) -> None:
         assert await read_exactly(thread, theirs, 1) == b"%d" % index
     for ours, theirs in channels:
         await theirs.close()
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             assert await ours.read_some_bytes() == b""
         await ours.close()
 
@@ -579,7 +579,7 @@ async def test_command_with_other_standard_streams(thread: Thread) -> None:
                 await write_all(thread, stdin.write, data)
                 assert await read_exactly(thread, stdout.read, 3) == data
             await stdin.write.close()
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 await process.check()
         await stdout.write.close()
         assert await thread.read_to_eof(stdout.read) == b""
@@ -647,7 +647,7 @@ async def test_prepared_spawn(thread: Thread, tmp_path: LocalPath) -> None:
         process = await prepared.exec(sh("pwd; exit 5"))
         await pipe.write.close()
         assert await thread.read_to_eof(pipe.read) == os.fsencode(tmp_path) + b"\n"
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             assert (await process.waitpid(W.EXITED)).exit_status == 5
     prepared = thread.prepare()
     await prepared.task.chdir(await prepared.ptr(Path("/nonexistent")))
@@ -676,7 +676,7 @@ async def test_exec_in_the_middle(thread: Thread) -> None:
     leaf = await middle.clone()
     outer = await middle.exec(sh("exit 3"))
     inner = await leaf.exec(sh("exit 4"))
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         assert (await inner.waitpid(W.EXITED)).exit_status == 4
         assert (await outer.waitpid(W.EXITED)).exit_status == 3
 
@@ -687,7 +687,7 @@ async def test_kill(thread: Thread) -> None:
         await process.waitpid(W.EXITED)
     assert scope.cancelled_caught
     await process.kill(SIG.TERM)
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         assert (await process.waitpid(W.EXITED)).killed_with() == SIG.TERM
     await process.kill()
 
@@ -707,14 +707,14 @@ async def test_kill_during_a_call(thread: Thread) -> None:
             await child.process.kill()
         with pytest.raises(SyscallSendError):
             await child.task.getuid()
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             assert (await child.process.waitpid(W.EXITED)).killed_with() == SIG.KILL
 
 
 async def test_stop_and_continue(thread: Thread) -> None:
     process = await (await thread.clone()).exec(sh("exec sleep inf"))
     async with process:
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             await process.kill(SIG.STOP)
             assert (await process.waitpid(W.STOPPED)).code == CLD.STOPPED
             await process.kill(SIG.CONT)
@@ -780,7 +780,7 @@ async def test_blocking_signals(thread: Thread) -> None:
         with pytest.raises(SyscallError):
             await block.unblock()
             await child.task.getuid()
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             assert (await child.process.waitpid(W.EXITED)).killed_with() == SIG.USR1
 
 
@@ -791,7 +791,7 @@ async def test_signal_queue(thread: Thread) -> None:
         for _ in range(2):
             event = sigfd.next_signal
             await child.process.kill(SIG.INT)
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 await event.wait()
 
 

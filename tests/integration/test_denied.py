@@ -29,7 +29,7 @@ def run_driver(name: str, *filters: str, transport: str = "ring") -> None:
         [sys.executable, str(LocalPath(__file__).with_name("denied_drivers.py")), name, *filters],
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=100,
         check=False,
         env={**os.environ, "RSYSCALL_TRANSPORT": transport},
     )
@@ -84,7 +84,7 @@ async def test_a_watched_child_costs_nothing(child: ChildThread) -> None:
 async def test_long_calls_are_answered(child: ChildThread, calls: str) -> None:
     """Even if the child may not wake us."""
     await deny_in(child, "EPERM", calls.split(","))
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         for _ in range(3):
             await sleep_in(child, 0.005)
 
@@ -92,7 +92,7 @@ async def test_long_calls_are_answered(child: ChildThread, calls: str) -> None:
 async def test_the_call_that_makes_it_mute_is_answered(child: ChildThread) -> None:
     """A filter and a long call in one submission: we sleep already when the child is silenced."""
     await deny_in(child, "EPERM", ["futex", "write"])
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         await deny_in(child, "EPERM", ["fstat"])
         await sleep_in(child, 0.005)
 
@@ -105,7 +105,7 @@ def test_a_child_that_is_mute_from_the_start_is_answered(verdict: str) -> None:
 async def test_a_child_that_may_not_sleep_ends() -> None:
     async with cloned(local_thread) as child:
         await deny_in(child, "EPERM", SLEEPS.split(","))
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             state = await child.process.waitpid(4)
         assert state.clean()
         with pytest.raises(SyscallError):
@@ -144,7 +144,7 @@ async def test_what_watches_a_shared_table_is_opened_by_us() -> None:
         async with grandchild.process:
             await deny_in(child, "EPERM", ["epoll_create1", "signalfd4"])
             await grandchild.process.kill(SIG.STOP)
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 assert (await grandchild.process.waitpid(W.STOPPED)).sig == SIG.STOP
 
 

@@ -186,7 +186,7 @@ async def test_numbers_of_dropped_descriptors_are_used_again() -> None:
         for _ in range(5):
             await open_many(parent)
         again = -1
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while again != number:
                 gc.collect()
                 await parent.task.run_fd_table_gc()

@@ -95,7 +95,7 @@ async def test_the_end_of_an_init_is_the_end_of_a_daemon() -> None:
             await reader.read_some_bytes()
         assert scope.cancelled_caught, "it has the pipe"
         await finish(init)
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             assert await reader.read_some_bytes() == b""
         await reader.close()
 

@@ -83,7 +83,7 @@ async def test_two_programs_at_once() -> None:
     """Two deaths may make one signal."""
     first = await (await local_thread.clone()).exec(sh("true"))
     second = await (await local_thread.clone()).exec(sh("true"))
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         await first.check()
         await second.check()
 
@@ -115,7 +115,7 @@ async def test_a_program_that_fails() -> None:
 
 async def test_check_in_a_nursery_that_is_cancelled() -> None:
     process = await (await local_thread.clone()).exec(sh("exec sleep inf"))
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(process.check)
             await trio.testing.wait_all_tasks_blocked()
@@ -144,7 +144,7 @@ async def test_signals_as_events() -> None:
         sigfd = await AsyncSignalfd.make(child.ram, child.task, epoller, Sigset({SIG.INT}))
         event = sigfd.next_signal
         await child.process.kill(SIG.INT)
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             await event.wait()
 
 

@@ -87,7 +87,7 @@ def serving(directory: LocalPath, *options: str) -> Iterator[Server]:
     with open(directory / "log", "wb") as log:
         process = subprocess.Popen(words, stderr=log)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while b"listening" not in (directory / "log").read_bytes():
             assert process.poll() is None, (directory / "log").read_text()
             assert time.monotonic() < deadline

@@ -52,7 +52,7 @@ if EXAMPLES:  # most layers have none of their own
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=100,
             check=False,
         )
         assert (result.stderr, result.returncode) == ("", 0)

@@ -70,7 +70,7 @@ def _run_program(program: str, expected: str, directory: Path) -> None:
         )
     command = [sys.executable, "-W", "error", script]
     result = subprocess.run(
-        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=30, check=False
+        command, cwd=directory, env=environment, capture_output=True, text=True, timeout=100, check=False
     )
     assert (result.stderr, result.returncode) == ("", 0)
     # The files in /proc have tabs; a page shows spaces.

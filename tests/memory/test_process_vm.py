@@ -370,7 +370,7 @@ def run_python(program: str, *prefix: str) -> str:
         env=environ,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
         check=False,
     )
     assert done.returncode == 0, done.stderr

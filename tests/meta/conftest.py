@@ -130,7 +130,7 @@ class Programs:
             for stream in (started.stdin, started.stdout, started.stderr):
                 if stream is not None:
                     stream.close()
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while (left := self.alive()) and time.monotonic() < deadline:
             time.sleep(0.01)
         for pid in left:

@@ -90,14 +90,14 @@ class Driven:
 
     def wait_until_in(self, name: str) -> None:
         """Wait until the process is in this call."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not Path(f"/proc/{self.pid}/syscall").read_text().startswith(f"{NR[name]} "):
             assert time.monotonic() < deadline
             time.sleep(0.001)
 
     def wait_until_parked(self) -> None:
         """Wait until the process sleeps for want of a request."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not Path(f"/proc/{self.pid}/wchan").read_text().startswith(("futex", "do_poll", "poll")):
             assert time.monotonic() < deadline
             time.sleep(0.001)

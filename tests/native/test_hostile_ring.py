@@ -28,7 +28,7 @@ from .driven import NR
 
 SEALS = 0x1 | 0x2 | 0x4  # F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW
 # Under a load the client may lose the processor for long.
-LONGEST = 5.0
+LONGEST = 20.0
 
 
 class Lying:
@@ -148,14 +148,14 @@ def test_a_spin_ends_although_much_seems_to_be_done(liar: str) -> None:
 
 def test_too_many_announcements(liar: str) -> None:
     with lying(liar, 0, "t", 20000) as made:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while made.ring.heard():
             assert time.monotonic() < end
 
 
 def test_one_that_is_dead_stays_dead(liar: str) -> None:
     with lying(liar, 0, "l", 20000) as made:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not made.ring.left:
             assert time.monotonic() < end
         for _ in range(1000):

@@ -385,7 +385,7 @@ def test_shutdown_comes_after_what_was_sent() -> None:
 def test_an_idle_process_sleeps() -> None:
     with driven() as child:
         assert child.call("getpid") == child.pid
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while child.ring.parks == 0 and time.monotonic() < deadline:
             time.sleep(0.001)
         parks = child.ring.parks
@@ -425,7 +425,7 @@ def test_doorbell_ends_a_call_with_another_behind_it() -> None:
             assert child.ring.call(NR["getpid"]) == _fast.PENDING
             assert child.result() == 1
             assert child.result() == child.pid
-            assert time.monotonic() - started < 10
+            assert time.monotonic() - started < 20
         os.close(doorbell)
 
 

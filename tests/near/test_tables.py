@@ -73,7 +73,7 @@ def run_probe(directory: Path, headers: list[str], expressions: dict[str, str]) 
     lines += ["return 0; }"]
     source = directory / "probe.c"
     source.write_text("\n".join(lines))
-    subprocess.run([compiler, "-w", "-o", directory / "probe", source], check=True, timeout=50)
+    subprocess.run([compiler, "-w", "-o", directory / "probe", source], check=True, timeout=100)
     output = subprocess.run([directory / "probe"], check=True, capture_output=True, text=True).stdout
     return read_constants(output)
 

@@ -59,7 +59,7 @@ async def work(thread: Thread, seconds: float) -> int:
         other = await child.clone(CLONE.FILES)
         assert await other.task.getuid() == os.getuid()
         await other.exit(3)
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             assert (await other.process.waitpid(W.EXITED)).exit_status == 3
             await (await child.exec(sh("exit 0"))).check()
             assert (await thread.run(sh("exit 4"), check=False)).exit_status == 4
@@ -304,7 +304,7 @@ def stolen(how: str) -> None:
             else:
                 os.kill(victim, signal.SIGKILL)
             steal()
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 for _ in range(2):
                     with pytest.raises(ChildProcessError, match=f"{victim}.*is gone.*reaped"):
                         await child.process.waitpid(W.EXITED)
@@ -362,7 +362,7 @@ def several_runs() -> None:
 
     async def second() -> None:
         child, afd, pipe, dying, process = made
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             assert int(await child.task.getpid()) == child.process.process.near.id
             await pipe.write.write(await child.ptr(b"x"))
             assert await afd.read_some_bytes() == b"x"
@@ -425,7 +425,7 @@ async def refused(
     wrong = {}
     for index, call in enumerate(calls):
         try:
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 wrong[index, call] = await call()
         except error as refusal:
             if match not in str(refusal):
@@ -549,7 +549,7 @@ def fork(where: str) -> None:
 
     async def after() -> None:
         child, process, afd, fd = made
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             assert fd.valid
             assert int(await child.task.getpid()) == child.process.process.near.id
             assert child.process.process.near.id in children()
@@ -611,7 +611,7 @@ def fork_and_exit() -> None:
 
     async def after() -> None:
         child, process, _ = made
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             assert int(await child.task.getpid()) == child.process.process.near.id
             assert process.process.near.id in children()
             async with process:

@@ -39,7 +39,7 @@ async def become(thread: ChildThread, user: int = NOBODY) -> None:
 
 async def settled(value: int) -> None:
     """Wait until the flag has this value."""
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         while dumpable() != value:  # no event tells
             # What was dropped goes with the next collection after the last reference to it.
             gc.collect()

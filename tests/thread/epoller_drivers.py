@@ -22,7 +22,7 @@ def fork() -> None:
     pipe: Pipe
 
     async def misuse() -> None:
-        with trio.fail_after(30), pytest.raises(ForkedProcessError, match="forked this one"):
+        with trio.fail_after(60), pytest.raises(ForkedProcessError, match="forked this one"):
             await reader.read_some_bytes()
 
     def in_copy(refused: bool) -> None:
@@ -71,7 +71,7 @@ def fork() -> None:
 
     async def again() -> None:
         os.write(int(pipe.write), b"y")
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             assert await reader.read_some_bytes() == b"y"
 
     trio.run(again)

@@ -485,10 +485,10 @@ def dump_core(sig: int) -> None:
             nursery.start_soon(read)
             await wait_for_call(child.process.process.near.id, SYS.read, int(pipe.read))
             await child.process.kill(SIG(sig))
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 state = await child.process.waitpid(W.EXITED)
         assert state.killed_with() == sig
-        with pytest.raises(SyscallSendError), trio.fail_after(20):
+        with pytest.raises(SyscallSendError), trio.fail_after(60):
             await child.task.getpid()
         blocks = thread.loader.hub.native.blocks if thread.loader.hub else 0
         for _ in range(2 * 64):

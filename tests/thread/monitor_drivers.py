@@ -41,7 +41,7 @@ async def stop_and_continue(child: ChildThread) -> None:
         async def wait(option: W = option, states: list[object] = states) -> None:
             states.append(await child.process.waitpid(option))
 
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(wait)
                 await trio.testing.wait_all_tasks_blocked()
@@ -142,7 +142,7 @@ def signalfd_in_several_runs() -> None:
         for _ in range(3):
             event = sigfd.next_signal
             os.kill(os.getpid(), signal.SIGUSR1)
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 await event.wait()
 
     async def close() -> None:
@@ -268,7 +268,7 @@ def not_permitted(how: str) -> None:
     async def driven() -> None:
         child = await thread.clone()
         give_up()
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             async with child.process:
                 pass
         assert child.process.process.death_state is not None

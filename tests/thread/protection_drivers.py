@@ -72,7 +72,7 @@ class Attacker:
                 self._text += await self._output.read_some_bytes()
         self._text = self._text[self._text.rfind(b"\n") + 1 :]
         # The round under way does not count.
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while self._text.count(b"\n") < count + 1:
                 self._text += await self._output.read_some_bytes()
         self.written = int(self._text[: self._text.rfind(b"\n")].split()[-1])

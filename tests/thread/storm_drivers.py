@@ -127,7 +127,7 @@ def mixed() -> None:
                     elif dice.random() < 0.5:
                         await (await grandchild.exec(TRUE)).check()
             end = dice.randrange(4)
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 if end == 0:
                     await child.exit(3)
                     assert (await child.process.waitpid(W.EXITED)).exit_status == 3
@@ -298,7 +298,7 @@ def watcher_kills() -> None:
             nonlocal done
             for _ in range(20):
                 child = await thread.clone()
-                with trio.fail_after(30):
+                with trio.fail_after(60):
                     await (await child.exec(TRUE)).check()
             done = True
 
@@ -530,7 +530,7 @@ def without_descriptors() -> None:
                 for pid in (0, sharing.process.process.near.id):
                     resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 1 + room, hard))
                 try:
-                    with trio.fail_after(30):
+                    with trio.fail_after(60):
                         await attempt()
                 except OSError as error:
                     if error.errno != errno.EMFILE:
@@ -600,7 +600,7 @@ def without_processes(user: int) -> None:
             resource.prlimit(0, resource.RLIMIT_NPROC, (1, hard))
             if hub.watcher is not None:
                 os.kill(hub.watcher.pid, signal.SIGKILL)
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 async with trio.open_nursery() as nursery:
                     for each in executing:
                         nursery.start_soon(check_exec, each)
@@ -697,7 +697,7 @@ def many_execs(count: int, way: str) -> None:
             except SyscallError:
                 done += 1
 
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 for child in threads:
                     nursery.start_soon(execute, child)

@@ -144,7 +144,7 @@ async def test_signal_queue() -> None:
     sigfd = await AsyncSignalfd.make(child.ram, child.task, epoller, Sigset({SIG.INT}))
     event = sigfd.next_signal
     await child.process.kill(SIG.INT)
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         await event.wait()
     await child.process.kill()
     await child.process.waitpid(W.EXITED)
@@ -172,7 +172,7 @@ async def test_check_is_cancelled_by_terminating() -> None:
     with trio.move_on_after(0.05) as scope:
         await process.check()
     assert scope.cancelled_caught
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         state = await process.waitpid(W.EXITED)
     assert state.killed_with() == SIG.TERM
 
@@ -201,7 +201,7 @@ async def test_several_wait_at_once() -> None:
 async def test_stop_and_continue() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     process = await (await local_thread.clone()).exec(sh("exec sleep 1000"))
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         await process.kill(SIG.STOP)
         assert (await process.waitpid(W.STOPPED)).code == CLD.STOPPED
         async with trio.open_nursery() as nursery:
@@ -277,7 +277,7 @@ async def test_pipeline_of_three() -> None:
         bystanders.append(bystander)
     for fd in (first.read, first.write, second.read, second.write, out.write):
         await fd.close()
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         assert await local_thread.read_to_eof(out.read) == b"A\nB\nC\n"
         for process in processes:
             await process.check()
@@ -371,7 +371,7 @@ async def test_kill_during_a_call() -> None:
         nursery.start_soon(behind)
         await trio.testing.wait_all_tasks_blocked()
         os.kill(int(child.process.process.near), signal.SIGKILL)
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             assert (await child.process.waitpid(W.EXITED)).killed_with() == SIG.KILL
     with pytest.raises(SyscallSendError):
         await child.task.getpid()
@@ -396,7 +396,7 @@ async def test_dropped_child_goes() -> None:
     assert pid in children()
     del child
     gc.collect()
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         await wait_until(lambda: pid not in children())
     assert children() == before
 
@@ -410,11 +410,11 @@ async def test_new_pid_namespace() -> None:
     leaf = await inner.clone()
     assert int(await leaf.task.getppid()) == 1
     process = await leaf.exec(sh("exit 6"))
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         assert (await process.waitpid(W.EXITED)).exit_status == 6
     # The end of the init is the end of all.
     await init.exit(0)
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         assert (await init.process.waitpid(W.EXITED)).clean()
     with pytest.raises(SyscallError):
         await inner.task.getpid()

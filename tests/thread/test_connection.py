@@ -75,7 +75,7 @@ async def test_async_channels() -> None:
                 assert not os.get_blocking(int(local.handle.near))
                 assert os.get_blocking(int(remote.near))
                 os.write(int(remote.near), b"hello")
-                with trio.fail_after(30):
+                with trio.fail_after(60):
                     assert await local.read_some_bytes() == b"hello"
 
 
@@ -152,7 +152,7 @@ async def test_channels_are_not_crossed() -> None:
             await remote.invalidate()
             await local.invalidate()
 
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 for process in processes:
                     child = connection.inherit(process.task, process.ram)
@@ -174,7 +174,7 @@ async def test_a_blocked_process_gets_its_own_and_delays_nobody() -> None:
             async def block() -> None:
                 await pipe.read.read(await blocked.ram.malloc(bytes, 1))
 
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(block)
                     await trio.testing.wait_all_tasks_blocked()
@@ -202,7 +202,7 @@ async def test_cancelled_while_under_way() -> None:
         before = os.listdir("/proc/self/fd")
         there = table_of(process)
         before_there = len(os.listdir(there))
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             for step in range(16):
                 with trio.CancelScope() as scope:
                     sysif = process.sysif
@@ -246,7 +246,7 @@ async def test_a_receiver_that_is_lost_leaves_nothing_to_the_next() -> None:
                 return result
 
             lost.sysif.syscall = syscall  # type: ignore[method-assign]  # dies at the worst moment
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 with pytest.raises(SyscallError):
                     await to_lost.open_channel()
                 assert len(os.listdir("/proc/self/fd")) == len(before)
@@ -276,7 +276,7 @@ async def test_a_message_of_somebody_who_was_lost_is_recognised() -> None:
             sender = socket.socket(fileno=os.dup(int(connection.fd.near)))
             with sender, stale:
                 socket.send_fds(sender, [b"\0" * 8], [stale.fileno()])
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 local, remote = await child.open_channel()
                 await talk(local, process, remote)
             watched.setblocking(False)
@@ -309,7 +309,7 @@ async def test_blocked_at_the_worst_moment_it_delays_nobody(moment: SYS) -> None
             async def move_to_blocked() -> None:
                 moved.extend(await to_blocked.move_fds([fd]))
 
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(move_to_blocked)
                     await asked.wait()
@@ -357,7 +357,7 @@ async def listening_connection(path: Path) -> t.AsyncIterator[tuple[ListeningCon
         its_epoller = epoller.inherit(process.ram)
         listening = await AsyncFileDescriptor.make(its_epoller, process.ram, fd)
         async with bare.closing(listening, its_epoller.epfd):
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 yield (
                     ListeningConnection(
                         bare.task,
@@ -413,7 +413,7 @@ async def test_silent_strangers_delay_nobody(tmp_path: Path) -> None:
                 stranger.connect(os.fspath(tmp_path / "sock"))
                 stranger.sendall(b"x" * (i // 4))
                 strangers.append(stranger)
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 for local, remote in await connection.open_channels(2):
                     async with bare.closing(local, remote):
                         assert os.get_blocking(int(remote.near))
@@ -439,14 +439,14 @@ async def test_waiting_for_the_secret_can_be_cancelled(
         before = os.listdir("/proc/self/fd")
         with socket.socket(socket.AF_UNIX) as stranger:
             stranger.connect(os.fspath(tmp_path / "sock"))
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 with trio.move_on_after(0.1) as scope:
                     await connection.open_channel()
                 await process.task.getpid()
             assert scope.cancelled_caught
         assert len(os.listdir("/proc/self/fd")) == len(before)
         monkeypatch.undo()
-        with trio.fail_after(30):  # it lets the next one in
+        with trio.fail_after(60):  # it lets the next one in
             async with bare.closing(*await connection.open_async_channel()):
                 pass
 
@@ -464,7 +464,7 @@ async def test_strangers_have_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPa
                 for stranger in strangers:
                     stranger.connect(os.fspath(tmp_path / "sock"))
                     stranger.setblocking(False)
-                with trio.fail_after(30):
+                with trio.fail_after(60):
                     for stranger in strangers:
                         await trio.lowlevel.wait_readable(stranger)
                         assert stranger.recv(1) == b""
@@ -492,7 +492,7 @@ async def test_nobody_listens(tmp_path: Path) -> None:
     async with listening_connection(tmp_path / "sock") as (connection, _):
         os.unlink(tmp_path / "sock")
         for _ in range(2):  # the first attempt does not keep the second one waiting
-            with trio.fail_after(30), pytest.raises(FileNotFoundError):
+            with trio.fail_after(60), pytest.raises(FileNotFoundError):
                 await connection.open_async_channels(2)
 
 
@@ -518,7 +518,7 @@ async def talk_to_thread(thread: Thread) -> None:
 @pytest.mark.usefixtures("transport")
 async def test_children_and_grandchildren() -> None:
     """Processes with and without a table of their own, all at once: each gets its own channel."""
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         child = await local_thread.clone()
         sharing = await local_thread.clone(CLONE.FILES)
         grandchild = await child.clone()
@@ -536,7 +536,7 @@ async def test_children_and_grandchildren() -> None:
 
 @pytest.mark.usefixtures("transport")
 async def test_a_blocked_child_keeps_nobody_waiting() -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         blocked, free = await local_thread.clone(), await local_thread.clone()
         [(local, remote)] = await blocked.open_channels(1)
 
@@ -567,7 +567,7 @@ async def open_until_killed(victim: ChildThread) -> None:
 
 @pytest.mark.usefixtures("transport")
 async def test_a_child_that_is_killed_while_it_is_to_receive() -> None:
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         victim, other_child = await local_thread.clone(), await local_thread.clone()
         for _ in range(10):
             async with trio.open_nursery() as nursery:

@@ -84,7 +84,7 @@ def test_several_runs_with_one_epoller() -> None:
                     await reader.read_some_bytes()
 
             async def read_after_write(data: bytes) -> None:
-                with trio.fail_after(30):
+                with trio.fail_after(60):
                     assert await reader.read_some_bytes() == data
 
             # Cancelled by a deadline; then an event comes while no loop runs, and is not lost.
@@ -126,10 +126,10 @@ async def test_wrong_direction_fails_at_once() -> None:
         pipe = await bare.pipe()
         reader, writer = await bare.make_afd(epoller, pipe.read), await bare.make_afd(epoller, pipe.write)
         async with bare.closing(reader, writer):
-            with trio.fail_after(30), pytest.raises(OSError) as caught:
+            with trio.fail_after(60), pytest.raises(OSError) as caught:
                 await writer.read_some_bytes()
             assert caught.value.errno == errno.EBADF
-            with trio.fail_after(30), pytest.raises(OSError) as caught:
+            with trio.fail_after(60), pytest.raises(OSError) as caught:
                 await reader.write_all_bytes(b"x")
             assert caught.value.errno == errno.EBADF
 
@@ -174,7 +174,7 @@ async def test_delayed_eagain() -> None:
             received.append(await reader.read_some_bytes())
 
         async with bare.closing(registered, handle, writer, other.read, other.write):
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 async with trio.open_nursery() as nursery:
                     sysif.delayed = SYS.read
                     nursery.start_soon(read)
@@ -204,7 +204,7 @@ async def test_many_bytes_through_a_small_pipe() -> None:
             await writer.write_all_bytes(data)
             await writer.close()
 
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             async with bare.closing(reader, writer), trio.open_nursery() as nursery:
                 nursery.start_soon(write)
                 while chunk := await reader.read_some_bytes(10000):
@@ -224,7 +224,7 @@ async def test_two_readers_share_what_comes() -> None:
                 await trio.lowlevel.checkpoint()
 
         async with bare.closing(reader, pipe.write):
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(read)
                     nursery.start_soon(read)
@@ -261,7 +261,7 @@ async def test_cancelled_waiters_lose_nothing() -> None:
                         reader.epolled._told(EPOLL.IN)
                     scope.cancel()
                 if not received:
-                    with trio.fail_after(30):
+                    with trio.fail_after(60):
                         received.append(await reader.read_some_bytes())
                 assert received == [b"data"]
             assert not reader.epolled._waits
@@ -292,7 +292,7 @@ async def test_close_wakes_who_waits() -> None:
                 errors.append(exn)
 
         async with bare.closing(reader, pipe.write):
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(read)
                     nursery.start_soon(read)
@@ -397,7 +397,7 @@ async def test_register_modify_delete() -> None:
                 await registered.wait_for(EPOLL.IN)
             assert scope.cancelled_caught
             await registered.modify(EPOLL.IN | EPOLL.ET)
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 await registered.wait_for(EPOLL.IN)
             events = registered.get_current_events(EPOLL.IN | EPOLL.HUP)
             assert events[EPOLL.IN] > events[EPOLL.HUP] == 0
@@ -432,7 +432,7 @@ async def test_wait_for_rdhup() -> None:
                 await first.wait_for_rdhup()
             assert scope.cancelled_caught
             await pair.second.invalidate()
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 await first.wait_for_rdhup()
                 assert await first.read_some_bytes() == b"last words"
                 # Reading the last words does not make the hang-up forgotten.
@@ -446,7 +446,7 @@ async def test_shutdown_for_writing_is_the_end_for_the_reader() -> None:
         first = await bare.make_afd(epoller, pair.first)
         async with bare.closing(first, pair.second):
             await pair.second.shutdown(SHUT.WR)
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 assert await first.read_some_bytes() == b""
                 await first.wait_for_rdhup()
 
@@ -488,7 +488,7 @@ async def test_tcp_accept_and_connect() -> None:
                 await bare.make_afd(epoller, listener),
                 await bare.make_afd(epoller, client),
             )
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 accepted: list[FileDescriptor] = []
 
                 async def accept() -> None:
@@ -521,7 +521,7 @@ async def test_tcp_connect_refused() -> None:
                 epoller, await bare.task.socket(AF.INET, SOCK.STREAM | SOCK.NONBLOCK)
             )
             async with bare.closing(client):
-                with trio.fail_after(30), pytest.raises(ConnectionRefusedError) as caught:
+                with trio.fail_after(60), pytest.raises(ConnectionRefusedError) as caught:
                     await client.connect(await bare.ram.ptr(address))
                 assert caught.value.filename is client.handle
                 assert caught.value.filename2 == address
@@ -544,7 +544,7 @@ async def test_tcp_connect_waits_and_can_be_resumed() -> None:
                     await second.connect(address)
                 assert scope.cancelled_caught
                 listener.accept()[0].close()
-                with trio.fail_after(20):
+                with trio.fail_after(60):
                     await second.connect(address)
                     assert await second.write(await bare.ram.ptr(b"x"))
 
@@ -562,7 +562,7 @@ async def test_unix_connect_with_a_full_backlog(tmp_path: t.Any) -> None:
         ]
         async_listener = await bare.make_afd(epoller, listener)
         async with bare.closing(*clients, async_listener):
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 await clients[0].connect(await bare.ram.ptr(address))
                 with pytest.raises(BlockingIOError):
                     await clients[1].connect(await bare.ram.ptr(address))
@@ -619,7 +619,7 @@ async def test_another_thread_is_refused_and_disturbs_nothing() -> None:
                 refused.append(exn)
 
         async with bare.closing(reader, pipe.write):
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(read)
                     await trio.testing.wait_all_tasks_blocked()
@@ -681,7 +681,7 @@ async def test_a_dropped_registration_does_not_keep_others_out() -> None:
             registered = await epoller.register(pipe.read, EPOLL.IN | EPOLL.ET)
             registered.status.clear()
             os.write(int(pipe.write.near), b"x")
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 await registered.wait_for(EPOLL.IN)
             # That one is needed.
             with pytest.raises(FileExistsError):
@@ -705,7 +705,7 @@ async def test_a_registration_of_a_dead_child_does_not_keep_us_out(how: str, tra
             with pytest.raises(FileExistsError):
                 await local_thread.make_afd(pair.first)
             os.write(int(pair.second.near), b"x")
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 assert await theirs.read_some_bytes() == b"x"
         if how == "closed":
             await theirs.close()
@@ -718,7 +718,7 @@ async def test_a_registration_of_a_dead_child_does_not_keep_us_out(how: str, tra
         async def read() -> None:
             received.append(await ours.read_some_bytes())
 
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(read)
                 await trio.testing.wait_all_tasks_blocked()

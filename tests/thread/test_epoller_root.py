@@ -57,7 +57,7 @@ async def test_one_and_several() -> None:
     """Calls are made while the process waits for events: the activity fd gets it out of there."""
     async with other() as process:
         epoller = await process.make_root()
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             await do_async_things(epoller, process)
             async with trio.open_nursery() as nursery:
                 for i in range(5):
@@ -70,7 +70,7 @@ async def test_blocks_only_while_somebody_waits() -> None:
     """A process in epoll_wait has to be woken for each call; so it is not there without a waiter."""
     async with other() as process:
         epoller = await process.make_root()
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             await do_async_things(epoller, process)
             # What the end of the last wait still asks of it.
             await trio.testing.wait_all_tasks_blocked(0.01)
@@ -87,7 +87,7 @@ async def test_activity_does_not_spin() -> None:
         epoller = await process.make_root()
         read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         reader = await make_afd(epoller, process, read)
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             async with bare.closing(reader), trio.open_nursery() as nursery:
                 nursery.start_soon(reader.epolled.wait_for, EPOLL.HUP)
                 await until_it_polls(process)
@@ -120,7 +120,7 @@ def test_events_of_an_abandoned_wait_are_not_lost() -> None:
         assert process.sysif.calls[-1] is SYS.epoll_pwait
 
     async def wait(expected: bytes) -> None:
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             assert await reader.read_some_bytes() == expected
 
     try:
@@ -132,7 +132,7 @@ def test_events_of_an_abandoned_wait_are_not_lost() -> None:
             pass
 
         async def wait_for_edge() -> None:
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 await reader.epolled.wait_for(EPOLL.IN)
 
         reader.epolled.status.clear()
@@ -205,7 +205,7 @@ async def test_lost_process_is_told_to_all_who_wait() -> None:
             except SyscallError as exn:
                 errors.append(exn)
 
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(wait)
                 nursery.start_soon(wait)
@@ -236,7 +236,7 @@ async def test_an_exception_of_a_signal_handler_ends_no_later_wait(
 
     async with other() as process:
         epoller = await process.make_root()
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             with monkeypatch.context() as patch:
                 patch.setattr(EpollWaiter, step, interrupted)
                 with pytest.raises(BaseException) as caught:  # perhaps in a group
@@ -281,7 +281,7 @@ async def test_a_process_that_gets_a_new_connection_goes_on() -> None:
                 return sysif.get_activity_fd()
 
         process.task.sysif = Reconnected()
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             async with bare.closing(reader):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(read_it)
@@ -299,7 +299,7 @@ async def test_inherited_epoller() -> None:
     async with bare.local_epoller() as epoller, other(share_files=False) as process:
         inherited = epoller.inherit(process.ram)
         assert inherited.epoll_waiter is epoller.epoll_waiter
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             reading, writing = await process_pipe(process)
             reader = await AsyncFileDescriptor.make(inherited, process.ram, reading)
             writer = await AsyncFileDescriptor.make(inherited, process.ram, writing)
@@ -333,7 +333,7 @@ def test_a_child_across_runs() -> None:
         return child, epoller, reader, local
 
     async def go_on() -> None:
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             # Not even optimism helps: the state has been told EAGAIN.
             await reader.epolled.wait_for(EPOLL.IN)
             assert await reader.read_some_bytes() == b"between the runs"
@@ -341,7 +341,7 @@ def test_a_child_across_runs() -> None:
                 await reader.read_some_bytes()
 
     async def end() -> None:
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             await reader.close()
             await child.exit(0)
             await child.process.waitpid(W.EXITED)
@@ -359,7 +359,7 @@ def test_a_child_across_runs() -> None:
 async def test_a_child_does_other_things_while_it_waits() -> None:
     child = await local_thread.clone()
     epoller = await Epoller.make_root(child.ram, child.task)
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             for i in range(10):
                 nursery.start_soon(child_async_things, epoller, child, i)
@@ -388,7 +388,7 @@ async def test_killed_while_it_waits() -> None:
     epoller = await Epoller.make_root(child.ram, child.task)
     pipe = await child.pipe(O.NONBLOCK)
     reader = await AsyncFileDescriptor.make(epoller, child.ram, pipe.read)
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
 
             async def read_it() -> None:

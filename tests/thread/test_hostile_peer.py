@@ -111,7 +111,7 @@ async def hostile(lie: Liar, flags: CLONE = CLONE.NONE) -> AsyncIterator[ChildTh
 
 async def outcome(operation: Callable[[], Awaitable[Any]]) -> Any:
     """What it returns, or its exception, which comes in time."""
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         try:
             return await operation()
         except Exception as error:

@@ -102,7 +102,7 @@ async def family(flags: CLONE) -> AsyncGenerator[tuple[ChildThread, ChildThread]
 async def go(way: str, waits: list[str], flags: CLONE, turns: int) -> Counter[str]:
     """Have the init go `turns` turns of the scheduler after the beginning of the waits; count their ends."""
     ends: Counter[str] = Counter()
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with family(flags) as (init, child):
             begin = {name: await WAITS[name](init, child) for name in waits}
 
@@ -166,10 +166,10 @@ async def test_child_of_an_init_that_is_gone(way: str) -> None:
         if way != "exec":
             await init.process.waitpid(W.EXITED)
         for begin in waits:
-            with pytest.raises(SyscallError), trio.fail_after(30):
+            with pytest.raises(SyscallError), trio.fail_after(60):
                 await begin()
         for make in WAITS.values():
-            with pytest.raises(SyscallError), trio.fail_after(30):
+            with pytest.raises(SyscallError), trio.fail_after(60):
                 await (await make(init, child))()
         with pytest.raises(SyscallError):
             await init.clone()
@@ -193,7 +193,7 @@ async def test_exec_that_fails_is_nothing_to_who_waits() -> None:
                     await init.execv("/no/such/program", ["program"])
 
         for turns in range(8):
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(fail_to_exec)
                     for _ in range(turns):
@@ -215,7 +215,7 @@ def kept() -> tuple[int, int]:
 
 
 async def none_kept(before: tuple[int, int]) -> None:
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while True:
             gc.collect()
             now = kept()

@@ -88,7 +88,7 @@ async def test_everybody_hears_of_every_stop(parent: str) -> None:
             with trio.move_on_after(dice.random() * 0.002):
                 await child.process.waitpid(W.STOPPED | W.CONTINUED)
 
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(give_up)
             async with trio.open_nursery() as listeners:
@@ -119,7 +119,7 @@ async def test_a_stop_found_through_the_handle_is_told() -> None:
     async def wait(options: W) -> None:
         told.append((await child.process.waitpid(options)).code)
 
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait, W.STOPPED)
             await wait_until(lambda: bool(told))
@@ -132,7 +132,7 @@ async def test_a_stop_found_through_the_handle_is_told() -> None:
 async def test_stops_of_a_program_that_runs_and_ends() -> None:
     """One that waits for stops hears of the end, too."""
     process = await local_thread.prepare().exec(sh("exec sleep 1000"))
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(process.waitpid, W.STOPPED)
             await trio.testing.wait_all_tasks_blocked()
@@ -170,7 +170,7 @@ async def test_children_of_an_init_are_killed_while_it_is_in_a_call() -> None:
         with pytest.raises(SyscallHangup):
             await init.task.sysif.syscall(SYS.nanosleep, request.near, 0)
 
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sleep)
             # An ordinary user may not ask which call a process of another user namespace is in.
@@ -188,7 +188,7 @@ async def test_killing_what_has_died_with_its_init_does_nothing() -> None:
     init = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWPID)
     child = await init.clone()
     await kill(init)
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         await child.process.kill()
         async with child.process:
             pass
@@ -232,7 +232,7 @@ async def test_monitor_of_an_init_watches_what_it_has_cloned(flags: CLONE) -> No
         with open(f"/proc/{pid}/status") as status:
             [numbers] = [line.split()[1:] for line in status if line.startswith("NSpid")]
         assert numbers[-2:] == [str(pid), str(process.process.near.id)]
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             async with process:
                 pass
         assert process.process.death_state is not None
@@ -240,7 +240,7 @@ async def test_monitor_of_an_init_watches_what_it_has_cloned(flags: CLONE) -> No
         await pair.second.close()
         # What is made once has been made the first time.
         before = before or await open_files(init)
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         # What the library closes in the background may come later.
         while await open_files(init) != before:  # noqa: ASYNC110 # nothing tells of it
             await trio.sleep(0.01)
@@ -267,7 +267,7 @@ async def test_no_zombies_of_what_is_collected_in_a_cycle(how: str) -> None:
             process = await local_thread.prepare().exec(sh("exit 0"))
         else:
             process = await (await local_thread.clone()).exec(sh("exit 0"))
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             # Private, because everything public that waits for an exit also reaps.
             await process._exited.wait()
         cycle: list[object] = [process]

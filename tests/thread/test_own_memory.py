@@ -215,7 +215,7 @@ async def test_exec_while_a_relative_shares_its_table() -> None:
     async with child.process:
         sharer = await child.clone(CLONE.FILES)
         async with sharer.process:
-            with trio.fail_after(20):
+            with trio.fail_after(60):
                 process = await child.exec(sh("exit 3"))
                 assert (await process.waitpid(W.EXITED)).exit_status == 3
             await assert_thread_works(sharer)
@@ -230,7 +230,7 @@ async def test_a_process_that_dies_fails_its_callers() -> None:
         with pytest.raises(SyscallError):
             await pipe.read.read(buffer)
 
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
             await wait_until(lambda: LocalPath(f"/proc/{pid_of(child)}/syscall").read_text() != "running\n")
@@ -245,7 +245,7 @@ async def test_it_ends_with_its_last_reference() -> None:
     pid = pid_of(child)
     del child
     gc.collect()
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         await wait_until(lambda: not is_running(pid))
 
 

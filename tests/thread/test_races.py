@@ -92,7 +92,7 @@ async def test_a2_news_of_many_children_at_once() -> None:
         assert (await processes[index].waitpid(W.EXITED)).killed_with() == SIG.TERM
         seen += 1
 
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             for index in range(len(processes)):
                 nursery.start_soon(wait, index)
@@ -106,7 +106,7 @@ async def test_a2_news_of_many_children_at_once() -> None:
 
 async def test_a3_a4_nothing_is_missed_between_asking_and_sleeping() -> None:
     process = await (await local_thread.clone()).exec(sh("exec sleep 1000"))
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         for turn in range(30):
             for sig, option in ((SIG.STOP, W.STOPPED), (SIG.CONT, W.CONTINUED)):
                 async with trio.open_nursery() as nursery:
@@ -120,7 +120,7 @@ async def test_a3_a4_nothing_is_missed_between_asking_and_sleeping() -> None:
 
 async def test_a5_cancelled_waits_lose_no_state() -> None:
     dice = random.Random("a5")
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         for turn in range(25):
             child = await local_thread.clone()
             options = W.EXITED if turn % 2 else W.EXITED | W.STOPPED | W.CONTINUED
@@ -135,7 +135,7 @@ async def test_a5_cancelled_waits_lose_no_state() -> None:
 async def test_a6_kill_and_reaping_at_the_same_time() -> None:
     for _ in range(15):
         child = await local_thread.clone()
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(child.exit, 0)
                 for _ in range(3):
@@ -152,7 +152,7 @@ async def test_a7_waiting_for_the_end_leaves_stops_to_others() -> None:
     async def wait(options: W) -> None:
         states.append((await process.waitpid(options)).code)
 
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait, W.EXITED)
             await trio.testing.wait_all_tasks_blocked()
@@ -172,7 +172,7 @@ async def test_a8_everybody_who_waits_is_told() -> None:
     async def wait(options: W) -> None:
         states.append((await process.waitpid(options)).code)
 
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         for sig, option in ((SIG.STOP, W.STOPPED), (SIG.CONT, W.CONTINUED), (SIG.KILL, W.EXITED)):
             states.clear()
             async with trio.open_nursery() as nursery:
@@ -206,7 +206,7 @@ async def test_a11_init_reaps_its_children_itself() -> None:
     child = await init.clone()
     assert int(await child.task.getppid()) == 1
     process = await child.exec(sh("exit 3"))
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         assert (await process.waitpid(W.EXITED)).exit_status == 3
     await finish(init)
 
@@ -228,7 +228,7 @@ async def test_a12_end_of_init_is_the_end_of_all_and_said_at_once() -> None:
             await pipe.read.read(await inner.malloc(bytes, 1))
         told.append("read")
 
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
             nursery.start_soon(read)
@@ -290,7 +290,7 @@ async def test_a17_no_zombies_of_what_nobody_waits_for() -> None:
 
 
 async def test_b3_child_that_dies_at_once_is_noticed() -> None:
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         for _ in range(20):
             child = await local_thread.clone()
             os.kill(pid_of(child), signal.SIGKILL)
@@ -305,11 +305,11 @@ async def test_b5_exec_is_noticed_although_others_hold_the_connection_open() -> 
     child = await local_thread.clone()
     siblings = [await local_thread.clone() for _ in range(3)]
     grandchild = await child.clone()
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         process = await child.exec(sh("exec sleep 1000"))
     async with process:
         pass
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         await grandchild.exit(0)
         await grandchild.process.waitpid(W.EXITED)
     await finish(*siblings)
@@ -344,7 +344,7 @@ async def test_b8_death_on_the_way_to_exec_is_told_by_the_state() -> None:
     await prepared.inherit_fd(pipe.write).dup2(prepared.stdout)
     spawning = await prepared.start(Command("/bin/sleep", ["sleep", "1000"], {}))
     os.kill(spawning.process.process.near.id, signal.SIGKILL)
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         await spawning.wait()
         assert (await spawning.process.waitpid(W.EXITED)).killed_with() == SIG.KILL
 
@@ -356,7 +356,7 @@ async def test_b9_l7_death_of_the_helper_is_not_the_death_of_a_child() -> None:
     child = await local_thread.clone()
     watcher = hub.watcher
     os.kill(watcher.pid, signal.SIGKILL)
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         await wait_until(lambda: watcher.left)
         assert int(await child.task.getpid()) == pid_of(child)
         process = await child.exec(sh("exit 4"))
@@ -450,7 +450,7 @@ async def test_exec_behind_other_calls_is_noticed() -> None:
                     await child.task.sysif.syscalls([Syscall(SYS.getpid), execve], linked=True)
             told.append(1)
 
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery, blocked(child):
                 nursery.start_soon(run)
                 await trio.testing.wait_all_tasks_blocked()
@@ -473,7 +473,7 @@ async def test_failed_exec_beside_one_that_succeeds() -> None:
         except FileNotFoundError:
             results.append("missing")
 
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery, blocked(child):
             nursery.start_soon(execute, "/nonexistent")
             await trio.testing.wait_all_tasks_blocked()
@@ -503,7 +503,7 @@ async def test_c6_children_that_live_on_give_up_what_they_have_copied() -> None:
     bystanders = [await local_thread.clone(), await local_thread.clone(CLONE.FILES)]
     await do_cloexec_except(bystanders[0], set())
     await pipe.write.close()
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         assert await local_thread.read_to_eof(pipe.read) == b""
     for bystander in bystanders:
         assert int(await bystander.task.getpid()) == pid_of(bystander)
@@ -606,7 +606,7 @@ async def test_d10_l6_channels_of_two_processes_are_not_crossed() -> None:
     async def open_channels(thread: ChildThread) -> None:
         opened[thread] = await thread.open_channels(2)
 
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery, blocked(slow):
             for thread in (slow, fast):
                 nursery.start_soon(open_channels, thread)
@@ -652,7 +652,7 @@ async def test_descriptors_of_the_connection_closed_by_a_sharer(transport: str) 
         number = await one.task.sysif.syscall(SYS.openat, AT.FDCWD, path.near, O.TMPFILE | O.RDWR, 0o600)
         files.append(f"/proc/{pid_of(one)}/fd/{number}")
     request = await two.ptr(Timespec(0, 2_000_000))
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         for _ in range(5):
             # Naps, long enough for both sides to go to sleep.
             await two.task.sysif.syscall(SYS.nanosleep, request.near, 0)
@@ -827,7 +827,7 @@ async def test_results_of_a_batch_that_is_cut_short() -> None:
                 await child.task.sysif.syscalls(calls)
             caught.append(info.value)
 
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(run)
                 await wait_for_call(pid_of(child), SYS.nanosleep)
@@ -916,7 +916,7 @@ async def test_closing_the_way_to_a_process_that_is_in_a_call() -> None:
     with pytest.raises(SyscallSendError):
         await child.task.getpid()
     await pipe.write.write(data)
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         await child.process.waitpid(W.EXITED)
     assert b"X" * 16 not in read_memory(address, 64)
     await pipe.read.close()
@@ -932,7 +932,7 @@ async def test_dropped_descriptors_are_closed_by_who_had_them() -> None:
         ends = [pipe.read.move(sharer.task), pipe.write]
         del pipe
         async with child.process, sharer.process:
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 async with trio.open_nursery() as nursery:
 
                     async def read(sharer: ChildThread = sharer, ends: list[Any] = ends) -> None:
@@ -1023,7 +1023,7 @@ async def test_activity_fd_of_a_process_that_is_stopped() -> None:
             sysif.get_activity_fd()
         with pytest.raises(RuntimeError, match="in a call"):
             sysif.get_activity_fd()
-        assert trio.current_time() - begin < 1
+        assert trio.current_time() - begin < 20
     os.kill(pid_of(child), signal.SIGCONT)
     assert int(await child.task.getpid()) == pid_of(child)
     fd = sysif.get_activity_fd()
@@ -1045,7 +1045,7 @@ async def test_activity_fd_under_load() -> None:
         while len(received) < 100:
             received += await afd.read_some_bytes()
 
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
             for index in range(100):
@@ -1073,7 +1073,7 @@ async def test_an_error_does_not_wait_for_the_calls_of_others(transport: str) ->
         nursery.start_soon(read)
         await trio.testing.wait_all_tasks_blocked()
         wrong: Any = "no number"
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             for call in (SYS.getpid, SYS.read):
                 with pytest.raises(TypeError):
                     await sysif.syscall(call, wrong)

@@ -30,7 +30,7 @@ async def stream() -> t.AsyncIterator[tuple[AsyncReadBuffer, AsyncFileDescriptor
         pipe = await bare.pipe()
         reader, writer = await bare.make_afd(epoller, pipe.read), await bare.make_afd(epoller, pipe.write)
         async with bare.closing(reader, writer):
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 yield AsyncReadBuffer(reader), writer
 
 

@@ -65,7 +65,7 @@ async def test_the_program_goes_on_while_it_waits(flags: O) -> None:
         nonlocal data
         data = await local_thread.read_to_eof(pipe.read)
 
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
             for text in (b"one ", b"two ", b"three"):
@@ -78,7 +78,7 @@ async def test_the_program_goes_on_while_it_waits(flags: O) -> None:
 
 async def test_waiting_can_be_cancelled() -> None:
     pipe = await local_thread.pipe()
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(local_thread.read_to_eof, pipe.read)
             await trio.testing.wait_all_tasks_blocked()
@@ -102,7 +102,7 @@ async def test_the_output_of_a_command_that_we_end() -> None:
         nonlocal output
         output = await local_thread.read_to_eof(pipe.read)
 
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(read)
             await trio.testing.wait_all_tasks_blocked()

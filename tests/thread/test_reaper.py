@@ -72,7 +72,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 @contextlib.asynccontextmanager
 async def adopting(kind: str) -> AsyncIterator[ChildThread]:
-    with trio.fail_after(50):
+    with trio.fail_after(60):
         parent = await KINDS[kind]()
         async with parent.process:
             yield parent
@@ -133,7 +133,7 @@ async def test_orphan_of_a_command_that_goes_on(kind: str, transport: str) -> No
         child = await (await parent.clone()).exec(sh("(sleep 0.01 & sleep 0.01 & exit 0); exec sleep 1000"))
         async with child:
             assert parent.reaper is not None
-            with trio.fail_after(30):
+            with trio.fail_after(60):
                 await until(lambda: parent.reaper is not None and parent.reaper.reaped == 2)
             assert len(children_of(parent)) == 1
 
@@ -273,7 +273,7 @@ trio.run(main)
 @pytest.mark.needs("privileged mount namespaces")
 def test_without_proc() -> None:
     """An orphan behind a zombie of ours waits until that is reaped; neither is mistaken for the other."""
-    shown = subprocess.run([sys.executable, "-c", WITHOUT_PROC], capture_output=True, text=True, timeout=50)
+    shown = subprocess.run([sys.executable, "-c", WITHOUT_PROC], capture_output=True, text=True, timeout=100)
     assert shown.stderr == ""
     lines = shown.stdout.splitlines()
     assert "exit_status=9" in lines[0]

@@ -40,7 +40,7 @@ async def fill(thread: ChildThread, kind: str) -> list[int]:
 async def slow_calls(thread: ChildThread) -> None:
     """Calls whose answers are announced."""
     time = await thread.ptr(struct.pack("qq", 0, 2_000_000))
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         for _ in range(10):
             await thread.task.sysif.syscall(SYS.nanosleep, time.near, 0)
 

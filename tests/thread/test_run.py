@@ -351,7 +351,7 @@ async def test_process_group_ends_with_the_command(transport: str) -> None:
     assert result.exit_status == 3
     assert result.stdout is not None
     pid = int(result.stdout)
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         while is_running(pid):  # noqa: ASYNC110 # it is no child of ours
             await trio.sleep(0.001)
     with pytest.raises(CommandTimeoutError) as caught:

@@ -321,7 +321,7 @@ async def test_a_failure_is_heard_from_a_process_that_has_closed_everything() ->
     child = local_thread.prepare()
     await child.task.close_range(3, 2**32 - 1)
     spawning = await child.start(Command("/nonexistent", ["x"], {}))
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         state = await spawning.process.waitpid(W.EXITED)
         assert state.died()
         with pytest.raises(FileNotFoundError):
@@ -359,7 +359,7 @@ async def test_memory_is_as_dumpable_as_before_once_the_program_runs() -> None:
     spawning = await child.start(Command("/bin/sleep", ["sleep", "1000"], {}))
     # Without waiting for it to run.
     async with spawning.process:
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             while await dumpable() != before:  # noqa: ASYNC110 # no event tells
                 await trio.sleep(0.001)
 

@@ -179,7 +179,7 @@ async def test_large_transfers_in_both_directions_at_once(connect: Connect) -> N
             for _ in range(3):
                 await target.conn.write_memory(addresses[index], data[index])
 
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(read)
                 nursery.start_soon(write, 1)
@@ -306,7 +306,7 @@ async def test_process_left_while_others_hold_its_end_open() -> None:
         assert outcomes[:2] == [10, 11]
         assert isinstance(outcomes[2], SyscallHangup)
         # The library closes our end by itself.
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             await trio.lowlevel.wait_readable(target.peer)
         assert target.peer.recv(1) == b""
 

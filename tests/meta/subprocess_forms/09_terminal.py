@@ -9,7 +9,7 @@ import pexpect
 
 def main() -> None:
     env = {**os.environ, "PS1": "> ", "ENV": ""}
-    shell = pexpect.spawn("/bin/sh", ["-i"], env=env, dimensions=(30, 90), timeout=10, encoding="utf-8")
+    shell = pexpect.spawn("/bin/sh", ["-i"], env=env, dimensions=(30, 90), timeout=60, encoding="utf-8")
     try:
         shell.expect_exact("> ")
         shell.sendline("stty size")
