@@ -54,11 +54,14 @@ async def memory_file(text: str) -> FileDescriptor:
     return file
 
 
-async def first_process() -> tuple[ChildThread, bool]:
-    """A process in new namespaces, or, where these are denied, in our own; says which."""
+async def first_process(message: FileDescriptor) -> tuple[ChildThread, bool]:
+    """A process in new namespaces, or, where these are denied, in our own; says which.
+
+    It has memory of its own, since it stays beside commands, and nothing of ours but this descriptor.
+    """
     with unless_denied("new namespaces"):
-        return await local_thread.clone(NAMESPACES), True
-    return await local_thread.clone(), False
+        return await local_thread.clone(NAMESPACES, own_memory=True, inherit=[message]), True
+    return await local_thread.clone(own_memory=True, inherit=[message]), False
 
 
 async def furnish(init: ChildThread) -> None:
@@ -96,7 +99,7 @@ async def demo(tracer: Tracer) -> None:
     message = await memory_file("a pipe has two ends\nand a file descriptor\nneeds no name\n")
 
     show("\n# A process, inert, in new user, mount, pid, net and uts namespaces.")
-    init, contained = await first_process()
+    init, contained = await first_process(message)
     tracer.name(init.task, "init")
     message_inside = init.inherit_fd(message)
     async with init.process:  # killed at the end of the block, and everything in its pid namespace with it

@@ -245,6 +245,9 @@ async def test_children_and_theirs_are_traced(lines: Lines) -> None:
 async def test_memory_of_a_process_with_its_own(lines: Lines) -> None:
     """It is shown as far as it is in the memory file that the two sides share, where there is a ring."""
     child = await local_thread.clone(own_memory=True)
+    assert any(line.startswith("execveat(") for line in lines.texts())
+    # But nothing of what goes before it.
+    assert not any("F_SETFD" in line or "CAP_AMBIENT" in line for line in lines.texts())
     async with child.process:
         directory = await child.ptr(Path("/usr"))
         await child.task.chdir(directory)

@@ -256,7 +256,7 @@ async def _execute_stub(
         # Before the clone: what is opened meanwhile is perhaps not in the copy.
         table = _TableAfterExec(task.fd_table, {int(fd.near) for fd in kept}.union(STANDARD))
         exited = Exited(hub)
-        spawning = await launch(thr, hub, flags, calls, image, exited)
+        spawning = await launch(thr, hub, flags, calls, image, exited, unshown=len(calls) - 1)
         process = spawning.process
         space = AddressSpace(process.process.near.id)
         child = make_task(thr, process.process, flags, table, space)

@@ -278,6 +278,7 @@ async def launch(
     image: ExecImage,
     on_exit: Callable[[], None] | None = None,
     cgroup: FileDescriptor | None = None,
+    unshown: int = 0,
 ) -> Spawning:
     """Clone a process that makes `calls`, the last of which executes `image`. Protect the caller from
     KeyboardInterrupt.
@@ -290,6 +291,7 @@ async def launch(
         image: the program; its memory is kept until it runs.
         on_exit: called when the process has exited; must not keep the result alive.
         cgroup: in which the process begins; of the parent.
+        unshown: how many of the first calls are the library's own, and not in traces.
 
     Raises:
         OSError: the process could not be made.
@@ -315,11 +317,15 @@ async def launch(
             ring.shutdown()
         watch = getattr(parent.task.sysif, "watch_prepared", None)
         if watch is not None:
-            report = watch(calls, f"process {process.near.id}")
+            report = watch(calls[unshown:], f"process {process.near.id}")
+
+            def report_shown(results: Sequence[int]) -> None:
+                report(results[unshown:])
+
             if spawning.finished:
-                report(spawning._results if spawning.error is not None else ())
+                report_shown(spawning._results if spawning.error is not None else ())
             else:
-                spawning.report = report
+                spawning.report = report_shown
         spawning.process = parent.monitor.add_child_process(process, pidfd, spawning.exited)
         if not spawning.finished and (changing or ring.in_user_namespace):
             # Our memory stays undumpable until the process has left it, even if no task waits for that.
