@@ -190,7 +190,7 @@ class Offer:
         our_passage, connection.life = self.ours
 
         async def connect(task: Task, ram: RAM, epoller: Epoller) -> PassingConnection:
-            return PrivateConnection.make(self.access, our_passage, task, ram, passage)
+            return PrivateConnection(self.access, our_passage, task, ram, passage)
 
         try:
             return await make_far_thread(kind, self.parent, task, hello, [stream, life], connect)
