@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -144,6 +145,35 @@ def test_errors_and_results_come_back(portal: Portal) -> None:
 
     with pytest.raises(RuntimeError, match="OS thread of the portal"):
         portal.call(inside)
+
+
+def test_misuse_comes_back_and_leaves_the_portal_as_it_was(portal: Portal) -> None:
+    wrong: Any = 3
+    for options, words in (
+        ({"timeout": -1}, "timeout"),
+        ({"limit": 1}, "limit"),
+        ({"stdin": 3}, "stdin"),
+        ({"limits": 3}, "limits"),
+        ({"shell": True}, "shell"),
+    ):
+        arguments: Any = options
+        with pytest.raises((TypeError, ValueError), match=words):
+            portal.run(TRUE, **arguments)
+    with pytest.raises(TypeError, match="expected a Command, not 3"):
+        portal.run(wrong)
+    with pytest.raises(TypeError, match="check"):
+        portal.run(TRUE, wrong)
+    with pytest.raises(TypeError, match="async function"):
+        portal.call(wrong)
+    with pytest.raises(TypeError, match="async function"):
+        portal.call(len, "abc")  # type: ignore[arg-type] # the mistake
+    with pytest.raises(RuntimeError, match="open already"):
+        portal.open()
+    closed = Portal()
+    with pytest.raises(PortalClosedError, match="not open"):
+        closed.run(TRUE)
+    closed.close()
+    assert portal.run(TRUE).clean()
 
 
 def test_closing_ends_what_goes_on() -> None:

@@ -369,36 +369,6 @@ async def test_input_ends_in_a_pid_namespace() -> None:
         await local_thread.run(Command("/nonexistent", ["x"], {}), stdin=b"x", tree="pidns")
 
 
-@pytest.mark.parametrize(
-    ("options", "error", "words"),
-    [
-        ({"stdin": PIPE}, ValueError, "nursery.start"),
-        ({"stdin": 3}, TypeError, "expected a handle"),
-        ({"stdout": b"x"}, TypeError, "expected a handle"),
-        ({"stdout": STDOUT}, ValueError, "stderr"),
-        ({"limit": 5}, ValueError, "captured"),
-        ({"limit": -1, "capture": True}, ValueError, "at least 0"),
-        ({"on_limit": "explode"}, ValueError, "truncate"),
-        ({"timeout": -1}, ValueError, "timeout"),
-        ({"timeout": "1"}, ValueError, "timeout"),
-        ({"grace": float("nan")}, ValueError, "grace"),
-        ({"pass_fds": [3]}, TypeError, "handles"),
-        ({"pass_fds": {-1: local_thread.stdin}}, ValueError, "number"),
-        ({"pass_fds": {1: local_thread.stdin}, "capture": True}, ValueError, "another file"),
-        ({"cwd": 3}, TypeError, "cwd"),
-        ({"tree": "forest"}, ValueError, "cgroup"),
-        ({"env": {"A=B": "c"}}, ValueError, "A=B"),
-        ({"shell": True}, TypeError, "shell"),
-        ({"stdin": "/nonexistent"}, FileNotFoundError, "nonexistent"),
-    ],
-)
-async def test_misuse(options: dict[str, Any], error: type[Exception], words: str) -> None:
-    before = children()
-    with pytest.raises(error, match=words):
-        await local_thread.run(sh("true"), **options)
-    assert children() == before
-
-
 async def test_descriptors_that_are_not_of_the_thread() -> None:
     child = await local_thread.clone()
     async with child.process:

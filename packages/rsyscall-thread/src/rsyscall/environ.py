@@ -111,6 +111,8 @@ class ExecutablePathCache:
             self._found = {}
             self._mountns = self.task.mountns
         found = self._found
+        if not isinstance(name, str):
+            raise TypeError(f"expected the name of a program, not {name!r}")
         if not name:
             raise ExecutableNotFound(name, self.paths)
         known = found.get(name)

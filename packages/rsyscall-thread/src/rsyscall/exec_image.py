@@ -97,6 +97,10 @@ class ExecImage:
             ValueError: a string contains a NUL character.
         """
         path_text = path if type(path) is str else os.fsdecode(path)
+        if isinstance(argv, str | bytes):
+            raise TypeError(
+                f"argv: expected a list of arguments, the name of the program first, not {argv!r}"
+            )
         argc = len(argv)
         words = argc + 1
         if isinstance(envp, Pointer):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from enum import IntEnum
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, cast
@@ -256,7 +256,7 @@ class Files:
         elif isinstance(value, int | float) or (
             not hasattr(value, "__iter__") and not hasattr(value, "__aiter__")
         ):
-            raise TypeError(f"stdin: {_expected(value)}, bytes or an iterable of them")
+            raise TypeError(f"stdin: {_expected('bytes, an iterable of bytes', value)}")
         else:
             if isinstance(value, bytes | bytearray | memoryview) and self._immediate:
                 self.relay.feed(self._own_pipe(0), value)
@@ -293,7 +293,7 @@ class Files:
             end = await self._end(number)
             self._pump(name, lambda: pump_out(end, None, sink))
         else:
-            raise TypeError(f"{name}: {_expected(value)}, or an async function")
+            raise TypeError(f"{name}: {_expected('an async function', value)}")
 
     def _collector(self, name: str) -> Collector:
         on_limit = self._on_limit
@@ -315,6 +315,8 @@ class Files:
 
     def pass_on(self, fds: Sequence[FileDescriptor] | Mapping[int, FileDescriptor]) -> None:
         """Place what `pass_fds` says."""
+        if not isinstance(fds, Iterable):
+            raise TypeError(f"pass_fds: expected handles of descriptors, not {fds!r}")
         numbered = fds.items() if isinstance(fds, Mapping) else [(None, fd) for fd in fds]
         for number, fd in numbered:
             if isinstance(fd, AsyncFileDescriptor):
@@ -323,7 +325,9 @@ class Files:
                 raise TypeError(f"pass_fds: expected handles of descriptors, not {fd!r}")
             self._check_table("pass_fds", fd)
             where = int(fd) if number is None else number
-            if not isinstance(where, int) or isinstance(where, bool) or where < 0:
+            if not isinstance(where, int) or isinstance(where, bool):
+                raise TypeError(f"pass_fds: expected the number of a descriptor, not {where!r}")
+            if where < 0:
                 raise ValueError(f"pass_fds: expected the number of a descriptor, not {where!r}")
             if where in self.placed or (where == 2 and self.error_is_output):
                 raise ValueError(f"pass_fds: descriptor {where} of the command has been given another file")
@@ -418,5 +422,5 @@ class Files:
             pass  # the process of the thread has gone, and its descriptors with it
 
 
-def _expected(value: object) -> str:
-    return f"expected a handle, a path, a file, PIPE or DEVNULL, not {value!r}"
+def _expected(more: str, value: object) -> str:
+    return f"expected a handle, a path, a file, {more}, PIPE or DEVNULL, not {value!r}"

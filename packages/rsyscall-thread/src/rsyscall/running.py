@@ -32,6 +32,14 @@ from rsyscall.exec_image import check_command, check_strings, make_image
 from rsyscall.handle import FileDescriptor
 from rsyscall.near import Syscall, nr
 from rsyscall.open_files import mark_calls
+from rsyscall.run_checks import (
+    check_awaitable,
+    check_env,
+    check_number,
+    check_setup,
+    check_switches,
+    check_whole,
+)
 from rsyscall.run_files import ClonedThread, ErrorOutput, Files, Input, Output, Pump, RunningThread, Stdio
 from rsyscall.run_limits import Limits
 from rsyscall.run_tree import Tree, TreeKind, make_tree
@@ -55,7 +63,7 @@ DEVNULL: Literal[Stdio.DEVNULL] = Stdio.DEVNULL
 """/dev/null."""
 
 
-_TREES = (False, True, "group", "cgroup", "pidns")
+_TREES = ("group", "cgroup", "pidns")
 
 # How long the kernel may take for the rest of an exec, in seconds.
 _EXEC_TIME = 5.0
@@ -236,11 +244,6 @@ class _Run:
         return outcome.unwrap()
 
 
-def _check_number(name: str, value: object, lowest: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= lowest:
-        raise ValueError(f"{name}: expected a number of at least {lowest}, not {value!r}")
-
-
 def changed_command(
     command: Command, env: Mapping[str, StrOrBytesPath | None] | None, clear_env: bool
 ) -> Command:
@@ -327,19 +330,31 @@ async def run(
     setup: Setup | None = None,
 ) -> CompletedCommand:
     """Run a command: `Thread.run`, which describes the options in `RunOptions`."""
+    # Before anything is made; what concerns files is checked where they are placed.
     if timeout is not None:
-        _check_number("timeout", timeout, 0)
+        check_number("timeout", timeout, 0)
     if grace is not GRACE:
-        _check_number("grace", grace, 0)
+        check_number("grace", grace, 0)
+    if limit is not None:
+        check_whole("limit", limit)
     if on_limit not in ("error", "truncate", "kill"):
         raise ValueError(f'on_limit: expected "error", "truncate" or "kill", not {on_limit!r}')
+    if limit is None and on_limit != "error":
+        raise ValueError(f"on_limit: {on_limit!r} is for output with a limit, and there is none")
+    check_switches(check=check, capture=capture, clear_env=clear_env, close_fds=close_fds)
+    if env is not None:
+        check_env(env)
+    if limits is not None and not isinstance(limits, Limits):
+        raise TypeError(f"limits: expected Limits, not {limits!r}")
+    if setup is not None:
+        check_setup(setup)
     if capture:
         stdout = PIPE if stdout is None else stdout
         stderr = PIPE if stderr is None else stderr
     check_command(command)
     command = changed_command(command, env, clear_env)
     check_strings(command)
-    if tree not in _TREES:
+    if not (tree is True or tree is False or (isinstance(tree, str) and tree in _TREES)):
         raise ValueError(f'tree: expected True, "cgroup", "pidns" or "group", not {tree!r}')
     running = _Run(timeout, grace, limit is not None, on_limit)
     # Its oom_score_adj, if that can only be set when the command has memory of its own.
@@ -352,10 +367,8 @@ async def run(
         await files.place_input(stdin, task_status is not trio.TASK_STATUS_IGNORED)
         await files.place_output("stdout", 1, stdout, give)
         await files.place_output("stderr", 2, stderr, give)
-        if limit is not None:
-            _check_number("limit", limit, 0)
-            if not files.captured:
-                raise ValueError("limit: it limits captured output, but this run captures none")
+        if limit is not None and not files.captured:
+            raise ValueError("limit: it limits captured output, but this run captures none")
         if pass_fds:
             files.pass_on(pass_fds)
         with ExitStack() as stack:
@@ -461,7 +474,7 @@ async def _start(
                 too_early.append(limits.oom_score_adj)
                 await replace(limits, oom_score_adj=None).apply(child)
         if setup is not None:
-            await setup(child)
+            await check_awaitable(setup, setup(child))
 
     starter = thread if tree is None else tree.starter
     id_maps = None

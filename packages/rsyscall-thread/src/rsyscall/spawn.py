@@ -584,6 +584,8 @@ class PreparedThread(WithMemory):
 
         manpage: CLONE_INTO_CGROUP in clone3(2)
         """
+        if not isinstance(cgroup, FileDescriptor):
+            raise TypeError(f"cgroup: expected a handle of its directory, not {cgroup!r}")
         task = self._parent.task
         if cgroup.task.fd_table is not task.fd_table:
             cgroup = task.inherit_fd(cgroup)

@@ -72,8 +72,20 @@ def _refused_flag(flags: int) -> ValueError:
     return ValueError("CLONE.INTO_CGROUP: PreparedThread.enter_cgroup and Limits(cgroup=) take the cgroup")
 
 
+def _check_flags(flags: object) -> None:
+    # Not with the module: most programs do not use it. So below, too.
+    from rsyscall.run_checks import check_flags
+
+    check_flags(flags)
+
+
+def _check_inherit(handles: object) -> None:
+    from rsyscall.run_checks import check_handles
+
+    check_handles("inherit", handles)
+
+
 def _check_id_maps(id_maps: object, flags: int) -> None:
-    # Most programs do not use it.
     from rsyscall.id_maps import IdMaps
 
     if not isinstance(id_maps, IdMaps):
@@ -260,9 +272,15 @@ class Thread(WithFiles):
             raise ValueError(
                 "inherit: it goes with own_memory=True; a child that shares our memory has all descriptors"
             )
+        if flags.__class__ is not CLONE:
+            _check_flags(flags)
         numeric = int(flags)
         if numeric & _NOT_FOR_CLONE:
             raise _refused_flag(numeric)
+        if own_memory is not True and own_memory is not False:
+            raise TypeError(f"own_memory: expected True or False, not {own_memory!r}")
+        if inherit != ():
+            _check_inherit(inherit)
         if id_maps is not None:
             _check_id_maps(id_maps, numeric)
             automatically_write_user_mappings = False
@@ -429,6 +447,8 @@ class Thread(WithFiles):
         Cancellation: the command is ended and reaped. It is sent SIGTERM, and SIGKILL if it runs 5 seconds
         later still; `grace` sets another time.
         """
+        if check is not True and check is not False:
+            raise TypeError(f"check: expected True or False, not {check!r}")
         if options or transport_name() != "ring" or self.loader.hub is None:
             # Not with the module: most programs do not use it.
             from rsyscall.running import run
@@ -493,6 +513,8 @@ class Thread(WithFiles):
         Args:
             flags: as for `clone`; NEWUSER is not possible.
         """
+        if flags.__class__ is not CLONE:
+            _check_flags(flags)
         return PreparedThread(self, flags)
 
     async def exit(self, status: int = 0) -> None:

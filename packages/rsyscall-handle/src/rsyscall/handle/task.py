@@ -19,7 +19,7 @@ import rsyscall.near
 from rsyscall.fcntl import AT, FD, F, FcntlFileDescriptor
 from rsyscall.handle._later_calls import LaterFileDescriptor, LaterTask
 from rsyscall.handle.fd import BaseFileDescriptor, FDTable, FileDescriptorTask
-from rsyscall.handle.pointer import WrittenPointer
+from rsyscall.handle.pointer import Pointer, WrittenPointer, check_pointers
 from rsyscall.handle.process import ChildProcess, Process, ProcessTask
 from rsyscall.linux.dirent import GetdentsFileDescriptor
 from rsyscall.linux.futex import FutexTask
@@ -303,10 +303,12 @@ class Task(
         Raises:
             OSError: the program could not be executed; `filename` is the path.
             SyscallSendError: the process was dead already.
+            TypeError: an argument is no pointer.
 
         manpage: execve(2)
         """
         self.check_not_manipulating()
+        check_pointers(filename)
         with ExitStack() as stack:
             filename_address = stack.enter_context(filename.borrow(self))
             argv_address, envp_address = self._borrow_arguments(stack, argv, envp)
@@ -344,6 +346,7 @@ class Task(
         manpage: execveat(2)
         """
         self.check_not_manipulating()
+        check_pointers(pathname)
         with ExitStack() as stack:
             near_fd = None if fd is None else stack.enter_context(fd.borrow(self))
             pathname_address = stack.enter_context(pathname.borrow(self))
@@ -361,6 +364,9 @@ class Task(
         self, stack: ExitStack, argv: WrittenPointer[ArgList], envp: WrittenPointer[ArgList]
     ) -> tuple[rsyscall.near.Address, rsyscall.near.Address]:
         """Borrow the lists and every string in them; return the addresses of the lists."""
+        for name, value in (("argv", argv), ("envp", envp)):
+            if not isinstance(value, Pointer):
+                raise TypeError(f"{name}: expected a pointer to an ArgList, not {value!r}")
         addresses = stack.enter_context(argv.borrow(self)), stack.enter_context(envp.borrow(self))
         for strings in (argv.value, envp.value):
             for string in strings:

@@ -17,7 +17,6 @@ import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import CancelledError, Future
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
@@ -38,6 +37,26 @@ T = TypeVar("T")
 
 class PortalClosedError(RuntimeError):
     """A portal was used before it was open, or after it was closed; or it was closed meanwhile."""
+
+
+def _bound(
+    function: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Callable[[], Awaitable[T]]:
+    """The call, which is made in the portal.
+
+    Raises:
+        TypeError: this is no function.
+    """
+    if not callable(function):
+        raise TypeError(f"expected an async function and its arguments, not {function!r}")
+
+    async def call() -> T:
+        result = function(*args, **kwargs)
+        if not isinstance(result, Awaitable):
+            raise TypeError(f"expected an async function, but {function!r} returned {result!r}")
+        return await result
+
+    return call
 
 
 class _Job(Generic[T]):
@@ -179,12 +198,13 @@ class Portal(AbstractContextManager["Portal"]):
         Raises:
             PortalClosedError: the portal is not open, or was closed meanwhile.
             RuntimeError: this is the OS thread of the portal.
+            TypeError: this is no async function.
 
         An exception in the waiting thread, such as KeyboardInterrupt, cancels the call and waits for its end.
         """
         if threading.current_thread() is self._os_thread:
             raise RuntimeError("this is the OS thread of the portal: await the function")
-        job = self._submit(partial(function, *args, **kwargs))
+        job = self._submit(_bound(function, args, kwargs))
         try:
             return job.future.result()
         except BaseException:
@@ -197,7 +217,7 @@ class Portal(AbstractContextManager["Portal"]):
         """As `call`, for a task of asyncio. When that is cancelled, the call is, and it waits for its end."""
         import asyncio
 
-        job = self._submit(partial(function, *args, **kwargs))
+        job = self._submit(_bound(function, args, kwargs))
         waiting = asyncio.wrap_future(job.future)
         try:
             return await asyncio.shield(waiting)
