@@ -49,7 +49,7 @@ def groups(program: Path, quick: bool) -> dict[str, Group]:
 
     return {
         "calls": ({"call", "call-local", "pipe", "batch"}, lambda: calls.calls(repetitions(61))),
-        "stream": (set(), lambda: calls.stream(repetitions(25))),
+        "stream": ({"stream"}, lambda: calls.stream(repetitions(25))),
         "busy": ({"busy"}, lambda: calls.busy(repetitions(25))),
         "blocking": ({"sleepers"}, lambda: calls.blocking(repetitions(41))),
         "spawns": (

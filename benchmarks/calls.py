@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ from pathlib import Path
 import trio
 
 from benchmarks.measure import Outcome, Side, Value, interleave, repeat
-from benchmarks.peers import echo
+from benchmarks.peers import answer, echo
 from rsyscall.native import lib
 from rsyscall.near import SYS, Syscall
 from rsyscall.tasks.local import local_thread
@@ -25,6 +26,9 @@ __all__ = ["blocking", "busy", "calls", "idle", "memory", "stream", "us", "used_
 BATCH = 512
 SLEEPERS = 100
 PAGE = 4096
+# Bytes, in the stream, of a call and of its answer.
+REQUEST = 64
+RESPONSE = 16
 
 
 @asynccontextmanager
@@ -118,9 +122,28 @@ async def calls(repetitions: int) -> Outcome:
 
 
 async def stream(repetitions: int) -> Outcome:
-    """Short calls in a child that is driven over a byte stream."""
-    async with child_thread("stream") as child:
-        return Outcome(samples=await interleave({"stream": repeat(child.task.getuid, 50)}, repetitions))
+    """Short calls in a child that is driven over a byte stream, and as many bytes between two processes."""
+    ours, theirs = socket.socketpair()
+    arguments = theirs, REQUEST, RESPONSE
+    peer = multiprocessing.get_context("spawn").Process(target=answer, args=arguments, daemon=True)
+    peer.start()
+    theirs.close()
+    request = bytes(REQUEST)
+    with trio.socket.from_stdlib_socket(ours) as sock:
+
+        async def round_trip() -> None:
+            await sock.send(request)
+            await sock.recv(RESPONSE)
+
+        async with child_thread("stream") as child:
+            sides = {
+                "stream": repeat(child.task.getuid, 50, 10),
+                "round trip": repeat(round_trip, 50, 10),
+            }
+            samples = await interleave(sides, repetitions)
+    peer.join()
+    call, plain = samples["stream"].best, samples["round trip"].best
+    return Outcome({"stream": Value(call / plain, f"{us(call)} ÷ {us(plain)}")}, samples)
 
 
 async def busy(repetitions: int) -> Outcome:

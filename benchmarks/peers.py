@@ -5,6 +5,7 @@ Imported by processes that `multiprocessing` starts, so it imports nothing else.
 
 from __future__ import annotations
 
+import socket
 from multiprocessing.connection import Connection
 
 
@@ -15,3 +16,16 @@ def echo(connection: Connection) -> None:
             connection.send(connection.recv())
         except EOFError:
             return
+
+
+def answer(connection: socket.socket, request: int, response: int) -> None:
+    """Answer each request, which comes in one piece, until the other end is closed; waiting in trio."""
+    import trio
+
+    async def answer_each() -> None:
+        data = bytes(response)
+        with trio.socket.from_stdlib_socket(connection) as sock:
+            while await sock.recv(request):
+                await sock.send(data)
+
+    trio.run(answer_each)

@@ -88,6 +88,12 @@ ROWS = [
     Row("own-write", "write of 4 KiB there ÷ in a child that shares ours", 1.3, 1.0),
     Row("own-read", "read of 4 KiB there ÷ in a child that shares ours", 1.3, 1.0),
     Row("own-make", "making one, until its first answer ÷ `os.posix_spawn`, `waitpid`", 2.5, 1.6),
+    Row(
+        "stream",
+        "a call in a child over a byte stream ÷ a round trip between two processes under trio",
+        1.5,
+        1.15,
+    ),
     Row("own-idle", "processor time of 100 of them, idle, over 5 s", 0.0, 0.0, unit="s"),
     Row("reaping", "registering and reaping, per child: growth between 10, 100 and 1000", 1.5, None),
     Row(
