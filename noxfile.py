@@ -282,6 +282,8 @@ def _test_layer(session: nox.Session, layer: str, *more: str) -> None:
     requirements = list(TEST_REQUIREMENTS)
     if layer in TRIO_LAYERS:
         requirements.append("pytest-trio")
+    if layer == "meta":
+        requirements.append("pexpect")  # one of the examples is compared with it
     _install(session, layer, *requirements)
     _check_nothing_above(session, layer)
     directories = [name for name in (f"tests/{layer}", *more, "tests/layers") if (ROOT / name).is_dir()]

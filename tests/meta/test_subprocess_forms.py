@@ -20,8 +20,10 @@ NO_CODE = {
     *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT),
     *(tokenize.ENCODING, tokenize.ENDMARKER),
 }
-# pexpect is no part of Python.
-RUN = [name for name in NAMES if name != "09_terminal.py" or importlib.util.find_spec("pexpect")]
+# pexpect is no part of Python; the session `meta` has it.
+NO_PEXPECT = pytest.mark.skipif(
+    importlib.util.find_spec("pexpect") is None, reason="python: pexpect is not installed"
+)
 
 
 def code_lines(path: Path) -> int:
@@ -53,7 +55,17 @@ def test_length(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.needs(*NEEDS.get(name, []))) for name in RUN]
+    "name",
+    [
+        pytest.param(
+            name,
+            marks=[
+                pytest.mark.needs(*NEEDS.get(name, [])),
+                *([NO_PEXPECT] if name == "09_terminal.py" else []),
+            ],
+        )
+        for name in NAMES
+    ],
 )
 def test_both_print_the_same(cli: Programs, name: str) -> None:
     example, form = (cli(program=directory / name) for directory in (EXAMPLES, FORMS))

@@ -18,6 +18,7 @@ from rsyscall.run_limits import Limits
 from rsyscall.running import DEVNULL, PIPE, STDOUT
 from rsyscall.sched import CLONE
 from rsyscall.sys.resource import RLIMIT
+from rsyscall.sys.wait import W
 from rsyscall.unistd import ArgList
 
 TRUE = sh("true")
@@ -315,3 +316,11 @@ async def test_prepare() -> None:
         with pytest.raises(TypeError):
             result: Any = call()  # type: ignore[operator] # the mistake
             await result
+
+
+async def test_waiting_without_waiting() -> None:
+    child = await local_thread.clone()
+    async with child.process:
+        with pytest.raises(ValueError, match=r"NOHANG.*death_state"):
+            await child.process.waitpid(W.EXITED | W.NOHANG)
+        assert child.process.process.death_state is None

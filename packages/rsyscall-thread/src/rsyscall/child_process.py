@@ -57,6 +57,7 @@ __all__ = ["AsyncChildProcess", "Monitor"]
 
 _EXITED = int(W.EXITED)
 _NOWAIT = int(W.NOWAIT)
+_NOHANG = int(W.NOHANG)
 _STOPS = int(W.STOPPED | W.CONTINUED)
 
 # Between two polls for stops of a child of ours: short enough to notice a short stop, and long enough to cost
@@ -223,7 +224,7 @@ class AsyncChildProcess:
         Raises:
             ChildProcessError: other code reaped the child.
             SyscallError: the process whose child it is has gone.
-            ValueError: W.NOWAIT with other changes than exit.
+            ValueError: W.NOWAIT with other changes than exit; W.NOHANG.
 
         Cancellation: nothing is lost; wait again.
 
@@ -232,6 +233,11 @@ class AsyncChildProcess:
         process = self.process
         # In plain numbers: members of a flag class are combined by Python code, before 3.11 and after.
         numeric = int(options)
+        if numeric & _NOHANG:
+            raise ValueError(
+                "waitpid waits, while other tasks go on: W.NOHANG is not for it; process.death_state is "
+                "None until the child has been reaped"
+            )
         if numeric & _NOWAIT and numeric & ~_NOWAIT != _EXITED:
             raise ValueError(f"waitpid can wait without reaping for W.EXITED alone, not for {options!r}")
         if numeric & _EXITED and process.death_state is not None:
