@@ -13,7 +13,7 @@ from rsyscall.handle import FileDescriptor, Pointer, Task
 from rsyscall.near import Syscall, nr
 from rsyscall.near import types as near
 from rsyscall.open_files import descriptor_flags
-from rsyscall.sys.socket import AF, SOCK
+from rsyscall.sys.socket import AF, SOCK, Sockbuf, Socketpair
 from rsyscall.unistd import Pipe
 from rsyscall.with_memory import WithMemory
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rsyscall.network.connection import Connection
     from rsyscall.path import Path
     from rsyscall.sys.mount import MS
-    from rsyscall.sys.socket import Sockbuf, Socketpair, T_sockaddr
+    from rsyscall.sys.socket import T_sockaddr
 
 __all__ = ["WithFiles", "do_cloexec_except"]
 
