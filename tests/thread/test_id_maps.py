@@ -30,7 +30,7 @@ def words(result: Any) -> list[list[int]]:
     return [[int(word) for word in line.split()] for line in result.stdout.splitlines()]
 
 
-@pytest.mark.needs("user namespaces", "any user id")
+@pytest.mark.needs("user namespaces", "pid namespaces", "any user id")
 @pytest.mark.parametrize("options", [{}, {"tree": "pidns"}, {"tree": "group", "cwd": "/"}])
 async def test_command_with_other_ids(options: Any, transport: str) -> None:
     before = children()

@@ -81,10 +81,8 @@ async def test_processor_time_is_limited() -> None:
 OOM = "cat /proc/self/oom_score_adj; readlink /proc/self/fd/0; ls -l /proc/self/fd | grep -c oom"
 
 
-@pytest.mark.parametrize("tree", [False, "pidns"])
-async def test_oom_score_adj_is_that_of_the_command_alone(tree: Any, place: Place, transport: str) -> None:
-    if tree:
-        place.need("pid namespaces")
+@pytest.mark.parametrize("tree", [False, pytest.param("pidns", marks=pytest.mark.needs("pid namespaces"))])
+async def test_oom_score_adj_is_that_of_the_command_alone(tree: Any, transport: str) -> None:
     before = Path("/proc/self/oom_score_adj").read_text()
     # Where it can be, it is set before the exec. The descriptors are what they would be without it.
     script = f"until grep -q 777 /proc/self/oom_score_adj; do sleep 0.01; done; {OOM}"
@@ -227,6 +225,7 @@ async def entered(cgroup: Any, thread: Thread = local_thread, **options: Any) ->
     return result.stdout.decode().strip()
 
 
+@pytest.mark.needs("pid namespaces")
 async def test_cgroup(cgroup_of_ours: Path, transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = cgroup_of_ours
     async with await local_thread.task.open(await local_thread.ptr(str(directory)), O.PATH) as handle:

@@ -146,6 +146,7 @@ async def test_closed_and_foreign_handles(options: Callable[[Any], dict[str, Any
     assert children() == before
 
 
+@pytest.mark.needs("/dev/ptmx")
 async def test_closed_terminal() -> None:
     pty = await local_thread.pty()
     await pty.close()
