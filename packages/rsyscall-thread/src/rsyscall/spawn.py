@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol, SupportsInt
 
 import trio
@@ -308,10 +307,14 @@ async def launch(
         spawning = Spawning(hub, ring, calls, image, on_exit)
         # Before the process can fail: what it announces must find us.
         hub.waiting(ring, spawning)
-        with ExitStack() as stack:
-            number = -1 if cgroup is None else stack.enter_context(cgroup.borrow(parent.task)).number
-            server = (symbols.rsyscall_ring_server, (ring.address,), number)
+        server = (symbols.rsyscall_ring_server, (ring.address,))
+        if cgroup is None:
             process, pidfd = await clone_process(parent.task, hub, parent.monitor, flags, ring, *server)
+        else:
+            with cgroup.borrow(parent.task) as number:
+                process, pidfd = await clone_process(
+                    parent.task, hub, parent.monitor, flags, ring, *server, number.number
+                )
         if spawning.error is not None:
             # It failed before we heard that it exists, and could not be told to exit then.
             ring.shutdown()
