@@ -28,11 +28,11 @@ from typing import TYPE_CHECKING
 import trio
 
 from rsyscall.epoller import AsyncFileDescriptor
+from rsyscall.exec_image import exec_after, make_image
 from rsyscall.far import FDTableMismatchError
 from rsyscall.fcntl import O
 from rsyscall.near import SyscallError
 from rsyscall.path import Path
-from rsyscall.spawn import exec_after, make_image
 from rsyscall.stub_program import stub_bytes
 from rsyscall.sys.socket import AF, SO, SOCK, SOL, Sockbuf, Ucred
 from rsyscall.sys.stat import Stat
