@@ -158,6 +158,8 @@ long rsyscall_raw_syscall(long a1, long a2, long a3, long a4, long a5, long a6, 
 void rsyscall_trampoline(void);
 int rsyscall_server(int infd, int outfd, struct rsys_origin *origin);
 int rsyscall_greeting_server(int infd, int outfd, char **envp, uint32_t page_size);
+struct rsys_door;
+int rsyscall_door_server(int infd, int outfd, char **envp, uint32_t page_size, struct rsys_door *door);
 int rsyscall_persistent_server(int infd, int outfd, int listenfd);
 struct rsys_shared;
 int rsyscall_ring_server(struct rsys_ring *ring);

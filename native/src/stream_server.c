@@ -2,6 +2,7 @@
  * The server behind a byte stream: reads requests, makes the calls, writes the answers,
  * strictly in order. Returns when the stream ends, whatever the reason.
  */
+#include "door.h"
 #include "execute.h"
 #include "sleep.h"
 
@@ -14,21 +15,36 @@
 struct stream {
 	int infd, outfd;
 	struct rsys_origin *origin;
+	struct rsys_door *door;	/* of a persistent process, which looks after it while it waits; or NULL */
 };
 
+/* Whether anything beside the stream is to be waited for. */
+static int must_watch(const struct stream *stream)
+{
+	return stream->origin->watcher_fd >= 0 || stream->door;
+}
+
 /*
- * Until the descriptor is ready; 0 when our owner is gone, or nothing that waits is permitted. *pause belongs
- * to the one wait.
+ * Until the descriptor is ready; 0 when our owner is gone, another program has taken over, or nothing that waits is
+ * permitted. *pause belongs to the one wait.
  */
 static int wait_until(const struct stream *stream, int fd, int events, int64_t *pause)
 {
-	struct rsys_pollfd fds[2] = {
-		{ .fd = fd, .events = events },
-		{ .fd = stream->origin->watcher_fd, .events = RSYS_POLLIN },
-	};
+	struct rsys_pollfd fds[3];
 
-	if (rsys_is_denied(rsys_call5(__NR_ppoll, fds, 2, 0, 0, 8)))
-		return rsys_pause_longer(pause) && !rsys_owner_gone(stream->origin);
+	do {
+		/* One by one, or compilers call memset. */
+		fds[0].fd = fd;
+		fds[0].events = events;
+		fds[1].fd = stream->origin->watcher_fd;
+		fds[2].fd = stream->door ? stream->door->epfd : -1;
+		fds[1].events = fds[2].events = RSYS_POLLIN;
+		fds[0].revents = fds[1].revents = fds[2].revents = 0;
+		if (rsys_is_denied(rsys_call5(__NR_ppoll, fds, 3, 0, 0, 8)))
+			return rsys_pause_longer(pause) && !rsys_owner_gone(stream->origin);
+		if (fds[2].revents && !stream->door->opened(stream->door))
+			return 0;
+	} while (fds[2].revents && !fds[0].revents && !fds[1].revents);
 	if (!fds[1].revents)
 		return 1;
 	/* Otherwise a process has killed the watcher, or opened something else under the number of its descriptor. */
@@ -47,7 +63,7 @@ static long receive(const struct stream *stream, void *buf, size_t len)
 	long n;
 
 	do {
-		if (stream->origin->watcher_fd >= 0 && !wait_until(stream, stream->infd, RSYS_POLLIN, &pause))
+		if (must_watch(stream) && !wait_until(stream, stream->infd, RSYS_POLLIN, &pause))
 			return 0;
 		n = rsys_call3(__NR_read, stream->infd, buf, len);
 		if (n == -EAGAIN && !wait_until(stream, stream->infd, RSYS_POLLIN, &pause))
@@ -77,7 +93,7 @@ static int write_all(const struct stream *stream, const void *buf, size_t len)
 	int fd = stream->outfd;
 	int64_t pause = RSYS_FIRST_PAUSE_NS;
 	/* MSG_NOSIGNAL: a client that went away must not kill us by SIGPIPE before we clean up. */
-	int flags = MSG_NOSIGNAL | (stream->origin->watcher_fd >= 0 ? MSG_DONTWAIT : 0);
+	int flags = MSG_NOSIGNAL | (must_watch(stream) ? MSG_DONTWAIT : 0);
 
 	while (len) {
 		size_t piece = len < PIECE ? len : PIECE;
@@ -208,16 +224,13 @@ static int serve_read(const struct stream *stream, uint64_t address, uint64_t le
 	return write_all(stream, (void *)address, length);
 }
 
-int rsyscall_server(int infd, int outfd, struct rsys_origin *origin)
+static int serve(const struct stream *stream)
 {
-	struct rsys_origin no_owner = { .watcher_fd = -1, .parent_pid = -1, .flags = RSYS_ORIGIN_OWN_MEMORY };
-	struct stream whole = { infd, outfd, origin ? origin : &no_owner };
-	const struct stream *stream = &whole;
+	struct rsys_origin *origin = stream->origin;
 	struct rsys_request request;
 	int failed = 0;	/* in a chain of linked calls */
 	long result;
 
-	origin = whole.origin;
 	if (!rsys_begin(origin))
 		return 0;
 	while (read_all(stream, &request, sizeof(request)) == 0) {
@@ -251,6 +264,14 @@ int rsyscall_server(int infd, int outfd, struct rsys_origin *origin)
 			return 0;
 	}
 	return 0;
+}
+
+int rsyscall_server(int infd, int outfd, struct rsys_origin *origin)
+{
+	struct rsys_origin no_owner = { .watcher_fd = -1, .parent_pid = -1, .flags = RSYS_ORIGIN_OWN_MEMORY };
+	struct stream stream = { infd, outfd, origin ? origin : &no_owner, 0 };
+
+	return serve(&stream);
 }
 
 static size_t string_length(const char *s)
@@ -290,10 +311,10 @@ void rsyscall_fill_hello(struct rsys_hello *hello, uint32_t page_size)
 }
 
 /* For a process that does not share the client's memory: say who and where we are first. */
-int rsyscall_greeting_server(int infd, int outfd, char **envp, uint32_t page_size)
+int rsyscall_door_server(int infd, int outfd, char **envp, uint32_t page_size, struct rsys_door *door)
 {
-	struct rsys_origin no_owner = { .watcher_fd = -1, .parent_pid = -1 };
-	struct stream whole = { infd, outfd, &no_owner };
+	struct rsys_origin no_owner = { .watcher_fd = -1, .parent_pid = -1, .flags = RSYS_ORIGIN_OWN_MEMORY };
+	struct stream whole = { infd, outfd, &no_owner, door };
 	const struct stream *stream = &whole;
 	struct rsys_hello hello;
 	uint32_t i, count = 0;
@@ -312,10 +333,18 @@ int rsyscall_greeting_server(int infd, int outfd, char **envp, uint32_t page_siz
 		if (write_all(stream, &n, sizeof(n)) < 0 || write_all(stream, envp[i], n) < 0)
 			return 1;
 	}
-	return rsyscall_server(infd, outfd, 0);
+	return serve(stream);
 }
 
-/* The reconnecting server comes with the persistent threads; until then it ends with its stream. */
+int rsyscall_greeting_server(int infd, int outfd, char **envp, uint32_t page_size)
+{
+	return rsyscall_door_server(infd, outfd, envp, page_size, 0);
+}
+
+/*
+ * For a process that shares its owner's memory, which it cannot outlive: so it ends with its stream. What outlives
+ * its owner has memory of its own; see door.c.
+ */
 int rsyscall_persistent_server(int infd, int outfd, int listenfd)
 {
 	(void)listenfd;

@@ -2,6 +2,7 @@
  * rsyscall-stub: the server as a program of its own, static and without libc, for every
  * process that does not share our memory. One sub-command per role.
  */
+#include "door.h"
 #include "execute.h"
 #include "received.h"
 #include "shared_ring.h"
@@ -154,13 +155,33 @@ static int serve_once(char **argv, char **envp, uint32_t page_size)
 	return rsyscall_greeting_server(infd, outfd, envp, page_size);
 }
 
+/*
+ * Our client has executed us, and goes on over the first descriptor; others will connect to the second one, a socket
+ * that has been bound.
+ */
+static int persist(char **argv, char **envp, uint32_t page_size)
+{
+	int64_t fds[2];
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		fds[i] = number(argv[i]);
+		if (fds[i] < 0 || fds[i] > INT32_MAX ||
+		    rsys_is_error(rsys_call3(__NR_fcntl, fds[i], RSYS_F_SETFD, RSYS_FD_CLOEXEC)))
+			return 2;
+	}
+	return rsys_persist(fds[0], fds[1], envp, page_size);
+}
+
 static const char usage[] =
 	"usage: rsyscall-stub stdio | stdin | once FILE DIRECTORY | serve EFFECTIVE PERMITTED INHERITABLE FD... |\n"
-	"                     ring EFFECTIVE PERMITTED INHERITABLE FD MEMFD FD... | write [FILE TEXT]...\n"
+	"                     ring EFFECTIVE PERMITTED INHERITABLE FD MEMFD FD... | write [FILE TEXT]... |\n"
+	"                     persist FD SOCKET\n"
 	"  stdio   serve system calls over standard input and output\n"
 	"  once    the same, after removing FILE, which is this program, and DIRECTORY\n"
 	"  serve   the same with these capabilities over the stream FD; close all FD on exec\n"
 	"  ring    the same through a ring in MEMFD, or the stream FD if that cannot be mapped\n"
+	"  persist serve over the stream FD, then over connections to SOCKET\n"
 	"  write   write each text to its file; at most 4\n"
 	"  stdin   serve over sockets that come over standard input, a socket itself\n"
 	"This program is driven by the rsyscall library; it is of little use by hand.\n";
@@ -175,6 +196,8 @@ static int run(int argc, char **argv, char **envp, uint32_t page_size)
 		return serve(0, argv + 2, envp, page_size);
 	if (argc >= 7 && equal(argv[1], "ring"))
 		return serve(1, argv + 2, envp, page_size);
+	if (argc == 4 && equal(argv[1], "persist"))
+		return persist(argv + 2, envp, page_size);
 	if (argc >= 2 && argc <= 10 && argc % 2 == 0 && equal(argv[1], "write"))
 		return write_files(argv + 2);
 	if (argc == 2 && equal(argv[1], "stdin"))

@@ -1,0 +1,194 @@
+/*
+ * The server of a persistent process, which outlives the program that drives it.
+ *
+ * It is driven over a stream as any other. Beside that it looks after its door, whenever it waits for the stream:
+ * an epoll instance with the listening socket in it, and with connections that have not said yet what they want.
+ * The door is a descriptor of its own, so that the program can wait for it too, in epoll_wait in this process, and
+ * so that a call which waits there does not keep others out.
+ *
+ * Who may come in. The file of the socket has mode 0600; and whoever connects has to be our user, or root
+ * (SO_PEERCRED). Others are closed at once. A program has to say what it wants, in one piece: what says anything
+ * else is closed, and what says nothing is closed when there are too many of them. Nothing here ever waits for
+ * one of them.
+ *
+ * The stream always has the same number. When a program goes, it is shut down, and stays open until another
+ * connection takes its place, in one step (dup3).
+ */
+#include "door.h"
+#include "rsyscall.h"
+#include "sleep.h"
+
+#define SOCK_CLOEXEC 02000000
+#define SOCK_NONBLOCK 04000
+#define MSG_DONTWAIT 0x40
+#define MSG_NOSIGNAL 0x4000
+#define SHUT_RDWR 2
+#define SOL_SOCKET 1
+#define SO_PEERCRED 17
+#define EPOLL_CTL_ADD 1
+#define EPOLL_CTL_DEL 2
+#define POLLRDHUP 0x2000
+#define MFD_CLOEXEC 1
+#define BACKLOG 64
+#define KEY_LISTENING RSYS_DOOR_WAITING
+
+struct event {
+	uint32_t events;
+	uint64_t data;
+}
+#ifdef __x86_64__
+__attribute__((packed))
+#endif
+;
+
+static int watch(struct rsys_door *door, int fd, uint64_t key)
+{
+	struct event event = { RSYS_POLLIN, key };
+
+	return !rsys_is_error(rsys_call4(__NR_epoll_ctl, door->epfd, EPOLL_CTL_ADD, fd, &event));
+}
+
+static void forget(struct rsys_door *door, unsigned int key)
+{
+	if (door->waiting[key] >= 0)
+		rsys_call1(__NR_close, door->waiting[key]);
+	door->waiting[key] = -1;
+}
+
+static void answer(const struct rsys_door *door, int fd, int status)
+{
+	static const char magic[] = RSYS_DOOR_MAGIC;
+	struct rsys_welcome welcome;
+	int i;
+
+	for (i = 0; i < 8; i++)
+		((volatile char *)welcome.magic)[i] = magic[i];
+	welcome.status = status;
+	welcome.listening = door->listening;
+	welcome.door = door->epfd;
+	welcome.store = door->store;
+	/* It has room for that: nothing was sent before. */
+	rsys_call6(__NR_sendto, fd, &welcome, sizeof(welcome), MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
+}
+
+static int is_ours(int fd)
+{
+	struct { int32_t pid; uint32_t uid, gid; } peer;
+	int32_t size = sizeof(peer);
+
+	if (rsys_is_error(rsys_call5(__NR_getsockopt, fd, SOL_SOCKET, SO_PEERCRED, &peer, &size)))
+		return 0;
+	return peer.uid == 0 || peer.uid == (uint32_t)rsys_call0(__NR_geteuid);
+}
+
+static void accept_one(struct rsys_door *door)
+{
+	long fd = rsys_call4(__NR_accept4, door->listening, 0, 0, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int64_t pause = RSYS_LONGEST_PAUSE_NS;
+	unsigned int key;
+
+	if (fd < 0) {
+		/* No descriptor is free: the connection stays where it is. */
+		if (fd != -EAGAIN && fd != -ECONNABORTED && fd != -EINTR)
+			rsys_pause_longer(&pause);
+		return;
+	}
+	key = ++door->last % RSYS_DOOR_WAITING;
+	if (!is_ours(fd)) {
+		rsys_call1(__NR_close, fd);
+		return;
+	}
+	/* The one that has said nothing for the longest time. */
+	forget(door, key);
+	door->waiting[key] = fd;
+	if (!watch(door, fd, key))
+		forget(door, key);
+}
+
+/* Whether the program that is connected is there no more. */
+static int has_left(const struct rsys_door *door)
+{
+	struct rsys_pollfd fds = { .fd = door->stream, .events = POLLRDHUP };
+	struct rsys_timespec now = { 0, 0 };
+
+	return rsys_call5(__NR_ppoll, &fds, 1, &now, 0, 8) == 1;
+}
+
+static void let_in(struct rsys_door *door, unsigned int key)
+{
+	static const char magic[] = RSYS_DOOR_MAGIC;
+	struct rsys_knock knock;
+	int i, fd = door->waiting[key];
+	int good = rsys_call3(__NR_read, fd, &knock, sizeof(knock)) == sizeof(knock);
+
+	for (i = 0; good && i < 8; i++)
+		good = knock.magic[i] == magic[i];
+	if (!good || knock.flags & ~RSYS_DOOR_TAKE_OVER || knock.reserved) {
+		forget(door, key);
+		return;
+	}
+	if (door->connected && !(knock.flags & RSYS_DOOR_TAKE_OVER) && !has_left(door)) {
+		answer(door, fd, -EBUSY);
+		forget(door, key);
+		return;
+	}
+	/* It stays open, under another number. */
+	rsys_call4(__NR_epoll_ctl, door->epfd, EPOLL_CTL_DEL, fd, 0);
+	door->waiting[key] = -1;
+	door->next = fd;
+}
+
+static int opened(struct rsys_door *door)
+{
+	struct event event;
+
+	while (door->next < 0 && rsys_call6(__NR_epoll_pwait, door->epfd, &event, 1, 0, 0, 8) == 1) {
+		if (event.data == KEY_LISTENING) {
+			accept_one(door);
+			break;	/* in between, look at the stream */
+		}
+		let_in(door, event.data % RSYS_DOOR_WAITING);
+	}
+	return door->next < 0;
+}
+
+int rsys_persist(int stream, int listening, char **envp, uint32_t page_size)
+{
+	static const char name[] = "rsyscall-store";
+	struct rsys_door door;
+	int i;
+
+	door.opened = opened;
+	door.stream = stream;
+	door.listening = listening;
+	door.next = -1;
+	door.last = 0;
+	for (i = 0; i < RSYS_DOOR_WAITING; i++)
+		((volatile int32_t *)door.waiting)[i] = -1;
+	/* As the one who listens we are the peer of those who connect. */
+	if (rsys_is_error(rsys_call2(__NR_listen, listening, BACKLOG)))
+		return 2;
+	door.epfd = rsys_call1(__NR_epoll_create1, SOCK_CLOEXEC);
+	door.store = rsys_call2(__NR_memfd_create, name, MFD_CLOEXEC);
+	if (door.epfd < 0 || !watch(&door, listening, KEY_LISTENING))
+		return 2;
+	for (;;) {
+		door.connected = 1;
+		answer(&door, stream, 0);
+		rsyscall_door_server(stream, stream, envp, page_size, &door);
+		/* Others may have copies of it. */
+		rsys_call2(__NR_shutdown, stream, SHUT_RDWR);
+		door.connected = 0;
+		while (door.next < 0) {
+			struct rsys_pollfd fds = { .fd = door.epfd, .events = RSYS_POLLIN };
+
+			if (rsys_is_denied(rsys_call5(__NR_ppoll, &fds, 1, 0, 0, 8)))
+				return 2;
+			opened(&door);
+		}
+		if (rsys_is_error(rsys_call3(__NR_dup3, door.next, stream, SOCK_CLOEXEC)))
+			return 2;
+		rsys_call1(__NR_close, door.next);
+		door.next = -1;
+	}
+}
