@@ -3,8 +3,11 @@
  *
  * It is driven over a stream as any other. Beside that it looks after its door, whenever it waits for the stream:
  * an epoll instance with the listening socket in it, and with connections that have not said yet what they want.
- * The door is a descriptor of its own, so that the program can wait for it too, in epoll_wait in this process, and
- * so that a call which waits there does not keep others out.
+ *
+ * A program that waits for descriptors, in epoll_wait in this process, has to stop when there is other work: a
+ * request, or a visitor. That is one descriptor for it, which is the same for all connections: another epoll
+ * instance, with the door and the stream in it. So no call that was made before a connection was lost, and that is
+ * executed over the next one, can wait for the wrong file.
  *
  * Who may come in. The file of the socket has mode 0600; and whoever connects has to be our user, or root
  * (SO_PEERCRED). Others are closed at once. A program has to say what it wants, in one piece: what says anything
@@ -41,11 +44,16 @@ __attribute__((packed))
 #endif
 ;
 
-static int watch(struct rsys_door *door, int fd, uint64_t key)
+static int watch(int epfd, int fd, uint64_t key)
 {
 	struct event event = { RSYS_POLLIN, key };
 
-	return !rsys_is_error(rsys_call4(__NR_epoll_ctl, door->epfd, EPOLL_CTL_ADD, fd, &event));
+	return !rsys_is_error(rsys_call4(__NR_epoll_ctl, epfd, EPOLL_CTL_ADD, fd, &event));
+}
+
+static void unwatch(int epfd, int fd)
+{
+	rsys_call4(__NR_epoll_ctl, epfd, EPOLL_CTL_DEL, fd, 0);
 }
 
 static void forget(struct rsys_door *door, unsigned int key)
@@ -66,6 +74,7 @@ static void answer(const struct rsys_door *door, int fd, int status)
 	welcome.status = status;
 	welcome.listening = door->listening;
 	welcome.door = door->epfd;
+	welcome.activity = door->activity;
 	welcome.store = door->store;
 	/* It has room for that: nothing was sent before. */
 	rsys_call6(__NR_sendto, fd, &welcome, sizeof(welcome), MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
@@ -101,7 +110,7 @@ static void accept_one(struct rsys_door *door)
 	/* The one that has said nothing for the longest time. */
 	forget(door, key);
 	door->waiting[key] = fd;
-	if (!watch(door, fd, key))
+	if (!watch(door->epfd, fd, key))
 		forget(door, key);
 }
 
@@ -133,7 +142,7 @@ static void let_in(struct rsys_door *door, unsigned int key)
 		return;
 	}
 	/* It stays open, under another number. */
-	rsys_call4(__NR_epoll_ctl, door->epfd, EPOLL_CTL_DEL, fd, 0);
+	unwatch(door->epfd, fd);
 	door->waiting[key] = -1;
 	door->next = fd;
 }
@@ -169,14 +178,18 @@ int rsys_persist(int stream, int listening, char **envp, uint32_t page_size)
 	if (rsys_is_error(rsys_call2(__NR_listen, listening, BACKLOG)))
 		return 2;
 	door.epfd = rsys_call1(__NR_epoll_create1, SOCK_CLOEXEC);
+	door.activity = rsys_call1(__NR_epoll_create1, SOCK_CLOEXEC);
 	door.store = rsys_call2(__NR_memfd_create, name, MFD_CLOEXEC);
-	if (door.epfd < 0 || !watch(&door, listening, KEY_LISTENING))
+	if (door.epfd < 0 || door.activity < 0 || !watch(door.epfd, listening, KEY_LISTENING) ||
+	    !watch(door.activity, door.epfd, 0))
 		return 2;
 	for (;;) {
 		door.connected = 1;
+		watch(door.activity, stream, 0);
 		answer(&door, stream, 0);
 		rsyscall_door_server(stream, stream, envp, page_size, &door);
-		/* Others may have copies of it. */
+		/* It is readable for ever. Others may have copies of it, which keep it in the instance. */
+		unwatch(door.activity, stream);
 		rsys_call2(__NR_shutdown, stream, SHUT_RDWR);
 		door.connected = 0;
 		while (door.next < 0) {

@@ -25,13 +25,14 @@ struct rsys_welcome {
 	char magic[8];
 	int32_t status;		/* 0, or a negated error number, after which nothing comes */
 	/* Descriptors that belong to us: */
-	int32_t listening, door, store;
+	int32_t listening, door, activity, store;
 };
 
 struct rsys_door {
 	/* The door is ready to be looked at. 0: another program has taken over, and the stream has ended. */
 	int (*opened)(struct rsys_door *door);
-	int32_t epfd;		/* readable whenever there is something to do */
+	int32_t epfd;		/* readable whenever there is something to do for the door */
+	int32_t activity;	/* the same, or for the stream */
 	int32_t listening;
 	int32_t stream;		/* always the same number, so that those who know it need not be told */
 	int32_t store;		/* a memory file for the programs; nothing here looks into it */

@@ -23,7 +23,6 @@ MISSING: dict[str, tuple[str, str]] = {
     "rsyscall.netinet.tcp": (LATER, "header module"),
     "rsyscall.scripts.local_repl": (LATER, "example program"),
     "rsyscall.scripts.symsh": (LATER, "example program, needs linux.fuse"),
-    "rsyscall.tasks.persistent": (LATER, "a process that outlives its creator"),
     "rsyscall.tasks.ssh:SSHExecutables.with_nix": (LATER, "with rsyscall.nix"),
     "rsyscall.tasks.ssh:SSHDExecutables.with_nix": (LATER, "with rsyscall.nix"),
     "rsyscall.tasks.stdin_bootstrap": (LATER, "a thread at the other end of sudo and the like"),
@@ -47,6 +46,10 @@ MISSING: dict[str, tuple[str, str]] = {
     "rsyscall.tasks.clone:launch_futex_monitor": (
         REPLACED,
         "one monitor per address space instead of a process per child, see rsyscall.hub",
+    ),
+    "rsyscall.tasks.persistent:PersistentSyscallConnection.wait_for_break_cb": (
+        REPLACED,
+        "wait_for_break in a task of trio",
     ),
     "rsyscall.tasks.ssh:make_bootstrap_dir": (
         REPLACED,

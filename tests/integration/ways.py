@@ -15,6 +15,7 @@ from rsyscall.path import Path
 from rsyscall.sched import CLONE
 from rsyscall.settings import spin_budgets
 from rsyscall.tasks.local import local_thread
+from rsyscall.tasks.persistent import clone_persistent
 from rsyscall.tasks.stdio import stdio_bootstrap
 from rsyscall.tasks.stub import StubServer
 from rsyscall.thread import ChildThread, Thread
@@ -170,6 +171,24 @@ async def _executed_by_another() -> AsyncIterator[Thread]:
             process.wait(20)
 
 
+def _persistent(reconnected: bool) -> Callable[[], AbstractAsyncContextManager[Thread]]:
+    """A persistent process, over its first or its second connection."""
+
+    @contextlib.asynccontextmanager
+    async def open() -> AsyncIterator[Thread]:
+        with tempfile.TemporaryDirectory() as directory:
+            persistent = await clone_persistent(local_thread, f"{directory}/socket")
+            try:
+                await persistent.make_persistent()
+                if reconnected:
+                    await persistent.reconnect(local_thread)
+                yield persistent
+            finally:
+                await persistent.end()
+
+    return open
+
+
 DENIED_IN_CHILD = "RSYSCALL_TEST_DENIED_IN_CHILD"
 """Variable for `tools/denied.py`: an errno and calls, which processes deny themselves in two more ways."""
 
@@ -242,6 +261,8 @@ def _ways() -> list[Way]:
     ways.append(Way("stdio", _behind_a_command(0), own_memory=True))
     ways.append(Way("stdio-grandchild", _behind_a_command(2), own_memory=True))
     ways.append(Way("stub", _executed_by_another, own_memory=True))
+    ways.append(Way("persistent", _persistent(False), own_memory=True))
+    ways.append(Way("persistent-reconnected", _persistent(True), own_memory=True))
     ways.append(Way("ring-on-stream", lambda: _mixed("stream", "ring")))
     ways.append(Way("stream-on-ring", lambda: _mixed("ring", "stream"), "stream"))
     return ways

@@ -138,17 +138,24 @@ class FarSide:
         manpage: pidfd_open(2)
         """
         try:
-            number = await self.task.sysif.syscall(nr.pidfd_open, process.near.id, 0)
-            fd = self.task.make_fd_handle(near.FileDescriptor(number))
-            self.private.add(fd)
-            pidfd = await AsyncFileDescriptor.make(self.epoller, self.ram, fd)
-            child = FarChildProcess(process, self.ram, monitor)
-            child.watch = _Watch(self, pidfd, child)
+            return await self.adopt(monitor, process)
         except BaseException:
             with trio.CancelScope(shield=True), contextlib.suppress(OSError, SyscallError):
                 await process.kill(SIG.KILL)
                 await self.reap(process)
             raise
+
+    async def adopt(self, monitor: FarMonitor, process: ChildProcess) -> FarChildProcess:
+        """Watch a child that was made earlier.
+
+        manpage: pidfd_open(2)
+        """
+        number = await self.task.sysif.syscall(nr.pidfd_open, process.near.id, 0)
+        fd = self.task.make_fd_handle(near.FileDescriptor(number))
+        self.private.add(fd)
+        pidfd = await AsyncFileDescriptor.make(self.epoller, self.ram, fd)
+        child = FarChildProcess(process, self.ram, monitor)
+        child.watch = _Watch(self, pidfd, child)
         return child
 
 
