@@ -75,6 +75,13 @@ class PersistentSyscallConnection(SyscallInterface):
                 return
             del self._waiting[0]
 
+    def keep_no_calls(self) -> None:
+        """Calls that wait for a connection raise `SyscallSendError`, and so do later ones."""
+        self.keeps_calls = False
+        if not self._usable:
+            for _, waiter in self._waiting:
+                waiter.throw(SyscallSendError(f"{self} is given up"))
+
     async def shutdown_current_connection(self) -> None:
         """Give up the connection when all calls under way have been answered; others wait for the next one.
 
@@ -117,8 +124,8 @@ class PersistentSyscallConnection(SyscallInterface):
     async def close_interface(self) -> None:
         """Give up the process: what waits raises `SyscallSendError`."""
         self._closed = True
-        for _, waiter in self._waiting:
-            waiter.throw(SyscallSendError(f"{self} was closed"))
+        self._usable = False
+        self.keep_no_calls()
         await self._conn.close_interface()
 
     def get_activity_fd(self) -> FileDescriptor:

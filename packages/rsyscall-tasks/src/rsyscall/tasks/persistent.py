@@ -41,7 +41,6 @@ from rsyscall.near import types as near
 from rsyscall.near.protocol import Hello, HelloParser, ProtocolError
 from rsyscall.network.connection import FDPassConnection
 from rsyscall.path import Path
-from rsyscall.signal import SIG
 from rsyscall.stream import SyscallConnection
 from rsyscall.stub_program import NAME, stub_descriptor
 from rsyscall.sys.prctl import PR
@@ -179,13 +178,24 @@ class PersistentThread(Thread):
     async def end(self) -> None:
         """End the process, its children that have not left it, and remove its socket. Done even when
         cancelled.
+
+        Raises:
+            SyscallError: the connection is lost, and the process is no child of this program.
         """
+        if self._sysif is not None:
+            self._sysif.keep_no_calls()
         with trio.CancelScope(shield=True):
-            with contextlib.suppress(OSError, SyscallError):
-                await self.task.unlink(await self.ram.ptr(self.persistent_path))
-            with contextlib.suppress(SyscallError):
+            try:
+                with contextlib.suppress(OSError):
+                    await self.task.unlink(await self.ram.ptr(self.persistent_path))
                 await self.exit()
-            await self.task.sysif.close_interface()
+            except SyscallError:
+                if self.process is None:
+                    raise
+                async with self.process:
+                    pass
+            finally:
+                await self.task.sysif.close_interface()
             if self.process is not None:
                 await self.process.waitpid(W.EXITED)
 
