@@ -9,7 +9,7 @@
  * instance, with the door and the stream in it. So no call that was made before a connection was lost, and that is
  * executed over the next one, can wait for the wrong file.
  *
- * Who may come in. The file of the socket has mode 0600; and whoever connects has to be our user, or root
+ * Who may come in. The file of the socket has mode 0600; and a program that connects has to be our user, or root
  * (SO_PEERCRED). Others are closed at once. A program has to say what it wants, in one piece: what says anything
  * else is closed, and what says nothing is closed when there are too many of them. Nothing here ever waits for
  * one of them.

@@ -18,7 +18,7 @@ struct stream {
 	struct rsys_door *door;	/* of a persistent process, which looks after it while it waits; or NULL */
 };
 
-/* Whether anything beside the stream is to be waited for. */
+/* Whether anything beside the stream has to be waited for. */
 static int must_watch(const struct stream *stream)
 {
 	return stream->origin->watcher_fd >= 0 || stream->door;

@@ -89,6 +89,7 @@ def path(tmp_path: LocalPath) -> Iterator[LocalPath]:
     assert os.listdir(tmp_path) == [], "nothing is left"
 
 
+@pytest.mark.slow
 async def test_it_outlives_a_killed_program_which_another_one_continues(path: LocalPath) -> None:
     program, pid = make(path, "persistent")
     assert program.wait(60) == -signal.SIGKILL
@@ -127,6 +128,7 @@ async def test_it_outlives_a_killed_program_which_another_one_continues(path: Lo
         await wait_until(lambda: gone(pid))
 
 
+@pytest.mark.slow
 async def test_it_ends_with_its_parent_unless_told_to_stay(path: LocalPath) -> None:
     program, pid = make(path, "ordinary")
     os.killpg(program.pid, signal.SIGKILL)

@@ -6,12 +6,12 @@ The next program connects, lists what is there and adopts it.
 
 **Who can connect.** The file of the socket has mode 0600, and the process asks the kernel who connects: its
 own user, or root; others are closed at once. One program drives it at a time: another one is refused, or
-takes over if it asks for that. What connects and says nothing, or something else, keeps nobody out.
+takes over if it asks for that. What connects and says nothing, or something else, keeps no other out.
 
 **Not trusted.** As with any process of its kind, what it answers is bounded, and believed by nothing but the
 calls that are made in it.
 
-**Blocked.** A process makes one call after the other. While one blocks, nobody gets in: connecting takes
+**Blocked.** A process makes one call after the other. While one blocks, no program gets in: connecting takes
 until it returns. Waiting for descriptors by the epoller of the thread does not keep others out.
 """
 
