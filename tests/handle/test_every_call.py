@@ -207,7 +207,7 @@ class Caller:
             return make(annotation, memory)
         if is_descriptor(annotation):
             return self.open()
-        return PAGE if parameter in {"length", "page_size"} else 0
+        return PAGE if parameter in {"length", "len", "count", "page_size"} else 0
 
     def pointer(self, parameter: str) -> Pointer[Any]:
         argument = self.arguments[parameter]
@@ -316,7 +316,7 @@ async def test_an_error_for_a_descriptor_says_what_it_is_about(caller: Caller, n
 # ------------------------------------------------------------------------------------ descriptions
 
 SOURCES = Path(rsyscall.handle.task.__file__).parent.parent
-LAYER = ["fcntl", "handle", "linux", "net", "sched", "signal", "sys", "time", "unistd"]
+LAYER = ["_fcntl_copy", "fcntl", "handle", "linux", "net", "sched", "signal", "sys", "time", "unistd"]
 
 
 class Described(ast.NodeVisitor):

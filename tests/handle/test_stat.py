@@ -25,6 +25,8 @@ from rsyscall.sys.stat import (
     S_IF,
     STATX,
     STATX_ATTR,
+    UTIME,
+    FileTimes,
     Mode,
     Stat,
     Statx,
@@ -369,3 +371,50 @@ def test_statx_is_described() -> None:
     assert isinstance(buf, Memory)
     assert buf.after
     assert (buf.cls, buf.size) == (Statx, 256)
+
+
+async def times(local: Local, atime: Timespec, mtime: Timespec) -> Any:
+    return await local.ptr(FileTimes(atime, mtime))
+
+
+async def test_times_of_files(local: Local, tmp_path: Path) -> None:
+    path, link = tmp_path / "file", tmp_path / "link"
+    path.touch()
+    link.symlink_to("file")
+    omit = Timespec(0, UTIME.OMIT)
+    await local.task.utimensat(await local.ptr(path), await times(local, Timespec(1, 2), Timespec(3, 4)))
+    assert (path.stat().st_atime_ns, path.stat().st_mtime_ns) == (1_000_000_002, 3_000_000_004)
+    directory = await local.task.open(await local.ptr(tmp_path), O.DIRECTORY)
+    await directory.utimensat(
+        await local.ptr("link"), await times(local, omit, Timespec(-5, 6)), AT.SYMLINK_NOFOLLOW
+    )
+    assert (link.lstat().st_mtime_ns, path.stat().st_mtime_ns) == (-4_999_999_994, 3_000_000_004)
+    fd = await local.task.open(await local.ptr(path), O.RDONLY)
+    await fd.futimens(await times(local, Timespec(0, UTIME.NOW), omit))
+    assert path.stat().st_atime_ns > 2**60
+    assert path.stat().st_mtime_ns == 3_000_000_004
+    wrong = await times(local, Timespec(0, -1), omit)
+    with pytest.raises(OSError, match="Invalid argument") as info:
+        await fd.futimens(wrong)
+    assert info.value.filename is fd
+    with pytest.raises(FileNotFoundError) as info:
+        await directory.utimensat(await local.ptr("nothing"), await times(local, omit, Timespec(1, 1)))
+    assert info.value.filename == "nothing"
+    small, _ = (await local.malloc(FileTimes)).split(31)
+    with no_calls(local.task):
+        for call in (fd.futimens(small), local.task.utimensat(await local.ptr("/"), small)):
+            with pytest.raises(BufferTooSmallError):
+                await call
+
+
+async def test_special_files(local: Local, tmp_path: Path) -> None:
+    await local.task.mknod(await local.ptr(tmp_path / "fifo"), S_IF.FIFO | 0o600)
+    assert (tmp_path / "fifo").is_fifo()
+    directory = await local.task.open(await local.ptr(tmp_path), O.DIRECTORY)
+    await directory.mknodat(await local.ptr("file"), S_IF.REG | 0o640)
+    assert (tmp_path / "file").stat().st_mode & ~0o7777 == S_IF.REG
+    with pytest.raises(FileExistsError) as info:
+        await directory.mknodat(await local.ptr("file"), S_IF.REG)
+    assert info.value.filename == "file"
+    with pytest.raises(PermissionError):
+        await directory.mknodat(await local.ptr("directory"), S_IF.DIR | 0o700)

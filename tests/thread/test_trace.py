@@ -17,7 +17,7 @@ from waiting import wait_for_call
 import rsyscall.trace
 from rsyscall.command import Command
 from rsyscall.cstruct import CStruct
-from rsyscall.fcntl import F_LCK, FD, F, Flock, O
+from rsyscall.fcntl import F_LCK, FALLOC_FL, FD, F, Flock, O
 from rsyscall.handle.arguments import CALLS, By, Kind
 from rsyscall.linux.dirent import DirentList
 from rsyscall.native import write_memory
@@ -30,12 +30,14 @@ from rsyscall.own_ring import OwnRingConnection
 from rsyscall.path import Path
 from rsyscall.sched import CLONE, CloneArgs
 from rsyscall.signal import SA, SIG, HowSIG, Sigaction, Siginfo, Sigset
+from rsyscall.struct import Int64
 from rsyscall.sys.epoll import EPOLL, EPOLL_CTL, EpollEvent, EpollEventList
 from rsyscall.sys.mman import MAP, PROT
 from rsyscall.sys.mount import MS
 from rsyscall.sys.prctl import PR
 from rsyscall.sys.socket import AF, SOCK, Linger
 from rsyscall.sys.stat import Stat, TypeMode
+from rsyscall.sys.statfs import Statfs
 from rsyscall.sys.un import SockaddrUn
 from rsyscall.sys.utsname import Utsname
 from rsyscall.sys.wait import W
@@ -107,6 +109,24 @@ async def test_buffers(lines: Lines) -> None:
         await pipe.write.write(await local_thread.ptr(b"y"))
     assert lines.last() == f'write({write}, "y", 1) = -1 EPIPE (Broken pipe)'
     await pipe.write.close()
+
+
+async def test_calls_of_modules_that_are_imported_when_they_are_used(lines: Lines) -> None:
+    task, ptr, malloc = local_thread.task, local_thread.ptr, local_thread.malloc
+    fd = await task.memfd_create(await ptr("file"))
+    number = int(fd.near)
+    await fd.fallocate(FALLOC_FL.KEEP_SIZE, 0, 10)
+    assert lines.last() == f"fallocate({number}, FALLOC_FL_KEEP_SIZE, 0, 10) = 0"
+    assert await fd.sendfile(fd, await ptr(Int64(7)), 5) == 0
+    assert lines.last() == f"sendfile({number}, {number}, [7], 5) = 0"
+    assert await fd.copy_file_range(None, fd, None, 5) == 0
+    assert lines.last() == f"copy_file_range({number}, NULL, {number}, NULL, 5, 0) = 0"
+    await fd.fstatfs(await malloc(Statfs))
+    assert re.fullmatch(rf"fstatfs\({number}, {{f_type=16914836, f_bsize=.*}}\) = 0", lines.last())
+    with pytest.raises(OSError, match=r"No data available|not supported"):
+        await fd.fgetxattr(await ptr("user.a"), await malloc(bytes, 10))
+    assert re.fullmatch(rf'fgetxattr\({number}, "user.a", .*, 10\) = -1 E(NODATA|OPNOTSUPP) .*', lines.last())
+    await fd.close()
 
 
 async def test_structures(lines: Lines) -> None:

@@ -11,7 +11,7 @@ import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from rsyscall import _termios, fcntl, sched, signal, time
+from rsyscall import _fcntl_copy, _termios, fcntl, sched, signal, time
 from rsyscall.linux import dirent, futex, ioprio
 from rsyscall.near.abi import ABI
 from rsyscall.net import if_
@@ -20,8 +20,10 @@ from rsyscall.sys import (
     _socket_constants as sc,
 )
 from rsyscall.sys import (
+    _stat_files,
     capability,
     epoll,
+    file,
     inotify,
     ioctl,
     mman,
@@ -29,6 +31,7 @@ from rsyscall.sys import (
     prctl,
     resource,
     stat,
+    statfs,
     uio,
     wait,
     xattr,
@@ -161,6 +164,27 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         left_out={"SEEK_MAX": "the last one"},
     ),
     # sys
+    _fcntl_copy.SPLICE_F: Constants(("#define _GNU_SOURCE", "fcntl.h"), "SPLICE_F_"),
+    _fcntl_copy.FALLOC_FL: Constants(
+        ("linux/falloc.h",), "FALLOC_FL_", left_out={"FALLOC_FL_ALLOCATE_RANGE": "no flag"}
+    ),
+    _fcntl_copy.POSIX_FADV: Constants(("linux/fadvise.h",), "POSIX_FADV_"),
+    _fcntl_copy.SYNC_FILE_RANGE: Constants(("linux/fs.h",), "SYNC_FILE_RANGE_"),
+    _stat_files.UTIME: Constants(("sys/stat.h",), "UTIME_"),
+    file.LOCK: Constants(
+        ("sys/file.h",),
+        "LOCK_",
+        left_out=dict.fromkeys(("LOCK_MAND", "LOCK_READ", "LOCK_WRITE", "LOCK_RW"), "removed in Linux 5.15"),
+    ),
+    statfs.ST: Constants(
+        ("sys/statvfs.h",),
+        "ST_",
+        no_header={
+            "VALID": "internal to the kernel and the C library",
+            "NOSYMFOLLOW": "not in all C libraries",
+        },
+        left_out=dict.fromkeys(("ST_WRITE", "ST_APPEND", "ST_IMMUTABLE"), "never set"),
+    ),
     inotify.InotifyFlag: Constants(("linux/inotify.h",), "IN_", left_out={"*": "see IN"}),
     xattr.XATTR: Constants(
         ("linux/xattr.h",),

@@ -20,6 +20,7 @@ ROOTS = (
     "time",
     "limits",
     "unistd",
+    "_fcntl_copy",
     "_termios",
     "termios",
     "sys",

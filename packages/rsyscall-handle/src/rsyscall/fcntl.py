@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from rsyscall.cstruct import CStruct, i16, i32, i64
+from rsyscall.handle._later import later_names
 from rsyscall.handle.arguments import (
     FDNUM,
     NOTHING,
@@ -33,8 +34,14 @@ from rsyscall.near.naming import naming
 
 if TYPE_CHECKING:
     import rsyscall.near.types as near
+    from rsyscall._fcntl_copy import FALLOC_FL as FALLOC_FL
+    from rsyscall._fcntl_copy import POSIX_FADV as POSIX_FADV
+    from rsyscall._fcntl_copy import SPLICE_F as SPLICE_F
+    from rsyscall._fcntl_copy import SYNC_FILE_RANGE as SYNC_FILE_RANGE
     from rsyscall.near.abi import ABI
     from rsyscall.near.sysif import SyscallInterface
+else:
+    __getattr__ = later_names(__name__, "rsyscall._fcntl_copy")
 
 __all__ = [
     "AT",

@@ -185,6 +185,13 @@ def _int_array(frame: Frame, arg: int, count: int) -> str:
     return f"[{', '.join(map(str, struct.unpack(f'={count}i', data)))}]"
 
 
+@shows("offset")
+def show_offset(frame: Frame, kind: Kind, arg: int) -> str:
+    """An offset in memory, or none."""
+    word = frame.words(arg, 1) if arg else None
+    return address(arg) if word is None else f"[{signed(word[0], 64)}]"
+
+
 def _signal_set(frame: Frame, arg: int) -> str:
     word = frame.words(arg, 1)
     return address(arg) if word is None else signal_set_text(Sigset.from_int(word[0]))

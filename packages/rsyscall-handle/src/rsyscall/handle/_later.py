@@ -7,14 +7,18 @@ the header and puts the method into the class. To type checkers these classes ar
 
 `rsyscall.handle._later_calls` has them all. It is generated: a public class of a header module that is named
 `...FileDescriptor` or `...Task`, and is not a base, is one of them.
+
+The less common calls of a header that most programs use have a module of their own, for example
+`rsyscall._fcntl_copy`, and `later_names` gives the header module their names.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Later"]
+__all__ = ["Later", "later_names"]
 
 
 class Later:
@@ -43,3 +47,21 @@ class Later:
         # Two threads of the interpreter may both come here; they set the same.
         setattr(self.owner, self.name, found)
         return found.__get__(instance, owner)
+
+
+def later_names(header: str, module: str) -> Callable[[str], Any]:
+    """Make the `__getattr__` of a header module that has the public names of another module, too.
+
+    Args:
+        header: the name of the header module.
+        module: the name of the other one, which is imported when a name is missing in the header module.
+    """
+
+    def find(name: str) -> Any:
+        if not name.startswith("_"):
+            other = importlib.import_module(module)
+            if name in other.__all__:
+                return getattr(other, name)
+        raise AttributeError(f"module {header!r} has no attribute {name!r}")
+
+    return find

@@ -11,10 +11,22 @@ from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 __all__ = ["LaterFileDescriptor", "LaterTask"]
 
 if TYPE_CHECKING:
+    from rsyscall._fcntl_copy import CopyFileDescriptor
+    from rsyscall.sys._stat_files import SpecialFileDescriptor, SpecialFileTask
+    from rsyscall.sys.file import FlockFileDescriptor
+    from rsyscall.sys.sendfile import SendfileFileDescriptor
+    from rsyscall.sys.statfs import StatfsFileDescriptor, StatfsTask
     from rsyscall.sys.xattr import XattrFileDescriptor, XattrTask
+    from rsyscall.unistd.copy import CopyRangeFileDescriptor
 
     class LaterFileDescriptor(
+        CopyFileDescriptor,
+        SpecialFileDescriptor,
+        FlockFileDescriptor,
+        SendfileFileDescriptor,
+        StatfsFileDescriptor,
         XattrFileDescriptor,
+        CopyRangeFileDescriptor,
         BaseFileDescriptor,
     ):
         """Calls on a descriptor."""
@@ -22,6 +34,8 @@ if TYPE_CHECKING:
         __slots__ = ()
 
     class LaterTask(
+        SpecialFileTask,
+        StatfsTask,
         XattrTask,
         FileDescriptorTask[T_fd],
     ):
@@ -34,14 +48,31 @@ else:
 
         __slots__ = ()
 
+        splice = Later("rsyscall._fcntl_copy", "CopyFileDescriptor")
+        tee = Later("rsyscall._fcntl_copy", "CopyFileDescriptor")
+        vmsplice = Later("rsyscall._fcntl_copy", "CopyFileDescriptor")
+        fallocate = Later("rsyscall._fcntl_copy", "CopyFileDescriptor")
+        posix_fadvise = Later("rsyscall._fcntl_copy", "CopyFileDescriptor")
+        readahead = Later("rsyscall._fcntl_copy", "CopyFileDescriptor")
+        sync_file_range = Later("rsyscall._fcntl_copy", "CopyFileDescriptor")
+        futimens = Later("rsyscall.sys._stat_files", "SpecialFileDescriptor")
+        utimensat = Later("rsyscall.sys._stat_files", "SpecialFileDescriptor")
+        mknodat = Later("rsyscall.sys._stat_files", "SpecialFileDescriptor")
+        flock = Later("rsyscall.sys.file", "FlockFileDescriptor")
+        sendfile = Later("rsyscall.sys.sendfile", "SendfileFileDescriptor")
+        fstatfs = Later("rsyscall.sys.statfs", "StatfsFileDescriptor")
         fsetxattr = Later("rsyscall.sys.xattr", "XattrFileDescriptor")
         fgetxattr = Later("rsyscall.sys.xattr", "XattrFileDescriptor")
         flistxattr = Later("rsyscall.sys.xattr", "XattrFileDescriptor")
         fremovexattr = Later("rsyscall.sys.xattr", "XattrFileDescriptor")
+        copy_file_range = Later("rsyscall.unistd.copy", "CopyRangeFileDescriptor")
 
     class LaterTask(FileDescriptorTask[T_fd]):
         """All other calls."""
 
+        utimensat = Later("rsyscall.sys._stat_files", "SpecialFileTask")
+        mknod = Later("rsyscall.sys._stat_files", "SpecialFileTask")
+        statfs = Later("rsyscall.sys.statfs", "StatfsTask")
         setxattr = Later("rsyscall.sys.xattr", "XattrTask")
         lsetxattr = Later("rsyscall.sys.xattr", "XattrTask")
         getxattr = Later("rsyscall.sys.xattr", "XattrTask")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from rsyscall import far
 from rsyscall.cstruct import CStruct, i64, nested, u16, u32, u64
 from rsyscall.fcntl import AT
+from rsyscall.handle._later import later_names
 from rsyscall.handle.arguments import DIRFD, FDNUM, PATH, call, flags, out
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from rsyscall.near import types as near
 
     PathPointer: TypeAlias = WrittenPointer[str | os.PathLike[str]]
+
+if TYPE_CHECKING:
+    from rsyscall.sys._stat_files import UTIME as UTIME
+    from rsyscall.sys._stat_files import FileTimes as FileTimes
+else:
+    __getattr__ = later_names(__name__, "rsyscall.sys._stat_files")
 
 __all__ = [
     "STATX",
