@@ -14,7 +14,6 @@ DIFFERENT = "different"  # exists with another signature, on purpose, said besid
 # Each entry is "module", "module:name" or "module:Class.name": (category, note).
 MISSING: dict[str, tuple[str, str]] = {
     # Modules that are still to come.
-    "rsyscall.inotify_watch": (LATER, "watching files, on top of sys.inotify"),
     "rsyscall.nix": (LATER, "deployment with Nix"),
     "rsyscall.wish": (LATER, "asking a person for a value"),
     "rsyscall.linux.fuse": (LATER, "header module"),
