@@ -53,10 +53,10 @@ from rsyscall.thread import Thread
 from rsyscall.unistd import SEEK
 
 if TYPE_CHECKING:
+    from rsyscall.command import StrPath
     from rsyscall.epoller import Epoller
     from rsyscall.handle import FileDescriptor, Pointer, Task
     from rsyscall.memory.ram import RAM
-    from rsyscall.path import StrPath
 
 __all__ = [
     "MAX_STORE",
