@@ -24,7 +24,7 @@ MISSING: dict[str, tuple[str, str]] = {
     "rsyscall.scripts.symsh": (LATER, "example program, needs linux.fuse"),
     "rsyscall.tasks.ssh:SSHExecutables.with_nix": (LATER, "with rsyscall.nix"),
     "rsyscall.tasks.ssh:SSHDExecutables.with_nix": (LATER, "with rsyscall.nix"),
-    "rsyscall.tasks.stdin_bootstrap": (LATER, "a thread at the other end of sudo and the like"),
+    "rsyscall.tasks.stdin_bootstrap:stdin_bootstrap_path_with_nix": (LATER, "with rsyscall.nix"),
     "arepl.acompile": (LATER, "comes with rsyscall.wish"),
     "arepl.aeval": (LATER, "comes with rsyscall.wish"),
     "arepl.astcodeop": (LATER, "comes with rsyscall.wish"),

@@ -11,11 +11,13 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from rsyscall.command import Command
+from rsyscall.native import stub_path
 from rsyscall.path import Path
 from rsyscall.sched import CLONE
 from rsyscall.settings import spin_budgets
 from rsyscall.tasks.local import local_thread
 from rsyscall.tasks.persistent import clone_persistent
+from rsyscall.tasks.stdin_bootstrap import stdin_bootstrap
 from rsyscall.tasks.stdio import stdio_bootstrap
 from rsyscall.tasks.stub import StubServer
 from rsyscall.thread import ChildThread, Thread
@@ -189,6 +191,14 @@ def _persistent(reconnected: bool) -> Callable[[], AbstractAsyncContextManager[T
     return open
 
 
+@contextlib.asynccontextmanager
+async def _with_the_input_of_a_command() -> AsyncIterator[Thread]:
+    command = Command("/bin/sh", ["sh", "-c", '"$0" stdin', stub_path()], {})
+    _, thread = await stdin_bootstrap(local_thread, command)
+    async with thread:
+        yield thread
+
+
 DENIED_IN_CHILD = "RSYSCALL_TEST_DENIED_IN_CHILD"
 """Variable for `tools/denied.py`: an errno and calls, which processes deny themselves in two more ways."""
 
@@ -260,6 +270,7 @@ def _ways() -> list[Way]:
     ways.append(Way("own-memory-traced", lambda: _traced(own_memory=True), own_memory=True))
     ways.append(Way("stdio", _behind_a_command(0), own_memory=True))
     ways.append(Way("stdio-grandchild", _behind_a_command(2), own_memory=True))
+    ways.append(Way("stdin", _with_the_input_of_a_command, own_memory=True))
     ways.append(Way("stub", _executed_by_another, own_memory=True))
     ways.append(Way("persistent", _persistent(False), own_memory=True))
     ways.append(Way("persistent-reconnected", _persistent(True), own_memory=True))

@@ -30,9 +30,9 @@ from rsyscall.near import SyscallError
 from rsyscall.near import types as near
 from rsyscall.near.protocol import Hello, HelloParser, ProtocolError
 from rsyscall.network.connection import FDPassConnection
-from rsyscall.signal import SIG
 from rsyscall.stream import SyscallConnection
 from rsyscall.sys.wait import W
+from rsyscall.tasks._carrier import BootstrapError, describe_end, end_carrier, kill_carrier
 from rsyscall.tasks._far import make_far_task, make_far_thread
 from rsyscall.tasks._script import DIRECTORIES, available_machines, make_script
 from rsyscall.thread import Thread
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor
     from rsyscall.monitor import AsyncChildProcess
     from rsyscall.near.stream import Exchange
-    from rsyscall.sys.wait import ChildState
 
 __all__ = ["BootstrapError", "StdioThread", "stdio_bootstrap"]
 
@@ -55,39 +54,10 @@ _MAX_ARGUMENT = 32 * 4096
 _MOST_NOISE = 1 << 16
 # What is kept of the standard error of a command, to be quoted.
 _MOST_ERRORS = 4096
-# How long a command may take to exit when the process that it carried us to is gone, in seconds.
-_TIME_TO_EXIT = 5.0
 # How long we wait for what a command that failed has written.
 _TIME_TO_WRITE = 0.5
 
 _READ_LINE = 'IFS= read -r x; eval "$x"'
-
-
-class BootstrapError(Exception):
-    """A command did not lead to a process that we could drive.
-
-    Attributes:
-        command: the command, as it was given.
-        output: what came from its standard output.
-        errors: the end of what came from its standard error.
-    """
-
-    def __init__(self, command: Command, reason: str, output: bytes, errors: bytes) -> None:
-        self.command = command
-        self.output = output
-        self.errors = errors
-        said = [
-            f"{name}: {_quote(data)}"
-            for name, data in (("standard error", errors), ("standard output", output))
-            if data.strip()
-        ]
-        super().__init__("; ".join([f"{command}: {reason}", *said]))
-
-
-def _quote(data: bytes) -> str:
-    text = data.decode(errors="backslashreplace").strip()
-    shown = "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
-    return shown if len(shown) <= 1000 else "..." + shown[-1000:]
 
 
 class _Errors:
@@ -151,7 +121,7 @@ class StdioThread(Thread):
         """End the process and its children, and wait for the command. It is done even when cancelled."""
         with trio.CancelScope(shield=True):
             await self.task.sysif.close_interface()
-            await _end(self.carrier)
+            await end_carrier(self.carrier)
             with trio.move_on_after(_TIME_TO_WRITE):
                 # Unless a process that outlives it may still write.
                 await self.errors.ended.wait()
@@ -161,19 +131,6 @@ class StdioThread(Thread):
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
-
-
-async def _end(carrier: AsyncChildProcess) -> ChildState | None:
-    """Wait until a command has exited, whose input has ended; kill it if that takes too long."""
-    with trio.CancelScope(shield=True):
-        try:
-            with trio.move_on_after(_TIME_TO_EXIT):
-                return await carrier.waitpid(W.EXITED)
-            async with carrier:
-                pass
-        except (SyscallError, PermissionError):
-            pass  # its parent is gone; or it is root's, and we are not
-    return None
 
 
 # A command that was started must not get lost because of a KeyboardInterrupt.
@@ -242,19 +199,11 @@ async def stdio_bootstrap(
     except BaseException:
         with trio.CancelScope(shield=True):
             await stream.close()
-            await _end_now(carrier)
+            await kill_carrier(carrier)
             errors.passing_on = True
         raise
     thread.carrier, thread.errors = carrier, errors
     return thread
-
-
-async def _end_now(carrier: AsyncChildProcess) -> None:
-    try:
-        async with carrier:
-            pass
-    except PermissionError:
-        await _end(carrier)  # the end of its input tells it
 
 
 async def _start(parent: Thread, command: Command) -> tuple[AsyncChildProcess, AsyncFileDescriptor, _Errors]:
@@ -314,7 +263,7 @@ class _Bootstrap:
         with trio.move_on_after(_TIME_TO_WRITE):
             # Most that fail exit, and have written everything then.
             state = await self._carrier.waitpid(W.EXITED)
-            reason += f" (it {_describe(state)})"
+            reason += f" (it {describe_end(state)})"
             await self._errors.ended.wait()
         return BootstrapError(self._command, reason, self._output, self._errors.kept)
 
@@ -390,12 +339,6 @@ class _Bootstrap:
             if not data:
                 raise await self.error("it ended before it ran the script")
             self._output += data
-
-
-def _describe(state: ChildState) -> str:
-    if state.exit_status is not None:
-        return f"exited with status {state.exit_status}"
-    return f"was killed by {state.sig.name if isinstance(state.sig, SIG) else state.sig}"
 
 
 def _check(hello: Hello, parser: HelloParser) -> None:
