@@ -326,13 +326,13 @@ async def test_one_that_tells_of_answers_all_the_time_is_not_listened_to(liar: s
 
 @pytest.mark.needs("pidfd_getfd")
 async def test_one_that_says_it_is_dead(liar: str) -> None:
-    async with hostile(liar, 0, "l", 20000) as (child, _):
-        with trio.fail_after(60), pytest.raises(SyscallError):
-            while True:
-                await child.task.getppid()
+    async with hostile(liar, 0, "l", 60000) as (child, _):
+        # First: a call would not be answered, and nothing would wake its caller.
         await wait_until(
             lambda: isinstance(child.task.sysif, OwnRingConnection) and child.task.sysif.ring.left
         )
+        with trio.fail_after(60), pytest.raises(SyscallError):
+            await child.task.getppid()
 
 
 async def test_nothing_is_left() -> None:
