@@ -335,6 +335,30 @@ async def test_one_that_says_it_is_dead(liar: str) -> None:
             await child.task.getppid()
 
 
+async def test_the_number_of_a_socket_is_used_again() -> None:
+    """It was closed when its process executed a program. The exit of that is not about the next one's."""
+
+    def socket(child: ChildThread) -> int:
+        assert isinstance(child.task.sysif, OwnRingConnection)
+        return child.task.sysif.ring.socket
+
+    child = await with_ring()
+    number = socket(child)
+    program = await child.exec(sh("exec sleep 1000"))
+    others = [await with_ring()]
+    while socket(others[-1]) != number and len(others) < 20:
+        others.append(await with_ring())
+    assert socket(others[-1]) == number
+    async with program:
+        pass
+    pause = await others[-1].ptr(struct.pack("qq", 0, 50_000_000))
+    # Longer than a spin: its answer is announced.
+    await others[-1].task.sysif.syscall(SYS.nanosleep, pause.near, 0)
+    for other in others:
+        async with other.process:
+            pass
+
+
 async def test_nothing_is_left() -> None:
     """The tests count descriptors, mappings and children around this; here are many at once."""
     children = [await with_ring() for _ in range(10)]

@@ -122,7 +122,10 @@ class _OwnClient(_Client):
         self._told = True
         self._ring.exited()
         super().process_left()
-        self._hub.unlisten(self._socket)
+        if self._socket >= 0:
+            self._hub.unlisten(self._socket)
+            # Once: when we are told again, the number may be that of another process's socket.
+            self._socket = -1
         self._ring.unshare()
 
     def exited(self) -> None:
