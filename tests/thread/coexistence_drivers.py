@@ -306,7 +306,7 @@ def stolen(how: str) -> None:
             steal()
             with trio.fail_after(60):
                 for _ in range(2):
-                    with pytest.raises(ChildProcessError, match=f"{victim}.*is gone.*reaped"):
+                    with pytest.raises(ChildProcessError, match=f"{victim}.*status is lost.*reaped"):
                         await child.process.waitpid(W.EXITED)
                 with pytest.raises(ChildProcessError):
                     await child.process.check()

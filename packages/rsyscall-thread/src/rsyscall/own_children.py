@@ -141,13 +141,13 @@ async def clone_child(thr: ParentThread, flags: CLONE, sharing: bool) -> OwnMemo
             if not room.prepare(thr, access, socket):
                 task.check_not_departed()
                 raise SyscallHangup(f"{task} has left")
-            stack: WrittenPointer[Stack[Trampoline]] | None = None
+            stack: tuple[object, WrittenPointer[Stack[Trampoline]]] | None = None
             start, number = room.stack, int(flags | CLONE.VM)
         else:
             [(stream, socket)] = await thr.connection.open_async_channels(1)
             remote.append(socket)
             stack = await _write_stack(thr, socket)
-            start, number = int(stack.near), int(flags)
+            start, number = int(stack[1].near), int(flags)
         passage, make_connection = await make_private(thr.connection)
         remote.append(passage)
         secret = await thr.ram.ptr(os.urandom(16))
@@ -157,7 +157,7 @@ async def clone_child(thr: ParentThread, flags: CLONE, sharing: bool) -> OwnMemo
         watch = partial(_watch_child, thr, hub, clone, secret, exited)
         beginning = monitor.task.children.begin() if monitor.task.children is not None else None
         try:
-            # The stack of a copy may go as soon as the copy has been made.
+            # The stack of a copy may go as soon as we have seen that it is one.
             await task.sysif.recorded_syscall(clone, nr.clone, number, start, 0, 0, 0)
         except OSError as error:
             raise clone_error(error, flags) from None
@@ -208,14 +208,20 @@ async def clone_child(thr: ParentThread, flags: CLONE, sharing: bool) -> OwnMemo
         raise
 
 
-async def _write_stack(thr: ParentThread, socket: FileDescriptor) -> WrittenPointer[Stack[Trampoline]]:
-    """The stack of a copy, which serves a stream."""
+async def _write_stack(
+    thr: ParentThread, socket: FileDescriptor
+) -> tuple[Pointer[Stack[Trampoline]], WrittenPointer[Stack[Trampoline]]]:
+    """The stack of a copy, which serves a stream: what it grows into, and where it starts.
+
+    Both are kept until the copy has been looked at: it soon writes there, and so into what the original has
+    allocated in their place.
+    """
     # A copy that runs on memory which it shares with its original would be disturbed by that.
     ram = thr.ram.private if isinstance(thr.ram, OwnRAM) else thr.ram
     memory: Pointer[Stack[Trampoline]] = await ram.malloc(Stack, _STACK_SIZE)
-    _free, rest = memory.split(_STACK_SIZE - _TRAMPOLINE_SIZE)
+    free, rest = memory.split(_STACK_SIZE - _TRAMPOLINE_SIZE)
     start = thr.loader.make_trampoline_stack(Trampoline(thr.loader.server_func, [socket, socket, 0]))
-    return await rest.write(start)
+    return free, await rest.write(start)
 
 
 async def _close_streams(parents: FDTable, child: Task) -> None:
