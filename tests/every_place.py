@@ -97,6 +97,7 @@ class Trier:
         self._skip = step - 1 - first
         # By the identity of a code object, since to hash it takes long.
         self._codes: dict[int, _Code] = {}
+        self._equal: dict[CodeType, _Code] = {}
         # Where it was raised in this run.
         self.place: str | None = None
 
@@ -105,7 +106,10 @@ class Trier:
     def _look_up(self, code: CodeType) -> _Code:
         found = self._codes.get(id(code))
         if found is None:
-            found = self._codes[id(code)] = _Code(code, code.co_filename.startswith(_LIBRARY))
+            found = _Code(code, code.co_filename.startswith(_LIBRARY))
+            # What is compiled anew for each run is the same code again.
+            found.done = self._equal.setdefault(code, found).done
+            self._codes[id(code)] = found
         return found
 
     def _reached(self, code: CodeType, offset: int, done: set[int]) -> None:
