@@ -196,31 +196,32 @@ class Exits:
         """Whether at most one child is watched: with several, to make the next one is better than to wait."""
         return len(self._watched) <= 1 + self.helpers
 
+    def _may_block(self) -> bool:
+        return self.is_alone() and _is_only_task()
+
     def leaves_soon(self, ring: Ring) -> bool:
         """Wait a moment until the process of `ring` executes its program.
 
         Returns:
             Whether it has, or has failed in one of the calls that it was given.
         """
-        if not self._blocks and self.spin_us:
-            if ring.wait(EXEC_SPIN_US):
-                self._spins_failed = 0
-                return True
-            self._spin_failed()
+        if (self._blocks or not self.spin_us) and self._may_block():
+            return ring.block(_LONGEST_BLOCK_US)
+        if ring.wait(EXEC_SPIN_US):
+            self._spins_failed = 0
+            return True
+        self._spin_failed()
         return self.block_until_left(ring)
 
     def block_until_left(self, ring: Ring) -> bool:
-        """As `leaves_soon`, without a spin."""
-        if self.is_alone() and _is_only_task():
-            return ring.block(_LONGEST_BLOCK_US)
-        # A spin holds up others no longer than the block of a task that is alone.
-        return ring.wait(EXEC_SPIN_US)
+        """As `leaves_soon`, without a spin; False at once if that would hold up other tasks."""
+        return self._may_block() and ring.block(_LONGEST_BLOCK_US)
 
     def exits_soon_alone(self, pidfd: Pidfd, executing: Ring | None) -> bool:
         """As `exits_soon`, if the program has no other task that it would hold up: then without a turn of the
         event loop before it, in which the loop would hear of the exit and wake the task that tells of exits.
         """
-        if self._sleeps or not self.is_alone() or not _is_only_task():
+        if self._sleeps or not self._may_block():
             return False
         if self._wait_now(pidfd, executing, _LONGEST_BLOCK_US):
             return True
