@@ -185,6 +185,11 @@ class SyscallConnection(SyscallInterface):
         # Last: until then the destructor does nothing.
         self._closed = False
 
+    @property
+    def ended(self) -> bool:
+        """Whether the stream has ended or broken: no call can be made over it any more."""
+        return self._state.stopped
+
     def __repr__(self) -> str:
         under_way = f"{self._state.under_way} calls under way"
         if not_sent := self._state.not_sent:

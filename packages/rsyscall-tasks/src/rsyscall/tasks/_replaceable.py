@@ -95,14 +95,14 @@ class PersistentSyscallConnection(SyscallInterface):
             with contextlib.suppress(SyscallError):
                 await any_answer(conn)
         except BaseException:
-            self._usable = not conn._state.stopped
+            self._usable = not conn.ended
             self._wake_next()
             raise
         await conn.close_interface()
 
     def _broken(self, conn: SyscallConnection, error: SyscallError) -> None:
         """A call over this connection has failed; it is possibly not the last one any more."""
-        if conn is not self._conn or not conn._state.stopped:
+        if conn is not self._conn or not conn.ended:
             return
         self._usable = False
         news = error if isinstance(error, SyscallSendError) else SyscallSendError(str(error))
