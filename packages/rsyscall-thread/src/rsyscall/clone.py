@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from rsyscall.memory.ram import RAM
     from rsyscall.network.connection import Connection
 
-__all__ = ["abandon", "clone_child_task", "clone_process", "clone_ring_task"]
+__all__ = ["abandon", "clone_child_task", "clone_process", "clone_ring_task", "make_child_task"]
 
 
 # In plain numbers: members of a flag class are combined by Python code.
@@ -209,6 +209,25 @@ async def abandon(hub: ProgramHub, ring: Ring, parent: far.Task, process: ChildP
         hub.exited(ring)
 
 
+def make_child_task(
+    task: Task, process: ChildProcess, flags: int, table: FDTable, address_space: far.AddressSpace
+) -> Task:
+    """The task of a new process that `task` has cloned; it has no interface yet."""
+    pid = process.near.id
+    if table is not task.fd_table:
+        table.creator_pid = pid
+        close_dropped(table)
+    child = Task(
+        process,
+        table,
+        address_space,
+        PidNamespace(pid) if flags & _NEWPID else task.pidns,
+        None if flags & _NEWNS else task.mountns,
+    )
+    child.sigmask = Sigset(task.sigmask)
+    return child
+
+
 async def _clone(
     task: Task,
     hub: ProgramHub,
@@ -226,17 +245,7 @@ async def _clone(
     try:
         # It may have gone just after the call, and what it shared with us with it.
         task.check_not_departed()
-        if not numeric & _FILES:
-            table.creator_pid = process.near.id
-            close_dropped(table)
-        child_task = Task(
-            process,
-            table,
-            task.address_space,
-            PidNamespace(process.near.id) if numeric & _NEWPID else task.pidns,
-            None if numeric & _NEWNS else task.mountns,
-        )
-        child_task.sigmask = Sigset(task.sigmask)
+        child_task = make_child_task(task, process, numeric, table, task.address_space)
         hub.pass_on(task, child_task)
     except BaseException:
         # The ring ends children of ours only, and this may be one of an init.

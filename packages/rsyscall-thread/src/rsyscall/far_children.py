@@ -27,11 +27,10 @@ import trio
 from rsyscall.async_fd import AsyncFileDescriptor
 from rsyscall.async_signalfd import first_of
 from rsyscall.background import RunLoop, weakly
-from rsyscall.clone import clone_error
+from rsyscall.clone import clone_error, make_child_task
 from rsyscall.denied import any_answer
 from rsyscall.epoller import Epoller, RemovedFromEpollError
-from rsyscall.far import AddressSpace, PidNamespace
-from rsyscall.fd_collector import close_dropped
+from rsyscall.far import AddressSpace
 from rsyscall.handle import FDTable, Task
 from rsyscall.handle.process import ChildProcess, DeadProcessError
 from rsyscall.loader import Trampoline
@@ -46,7 +45,7 @@ from rsyscall.near.record import CallRecord
 from rsyscall.network.private import make_private
 from rsyscall.own_parts import OwnMemory
 from rsyscall.sched import CLONE, Stack
-from rsyscall.signal import SIG, Siginfo, Sigset
+from rsyscall.signal import SIG, Siginfo
 from rsyscall.stub_connection import SharedTableConnection, has_other_table
 from rsyscall.sys.wait import ChildState, IdType, W
 from rsyscall.turns import Turns
@@ -358,17 +357,7 @@ async def _clone(thr: ParentThread, monitor: FarMonitor, flags: CLONE) -> OwnMem
         del beginning
         process = await side.watch(monitor, handle)
         task.check_not_departed()
-        if table is not task.fd_table:
-            table.creator_pid = pid
-            close_dropped(table)
-        child = Task(
-            handle,
-            table,
-            AddressSpace(pid),
-            PidNamespace(pid) if flags & CLONE.NEWPID else task.pidns,
-            None if flags & CLONE.NEWNS else task.mountns,
-        )
-        child.sigmask = Sigset(task.sigmask)
+        child = make_child_task(task, handle, int(flags), table, AddressSpace(pid))
         side.hub.drives(child)
         own = child.inherit_fd(stream), child.inherit_fd(passage)
         connection = _FarConnection(process, ours, own[0])

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from rsyscall.background import run_now
-from rsyscall.clone import clone_error
+from rsyscall.clone import clone_error, make_child_task
 from rsyscall.denied import is_denied
 from rsyscall.far import AddressSpace
 from rsyscall.handle import FDTable, Task
@@ -37,7 +37,7 @@ from rsyscall.near import Syscall, SyscallError, SyscallHangup, nr
 from rsyscall.near import types as near
 from rsyscall.near.record import CallRecord
 from rsyscall.network.private import make_private
-from rsyscall.own_parts import OwnMemory, close_all, end, make_task, monitor_for
+from rsyscall.own_parts import OwnMemory, close_all, end, monitor_for
 from rsyscall.own_ring import ArenaTransport, OwnRAM, drive_by_ring, ring_connection
 from rsyscall.pidfd import Pidfd
 from rsyscall.sched import CLONE, Stack
@@ -167,7 +167,7 @@ async def clone_child(thr: ParentThread, flags: CLONE, sharing: bool) -> OwnMemo
         task.check_not_departed()
         shares = room is not None
         space = task.address_space if shares else AddressSpace(handle.near.id)
-        child = make_task(thr, handle, flags, table, space)
+        child = make_child_task(task, handle, int(flags), table, space)
         own = child.inherit_fd(socket), child.inherit_fd(passage)
         if room is not None:
             room.ring.nested(

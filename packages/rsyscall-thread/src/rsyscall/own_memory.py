@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from rsyscall.clone import clone_error
+from rsyscall.clone import clone_error, make_child_task
 from rsyscall.denied import is_denied
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
 from rsyscall.exec_image import ExecImage
@@ -55,7 +55,7 @@ from rsyscall.network.private import (
     passing,
 )
 from rsyscall.own_children import clone_child
-from rsyscall.own_parts import OwnMemory, ParentThread, close_all, end, make_task, monitor_for
+from rsyscall.own_parts import OwnMemory, ParentThread, close_all, end, monitor_for
 from rsyscall.own_ring import OwnRAM, check_base, drive_by_ring, make_file
 from rsyscall.sched import CLONE
 from rsyscall.settings import transport_name
@@ -259,7 +259,7 @@ async def _execute_stub(
         spawning = await launch(thr, hub, flags, calls, image, exited, unshown=len(calls) - 1)
         process = spawning.process
         space = AddressSpace(process.process.near.id)
-        child = make_task(thr, process.process, flags, table, space)
+        child = make_child_task(task, process.process, int(flags), table, space)
         server_fd, *files, passage, epfd = map(child.make_fd_handle, own)
         await ends.close_remote()
         pid = process.process.near.id if task.pidns is hub.task.pidns else 0

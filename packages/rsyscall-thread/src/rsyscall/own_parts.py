@@ -10,21 +10,17 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
-from rsyscall.far import AddressSpace, PidNamespace
-from rsyscall.fd_collector import close_dropped
-from rsyscall.handle import FDTable, FileDescriptor, Task
+from rsyscall.handle import FileDescriptor, Task
 from rsyscall.loader import NativeLoader
 from rsyscall.memory.ram import RAM
 from rsyscall.monitor import ChildProcessMonitor
 from rsyscall.sched import CLONE
-from rsyscall.signal import Sigset
 
 if TYPE_CHECKING:
-    from rsyscall.handle.process import ChildProcess
     from rsyscall.monitor import AsyncChildProcess
     from rsyscall.network.connection import Connection
 
-__all__ = ["ParentThread", "OwnMemory", "close_all", "end", "make_task", "monitor_for"]
+__all__ = ["ParentThread", "OwnMemory", "close_all", "end", "monitor_for"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,25 +51,6 @@ class OwnMemory:
     loader: NativeLoader
     epoller: Epoller
     monitor: ChildProcessMonitor
-
-
-def make_task(
-    thr: ParentThread, process: ChildProcess, flags: CLONE, table: FDTable, address_space: AddressSpace
-) -> Task:
-    """The task of a new child of `thr`, which has no interface yet."""
-    task, pid, numeric = thr.task, process.near.id, int(flags)
-    if table is not task.fd_table:
-        table.creator_pid = pid
-        close_dropped(table)
-    child = Task(
-        process,
-        table,
-        address_space,
-        PidNamespace(pid) if numeric & _NEWPID else task.pidns,
-        None if numeric & _NEWNS else task.mountns,
-    )
-    child.sigmask = Sigset(task.sigmask)
-    return child
 
 
 def monitor_for(
