@@ -12,6 +12,7 @@ import importlib
 import sys
 from pathlib import Path
 
+import generated
 from newer_calls import EVERYWHERE
 
 from rsyscall.near._tables import ARCHITECTURES
@@ -95,16 +96,7 @@ def _lasting() -> list[str]:
 
 def main() -> int:
     """See the module."""
-    if sys.argv[1:] == ["--write"]:
-        HEADER.write_text(header())
-        return 0
-    if sys.argv[1:] == ["--check"]:
-        if HEADER.read_text() == header():
-            return 0
-        print(f"{HEADER} is not what the book of calls says; run {COMMAND}", file=sys.stderr)
-        return 1
-    print(__doc__, file=sys.stderr)
-    return 2
+    return generated.main(HEADER, header, COMMAND, __doc__)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ importable.
 from __future__ import annotations
 
 import ast
-import difflib
 import functools
 import importlib.util
 import inspect
@@ -23,6 +22,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FunctionType, ModuleType
+
+import generated
 
 from rsyscall.handle import ChildProcess, FileDescriptor, MemoryMapping, Process, Task
 from rsyscall.handle._later import Later
@@ -278,20 +279,7 @@ def main() -> int:
     """See the module."""
     if sys.argv[1:] == ["--table"]:
         return min(table(), 1)
-    if sys.argv[1:] == ["--write"]:
-        PAGE.write_text(page())
-        return 0
-    if sys.argv[1:] == ["--check"]:
-        old, new = PAGE.read_text() if PAGE.exists() else "", page()
-        if old == new:
-            return 0
-        sys.stderr.writelines(
-            difflib.unified_diff(old.splitlines(True), new.splitlines(True), "now", "new", n=0)
-        )
-        print(f"{PAGE} is not what the code says; run {COMMAND}", file=sys.stderr)
-        return 1
-    print(__doc__, file=sys.stderr)
-    return 2
+    return generated.main(PAGE, page, COMMAND, __doc__)
 
 
 if __name__ == "__main__":

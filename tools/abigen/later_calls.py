@@ -9,13 +9,14 @@ of `FileDescriptor` and `Task`; see `rsyscall.handle._later`.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import FunctionType
+
+import generated
 
 from rsyscall import far
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask
@@ -138,20 +139,7 @@ def text() -> str:
 
 def main() -> int:
     """See the module."""
-    if sys.argv[1:] == ["--write"]:
-        FILE.write_text(text())
-        return 0
-    if sys.argv[1:] == ["--check"]:
-        old, new = FILE.read_text(), text()
-        if old == new:
-            return 0
-        sys.stderr.writelines(
-            difflib.unified_diff(old.splitlines(True), new.splitlines(True), "now", "new", n=0)
-        )
-        print(f"{FILE} is not what the code says; run {COMMAND}", file=sys.stderr)
-        return 1
-    print(__doc__, file=sys.stderr)
-    return 2
+    return generated.main(FILE, text, COMMAND, __doc__)
 
 
 if __name__ == "__main__":
