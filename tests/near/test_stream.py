@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from rsyscall.near import SYS, Syscall, SyscallHangup, SyscallSendError, native_abi
 from rsyscall.near.protocol import REQUEST_SIZE, ProtocolError, encode_response
+from rsyscall.near.record import CallRecord
 from rsyscall.near.stream import Exchange, StreamState
 
 EVERYTHING = 1 << 30
@@ -299,6 +300,39 @@ def test_what_is_sent_is_every_request_once() -> None:
         seen += client.offered[:taken]
         client.sent(taken)
     assert seen == whole
+
+
+def test_an_answer_before_the_news_that_the_request_was_sent_stays_in_its_record() -> None:
+    client = Client()
+    made, closed = CallRecord(), CallRecord()
+    for name, call, record in (
+        ("open", Syscall(SYS.openat), made),
+        ("close", Syscall(SYS.close, 7), closed),
+    ):
+        client._submit(name, Exchange.calls(lambda: None, native_abi(), [call], record=record))
+    client.calls("slow")  # so that the queue stays
+    client.offer()
+    client.answer(5)
+    client.sent()
+    assert (made.sent, made.result) == (True, 5)
+    client.answer(0)
+    assert (closed.sent, closed.result) == (True, 0)
+
+
+def test_a_request_that_is_sent_in_pieces_is_begun_once() -> None:
+    client = Client()
+    record = CallRecord()
+    close = Syscall(SYS.close, 7)
+    client._submit("close", Exchange.calls(lambda: None, native_abi(), [close], record=record))
+    for taken in (0, 10, 0):
+        client.offer(50)
+        client.sent(taken)
+        assert record.sent == (client.state._wire[0] > 0)
+    client.offer()
+    client.unsent()
+    client.send()
+    client.answer(0)
+    assert (record.sent, record.result) == (True, 0)
 
 
 def test_a_queue_that_is_never_empty_does_not_grow() -> None:

@@ -10,16 +10,16 @@ import errno
 import gc
 import os
 import resource
-import signal
-import threading
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from functools import partial
 
 import pytest
 import trio
 import trio.testing
-from support import local_thread, sh
+from support import local_thread, pid_of, sh
 
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
 from rsyscall.fcntl import O
@@ -225,25 +225,46 @@ async def none_kept(before: tuple[int, int]) -> None:
     assert now[1] <= before[1] + 128
 
 
+KILLER = """
+import os, sys, time
+for line in sys.stdin:
+    pid, seconds = line.split()
+    time.sleep(float(seconds))
+    os.kill(int(pid), 9)
+    print("killed", flush=True)
+"""
+
+
+@pytest.fixture
+def killer() -> Iterator[subprocess.Popen[str]]:
+    """Kills the process of each line that it reads, after a time. A thread would wait for the GIL."""
+    command = [sys.executable, "-c", KILLER]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, bufsize=1) as process:
+        yield process
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("flags", [CLONE.NONE, CLONE.FILES], ids=["private", "shared"])
 @pytest.mark.parametrize("kind", [CLONE.NEWUSER | CLONE.NEWPID, CLONE.NONE], ids=["init", "child"])
-async def test_clone_from_a_process_that_is_killed(kind: CLONE, flags: CLONE) -> None:
+async def test_clone_from_a_process_that_is_killed(
+    killer: subprocess.Popen[str], kind: CLONE, flags: CLONE
+) -> None:
+    assert killer.stdin is not None
+    assert killer.stdout is not None
     before = kept()
     ends: Counter[str] = Counter()
     for attempt in range(150):
         cloner = await local_thread.clone(kind | flags)
-        pidfd = local_thread.loader.hub.pidfds[cloner.task].number  # type: ignore[union-attr] # it has one
-        timer = threading.Timer(attempt % 50 * 2e-5, signal.pidfd_send_signal, (pidfd, signal.SIGKILL))
-        timer.start()
+        killer.stdin.write(f"{pid_of(cloner)} {attempt % 50 * 2e-5}\n")
         cloned = []
         try:
-            for _ in range(25):
+            for _ in range(200):
                 cloned.append(await cloner.clone(flags))
             ends["in time"] += 1
         except SyscallError:
             ends["SyscallError"] += 1
-        timer.join()
+        assert killer.stdout.readline() == "killed\n"
         async with cloner.process:
             while cloned:
                 async with cloned.pop().process:

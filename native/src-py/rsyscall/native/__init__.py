@@ -78,11 +78,8 @@ def stub_path(machine: str | None = None) -> Path:
     Raises:
         FileNotFoundError: the distribution was built without it: there was no compiler for that architecture.
     """
-    # Not with the module: most programs do not use it.
-    from importlib import resources
-
     name = "rsyscall-stub" if machine in (None, os.uname().machine) else f"rsyscall-stub-{machine}"
-    path = Path(str(resources.files("rsyscall.native").joinpath(name)))
+    path = Path(__file__).with_name(name)
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}: rsyscall-native was built without this program")
     return path

@@ -27,7 +27,7 @@ delivered.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from rsyscall.near.abi import ABI, SYS
@@ -344,26 +344,21 @@ class StreamState:
         data = b"".join(pieces)
         self._wire = (sent, sent + len(data))
         # Only now: interrupted before, the offer is taken back, and with it what the records have been told.
-        self._tell_records(sent, sent + len(data))
+        for request in self._requests_from(sent, sent + len(data)):
+            if request.record is not None:
+                _, args = decode_call(request.data)
+                request.record.begin(request.number, *args)
         return data
 
-    def _tell_records(self, sent: int, offered: int) -> None:
-        """Tell the records of calls that start before `offered` whether these may have been made.
-
-        Those that start from `sent` on have certainly not been, unless they are on offer now.
-        """
+    def _requests_from(self, start: int, end: int) -> Iterator[_Request]:
+        """Those of the queue whose first byte lies between two positions."""
         queue = self._answers.queue
         for index in range(self._unsent, len(queue)):
             request = queue[index]
-            if request.start >= offered:
+            if request.start >= end:
                 break
-            if request.record is None:
-                continue
-            if request.start < self._wire[1]:
-                _, args = decode_call(request.data)
-                request.record.begin(request.number, *args)
-            elif request.start >= sent:
-                request.record.unsent()
+            if request.start >= start:
+                yield request
 
     def sent(self, count: int) -> None:
         """The transport has taken the first `count` bytes of what it was offered, and will not take the rest.
@@ -373,7 +368,10 @@ class StreamState:
         sent, offered = self._wire
         if sent != offered:
             self._wire = (sent + count, sent + count)
-            self._tell_records(sent + count, offered)
+            # Others have been told. One may have its answer already, which can be faster than this news.
+            for request in self._requests_from(sent + count, offered):
+                if request.record is not None:
+                    request.record.unsent()
 
     def unsent(self) -> None:
         """The transport has taken nothing of what it was offered."""
