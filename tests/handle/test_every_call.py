@@ -297,7 +297,15 @@ async def test_an_error_for_memory_says_what_it_is_about(caller: Caller, forbidd
     assert caught.value.filename is not None
 
 
-@pytest.mark.parametrize("name", [name for name, (cls, _) in METHODS.items() if cls is FileDescriptor])
+NOTHING_TO_DO = {
+    "FileDescriptor.mount_setattr",  # the memory asks for no change
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted({name for name, (cls, _) in METHODS.items() if cls is FileDescriptor} - NOTHING_TO_DO),
+)
 async def test_an_error_for_a_descriptor_says_what_it_is_about(caller: Caller, name: str) -> None:
     caller.prepare(name, caller.local)
     # Far above those that are open, so that nothing else gets this number.

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 
 from rsyscall import _fcntl_copy, _termios, fcntl, sched, signal, time
 from rsyscall.linux import dirent, futex, ioprio
+from rsyscall.linux import mount as linux_mount
 from rsyscall.near.abi import ABI
 from rsyscall.net import if_
 from rsyscall.netinet import in_, ip
 from rsyscall.sys import (
-    _socket_constants as sc,
-)
-from rsyscall.sys import (
+    _mount_files,
     _stat_files,
     capability,
     epoll,
@@ -35,6 +34,9 @@ from rsyscall.sys import (
     uio,
     wait,
     xattr,
+)
+from rsyscall.sys import (
+    _socket_constants as sc,
 )
 from rsyscall.unistd import fds, fs, io
 
@@ -77,6 +79,7 @@ class Constants:
 
 
 _SOCKET = ("sys/socket.h",)
+_MOUNT = ("linux/mount.h",)
 _SOL = (
     *("sys/socket.h", "netinet/in.h", "netinet/tcp.h", "netinet/udp.h"),
     *("netipx/ipx.h", "netax25/ax25.h", "netatalk/at.h", "netrom/netrom.h", "netrose/rose.h"),
@@ -170,6 +173,17 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     ),
     _fcntl_copy.POSIX_FADV: Constants(("linux/fadvise.h",), "POSIX_FADV_"),
     _fcntl_copy.SYNC_FILE_RANGE: Constants(("linux/fs.h",), "SYNC_FILE_RANGE_"),
+    _mount_files.OPEN_TREE: Constants(_MOUNT, "OPEN_TREE_"),
+    _mount_files.MOVE_MOUNT: Constants(_MOUNT, "MOVE_MOUNT_", left_out={"MOVE_MOUNT__MASK": "mask"}),
+    _mount_files.FSOPEN: Constants(_MOUNT, "FSOPEN_"),
+    _mount_files.FSPICK: Constants(_MOUNT, "FSPICK_"),
+    _mount_files.FSMOUNT: Constants(_MOUNT, "FSMOUNT_"),
+    _mount_files.FSCONFIG: Constants(_MOUNT, "FSCONFIG_"),
+    _mount_files.MOUNT_ATTR: Constants(
+        _MOUNT, "MOUNT_ATTR_", left_out={"MOUNT_ATTR_SIZE_*": "sizes of versions of the structure"}
+    ),
+    linux_mount.STATMOUNT: Constants(_MOUNT, "STATMOUNT_", left_out={"STATMOUNT_BY_FD": "a flag"}),
+    linux_mount.LISTMOUNT: Constants(_MOUNT, "LISTMOUNT_"),
     _stat_files.UTIME: Constants(("sys/stat.h",), "UTIME_"),
     file.LOCK: Constants(
         ("sys/file.h",),
@@ -424,6 +438,9 @@ NUMBERS: dict[str, Constants] = {
     "rsyscall.limits": Constants(("linux/limits.h",), ""),
     **{f"rsyscall.{name}": Constants(("asm/termbits.h",), "") for name in ("termios", "_termios")},
     "rsyscall.linux.futex": Constants(("linux/futex.h",), ""),
+    "rsyscall.linux.mount": Constants(
+        _MOUNT, "", names={"LSMT_ROOT": "LSMT_ROOT"}, newer={"LSMT_ROOT": (6, 8)}
+    ),
     "rsyscall.linux.memfd": Constants(("linux/memfd.h",), ""),
     "rsyscall.netinet.ip": Constants(("netinet/in.h",), "", also=("linux/in6.h",)),
     "rsyscall.net.if_": Constants(("linux/ioctl.h", "sys/socket.h", "linux/if.h", "linux/if_tun.h"), ""),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rsyscall import sched, signal
-from rsyscall.linux import dirent
+from rsyscall.linux import dirent, mount
 from rsyscall.near import types as near
 from rsyscall.net import if_
 from rsyscall.netinet import in_
@@ -245,6 +245,8 @@ NOT_ONE_STRUCTURE: dict[type, str] = {
     dirent.DirentList: "struct dirent64 one after another",
     inotify.InotifyEvent: "struct inotify_event with a name",
     inotify.InotifyEventList: "struct inotify_event one after another",
+    mount.MountIdList: "an array of numbers",
+    mount.Statmount: "struct statmount with its strings",
     xattr.XattrList: "strings one after another",
     un.SockaddrUnProcFd: "the same as SockaddrUn",
 }
@@ -253,6 +255,7 @@ NOT_ONE_STRUCTURE: dict[type, str] = {
 BEGINNINGS: dict[type, str] = {
     dirent.DirentHeader: "the name follows, of any length",
     inotify.InotifyEventHeader: "the name follows, of any length",
+    mount.StatmountHeader: "the strings follow, of any length",
 }
 """Declared structures that are only the beginning of the C structure, and why."""
 

@@ -12,6 +12,8 @@ __all__ = ["LaterFileDescriptor", "LaterTask"]
 
 if TYPE_CHECKING:
     from rsyscall._fcntl_copy import CopyFileDescriptor
+    from rsyscall.linux.mount import ListmountTask
+    from rsyscall.sys._mount_files import MountFileDescriptor, MountFileTask
     from rsyscall.sys._stat_files import SpecialFileDescriptor, SpecialFileTask
     from rsyscall.sys.file import FlockFileDescriptor
     from rsyscall.sys.sendfile import SendfileFileDescriptor
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     class LaterFileDescriptor(
         CopyFileDescriptor,
+        MountFileDescriptor,
         SpecialFileDescriptor,
         FlockFileDescriptor,
         SendfileFileDescriptor,
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
         __slots__ = ()
 
     class LaterTask(
+        ListmountTask,
+        MountFileTask[T_fd],
         SpecialFileTask,
         StatfsTask,
         XattrTask,
@@ -55,6 +60,13 @@ else:
         posix_fadvise = Later("rsyscall._fcntl_copy", "CopyFileDescriptor")
         readahead = Later("rsyscall._fcntl_copy", "CopyFileDescriptor")
         sync_file_range = Later("rsyscall._fcntl_copy", "CopyFileDescriptor")
+        open_tree = Later("rsyscall.sys._mount_files", "MountFileDescriptor")
+        open_tree_attr = Later("rsyscall.sys._mount_files", "MountFileDescriptor")
+        move_mount = Later("rsyscall.sys._mount_files", "MountFileDescriptor")
+        fsconfig = Later("rsyscall.sys._mount_files", "MountFileDescriptor")
+        fsmount = Later("rsyscall.sys._mount_files", "MountFileDescriptor")
+        fspick = Later("rsyscall.sys._mount_files", "MountFileDescriptor")
+        mount_setattr = Later("rsyscall.sys._mount_files", "MountFileDescriptor")
         futimens = Later("rsyscall.sys._stat_files", "SpecialFileDescriptor")
         utimensat = Later("rsyscall.sys._stat_files", "SpecialFileDescriptor")
         mknodat = Later("rsyscall.sys._stat_files", "SpecialFileDescriptor")
@@ -70,6 +82,14 @@ else:
     class LaterTask(FileDescriptorTask[T_fd]):
         """All other calls."""
 
+        statmount = Later("rsyscall.linux.mount", "ListmountTask")
+        listmount = Later("rsyscall.linux.mount", "ListmountTask")
+        fsopen = Later("rsyscall.sys._mount_files", "MountFileTask")
+        move_mount = Later("rsyscall.sys._mount_files", "MountFileTask")
+        open_tree = Later("rsyscall.sys._mount_files", "MountFileTask")
+        open_tree_attr = Later("rsyscall.sys._mount_files", "MountFileTask")
+        fspick = Later("rsyscall.sys._mount_files", "MountFileTask")
+        mount_setattr = Later("rsyscall.sys._mount_files", "MountFileTask")
         utimensat = Later("rsyscall.sys._stat_files", "SpecialFileTask")
         mknod = Later("rsyscall.sys._stat_files", "SpecialFileTask")
         statfs = Later("rsyscall.sys.statfs", "StatfsTask")
