@@ -134,8 +134,11 @@ static int first_sufficient_bin(uint64_t size)
 	return bin_of(size) + !!(size & ((1ull << (bits - 4)) - 1));
 }
 
-static void set_empty(FreeSpace *self, struct arena *arena, int empty)
+void rsys_arena_changed(FreeSpace *self, struct arena *arena)
 {
+	struct hole *hole = arena->holes;
+	int empty = !arena->n_live && hole && hole->end - hole->start == arena->size;
+
 	self->n_empty += empty - arena->empty;
 	arena->empty = empty;
 }
@@ -169,17 +172,16 @@ void rsys_hole_add(FreeSpace *self, struct arena *arena, uint64_t start, uint64_
 		*bin = hole;
 		self->bits[hole->bin / 64] |= 1ull << hole->bin % 64;
 	}
-	if (end - start == arena->size)
-		set_empty(self, arena, 1);
+	rsys_arena_changed(self, arena);
 }
 
 void rsys_hole_remove(FreeSpace *self, struct hole *hole)
 {
-	set_empty(self, hole->arena, 0);
 	hash_remove(self, hole);
 	*hole->sibling_link = hole->sibling;
 	if (hole->sibling)
 		hole->sibling->sibling_link = hole->sibling_link;
+	rsys_arena_changed(self, hole->arena);
 	if (hole->bin >= 0) {
 		*hole->link = hole->next;
 		if (hole->next)

@@ -16,7 +16,8 @@ struct arena {
 	uint64_t size;
 	struct arena *next;
 	struct hole *holes;
-	int empty;
+	size_t n_live;			/* allocations, with those of no bytes: they refer to this */
+	int empty;			/* has none, and can be unmapped */
 };
 
 struct hole {
@@ -64,6 +65,9 @@ int rsys_holes_prepare(FreeSpace *self, size_t more);
 /* The bytes are in no hole yet, and none is beside them. */
 void rsys_hole_add(FreeSpace *self, struct arena *arena, uint64_t start, uint64_t end);
 void rsys_hole_remove(FreeSpace *self, struct hole *hole);
+
+/* Call it after a change of n_live. */
+void rsys_arena_changed(FreeSpace *self, struct arena *arena);
 
 /* These bytes are free, and joined with what is free around them. */
 void rsys_holes_give(FreeSpace *self, struct arena *arena, uint64_t start, uint64_t end);

@@ -47,8 +47,13 @@ static void set_valid(Allocation *self, PyObject *valid)
 {
 	PyObject *before = self->valid;
 
-	if (before != valid)
-		self->space->n_live += valid == Py_True ? 1 : -1;
+	if (before != valid) {
+		int change = valid == Py_True ? 1 : -1;
+
+		self->space->n_live += change;
+		self->in->n_live += change;
+		rsys_arena_changed(self->space, self->in);
+	}
 	Py_INCREF(valid);
 	self->valid = valid;
 	Py_DECREF(before);
@@ -310,9 +315,42 @@ static PyMemberDef allocation_members[] = {
 	{ "start", T_OBJECT_EX, offsetof(Allocation, start_object), READONLY, "Offset in the arena of the first byte." },
 	{ "limit", T_LONGLONG, offsetof(Allocation, limit), READONLY, "Offset after the last byte that belongs to it." },
 	{ "end", T_OBJECT_EX, offsetof(Allocation, end_object), READONLY, "Offset in the arena after the last byte." },
-	{ "valid", T_OBJECT_EX, offsetof(Allocation, valid), 0,
-	  "False once the allocation was freed, split or merged. Do not set." },
 	{ NULL, 0, 0, 0, NULL },
+};
+
+static struct arena *find_arena(FreeSpace *self, PyObject *object)
+{
+	struct arena *arena = self->arenas;
+
+	while (arena && arena->object != object)
+		arena = arena->next;
+	return arena;
+}
+
+static PyObject *allocation_get_valid(PyObject *op, void *unused)
+{
+	(void)unused;
+	return Py_NewRef(((Allocation *)op)->valid);
+}
+
+/* valid = False: the bytes are the caller's, which nothing else frees, until valid = True */
+static int allocation_set_valid(PyObject *op, PyObject *value, void *unused)
+{
+	Allocation *self = (Allocation *)op;
+
+	(void)unused;
+	if (value != Py_False && (value != Py_True || find_arena(self->space, self->arena) != self->in)) {
+		PyErr_SetString(PyExc_ValueError, "not a bool, or the arena of this allocation is gone");
+		return -1;
+	}
+	set_valid(self, value);
+	return 0;
+}
+
+static PyGetSetDef allocation_attributes[] = {
+	{ "valid", allocation_get_valid, allocation_set_valid,
+	  "False once the allocation was freed, split or merged. Do not set.", NULL },
+	{ NULL, NULL, NULL, NULL, NULL },
 };
 
 static PyObject *allocation_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
@@ -326,6 +364,7 @@ static PyType_Slot allocation_slots[] = {
 	{ Py_tp_clear, allocation_clear },
 	{ Py_tp_methods, allocation_methods },
 	{ Py_tp_members, allocation_members },
+	{ Py_tp_getset, allocation_attributes },
 	{ 0, NULL },
 };
 
@@ -416,15 +455,6 @@ static void space_dealloc(PyObject *op)
 	Py_XDECREF((PyObject *)self->allocation_type);
 	((freefunc)PyType_GetSlot(type, Py_tp_free))(op);
 	Py_DECREF(type);
-}
-
-static struct arena *find_arena(FreeSpace *self, PyObject *object)
-{
-	struct arena *arena = self->arenas;
-
-	while (arena && arena->object != object)
-		arena = arena->next;
-	return arena;
 }
 
 /* Allocation(arena, start, end, valid=True): of bytes that the caller has */

@@ -15,6 +15,7 @@ from pathlib import Path as LocalPath
 import pytest
 import trio
 import trio.testing
+from reach import let_others_reach
 from waiting import wait_until
 
 from rsyscall.command import Command
@@ -228,16 +229,14 @@ async def test_strangers_disturb_nobody(path: LocalPath) -> None:
         await thread.end()
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.needs("other users")
 async def test_another_user_is_sent_away(path: LocalPath) -> None:
     thread = await clone_persistent(local_thread, path)
     try:
         with trio.fail_after(60):
             # Whatever the files permit, the process asks who it is.
             os.chmod(path, 0o666)
-            for directory in (path.parent, *path.parent.parents):
-                if directory.stat().st_uid == os.getuid() and directory.name:
-                    os.chmod(directory, directory.stat().st_mode | 0o111)
+            let_others_reach(path)
             code = (
                 "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]);"
                 "s.settimeout(60); sys.exit(len(s.recv(100)))"

@@ -209,3 +209,21 @@ def test_memory_is_unmapped_once_all_is_freed() -> None:
         held.clear()
         run(allocator.close())
         assert not any(mapped(one.address, one.length) for one in ranges)
+
+
+def test_a_part_without_bytes_keeps_its_arena() -> None:
+    """Its address is that of an arena, which may be joined with what is beside it again."""
+    with small_arenas():
+        allocator = UnlimitedAllocator(make_task())
+        _mapping, whole = run(allocator.malloc(0, 1))
+        empty, rest = whole.split(0)
+        rest.free()
+        with pytest.raises(ValueError, match="in use"):
+            run(allocator.close())
+        # More than there is room for: what is empty would be unmapped.
+        others = [run(allocator.malloc(40000, 1))[1] for _ in range(3)]
+        assert empty.arena in allocator.arenas
+        del others
+        empty.free()
+        run(allocator.close())
+        assert not allocator.arenas

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from place import Place
+from reach import let_others_reach
 
 from .conftest import NOBODY
 
@@ -24,8 +25,7 @@ def test_what_belongs_to_somebody_else_is_one_line(tmp_path: Path, where: str, p
     (inner / "bin").mkdir(parents=True)
     (inner / "bin" / "file").touch()
     if os.geteuid() == 0:
-        for directory in (tmp_path, *tmp_path.parents[:-2]):
-            directory.chmod(directory.stat().st_mode | 0o055)
+        let_others_reach(tmp_path / "run")
         for directory in (tmp_path, tmp_path / ".nox"):
             if directory in inner.parents:
                 os.chown(directory, NOBODY, NOBODY)

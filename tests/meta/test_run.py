@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from reach import let_others_reach
 
 from rsyscall.native import stub_path
 
@@ -260,9 +261,7 @@ def test_proc_is_mounted_in_the_new_root_if_it_has_a_place(cli: Programs, root: 
 
 @NAMESPACED
 def test_chroot_as_somebody_else(cli: Programs, root: Path) -> None:
-    for directory in (root, *root.parents[:-2]):
-        if os.geteuid() == 0:
-            directory.chmod(directory.stat().st_mode | 0o055)
+    let_others_reach(root)
     result = cli.run("--user", "--chroot", root, "--", "/bin/stub", "--help", uid=NOBODY)
     assert result.status == 0, result
 
