@@ -1,4 +1,4 @@
-/* The arguments of execve as they lie in memory; see ExecImage of rsyscall.spawn. */
+/* The arguments of execve as they lie in memory; see ExecImage of rsyscall.exec_image. */
 #include "image.h"
 
 #include <stdlib.h>

@@ -15,13 +15,14 @@ from rsyscall.epoller import AsyncFileDescriptor
 from rsyscall.far import FDTableMismatchError
 from rsyscall.fcntl import F, O
 from rsyscall.handle import FileDescriptor
+from rsyscall.launch import SpawningThread
 from rsyscall.native._fast import OwnedPipe
 from rsyscall.near import Syscall, SyscallError, nr
 from rsyscall.near import types as near
 from rsyscall.pump import Collector, End, Feed, LocalEnd, RemoteEnd, Sink, feed, pump_out
 from rsyscall.relay import Relay
 from rsyscall.sched import CLONE
-from rsyscall.spawn import PreparedThread, SpawningThread
+from rsyscall.spawn import PreparedThread
 from rsyscall.sys.ioctl import TIOC
 from rsyscall.unistd import Pipe
 

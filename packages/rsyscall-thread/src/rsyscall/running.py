@@ -30,6 +30,7 @@ from rsyscall.completed import CommandTimeoutError, CompletedCommand, OutputLimi
 from rsyscall.ending import GRACE, end_command, wait_for_end
 from rsyscall.exec_image import check_command, check_strings, make_image
 from rsyscall.handle import FileDescriptor
+from rsyscall.launch import start_spawn
 from rsyscall.near import Syscall, nr
 from rsyscall.open_files import mark_calls
 from rsyscall.run_checks import (
@@ -44,14 +45,14 @@ from rsyscall.run_files import ClonedThread, ErrorOutput, Files, Input, Output, 
 from rsyscall.run_limits import Limits
 from rsyscall.run_tree import Tree, TreeKind, make_tree
 from rsyscall.sched import CLONE
-from rsyscall.spawn import PreparedThread, UndumpableMemoryError, start_spawn
+from rsyscall.spawn import PreparedThread, UndumpableMemoryError
 from rsyscall.sys.wait import CalledProcessError, ChildState
 
 if TYPE_CHECKING:
+    from rsyscall.launch import Spawning
     from rsyscall.monitor import AsyncChildProcess
     from rsyscall.pty import Pty
     from rsyscall.relay import Relay
-    from rsyscall.spawn import Spawning
 
 __all__ = ["DEVNULL", "GRACE", "PIPE", "STDOUT", "RunOptions", "Stdio", "end_command", "mark_calls", "run"]
 

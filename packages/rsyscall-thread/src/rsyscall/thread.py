@@ -23,6 +23,7 @@ from rsyscall.ending import GRACE, end_command
 from rsyscall.epoller import Epoller
 from rsyscall.exec_image import ExecImage, check_command, exec_after, make_image
 from rsyscall.handle import FileDescriptor, Task, WrittenPointer
+from rsyscall.launch import start_spawn
 from rsyscall.loader import NativeLoader, Trampoline
 from rsyscall.memory.ram import RAM
 from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
@@ -32,7 +33,7 @@ from rsyscall.reaper import Reaper
 from rsyscall.sched import CLONE
 from rsyscall.settings import transport_name
 from rsyscall.signal import SIG, HowSIG, Sigaction, Sigset
-from rsyscall.spawn import PreparedThread, inherit_standard_fd, start_spawn
+from rsyscall.spawn import PreparedThread, inherit_standard_fd
 from rsyscall.sys.wait import CalledProcessError, W
 from rsyscall.unistd import ArgList
 from rsyscall.user_mapping import write_user_mappings
