@@ -356,6 +356,24 @@ def test_several_runs_of_trio() -> None:
     trio.run(thread.close)
 
 
+def test_a_child_is_dropped_when_the_run_ends() -> None:
+    thread = trio.run(stdio_bootstrap, local_thread, command("sh", "-c"))
+
+    async def drop() -> None:
+        child = await thread.clone()
+        assert await child.task.getpid() == child.task.near_process
+
+    async def all_gone() -> None:
+        await thread.run(sh("exit 0"))
+        await wait_until(lambda: not descendants(thread.carrier.pid), collecting=True)
+
+    # The order in which trio ends what is left of a run is random.
+    for _ in range(10):
+        trio.run(drop)
+    trio.run(all_gone)
+    trio.run(thread.close)
+
+
 async def test_limits() -> None:
     async with await stdio_bootstrap(local_thread, command("sh", "-c")) as thread:
         shown = await thread.run(

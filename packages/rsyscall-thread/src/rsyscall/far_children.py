@@ -88,6 +88,8 @@ class FarSide:
         self.private = weakref.WeakSet() if family is None else family.private
         self.turns: Turns = Turns() if family is None else family.turns
         self.watches: set[_Watch] = set()
+        # The run of trio in which it was last used.
+        self._token = trio.lowlevel.current_trio_token()
         # Children that no task can reach, and whether no task can wait for them either.
         self._dropped: list[tuple[ChildProcess, bool]] = []
         self._cleaner = RunLoop(weakly(self._clean), f"dropped children of {task}")
@@ -103,13 +105,21 @@ class FarSide:
             reap: it has exited, and no task can wait for it.
         """
         self._dropped.append((process, reap))
+        # A destructor may run in another OS thread, and in a run of that.
         try:
-            trio.lowlevel.current_trio_token().run_sync_soon(self.ensure_running, idempotent=True)
+            self._token.run_sync_soon(self._clean_now, idempotent=True)
+        except trio.RunFinishedError:
+            pass  # with the next child
+
+    def _clean_now(self) -> None:
+        try:
+            self._cleaner.ensure_running()
         except RuntimeError:
-            pass  # outside of a run: with the next child
+            pass  # the run is ending: with the next child, in another one
 
     def ensure_running(self) -> None:
         """See that what belongs to the background is done in the current run of trio."""
+        self._token = trio.lowlevel.current_trio_token()
         for watch in list(self.watches):
             watch.loop.ensure_running()
         if self._dropped:
