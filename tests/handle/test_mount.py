@@ -30,7 +30,11 @@ def in_mount_namespace(
         try:
             await local.task.sysif.syscall(SYS.unshare, CLONE_NEWNS)
         except PermissionError:
+            uid, gid = os.getuid(), os.getgid()
             await local.task.sysif.syscall(SYS.unshare, CLONE_NEWNS | CLONE_NEWUSER)
+            # Who has no id there cannot make files.
+            for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+                Path("/proc/self", name).write_text(text)
         empty = await local.ptr("")
         await local.task.mount(
             await local.ptr("none"), await local.ptr("/"), empty, MS.REC | MS.PRIVATE, empty
