@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -100,6 +101,35 @@ async def test_many_at_once_are_answered_in_order(connect: Connect) -> None:
                 nursery.start_soon(call, mask)
                 # trio shuffles those that start together.
                 await trio.lowlevel.cancel_shielded_checkpoint()
+
+
+async def test_a_caller_that_is_alone_waits_itself() -> None:
+    class Started(trio.abc.Instrument):
+        tasks = 0
+
+        def task_spawned(self, task: trio.lowlevel.Task) -> None:
+            self.tasks += 1
+
+    async with program() as target:
+        await target.call(SYS.getpid)
+        started = Started()
+        trio.lowlevel.add_instrument(started)
+        for _ in range(20):
+            assert await target.call(SYS.getpid) == target.pid
+        trio.lowlevel.remove_instrument(started)
+        assert started.tasks == 0
+
+
+async def test_callers_that_come_and_go() -> None:
+    """The one that waits itself leaves that to the loop, and another takes it back."""
+    async with program() as target:
+        for others in range(60):
+            async with trio.open_nursery() as nursery:
+                for _ in range(others % 3):
+                    nursery.start_soon(target.call, SYS.getppid)
+                with trio.move_on_after(0 if others % 4 else 1):
+                    assert await target.call(SYS.getpid) == target.pid
+            assert await target.call(SYS.getpid) == target.pid
 
 
 async def test_batches(connect: Connect) -> None:
@@ -280,16 +310,17 @@ async def test_what_was_sent_in_part_may_have_been_executed() -> None:
 # ---- The creator of the process learns of its end
 
 
-async def test_process_left(connect: Connect) -> None:
+@pytest.mark.parametrize("calls", [1, 2])
+async def test_process_left(connect: Connect, calls: int) -> None:
     async with connect() as target:
         await target.begin(target.sleep(1000))
         await wait_for_call(target.pid, SYS.nanosleep)
-        await target.begin(target.call(SYS.getpid))
+        await target.begin(*(target.call(SYS.getpid) for _ in range(calls - 1)))
         target.process.kill()
         target.process.wait()
         target.conn.process_left()
         target.conn.process_left()
-        assert [type(outcome) for outcome in await target.outcomes()] == 2 * [SyscallHangup]
+        assert [type(outcome) for outcome in await target.outcomes()] == calls * [SyscallHangup]
         with pytest.raises(SyscallSendError):
             await target.call(SYS.getpid)
         target.conn.process_left()
@@ -372,19 +403,43 @@ async def test_cancelled_callers_do_not_shift_answers() -> None:
         assert await target.call(SYS.getpid) == target.pid
 
 
-async def test_close_interface(connect: Connect) -> None:
+@pytest.mark.parametrize("calls", [1, 2])
+async def test_close_interface(connect: Connect, calls: int) -> None:
     async with connect() as target:
         # It is stopped, so that no answer comes before the connection is closed.
         target.process.send_signal(signal.SIGSTOP)
         os.waitid(os.P_PID, target.pid, os.WSTOPPED)
-        await target.begin(target.call(SYS.getppid), target.call(SYS.getpid))
-        await wait_until(lambda: "2 calls under way)" in repr(target.conn))
+        await target.begin(*(target.call(SYS.getpid) for _ in range(calls)))
+        await wait_until(lambda: f"{calls} calls under way)" in repr(target.conn))
         await target.conn.close_interface()
         await target.conn.close_interface()
-        assert [type(outcome) for outcome in await target.outcomes()] == 2 * [SyscallHangup]
+        assert [type(outcome) for outcome in await target.outcomes()] == calls * [SyscallHangup]
         with pytest.raises(SyscallSendError, match="closed"):
             await target.call(SYS.getpid)
         target.process.send_signal(signal.SIGCONT)
         # The process notices; over a pipe, when it wants to answer.
         assert target.process.wait(40) in (0, -signal.SIGPIPE)
         target.conn.process_left()
+
+
+async def test_close_interface_when_the_caller_has_been_woken() -> None:
+    """A caller that waits itself has been woken, and the connection is closed before it can read."""
+    for _ in range(10):
+        async with pretender() as target, trio.open_nursery() as nursery:
+            await target.begin(target.call(SYS.getpid))
+            await target.requests(1)
+            # trio wakes, for the same events, the one that closes and the caller, in any order.
+            ours, theirs = socket.socketpair()
+
+            async def close(target: Target = target, ours: socket.socket = ours) -> None:
+                await trio.lowlevel.wait_readable(ours)
+                await target.conn.close_interface()
+
+            nursery.start_soon(close)
+            await trio.testing.wait_all_tasks_blocked()
+            theirs.send(b"x")
+            target.peer.send(encode_response(7))
+            [outcome] = await target.outcomes()
+            assert outcome == 7 or type(outcome) is SyscallHangup
+            ours.close()
+            theirs.close()

@@ -6,6 +6,10 @@ direction, so that neither holds up the other: a process that cannot write its a
 client that only writes to it would wait for ever. The loops belong to the current run of trio and run while
 there is something to do. Their state belongs to the connection, and the next run goes on from there.
 
+A caller does the first step of each loop itself where it can: it sends if there is room, and if it is the
+only one, it waits for its answer and reads it (see `rsyscall.stream_wait`). Whenever anything is left to do,
+it starts the loop.
+
 Our end of the stream may be in another process than ours. Then sending is a call in that process, which takes
 a while, and which may be lost with the process.
 """
@@ -25,8 +29,9 @@ from typing import TYPE_CHECKING, Any, SupportsInt
 import trio
 
 from rsyscall.async_fd import finish
-from rsyscall.background import RunLoop, Waiter, run_now, weakly
+from rsyscall.background import RunLoop, run_now, weakly
 from rsyscall.denied import any_answer
+from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.native import _fast, destructor
 from rsyscall.near import (
     SYS,
@@ -52,6 +57,7 @@ from rsyscall.near.protocol import (
 from rsyscall.near.record import CallRecord
 from rsyscall.near.stream import Exchange, StreamState
 from rsyscall.near.sysif import MAX_ERRNO
+from rsyscall.stream_wait import Reader, is_local, leave, wait_readable, wait_writable
 from rsyscall.struct import Struct
 from rsyscall.sys.socket import MSG, SHUT
 
@@ -253,7 +259,7 @@ class SyscallConnection(SyscallInterface):
 
     async def _call(self, call: Syscall, record: CallRecord | None) -> int:
         """Make a call; returns what the kernel returned, where -4095 to -1 is an error number, negated."""
-        waiter: Waiter[None] = Waiter()
+        waiter = Reader()
         exchange = Exchange.calls(partial(waiter.send, None), self.abi, (call,), record=record)
         await self._exchange(exchange, waiter)
         [result] = exchange.check()
@@ -273,7 +279,7 @@ class SyscallConnection(SyscallInterface):
         if not calls:
             await trio.lowlevel.checkpoint_if_cancelled()
             return []
-        waiter: Waiter[None] = Waiter()
+        waiter = Reader()
         exchange = Exchange.calls(partial(waiter.send, None), self.abi, calls, linked)
         await self._exchange(exchange, waiter)
         results = exchange.check()
@@ -289,7 +295,7 @@ class SyscallConnection(SyscallInterface):
             raise ValueError(f"cannot read {length} bytes")
         if not length:
             return b""
-        waiter: Waiter[None] = Waiter()
+        waiter = Reader()
         exchange = Exchange.read(partial(waiter.send, None), int(address), length)
         await self._exchange(exchange, waiter)
         return exchange.check_transfer()
@@ -302,12 +308,12 @@ class SyscallConnection(SyscallInterface):
         """
         if not data:
             return
-        waiter: Waiter[None] = Waiter()
+        waiter = Reader()
         exchange = Exchange.write(partial(waiter.send, None), int(address), data)
         await self._exchange(exchange, waiter)
         exchange.check_transfer()
 
-    async def _exchange(self, exchange: Exchange, waiter: Waiter[None]) -> None:
+    async def _exchange(self, exchange: Exchange, waiter: Reader) -> None:
         """Send an exchange, and wait until it is finished.
 
         Raises:
@@ -318,7 +324,6 @@ class SyscallConnection(SyscallInterface):
         try:
             state = self._state
             state.submit(exchange)
-            self._receiver.ensure_running()
             if self.tofd.handle.task.sysif.immediate and not self._full:
                 # What the loop would do first, without the cost of starting it. It does not suspend.
                 try:
@@ -329,11 +334,30 @@ class SyscallConnection(SyscallInterface):
                         self._break(exn)
             if state.wants_to_send:
                 self._sender.ensure_running()
-            await waiter.wait(cancellable=False)
+            if is_local(self.fromfd) and not self._receiver.is_running:
+                await self._read_until(exchange, waiter)
+            if state.under_way or state.ended:
+                self._receiver.ensure_running()
+            if not exchange.finished:
+                await waiter.wait(cancellable=False)
         except BaseException as error:
             if not isinstance(error, trio.Cancelled):  # a task in the background, at the end of the run
                 await self._outlast(exchange)
             raise
+
+    async def _read_until(self, exchange: Exchange, waiter: Reader) -> None:
+        """As its caller, read until an exchange is finished, or the loop that receives has to do it."""
+        try:
+            while not exchange.finished and self._reading is None:
+                # The connection may have been closed since the caller was woken.
+                if not await waiter.wait_readable(self.fromfd) or exchange.finished:
+                    return
+                try:
+                    await self._read_once()
+                except BlockingIOError:
+                    pass  # another task has read it
+        except (OSError, SyscallError, InvalidHandleError) as exn:
+            self._state.end(exn)
 
     async def _outlast(self, exchange: Exchange) -> None:
         """Wait until an exchange is finished, if its caller was interrupted after it had been submitted.
@@ -342,7 +366,7 @@ class SyscallConnection(SyscallInterface):
         exception goes on.
         """
         while not exchange.finished and self._state.holds(exchange):
-            waiter: Waiter[None] = Waiter()
+            waiter = Reader()
             exchange.on_finish = partial(waiter.send, None)
             if self._state.stopped:
                 self._break(self._state.cause)
@@ -365,7 +389,13 @@ class SyscallConnection(SyscallInterface):
         """The loop that sends, until everything has been sent."""
         try:
             while self._state.wants_to_send:
-                await self.tofd.when_writable(self._send_once)
+                if not is_local(self.tofd):
+                    await self.tofd.when_writable(self._send_once)
+                    continue
+                try:
+                    await self._send_once()
+                except BlockingIOError:
+                    await wait_writable(self.tofd)
         except SyscallHangup as exn:
             # Of the process that has our end: what it should have sent is in doubt, and no answer is heard.
             self._state.end(exn)
@@ -525,6 +555,7 @@ class SyscallConnection(SyscallInterface):
         for afd in ends:
             await finish(partial(_shutdown, afd))
         for afd in ends:
+            leave(afd)
             await afd.close()
         self._released = True
 
@@ -552,11 +583,18 @@ async def _receive(reference: weakref.ref[SyscallConnection], fromfd: AsyncFileD
         state = connection._state
         try:
             if state.under_way:
-                if connection._reading is None:
-                    del connection
-                    await fromfd.when_readable(partial(_read_once, reference))
-                else:
+                if connection._reading is not None:
                     await connection._read_once()
+                    continue
+                del connection
+                if not is_local(fromfd):
+                    await fromfd.when_readable(partial(_read_once, reference))
+                    continue
+                await wait_readable(fromfd)
+                try:
+                    await _read_once(reference)
+                except BlockingIOError:
+                    pass  # a caller has read it
                 continue
         except Exception as exn:
             state.end(exn)

@@ -279,6 +279,7 @@ def _excerpt(data: bytes) -> str:
 
 # `int()` would round or parse these.
 _NO_INTEGERS = (float, str, bytes, bytearray)
+_ZEROS = (0,) * 6
 
 
 def _to_u64(value: SupportsInt) -> int:
@@ -309,9 +310,13 @@ def encode_call(number: SupportsInt, args: Sequence[SupportsInt] = (), *, linked
     """
     if len(args) > 6:
         raise ValueError(f"a system call has at most six arguments, not {len(args)}")
-    numbers = [_to_u64(arg) for arg in args]
-    numbers += [0] * (6 - len(numbers))
-    return _pack_request(_OP_CALL, _LINKED if linked else 0, _to_u64(number), *numbers)
+    flags = _LINKED if linked else 0
+    try:
+        return _pack_request(_OP_CALL, flags, number, *args, *_ZEROS[len(args) :])
+    except struct.error:
+        # One of them is negative, has no `__index__`, or is wrong.
+        numbers = [_to_u64(arg) for arg in (number, *args, *_ZEROS[len(args) :])]
+        return _pack_request(_OP_CALL, flags, *numbers)
 
 
 def decode_call(data: bytes) -> tuple[int, tuple[int, ...]]:

@@ -336,12 +336,16 @@ class StreamState:
         while queue[index].end <= sent:
             index += 1
         self._unsent = index
-        pieces = [memoryview(queue[index].data)[sent - queue[index].start :][:limit]]
-        room = limit - len(pieces[0])
-        while room and (index := index + 1) < len(queue):
-            pieces.append(memoryview(queue[index].data)[:room])
-            room -= len(pieces[-1])
-        data = b"".join(pieces)
+        first = queue[index]
+        if index + 1 == len(queue) and first.start == sent and len(first.data) <= limit:
+            data = first.data
+        else:
+            pieces = [memoryview(first.data)[sent - first.start :][:limit]]
+            room = limit - len(pieces[0])
+            while room and (index := index + 1) < len(queue):
+                pieces.append(memoryview(queue[index].data)[:room])
+                room -= len(pieces[-1])
+            data = b"".join(pieces)
         self._wire = (sent, sent + len(data))
         # Only now: interrupted before, the offer is taken back, and with it what the records have been told.
         for request in self._requests_from(sent, sent + len(data)):

@@ -38,11 +38,11 @@ from rsyscall.tasks._script import DIRECTORIES, available_machines, make_script
 from rsyscall.thread import Thread
 
 if TYPE_CHECKING:
-    from rsyscall.background import Waiter
     from rsyscall.command import Command
     from rsyscall.handle import FileDescriptor
     from rsyscall.monitor import AsyncChildProcess
     from rsyscall.near.stream import Exchange
+    from rsyscall.stream_wait import Reader
 
 __all__ = ["BootstrapError", "StdioThread", "stdio_bootstrap"]
 
@@ -97,7 +97,7 @@ class _StdioConnection(SyscallConnection):
 
     errors: _Errors | None = None
 
-    async def _exchange(self, exchange: Exchange, waiter: Waiter[None]) -> None:
+    async def _exchange(self, exchange: Exchange, waiter: Reader) -> None:
         # They belong to a run of trio, and this may be a new one.
         if self.errors is not None and not self.errors.ended.is_set():
             self.errors.loop.ensure_running()
