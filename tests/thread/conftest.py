@@ -19,6 +19,21 @@ from rsyscall.stub_program import stub_descriptor
 __all__ = ["programs", "transport", "warm_up", "zygote"]
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what starts whole programs that use streams.
+
+    Such a program takes half a second, and the same one has run with rings.
+    """
+    for item in items:
+        if (
+            isinstance(item, pytest.Function)
+            and {"programs", "transport"}.issubset(item.fixturenames)
+            and item.callspec.params.get("transport") == "stream"
+        ):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def warm_up() -> None:
     """Make what is made once per program: epoll instance, connection, watcher, pools."""

@@ -36,7 +36,7 @@ def test_fork(programs: Programs, where: str) -> None:
     [
         "unchanged",
         pytest.param("use_multiprocessing", marks=pytest.mark.slow),
-        "signal_storm",
+        pytest.param("signal_storm", marks=pytest.mark.slow),
         "sigchld_handler",
         "watcher_is_not_stolen",
         "several_runs",

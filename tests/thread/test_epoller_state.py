@@ -7,6 +7,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -286,5 +287,5 @@ class AgainstCounters(RuleBasedStateMachine):
             assert bool(self.status.mask & flag) == (flag in self.mask)
 
 
-TestAgainstCounters = AgainstCounters.TestCase
+TestAgainstCounters = pytest.mark.slow(AgainstCounters.TestCase)
 TestAgainstCounters.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)

@@ -125,6 +125,7 @@ async def test_what_a_child_runs_on_is_not_allocated_again_before_it_has_left() 
                 pass
 
 
+@pytest.mark.slow
 async def test_the_memory_of_children_that_have_left_is_free() -> None:
     """Many more than there is room for at once, the programs of which go on."""
     parent = await with_ring()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 import trio.testing
 from every_place import Interruption, Trier, try_every_place
@@ -70,6 +71,7 @@ async def test_what_is_awaited_before_keeps_no_other_task_waiting() -> None:
     assert order == ["fast", "slow"]
 
 
+@pytest.mark.slow
 def test_no_exception_leaves_it_taken() -> None:
     turns = Turns()
 
