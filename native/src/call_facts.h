@@ -36,9 +36,14 @@ static inline int rsys_is_quick(long nr)
 	case __NR_kill:
 	case __NR_listen:
 	case __NR_memfd_create:
+#ifdef __NR_memfd_secret
+	case __NR_memfd_secret:
+#endif
 	case __NR_pidfd_open:
 	case __NR_pidfd_send_signal:
 	case __NR_pipe2:
+	case __NR_pkey_alloc:
+	case __NR_pkey_free:
 	case __NR_prctl:
 	case __NR_prlimit64:
 	case __NR_rt_sigaction:

@@ -192,6 +192,11 @@ def differences(cls: type[CStruct], architecture: str) -> list[str]:
     """Where the declaration is not what the compiler says, in words."""
     need_compiler(architecture)
     layout = cls.layout(ABIS[architecture])
+    fields = {field.member: field.name for field in cls.c_fields()}
+    versions = discover.versions(cls)
+    newer = {name for name, since in versions.items() if linux_version(architecture) < since}
+    if newer.issuperset(fields.values()):
+        return []  # all of it
     size_of = {m: f"sizeof((({cls.c_type} *)0)->{m.name})" for m in layout.members}
     offset_of = {m: f"__builtin_offsetof({cls.c_type}, {m.name})" for m in layout.members}
     numbers = [m for m in layout.members if not m.code.endswith("s")]
@@ -200,18 +205,20 @@ def differences(cls: type[CStruct], architecture: str) -> list[str]:
     whole = f"sizeof({cls.c_type})"
     expressions = (whole, *size_of.values(), *offset_of.values(), *sign_of.values())
     known = {name: value for name, (value, _) in evaluate(architecture, cls.c_headers, expressions).items()}
-    fields = {field.member: field.name for field in cls.c_fields()}
-    versions = discover.versions(cls)
 
     found = []
-    if layout.size != known[whole] and not (cls in layouts.BEGINNINGS and layout.size < known[whole]):
+    grown = [m.offset for m in layout.members if fields.get(m.name.partition(".")[0]) in newer]
+    if (
+        layout.size != known[whole]
+        and not (cls in layouts.BEGINNINGS and layout.size < known[whole])
+        and known[whole] not in grown
+    ):
         found.append(f"{layout.size} bytes instead of {known[whole]}")
     if architecture == NATIVE and cls.sizeof() < layout.size:
         found.append(f"room for {cls.sizeof()} bytes, {layout.size} are needed")
     for m in layout.members:
         if offset_of[m] not in known:
-            since = versions.get(fields[m.name.partition(".")[0]], (0, 0))
-            if linux_version(architecture) >= since:
+            if fields[m.name.partition(".")[0]] not in newer:
                 found.append(f"{m.name} is not in {', '.join(cls.c_headers)}")
             continue
         there = known[offset_of[m]], known[size_of[m]]

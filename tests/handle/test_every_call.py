@@ -22,6 +22,7 @@ import pytest
 
 import rsyscall.handle.task
 from rsyscall.far import AddressSpaceMismatchError, FDTableMismatchError
+from rsyscall.fcntl import FileHandle
 from rsyscall.handle.arguments import CALLS, By, Kind, Memory
 from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.handle.pointer import MemoryGateway, Pointer, UseAfterFreeError, WrittenPointer
@@ -34,13 +35,14 @@ from rsyscall.near.calls import BOOK, LATER
 from rsyscall.near.record import CallRecord
 from rsyscall.sched import CpuSet
 from rsyscall.signal import HowSIG, Sigset
-from rsyscall.struct import BytesSerializer, HasSerializer
+from rsyscall.struct import BytesSerializer, HasSerializer, StructList
 from rsyscall.sys.epoll import EPOLL, EpollEvent
 from rsyscall.sys.mman import MAP, PROT
 from rsyscall.sys.prctl import PR
 from rsyscall.sys.socket import RecvMsghdr, SendMsghdr, Sockbuf
-from rsyscall.sys.uio import IovecList
+from rsyscall.sys.uio import Iovec, IovecList
 from rsyscall.sys.un import SockaddrUn
+from rsyscall.sys.xattr import XattrArgs
 from rsyscall.time import Itimerspec, Timespec
 from rsyscall.unistd.credentials import GroupList
 from rsyscall.unistd.exec import ArgList
@@ -96,6 +98,7 @@ def value_for(annotation: str, memory: Local) -> object:
         "ArgList": lambda: ArgList([]),
         "CpuSet": lambda: CpuSet({0}),
         "EpollEvent": lambda: EpollEvent(0, EPOLL.IN),
+        "FileHandle": FileHandle.room,
         "GroupList": lambda: GroupList([0]),
         "IovecList": lambda: IovecList([inner]),
         "Itimerspec": lambda: Itimerspec(Timespec(0, 0), Timespec(1, 0)),
@@ -105,6 +108,8 @@ def value_for(annotation: str, memory: Local) -> object:
         "Sigset": lambda: Sigset({}),
         "Sockaddr": lambda: SockaddrUn(b"\0no such name"),
         "Sockbuf": lambda: Sockbuf(inner),
+        "StructList": lambda: StructList(Iovec, [Iovec(0, PAGE)]),
+        "XattrArgs": lambda: XattrArgs(inner),
     }
 
     def vectors() -> WrittenPointer[IovecList]:
@@ -324,7 +329,19 @@ async def test_an_error_for_a_descriptor_says_what_it_is_about(caller: Caller, n
 # ------------------------------------------------------------------------------------ descriptions
 
 SOURCES = Path(rsyscall.handle.task.__file__).parent.parent
-LAYER = ["_fcntl_copy", "fcntl", "handle", "linux", "net", "sched", "signal", "sys", "time", "unistd"]
+LAYER = [
+    "_fcntl_copy",
+    "_fcntl_handle_calls",
+    "fcntl",
+    "handle",
+    "linux",
+    "net",
+    "sched",
+    "signal",
+    "sys",
+    "time",
+    "unistd",
+]
 
 
 class Described(ast.NodeVisitor):

@@ -12,12 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rsyscall import _fcntl_copy, _termios, fcntl, sched, signal, time
-from rsyscall.linux import dirent, futex, ioprio
+from rsyscall.linux import dirent, futex, ioprio, openat2
+from rsyscall.linux import fs as fs_h
 from rsyscall.linux import mount as linux_mount
 from rsyscall.near.abi import ABI
 from rsyscall.net import if_
 from rsyscall.netinet import in_, ip
 from rsyscall.sys import (
+    _mman_pages,
     _mount_files,
     _stat_files,
     capability,
@@ -173,7 +175,17 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     ),
     _fcntl_copy.POSIX_FADV: Constants(("linux/fadvise.h",), "POSIX_FADV_"),
     _fcntl_copy.SYNC_FILE_RANGE: Constants(("linux/fs.h",), "SYNC_FILE_RANGE_"),
-    _mount_files.OPEN_TREE: Constants(_MOUNT, "OPEN_TREE_"),
+    _mman_pages.MCL: Constants(("sys/mman.h",), "MCL_"),
+    _mman_pages.MLOCK: Constants(("#define _GNU_SOURCE", "sys/mman.h"), "MLOCK_"),
+    _mman_pages.MREMAP: Constants(("linux/mman.h",), "MREMAP_"),
+    _mman_pages.MS: Constants(("sys/mman.h",), "MS_"),
+    _mman_pages.PKEY: Constants(
+        ("linux/mman.h",),
+        "PKEY_",
+        newer={"UNRESTRICTED": (6, 15)},
+        left_out={"PKEY_ACCESS_MASK": "mask"},
+    ),
+    _mount_files.OPEN_TREE: Constants(("linux/fcntl.h", *_MOUNT), "OPEN_TREE_"),
     _mount_files.MOVE_MOUNT: Constants(_MOUNT, "MOVE_MOUNT_", left_out={"MOVE_MOUNT__MASK": "mask"}),
     _mount_files.FSOPEN: Constants(_MOUNT, "FSOPEN_"),
     _mount_files.FSPICK: Constants(_MOUNT, "FSPICK_"),
@@ -182,6 +194,9 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     _mount_files.MOUNT_ATTR: Constants(
         _MOUNT, "MOUNT_ATTR_", left_out={"MOUNT_ATTR_SIZE_*": "sizes of versions of the structure"}
     ),
+    fs_h.FS_XFLAG: Constants(("linux/fs.h",), "FS_XFLAG_"),
+    openat2.OPENAT2: Constants(("linux/openat2.h",), "OPENAT2_"),
+    openat2.RESOLVE: Constants(("linux/openat2.h",), "RESOLVE_"),
     linux_mount.STATMOUNT: Constants(_MOUNT, "STATMOUNT_", left_out={"STATMOUNT_BY_FD": "a flag"}),
     linux_mount.LISTMOUNT: Constants(_MOUNT, "LISTMOUNT_"),
     _stat_files.UTIME: Constants(("sys/stat.h",), "UTIME_"),
@@ -437,6 +452,7 @@ def constants_of(cls: type[enum.Enum]) -> Constants:
 NUMBERS: dict[str, Constants] = {
     "rsyscall.limits": Constants(("linux/limits.h",), ""),
     **{f"rsyscall.{name}": Constants(("asm/termbits.h",), "") for name in ("termios", "_termios")},
+    "rsyscall._fcntl_handle": Constants(("#define _GNU_SOURCE", "fcntl.h"), ""),
     "rsyscall.linux.futex": Constants(("linux/futex.h",), ""),
     "rsyscall.linux.mount": Constants(
         _MOUNT, "", names={"LSMT_ROOT": "LSMT_ROOT"}, newer={"LSMT_ROOT": (6, 8)}

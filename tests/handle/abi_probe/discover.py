@@ -21,6 +21,8 @@ ROOTS = (
     "limits",
     "unistd",
     "_fcntl_copy",
+    "_fcntl_handle",
+    "_fcntl_handle_calls",
     "_termios",
     "termios",
     "sys",

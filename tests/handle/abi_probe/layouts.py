@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rsyscall import sched, signal
+from rsyscall import _fcntl_handle, sched, signal
 from rsyscall.linux import dirent, mount
 from rsyscall.near import types as near
 from rsyscall.net import if_
@@ -243,6 +243,7 @@ NOT_ONE_STRUCTURE: dict[type, str] = {
     credentials.GroupList: "an array of gid_t",
     epoll.EpollEventList: "an array of struct epoll_event",
     dirent.DirentList: "struct dirent64 one after another",
+    _fcntl_handle.FileHandle: "struct file_handle with the handle",
     inotify.InotifyEvent: "struct inotify_event with a name",
     inotify.InotifyEventList: "struct inotify_event one after another",
     mount.MountIdList: "an array of numbers",

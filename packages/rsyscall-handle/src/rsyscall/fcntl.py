@@ -38,10 +38,12 @@ if TYPE_CHECKING:
     from rsyscall._fcntl_copy import POSIX_FADV as POSIX_FADV
     from rsyscall._fcntl_copy import SPLICE_F as SPLICE_F
     from rsyscall._fcntl_copy import SYNC_FILE_RANGE as SYNC_FILE_RANGE
+    from rsyscall._fcntl_handle import MAX_HANDLE_SZ as MAX_HANDLE_SZ
+    from rsyscall._fcntl_handle import FileHandle as FileHandle
     from rsyscall.near.abi import ABI
     from rsyscall.near.sysif import SyscallInterface
 else:
-    __getattr__ = later_names(__name__, "rsyscall._fcntl_copy")
+    __getattr__ = later_names(__name__, "rsyscall._fcntl_copy", "rsyscall._fcntl_handle")
 
 __all__ = [
     "AT",

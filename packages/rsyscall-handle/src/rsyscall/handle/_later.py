@@ -49,19 +49,19 @@ class Later:
         return found.__get__(instance, owner)
 
 
-def later_names(header: str, module: str) -> Callable[[str], Any]:
-    """Make the `__getattr__` of a header module that has the public names of another module, too.
+def later_names(header: str, *modules: str) -> Callable[[str], Any]:
+    """Make the `__getattr__` of a header module that has the public names of other modules, too.
 
     Args:
         header: the name of the header module.
-        module: the name of the other one, which is imported when a name is missing in the header module.
+        modules: the names of the others, which are imported when a name is missing in the header module.
     """
 
     def find(name: str) -> Any:
         if not name.startswith("_"):
-            other = importlib.import_module(module)
-            if name in other.__all__:
-                return getattr(other, name)
+            for other in map(importlib.import_module, modules):
+                if name in other.__all__:
+                    return getattr(other, name)
         raise AttributeError(f"module {header!r} has no attribute {name!r}")
 
     return find

@@ -12,9 +12,14 @@ __all__ = ["LaterFileDescriptor", "LaterTask"]
 
 if TYPE_CHECKING:
     from rsyscall._fcntl_copy import CopyFileDescriptor
+    from rsyscall._fcntl_handle_calls import HandleFileDescriptor, HandleTask
+    from rsyscall.linux.fs import FileAttrFileDescriptor, FileAttrTask
     from rsyscall.linux.mount import ListmountTask
+    from rsyscall.linux.openat2 import Openat2FileDescriptor, Openat2Task
+    from rsyscall.sys._mman_calls import CachestatFileDescriptor, MadviseFileDescriptor, PagesTask, SecretTask
     from rsyscall.sys._mount_files import MountFileDescriptor, MountFileTask
     from rsyscall.sys._stat_files import SpecialFileDescriptor, SpecialFileTask
+    from rsyscall.sys._xattr_at import XattrAtFileDescriptor, XattrAtTask
     from rsyscall.sys.file import FlockFileDescriptor
     from rsyscall.sys.sendfile import SendfileFileDescriptor
     from rsyscall.sys.statfs import StatfsFileDescriptor, StatfsTask
@@ -23,8 +28,14 @@ if TYPE_CHECKING:
 
     class LaterFileDescriptor(
         CopyFileDescriptor,
+        HandleFileDescriptor,
+        FileAttrFileDescriptor,
+        Openat2FileDescriptor,
+        CachestatFileDescriptor,
+        MadviseFileDescriptor,
         MountFileDescriptor,
         SpecialFileDescriptor,
+        XattrAtFileDescriptor,
         FlockFileDescriptor,
         SendfileFileDescriptor,
         StatfsFileDescriptor,
@@ -37,9 +48,15 @@ if TYPE_CHECKING:
         __slots__ = ()
 
     class LaterTask(
+        HandleTask[T_fd],
+        FileAttrTask,
         ListmountTask,
+        Openat2Task[T_fd],
+        PagesTask,
+        SecretTask[T_fd],
         MountFileTask[T_fd],
         SpecialFileTask,
+        XattrAtTask,
         StatfsTask,
         XattrTask,
         FileDescriptorTask[T_fd],
@@ -60,6 +77,14 @@ else:
         posix_fadvise = Later("rsyscall._fcntl_copy", "CopyFileDescriptor")
         readahead = Later("rsyscall._fcntl_copy", "CopyFileDescriptor")
         sync_file_range = Later("rsyscall._fcntl_copy", "CopyFileDescriptor")
+        name_to_handle_at = Later("rsyscall._fcntl_handle_calls", "HandleFileDescriptor")
+        open_by_handle_at = Later("rsyscall._fcntl_handle_calls", "HandleFileDescriptor")
+        file_getattr = Later("rsyscall.linux.fs", "FileAttrFileDescriptor")
+        file_setattr = Later("rsyscall.linux.fs", "FileAttrFileDescriptor")
+        openat2 = Later("rsyscall.linux.openat2", "Openat2FileDescriptor")
+        cachestat = Later("rsyscall.sys._mman_calls", "CachestatFileDescriptor")
+        process_madvise = Later("rsyscall.sys._mman_calls", "MadviseFileDescriptor")
+        process_mrelease = Later("rsyscall.sys._mman_calls", "MadviseFileDescriptor")
         open_tree = Later("rsyscall.sys._mount_files", "MountFileDescriptor")
         open_tree_attr = Later("rsyscall.sys._mount_files", "MountFileDescriptor")
         move_mount = Later("rsyscall.sys._mount_files", "MountFileDescriptor")
@@ -70,6 +95,10 @@ else:
         futimens = Later("rsyscall.sys._stat_files", "SpecialFileDescriptor")
         utimensat = Later("rsyscall.sys._stat_files", "SpecialFileDescriptor")
         mknodat = Later("rsyscall.sys._stat_files", "SpecialFileDescriptor")
+        setxattrat = Later("rsyscall.sys._xattr_at", "XattrAtFileDescriptor")
+        getxattrat = Later("rsyscall.sys._xattr_at", "XattrAtFileDescriptor")
+        listxattrat = Later("rsyscall.sys._xattr_at", "XattrAtFileDescriptor")
+        removexattrat = Later("rsyscall.sys._xattr_at", "XattrAtFileDescriptor")
         flock = Later("rsyscall.sys.file", "FlockFileDescriptor")
         sendfile = Later("rsyscall.sys.sendfile", "SendfileFileDescriptor")
         fstatfs = Later("rsyscall.sys.statfs", "StatfsFileDescriptor")
@@ -82,8 +111,17 @@ else:
     class LaterTask(FileDescriptorTask[T_fd]):
         """All other calls."""
 
+        name_to_handle_at = Later("rsyscall._fcntl_handle_calls", "HandleTask")
+        file_getattr = Later("rsyscall.linux.fs", "FileAttrTask")
+        file_setattr = Later("rsyscall.linux.fs", "FileAttrTask")
         statmount = Later("rsyscall.linux.mount", "ListmountTask")
         listmount = Later("rsyscall.linux.mount", "ListmountTask")
+        openat2 = Later("rsyscall.linux.openat2", "Openat2Task")
+        mlockall = Later("rsyscall.sys._mman_calls", "PagesTask")
+        munlockall = Later("rsyscall.sys._mman_calls", "PagesTask")
+        pkey_alloc = Later("rsyscall.sys._mman_calls", "PagesTask")
+        pkey_free = Later("rsyscall.sys._mman_calls", "PagesTask")
+        memfd_secret = Later("rsyscall.sys._mman_calls", "SecretTask")
         fsopen = Later("rsyscall.sys._mount_files", "MountFileTask")
         move_mount = Later("rsyscall.sys._mount_files", "MountFileTask")
         open_tree = Later("rsyscall.sys._mount_files", "MountFileTask")
@@ -92,6 +130,10 @@ else:
         mount_setattr = Later("rsyscall.sys._mount_files", "MountFileTask")
         utimensat = Later("rsyscall.sys._stat_files", "SpecialFileTask")
         mknod = Later("rsyscall.sys._stat_files", "SpecialFileTask")
+        setxattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
+        getxattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
+        listxattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
+        removexattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
         statfs = Later("rsyscall.sys.statfs", "StatfsTask")
         setxattr = Later("rsyscall.sys.xattr", "XattrTask")
         lsetxattr = Later("rsyscall.sys.xattr", "XattrTask")

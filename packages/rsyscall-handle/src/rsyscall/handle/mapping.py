@@ -10,16 +10,34 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import NoReturn
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
 import rsyscall.near
 from rsyscall import far
 from rsyscall.handle.allocation import UseAfterFreeError
+from rsyscall.handle.buffers import require_size
 from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
 from rsyscall.sys._mman_near import MADV, PROT, _madvise, _mprotect, _munmap
 
+if TYPE_CHECKING:
+    from rsyscall.sys._mman_pages import MLOCK, MREMAP, MS
+
 __all__ = ["MemoryMapping"]
+
+_SMALLEST_PAGE = 4096
+
+
+class _Buffer(Protocol):
+    """What a pointer is here: pointers are into mappings."""
+
+    def size(self) -> int: ...
+
+    def borrow(self, task: far.Task) -> AbstractContextManager[rsyscall.near.Address]: ...
+
+
+T_buffer = TypeVar("T_buffer", bound=_Buffer)
 
 
 class _Region:
@@ -171,3 +189,168 @@ class MemoryMapping:
         self._validate()
         with naming(self):
             await _mprotect(self.task.sysif, self.near, prot)
+
+    # The module with the raw calls below is imported when the first of them is used: few programs do.
+
+    async def mremap(self, new_length: int, flags: MREMAP) -> MemoryMapping:
+        """`mremap(address, length, new_length, flags)`: make these pages more or fewer, or move them.
+
+        Afterwards this mapping, and all others of these pages, are unusable, except with `MREMAP.DONTUNMAP`.
+
+        Args:
+            new_length: bytes; a positive multiple of the page size.
+            flags: `MREMAP.MAYMOVE` if the address may change; with `MREMAP.DONTUNMAP`, too, the contents move
+                and empty pages stay here.
+
+        Returns:
+            An owned mapping of `new_length` bytes.
+
+        Raises:
+            ValueError: `new_length` is not a multiple of the page size; `MREMAP.FIXED`.
+            UseAfterFreeError: some of the pages are unmapped.
+            OSError: ENOMEM (no room here, and no `MREMAP.MAYMOVE`), EINVAL, EAGAIN; `filename` is this
+                mapping, which stays as it is.
+
+        manpage: mremap(2)
+        """
+        from rsyscall.sys._mman_pages import MREMAP, _mremap
+
+        page_size = self.near.page_size
+        if new_length <= 0 or new_length % page_size:
+            raise ValueError(f"length {new_length} is not a positive multiple of the page size {page_size}")
+        if flags & MREMAP.FIXED:
+            raise ValueError("a mapping at a fixed address needs an address, which this method does not take")
+        self._validate()
+        start = self.near.address
+        pages = (start, start + self.near.length)
+        gone = [] if flags & MREMAP.DONTUNMAP else self._region.gone
+        sysif = self.task.sysif
+        # It owns the pages in our own memory until a mapping does.
+        record = CallRecord(None, False, new_length if sysif.shares_memory else 0)
+        try:
+            # As in `munmap_recorded`.
+            gone.append(pages)
+            with naming(self):
+                moved = await _mremap(sysif, record, self.near, new_length, flags)
+        except BaseException:
+            if (record.refused or not record.sent) and pages in gone:
+                gone.remove(pages)
+            raise
+        mapping = MemoryMapping(self.task, moved, self.file)
+        record.release()
+        return mapping
+
+    async def msync(self, flags: MS) -> None:
+        """`msync(address, length, flags)`: write changes of a shared file mapping to the file.
+
+        Args:
+            flags: `MS.SYNC` to wait until that is done; `rsyscall.sys.mman.MS`, not that of `mount`.
+
+        Raises:
+            UseAfterFreeError: some of the pages are unmapped.
+            OSError: EIO, EINVAL, EBUSY, ENOMEM; `filename` is this mapping.
+
+        manpage: msync(2)
+        """
+        from rsyscall.sys._mman_pages import _msync
+
+        self._validate()
+        with naming(self):
+            await _msync(self.task.sysif, self.near, flags)
+
+    async def mincore(self, vec: T_buffer) -> T_buffer:
+        """`mincore(address, length, vec)`: find out which pages are in memory.
+
+        Args:
+            vec: a pointer to a byte for each page (of the kernel, not a huge page).
+
+        Returns:
+            `vec`; bit 0 of each byte says whether the page is in memory.
+
+        Raises:
+            BufferTooSmallError: `vec` is too small.
+            UseAfterFreeError: some of the pages are unmapped.
+            OSError: EAGAIN, ENOMEM; `filename` is this mapping.
+
+        manpage: mincore(2)
+        """
+        from rsyscall.sys._mman_pages import _mincore
+
+        self._validate()
+        require_size(vec, -(-self.near.length // _SMALLEST_PAGE))
+        with vec.borrow(self.task) as vec_addr, naming(self):
+            await _mincore(self.task.sysif, self.near, vec_addr)
+        return vec
+
+    async def mlock(self) -> None:
+        """`mlock(address, length)`: bring the pages into memory, and keep them there.
+
+        Raises:
+            UseAfterFreeError: some of the pages are unmapped.
+            OSError: ENOMEM (RLIMIT_MEMLOCK), EPERM, EAGAIN; `filename` is this mapping.
+
+        manpage: mlock(2)
+        """
+        from rsyscall.sys._mman_pages import _mlock
+
+        self._validate()
+        with naming(self):
+            await _mlock(self.task.sysif, self.near)
+
+    async def mlock2(self, flags: MLOCK) -> None:
+        """`mlock2(address, length, flags)`: `mlock`; with `MLOCK.ONFAULT` each page once it is used.
+
+        manpage: mlock(2)
+        """
+        from rsyscall.sys._mman_pages import _mlock2
+
+        self._validate()
+        with naming(self):
+            await _mlock2(self.task.sysif, self.near, flags)
+
+    async def munlock(self) -> None:
+        """`munlock(address, length)`: let the kernel page the pages out again.
+
+        manpage: mlock(2)
+        """
+        from rsyscall.sys._mman_pages import _munlock
+
+        self._validate()
+        with naming(self):
+            await _munlock(self.task.sysif, self.near)
+
+    async def pkey_mprotect(self, prot: PROT, pkey: int) -> None:
+        """`pkey_mprotect(address, length, prot, pkey)`: `mprotect`, and give the pages a protection key.
+
+        Args:
+            pkey: from `Task.pkey_alloc`; -1 for no change.
+
+        Raises:
+            UseAfterFreeError: some of the pages are unmapped.
+            OSError: EINVAL (no such key), and those of `mprotect`; `filename` is (this mapping, pkey).
+
+        manpage: pkey_mprotect(2)
+        """
+        from rsyscall.sys._mman_pages import _pkey_mprotect
+
+        self._validate()
+        with naming((self, pkey)):
+            await _pkey_mprotect(self.task.sysif, self.near, prot, pkey)
+
+    async def mseal(self) -> None:
+        """`mseal(address, length, 0)`: let the pages stay mapped as they are, until the address space ends.
+
+        That cannot be undone: `munmap`, `mremap`, `mprotect` and destructive `madvise` fail with EPERM. If
+        the task shares our memory, our own program keeps the pages.
+
+        Raises:
+            UseAfterFreeError: some of the pages are unmapped.
+            OSError: ENOMEM; ENOSYS before Linux 6.10; `filename` is this mapping.
+
+        manpage: mseal(2)
+        """
+        from rsyscall.sys._mman_pages import _mseal
+
+        self._validate()
+        with naming(self):
+            await _mseal(self.task.sysif, self.near)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rsyscall import far
+from rsyscall.handle._later import later_names
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask
 from rsyscall.handle.mapping import MemoryMapping
 from rsyscall.linux.memfd import MFD
@@ -21,6 +22,15 @@ from rsyscall.sys._mman_near import _munmap as _munmap
 
 if TYPE_CHECKING:
     from rsyscall.near.sysif import SyscallInterface
+    from rsyscall.sys._mman_calls import Cachestat as Cachestat
+    from rsyscall.sys._mman_calls import CachestatRange as CachestatRange
+    from rsyscall.sys._mman_pages import MCL as MCL
+    from rsyscall.sys._mman_pages import MLOCK as MLOCK
+    from rsyscall.sys._mman_pages import MREMAP as MREMAP
+    from rsyscall.sys._mman_pages import MS as MS
+    from rsyscall.sys._mman_pages import PKEY as PKEY
+else:
+    __getattr__ = later_names(__name__, "rsyscall.sys._mman_pages", "rsyscall.sys._mman_calls")
 
 __all__ = [
     "MADV",

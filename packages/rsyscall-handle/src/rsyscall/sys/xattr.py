@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import enum
 import os
-from typing import TYPE_CHECKING, Any, TypeVar
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rsyscall import far
 from rsyscall.handle.arguments import FDNUM, OUT, PATH, SIZE, STRING, call, counted, flags
@@ -17,7 +19,7 @@ from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import check_pointers
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
-from rsyscall.struct import Serializable
+from rsyscall.struct import HasSerializer, Serializable, Serializer
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
@@ -26,9 +28,12 @@ if TYPE_CHECKING:
 
     PathPointer = WrittenPointer[str | os.PathLike[str]]
 
-__all__ = ["XATTR", "XattrFileDescriptor", "XattrList", "XattrTask"]
+__all__ = ["XATTR", "XattrArgs", "XattrFileDescriptor", "XattrList", "XattrTask"]
 
 T = TypeVar("T")
+
+XATTR_ARGS = struct.Struct("=QII")
+"""How an `XattrArgs` is in memory."""
 
 
 class XATTR(enum.IntFlag):
@@ -58,6 +63,33 @@ class XattrList(list[str], Serializable):
         if data and data[-1]:
             raise ValueError("no NUL behind the last name of an attribute", data)
         return cls(os.fsdecode(name) for name in data.split(b"\0")[:-1])
+
+
+@dataclass(frozen=True)
+class XattrArgs(Generic[T], HasSerializer):
+    """`struct xattr_args`: the value for `setxattrat`, or where `getxattrat` writes the value.
+
+    Args:
+        value: all of it.
+        flags: for `setxattrat`.
+    """
+
+    value: Pointer[T]
+    flags: XATTR = XATTR.NONE
+
+    def get_self_serializer(self, task: far.Task) -> _XattrArgsSerializer[T]:
+        """The serializer, which knows the pointer."""
+        return _XattrArgsSerializer()
+
+
+class _XattrArgsSerializer(Serializer[XattrArgs[T]]):
+    """Writes the address and the size of the value."""
+
+    def to_bytes(self, val: XattrArgs[T]) -> bytes:
+        return XATTR_ARGS.pack(int(val.value.near), val.value.size(), val.flags)
+
+    def from_bytes(self, data: bytes) -> XattrArgs[T]:
+        raise NotImplementedError("an address cannot be made into a pointer again")
 
 
 class XattrFileDescriptor(BaseFileDescriptor):
