@@ -30,8 +30,12 @@ SERVICE = (
 
 async def find_holder(path: Path) -> PersistentThread:
     """The persistent process that an earlier supervisor has left, or else a new one."""
-    if path.exists():
+    try:
         return await connect_persistent(local_thread, path)
+    except ConnectionRefusedError:
+        path.unlink()  # its process has ended
+    except FileNotFoundError:
+        pass
     holder = await clone_persistent(local_thread, path)
     await holder.make_persistent()
     return holder
