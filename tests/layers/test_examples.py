@@ -32,6 +32,7 @@ NEEDS = {
 
 if EXAMPLES:  # most layers have none of their own
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "example",
         [

@@ -86,6 +86,7 @@ def test_program_of_readme_prints_what_it_says(layer: str, tmp_path: Path) -> No
 
 if LAYER in {None, "meta"}:
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "page",
         [
