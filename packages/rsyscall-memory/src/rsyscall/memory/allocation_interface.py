@@ -1,6 +1,6 @@
-"""What memory needs of an allocator.
+"""The interface of an allocator.
 
-What pointers need of the memory that it hands out is defined in `rsyscall.handle.allocation`.
+The interface of the memory that it hands out, which pointers use, is in `rsyscall.handle.allocation`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class AllocatorInterface(abc.ABC):
             alignment: a power of two; the absolute address is a multiple of it.
 
         Returns:
-            The mapping which the memory is in, seen from the allocator's task, and the range in it.
+            The mapping that contains the memory, as one of the allocator's task, and the range in it.
         """
 
     async def bulk_malloc(

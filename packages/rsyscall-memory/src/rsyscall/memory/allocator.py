@@ -1,29 +1,28 @@
 """Allocating memory in an address space, inside anonymous mappings made with mmap.
 
 An `Arena` is one mapping, cut into allocations. An `UnlimitedAllocator` makes arenas as they are needed, for
-all the tasks of one address space; each task has its own `AllocatorClient`, through which it allocates and in
-whose name it gets the mappings. The native part (`src/holes.c`, `src/space.c`) finds free bytes: there an
-exception of a signal handler cannot divide what belongs together.
+all the tasks of one address space; each task allocates through its own `AllocatorClient`, and gets mappings
+that belong to the task. The native part (`src/holes.c`, `src/space.c`) finds free bytes: in C, an exception
+of a signal handler cannot interrupt a change halfway.
 
 Facts a user may rely on:
 
 * Every allocation starts at a multiple of 16, or of the alignment asked for, if that is more.
-* A request is served at once, without suspending, when there is room. Otherwise the requester makes one
-  `mmap` itself; several requesters that find no room at the same time each make their own, and none waits for
-  another.
+* A request is served at once, without suspending, when there is room. Otherwise the caller makes one `mmap`
+  itself. Several callers that find no room at the same time each make their own, and none waits for another.
 * The cost of a request or of a release does not grow with the number of live allocations.
-* `free` never makes a system call and takes no lock. It may be called at any point, in any thread, by the
-  garbage collector too. An allocation that is dropped without `free` is freed when it is collected.
+* `free` never makes a system call and takes no lock. Any thread may call it at any time, and so may the
+  garbage collector. An allocation that is dropped without `free` is freed when it is collected.
 * Memory goes back to the kernel: when more than one arena is empty, the next request unmaps all but one.
-* Our own process maps and unmaps its memory itself, whichever task asks: it costs least, and a child that is
-  killed during an munmap would leave no way to know whether it was made. In any other address
-  space, where the process that an allocator was made with may be blocked, the task that asks does it.
+* Our own process maps and unmaps its memory itself, for every task: that costs least, and after a child was
+  killed during an munmap we could not know whether it was made. In any other address space the task that asks
+  makes the call, since the process that the allocator was made with may be blocked.
 
 The mappings are private. Processes that share the address space (all children that a thread makes by default)
-share them in any case, and the futexes in them can be woken by the kernel: for private anonymous memory it
-identifies a futex by the address space and the address. What private mappings change is `fork` of the whole
-program, which shares nothing: the copy gets memory of its own, and neither side sees the other's scratch
-space change under its feet, as both would with `MAP_SHARED`.
+share them in any case, and the kernel can wake the futexes in them: in private anonymous memory it identifies
+a futex by the address space and the address. Private mappings make a difference for `fork` of the whole
+program: the copy gets memory of its own. With `MAP_SHARED` each side would see the other one change its
+scratch space.
 """
 
 from __future__ import annotations
@@ -101,8 +100,8 @@ class Allocation(_fast.Allocation, AllocationInterface):
 
     __slots__ = ()
 
-    # offset, size, slack, split, merge and free are inherited; an interface has them abstract, and comes
-    # behind. A type checker takes the parameters that C has without names for others.
+    # offset, size, slack, split, merge and free come from the C class, which stands before the interface
+    # where they are abstract. Type checkers do not know the names of its parameters.
     if TYPE_CHECKING:
 
         def split(self, size: int) -> tuple[Allocation, Allocation]: ...
@@ -130,7 +129,7 @@ class Arena(AllocatorInterface):
         _space: _fast.FreeSpace[Allocation] | None = None,
         _record: CallRecord | None = None,
     ) -> None:
-        """Hand out pieces of `mapping`; the mapping stays the caller's to unmap, or `close` does it."""
+        """Hand out pieces of `mapping`, which the caller unmaps, or has `close` unmap."""
         self.mapping = mapping
         self.size = mapping.near.length
         self.space = _fast.FreeSpace(Allocation, LARGEST_ARENA) if _space is None else _space
@@ -202,7 +201,7 @@ class UnlimitedAllocator(AllocatorInterface):
         self.task = task
         self.address_space = task.address_space
         self.space: _fast.FreeSpace[Allocation] = _fast.FreeSpace(Allocation, LARGEST_ARENA)
-        # The ident of the OS thread that allocates here; 0 until one has been found fit to.
+        # The ident of the OS thread that allocates here; 0 until `check_owner` has accepted one.
         self._owner = 0
         _allocators.add(self)
         self._own_client: AllocatorClient | None = None
@@ -255,7 +254,7 @@ class UnlimitedAllocator(AllocatorInterface):
     def check_owner(self, task: Task) -> None:
         """Raise unless the running OS thread may allocate for `task`; if so, remember it.
 
-        Only what comes back may come from any thread.
+        Memory may be freed in any thread.
 
         Raises:
             WrongThreadError, ForkedProcessError: as a call of the task would.
@@ -264,7 +263,7 @@ class UnlimitedAllocator(AllocatorInterface):
         self._owner = get_ident()
 
     def _mapper(self, task: Task) -> Task:
-        """Who makes the calls for `task`."""
+        """The task that makes the calls for `task`."""
         own = self.task
         return own if own.sysif.immediate and own.address_space is self.address_space else task
 
@@ -274,7 +273,8 @@ class UnlimitedAllocator(AllocatorInterface):
         space = self.space
         allocation = space.allocate(size, alignment)
         if allocation is None:
-            # Nothing is held while we wait for the kernel: a cancelled or refused requester leaves no trace.
+            # We hold nothing while we wait for the kernel: a caller that is cancelled or refused leaves no
+            # trace.
             arena = await self._map(task, size)
             allocation = space.allocate(size, alignment, arena)
             assert allocation is not None
@@ -288,7 +288,7 @@ class UnlimitedAllocator(AllocatorInterface):
         record = CallRecord(None, False, length if task.sysif.shares_memory else 0)
         mapping = await task.mmap_recorded(record, length, PROT.READ | PROT.WRITE, MAP.PRIVATE)
         if task is not self.task and self.task.address_space is self.address_space:
-            # The arena will outlive the task that happened to ask for it.
+            # The arena outlives the task that asked for it.
             mapping = mapping.for_task(self.task)
         return Arena(mapping, self.space, record)
 
@@ -303,7 +303,7 @@ class UnlimitedAllocator(AllocatorInterface):
                 arena = retired[-1]
                 record = CallRecord()
                 try:
-                    # A mapping object of its own: one that was asked to go away cannot be asked again.
+                    # A mapping object for this call alone: `munmap` works once for each object.
                     await MemoryMapping(task, arena.mapping.near, arena.mapping.file).munmap_recorded(record)
                 except (OSError, SyscallSendError):
                     if record.sent and not record.refused:
@@ -324,7 +324,7 @@ class UnlimitedAllocator(AllocatorInterface):
             raise
 
 
-# In the copy of a program that was made by fork(2), every thread is a stranger.
+# In the copy of a program that fork(2) made, no thread owns an allocator.
 _allocators: weakref.WeakSet[UnlimitedAllocator] = weakref.WeakSet()
 
 
@@ -375,7 +375,7 @@ class AllocatorClient(AllocatorInterface):
         return AllocatorClient(task, self.allocator)
 
     def allocate_now(self, size: int, alignment: int) -> tuple[MemoryMapping, Allocation] | None:
-        """As `malloc`, without suspending; None if that is not possible because a system call is due."""
+        """As `malloc`, without suspending; None if a system call is needed first."""
         if self.task.address_space is not self._address_space:
             self._check_address_space()
         if get_ident() != self.allocator._owner:
@@ -386,7 +386,7 @@ class AllocatorClient(AllocatorInterface):
         return self._mappings.get(allocation.arena) or self._mapping(allocation.arena), allocation
 
     async def malloc(self, size: int, alignment: int) -> tuple[MemoryMapping, Allocation]:
-        """Allocate memory. Suspends only if memory has to be mapped, or is unmapped on this occasion.
+        """Allocate memory. Suspends only if it has to map memory, or finds some to unmap.
 
         Args:
             size: bytes; 0 is allowed.
@@ -430,7 +430,7 @@ class AllocatorClient(AllocatorInterface):
             largest_alignment = max(largest_alignment, alignment)
             total = align(total, max(alignment, GRANULE))
             parts.append((total, size))
-            # No two begin at the same address.
+            # So that no two begin at the same address.
             total += align(size, GRANULE) or GRANULE
         if not parts:
             return []

@@ -64,7 +64,7 @@ class LocalMemoryTransport(MemoryTransport):
         """
         self.write_now(dest, data)
 
-    # The two below repeat what _locate checks, for the allocations that nearly all pointers have.
+    # For the kind of allocation that nearly all pointers have, these two make the checks of _locate inline.
 
     def read_now(self, src: Pointer[Any]) -> bytes:
         """As `read`."""
@@ -95,7 +95,7 @@ class LocalMemoryTransport(MemoryTransport):
         _write_memory(self._locate(dest, len(data)), data)
 
     def _locate(self, pointer: Pointer[Any], length: int) -> int:
-        """The address, after checking that `length` bytes may be touched there: nothing below checks."""
+        """The address, after checking that the pointer has `length` bytes; the C code checks nothing."""
         mapping = pointer.mapping
         allocation = pointer.allocation
         offset = allocation.offset()

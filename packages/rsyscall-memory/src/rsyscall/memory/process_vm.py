@@ -1,23 +1,23 @@
 """Moving bytes to and from another address space of this host, without the help of the process there.
 
 The kernel copies between two processes if one may trace the other (`process_vm_readv`, `process_vm_writev`).
-That costs a system call of ours, where the stream costs a round trip; it works while the other process is
-blocked in a call; and nothing is waited for.
+That costs one system call of ours, where the stream costs a round trip; it works while the other process is
+blocked in a call; and no task has to wait.
 
-These calls name the process by its pid, so the question is whose memory that is. `ProcessVMTransport.make`
-has it proven: an unguessable number is written through the process itself, and read back by the pid.
-That rules out a pid of another pid namespace, one that belongs to another process now, and a process whose
-addresses are not those that the kernel sees (an emulated one). From then on a pidfd, taken before the proof,
-watches over it: as long as the process has not been reaped, the pid belongs to no other process.
+These calls name the process by its pid, and a pid may name another process. So `ProcessVMTransport.make` has
+it proven: it writes a random number through the process itself, and reads it back by the pid. That rules out
+a pid of another pid namespace, one that belongs to another process now, and a process whose addresses are not
+those that the kernel sees (an emulated one). From then on a pidfd, opened before the proof, tells whether the
+pid is still right: until the process has been reaped, no other process gets it.
 
-* A read is checked afterwards. What was read is given out only if the process still had the pid then, and so
+* A read is checked afterwards. The caller gets the bytes only if the process still had the pid then, and so
   had it all the time.
-* A write is checked immediately before. To reach another process, this one would have to exit, be reaped,
-  and all pids of the namespace be used up until this one comes round again, between one system call and the
-  next. If the process is our own child that is impossible: only we reap it.
+* A write is checked immediately before. It could reach another process only if, between two system calls of
+  ours, this one exits, is reaped, and the kernel goes through all pids of the namespace to this one again. If
+  the process is our own child that is impossible: only we reap it.
 
-By exec a process gets other memory and keeps its pid. It executes only what its task is told to; so while
-that task is about to, the bytes go through the process, behind the exec.
+A process that executes a program gets other memory and keeps its pid. It does so only when its task makes the
+call; so while that call is under way, the bytes go through the process, which sees them after the exec.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _RANGES = struct.Struct("=4Q")
 _pack_ranges = _RANGES.pack_into
 _MOST_RANGES = 1024  # UIO_MAXIOV
 
-# Not our process to trace, or a filter on our calls.
+# We may not trace the process, or a seccomp filter refuses the call.
 _REFUSED = frozenset({errno.EPERM, errno.EACCES, errno.ENOSYS})
 # No process that we can see has this pid.
 _UNKNOWN = frozenset({errno.ESRCH, errno.ENOENT, errno.EINVAL})
@@ -72,7 +72,7 @@ class _Target:
         self.pidfd = pidfd
         self.usable = True
         self._local = local
-        # Written anew for every call.
+        # Overwritten for every call.
         self._ranges = bytearray(_RANGES.size)
         self._ranges_address = _address_of(self._ranges)
 
@@ -89,8 +89,8 @@ class _Target:
     def check(self) -> None:
         """Raise SyscallSendError unless the pid still belongs to the process.
 
-        It also raises what the interface of the local task raises on another OS thread, or in a fork of the
-        program. So it comes first: nothing that is shared has been touched then.
+        On another OS thread, or in a fork of the program, it raises the error of the interface of the local
+        task. So call it first, before anything that is shared is changed.
         """
         try:
             self._call(nr.pidfd_send_signal, self.pidfd.near.number, 0, 0, 0)
@@ -142,7 +142,7 @@ class _Target:
                 self.usable = False
                 raise WouldWaitError(f"the kernel does not let us copy memory of {self.pid}") from error
             if error.errno == errno.ESRCH:
-                # That the pid is the right one has been proven: it has no memory any more.
+                # The pid has been proven right, so the process has no memory any more.
                 raise self.gone() from None
             error.filename = pointer
             raise
@@ -151,10 +151,9 @@ class _Target:
 class ProcessVMTransport(BatchMemoryTransport):
     """Copies to and from the memory of another process of this host, by system calls of our own.
 
-    A transfer is made at once, without suspending. Where the kernel does not let us (it wants what it takes
-    to trace the process: the same user, no change of credentials since exec, the consent of the security
-    modules), another transport is used instead. That is decided once: by `make`, or later, at the first
-    refusal, should the process change.
+    A transfer is made at once, without suspending. The kernel allows it if we may trace the process: we have
+    the same user, the process has not changed its credentials since exec, and the security modules agree.
+    Otherwise another transport is used: `make` decides that, or the first refusal later on.
 
     Use `make`.
 
@@ -178,8 +177,8 @@ class ProcessVMTransport(BatchMemoryTransport):
         Args:
             ram: memory of the process. Its transport goes through the process and becomes the fallback.
             local_task: of the running OS thread; makes the calls.
-            pid: of the process. It may be a guess, such as the number by which the process knows itself:
-                whether we know it by the same one is found out.
+            pid: of the process. It may be a guess, such as the pid that the process has in its own
+                namespace: this finds out whether it is the right one here.
 
         Returns:
             The new transport; or that of `ram`, if the memory cannot be reached by this pid.
@@ -218,7 +217,7 @@ class ProcessVMTransport(BatchMemoryTransport):
         try:
             return self._read(pointer) == nonce
         except (WouldWaitError, SyscallSendError):
-            return False  # refused; or the pid is free now, and if it was the process the fallback fails
+            return False  # refused; or no process has the pid (if it was this one, the fallback fails too)
         except OSError as error:
             if error.errno != errno.EFAULT:
                 raise
@@ -340,13 +339,13 @@ class ProcessVMTransport(BatchMemoryTransport):
             whole = target.scatter(some)
             done += whole
             if whole < len(some):
-                # Stopped in the middle of this one, and not without a reason: find out.
+                # The kernel stopped in the middle of this one: the next attempt raises the reason.
                 dest, address, data = some[whole]
                 target.copy(nr.process_vm_writev, _address_of(data), address, len(data), dest)
                 done += 1
 
     def _locate(self, pointer: Pointer[Any], length: int) -> int:
-        """The address, after checking that `length` bytes may be touched there: the kernel does not know."""
+        """The address, after checking that the pointer has `length` bytes, which the kernel cannot check."""
         mapping = pointer.mapping
         allocation = pointer.allocation
         offset = allocation.offset()

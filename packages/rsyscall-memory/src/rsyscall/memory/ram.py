@@ -79,10 +79,10 @@ class RAM:
     @allocator.setter
     def allocator(self, allocator: AllocatorInterface) -> None:
         self._allocator = allocator
-        # Our own allocators say at once where there is room, without a coroutine.
+        # Our own allocators have a method that finds room without a coroutine.
         self._allocate_now = getattr(allocator, "allocate_now", _never)
 
-    # Set in subclasses that override _write_to_pointer; the short way through ptr() does not call it.
+    # True in subclasses that override _write_to_pointer, which the short path in ptr() does not call.
     _overrides_write = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -101,7 +101,7 @@ class RAM:
     async def malloc(self, cls: type[bytes], size: int) -> Pointer[bytes]: ...
 
     async def malloc(self, cls: type[Any], size: int | None = None) -> Pointer[Any]:
-        """Allocate memory for a value of type `cls`. What is in it is not defined.
+        """Allocate memory for a value of type `cls`. Its contents are undefined.
 
         Args:
             cls: a type whose values all have the same size; or, with `size`, another type that has a
@@ -140,11 +140,11 @@ class RAM:
         return Pointer(mapping, self.transport, serializer, allocation, cls)
 
     def allocate_here(self, size: int) -> tuple[int, object] | None:
-        """Allocate memory of this very program, to be written by its address, without the cost of a pointer.
+        """Allocate memory of this very program without the cost of a pointer; the caller writes there.
 
         Returns:
-            the address, and what keeps the memory; None if it is not memory of this program, or if a system
-            call would be needed for it: `malloc` does it then.
+            the address, and an object that keeps the memory; None if this is not memory of this program, or
+            if that takes a system call, which `malloc` makes.
         """
         found = self._allocate_now(size, ALIGNMENT) if self.transport.is_here else None
         if found is None:
@@ -153,7 +153,7 @@ class RAM:
         return mapping.near.address + allocation.start, allocation
 
     def _remember(self, cls: type[HasSerializer]) -> None:
-        """Remember the type if it is its own serializer; those that need a task to make handles are not."""
+        """Remember the type if it is its own serializer. One that needs a task, to make handles, is not."""
         if (
             issubclass(cls, Serializable)
             and cls.get_self_serializer is Serializable.get_self_serializer
@@ -276,7 +276,7 @@ class RAM:
         return Pointer(mapping, self.transport, serializer, allocation, typ)
 
     async def _write_to_pointer(self, ptr: Pointer[T], data: T, data_bytes: bytes) -> WrittenPointer[T]:
-        """Write a serialised value, consuming `ptr`. Subclasses may do it otherwise."""
+        """Write a serialised value, consuming `ptr`. Subclasses may override it."""
         await ptr.transport.write(ptr, data_bytes)
         return ptr.wrote(data)
 
@@ -289,10 +289,10 @@ class RAM:
 
 
 def _never(size: int, alignment: int) -> None:
-    """What allocators do that cannot allocate without being awaited."""
+    """The `allocate_now` of allocators that have none."""
 
 
-# Batches.  Several pointers that are needed together, such as the arguments of execve, could be made one by
+# Batches. Several pointers that are needed together, such as the arguments of execve, could be made one by
 # one, each with an allocation and a write. A batch makes them with one allocation, so that they lie next to
 # each other, and with one transfer. How much memory is needed is known only after the code that makes the
 # pointers has run; and since a value may contain the addresses of others, that code needs addresses to run.
@@ -300,7 +300,7 @@ def _never(size: int, alignment: int) -> None:
 
 
 class NullAllocation(NothingToFree, AllocationInterface):
-    """Stands for memory that does not exist: of any size, and indifferent to being freed."""
+    """Stands for memory that does not exist, of any size. Freeing it does nothing."""
 
     __slots__ = ("_offset", "_size")
 
@@ -333,7 +333,7 @@ class NullAllocation(NothingToFree, AllocationInterface):
 
 
 class LaterAllocator(AllocatorInterface):
-    """Hands out null allocations and remembers what was asked for.
+    """Hands out null allocations, and records the requests.
 
     Attributes:
         allocations: the (size, alignment) of each request, in order.
@@ -346,7 +346,7 @@ class LaterAllocator(AllocatorInterface):
         self._mapping = MemoryMapping(owner, near.MemoryMapping(0, 0, 1), far.File())
 
     async def malloc(self, size: int, alignment: int) -> tuple[MemoryMapping, NullAllocation]:
-        """Remember the request. Never suspends."""
+        """Record the request. Never suspends."""
         if size < 0:
             raise ValueError(f"cannot allocate a negative number of bytes: {size}")
         self.allocations.append((size, alignment))
@@ -377,10 +377,10 @@ class NoopTransport(MemoryTransport):
 
 
 class PrefilledAllocator(AllocatorInterface):
-    """Hands out the allocations it was made with, in their order.
+    """Hands out the allocations that it was given, in their order.
 
     Attributes:
-        allocations: what has not been handed out yet, in reverse order.
+        allocations: those that have not been handed out yet, in reverse order.
     """
 
     def __init__(self, allocations: Sequence[tuple[MemoryMapping, AllocationInterface]]) -> None:
@@ -404,13 +404,13 @@ class PrefilledAllocator(AllocatorInterface):
         return mapping, allocation
 
     def free(self) -> None:
-        """Free what has not been handed out."""
+        """Free the allocations that have not been handed out."""
         while self.allocations:
             self.allocations.pop()[1].free()
 
 
 class BatchWriteSemantics(RAM):
-    """Puts off the writes of `ptr`.
+    """Makes the writes of `ptr` later, all together.
 
     Attributes:
         writes: the bytes to write, and where.
@@ -421,7 +421,7 @@ class BatchWriteSemantics(RAM):
         self.writes: list[tuple[Pointer[Any], bytes]] = []
 
     async def _write_to_pointer(self, ptr: Pointer[T], data: T, data_bytes: bytes) -> WrittenPointer[T]:
-        """Remember what to write. Never suspends."""
+        """Record the write. Never suspends."""
         written = ptr.wrote(data)
         self.writes.append((written, data_bytes))
         return written
@@ -438,15 +438,15 @@ async def perform_batch(
     `batch` is run twice: first to find out how much memory it needs, with pointers to address 0, and then
     with the memory. The result of the second run is returned. So it must do the same both times: it may call
     the methods of the `RAM` it is given, and use what these return; it must have no other effect (such as
-    opening a file), and not let addresses, time or chance decide what it allocates. What `ptr` returned is
-    written only after `batch` has returned, so it cannot be read in there, and has to exist until then.
+    opening a file), and its allocations must not depend on addresses, time or chance. The values are written
+    only after `batch` has returned, so `batch` cannot read them, and has to keep the pointers until then.
 
     Raises:
         RuntimeError: `batch` did not do the same both times, or read from memory.
         Exception: whatever `batch` raises.
         OSError, SyscallError: as `RAM.malloc` and `RAM.ptr`.
 
-    If it fails or is cancelled, no memory stays allocated but what `batch` itself put somewhere.
+    If it fails or is cancelled, all memory is freed, except pointers that `batch` itself stored elsewhere.
     """
     later = LaterAllocator(task)
     await batch(RAM(task, NoopTransport(), later))

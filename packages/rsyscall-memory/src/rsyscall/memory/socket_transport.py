@@ -33,8 +33,7 @@ class StreamMemoryTransport(BatchMemoryTransport):
     in a system call, its memory cannot be reached this way.
 
     Attributes:
-        task: the task through which the memory is reached. Its `SyscallInterface` must be able to carry
-        memory.
+        task: the task whose `SyscallInterface` carries the bytes.
     """
 
     __slots__ = ("task",)
@@ -116,7 +115,7 @@ class StreamMemoryTransport(BatchMemoryTransport):
 
 
 SocketMemoryTransport = StreamMemoryTransport
-"""The documented name."""
+"""Another name of it, which the documentation uses."""
 
 
 def _check_length(dest: Pointer[Any], data: bytes) -> None:
@@ -129,7 +128,7 @@ def _by_address(piece: tuple[int, bytes, int]) -> int:
 
 
 def _owned_until(dest: Pointer[Any], start: int, data: bytes) -> int:
-    """Up to where the bytes behind `data` may be overwritten: they belong to `dest` and hold nothing."""
+    """The end of the unused bytes behind `data` that belong to `dest`, and so may be overwritten."""
     end = start + len(data)
     allocation = dest.allocation
     if isinstance(allocation, Allocation) and len(data) == allocation.size():

@@ -1,8 +1,8 @@
-"""Looking at the memory of a pointer without owning it.
+"""Using the memory of a pointer without owning it.
 
-System calls consume the pointers that they are given. A function that was only lent a pointer, and wants to
-use it in a system call or to split it, makes a span of it: a second pointer to the same memory, which may be
-consumed, split and dropped without any effect on the first.
+System calls consume their pointers. A function that has only borrowed a pointer, and wants to use it in a
+system call or to split it, makes a span of it: a second pointer to the same memory, which may be consumed,
+split and dropped without any effect on the first.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ T = TypeVar("T")
 class SpanAllocation(NothingToFree, AllocationInterface):
     """Part of another allocation, without owning it.
 
-    It is usable as long as the other is. Freeing it does nothing, since the memory belongs to the original
-    pointer; and so any number of spans may overlap.
+    It is usable as long as the other allocation is. Freeing it does nothing, since the memory belongs to the
+    original pointer. Any number of spans may overlap.
 
     Args:
         alloc: the allocation that owns the memory.
@@ -46,7 +46,7 @@ class SpanAllocation(NothingToFree, AllocationInterface):
             )
 
     def offset(self) -> int:
-        """The offset from the start of the mapping; UseAfterFreeError if the owner's is gone."""
+        """The offset from the start of the mapping; UseAfterFreeError if the owner has freed the memory."""
         return self.alloc.offset() + self._offset
 
     def size(self) -> int:

@@ -1,12 +1,12 @@
 """Transports: they move bytes between Python and the memory of a task.
 
-A `MemoryGateway`, defined in `rsyscall.handle.pointer`, reads and writes the memory of a `Pointer`, which
-needs no more. A `MemoryTransport` can also be handed on to another task of the same address space.
+A `MemoryGateway`, defined in `rsyscall.handle.pointer`, reads and writes the memory of a `Pointer`. A
+`MemoryTransport` can also be passed on to another task of the same address space.
 
 Which one to use:
 
-* `rsyscall.memory.local.LocalMemoryTransport` for memory of our own address space, which is that of all
-  children made without a memory of their own: one copy, no system call, whichever task the pointer has.
+* `rsyscall.memory.local.LocalMemoryTransport` for our own address space, which all children share that were
+  not made with memory of their own: one copy and no system call, for the pointers of any task.
 * `rsyscall.memory.socket_transport.StreamMemoryTransport` for any other: it asks the task's
   `SyscallInterface`.
 * `rsyscall.memory.process_vm.ProcessVMTransport` on top of that, where the process is on this host and the
@@ -20,8 +20,8 @@ The rules for an implementation:
   that the transport reaches, the data is not longer than what it points to.
 * A transfer of no bytes touches nothing, but is checked all the same.
 * When `write` returns, the bytes are there, for every process that shares the memory.
-* If it is cancelled, a transfer has been made or has not been started, or some of its parts have been; it
-  waits for the parts that have been sent, so that the bytes do not change later.
+* A cancelled transfer may have been made whole, in part or not at all. It waits for the parts that have been
+  sent, so that the bytes do not change later.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = ["BatchMemoryTransport", "MemoryGateway", "MemoryTransport", "write_al
 
 
 class MemoryTransport(MemoryGateway):
-    """A gateway that can be handed on to other tasks which share the memory.
+    """A gateway that can be passed on to other tasks which share the memory.
 
     Attributes:
         is_here: whether it is the memory of this very program, where bytes can be copied to addresses.
@@ -57,7 +57,7 @@ class MemoryTransport(MemoryGateway):
 
 
 class BatchMemoryTransport(MemoryTransport):
-    """A transport to which several writes together are cheaper than one after another."""
+    """A transport for which several writes together cost less than one after another."""
 
     __slots__ = ()
 
@@ -67,7 +67,7 @@ class BatchMemoryTransport(MemoryTransport):
 
 
 async def write_all(transport: MemoryTransport, writes: Sequence[tuple[Pointer[Any], bytes]]) -> None:
-    """Write each of the data to its pointer, in the best way that the transport has.
+    """Write each of the data to its pointer, together if the transport can do that.
 
     Raises:
         UseAfterFreeError, AddressSpaceMismatchError, ValueError, OSError, SyscallError: as

@@ -1,4 +1,4 @@
-"""System calls by number and number: identifiers, `SYS`, and the interface through which calls are made.
+"""System calls with bare numbers: identifiers, `SYS`, and the interface through which calls are made.
 
 The same number means different things in different processes. File descriptor 3 here is one file and file
 descriptor 3 in a child is another; address 0x1000 is different memory; pid 7 inside a container is some other
@@ -15,9 +15,9 @@ Here too:
 
 This layer is the near one. It consists of the identifiers (`FileDescriptor`, `Address`, `Process`, ...), the
 numbers of the system calls (`SYS`, with `ABI` for processes of another architecture; `nr` has the members of
-`SYS` once more, as attributes of a plain object, which are found faster), and `SyscallInterface`: make this
-call in that process. Where the process is, is the business of the implementation; `LocalSyscall`, which is
-here, makes the calls in the running thread.
+`SYS` as attributes of a plain object, which Python finds faster), and `SyscallInterface`: make this call in
+that process. Each implementation reaches its process in its own way; `LocalSyscall`, which is here, makes the
+calls in the running thread.
 
 **Nothing is checked here.** A `SyscallInterface` passes on all numbers as they are. It does not notice a
 descriptor of another process, an address that was freed, or a pid that the kernel has reused; the call acts

@@ -23,7 +23,7 @@ class StructField:
 class StructLayout:
     """Size in bytes and members, in order of offset, of a kernel structure on one architecture.
 
-    Members that carry nothing (padding, reserved space) are left out. Values are little-endian, as on every
+    Padding and reserved space are left out. Values are little-endian, as on every
     architecture that has a table. A member is signed when the kernel headers of that architecture say so:
     `st_mtime`, for one, is unsigned on x86_64.
     """

@@ -1,7 +1,7 @@
 """What differs between the architectures a process can run on.
 
 A `SyscallInterface` says with its `abi` which architecture is behind it. Almost everything in the kernel's
-interface is the same on all of them; what is not, is here: the numbers of the system calls, a few `O_*`
+interface is the same on all of them. The rest is here: the numbers of the system calls, a few `O_*`
 flags, the layouts of three structures, one order of arguments, and the page size.
 """
 

@@ -1,10 +1,10 @@
 """The system calls that act on an address space that several processes share.
 
-A process that `clone` makes shares our memory until it executes a program. Attributes that the kernel keeps
-for an address space as a whole, and not for the process or the thread, are then ours, too: a call there sets
-them here. Most can be set back. A call that cannot be undone is refused in such a process: by the server that
-runs in it, whose list is generated from this one (`tools/abigen/call_facts.py`), and by typed calls before
-they are sent.
+A process that `clone` makes shares our memory until it executes a program. The kernel keeps some attributes
+for the address space as a whole, not for the process or the thread. A call of the child that sets one sets it
+for our program, too. Most can be set back. A call that cannot be undone is refused in such a process: by the
+server that runs in it, whose list is generated from this one (`tools/abigen/call_facts.py`), and by typed
+calls before they are sent.
 
 `docs/address-space.md` has the same list with explanations, and a test compares the two. Whether something
 belongs to the address space or to the thread is the kernel's choice, call by call, and not always documented;
@@ -32,8 +32,8 @@ class Effect:
         first: what its first arguments are when it has this effect; empty if any do. The very first one is an
             `int` in the kernel, which ignores its upper half.
         name: how the man pages call it.
-        lasting: what it would do to the memory for good, for which it is refused in a process that shares the
-            memory of another; an empty string if it can be put back, or takes nothing away.
+        lasting: what it would do to the memory for good; a process that shares the memory of another is
+            refused the call for this reason. An empty string if the effect can be undone or is harmless.
     """
 
     call: str
@@ -43,7 +43,7 @@ class Effect:
 
     @property
     def title(self) -> str:
-        """How to call it in a message or a table."""
+        """The name for messages and tables."""
         return self.name or self.call
 
 
@@ -107,7 +107,7 @@ EFFECTS: tuple[Effect, ...] = (
         )
     ),
 )
-"""What acts on the address space; first what is refused."""
+"""The calls that act on the address space; those that are refused come first."""
 
 FILES = ("oom_score_adj", "oom_adj", "coredump_filter", "clear_refs", "mem")
 """Files of `/proc/self` that act on the address space when they are written. They are not refused."""
@@ -126,11 +126,11 @@ def _by_number() -> dict[int, dict[int | None, list[Effect]]]:
 _REFUSED = _by_number()
 
 REFUSABLE = frozenset(_REFUSED)
-"""The calls that `refused_effect` has something to say about, with some arguments."""
+"""The calls that are refused with some arguments: see `refused_effect`."""
 
 
 def refused_effect(number: SupportsInt, *args: SupportsInt) -> Effect | None:
-    """What a call does to the address space that nothing can put back; None if nothing.
+    """The effect of a call on the address space that cannot be undone; None if there is none.
 
     Args:
         number: of the call.
@@ -148,11 +148,11 @@ def refused_effect(number: SupportsInt, *args: SupportsInt) -> Effect | None:
 
 
 def refusal(effect: Effect, process: str) -> str:
-    """Say that something is refused, why, and what to do.
+    """The message that says that a call is refused, why, and what to do instead.
 
     Args:
-        effect: what.
-        process: where: `process 1234`.
+        effect: of the refused call.
+        process: the process that would have made it, such as `process 1234`.
     """
     return (
         f"{effect.title} is refused in {process}: it shares the memory of the program that drives it, where "
@@ -166,7 +166,7 @@ def call_error(result: int, process: str, number: SupportsInt, *args: SupportsIn
 
     Args:
         result: the error number, negated.
-        process: where it failed, for the message.
+        process: the process that made the call, for the message.
         number: of the call.
         args: its arguments; the first two are enough.
     """

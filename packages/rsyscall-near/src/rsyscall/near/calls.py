@@ -1,11 +1,12 @@
 """What the kernel does in a system call: the facts that decide how a call is sent, waited for and prepared.
 
-Every fact about a call stands here once. The sets that the layers above use are derived from this book by
-`having`, and those of the C code are generated from it (`tools/abigen/call_facts.py`). The arguments of a
+Every fact about a call stands here once. The layers above derive their sets of calls from this book with
+`having`, and the lists of the C code are generated from it (`tools/abigen/call_facts.py`). The arguments of a
 call are described beside its method, in the module of its header. `LATER` has the calls that have no
 method yet; some of them have their row already.
 
-A fact is about the call with any arguments: where only some arguments make it wait, it may wait.
+A fact holds for the call with any arguments: a call that waits only with some arguments counts as one that
+may wait.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ class Fact(enum.Flag):
     QUICK = enum.auto()
     """The kernel answers at once: it waits for no disk, no network and no other process."""
     WAITS = enum.auto()
-    """It is there to wait: for an event, for time to pass, for another process."""
+    """The purpose of the call is to wait: for an event, for time to pass, for another process."""
     POLLS = enum.auto()
-    """It waits for descriptors, so that it can also wait for one by which we wake the process."""
+    """It waits for descriptors, so it can also wait for the one with which we wake the process."""
     LEAVES = enum.auto()
     """When it succeeds, the process has left its address space, and there is no answer."""
     RELEASES = enum.auto()
-    """It gives something back. A caller that has been cancelled makes it nevertheless."""
+    """It releases a resource. A cancelled caller makes it all the same."""
     CLOSES = enum.auto()
     """It closes descriptors, or replaces their files."""
     CREDENTIALS = enum.auto()
     """It may change credentials: user, group, capabilities, user namespace."""
     PREPARABLE = enum.auto()
-    """Its result is of no use to its caller if it succeeds: it can be queued before the process exists."""
+    """A caller does not need its result if it succeeds, so it can be queued before the process exists."""
     ADDRESS = enum.auto()
     """Its result is an address."""
 

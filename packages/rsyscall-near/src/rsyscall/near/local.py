@@ -36,15 +36,15 @@ _THREAD_ENDED = -2
 class LocalSyscall(SyscallInterface):
     """Makes system calls in the running OS thread, at once: a call that blocks, blocks the whole event loop.
 
-    An instance belongs to the OS thread that first uses it, because much of what system calls act on belongs
-    to a thread, and because what is known above about the process would be wrong elsewhere. On any other
+    An instance belongs to the OS thread that first uses it: many system calls act on the calling thread, and
+    what the layers above know about the process would be wrong in another one. On any other
     thread it raises `WrongThreadError`, and in a child made by `os.fork` it raises `ForkedProcessError`; make
     a new instance there.
 
     Args:
-        log_calls: log every call and its result at debug level. By default, whether the logger of this module
-            is enabled for debug at this moment; asking it anew at each call would cost a good part of the
-            call.
+        log_calls: log every call and its result at debug level. The default is whether the logger of this
+            module is enabled for debug now: asking it again for each call would take a good part of the time
+            of the call.
     """
 
     __slots__ = ("__weakref__", "_ident", "_thread_name", "_tid", "log_calls")
@@ -105,7 +105,7 @@ class LocalSyscall(SyscallInterface):
         arg5: SupportsInt = 0,
         arg6: SupportsInt = 0,
     ) -> int:
-        """As `syscall`; what comes of the call is in `record` too, whenever an exception comes."""
+        """As `syscall`; `record` has the outcome too, even if an exception comes at any moment."""
         if get_ident() != self._ident:
             self._bind()
         if self.log_calls:
@@ -133,25 +133,25 @@ class LocalSyscall(SyscallInterface):
         return results
 
     def check_owner(self) -> None:
-        """Raise unless this is the OS thread that this interface belongs to; the first to ask becomes it."""
+        """Raise unless this OS thread owns this interface; the first thread that asks becomes the owner."""
         if get_ident() != self._ident:
             self._bind()
 
     async def close_interface(self) -> None:
-        """Do nothing: the way to ourselves cannot be closed."""
+        """Do nothing: a thread can always make calls in itself."""
 
     def get_activity_fd(self) -> Any | None:
-        """None: no other thread gives this thread work."""
+        """None: no other thread sends calls to this thread."""
         return None
 
     async def read_memory(self, address: SupportsInt, length: int) -> bytes:
-        """Copy `length` bytes from our own memory. The range has to be readable: nothing checks it."""
+        """Copy `length` bytes from our own memory. Nothing checks whether the range is readable."""
         if get_ident() != self._ident:
             self._bind()
         return _fast.read_memory(int(address), length)
 
     async def write_memory(self, address: SupportsInt, data: bytes) -> None:
-        """Copy `data` into our own memory. The range has to be writable: nothing checks it."""
+        """Copy `data` into our own memory. Nothing checks whether the range is writable."""
         if get_ident() != self._ident:
             self._bind()
         _fast.write_memory(int(address), data)
@@ -163,7 +163,7 @@ class LocalSyscall(SyscallInterface):
         return result if result >= 0 else _check_negative(result)
 
     def _bind(self) -> None:
-        """Make the running thread the owner, or say why it cannot be."""
+        """Make the running thread the owner, or raise the error that says why it cannot be."""
         if self._ident == _FORKED:
             raise ForkedProcessError(
                 f"this LocalSyscall belongs to {self._describe_owner()} of the process that forked this one "
@@ -182,7 +182,7 @@ class LocalSyscall(SyscallInterface):
         _end_of_thread().owned.add(self)
 
     def _disown(self, reason: int) -> None:
-        """Belong to no thread any more; a copy in another process stays one, whatever ends there."""
+        """Take the interface from its thread, for this reason. One that was forked stays marked as that."""
         if self._ident != _FORKED:
             self._ident = reason
 
@@ -195,15 +195,15 @@ def _describe_thread(name: str, tid: int) -> str:
 
 
 def _check_negative(result: int) -> int:
-    """Raise the error that a negative result is, or return it as the unsigned number that it is."""
+    """Raise the error that a negative result stands for; return any other as an unsigned number."""
     raise_if_error(result)
     return result + 2**64
 
 
 class _EndOfThread:
-    """Lives in the locals of a thread; when the thread ends, what it owns has no owner.
+    """Lives in the locals of a thread, and disowns the interfaces of the thread when it ends.
 
-    Without this, the interface would pass for one of a later thread, since idents are used again.
+    Otherwise a later thread that gets the same ident would pass for their owner.
     """
 
     def __init__(self) -> None:
@@ -229,7 +229,7 @@ def _end_of_thread() -> _EndOfThread:
 
 
 def _mark_forked() -> None:
-    """In the child of a fork: nothing that was bound in the parent is usable here."""
+    """In the child of a fork: disown all interfaces that belong to threads of the parent."""
     for interface in _bound:
         interface._disown(_FORKED)
     _bound.clear()

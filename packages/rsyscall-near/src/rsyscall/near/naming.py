@@ -1,7 +1,7 @@
 """The subject of a failed call.
 
 An `OSError` that a typed call raises has a `filename`: the path, the handle, or a tuple of the arguments.
-Each method says it once, in the `with` statement that it makes its call in:
+Each method gives it once, in the `with` statement around its call:
 
     with path.borrow(self) as path_addr, naming(path.value):
         await _chdir(self.sysif, path_addr)

@@ -1,13 +1,13 @@
 """The byte stream protocol by which a process is driven, as pure encoding and decoding without any I/O.
 
-One reliable byte stream goes each way. The server, the process that executes the calls, first sends a hello
-that says what it is. After that it answers requests strictly in order, and any number of them may be on the
-way. A request is 64 bytes and makes a system call, writes bytes to the memory of the server (they follow the
-request), or reads them. A response is 16 bytes, and bytes that were read follow it. Numbers are in the byte
-order of the machine, which is little-endian on all that are supported.
+There is one reliable byte stream in each direction. The server, the process that executes the calls, first
+sends a hello that describes it. After that it answers requests strictly in order, and any number of them may
+be on the way. A request is 64 bytes and makes a system call, writes bytes to the memory of the server (they
+follow the request), or reads them. A response is 16 bytes, and bytes that were read follow it. Numbers are in
+the byte order of the machine, which is little-endian on all that are supported.
 
-No bytes from the stream are trusted: any that break the rules raise a `ProtocolError`, after which the stream
-is of no use.
+No bytes from the stream are trusted: those that break the rules raise a `ProtocolError`, and the stream is
+unusable from then on.
 """
 
 from __future__ import annotations
@@ -156,8 +156,8 @@ class Hello:
 class HelloParser:
     """Takes the hello out of a stream that arrives in pieces of any size.
 
-    What comes before the hello is not skipped: a stream that begins with anything else (a password prompt,
-    the greeting of a shell) is refused at its first wrong byte, and the error shows what came.
+    Nothing is skipped before the hello: a stream that begins with anything else (a password prompt, the
+    greeting of a shell) is refused at its first wrong byte, and the error shows what arrived.
     """
 
     def __init__(self) -> None:
@@ -269,7 +269,7 @@ def _parse_environment(data: bytes, count: int) -> Iterator[bytes]:
 
 
 def _excerpt(data: bytes) -> str:
-    """The beginning of what a stranger sent, fit for an error message."""
+    """The beginning of what a stranger sent, for an error message."""
     limit = 120
     return repr(data[:limit]) + ("..." if len(data) > limit else "")
 
@@ -277,7 +277,7 @@ def _excerpt(data: bytes) -> str:
 # ---- Requests
 
 
-# `int()` would round or parse these.
+# `int()` would round or parse values of these types.
 _NO_INTEGERS = (float, str, bytes, bytearray)
 _ZEROS = (0,) * 6
 

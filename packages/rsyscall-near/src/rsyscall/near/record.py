@@ -1,17 +1,17 @@
 """Records of calls: an owner for a new descriptor or mapping, even if an exception comes at any moment.
 
 A signal handler may raise between any two instructions of Python code: between the answer of the kernel and
-the statement that would have kept it, for example. So C code keeps the result of a call that makes a
-descriptor or mapping, and whether a call that destroys one was made, in a `CallRecord` that exists before the
-call is made. `SyscallInterface.recorded_syscall` takes one:
+the statement that stores it, for example. So C code stores the outcome in a `CallRecord`, which exists before
+the call is made: the result of a call that makes a descriptor or mapping, and whether a call that destroys
+one was made. `SyscallInterface.recorded_syscall` takes one:
 
     record = CallRecord(table)
     await sysif.recorded_syscall(record, nr.openat, ...)   # from its answer on, the record owns it
     handle = ...
     track(table, handle, record)                           # now the handle does
 
-A record that is dropped while it owns a descriptor makes it garbage of its table, which is closed at once in
-our own process and soon in another one. `native/src/record.c` and `handles.c` have the whole story.
+If a record is dropped while it owns a descriptor, the descriptor becomes garbage of its table: it is closed
+at once in our own process, and soon in another one. `native/src/record.c` and `handles.c` describe all of it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Sending a system call to a process: the interface that everything above is built on, and its errors.
 
-Two kinds of failure are told apart. When the kernel refuses a call, that is an ordinary `OSError` and the way
-to the process is fine. When the way to the process is broken, that is a `SyscallError`, and it is permanent.
+There are two kinds of failure. When the kernel refuses a call, an ordinary `OSError` is raised, and the
+connection to the process still works. When the connection is broken, a `SyscallError` is raised, by this call
+and by every later one.
 """
 
 from __future__ import annotations
@@ -110,12 +111,12 @@ class Syscall(NamedTuple):
 
 
 def as_syscalls(calls: Sequence[Syscall]) -> list[Syscall]:
-    """What `SyscallInterface.syscalls` was given, once it is certain that all of it is system calls.
+    """Check the calls given to `SyscallInterface.syscalls`, and return each as a `Syscall`.
 
-    A plain tuple of a number and up to six arguments will do.
+    A plain tuple of a number and up to six arguments is accepted.
 
     Raises:
-        TypeError: something else is among it.
+        TypeError: one of them is something else.
     """
     return [call if isinstance(call, Syscall) else _as_syscall(call) for call in calls]
 
@@ -133,12 +134,12 @@ def _as_syscall(call: object) -> Syscall:
 class SyscallInterface(abc.ABC):
     """A way to make system calls in one process: this one, a child, or one on another host.
 
-    An implementation keeps this promise: a call is either never sent, or it is sent and its caller
-    resumes, with the result or with the news that the connection is broken, only when that is known; not even
-    cancellation makes it return earlier. Almost every call has effects that the caller has to know of: a
-    descriptor that was made, a child that was reaped, bytes that were taken out of a pipe. To interrupt a
-    call that is running, act on the process: with a signal the call returns EINTR; killing the process is a
-    `SyscallHangup`. Calls sent through one interface are executed in the order in which they were sent.
+    An implementation promises: a call is never sent, or its caller waits until it has the result or knows
+    that the connection is broken; not even cancellation makes it return earlier. For almost every call has
+    effects that the caller has to know of: it has opened a descriptor, reaped a child, taken bytes out of a
+    pipe. To interrupt a call that is running, act on the process: after a signal the call fails with EINTR,
+    and when the process is killed it raises `SyscallHangup`. Calls sent through one interface are executed in
+    the order in which they were sent.
     """
 
     __slots__ = ()
@@ -147,19 +148,19 @@ class SyscallInterface(abc.ABC):
     """The ABI of the process behind this interface."""
 
     immediate: bool = False
-    """Whether calls are made at once, by the OS thread that asks: then awaiting one never suspends."""
+    """Whether the OS thread that asks makes the calls itself, so that awaiting one never suspends."""
 
     shares_memory: bool = False
-    """Whether the process certainly has our memory, so that an address there is one here."""
+    """Whether the process is known to share our memory, so that its addresses are valid here."""
 
     borrows_memory: bool = False
-    """Whether the memory of the process is that of another program, which goes on when the process has left
-    it: what `rsyscall.near.address_space` calls lasting is refused there."""
+    """Whether the process shares the memory of a program that goes on when the process has left it. Such a
+    process is refused the calls that `rsyscall.near.address_space` calls lasting."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "syscall" in cls.__dict__ and "recorded_syscall" not in cls.__dict__:
-            # An inherited one would go past the new way of making calls.
+            # An inherited one would make its calls without the new `syscall`.
             cls.recorded_syscall = SyscallInterface.recorded_syscall  # type: ignore[method-assign]
 
     @abc.abstractmethod
@@ -247,8 +248,8 @@ class SyscallInterface(abc.ABC):
 
         An interface that knows the moment when a call is made and that of its answer overrides this. Here a
         call counts as made from the beginning, unless it is cancelled, and what it has made is lost when an
-        exception comes between the answer and this method. (A class that overrides `syscall` alone gets this
-        one, whatever it inherits.)
+        exception comes between the answer and this method. (A class that overrides only `syscall` gets this
+        method, even if it inherits another one.)
         """
         record.begin(number, arg1, arg2, arg3, arg4, arg5, arg6)
         try:
@@ -270,7 +271,7 @@ class SyscallInterface(abc.ABC):
 
     @abc.abstractmethod
     async def close_interface(self) -> None:
-        """Give up the way to the target.
+        """Close the connection to the target.
 
         Calls under way raise `SyscallHangup`, later ones `SyscallSendError`. Descriptors in the target stay
         open.
@@ -285,7 +286,7 @@ class SyscallInterface(abc.ABC):
         """
 
     def check_owner(self) -> None:  # noqa: B027 # most interfaces of others belong to no thread
-        """Raise if this interface cannot be used here: for what changes something before its call.
+        """Raise if this thread cannot use this interface; for code that changes something before its call.
 
         Raises:
             WrongThreadError: it belongs to another OS thread.
@@ -315,14 +316,14 @@ class SyscallInterface(abc.ABC):
         raise NotImplementedError(f"{type(self).__name__} cannot write the memory of its process")
 
     def wrap_child(self, child: SyscallInterface, name: str) -> SyscallInterface:
-        """Called with the interface of each new child of this process; what it returns is used in its place.
+        """Called with the interface of each new child of this process; returns the interface to use instead.
 
         An interface that watches the calls that go through it (a tracer) overrides this to watch those of the
         children too.
 
         Args:
             child: the interface of the new process.
-            name: how to call the new process in what people read.
+            name: of the new process, for people to read.
         """
         return child
 
