@@ -1,16 +1,16 @@
-"""Children of a process that we reach by a stream alone: on another machine, perhaps, or of another user.
+"""Children of a process that we reach only over a stream: it may be on another machine, or another user's.
 
-None of them is a process of ours: no pidfd of it is in our table, and its number means nothing here. So its
-parent does all that has to be done: the root of the far side, which is the process at the other end of our
-stream.
+We have no pidfd for such a child, and its pid means nothing here. So its parent does the work that we do for
+our own children. That parent is the root of the far side: the process at the other end of our stream.
 
-* **Channels.** A child is served over a pair of sockets in the far side, one end of which the root has. A
-  call in the child is a few calls in the root.
+* **Channels.** A child is served over a pair of sockets on the far side; the root has the other end. For each
+  call in the child, the root makes a few calls that pass on the request and the answer.
 * **Exits.** The root opens a pidfd of each child, and waits for it in its epoll instance.
-* **Copies.** A child is a copy of the process that clones it, with copies of all its descriptors. Those that
-  belong to the ways to other processes must not stay open there: the end of such a way tells of an exec or an
-  exit. So the child closes them before it does anything else, and clones come one after the other.
-* **Dropped.** A child that no task can reach any more is killed and reaped by the root, a little later.
+* **Copies.** A child is a copy of the process that clones it, with copies of all its descriptors. It must
+  close the sockets that lead to other processes: we notice the exec or exit of a process when the last copy
+  of its socket is closed. So closing them is the first thing that the child does, and clones are made one at
+  a time.
+* **Dropped.** When no task can reach a child any more, the root kills and reaps it, a little later.
 """
 
 from __future__ import annotations
@@ -66,14 +66,14 @@ _TRAMPOLINE_SIZE = 64
 
 
 class FarSide:
-    """What the root of a far side, or the init of a pid namespace there, does for its children.
+    """Watches, kills and reaps the children of the root of a far side, or of a pid namespace's init there.
 
     Args:
         task: of that process.
         ram: its memory.
         epoller: waits for its descriptors.
         hub: of our program.
-        family: another one of the same far side.
+        family: another object of the same far side.
     """
 
     def __init__(
@@ -83,42 +83,42 @@ class FarSide:
         self.ram = ram
         self.epoller = epoller
         self.hub = hub
-        # Descriptors, in any table there, of which no copy may stay in a child.
+        # The descriptors, in all tables there, that a child has to close when it has got copies of them.
         self.private: weakref.WeakSet[FileDescriptor]
         self.private = weakref.WeakSet() if family is None else family.private
         self.turns: Turns = Turns() if family is None else family.turns
         self.watches: set[_Watch] = set()
-        # The run of trio in which it was last used.
+        # Of the run of trio in which this was last used.
         self._token = trio.lowlevel.current_trio_token()
-        # Children that no task can reach, and whether no task can wait for them either.
+        # Children that no task can reach; and whether to reap them, because they have exited, or kill them.
         self._dropped: list[tuple[ChildProcess, bool]] = []
         self._cleaner = RunLoop(weakly(self._clean), f"dropped children of {task}")
-        # If the process adopts orphans.
+        # For a process that adopts orphans.
         self.reaper: Reaper | None = None
         hub.drives(task)
 
     def dropped(self, process: ChildProcess, reap: bool) -> None:
-        """No task can reach this child any more: kill it. For destructors.
+        """Kill or reap this child, which no task can reach any more. For destructors.
 
         Args:
             process: the child.
-            reap: it has exited, and no task can wait for it.
+            reap: whether it has exited, and only has to be reaped.
         """
         self._dropped.append((process, reap))
         # A destructor may run in another OS thread, and in a run of that.
         try:
             self._token.run_sync_soon(self._clean_now, idempotent=True)
         except trio.RunFinishedError:
-            pass  # with the next child
+            pass  # the next child starts the cleaner
 
     def _clean_now(self) -> None:
         try:
             self._cleaner.ensure_running()
         except RuntimeError:
-            pass  # the run is ending: with the next child, in another one
+            pass  # the run is ending: the next child starts the cleaner, in another run
 
     def ensure_running(self) -> None:
-        """See that what belongs to the background is done in the current run of trio."""
+        """Run the background tasks in the current run of trio."""
         self._token = trio.lowlevel.current_trio_token()
         for watch in list(self.watches):
             watch.loop.ensure_running()
@@ -169,7 +169,7 @@ class FarSide:
 
 
 class _Watch:
-    """Waits for the exit of one child, by a pidfd in the table of its parent."""
+    """Waits for one child to exit, by a pidfd in the table of its parent."""
 
     def __init__(self, side: FarSide, pidfd: AsyncFileDescriptor, process: FarChildProcess) -> None:
         self._side = side
@@ -185,7 +185,7 @@ class _Watch:
         try:
             await self._pidfd.when_readable(self._look)
         except (OSError, SyscallError, RemovedFromEpollError):
-            pass  # its parent is gone: a task that waits for the child is about to hear of that
+            pass  # its parent is gone: a task that waits for the child gets an error
         connection = self.connection() if self.connection is not None else None
         if connection is not None:
             connection.process_left()
@@ -199,18 +199,18 @@ class _Watch:
         await self._pidfd.close()
         self._side.watches.discard(self)
         if self._side.reaper is not None:
-            # The children of this child are the parent's now.
+            # The parent has adopted the children of this child.
             self._side.reaper.wake()
 
     async def _look(self) -> None:
-        """Raise EAGAIN unless it has exited."""
+        """Raise BlockingIOError unless the child has exited."""
         side = self._side
         infop = await side.ram.malloc(Siginfo)
         options = W.EXITED | W.ALL | W.NOHANG | W.NOWAIT
         try:
             await side.task.sysif.syscall(nr.waitid, IdType.PID, self._handle.near.id, infop.near, options, 0)
         except ChildProcessError:
-            return  # and it has been reaped
+            return  # it has exited and has been reaped
         if not (await infop.read()).pid:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
@@ -237,7 +237,7 @@ class FarChildProcess(AsyncChildProcess):
         self.monitor.side.ensure_running()
         await first_of([self._exited])
         if self.process.death_state is None:
-            # It raises if the parent is gone, and so everything that could tell.
+            # Raises if the parent is gone, from which alone we could learn how the child exited.
             await any_answer(self.process.task.sysif)
 
 
@@ -245,9 +245,9 @@ class FarMonitor(ChildProcessMonitor):
     """Makes children on a far side, and watches and reaps them there.
 
     Args:
-        side: of their parent.
+        side: the `FarSide` of their parent.
         cloning_task: makes the clone call; the parent by default.
-        ram: its memory.
+        ram: memory of `cloning_task`.
     """
 
     def __init__(self, side: FarSide, cloning_task: Task | None = None, ram: RAM | None = None) -> None:
@@ -299,12 +299,12 @@ class _FarConnection(SharedTableConnection):
     @destructor
     def __del__(self) -> None:
         super().__del__()
-        # In a call, it would not see the end of its stream.
+        # A process that is in a call does not notice the end of its stream, so it is killed.
         if not getattr(self, "_closed", True) and not self._state.ended and os.getpid() == self._pid:
             self._side.dropped(self._process, False)
 
     async def _has_other_table(self, sharers: list[Task]) -> bool:
-        # Only siblings and the parent, whose ids the parent knows.
+        # Only siblings and the parent count: the parent knows their pids.
         parent = self._side.task
         ids = [
             (await parent.getpid()).id if other is parent else other.near_process.id
@@ -354,12 +354,12 @@ async def _clone(thr: ParentThread, monitor: FarMonitor, flags: CLONE) -> OwnMem
         _free, rest = memory.split(_STACK_SIZE - _TRAMPOLINE_SIZE)
         start = thr.loader.make_trampoline_stack(Trampoline(thr.loader.server_func, [stream, stream, 0]))
         stack = await rest.write(start)
-        # Before the clone: what is opened meanwhile is perhaps not in the copy.
+        # Before the clone: a descriptor that is opened during it may not be in the copy.
         table = task.fd_table if flags & CLONE.FILES else FDTable(0, task.fd_table)
         number = int(flags) | int(SIG.CHLD) | (int(CLONE.PARENT) if monitor.use_clone_parent else 0)
         beginning = side.task.children.begin() if side.task.children is not None else None
         try:
-            # The memory may go as soon as the copy has been made.
+            # The stack may be freed once the copy has been made, which has its own.
             pid = await task.sysif.recorded_syscall(clone, nr.clone, number, stack.near, 0, 0, 0)
         except OSError as error:
             raise clone_error(error, flags) from None
@@ -375,7 +375,8 @@ async def _clone(thr: ParentThread, monitor: FarMonitor, flags: CLONE) -> OwnMem
         child.sysif = task.sysif.wrap_child(connection, f"process {pid} of {side.task}")
         child.infrastructure_fds += (own[0],)
         if table is not task.fd_table:
-            # Copies of the ends of others: while they are open, an exec or exit there would not be noticed.
+            # Copies of the sockets of other processes, whose exec or exit we would not notice while these are
+            # open.
             private = [fd for fd in list(side.private) if fd.valid and fd.task.fd_table is task.fd_table]
             others = {fd.near for fd in private} - {fd.near for fd in theirs}
             await child.sysif.syscalls([Syscall(nr.close, other) for other in others])

@@ -2,7 +2,7 @@
 
 `ProgramHub` watches, with one epoll instance and one background task for any number of processes:
 
-* the pipe by which servers announce answers that a caller waits for;
+* the pipe by which servers announce the answers that callers wait for;
 * a pidfd per process, for its exit;
 * futex words, through the watcher process, for processes that leave our memory by exec.
 
@@ -51,12 +51,12 @@ if TYPE_CHECKING:
         def deliver(self) -> None: ...
 
     class OwnRingClient(RingClient, Protocol):
-        """The same for a process with memory of its own."""
+        """Takes the answers of a process with memory of its own."""
 
         def heard(self) -> None: ...
 
     class Offer(Protocol):
-        """A copy of a descriptor that a process is to send us; see `rsyscall.network.passing.Offer`."""
+        """The call by which a process sends us a descriptor; see `rsyscall.network.passing.Offer`."""
 
         call: Syscall
 
@@ -80,7 +80,7 @@ def hub_of(task: Task) -> ProgramHub:
     """The hub of the program that made `task`.
 
     Raises:
-        ValueError: it was not made by a hub.
+        ValueError: no hub made it.
     """
     try:
         return _hubs[task.address_space]
@@ -104,10 +104,10 @@ class ProgramHub:
         self.completion: FileDescriptor = task.make_fd_handle(near.FileDescriptor(completion))
         self.native = Hub(completion, client, server)
         self.native.configure_watcher(self.pid)
-        # For signal masks and actions that are all zero, and for what a waitid of ours reports.
+        # Signal masks and actions that are all zero, and the memory for the results of our waitid calls.
         self._constants = run_now(task.mmap(4096, PROT.READ | PROT.WRITE, MAP.PRIVATE))
         self.zeros_address: int = self._constants.near.address
-        # What a program expects: nothing blocked, and the default effect of signals that Python ignores.
+        # Programs expect to start with no signal blocked, and with the default actions that Python changed.
         size = Sigset.sizeof()
         self.default_signals = [
             Syscall(nr.rt_sigaction, SIG.PIPE, self.zeros_address, 0, size),
@@ -122,13 +122,13 @@ class ProgramHub:
         self._leaving: dict[Ring, tuple[int, Callable[[], None]]] = {}
         self._connections: dict[Ring, RingClient] = {}
         self._when_left: dict[Ring, list[Callable[[], None]]] = {}
-        # By the ring of the init that they were children of.
+        # The processes that an init has left behind, by the ring of the init.
         self._orphans: dict[Ring, list[Ring]] = {}
         self._mute: set[Ring] = set()
-        # Of processes with memory of their own, by our end of the socket.
+        # The clients of processes with memory of their own, by our end of the socket.
         self._sockets: dict[int, OwnRingClient] = {}
         task.infrastructure_fds = (self.completion,)
-        # For each task the numbers of our pipe and of the watcher's pidfd, which it has as infrastructure.
+        # For each task the numbers that our pipe and the watcher's pidfd have in its table.
         self._standing: weakref.WeakKeyDictionary[Task, tuple[int, int]] = weakref.WeakKeyDictionary()
         self._standing[task] = completion, -1
         self._watcher_fd: FileDescriptor | None = None
@@ -146,7 +146,7 @@ class ProgramHub:
         self._poller = RunLoop(self._poll, "rsyscall hub: in place of the watcher")
 
     def standing_fds(self, task: Task) -> tuple[FileDescriptor | None, FileDescriptor | None]:
-        """What a process has of our pipe and of the watcher's pidfd in its table."""
+        """The handles that a process has for our pipe and for the watcher's pidfd, as far as it has them."""
         if task is self.task:
             ours, theirs = self.completion, self._watcher_fd
             return ours if ours.valid else None, theirs if theirs is not None and theirs.valid else None
@@ -158,18 +158,18 @@ class ProgramHub:
         return found.get(completion), found.get(watcher_fd)
 
     def pass_on(self, task: Task, child: Task) -> None:
-        """`child` has been cloned from `task`, and has what that has."""
+        """Have `child`, which has been cloned from `task`, inherit the pipe and the watcher's pidfd."""
         self._standing[child] = self._standing.get(task, (-1, -1))
         kept = self.standing_fds(task)
         child.infrastructure_fds = tuple(child.inherit_fd(fd) for fd in kept if fd is not None)
 
     def is_driving(self, task: Task) -> bool:
-        """Whether a process that was made here has executed nothing of its own, as far as we know."""
+        """Whether a process that we made has not executed a program yet, as far as we know."""
         ring = self.rings.get(task)
         return not task.departed if ring is None else not ring.left
 
     def drives(self, task: Task) -> None:
-        """A process with memory of its own has been made."""
+        """Record that we have made a process with memory of its own."""
         _hubs[task.address_space] = self
 
     def set_spin(self, client_us: float, server_us: float) -> None:
@@ -183,17 +183,17 @@ class ProgramHub:
         self.exits.spin_us = client_us
 
     def ensure_running(self) -> None:
-        """See that events are dispatched in the current trio run.
+        """Dispatch events in the current run of trio.
 
         Raises:
-            WrongThreadError: that is not a run of the OS thread which we belong to.
-            ForkedProcessError: this is a copy of the program. Its loop would take events from the original.
+            WrongThreadError: another OS thread owns this hub.
+            ForkedProcessError: this is a copy of the program, whose loop would take events from the original.
         """
         self.native.check_owner()
         self._loop.ensure_running()
 
     def check_owner(self) -> None:
-        """Raise unless this is the OS thread, of the very program, that drives these processes.
+        """Raise unless this is the OS thread that drives these processes, and not a copy of the program.
 
         Raises:
             WrongThreadError, ForkedProcessError
@@ -203,7 +203,7 @@ class ProgramHub:
     # ---- rings ----
 
     def make_ring(self) -> Ring:
-        """Return a ring and a stack for a process to be made.
+        """Return a ring and a stack for a new process.
 
         Raises:
             WrongThreadError, ForkedProcessError: as `ensure_running`.
@@ -217,12 +217,12 @@ class ProgramHub:
         self._connections[ring] = connection
         self.ensure_running()
         if ring.mute:
-            # A filter denies it to wake us: look by ourselves.
+            # A seccomp filter does not let it wake us, so we poll.
             self._mute.add(ring)
             self._poller.ensure_running()
 
     def not_waiting(self, ring: Ring) -> None:
-        """Nothing is outstanding on this ring any more."""
+        """Stop delivering: no call is outstanding on this ring any more."""
         if ring in self._connections:
             del self._connections[ring]
         if ring in self._mute:
@@ -248,14 +248,14 @@ class ProgramHub:
     async def take_descriptor(self, task: Task, number: int) -> int:
         """Return a copy, in our own table, of a descriptor of a process that shares our memory.
 
-        While our memory is not dumpable, an ordinary user may not take it: the process has to send it.
+        An ordinary user may not take it while our memory is not dumpable; then the process sends it.
 
         Args:
             task: of the process.
             number: of the descriptor, there.
 
         Raises:
-            OSError: EPERM: we may not take it, and the process has no connection any more; EMFILE.
+            OSError: EPERM (we may not take it, and the process has lost its connection), EMFILE.
             SyscallError: the process is gone.
 
         manpage: pidfd_getfd(2), unix(7)
@@ -271,7 +271,7 @@ class ProgramHub:
         return taken.take()
 
     def take_or_be_offered(self, task: Task, number: int) -> int | Offer:
-        """As `take_descriptor`, but leave the call in the process, if one is needed, to the caller."""
+        """As `take_descriptor`; if the process has to make a call to send it, the caller makes that call."""
         pidfd = self.pidfds[task].number
         try:
             return run_now(self.task.sysif.syscall(nr.pidfd_getfd, pidfd, number, 0))
@@ -286,7 +286,7 @@ class ProgramHub:
             return offer
 
     async def take_new_descriptor(self, task: Task, number: int) -> int:
-        """As `take_descriptor`, of what a call of that process has just opened.
+        """As `take_descriptor`, for a descriptor that a call of that process has just opened.
 
         Raises:
             SyscallHangup: the process has gone since.
@@ -299,7 +299,7 @@ class ProgramHub:
             raise
         ring = self.rings.get(task)
         if ring is not None and ring.left:
-            # It may have executed a program, and the number be that of another file by now.
+            # It may have executed a program, which may have opened another file with this number.
             os.close(ours)
             raise _hangup(task)
         return ours
@@ -307,17 +307,17 @@ class ProgramHub:
     # ---- leaving our memory ----
 
     def dismissed(self, ring: Ring | Pidfd) -> None:
-        """No task can reach the process of `ring` any more, and it has been told to exit; for destructors."""
+        """Record that no task can reach the process of `ring`, which was told to exit; for destructors."""
         try:
             self.check_owner()
         except RuntimeError:
-            return  # a copy of the program, or another OS thread, which this is not the business of
+            return  # in a copy of the program, or in another OS thread: the owner takes care of it
         self.exits.dismissed(ring)
 
     def when_left(self, ring: Ring, callback: Callable[[], None]) -> None:
-        """Call `callback` once, when the process of `ring` has exited or executed a program; now, if it has.
+        """Call `callback` once, when the process of `ring` has exited or executed a program; now if it has.
 
-        Unlike `watch_leave` this starts no watch: it relies on those that are there anyway.
+        Unlike `watch_leave` this starts no watch: it relies on the existing ones.
         """
         if ring.left:
             callback()
@@ -325,7 +325,7 @@ class ProgramHub:
             self._when_left.setdefault(ring, []).append(callback)
 
     def left(self, ring: Ring) -> None:
-        """The process of `ring` has left our memory; may be told more than once."""
+        """Record that the process of `ring` has left our memory; may be called more than once."""
         self.dumpable.left(ring)
         self._tell_left(ring)
 
@@ -339,7 +339,7 @@ class ProgramHub:
         self._when_left.pop(ring, None)
 
     def exited(self, ring: Ring) -> None:
-        """The process of `ring` has exited; may be told before, after or instead of `left`."""
+        """Record that the process of `ring` has exited; may be called before, after or instead of `left`."""
         self.exits.exited(ring)
         self.not_waiting(ring)
         self.dumpable.exited(ring)
@@ -351,13 +351,11 @@ class ProgramHub:
             self._orphans.pop(ring, None)
 
     def orphaned(self, ring: Ring, parent: far.Task) -> None:
-        """Release a process that we cannot reap: its memory is ours again when it has left it.
-
-        It exits as soon as it looks at its ring.
+        """Release a process that we cannot reap: it exits when it looks at its ring, which frees its memory.
 
         Args:
             ring: of the process.
-            parent: ourselves; or an init that is gone: when that has exited, so has the process.
+            parent: our own task; or an init that is gone, whose exit ends the process.
         """
         ring.shutdown()
         if ring in self._leaving:
@@ -373,7 +371,7 @@ class ProgramHub:
         self.watch_leave(ring, partial(self.left, ring))
 
     def watch_leave(self, ring: Ring, callback: Callable[[], None]) -> None:
-        """Call `callback` once, as soon as the process of `ring` has left our memory."""
+        """Call `callback` once, when the process of `ring` has left our memory."""
         if ring in self._leaving:
             return
         index = self.native.watch_word(ring.ctid_address)
@@ -381,11 +379,11 @@ class ProgramHub:
         self.ensure_running()
         self.ensure_watcher()
         if index < 0:
-            # More than the watcher takes.
+            # The watcher takes no more, so we poll.
             self._poller.ensure_running()
 
     def unwatch_leave(self, ring: Ring) -> None:
-        """Forget `watch_leave`: the call that might have made it leave has been answered."""
+        """Undo `watch_leave`: the call by which the process might have left has been answered."""
         if ring in self._leaving:
             entry = self._leaving.pop(ring)
             self.native.unwatch_word(entry[0], ring.ctid_address)
@@ -398,7 +396,7 @@ class ProgramHub:
         """
         self.check_owner()
         if _hubs.get(self.task.address_space) is self:
-            # It refers to its key, so this alone would keep it.
+            # The value refers to its key, so this entry alone would keep it alive.
             del _hubs[self.task.address_space]
         if self._end_watcher is not None:
             self._end_watcher()
@@ -407,12 +405,12 @@ class ProgramHub:
                 run_now(fd.invalidate())
 
     def ensure_watcher(self) -> None:
-        """Start the watcher process unless it runs; it does from the first child on.
+        """Start the watcher process, unless it runs. The first child starts it.
 
-        It shares our memory and nothing else, so that no descriptor stays open because of it; it ends with
-        us, and ends our children then; and it does not announce its exit by a signal, so that a `wait` for
-        any child does not see it. If it cannot be started, for want of a process or a descriptor, we look
-        ourselves: a task that needs it has sent a call already, which will be answered.
+        It shares our memory and nothing else, so that it keeps no descriptor open. It ends with us, and then
+        ends our children. Its exit sends no signal, so that a `wait` for any child does not see it. If we
+        cannot start it, because there are too many processes or descriptors, we poll instead: a task that
+        needs it has sent its call already, and waits for the answer.
         """
         if self.watcher is not None and not self.watcher.left:
             return
@@ -443,10 +441,10 @@ class ProgramHub:
         self.exits.helpers = 1
         started = time.monotonic()
         try:
-            # For children that wait for descriptors: it ends when we do.
+            # Children poll it beside their descriptors: the watcher ends when we do.
             watcher_fd = self.task.make_fd_handle(near.FileDescriptor(os.dup(pidfd.number)))
         except OSError:
-            pass  # there is no room for it; they still end with their stream
+            pass  # there are too many descriptors; the children still end with their stream
         else:
             self._standing[self.task] = self.completion.near.number, watcher_fd.near.number
             before = (self.completion, self._watcher_fd)
@@ -465,12 +463,12 @@ class ProgramHub:
             if self.watcher is ring:
                 self.watcher = self._end_watcher = None
                 self.exits.helpers = 0
-            # It was killed. (One that ends at once has a filter under which it cannot sleep.)
+            # It was killed. (If it ends at once, a seccomp filter does not let it sleep.)
             if self._needs_watcher() or time.monotonic() - started > 0.1:
                 self.ensure_watcher()
 
         def end() -> None:
-            # It is ours and has not been reaped, so the number is its own.
+            # It is our child and not reaped, so no other process has its pid.
             os.kill(pid, SIG.KILL)
             reap(pid, wait=True)
             self.exits.forget(pidfd)
@@ -487,8 +485,8 @@ class ProgramHub:
 
     # ---- dispatching ----
 
-    # Started again after an exception, it first tells what was being told then: that is forgotten only when
-    # it has been told, and is announced by nothing else.
+    # When the loop is started again after an exception, it first repeats the delivery that the exception
+    # interrupted: nothing announces those answers a second time.
 
     async def _run(self) -> None:
         note_run(self.task.fd_table)
@@ -498,20 +496,20 @@ class ProgramHub:
             while True:
                 await trio.lowlevel.wait_readable(self._epoll_number)
                 if os.getpid() != self.pid:
-                    return  # a copy of the program; these events are for the original
+                    return  # in a copy of the program: the events belong to the original
                 self.dispatch()
         except trio.Cancelled:
             if program_has_ended():
                 self.exits.settle()
             raise
 
-    # Not in `_run`, whose variables live as long as the run.
+    # Not inline in `_run`: its variables would keep the last connection alive for the whole run.
     def _deliver_all(self) -> None:
         for connection in list(self._connections.values()):
             connection.deliver()
 
     async def _poll(self) -> None:
-        """Look for what the watcher cannot tell us, until it can, or there is nothing to be told."""
+        """Poll for the events that the watcher cannot announce, as long as there are any."""
         tries = 0
         while (
             self._mute
@@ -527,7 +525,7 @@ class ProgramHub:
                 self.ensure_watcher()
 
     def dispatch(self) -> None:
-        """Hand out everything that has happened."""
+        """Deliver all events that have happened."""
         exited = []
         for number, _ in self._epoll.poll(0, 256):
             if number in self.exits:
@@ -540,10 +538,10 @@ class ProgramHub:
                 except BlockingIOError:
                     pass
             else:
-                # An exception came before a callback was registered.
+                # An exception came before its callback was registered.
                 self._epoll.unregister(number)
         self._dispatch_rings()
-        # Last: answers that were given before the exit go to their callers.
+        # Exits come last, so that answers from before an exit still reach their callers.
         for number in exited:
             self.exits.tell(number)
 

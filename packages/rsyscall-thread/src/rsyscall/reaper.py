@@ -1,25 +1,26 @@
 """Reaping orphans: the children that an init or a subreaper gets when their own parents exit.
 
-The init of a pid namespace becomes the parent of every process in it whose parent exits, and a subreaper that
-of its descendants. What it does not wait for stays a zombie. So we have the processes that we drive as such
-wait for their orphans, in the background.
+The init of a pid namespace becomes the parent of every process in it whose parent exits, and a subreaper
+becomes the parent of its orphaned descendants. An orphan stays a zombie until its new parent waits for it. So
+if a process that we drive is an init or a subreaper, we have it reap its orphans, in the background.
 
-An orphan must not be confused with a child that we made: the status of that one is for the task that waits
-for it. The parent's `Children` know by number which ones have a handle, and whether a call is under way whose
-child has none yet. A zombie has its number to itself until it is reaped. So if a zombie is there whose number
-no handle has, and *then* no such call is under way, it is an orphan and stays one, and is reaped by number.
+The reaper must not take a child that we made for an orphan: the task that waits for that child needs its
+status. The parent's `Children` knows the pids of the children that have a handle, and whether a clone is
+under way whose child has no handle yet. No other process gets the pid of a zombie before it is reaped. So if
+there is a zombie without a handle, and *after* that no clone is under way, it is an orphan, and we reap it by
+its pid.
 
-The kernel announces a new orphan by nothing but SIGCHLD to its new parent, and announces its end by the same
-signal. To take that by a handler or by a signalfd would disturb the process that we drive. Instead we look:
+SIGCHLD to the new parent is the only sign of a new orphan, and of its exit. A handler or a signalfd for that
+signal would disturb the process that we drive. Instead we look:
 
-* at the children of the parent in /proc, when one of its children has exited, for it leaves its own children
-  then, and now and then with pauses of up to `_LONGEST_PAUSE`, for deeper descendants may do that, too. The
-  parent itself takes no part in this;
-* for each orphan that was found, a pidfd in our own table announces its end.
+* at the children of the parent in /proc, whenever one of them has exited and so has left its own children to
+  the parent; and again after pauses of up to `_LONGEST_PAUSE`, since deeper descendants may exit, too. The
+  parent itself makes no call for this;
+* at a pidfd for each orphan that we have found, in our own table, which becomes readable when it exits.
 
-Without that file of /proc, which a kernel may lack and a mount may hide, the parent asks for any zombie of
-its own, without reaping it. That shows the first one only: orphans behind a child that a task has still to
-wait for are then reaped after that.
+A kernel may lack that file of /proc, and a mount may hide it. Then the parent asks for any zombie among its
+children, without reaping it. The kernel shows only the first one: if that is a child which a task has not
+waited for yet, the orphans behind it are reaped later.
 
 manpage: pid_namespaces(7), PR_SET_CHILD_SUBREAPER(2const), proc_pid_task(5)
 """
@@ -65,10 +66,10 @@ class _Orphan:
     """A child without a handle.
 
     Attributes:
-        pidfd: announces its end.
-        pid: its number, as its parent knows it.
+        pidfd: becomes readable when it exits.
+        pid: its pid in the namespace of its parent.
         exited: whether it has exited.
-        told: whether its end has been told.
+        told: whether the listeners have been told that.
     """
 
     __slots__ = ("__weakref__", "exited", "pid", "pidfd", "told")
@@ -85,7 +86,7 @@ class Reaper:
 
     Args:
         ram: memory of the process.
-        task: the process; it is to have no children as yet.
+        task: the process, which must have no children yet.
         hub: watches the exits.
         gone: happens when the process has exited.
 
@@ -101,11 +102,11 @@ class Reaper:
         self._gone = gone
         self._woken = SignalEvent()
         self._stopped = False
-        # In both, the key is a number in the namespace of our /proc, which is the child's own until it has
-        # been reaped.
+        # The keys of both are pids in the namespace of our /proc. No other process gets the pid of a child
+        # before the child has been reaped.
         self._orphans: dict[int, _Orphan] = {}
         self._known: dict[int, int] = {}
-        # The number, if /proc does not help, of a zombie whose end has been told.
+        # If /proc does not help: the pid of a zombie of which the listeners have been told.
         self._told = 0
         self._listeners: list[trio.MemorySendChannel[ChildState]] = []
         self._children = task.children = task.children or Children()
@@ -123,12 +124,12 @@ class Reaper:
                 listener.close()
 
     def ends(self) -> trio.MemoryReceiveChannel[ChildState]:
-        """Be told of the end of each orphan from now on; its status is taken then, and told nowhere else.
+        """Get the states of all orphans that exit from now on. Reaping takes the status away from other code.
 
         Returns:
-            Where the states arrive, with process ids of the namespace of the parent: `with reaper.ends() as
-            ends: async for state in ends: ...`. It ends when the parent exits or executes a program, and its
-            orphans have other parents then, or none. States that are not read are kept in memory.
+            A channel of the states, with pids of the namespace of the parent: `with reaper.ends() as ends:
+            async for state in ends: ...`. It ends when the parent exits or executes a program: then we no
+            longer reap its orphans. States that are not read are kept in memory.
         """
         send, receive = trio.open_memory_channel[ChildState](math.inf)
         if self._stopped:
@@ -144,11 +145,11 @@ class Reaper:
             self._loop.ensure_running()
 
     def wake(self) -> None:
-        """Look now: a child has exited."""
+        """Look now, because a child has exited."""
         self._woken.set()
 
     def stop(self) -> None:
-        """The process has exited, or executed a program: it is not for us to reap its orphans any more."""
+        """Stop, because the process has exited or executed a program: its orphans are not ours to reap."""
         self._stopped = True
         while self._orphans:
             _, orphan = self._orphans.popitem()
@@ -160,7 +161,7 @@ class Reaper:
     # ---- looking
 
     async def _look(self) -> bool:
-        """Reap those that have exited; returns whether there was anything new."""
+        """Reap the orphans that have exited; returns whether there was anything new."""
         before = self.reaped, len(self._orphans)
         if self._find():
             for number, orphan in list(self._orphans.items()):
@@ -170,13 +171,13 @@ class Reaper:
         else:
             while await self._reap_any():
                 pass
-        # If there is one that exited and could not be reaped, the answer of a clone is under way.
+        # An orphan that exited and could not be reaped yet waits for the answer to a clone.
         return before != (self.reaped, len(self._orphans)) or any(
             orphan.exited for orphan in self._orphans.values()
         )
 
     def _find(self) -> bool:
-        """Watch orphans that are new; returns False if /proc does not tell which children there are."""
+        """Watch new orphans; returns False if /proc does not list the children of the process."""
         pidfd = self._hub.pidfds.get(self._task)
         init = 0 if pidfd is None else pidfd.pid()
         if init <= 0:
@@ -203,8 +204,8 @@ class Reaper:
         """Watch the child that has this number in our /proc, unless it has a handle.
 
         Args:
-            number: see above.
-            depth: how many numbers the parent has, each in its own pid namespace.
+            number: its pid in our /proc.
+            depth: how many pids the parent has: one in each pid namespace that it is in, down from ours.
 
         Returns:
             False if there is no descriptor left.
@@ -218,7 +219,7 @@ class Reaper:
             return False
         ids = _ids(pidfd)
         if len(ids) < depth:
-            pidfd.close()  # another process has the number by now
+            pidfd.close()  # another process has the pid by now
             return True
         pid = ids[depth - 1]
         if self._children.handle(pid) is not None:
@@ -249,7 +250,7 @@ class Reaper:
     # ---- reaping
 
     async def _reap(self, orphan: _Orphan) -> bool:
-        """Tell of the end of a child and reap it; returns whether it is no orphan, any more or at all."""
+        """Tell the listeners the state of an orphan and reap it; returns whether we are done with it."""
         if self._children.handle(orphan.pid) is not None:
             return True
         if not self._children.settled:
@@ -258,7 +259,7 @@ class Reaper:
             if not orphan.told:
                 state = await self._zombie(IdType.PID, orphan.pid)
                 if state is None:
-                    return False  # the process that traces it has to wait for it first
+                    return False  # a process that traces it has to wait for it first
                 orphan.told = True
                 self._tell(state)
             await self._take(orphan.pid)
@@ -267,7 +268,7 @@ class Reaper:
         return True
 
     async def _reap_any(self) -> bool:
-        """Reap a zombie of the process, if the first one is an orphan; returns whether it was."""
+        """Reap the first zombie of the process, if that is an orphan; returns whether it was."""
         try:
             state = await self._zombie(IdType.ALL, 0)
             if state is None or self._children.handle(state.pid) is not None or not self._children.settled:
@@ -282,7 +283,7 @@ class Reaper:
         return True
 
     async def _zombie(self, kind: IdType, pid: int) -> ChildState | None:
-        """The state of an exited child, which stays as it is."""
+        """The state of an exited child, which stays a zombie."""
         infop = await self._ram.ptr(Siginfo(0, 0, 0, 0))
         with infop.borrow(self._task) as address:
             await self._task.sysif.syscall(nr.waitid, kind, pid, address, _LOOK | W.NOWAIT, 0)
@@ -303,7 +304,7 @@ class Reaper:
 
 
 def _looking(reference: weakref.ref[Reaper]) -> Callable[[], Awaitable[None]]:
-    """The loop. While it sleeps it must not keep the process alive, so it knows the reaper weakly."""
+    """The loop. It refers to the reaper weakly, so that it keeps no process alive while it sleeps."""
 
     async def loop() -> None:
         pause = _SHORTEST_PAUSE
@@ -319,7 +320,7 @@ def _looking(reference: weakref.ref[Reaper]) -> Callable[[], Awaitable[None]]:
                 if not gone.is_set() and not reaper._stopped and await reaper._look():
                     pause = _SHORTEST_PAUSE
             except SyscallError:
-                reaper.stop()  # it has gone, and its children with it, or to another parent
+                reaper.stop()  # the process is gone; its children have exited, or have another parent
             except OSError as error:
                 logger.warning("orphans of %s are not reaped any more: %s", reaper._task, error)
                 reaper.stop()
@@ -335,7 +336,7 @@ def _looking(reference: weakref.ref[Reaper]) -> Callable[[], Awaitable[None]]:
 
 
 def _ids(pidfd: Pidfd) -> list[int]:
-    """The numbers of a process in the pid namespace of our /proc and in all below it that it is in.
+    """The pids of a process, in the pid namespace of our /proc and in all those below that it is in.
 
     manpage: pidfd_open(2)
     """

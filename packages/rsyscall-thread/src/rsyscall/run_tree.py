@@ -1,16 +1,16 @@
 """All descendants of a command: how they are found and ended, for `Thread.run`.
 
-There are three ways, and none of them asks which processes there are, so that none is missed that is just
-being forked:
+There are three ways. None of them lists the processes, so none misses a process that is just being forked:
 
-* a process group: one signal reaches all that have not left it, as every shell with job control and every
-  daemon does;
-* a cgroup: `cgroup.kill` ends all that are in it, and only a process that may write to another cgroup leaves;
-* a pid namespace: they all end with its init, which does nothing but what we tell it, and no process leaves.
+* a process group: one signal reaches all processes that have not left it (shells with job control and
+  daemons do leave);
+* a cgroup: `cgroup.kill` ends all that are in it, and only a process that may write to another cgroup can
+  leave;
+* a pid namespace: they all end with its init, which is a child that we drive, and no process can leave.
 
-The number of a group is that of its leader. It belongs to the group until the leader has been reaped and all
-others are gone, so a group is ended before the command is reaped. A command in a namespace is a child of the
-init, by which we wait for it, so a namespace is ended after the command has been reaped.
+A group has the number of its leader. No other group gets the number before the leader has been reaped and all
+others are gone, so we end a group before we reap the command. A command in a namespace is a child of the
+init, through which we wait for it, so we end a namespace after we have reaped the command.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _serial = itertools.count()
 
 
 class Tree(Protocol):
-    """The processes that a command becomes."""
+    """The command and its descendants."""
 
     @property
     def starter(self) -> RunningThread:
@@ -57,11 +57,11 @@ class Tree(Protocol):
         ...
 
     async def note(self, child: PreparedThread) -> None:
-        """Have the process to come make what calls it takes."""
+        """Prepare the calls by which the new process joins the tree."""
         ...
 
     async def started(self, numbers: Sequence[int]) -> None:
-        """The command runs; `numbers` are descriptors that were made for it, and our ends of its pipes."""
+        """Called when the command runs; `numbers` are its descriptors, and our ends of its pipes."""
         ...
 
     async def terminate(self, child: AsyncChildProcess) -> None:
@@ -69,11 +69,11 @@ class Tree(Protocol):
         ...
 
     async def exited(self, child: AsyncChildProcess) -> None:
-        """End the others: the command has exited, and has not been reaped."""
+        """End the descendants; called when the command has exited and has not been reaped."""
         ...
 
     async def reaped(self) -> None:
-        """End the others: the command has been reaped, or was never started. May be called repeatedly."""
+        """End the descendants; called, maybe twice, when the command has been reaped or was never started."""
         ...
 
 
@@ -102,10 +102,10 @@ class _Alone:
 
 
 class _Group(_Alone):
-    """A process group, which the command leads.
+    """A process group that the command leads.
 
     Args:
-        leads_anyway: whether other calls make it the leader of a group.
+        leads_anyway: whether the command becomes the leader of a group by other calls.
     """
 
     def __init__(self, thread: RunningThread, leads_anyway: bool) -> None:
@@ -127,7 +127,7 @@ async def _kill_group(child: AsyncChildProcess, sig: SIG) -> None:
     try:
         await child.killpg(sig)
     except ProcessLookupError:
-        # It has not come to making the group yet; or is a zombie, and alone.
+        # It has not made the group yet; or it is a zombie, and the only member.
         await child.kill(sig)
 
 
@@ -140,7 +140,7 @@ class _Namespace(_Alone):
 
     @staticmethod
     async def make(thread: RunningThread, may_use_user_namespace: bool) -> _Namespace:
-        """Make it; without privileges in a user namespace of its own, if that may be."""
+        """Make it. Without privileges it gets a user namespace of its own, if that is allowed."""
         try:
             return _Namespace(await thread.clone(CLONE.NEWPID))
         except PermissionError:
@@ -149,8 +149,8 @@ class _Namespace(_Alone):
         return _Namespace(await thread.clone(CLONE.NEWPID | CLONE.NEWUSER))
 
     async def started(self, numbers: Sequence[int]) -> None:
-        # It has copies of everything, and while it has our end of a pipe, the other end does not see that we
-        # close it.
+        # The init has copies of all our descriptors. While it has our end of a pipe open, the reader or
+        # writer at the other end does not notice that we close ours.
         self._init.task.fd_table.remove_inherited()
         await self._init.task.sysif.syscalls([Syscall(nr.close, number) for number in numbers])
 
@@ -160,13 +160,13 @@ class _Namespace(_Alone):
 
 
 class _Cgroup(_Alone):
-    """A cgroup of its own, below that of the thread.
+    """A new cgroup for the command, below that of the thread.
 
     Args:
-        thread: which makes and removes it.
+        thread: makes and removes it.
         path: of its directory.
-        directory: a handle of that.
-        kill: its `cgroup.kill`.
+        directory: a handle for the directory.
+        kill: a handle for its `cgroup.kill`.
     """
 
     is_cgroup = True
@@ -186,7 +186,7 @@ class _Cgroup(_Alone):
 
         Args:
             thread: makes it.
-            above: the cgroup that it goes into, a path or a handle; None: that of the thread.
+            above: its parent, a path or a handle; None for the cgroup of the thread.
 
         Raises:
             OSError: the thread may not make one; or the kernel is older than 5.14.
@@ -232,7 +232,7 @@ class _Cgroup(_Alone):
             try:
                 await thread.task.rmdir(path)
             except OSError as error:
-                # The killed are in it until they have died.
+                # Killed processes stay in it until they have exited.
                 if error.errno != errno.EBUSY or trio.current_time() > deadline:
                     raise
             else:
@@ -247,7 +247,7 @@ class _Cgroup(_Alone):
 async def join_cgroup(
     child: PreparedThread | ClonedThread, cgroup: str | os.PathLike[str] | FileDescriptor
 ) -> None:
-    """Have a process join a cgroup; one that does not exist yet is made in it.
+    """Have a process join a cgroup; a prepared process starts in it.
 
     Args:
         child: the process.
@@ -255,7 +255,7 @@ async def join_cgroup(
     """
     if isinstance(child, PreparedThread):
         if not isinstance(cgroup, FileDescriptor):
-            # A process to come cannot open files. Its parent can.
+            # A process that does not exist yet cannot open files, so its parent does.
             parent = child._parent
             path = await parent.ram.ptr(os.fspath(cgroup))
             handle = await parent.task.open(path, O.PATH | O.DIRECTORY | O.CLOEXEC)
@@ -264,7 +264,7 @@ async def join_cgroup(
             child.enter_cgroup(cgroup)
         return
     if isinstance(cgroup, FileDescriptor):
-        # The process has a copy of it, under the same number.
+        # The process has a copy of the descriptor, with the same number.
         if cgroup.task.fd_table is not child.task.fd_table:
             cgroup = child.task.inherit_fd(cgroup)
         procs = await cgroup.openat(await child.ram.ptr("cgroup.procs"), O.WRONLY | O.CLOEXEC)
@@ -303,17 +303,17 @@ async def _read_file(thread: RunningThread, path: str) -> str:
 async def make_tree(
     thread: RunningThread, kind: bool | TreeKind, leads_anyway: bool = False, cgroup: object = None
 ) -> Tree:
-    """Make what holds the descendants of a command.
+    """Make the group, cgroup or namespace that contains the descendants of a command.
 
     Args:
         thread: the parent of the command, or of the init.
-        kind: which one; True for a cgroup, or else a pid namespace, or else a process group; False to leave
-            descendants alone.
-        leads_anyway: whether the command becomes the leader of a process group without a tree.
-        cgroup: in which a cgroup is made, a path or a handle; None: that of the thread.
+        kind: which of these; True for a cgroup if possible, or else a pid namespace, or else a process group;
+            False to leave the descendants alone.
+        leads_anyway: whether the command leads a process group even without a tree.
+        cgroup: the parent of a new cgroup, a path or a handle; None for the cgroup of the thread.
 
     Raises:
-        OSError: it cannot be made; with True one always can.
+        OSError: it cannot be made. With True this does not happen.
         ValueError: there is no such kind.
     """
     if kind is False:

@@ -3,14 +3,14 @@
 A run has four steps.
 
 1. The files and pipes of the command are opened in the process of the thread, and all options checked.
-2. A process is prepared (`rsyscall.spawn`), or, where that cannot be, cloned. The calls that put every
-   descriptor in its place are noted, then those of the other options, then what `setup` adds.
-3. It executes the command. One task per pipe moves bytes (`rsyscall.pump`), and the task of the caller waits
-   for the end of the command, and then for the end of its output.
-4. If the caller is cancelled, the time is over, a pump fails or there is too much output, the command is
-   ended: SIGTERM, and SIGKILL after the grace. All this is shielded from cancellation. The pumps go on
-   meanwhile, so that a command that ends properly can say its last words. What a descendant of the command
-   holds open is not waited for then.
+2. A process is prepared (`rsyscall.spawn`), or cloned where that is not possible. Its calls first put every
+   descriptor in its place, then apply the other options, and last come those that `setup` adds.
+3. The process executes the command. One task per pipe moves bytes (`rsyscall.pump`), and the task of the
+   caller waits for the command to exit, and then for the end of its output.
+4. If the caller is cancelled, the timeout expires, a pump fails or there is too much output, the command gets
+   SIGTERM, and SIGKILL after the grace period. All this is shielded from cancellation. The pumps go on
+   meanwhile, so that a command that exits in time can write its last output. We do not wait then for pipes
+   that a descendant of the command holds open.
 """
 
 from __future__ import annotations
@@ -90,26 +90,24 @@ class RunOptions(TypedDict, total=False):
         on_limit: what to do if there are more: "error" (the default): end the command and raise
             OutputLimitError; "truncate": keep the first ones, and let the command go on; "kill": kill the
             command at once, which is no error in itself.
-        timeout: in seconds, from the start of the command. When it is over the command is ended, and
+        timeout: in seconds, from the start of the command. When it expires, the command is ended, and
             CommandTimeoutError, which is a TimeoutError, is raised. It has the output so far.
-        grace: how many seconds a command that is to end has between SIGTERM and SIGKILL.
+        grace: the seconds between SIGTERM and SIGKILL when a command is ended.
         cwd: the working directory: a path, or a handle of a directory.
         env: environment variables to set; None as a value unsets one.
-        clear_env: whether to begin with an empty environment; what `Command.env` and `env` say is set in it.
+        clear_env: whether to begin with an empty environment, in which `Command.env` and `env` set variables.
         pass_fds: descriptors that the command gets beside 0, 1 and 2: handles, which keep their numbers, or a
             mapping from numbers to handles.
         close_fds: whether all other descriptors are closed, also those that the program made inheritable;
             the default.
-        tree: whether the descendants of the command end with it, however it ends: True: by the strongest
-            means at hand; "cgroup": by a cgroup below that of the thread (Linux 5.14; needs the right to make
-            it);
-            "pidns": by a pid namespace (without privileges in a new user namespace); "group": by a process
-            group, which they can leave. True means the first of these that is possible, but makes no user
-            namespace. SIGTERM is for the command alone, or for all of its group.
-        limits: what the command may do and use. With a `cgroup` there, that of `tree` is made in it.
-        terminal: a pseudoterminal, from `Thread.pty`, that is the controlling terminal of the command, which
-            leads a new session on it; and its stdin, stdout and stderr, where nothing else is said about
-            them.
+        tree: whether the descendants of the command end with it, however it ends. "cgroup": by a cgroup below
+            that of the thread (Linux 5.14; needs the right to make one); "pidns": by a pid namespace (without
+            privileges in a new user namespace); "group": by a process group, which they can leave. True means
+            the first of these that is possible without a user namespace. SIGTERM goes to the command alone,
+            or to all of its group.
+        limits: what the command may do and use. The cgroup of `tree` is made below a `cgroup` given there.
+        terminal: a pseudoterminal, from `Thread.pty`. It becomes the controlling terminal of the command,
+            which leads a new session, and its stdin, stdout and stderr unless these are given.
         setup: an async function that is awaited with the prepared thread, whose calls are made just before
             the command is executed.
     """
@@ -149,7 +147,7 @@ class _Run:
         self.exceeded: str | None = None
 
     def exceed(self, stream: str) -> None:
-        """There is more output than was allowed."""
+        """Record that `stream` has more output than is allowed, and end the command."""
         self.exceeded = self.exceeded or stream
         self._cancel()
 
@@ -164,12 +162,12 @@ class _Run:
             except trio.Cancelled:
                 raise
             except BaseException as error:
-                # Once the command has been ended, the caller gets it.
+                # Raised to the caller when the command has been ended.
                 self.failure = self.failure or error
                 self._cancel()
 
     async def supervise(self, child: AsyncChildProcess, files: Files) -> tuple[ChildState, bool]:
-        """Wait for the end of the command and of its output, or end it.
+        """Wait until the command has exited and its output has ended, or end it.
 
         Returns:
             How it ended, and whether that was because of the timeout.
@@ -179,7 +177,7 @@ class _Run:
         if self.timeout is not None:
             self.scope = trio.CancelScope(deadline=trio.current_time() + self.timeout)
         elif not alone or self.limited:
-            # Not without need: it costs as much as all the rest of a short wait.
+            # Only where needed: a scope costs as much as the rest of a short wait.
             self.scope = trio.CancelScope()
         if alone:
             return await self._until_the_end(child, None, relay)
@@ -211,8 +209,8 @@ class _Run:
         """As `supervise`.
 
         Args:
-            pumped: happens when the tasks of the pumps have done their work.
-            relay: is run by this task.
+            pumped: set when the tasks of the pumps are done.
+            relay: moves bytes in this task.
         """
         try:
             with self.scope or nullcontext():
@@ -233,7 +231,7 @@ class _Run:
         return await self._end(child, 0 if now else self.grace, relay), timed_out
 
     async def _end(self, child: AsyncChildProcess, grace: float, relay: Relay | None) -> ChildState:
-        """End the command, with its last words."""
+        """End the command, and move its last output meanwhile."""
         if relay is None or relay.done:
             return await end_command(child, grace, self.tree)
         pump = Pump("pipes", relay.run, trio.CancelScope(shield=True))
@@ -248,7 +246,7 @@ class _Run:
 def changed_command(
     command: Command, env: Mapping[str, StrOrBytesPath | None] | None, clear_env: bool
 ) -> Command:
-    """The command with the environment that the options say."""
+    """The command with the changes to its environment that the options make."""
     if clear_env:
         command = command.clear_env().env(command.env_updates)
     if env:
@@ -258,7 +256,7 @@ def changed_command(
 
 
 def _without_session(limits: Limits) -> Limits:
-    """For a command that leads a session because it has a terminal."""
+    """The limits for a command with a terminal, which leads a session anyway."""
     if limits.process_group:
         raise ValueError("process_group: a command with a terminal leads a process group anyway")
     return replace(limits, session=False)
@@ -281,7 +279,7 @@ def _has_exited(pidfd: int) -> bool:
 
 
 async def _set_oom_score_adj(child: AsyncChildProcess, value: int) -> None:
-    """Set it for a command. While it has not been reaped, no other process has its number."""
+    """Set it for a command. Until that has been reaped, no other process has its pid."""
     deadline = trio.current_time() + _EXEC_TIME
     while child.pidfd is not None and child.process.death_state is None:
         try:
@@ -289,7 +287,7 @@ async def _set_oom_score_adj(child: AsyncChildProcess, value: int) -> None:
         except FileNotFoundError:
             return  # it has exited
         except PermissionError:
-            # Of a process that has exited it belongs to root, too; and until an exec is complete.
+            # The file belongs to root after the process has exited, and until its exec is complete.
             if _has_exited(child.pidfd.number):
                 return
             if trio.current_time() > deadline:
@@ -331,7 +329,7 @@ async def run(
     setup: Setup | None = None,
 ) -> CompletedCommand:
     """Run a command: `Thread.run`, which describes the options in `RunOptions`."""
-    # Before anything is made; what concerns files is checked where they are placed.
+    # Before anything is made. Options about files are checked when the files are placed.
     if timeout is not None:
         check_number("timeout", timeout, 0)
     if grace is not GRACE:
@@ -358,7 +356,7 @@ async def run(
     if not (tree is True or tree is False or (isinstance(tree, str) and tree in _TREES)):
         raise ValueError(f'tree: expected True, "cgroup", "pidns" or "group", not {tree!r}')
     running = _Run(timeout, grace, limit is not None, on_limit)
-    # Its oom_score_adj, if that can only be set when the command has memory of its own.
+    # The oom_score_adj of the command, if it can be set only after the exec.
     too_early: list[int] = []
     give = task_status is not trio.TASK_STATUS_IGNORED and not capture
     files = Files(thread, limit, running.exceed if on_limit != "truncate" else None)
@@ -378,7 +376,7 @@ async def run(
                 *await files.dup_calls(stack),
             ]
             if terminal is not None:
-                # Before another descriptor gets its number.
+                # Before dup2 puts another descriptor on its number.
                 calls = [*files.terminal_calls(stack), *calls]
                 limits = None if limits is None else _without_session(limits)
             if tree:
@@ -388,7 +386,7 @@ async def run(
                 cgroup = None if limits is None else limits.cgroup
                 running.tree = await make_tree(thread, tree, leads, cgroup)
                 if limits is not None and running.tree.is_cgroup:
-                    # The one of the tree is in it.
+                    # The cgroup of the tree is below it.
                     limits = replace(limits, cgroup=None)
             child, spawning = await _start(
                 thread, running.tree, command, calls, cwd, limits, setup, stack, too_early
@@ -412,7 +410,7 @@ async def run(
                 await end_command(child, grace, running.tree)
             raise
         finally:
-            # A process that could not execute the command exits; that is not news about the command.
+            # A process that could not execute the command exits; its status says nothing about the command.
             if spawning is not None and spawning.error is not None:
                 raise spawning.error
         if running.ended:
@@ -451,7 +449,7 @@ async def _start(
     stack: ExitStack,
     too_early: list[int],
 ) -> tuple[AsyncChildProcess, Spawning | None]:
-    """Make a process that makes the calls, and those of the options, and executes the command."""
+    """Make a process that makes these calls and those of the options, and executes the command."""
     if thread.loader.hub is not None and tree is None and cwd is None and limits is None and setup is None:
         image = await make_image(thread, command)
         spawning = await start_spawn(thread, CLONE.NONE, calls, image, command)
@@ -460,7 +458,7 @@ async def _start(
         setup = trio.lowlevel.disable_ki_protection(setup)
 
     async def set_up(child: PreparedThread | ClonedThread) -> None:
-        child = cast("PreparedThread", child)  # enough like one
+        child = cast("PreparedThread", child)  # a clone has the methods that are used here
         if tree is not None:
             await tree.note(child)
         for call in calls:
@@ -484,7 +482,8 @@ async def _start(
     if starter.loader.hub is not None:
         if id_maps is None:
             return await _start_prepared(starter, set_up, command)
-        # The map has to be written before the command runs: so a process is its parent that has one already.
+        # The mapping has to be written before the command runs. So the parent of the command is a process in
+        # the new namespace, for which it has been written.
         namespace = await starter.clone(CLONE.NEWUSER, id_maps=id_maps)
         try:
             return await _start_prepared(namespace, set_up, command)
@@ -492,7 +491,7 @@ async def _start(
             with trio.CancelScope(shield=True):
                 async with namespace.process:
                     pass
-    # A process with memory of its own, in which none can be prepared.
+    # A thread with memory of its own cannot prepare a process.
     cloned = await (starter.clone() if id_maps is None else starter.clone(CLONE.NEWUSER, id_maps=id_maps))
     try:
         await set_up(cloned)
