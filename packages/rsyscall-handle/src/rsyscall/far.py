@@ -69,7 +69,7 @@ class SharedAddressSpaceError(Exception):
 
 
 class _Borrowable(Protocol):
-    """What a pointer is to a task."""
+    """The part of a pointer that a task uses."""
 
     def borrow(self, task: Task) -> AbstractContextManager[near.Address]: ...
 
@@ -151,8 +151,8 @@ class Children:
         self._beginnings: weakref.WeakSet[_Beginning] = weakref.WeakSet()
 
     def begin(self) -> object:
-        """A child is about to be made, and has no handle yet. It has one, or does not exist, when the caller
-        drops the result.
+        """Record that a child is about to be made. Keep the result until it has a handle, or could not be
+        made.
         """
         beginning = _Beginning()
         self._beginnings.add(beginning)
@@ -188,9 +188,9 @@ class Task:
         mountns: the mount namespace; a fresh one if not given.
 
     Attributes:
-        departed: whether the process has exited or executed a program, as far as we know.
-        borrowed: what calls have borrowed, if they are only noted, to be made later: it is kept until this
-            list goes. None if calls are made at once.
+        departed: whether the process has exited or executed a program, as far as we know. borrowed: for a
+        task that only notes calls down, to be made later: the objects that the calls use, which
+            this list keeps alive. None if calls are made at once.
         children: which children have handles, if the library reaps all others; None otherwise.
     """
 
@@ -266,5 +266,5 @@ class Task:
         return stack.enter_context(ptr.borrow(self))
 
     def __repr__(self) -> str:
-        # a task that is only half constructed can be asked for its repr too, by a traceback
+        # Tracebacks show tasks that are half constructed.
         return f"{type(self).__name__}({getattr(self, 'near_process', None)})"

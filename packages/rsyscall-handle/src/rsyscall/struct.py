@@ -101,13 +101,13 @@ class FixedSerializer(HasSerializer):
         raise NotImplementedError(f"{cls.__name__} has no serializer")
 
     def get_self_serializer(self: T_self, task: FileDescriptorTask[Any]) -> Serializer[T_self]:
-        """Return the serializer of the class, which is good for this value too."""
+        """Return the serializer of the class, which also works for this value."""
         # mypy does not see that the type of self is a FixedSerializer, since T_self is not bound to it
         return cast(Serializer[T_self], cast(FixedSerializer, self).get_serializer(task))
 
 
 class FixedSize(FixedSerializer):
-    """A type all values of which take the same amount of memory."""
+    """A type whose values all have the same size in memory."""
 
     __slots__ = ()
 
@@ -263,7 +263,7 @@ class StructListSerializer(Serializer["StructList[T_fixed_size]"], Generic[T_fix
         return b"".join([self.ser.to_bytes(elem) for elem in val.elems])
 
     def from_bytes(self, data: bytes) -> StructList[T_fixed_size]:
-        """Read as many whole elements as there are; a rest too short for another is not looked at."""
+        """Read as many whole elements as there are; a rest too short for another is ignored."""
         size = self.cls.sizeof()
         count = len(data) // size
         return StructList(

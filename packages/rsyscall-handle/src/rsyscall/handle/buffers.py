@@ -15,7 +15,7 @@ class BufferTooSmallError(ValueError):
 
 
 class _Sized(Protocol):
-    """What a pointer is here."""
+    """The part of a pointer that this module uses."""
 
     def size(self) -> int: ...
 

@@ -5,22 +5,21 @@ a file descriptor table, so several handles may exist for one open number. The n
 handle goes: explicitly with `close` or `invalidate`, or because the handle was dropped and the garbage was
 collected.
 
-The table keeps one `_Entry` per open number which it knows, holding weak references to the handles. Rules
-that keep us from ever closing a number that the kernel has reused for another file:
+The table keeps one `_Entry` per open number that it knows, with weak references to the handles. These rules
+ensure that we never close a number that the kernel has reused for another file:
 
-* An entry is removed from its table *before* the close is submitted. A call that opens a file while the close
-  is on its way may get the same number, and makes a fresh entry for it.
-* A handle that is dropped without being closed leaves an empty entry, which is appended to the table's
-  garbage. System calls cannot be made from a destructor; code that can await closes the garbage with
-  `gc_using_task`.
-* While a task changes its table (unshare, exec, exit) it makes no new handles: they would belong to either
-  table.
+* We remove an entry from its table *before* we send the close. A call that opens a file before the answer
+  comes may get the same number, and makes a new entry for it.
+* A handle that is dropped without being closed leaves an empty entry, which becomes garbage of the table. A
+  destructor cannot make system calls; code that can await closes the garbage with `gc_using_task`.
+* While a task changes its table (unshare, exec, exit) it makes no new handles: nothing would tell which of
+  the two tables they belong to.
 
 Inheritance. A table made by copying another (clone without CLONE.FILES) starts empty; `inherit_fd` makes
-handles for copied numbers. The copied numbers are not recorded one by one, so that making a child does not
-take longer the more files are open. Instead one counter numbers all events: opening a number, closing it,
-copying a table. A handle can be inherited if its entry is older than the copy, and the number was not closed
-in the copy since.
+handles for copied numbers. We do not record the copied numbers one by one: then it would take longer to make
+a child, the more files are open. Instead one counter gives each event a serial number: opening a number,
+closing it, copying a table. A handle can be inherited if its entry is older than the copy, and the number has
+not been closed in the copy since.
 
 Table, handle and the task's part of both are one mechanism, and so one module: every step in the life of a
 handle changes all three.
@@ -75,7 +74,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 T_fd = TypeVar("T_fd", bound="BaseFileDescriptor")
-# The class of the handles that a structure such as `Pipe` owns; not checked where none is given.
+# The class of the handles that a structure such as `Pipe` owns. Without one they are not type-checked.
 if TYPE_CHECKING:
     import typing_extensions
 
@@ -94,13 +93,13 @@ _next_serial = itertools.count(1).__next__
 class InvalidHandleError(SaidError):
     """A file descriptor handle was used after it was closed, invalidated or moved away.
 
-    Or it was for standard input, output or error, which other code closed, and now another file of ours has
+    Or it was for standard input, output or error: other code closed that, and now a file that we opened has
     the number.
     """
 
 
 class SharedHandleError(SaidError):
-    """An operation that needs the only handle of a file descriptor was tried while there are others."""
+    """An operation that needs the only handle of a file descriptor was called while there are others."""
 
 
 class ManipulatingFDTableError(Exception):
@@ -155,9 +154,9 @@ class FDTable(rsyscall.far.FDTable):
 
     Attributes:
         garbage_hook: called after a number has become garbage, maybe from a destructor and in any thread. It
-            arranges for `gc_using_task` to be called, soon or, if that cannot suspend, at once.
-        keep_open: numbers that other code in the process uses, too: not closed when their handles are
-        dropped.
+            has `gc_using_task` called soon, or at once if that cannot suspend.
+        keep_open: numbers that other code in the process also uses: not closed when their handles are
+            dropped.
     """
 
     garbage_hook: Callable[[], None] | None
@@ -173,7 +172,7 @@ class FDTable(rsyscall.far.FDTable):
         self.garbage_hook = None
         self._parent = parent
         self._copied_at = _next_serial()
-        # number -> when it was first closed here; only kept to tell which copied numbers are gone
+        # number -> serial of the first close here; says which of the copied numbers are gone
         self._first_closed: dict[int, int] = {}
 
     @property
@@ -202,7 +201,7 @@ class FDTable(rsyscall.far.FDTable):
     def remove_inherited(self) -> None:
         """Forget which handles of the parent table can be inherited.
 
-        Call this before numbers without a handle here are closed behind the table's back.
+        Call this before closing, without the table, numbers that have no handle here.
         """
         self._parent = None
         self._first_closed.clear()
@@ -216,7 +215,7 @@ class FDTable(rsyscall.far.FDTable):
         forget(entry)
 
     def _replaced(self, handle: BaseFileDescriptor) -> None:
-        """The number of `handle`, its only one, stands for another file from now on."""
+        """Record that the number of `handle`, which is its only handle, is another file from now on."""
         # At every moment either the handle or the record owns the number.
         record = CallRecord(self)
         if not untrack(handle, record):
@@ -225,11 +224,11 @@ class FDTable(rsyscall.far.FDTable):
         track(self, handle, record)
 
     def _became_garbage(self, entry: _Entry) -> None:
-        """Have the number of an entry without handles closed, unless that has been arranged already."""
+        """Make the number of an entry without handles garbage, unless it is that already."""
         became_garbage(self, entry)
 
     def _abandon(self, number: int) -> None:
-        """Make `number` garbage: open without a handle. Not if it has been opened again meanwhile."""
+        """Make `number` garbage: open without a handle. Does nothing if it has been opened again."""
         abandon(self, number)
 
     def _can_inherit(self, fd: BaseFileDescriptor) -> bool:
@@ -266,10 +265,10 @@ class FDTable(rsyscall.far.FDTable):
     ) -> None:
         """Close a number that `record` owns; if the call is not made it becomes garbage again.
 
-        After a hang-up it is unknown whether the call was made. The process behind `task` is dead then. If no
-        other process shares the table, nothing can be closed wrongly any more. If one does, a descriptor that
-        stays open for ever would do more harm (a pipe never reaching its end) than one close too many, which
-        normally is an EBADF.
+        After a hang-up the process behind `task` is dead, and it is unknown whether the call was made. If no
+        other process shares the table, no other close can do harm. If one does, we close the number once
+        more: usually that fails with EBADF, and a descriptor that stays open for ever would be worse, since
+        the reader of a pipe, for example, would never see its end.
         """
         try:
             with naming(fd):
@@ -280,7 +279,7 @@ class FDTable(rsyscall.far.FDTable):
             self._abandon(fd.number)
             raise
         except BaseException:
-            # Now, and not when the traceback goes, which has this frame.
+            # Now, and not when the traceback is freed, which refers to this frame.
             record.give_up()
             raise
 
@@ -301,8 +300,8 @@ class FDTable(rsyscall.far.FDTable):
             task: a task in this table.
             collect: first run Python's garbage collector, so that handles in reference cycles are found too.
             only_own: close only numbers whose last handle was of this task.
-            detached: the end of an event loop may abandon the caller after a call has been sent. Numbers that
-                may have been closed then are not closed a second time.
+            detached: whether the end of an event loop may abandon the caller after a call has been sent. Then
+                numbers that may have been closed are not closed a second time.
 
         manpage: close(2)
         """
@@ -311,10 +310,9 @@ class FDTable(rsyscall.far.FDTable):
         self.log_failed_closes()
         if not self._garbage:
             return
-        # Where no call can be made nothing is touched: giving numbers back would call the hook, and that
-        # this.
+        # First, since a failure later would give the numbers back, which calls the hook, which calls this.
         task.sysif.check_owner()
-        # It owns what is not closed yet.
+        # It owns the numbers that are not closed yet.
         record = CallRecord(self)
         closer = task if only_own else None
         numbers: list[int] = []
@@ -339,7 +337,7 @@ class FDTable(rsyscall.far.FDTable):
                         self._log_failed_close(number, exn)
         except SyscallError as exn:
             logger.debug("%s: %s cannot collect garbage: %s", self, task, exn)
-            # Without the hook, which would only make the same attempt again.
+            # Without the hook, which would make the same attempt again.
             record.give_up(True)
         except BaseException:
             record.give_up()
@@ -350,7 +348,7 @@ class FDTable(rsyscall.far.FDTable):
     ) -> None:
         """Close what `record` owns in one submission, in a table that only `task` is in.
 
-        Safe because a half-executed submission means that the table died with its only task.
+        That is safe: if only some of the closes were made, the table is gone with its only task.
         """
         calls = [Syscall(nr.close, number) for number in numbers]
         record.release()
@@ -361,9 +359,9 @@ class FDTable(rsyscall.far.FDTable):
                 record.own(number)
             raise
         except (KeyboardInterrupt, Exception):
-            raise  # from a signal handler, and perhaps they are closed
+            raise  # from a signal handler: they may have been closed
         except BaseException:
-            # Cancelled, and that is before they are sent.
+            # Cancelled, before they were sent.
             if not detached:
                 for number in numbers:
                     record.own(number)
@@ -373,7 +371,7 @@ class FDTable(rsyscall.far.FDTable):
                 self._log_failed_close(number, error_of(result))
 
     def log_failed_closes(self) -> None:
-        """Log closes that failed in destructors, which cannot do it themselves."""
+        """Log the closes that failed in destructors, which cannot log themselves."""
         while self._failed_closes:
             number, code = self._failed_closes.popleft()
             self._log_failed_close(number, OSError(code, os.strerror(code)))
@@ -382,11 +380,10 @@ class FDTable(rsyscall.far.FDTable):
         logger.warning("%s: collecting the garbage descriptor %d: %s", self, number, exn)
 
     async def run_gc(self, collect: bool = True, *, detached: bool = False) -> None:
-        """Close every number whose handles are all gone, through whichever task of this table can do it.
+        """Close every number whose handles are all gone, through a task of this table that can do it.
 
-        That is the task whose handle went last, if it can: another one may be blocked, perhaps until this
-        very number is closed. Does nothing if there is no task: a table without processes does not exist any
-        more.
+        The task of the last handle comes first: another one may be blocked, perhaps until this very number is
+        closed. Without tasks there is nothing to do: a table without processes is gone.
 
         Args:
             collect: first run Python's garbage collector.
@@ -418,7 +415,7 @@ class _Borrow:
         if fd.task is self._task:
             fd._validate()
         else:
-            # every task that shares a table of ours is one of ours; any other is rejected for its table
+            # A task of this library can share our table; `for_task` rejects any other.
             self._temporary = fd.for_task(cast("FileDescriptorTask[Any]", self._task))
         return fd.near
 
@@ -433,8 +430,8 @@ class _Borrow:
             return
         record = CallRecord(temporary._entry().table)
         if temporary._invalidate(record):
-            # It cannot be closed from here, but is not lost. (If the original is valid, the borrower has
-            # left its table meanwhile, and the descriptor to close is the copy that it took along.)
+            # We cannot close the number here, so it becomes garbage. (If the original is valid, the borrower
+            # has left the table during the borrow, and the garbage is the copy in its new table.)
             record.give_up()
             if exc_type is None and not self._fd.valid:
                 raise InvalidHandleError(
@@ -482,8 +479,8 @@ class BaseFileDescriptor:
     def is_tracked(self) -> bool:
         """Return whether the number is still ours, for use in destructors.
 
-        When a cycle of objects is collected, the table hears of the end of a handle, and may close its
-        number, before the destructors of what refers to the handle run.
+        When Python collects a cycle of objects, the table learns that a handle is gone, and may close its
+        number, before the destructors of the objects that refer to the handle run.
         """
         ref = self._ref
         return self.valid and ref is not None and ref in ref.entry
@@ -493,7 +490,7 @@ class BaseFileDescriptor:
         return len(self._entry()) == 1
 
     def _require_only_handle(self, action: str) -> _Entry:
-        """Raise SharedHandleError if another handle exists; `action` says what is not done then."""
+        """Raise SharedHandleError if another handle exists; `action` is for the message."""
         entry = self._entry()
         if len(entry) != 1:
             raise SharedHandleError(
@@ -608,7 +605,7 @@ class BaseFileDescriptor:
         return self.near.number
 
     def __repr__(self) -> str:
-        # handles that are half constructed, or of half constructed tasks, appear in tracebacks
+        # Tracebacks show handles that are half constructed, or whose tasks are.
         task = getattr(self, "task", None)
         number = getattr(getattr(self, "near", None), "number", None)
         suffix = "" if getattr(self, "valid", False) else ", valid=False"
@@ -625,7 +622,7 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
 
     fd_table: FDTable
     manipulating_fd_table: bool
-    # What `_file_descriptor_constructor` makes, if it is a handle that is initialised as they all are.
+    # The class that `_file_descriptor_constructor` makes, if it initialises handles in the usual way.
     _handle_class: type[T_fd] | None = None
 
     def __post_init__(self) -> None:
@@ -633,7 +630,7 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         if not isinstance(self.fd_table, FDTable):
             raise TypeError(f"a task needs a rsyscall.handle.FDTable, not {self.fd_table!r}")
         self.manipulating_fd_table = False
-        # The table that it was in when it exited or executed a program.
+        # The table that the task was in when it exited or executed a program.
         self._departed_from: FDTable | None = None
         self._add_to_active_fd_table_tasks()
 
@@ -676,16 +673,16 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         return handle
 
     def make_fd_handle(self, fd: rsyscall.near.FileDescriptor) -> T_fd:
-        """Take ownership of a number that was not known so far, and return a handle for it.
+        """Take ownership of a number that has no handle yet, and return a handle for it.
 
-        This is how the result of a system call becomes a handle. Nothing checks that the number is open, or
+        The result of a system call becomes a handle like this. Nothing checks that the number is open, or
         that no other code uses it. Usually call `enable_cloexec` for a number from elsewhere.
 
         Raises:
             SharedHandleError: there are handles for this number.
             ManipulatingFDTableError: the task is changing its table. The number is left as garbage.
-            SyscallHangup: the process has exited or executed a program, which was noticed before the answer
-                of this call. The number is left as garbage to those who shared the table with it.
+            SyscallHangup: the process has exited or executed a program, and we noticed that before this
+                answer. The number becomes garbage of the table that it shared with other tasks.
         """
         return self._own(fd, None)
 
@@ -705,7 +702,7 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
             raise SyscallHangup(f"{self} has exited or executed a program, and {fd} is not in its table")
         self._check_untracked(fd)
         if self.manipulating_fd_table:
-            # It was opened before the change. Should an exec not close it, the next collection does.
+            # It was opened before the change. If an exec does not close it, the next collection does.
             if record is not None:
                 record.release()
             self.fd_table._abandon(fd.number)
@@ -714,17 +711,17 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
     def _check_untracked(self, fd: rsyscall.near.FileDescriptor) -> None:
         """Raise SharedHandleError if there are handles for this number."""
         entry = self.fd_table._entries.get(fd.number)
-        # An empty entry is garbage not collected yet. If the number comes from the kernel it was closed
-        # elsewhere and opened again, if from the user it must stay open: either way it is owned by the new
-        # handle now.
+        # An empty entry is garbage that has not been collected. A number that the kernel returns was closed
+        # by other code and opened again; one that the user gives must stay open. Either way the new handle
+        # owns it now.
         if entry:
             raise SharedHandleError(f"{fd} of {self} is already tracked, by {len(entry)} handles", fd)
 
     def _replace_standard(self, fd: rsyscall.near.FileDescriptor) -> None:
         """Handle the case that the kernel has just opened the number of a standard descriptor.
 
-        The whole program uses those, and some part of it has closed this one. So its handles are invalid
-        now, and the number is ours alone.
+        The whole program uses those. Other code has closed this one, so its handles become invalid, and the
+        number is ours alone.
         """
         if fd.number not in STANDARD:
             return
@@ -792,7 +789,7 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
     def _make_fresh_fd_table(self) -> FDTable:
         """Move all handles to a table of the task's own, because an exec or exit made it leave the old one.
 
-        The process makes no more calls, so the table has no task to collect garbage with.
+        The process makes no more calls, so the new table has no task to collect garbage with.
 
         Returns:
             The old table. Numbers that only this task had handles for are garbage in it now.
@@ -823,9 +820,9 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         manpage: unshare(2)
         """
         self.check_not_manipulating()
-        # what is closed now need not be copied
+        # Numbers that are closed now are not copied.
         await self.run_fd_table_gc()
-        # another task may have been faster during the await
+        # Another caller may have begun a change during the await.
         self.check_not_manipulating()
         old = self.fd_table
         fresh = FDTable(self.near_process.id, parent=old)
@@ -875,12 +872,12 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
 
 
 def _no_descriptor(fd: rsyscall.near.FileDescriptor) -> ValueError:
-    """The error for a number that no kernel gives a file: a process that is not trusted may say so."""
+    """The error for a number that no kernel returns; a process that is not trusted may send one."""
     return ValueError(f"{fd} is not the number of a file descriptor, which is 0 to {_INT_MAX}")
 
 
 def _leave(table: FDTable, refs: list[_HandleRef]) -> None:
-    """Remove references from a table that their handles left; numbers without any become garbage."""
+    """Remove the references of handles that have left a table; numbers without any become garbage."""
     leave(table, refs, not table.tasks)
 
 
@@ -892,7 +889,7 @@ def _take_back(table: FDTable, refs: Iterable[_HandleRef]) -> None:
         if handle is not None and handle.valid:
             handle._ref = ref
         elif ref in entry:
-            # closed in the meantime: in this table, since the process never left it
+            # Closed during the call: in this table, since the process never left it.
             entry.discard(ref)
             if not entry and table._entries.get(entry.number) is entry:
                 table._forget(entry)

@@ -30,7 +30,7 @@ _SMALLEST_PAGE = 4096
 
 
 class _Buffer(Protocol):
-    """What a pointer is here: pointers are into mappings."""
+    """The part of a pointer that this module uses, which is below that of pointers."""
 
     def size(self) -> int: ...
 

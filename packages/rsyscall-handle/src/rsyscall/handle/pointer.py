@@ -1,16 +1,15 @@
 """Typed, owned pointers to memory in some address space.
 
 A pointer owns an allocation. Operations that change what is known about the memory *consume* the pointer: it
-becomes invalid, and they return new pointers which own the allocation (or the parts of it) instead. So `read`
-returns its buffer as two pointers, the filled part and the rest, and there is never doubt about which is
-which.
+becomes invalid, and they return new pointers which own the allocation, or parts of it. For example `read`
+returns its buffer as two pointers, to the part that it has filled and to the rest.
 
 The class of a pointer tells what is in the memory:
 
-* `Pointer`: nothing in particular (it can be read all the same);
+* `Pointer`: nothing is known about the contents (it can be read all the same);
 * `ReadablePointer`: the kernel has put a value there;
 * `LinearPointer`: the same, where reading the value creates resources, so it must be read exactly once;
-* `WrittenPointer`: a value that we know.
+* `WrittenPointer`: a value that we have written.
 
 A system call takes the address with `borrow`, which pins the memory: when a pointer is freed while a call
 uses it (by another coroutine, say), the pointer becomes invalid at once, but the memory is given back only
@@ -59,7 +58,7 @@ U = TypeVar("U")
 
 
 def not_a_pointer(value: object) -> TypeError:
-    """The error for a path that is not in memory; says how it gets there."""
+    """The error for a path that is not a pointer; says how to make one."""
     return TypeError(f"expected a pointer to a path, not {value!r}: await thread.ptr({value!r}) makes one")
 
 
@@ -90,9 +89,9 @@ class MemoryGateway(abc.ABC):
     for its end even when it is cancelled.
 
     Attributes:
-        read_now, write_now: the same for a gateway that does not wait, as plain functions; None for others.
-            Pointers use them when they are there: most transfers are so short that a coroutine would take
-            most of the time. They may raise `WouldWaitError`.
+        read_now, write_now: the same as plain functions, for a gateway that never waits; None for others.
+            Pointers prefer them: most transfers are so short that a coroutine would take most of the time.
+            They may raise `WouldWaitError`.
     """
 
     __slots__ = ()
@@ -106,7 +105,7 @@ class MemoryGateway(abc.ABC):
 
     @abc.abstractmethod
     async def write(self, dest: Pointer[Any], data: bytes) -> None:
-        """Put `data`, which is no longer than `dest`, at its start; what is behind stays as it was."""
+        """Put `data`, which is no longer than `dest`, at its start; the bytes behind it stay as they were."""
 
 
 class Pointer(DroppedPointer, Generic[T]):
@@ -159,7 +158,7 @@ class Pointer(DroppedPointer, Generic[T]):
         self._address: rsyscall.near.Address | None = None
         # How many borrows of this very object are going on.
         self._pins = 0
-        # Consumed pointers to (parts of) the same memory of which borrows are going on.
+        # Consumed pointers to (parts of) the same memory that are still borrowed.
         self._pinned_by: tuple[Pointer[Any], ...] = ()
         # Freed when the last borrow of this object ends: each allocation, and the pointers that also pin it.
         self._waiting: list[tuple[AllocationInterface, tuple[Pointer[Any], ...]]] | None = None
@@ -179,7 +178,7 @@ class Pointer(DroppedPointer, Generic[T]):
         """The address, in the address space of the mapping's task; UseAfterFreeError if invalid."""
         if not self.valid:
             self._validate()
-        # asked for each time, because it says whether the allocation is still there
+        # Each time, since it raises if the allocation is gone.
         offset = self.allocation.offset()
         address = self._address
         if address is None:
@@ -218,8 +217,8 @@ class Pointer(DroppedPointer, Generic[T]):
             else:
                 self.allocation.free()
 
-    # A pointer that is dropped is freed, by the destructor of DroppedPointer. This is for that one: the
-    # contents of the memory need no owner.
+    # The destructor of DroppedPointer frees a pointer that is dropped. This tells it that the contents of the
+    # memory need no owner.
     _gone = True
 
     def _free_waiting(self) -> None:
@@ -228,7 +227,7 @@ class Pointer(DroppedPointer, Generic[T]):
             _free_when_unpinned(allocation, pinned_by)
 
     def _consume(self) -> tuple[Pointer[Any], ...]:
-        """Become invalid without freeing; return what pins the memory, which the new owner has to know."""
+        """Become invalid without freeing; return the pointers that pin the memory, for its new owner."""
         self._validate()
         self.valid = False
         if self._pins or self._pinned_by:
@@ -268,7 +267,7 @@ class Pointer(DroppedPointer, Generic[T]):
         """
         transport = self.transport
         if transport.write_now is not None:
-            # Nothing else runs meanwhile, so nothing needs to be pinned; the transport checks all there is.
+            # No other code runs during the write, so nothing is pinned; the transport makes all checks.
             try:
                 transport.write_now(self, self.serializer.to_bytes(value))
             except WouldWaitError:
@@ -499,8 +498,8 @@ class LinearPointer(ReadablePointer[T]):
         self._record = _record
         self.been_read = False
         super().__init__(mapping, transport, serializer, allocation, typ)
-        # Whether what is in the value needs no owner any more: the process has executed a program or exited,
-        # or is about to, and takes care of it; or it has been given up, and that was logged.
+        # Whether the resources in the value need no owner any more: the process has exited or executed a
+        # program, or is about to, which closes them; or we have given them up, and logged that.
         self._gone = False
 
     async def read(self) -> T:
@@ -527,7 +526,7 @@ class LinearPointer(ReadablePointer[T]):
         try:
             return self.serializer.from_bytes(data)
         except BaseException as exn:
-            # A task that makes no handles makes none of those in the value.
+            # A task that cannot make handles now has made none of those in the value.
             changing = isinstance(exn, ManipulatingFDTableError)
             if changing or getattr(self.serializer, "all_or_nothing", False):
                 self.been_read = False
@@ -555,7 +554,7 @@ class LinearPointer(ReadablePointer[T]):
         return super().wrote(value)
 
     def _give_up(self, how: str) -> None:
-        """Log it if the resources in the value will never have an owner."""
+        """Log an error if the resources in the value will never have an owner."""
         if self.valid and not self.been_read and not self._gone:
             self._gone = True
             if self._record is None or not self._record.sees_memory:

@@ -5,7 +5,7 @@ until we *reap* it, by waiting for it. So no call may use the id of a child whil
 `ChildProcess.borrow` ensures; and once the child has been reaped, no call ever uses the id again.
 
 Reaping takes two steps, since the kernel writes the result to memory: the call itself, after which the child
-may be gone, and reading the memory, which may take its time or be cancelled. In between the child has an
+may be gone, and reading the memory, which may take a while or be cancelled. In between the child has an
 unread siginfo, and no call uses its id.
 """
 
@@ -48,7 +48,7 @@ class ProcessInUseError(Exception):
 
 
 class Process:
-    """Some process, which need not be our child: the kernel may reuse its id at any time.
+    """A process that may not be our child, so the kernel may reuse its id at any time.
 
     Compares equal to another `Process` with the same task and id.
 
@@ -155,8 +155,8 @@ class _ChildBorrow:
 class ChildProcess(Process):
     """A child of the process behind `task`, which no other code reaps. Compared by identity.
 
-    With a pidfd, signals and waits go through that, so that they could not hit another process even if
-    other code did reap the child; and `kill` can be used while a wait is going on.
+    With a pidfd, signals and waits use that. Then they cannot hit another process even if other code reaps
+    the child, and `kill` can be used during a wait.
 
     Args:
         task: the task that calls are made in; the parent of the child.
@@ -186,7 +186,7 @@ class ChildProcess(Process):
         self._reaped = not alive
         if task.children is not None and alive:
             task.children.handles[near.id] = self
-        # whether the child stays a zombie although its death will be found in unread_siginfo
+        # Whether the child is still a zombie, although unread_siginfo may say that it died.
         self._unread_left_waitable = False
 
     @property
@@ -335,7 +335,7 @@ class ChildProcess(Process):
             waited = self.near if pidfd is None else stack.enter_context(pidfd.borrow(self.task))
             with naming(self.near):
                 await _waitid(self.task.sysif, waited, infop_address, options, rusage_address)
-            # Nothing may come between the call and this: the child may have been reaped.
+            # Directly after the call: the child may have been reaped.
             self.unread_siginfo = infop
             self._unread_left_waitable = bool(options & W.NOWAIT)
 
@@ -419,7 +419,7 @@ class ThreadProcess(ChildProcess):
         return super().did_exec(command)
 
     def __repr__(self) -> str:
-        # without memory of ours it is a child like any other
+        # Once it has left our memory it is a child like any other.
         name = "ThreadProcess" if getattr(self, "stack_data", None) is not None else "ChildProcess"
         return f"{name}({getattr(self, 'task', None)}, {getattr(self, 'near', None)})"
 
@@ -436,7 +436,7 @@ class ProcessTask(rsyscall.far.Task):
     """
 
     parent_task: rsyscall.far.Task | None
-    # Made when it is first asked for: it refers to us, and such circles are left to the garbage collector.
+    # Made when it is first needed: it refers to us, and only the garbage collector frees such a circle.
     _process: Process | None
 
     def __init__(
@@ -507,7 +507,7 @@ class ProcessTask(rsyscall.far.Task):
                     f"the parent of {self} is not known, so it cannot be given a child with CLONE.PARENT"
                 )
             owner = self.parent_task
-        # Until there is a handle, what reaps the orphans of the owner must not take this child for one.
+        # Until the child has a handle, the reaper of the owner must not take it for an orphan.
         beginning = owner.children.begin() if owner.children is not None else None
         with ExitStack() as stack:
             free_address = stack.enter_context(free_stack.borrow(self))

@@ -1,7 +1,7 @@
 """The assembled `FileDescriptor` and `Task`.
 
-They have every call that the header modules define, and those that change what a task is: unshare, exec and
-exit.
+They have every call that the header modules define, and the calls that change the namespaces of a task:
+unshare, exec and exit.
 
 Nothing that this module imports may import it, except while type checking.
 """
@@ -180,7 +180,7 @@ class Task(
         mountns: its mount namespace; a fresh one if not given.
 
     Attributes:
-        infrastructure_fds: descriptors in its table that the way to it needs; kept here while it lives.
+        infrastructure_fds: descriptors in its table that its `sysif` needs; kept open while the task exists.
     """
 
     infrastructure_fds: tuple[FileDescriptor, ...] = ()
@@ -235,11 +235,10 @@ class Task(
     async def setns(self, fd: BaseFileDescriptor, nstype: CLONE) -> None:
         """Move this task into a namespace.
 
-        If that may be a mount namespace, it counts as one that no other task is in: nothing tells which one
-        it is. So does every namespace that is entered without saying of which kind it is. Namespaces of other
-        kinds are not recorded. A task that shares memory with others cannot enter a time namespace (EUSERS),
-        and one that shares file system information cannot enter a user or mount namespace (EINVAL; see
-        `setns_user`).
+        We cannot know which mount namespace it is. So if it may be one, because `nstype` says so or allows
+        any kind, we treat it as one that no other task is in. Namespaces of other kinds are not recorded. A
+        task that shares memory with others cannot enter a time namespace (EUSERS), and one that shares file
+        system information cannot enter a user or mount namespace (EINVAL; see `setns_user`).
 
         Args:
             fd: a file of /proc/<pid>/ns, or a pidfd.
@@ -258,8 +257,8 @@ class Task(
         """Record another mount namespace while the call is made that changes it, and stay with it if that
         succeeds.
 
-        Before the call, because what runs at the same time must not take the old namespace for ours once it
-        is done.
+        Before the call, because code that runs at the same time must not take the old namespace for ours once
+        the call has been made.
         """
         before = self.mountns
         if changing:
@@ -296,9 +295,9 @@ class Task(
 
         Args:
             filename: file to execute.
-            argv: arguments, the first of which is the name the program is called by.
+            argv: arguments; the first is the name of the program.
             envp: environment, as strings `NAME=value`.
-            command: the same for people to read; recorded in our `ChildProcess`.
+            command: the same for people to read; `ChildProcess.command` is set to it.
 
         Raises:
             OSError: the program could not be executed; `filename` is the path.
@@ -330,7 +329,7 @@ class Task(
         flags: AT = AT.NONE,
         command: Command | None = None,
     ) -> None:
-        """Execute a program, as `execve` does, that is found by way of a file descriptor.
+        """Execute a program as `execve` does, given by a file descriptor.
 
         Args:
             fd: the directory that `pathname` is relative to, or, with `AT.EMPTY_PATH` and an empty path, the
@@ -403,13 +402,13 @@ class Task(
         await self.sysif.close_interface()
 
     def did_exit(self) -> None:
-        """Record that the process is gone; what it shared is left to the other tasks."""
+        """Record that the process is gone; the other tasks keep what it shared with them."""
         self._depart()
 
     def _depart(self) -> None:
         # Later calls fail with a SyscallError, and not as a mistake of their caller.
         self.departed = True
         self._departed_from = self._make_fresh_fd_table()
-        # They refer to us.
+        # They refer to this task.
         self.infrastructure_fds = ()
         self._make_fresh_address_space()
