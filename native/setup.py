@@ -31,6 +31,7 @@ LIMITED_API = "0x030A0000"
 WHEEL_TAG = "cp310"
 # The files of `_fast`; those that driven processes run are in ffi_build.py.
 FAST = [
+    "allocation",
     "arguments",
     "blocks",
     "borrow",

@@ -1,387 +1,25 @@
 /*
- * FreeSpace and Allocation: which bytes of a set of arenas are free, and who has the others.
+ * FreeSpace: which bytes of a set of arenas are free.
  *
  * It is in C because it changes several things at once, and an exception of a signal handler can come between
  * any two instructions of Python code (see record.c): each function here is one step. An allocation is found and
- * has its owner in one step; so it is divided, joined, and given back, by a destructor too, in any thread.
+ * has its owner in one step.
  *
- * What is free is recorded in holes.c. Nothing records the allocations: their owners know them.
- *
- * Allocations start at multiples of 16, and have bytes up to the next one; parts of them start anywhere.
+ * holes.c records what is free, and allocation.c has the owners of the rest.
  */
 #include "space.h"
 
+#include "allocation.h"
 #include "holes.h"
-
-#include <string.h>
-#include <structmember.h>
 
 #define MOST_ALIGNMENT 4096
 
-typedef struct {
-	PyObject_HEAD
-	PyObject *arena, *start_object, *end_object, *valid;
-	FreeSpace *space;
-	struct arena *in;
-	uint64_t start, end, limit;
-} Allocation;
+static PyTypeObject *space_type;
 
-static PyTypeObject *space_type, *allocation_type;
-static PyObject *use_after_free_error;
-
-/* ---- Allocation ----------------------------------------------------------------------- */
-
-/* One that owns nothing yet, of no arena. */
-static Allocation *new_allocation(PyTypeObject *type)
+int rsys_is_space(PyObject *object)
 {
-	Allocation *self = (Allocation *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
-
-	if (self) {
-		Py_INCREF(Py_False);
-		self->valid = Py_False;
-	}
-	return self;
+	return PyObject_TypeCheck(object, space_type);
 }
-
-static void set_valid(Allocation *self, PyObject *valid)
-{
-	PyObject *before = self->valid;
-
-	if (before != valid) {
-		int change = valid == Py_True ? 1 : -1;
-
-		self->space->n_live += change;
-		self->in->n_live += change;
-		rsys_arena_changed(self->space, self->in);
-	}
-	Py_INCREF(valid);
-	self->valid = valid;
-	Py_DECREF(before);
-}
-
-/* Say which bytes it is to own; set_valid() makes it the owner. */
-static int place(Allocation *self, FreeSpace *space, struct arena *arena, uint64_t start, uint64_t end,
-		 uint64_t limit)
-{
-	PyObject *start_object = PyLong_FromUnsignedLongLong(start), *end_object = PyLong_FromUnsignedLongLong(end);
-
-	if (!start_object || !end_object) {
-		Py_XDECREF(start_object);
-		Py_XDECREF(end_object);
-		return -1;
-	}
-	self->start_object = start_object;
-	self->end_object = end_object;
-	Py_INCREF((PyObject *)space);
-	self->space = space;
-	Py_INCREF(arena->object);
-	self->arena = arena->object;
-	self->in = arena;
-	self->start = start;
-	self->end = end;
-	self->limit = limit;
-	return 0;
-}
-
-static void give_back(Allocation *self)
-{
-	if (self->valid == Py_True) {
-		set_valid(self, Py_False);
-		rsys_holes_give(self->space, self->in, self->start, self->limit);
-	}
-}
-
-static void allocation_finalize(PyObject *op)
-{
-	give_back((Allocation *)op);
-}
-
-static int allocation_traverse(PyObject *op, visitproc visit, void *arg)
-{
-	Allocation *self = (Allocation *)op;
-
-	Py_VISIT(Py_TYPE(op));
-	Py_VISIT(self->arena);
-	Py_VISIT((PyObject *)self->space);
-	return 0;
-}
-
-static int allocation_clear(PyObject *op)
-{
-	give_back((Allocation *)op);
-	Py_CLEAR(((Allocation *)op)->arena);
-	return 0;
-}
-
-static void allocation_dealloc(PyObject *op)
-{
-	Allocation *self = (Allocation *)op;
-	PyTypeObject *type = Py_TYPE(op);
-
-	PyObject_GC_UnTrack(op);
-	give_back(self);
-	Py_XDECREF(self->arena);
-	Py_XDECREF(self->start_object);
-	Py_XDECREF(self->end_object);
-	Py_XDECREF(self->valid);
-	Py_XDECREF((PyObject *)self->space);
-	((freefunc)PyType_GetSlot(type, Py_tp_free))(op);
-	Py_DECREF(type);
-}
-
-static int check_valid(Allocation *self)
-{
-	if (self->valid == Py_True)
-		return 0;
-	PyErr_Format(use_after_free_error, "allocation was freed, or consumed by split or merge: %R", self);
-	return -1;
-}
-
-static PyObject *allocation_offset(PyObject *op, PyObject *unused)
-{
-	Allocation *self = (Allocation *)op;
-
-	(void)unused;
-	if (check_valid(self) < 0)
-		return NULL;
-	Py_INCREF(self->start_object);
-	return self->start_object;
-}
-
-static PyObject *allocation_size(PyObject *op, PyObject *unused)
-{
-	Allocation *self = (Allocation *)op;
-
-	(void)unused;
-	return PyLong_FromUnsignedLongLong(self->end - self->start);
-}
-
-static PyObject *allocation_slack(PyObject *op, PyObject *unused)
-{
-	Allocation *self = (Allocation *)op;
-
-	(void)unused;
-	return PyLong_FromUnsignedLongLong(self->limit - self->end);
-}
-
-static PyObject *allocation_free(PyObject *op, PyObject *unused)
-{
-	(void)unused;
-	give_back((Allocation *)op);
-	Py_RETURN_NONE;
-}
-
-/*
- * The one argument of a method, given by position or by this name. Argument clinic would do it, but its
- * parser is not part of the limited API.
- */
-static PyObject *only_argument(const char *method, const char *name, PyObject *const *args, Py_ssize_t n,
-			       PyObject *names)
-{
-	Py_ssize_t named = names ? PyTuple_Size(names) : 0;
-
-	if (n + named == 1 && (!named || PyUnicode_CompareWithASCIIString(PyTuple_GetItem(names, 0), name) == 0))
-		return args[0];
-	PyErr_Format(PyExc_TypeError, "%s(%s) takes exactly this one argument", method, name);
-	return NULL;
-}
-
-static PyObject *allocation_split(PyObject *op, PyObject *const *args, Py_ssize_t n, PyObject *names)
-{
-	PyObject *arg = only_argument("split", "size", args, n, names);
-	Allocation *self = (Allocation *)op, *left, *right;
-	long long size;
-	PyObject *pair = NULL;
-
-	if (!arg || check_valid(self) < 0)
-		return NULL;
-	size = PyLong_AsLongLong(arg);
-	if (size == -1 && PyErr_Occurred())
-		return NULL;
-	if (size < 0 || (uint64_t)size > self->end - self->start) {
-		PyErr_Format(PyExc_ValueError, "cannot split %lld bytes off an allocation of %llu", size,
-			     (unsigned long long)(self->end - self->start));
-		return NULL;
-	}
-	if (rsys_holes_prepare(self->space, 1) < 0)
-		return NULL;
-	left = new_allocation(Py_TYPE(op));
-	right = new_allocation(Py_TYPE(op));
-	if (left && right && !place(left, self->space, self->in, self->start, self->start + size, self->start + size) &&
-	    !place(right, self->space, self->in, self->start + size, self->end, self->limit))
-		pair = PyTuple_Pack(2, (PyObject *)left, (PyObject *)right);
-	/* Making objects may run destructors, but those cannot have freed this one: the caller has it. */
-	if (pair && check_valid(self) < 0)
-		Py_CLEAR(pair);
-	if (pair) {
-		set_valid(self, Py_False);
-		set_valid(left, Py_True);
-		set_valid(right, Py_True);
-	}
-	Py_XDECREF((PyObject *)left);
-	Py_XDECREF((PyObject *)right);
-	return pair;
-}
-
-static PyObject *allocation_merge(PyObject *op, PyObject *const *args, Py_ssize_t n, PyObject *names)
-{
-	PyObject *arg = only_argument("merge", "other", args, n, names);
-	Allocation *self = (Allocation *)op, *other, *merged;
-
-	if (!arg || check_valid(self) < 0)
-		return NULL;
-	if (!PyObject_TypeCheck(arg, allocation_type) || ((Allocation *)arg)->in != self->in) {
-		PyErr_Format(PyExc_ValueError, "allocations are not of the same arena: %R and %R", op, arg);
-		return NULL;
-	}
-	other = (Allocation *)arg;
-	if (other != self && check_valid(other) < 0)
-		return NULL;
-	/* The last condition tells empty parts in the right order from those in the wrong one. */
-	if (other == self || other->start != self->end || self->limit != self->end) {
-		PyErr_Format(PyExc_ValueError, "the second allocation does not begin where the first one ends: %R and %R",
-			     op, arg);
-		return NULL;
-	}
-	merged = new_allocation(Py_TYPE(op));
-	if (!merged)
-		return NULL;
-	if (place(merged, self->space, self->in, self->start, other->end, other->limit) < 0 || check_valid(self) < 0 ||
-	    check_valid(other) < 0) {
-		Py_DECREF((PyObject *)merged);
-		return NULL;
-	}
-	set_valid(self, Py_False);
-	set_valid(other, Py_False);
-	set_valid(merged, Py_True);
-	return (PyObject *)merged;
-}
-
-/* divide([(start, size), ...]) -> allocations, which consume this one: each up to where the next begins */
-static PyObject *allocation_divide(PyObject *op, PyObject *list)
-{
-	Allocation *self = (Allocation *)op;
-	Py_ssize_t n = PyList_Size(list), i;
-	PyObject *parts;
-
-	if (n < 0 || check_valid(self) < 0 || rsys_holes_prepare(self->space, n) < 0)
-		return NULL;
-	parts = PyList_New(n);
-	for (i = 0; parts && i < n; i++) {
-		unsigned long long start, size, limit = self->limit - self->start, unused;
-		Allocation *part = new_allocation(Py_TYPE(op));
-
-		if (!part || !PyArg_ParseTuple(PyList_GetItem(list, i), "KK", &start, &size) ||
-		    (i + 1 < n && !PyArg_ParseTuple(PyList_GetItem(list, i + 1), "KK", &limit, &unused)) ||
-		    place(part, self->space, self->in, self->start + start, self->start + start + size,
-			  self->start + limit) < 0) {
-			Py_XDECREF((PyObject *)part);
-			Py_CLEAR(parts);
-			break;
-		}
-		PyList_SetItem(parts, i, (PyObject *)part);
-	}
-	if (!parts || check_valid(self) < 0) {
-		Py_XDECREF(parts);
-		return NULL;
-	}
-	for (i = 0; i < n; i++)
-		set_valid((Allocation *)PyList_GetItem(parts, i), Py_True);
-	set_valid(self, Py_False);
-	return parts;
-}
-
-static PyMethodDef allocation_methods[] = {
-	{ "offset", allocation_offset, METH_NOARGS,
-	  "The offset in bytes of this allocation from the start of its mapping; UseAfterFreeError once it is freed, "
-	  "or consumed by `split` or `merge`." },
-	{ "size", allocation_size, METH_NOARGS, "The size of this allocation in bytes." },
-	{ "slack", allocation_slack, METH_NOARGS,
-	  "How many bytes after the end also belong to it, because sizes are rounded up." },
-	{ "free", allocation_free, METH_NOARGS, "Give the bytes back. Does nothing if the allocation is not valid." },
-	{ "split", (PyCFunction)(void (*)(void))allocation_split, METH_FASTCALL | METH_KEYWORDS,
-	  "split($self, size)\n--\n\n"
-	  "Consume this allocation; return one of its first `size` bytes and one of the rest, maybe empty." },
-	{ "merge", (PyCFunction)(void (*)(void))allocation_merge, METH_FASTCALL | METH_KEYWORDS,
-	  "merge($self, other)\n--\n\n"
-	  "Consume this allocation and the one that begins where it ends, giving one that covers both." },
-	{ "divide", allocation_divide, METH_O, "Consume this allocation, giving several." },
-	{ NULL, NULL, 0, NULL },
-};
-
-
-static PyMemberDef allocation_members[] = {
-	{ "arena", T_OBJECT_EX, offsetof(Allocation, arena), READONLY, "Where the bytes are." },
-	{ "start", T_OBJECT_EX, offsetof(Allocation, start_object), READONLY, "Offset in the arena of the first byte." },
-	{ "limit", T_LONGLONG, offsetof(Allocation, limit), READONLY, "Offset after the last byte that belongs to it." },
-	{ "end", T_OBJECT_EX, offsetof(Allocation, end_object), READONLY, "Offset in the arena after the last byte." },
-	{ NULL, 0, 0, 0, NULL },
-};
-
-static struct arena *find_arena(FreeSpace *self, PyObject *object)
-{
-	struct arena *arena = self->arenas;
-
-	while (arena && arena->object != object)
-		arena = arena->next;
-	return arena;
-}
-
-static PyObject *allocation_get_valid(PyObject *op, void *unused)
-{
-	(void)unused;
-	return Py_NewRef(((Allocation *)op)->valid);
-}
-
-/* valid = False: the bytes are the caller's, which nothing else frees, until valid = True */
-static int allocation_set_valid(PyObject *op, PyObject *value, void *unused)
-{
-	Allocation *self = (Allocation *)op;
-
-	(void)unused;
-	if (value != Py_False && (value != Py_True || find_arena(self->space, self->arena) != self->in)) {
-		PyErr_SetString(PyExc_ValueError, "not a bool, or the arena of this allocation is gone");
-		return -1;
-	}
-	set_valid(self, value);
-	return 0;
-}
-
-static PyGetSetDef allocation_attributes[] = {
-	{ "valid", allocation_get_valid, allocation_set_valid,
-	  "False once the allocation was freed, split or merged. Do not set.", NULL },
-	{ NULL, NULL, NULL, NULL, NULL },
-};
-
-static PyObject *allocation_new(PyTypeObject *type, PyObject *args, PyObject *kwargs);
-
-static PyType_Slot allocation_slots[] = {
-	{ Py_tp_doc, "Allocation(arena, start, end, valid=True)\n--\n\nA range of bytes of an arena." },
-	{ Py_tp_new, allocation_new },
-	{ Py_tp_dealloc, allocation_dealloc },
-	{ Py_tp_finalize, allocation_finalize },
-	{ Py_tp_traverse, allocation_traverse },
-	{ Py_tp_clear, allocation_clear },
-	{ Py_tp_methods, allocation_methods },
-	{ Py_tp_members, allocation_members },
-	{ Py_tp_getset, allocation_attributes },
-	{ 0, NULL },
-};
-
-static PyType_Spec allocation_spec = {
-	"rsyscall.native._fast.Allocation", sizeof(Allocation), 0,
-	Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, allocation_slots,
-};
-
-int rsys_free_allocation(PyObject *op)
-{
-	if (!PyObject_TypeCheck(op, allocation_type))
-		return -1;
-	give_back((Allocation *)op);
-	return 0;
-}
-
-/* ---- FreeSpace ------------------------------------------------------------------------ */
 
 /* FreeSpace(allocation_type, largest_kept): the type is a subclass of Allocation */
 static PyObject *space_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -393,7 +31,7 @@ static PyObject *space_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 	(void)kwargs;
 	if (!PyArg_ParseTuple(args, "OK:FreeSpace", &kind, &largest_kept))
 		return NULL;
-	if (!PyType_Check(kind) || !PyType_IsSubtype((PyTypeObject *)kind, allocation_type)) {
+	if (!rsys_is_allocation_type(kind)) {
 		PyErr_SetString(PyExc_TypeError, "expected a subclass of Allocation");
 		return NULL;
 	}
@@ -457,34 +95,6 @@ static void space_dealloc(PyObject *op)
 	Py_DECREF(type);
 }
 
-/* Allocation(arena, start, end, valid=True): of bytes that the caller has */
-static PyObject *allocation_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-	static char *names[] = { "arena", "start", "end", "valid", NULL };
-	PyObject *object, *space;
-	unsigned long long start, end;
-	int valid = 1;
-	struct arena *arena;
-	Allocation *self = NULL;
-
-	if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OKK|p:Allocation", names, &object, &start, &end, &valid))
-		return NULL;
-	space = PyObject_GetAttrString(object, "space");
-	if (!space)
-		return NULL;
-	arena = PyObject_TypeCheck(space, space_type) ? find_arena((FreeSpace *)space, object) : NULL;
-	if (!arena || start > end || end > arena->size) {
-		PyErr_SetString(PyExc_ValueError, "no such bytes in this arena");
-	} else if (rsys_holes_prepare((FreeSpace *)space, 1) == 0 && (self = new_allocation(type))) {
-		if (place(self, (FreeSpace *)space, arena, start, end, end) < 0)
-			Py_CLEAR(self);
-		else if (valid)
-			set_valid(self, Py_True);
-	}
-	Py_DECREF(space);
-	return (PyObject *)self;
-}
-
 /* Two steps in one: the arena is here, and the mapping that it is has no other owner any more. */
 static PyObject *space_add(PyObject *op, PyObject *args)
 {
@@ -497,7 +107,7 @@ static PyObject *space_add(PyObject *op, PyObject *args)
 	if (!PyArg_ParseTuple(args, "OK|O", &object, &size, &record_object) ||
 	    rsys_as_record(record_object, &record) < 0)
 		return NULL;
-	if (!find_arena(self, object)) {
+	if (!rsys_find_arena(self, object)) {
 		if (rsys_holes_prepare(self, 1) < 0)
 			return NULL;
 		arena = PyMem_Calloc(1, sizeof(*arena));
@@ -535,7 +145,7 @@ static void forget_arena(FreeSpace *self, struct arena *arena)
 static PyObject *space_remove(PyObject *op, PyObject *object)
 {
 	FreeSpace *self = (FreeSpace *)op;
-	struct arena *arena = find_arena(self, object);
+	struct arena *arena = rsys_find_arena(self, object);
 
 	if (!arena || !arena->empty) {
 		PyErr_SetString(PyExc_ValueError, arena ? "the arena is in use" : "there is no such arena");
@@ -635,11 +245,11 @@ static PyObject *space_allocate(PyObject *op, PyObject *const *args, Py_ssize_t 
 	/* First the objects, since making them may run destructors, which give back. */
 	if (rsys_holes_prepare(self, 1) < 0)
 		return NULL;
-	allocation = new_allocation(self->allocation_type);
+	allocation = rsys_new_allocation(self->allocation_type);
 	if (!allocation)
 		return NULL;
 	if (n > 2 && args[2] != Py_None) {
-		arena = find_arena(self, args[2]);
+		arena = rsys_find_arena(self, args[2]);
 		for (candidate = arena ? arena->holes : NULL; candidate; candidate = candidate->sibling)
 			if (fits(candidate, taken, alignment) && (!hole || candidate->start < hole->start))
 				hole = candidate;
@@ -652,12 +262,12 @@ static PyObject *space_allocate(PyObject *op, PyObject *const *args, Py_ssize_t 
 	}
 	/* Numbers are no garbage-collected objects: nothing runs from here on. */
 	start = aligned_start(hole, alignment);
-	if (place(allocation, self, hole->arena, start, start + size, start + taken) < 0) {
+	if (rsys_place(allocation, self, hole->arena, start, start + size, start + taken) < 0) {
 		Py_DECREF((PyObject *)allocation);
 		return NULL;
 	}
 	rsys_holes_cut(self, hole, taken, alignment);
-	set_valid(allocation, Py_True);
+	rsys_set_valid(allocation, Py_True);
 	return (PyObject *)allocation;
 }
 
@@ -670,7 +280,7 @@ static PyObject *space_has_surplus(PyObject *op, PyObject *unused)
 /* holes(arena) -> [(start, end), ...], for tests */
 static PyObject *space_holes(PyObject *op, PyObject *object)
 {
-	struct arena *arena = find_arena((FreeSpace *)op, object);
+	struct arena *arena = rsys_find_arena((FreeSpace *)op, object);
 	struct hole *hole;
 	PyObject *list = PyList_New(0);
 
@@ -753,20 +363,10 @@ static PyType_Spec space_spec = {
 	"rsyscall.native._fast.FreeSpace", sizeof(FreeSpace), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, space_slots,
 };
 
-PyObject *rsys_set_memory_errors(PyObject *module, PyObject *error)
-{
-	(void)module;
-	Py_INCREF(error);
-	use_after_free_error = error;
-	Py_RETURN_NONE;
-}
-
 int rsys_space_init(PyObject *module)
 {
-	allocation_type = (PyTypeObject *)PyType_FromSpec(&allocation_spec);
 	space_type = (PyTypeObject *)PyType_FromSpec(&space_spec);
-	if (!allocation_type || !space_type ||
-	    PyModule_AddObjectRef(module, "Allocation", (PyObject *)allocation_type) < 0)
+	if (!space_type || rsys_allocation_init(module) < 0)
 		return -1;
 	return PyModule_AddObjectRef(module, "FreeSpace", (PyObject *)space_type);
 }

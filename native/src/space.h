@@ -1,4 +1,4 @@
-/* Free bytes and their allocations (space.c), and the end of pointers (pointers.c). */
+/* Free bytes (space.c) and their allocations (allocation.c), and the end of pointers (pointers.c). */
 #ifndef RSYS_SPACE_H
 #define RSYS_SPACE_H
 
