@@ -34,6 +34,10 @@ static inline int rsys_is_quick(long nr)
 	case __NR_inotify_init1:
 	case __NR_inotify_rm_watch:
 	case __NR_kill:
+#ifdef __NR_landlock_add_rule
+	case __NR_landlock_add_rule:
+#endif
+	case __NR_landlock_create_ruleset:
 	case __NR_listen:
 	case __NR_memfd_create:
 #ifdef __NR_memfd_secret

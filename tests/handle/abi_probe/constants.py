@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rsyscall import _fcntl_copy, _termios, fcntl, sched, signal, time
-from rsyscall.linux import dirent, futex, ioprio, openat2
+from rsyscall.linux import dirent, futex, ioprio, landlock, openat2, seccomp
+from rsyscall.linux import filter as bpf_filter
 from rsyscall.linux import fs as fs_h
 from rsyscall.linux import mount as linux_mount
 from rsyscall.near.abi import ABI
@@ -81,6 +82,7 @@ class Constants:
 
 
 _SOCKET = ("sys/socket.h",)
+_SECCOMP = ("linux/ioctl.h", "linux/types.h", "linux/seccomp.h")
 _MOUNT = ("linux/mount.h",)
 _SOL = (
     *("sys/socket.h", "netinet/in.h", "netinet/tcp.h", "netinet/udp.h"),
@@ -194,6 +196,40 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     _mount_files.MOUNT_ATTR: Constants(
         _MOUNT, "MOUNT_ATTR_", left_out={"MOUNT_ATTR_SIZE_*": "sizes of versions of the structure"}
     ),
+    **{
+        cls: Constants(("linux/landlock.h",), f"{cls.__name__}_")
+        for cls in (
+            landlock.LANDLOCK_ACCESS_FS,
+            landlock.LANDLOCK_ACCESS_NET,
+            landlock.LANDLOCK_ADD_RULE,
+            landlock.LANDLOCK_CREATE_RULESET,
+            landlock.LANDLOCK_RESTRICT_SELF,
+            landlock.LANDLOCK_RULE,
+            landlock.LANDLOCK_SCOPE,
+        )
+    },
+    bpf_filter.BPF: Constants(
+        ("linux/filter.h",),
+        "BPF_",
+        left_out=dict.fromkeys(
+            (
+                *("BPF_M*_VERSION", "BPF_MAXINSNS", "BPF_MEMWORDS", "BPF_*_OFF", "BPF_STMT", "BPF_JUMP"),
+                *("BPF_SRC", "BPF_RVAL", "BPF_MISCOP", "BPF_CLASS", "BPF_SIZE", "BPF_MODE", "BPF_OP"),
+            ),
+            "no part of an instruction",
+        ),
+    ),
+    seccomp.AUDIT_ARCH: Constants(
+        ("linux/audit.h",), "AUDIT_ARCH_", left_out={"AUDIT_ARCH_*": "not in the tables of this library"}
+    ),
+    seccomp.SECCOMP: Constants(
+        _SECCOMP, "SECCOMP_", left_out={"SECCOMP_MODE_*": "of prctl", "SECCOMP_*": "other families"}
+    ),
+    seccomp.SECCOMP_IOCTL: Constants(_SECCOMP, "SECCOMP_IOCTL_"),
+    seccomp.SECCOMP_RET: Constants(_SECCOMP, "SECCOMP_RET_"),
+    seccomp.SECCOMP_FILTER_FLAG: Constants(_SECCOMP, "SECCOMP_FILTER_FLAG_"),
+    seccomp.SECCOMP_USER_NOTIF_FLAG: Constants(_SECCOMP, "SECCOMP_USER_NOTIF_FLAG_"),
+    seccomp.SECCOMP_ADDFD_FLAG: Constants(_SECCOMP, "SECCOMP_ADDFD_FLAG_"),
     fs_h.FS_XFLAG: Constants(("linux/fs.h",), "FS_XFLAG_"),
     openat2.OPENAT2: Constants(("linux/openat2.h",), "OPENAT2_"),
     openat2.RESOLVE: Constants(("linux/openat2.h",), "RESOLVE_"),

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from rsyscall._fcntl_copy import CopyFileDescriptor
     from rsyscall._fcntl_handle_calls import HandleFileDescriptor, HandleTask
     from rsyscall.linux.fs import FileAttrFileDescriptor, FileAttrTask
+    from rsyscall.linux.landlock import LandlockFileDescriptor, LandlockTask
     from rsyscall.linux.mount import ListmountTask
     from rsyscall.linux.openat2 import Openat2FileDescriptor, Openat2Task
+    from rsyscall.linux.seccomp import SeccompFileDescriptor, SeccompListenerTask, SeccompTask
     from rsyscall.sys._mman_calls import CachestatFileDescriptor, MadviseFileDescriptor, PagesTask, SecretTask
     from rsyscall.sys._mount_files import MountFileDescriptor, MountFileTask
     from rsyscall.sys._stat_files import SpecialFileDescriptor, SpecialFileTask
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
         CopyFileDescriptor,
         HandleFileDescriptor,
         FileAttrFileDescriptor,
+        LandlockFileDescriptor,
         Openat2FileDescriptor,
+        SeccompFileDescriptor,
         CachestatFileDescriptor,
         MadviseFileDescriptor,
         MountFileDescriptor,
@@ -50,8 +54,11 @@ if TYPE_CHECKING:
     class LaterTask(
         HandleTask[T_fd],
         FileAttrTask,
+        LandlockTask[T_fd],
         ListmountTask,
         Openat2Task[T_fd],
+        SeccompTask,
+        SeccompListenerTask[T_fd],
         PagesTask,
         SecretTask[T_fd],
         MountFileTask[T_fd],
@@ -81,7 +88,14 @@ else:
         open_by_handle_at = Later("rsyscall._fcntl_handle_calls", "HandleFileDescriptor")
         file_getattr = Later("rsyscall.linux.fs", "FileAttrFileDescriptor")
         file_setattr = Later("rsyscall.linux.fs", "FileAttrFileDescriptor")
+        landlock_add_rule = Later("rsyscall.linux.landlock", "LandlockFileDescriptor")
+        landlock_restrict_self = Later("rsyscall.linux.landlock", "LandlockFileDescriptor")
         openat2 = Later("rsyscall.linux.openat2", "Openat2FileDescriptor")
+        seccomp_notif_recv = Later("rsyscall.linux.seccomp", "SeccompFileDescriptor")
+        seccomp_notif_send = Later("rsyscall.linux.seccomp", "SeccompFileDescriptor")
+        seccomp_notif_id_valid = Later("rsyscall.linux.seccomp", "SeccompFileDescriptor")
+        seccomp_notif_addfd = Later("rsyscall.linux.seccomp", "SeccompFileDescriptor")
+        _listener_ioctl = Later("rsyscall.linux.seccomp", "SeccompFileDescriptor")
         cachestat = Later("rsyscall.sys._mman_calls", "CachestatFileDescriptor")
         process_madvise = Later("rsyscall.sys._mman_calls", "MadviseFileDescriptor")
         process_mrelease = Later("rsyscall.sys._mman_calls", "MadviseFileDescriptor")
@@ -114,9 +128,13 @@ else:
         name_to_handle_at = Later("rsyscall._fcntl_handle_calls", "HandleTask")
         file_getattr = Later("rsyscall.linux.fs", "FileAttrTask")
         file_setattr = Later("rsyscall.linux.fs", "FileAttrTask")
+        landlock_create_ruleset = Later("rsyscall.linux.landlock", "LandlockTask")
+        landlock_abi = Later("rsyscall.linux.landlock", "LandlockTask")
         statmount = Later("rsyscall.linux.mount", "ListmountTask")
         listmount = Later("rsyscall.linux.mount", "ListmountTask")
         openat2 = Later("rsyscall.linux.openat2", "Openat2Task")
+        seccomp = Later("rsyscall.linux.seccomp", "SeccompTask")
+        seccomp_listener = Later("rsyscall.linux.seccomp", "SeccompListenerTask")
         mlockall = Later("rsyscall.sys._mman_calls", "PagesTask")
         munlockall = Later("rsyscall.sys._mman_calls", "PagesTask")
         pkey_alloc = Later("rsyscall.sys._mman_calls", "PagesTask")
