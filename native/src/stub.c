@@ -173,18 +173,15 @@ static int persist(char **argv, char **envp, uint32_t page_size)
 	return rsys_persist(fds[0], fds[1], envp, page_size);
 }
 
+/* Short: the program goes into a command line. CAPABILITIES are three numbers. */
 static const char usage[] =
-	"usage: rsyscall-stub stdio | stdin | once FILE DIRECTORY | serve EFFECTIVE PERMITTED INHERITABLE FD... |\n"
-	"                     ring EFFECTIVE PERMITTED INHERITABLE FD MEMFD FD... | write [FILE TEXT]... |\n"
-	"                     persist FD SOCKET\n"
-	"  stdio   serve system calls over standard input and output\n"
-	"  once    the same, after removing FILE, which is this program, and DIRECTORY\n"
-	"  serve   the same with these capabilities over the stream FD; close all FD on exec\n"
-	"  ring    the same through a ring in MEMFD, or the stream FD if that cannot be mapped\n"
-	"  persist serve over the stream FD, then over connections to SOCKET\n"
-	"  write   write each text to its file; at most 4\n"
-	"  stdin   serve over sockets that come over standard input, a socket itself\n"
-	"This program is driven by the rsyscall library; it is of little use by hand.\n";
+	"usage: rsyscall-stub stdio: serve the rsyscall library over standard input and output\n"
+	"  once FILE DIRECTORY: the same, and remove these\n"
+	"  serve CAPABILITIES FD...: over the first FD\n"
+	"  ring CAPABILITIES FD MEMFD FD...: by a ring in MEMFD, or over FD\n"
+	"  persist FD SOCKET: over FD, then over connections\n"
+	"  stdin: over sockets that standard input brings\n"
+	"  write [FILE TEXT]...: at most 4\n";
 
 static int run(int argc, char **argv, char **envp, uint32_t page_size)
 {
@@ -202,12 +199,8 @@ static int run(int argc, char **argv, char **envp, uint32_t page_size)
 		return write_files(argv + 2);
 	if (argc == 2 && equal(argv[1], "stdin"))
 		return rsys_serve_stdin(argv, envp, page_size);
-	if (argc == 2 && equal(argv[1], "--help")) {
-		say(usage);
-		return 0;
-	}
 	say(usage);
-	return 2;
+	return argc == 2 && equal(argv[1], "--help") ? 0 : 2;
 }
 
 __attribute__((used, noreturn)) void rsys_start(long *stack)
