@@ -44,7 +44,8 @@ async def receive(thread: ChildThread, sock: FileDescriptor) -> FileDescriptor:
 
 async def main() -> None:
     pair = await local_thread.socketpair(AF.UNIX, SOCK.STREAM)
-    keeper = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWNS)
+    # It stays beside a command: so it has memory of its own, and of our descriptors only this one.
+    keeper = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWNS, own_memory=True, inherit=[pair.first])
     reader = await local_thread.clone()
     async with keeper.process, reader.process:
         await keeper.mount("none", "/", "", MS.REC | MS.PRIVATE, "")
