@@ -125,6 +125,18 @@ def body(function: FunctionType) -> ast.AST:
     return ast.parse(textwrap.dedent(inspect.getsource(function)))
 
 
+@functools.cache
+def imported_in(function: FunctionType) -> dict[str, object]:
+    """The private names that the function imports itself, when it is called."""
+    return {
+        alias.name: getattr(importlib.import_module(node.module), alias.name)
+        for node in ast.walk(body(function))
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+        if alias.name.startswith("_")
+    }
+
+
 def made_by(function: FunctionType, cls: type, public: bool) -> set[tuple[str, str]]:
     """The calls that a function of `cls` makes, each with the module of the function that names its number.
 
@@ -150,7 +162,7 @@ def made_by(function: FunctionType, cls: type, public: bool) -> set[tuple[str, s
                     next((base for base in mro if base.__dict__.get(current.__name__) is current), None)
                     called = next((vars(base)[attribute] for base in mro if attribute in vars(base)), None)
                 case ast.Name(id=name):
-                    called = current.__globals__.get(name)
+                    called = current.__globals__.get(name, imported_in(current).get(name))
                 case _:
                     pass
             found = function_of(called)
