@@ -27,7 +27,8 @@ async def in_root(root: Path, directories: Sequence[Path]) -> ChildThread:
     """Make a process whose root is `root`, with some directories of ours mounted below it.
 
     The mounts are in a mount namespace of its own: processes outside do not see them, and they go when the
-    last process inside ends. An ordinary user gets a user namespace, too.
+    last process inside ends. An ordinary user gets a user namespace, too. The process shares our memory, but
+    only until it executes the command itself: beside that command there is none.
     """
     namespaces = CLONE.NEWNS if os.geteuid() == 0 else CLONE.NEWNS | CLONE.NEWUSER
     child = await local_thread.clone(namespaces)

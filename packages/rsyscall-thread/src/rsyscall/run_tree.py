@@ -132,7 +132,12 @@ async def _kill_group(child: AsyncChildProcess, sig: SIG) -> None:
 
 
 class _Namespace(_Alone):
-    """A pid namespace with an init of ours, of which the command is a child."""
+    """A pid namespace with an init of ours, of which the command is a child.
+
+    The init shares our memory: the command is prepared in it, and may be given any descriptor of ours. In a
+    user namespace our memory is undumpable meanwhile. Without one, a command that may trace the init may
+    trace the program itself. SECURITY.md tells users what to do about that.
+    """
 
     def __init__(self, init: ClonedThread) -> None:
         super().__init__(init)

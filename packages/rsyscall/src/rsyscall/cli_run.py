@@ -1,4 +1,8 @@
-"""`rsyscall run`: a process is made, changed by one call after another, and executes a command."""
+"""`rsyscall run`: a process is made, changed by one call after another, and executes a command.
+
+The process that is made becomes the command, as process 1 with `--pid`. So none that shares our memory stays
+beside the command, and it needs no memory of its own meanwhile.
+"""
 
 from __future__ import annotations
 
