@@ -2,7 +2,7 @@
 
 Arguments: an address, and what is there in the memory that it looks for (hexadecimal). What it once could
 open it keeps, and tries again in every round. After each round it prints a line: how many files it has opened
-so far, and how many times it has found what it looks for and has written over it.
+so far, and how many times it has found what it looks for; it then writes over it.
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 
 address, secret = int(sys.argv[1]), bytes.fromhex(sys.argv[2])
 kept: list[int] = []
-opened = written = 0
+opened = found = 0
 
 while True:
     for name in os.listdir("/proc"):
@@ -26,13 +26,14 @@ while True:
     for fd in kept:
         try:
             if os.pread(fd, len(secret), address) == secret:
-                written += os.pwrite(fd, b"overwritten", address) > 0
+                found += 1
+                os.pwrite(fd, b"overwritten", address)
         except OSError:
             pass  # it has other memory, or none any more
     for fd in kept[:-500]:
         os.close(fd)
     del kept[:-500]
     try:
-        os.write(1, b"%d %d\n" % (opened, written))
+        os.write(1, b"%d %d\n" % (opened, found))
     except BrokenPipeError:
         sys.exit()

@@ -56,11 +56,11 @@ class Attacker:
     """A running `memory_attacker.py`.
 
     Attributes:
-        written: how many times it has written into our memory.
+        reached: how many times it has found what is only in our memory.
     """
 
     def __init__(self, output: AsyncFileDescriptor) -> None:
-        self.written = 0
+        self.reached = 0
         self._output = output
         self._text = b""
 
@@ -75,7 +75,7 @@ class Attacker:
         with trio.fail_after(60):
             while self._text.count(b"\n") < count + 1:
                 self._text += await self._output.read_some_bytes()
-        self.written = int(self._text[: self._text.rfind(b"\n")].split()[-1])
+        self.reached = int(self._text[: self._text.rfind(b"\n")].split()[-1])
 
     async def close(self) -> None:
         """Stop looking at it; it ends when it notices."""
@@ -172,7 +172,7 @@ class Victim:
                 raise
             print(json.dumps(None), flush=True)
             return
-        print(json.dumps(sum(attacker.written for attacker in self.attackers)), flush=True)
+        print(json.dumps(sum(attacker.reached for attacker in self.attackers)), flush=True)
         for attacker in self.attackers:
             await attacker.close()
 

@@ -41,7 +41,7 @@ def as_user(user: int) -> int:
 def attacked(
     programs: Programs, user: int, box: list[str], inside: int, own_memory: bool = False
 ) -> int | None:
-    """How many times programs in such a box have written into the memory of the program that made it."""
+    """How many times programs in such a box have reached the memory of the program that made it."""
     flags = CLONE.NONE
     for name in box:
         flags |= NAMESPACES[name]
@@ -70,16 +70,16 @@ def test_root_of_a_box_does_not_get_at_our_memory(programs: Programs) -> None:
 @pytest.mark.parametrize("user", [ROOT, ORDINARY])
 @pytest.mark.parametrize("box", BOXES)
 def test_every_box(programs: Programs, box: list[str], user: int, inside: int) -> None:
-    written = attacked(programs, user, box, inside)
+    reached = attacked(programs, user, box, inside)
     if "user" in box:
         # Any user inside has no privileges outside, and our memory belongs to the outside.
-        assert written == 0
+        assert reached == 0
     elif as_user(user) != ROOT and box:
-        assert written is None, "an ordinary user makes no such box without a user namespace"
+        assert reached is None, "an ordinary user makes no such box without a user namespace"
     else:
         # The limit: a process with our user, in our user namespace, may trace us, as ever in Linux. Other
         # namespaces do not change that, not even if its /proc does not show us: it shows our child.
-        assert written
+        assert reached
 
 
 @pytest.mark.slow
@@ -89,16 +89,16 @@ def test_every_box(programs: Programs, box: list[str], user: int, inside: int) -
 def test_every_box_whose_first_process_has_memory_of_its_own(
     programs: Programs, box: list[str], user: int, inside: int
 ) -> None:
-    written = attacked(programs, user, box, inside, own_memory=True)
+    reached = attacked(programs, user, box, inside, own_memory=True)
     if "user" in box:
-        assert written == 0
+        assert reached == 0
     elif as_user(user) != ROOT and box:
-        assert written is None, "an ordinary user makes no such box without a user namespace"
+        assert reached is None, "an ordinary user makes no such box without a user namespace"
     elif {"pid", "mount"} <= set(box):
-        assert written == 0, "real root, which sees only processes of the box"
+        assert reached == 0, "real root, which sees only processes of the box"
     else:
         # Its /proc shows the program itself.
-        assert written
+        assert reached
 
 
 @pytest.mark.slow
