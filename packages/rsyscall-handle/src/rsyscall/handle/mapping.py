@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, NoReturn
 
 import rsyscall.near
 from rsyscall import far
@@ -22,22 +21,23 @@ from rsyscall.near.record import CallRecord
 from rsyscall.sys._mman_near import MADV, PROT, _madvise, _mprotect, _munmap
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from typing import Protocol, TypeVar
+
     from rsyscall.sys._mman_pages import MLOCK, MREMAP, MS
+
+    class _Buffer(Protocol):
+        """The part of a pointer that this module uses, which is below that of pointers."""
+
+        def size(self) -> int: ...
+
+        def borrow(self, task: far.Task) -> AbstractContextManager[rsyscall.near.Address]: ...
+
+    T_buffer = TypeVar("T_buffer", bound=_Buffer)
 
 __all__ = ["MemoryMapping"]
 
 _SMALLEST_PAGE = 4096
-
-
-class _Buffer(Protocol):
-    """The part of a pointer that this module uses, which is below that of pointers."""
-
-    def size(self) -> int: ...
-
-    def borrow(self, task: far.Task) -> AbstractContextManager[rsyscall.near.Address]: ...
-
-
-T_buffer = TypeVar("T_buffer", bound=_Buffer)
 
 
 class _Region:
