@@ -45,12 +45,12 @@ def end_of(programs: Programs, states: list[str], end: str, delay: float = 0.0) 
             program.kill()
         else:
             program.tell("")
-    status = program.wait(5.0)
-    # Within a second of it all processes are gone, and with them all copies of the pipe to us.
+    status = program.wait()
+    # Soon after it all processes are gone, and with them all copies of the pipe to us.
     programs.assert_nothing_left()
     with pytest.raises(AssertionError, match="ended early"):
         while True:
-            program.read_line(1.0)
+            program.read_line()
     if end in ("killed", "early", "os._exit"):
         assert program.errors() == ""
     program.close()
