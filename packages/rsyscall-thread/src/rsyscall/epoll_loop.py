@@ -103,7 +103,7 @@ class EpollWaiter:
         # The tasks that sleep until an event comes.
         self._sleepers: set[Waiter[None]] = set()
         self._failure: Exception | None = None
-        self._loop = RunLoop(weakly(self._run), f"epoll of {epfd}")
+        self._loop = RunLoop(weakly(self, EpollWaiter._run), f"epoll of descriptor {epfd.near.number}")
         self._lease: weakref.ref[_Lease] | None = None
         self._layout = epfd.task.sysif.abi.epoll_event
         self._buffer: Pointer[EpollEventList] | None = None

@@ -92,7 +92,7 @@ class FarSide:
         self._token = trio.lowlevel.current_trio_token()
         # Children that no task can reach; and whether to reap them, because they have exited, or kill them.
         self._dropped: list[tuple[ChildProcess, bool]] = []
-        self._cleaner = RunLoop(weakly(self._clean), f"dropped children of {task}")
+        self._cleaner = RunLoop(weakly(self, FarSide._clean), f"dropped children of {task}")
         # For a process that adopts orphans.
         self.reaper: Reaper | None = None
         hub.drives(task)

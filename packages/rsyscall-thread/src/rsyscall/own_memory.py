@@ -64,6 +64,7 @@ from rsyscall.stub_connection import Exited, drive
 from rsyscall.stub_program import NAME, get_capabilities, keep_capabilities, last_capability, stub_descriptor
 
 if TYPE_CHECKING:
+    from rsyscall.epoll_loop import EpollWaiter
     from rsyscall.handle.fd import BaseFileDescriptor
     from rsyscall.hub import ProgramHub
     from rsyscall.monitor import AsyncChildProcess
@@ -204,10 +205,10 @@ class _Ends:
         assert self._passage is not None
         return PrivateConnection(self._connection, self._passage, task, ram, passage)
 
-    def epoller(self, ram: RAM, epfd: FileDescriptor) -> Epoller:
-        """The epoller of the child."""
+    def epoll_waiter(self) -> EpollWaiter:
+        """What waits for the epoll instance of the child."""
         assert self._epoll is not None
-        return Epoller(epoll_waiter(self._connection, self._epoll), ram, epfd)
+        return epoll_waiter(self._connection, self._epoll)
 
     async def close(self) -> None:
         if self._record is not None:
@@ -229,7 +230,7 @@ async def _execute_stub(
         every = 2 ** (last_capability() + 1) - 1
         capabilities = every, every, 0
     else:
-        root = 0 in (await task.getuid(), await task.geteuid())
+        root = await task.getuid() == 0 or await task.geteuid() == 0
         capabilities = await get_capabilities(thr)
     _, permitted, inheritable = capabilities
     program = await stub_descriptor(thr, hub)
@@ -261,7 +262,9 @@ async def _execute_stub(
         space = AddressSpace(process.process.near.id)
         child = make_child_task(task, process.process, int(flags), table, space)
         server_fd, *files, passage, epfd = map(child.make_fd_handle, own)
+        # Meanwhile the program starts.
         await ends.close_remote()
+        waiter = ends.epoll_waiter()
         pid = process.process.near.id if task.pidns is hub.task.pidns else 0
         greeting = None if ring is None else await _wait_for_greeting(ring, pid, spawning)
         if ring is not None and greeting is not None:
@@ -281,7 +284,7 @@ async def _execute_stub(
             ram,
             ends.connect(child, ram, passage),
             LazyLoader(child, Symbols._make(hello.symbols[: len(Symbols._fields)])),
-            ends.epoller(ram, epfd),
+            Epoller(waiter, ram, epfd),
             monitor_for(thr, child, ram, flags, process),
         )
     except BaseException:

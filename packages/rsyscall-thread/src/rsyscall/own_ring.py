@@ -190,7 +190,7 @@ class OwnRingConnection(RingConnection):
         self._leaving = False
         self._pidfd = pidfd
         self._server_fd = server_fd
-        self._watcher = RunLoop(weakly(self._watch_life), f"exec by {name}")
+        self._watcher = RunLoop(weakly(self, OwnRingConnection._watch_life), f"exec by {name}")
         super().__init__(hub, ring, name)
         self._client: _OwnClient = _OwnClient(self, socket, memory)
 

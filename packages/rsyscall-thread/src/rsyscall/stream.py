@@ -169,7 +169,8 @@ class SyscallConnection(SyscallInterface):
         self.server_infd = server_infd
         self.server_outfd = server_outfd
         self._log_calls = logger.isEnabledFor(logging.DEBUG)
-        self._state = StreamState(f"the process of {server_infd}")
+        name = str(server_infd)
+        self._state = StreamState(f"the process of {name}")
         self._is_socket = True
         # There was no room the last time; the loop waits for some.
         self._full = False
@@ -179,11 +180,9 @@ class SyscallConnection(SyscallInterface):
         # position of that in the stream.
         self._memory: Pointer[bytes] | None = None
         self._reading: tuple[CallRecord, int, Pointer[bytes]] | None = None
-        self._sender = RunLoop(weakly(self._send), f"requests to {server_infd}")
-        self._receiver = RunLoop(
-            partial(_receive, weakref.ref(self), fromfd), f"responses from {server_outfd}"
-        )
-        self._shutting_down = RunLoop(weakly(self._shut_down), f"shutdown of {server_infd}")
+        self._sender = RunLoop(weakly(self, SyscallConnection._send), f"requests to {name}")
+        self._receiver = RunLoop(partial(_receive, weakref.ref(self), fromfd), f"responses to {name}")
+        self._shutting_down = RunLoop(weakly(self, SyscallConnection._shut_down), f"shutdown of {name}")
         self._pid = os.getpid()
         self._thread = get_ident()
         # Whether our ends of the stream have been given up.

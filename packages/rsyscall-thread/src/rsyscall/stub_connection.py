@@ -49,7 +49,7 @@ class SharedTableConnection(SyscallConnection):
         # Before the rest: the destructor needs them.
         # One for each call under way that may be an exec, while others share the table.
         self._leaving: set[object] = set()
-        self._watcher = RunLoop(weakly(self._watch_table), f"exec by {server_fd}")
+        self._watcher = RunLoop(weakly(self, SharedTableConnection._watch_table), f"exec by {server_fd}")
         super().__init__(logger, afd, afd, server_fd, server_fd)
 
     async def _call(self, call: Syscall, record: CallRecord | None) -> int:

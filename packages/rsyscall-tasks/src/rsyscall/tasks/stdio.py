@@ -69,7 +69,7 @@ class _Errors:
         self.kept = b""
         self.passing_on = False
         self.ended = trio.Event()
-        self.loop = RunLoop(weakly(self._run), "standard error of a command")
+        self.loop = RunLoop(weakly(self, _Errors._run), "standard error of a command")
 
     async def _run(self) -> None:
         try:
