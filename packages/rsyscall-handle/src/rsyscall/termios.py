@@ -9,23 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rsyscall._termios import (
-    BAUD,
-    CFLAG,
-    IFLAG,
-    LFLAG,
-    NCCS,
-    OFLAG,
-    TCSA,
-    Termios,
-    Termios2,
-    V,
-    Winsize,
-    cfgetospeed,
-    cfmakeraw,
-    cfsetspeed,
-)
 from rsyscall.fcntl import O
+from rsyscall.handle._facade import facade
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.near import nr
@@ -40,7 +25,46 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from rsyscall._termios import (
+        BAUD,
+        CFLAG,
+        IFLAG,
+        LFLAG,
+        NCCS,
+        OFLAG,
+        TCSA,
+        Termios,
+        Termios2,
+        V,
+        Winsize,
+        cfgetospeed,
+        cfmakeraw,
+        cfsetspeed,
+    )
     from rsyscall.handle.pointer import Pointer, WrittenPointer
+else:
+    # Most programs use no terminal.
+    __getattr__ = facade(
+        __name__,
+        {
+            "rsyscall._termios": [
+                "BAUD",
+                "CFLAG",
+                "IFLAG",
+                "LFLAG",
+                "NCCS",
+                "OFLAG",
+                "TCSA",
+                "Termios",
+                "Termios2",
+                "V",
+                "Winsize",
+                "cfgetospeed",
+                "cfmakeraw",
+                "cfsetspeed",
+            ]
+        },
+    )
 
 __all__ = [
     "BAUD",
@@ -95,6 +119,8 @@ class TermiosFileDescriptor(BaseFileDescriptor):
 
         manpage: tcsetattr(3)
         """
+        from rsyscall._termios import TCSA
+
         await self._request(TC.SETS + TCSA(optional_actions), termios)
 
     async def tcsendbreak(self, duration: int = 0) -> None:

@@ -154,17 +154,26 @@ class By(Kind):
 
     Attributes:
         index: of the argument that decides.
-        cases: the kinds, by the value of that argument.
         otherwise: the kind for all other values.
     """
 
-    __slots__ = ("cases", "index", "otherwise")
+    __slots__ = ("_cases", "index", "otherwise")
 
-    def __init__(self, index: int, cases: Mapping[int, Kind], otherwise: Kind) -> None:
+    def __init__(
+        self, index: int, cases: Mapping[int, Kind] | Callable[[], Mapping[int, Kind]], otherwise: Kind
+    ) -> None:
         super().__init__("by")
         self.index = index
-        self.cases = cases
+        self._cases = cases
         self.otherwise = otherwise
+
+    @property
+    def cases(self) -> Mapping[int, Kind]:
+        """The kinds, by the value of that argument."""
+        cases = self._cases
+        if callable(cases):
+            self._cases = cases = cases()
+        return cases
 
     def of(self, value: int) -> Kind:
         """The kind for that value of the argument that decides."""
@@ -246,8 +255,16 @@ def buffer(size: int) -> Memory:
     return Memory("buffer", size=size)
 
 
-def by(index: int, cases: Mapping[int, Kind], otherwise: Kind = NUMBER) -> By:
-    """One of several kinds, by the value of the argument `index`, counted from 0."""
+def by(
+    index: int, cases: Mapping[int, Kind] | Callable[[], Mapping[int, Kind]], otherwise: Kind = NUMBER
+) -> By:
+    """One of several kinds, by the value of the argument `index`, counted from 0.
+
+    Args:
+        index: of that argument.
+        cases: the kinds, or a function that makes them when they are first asked for.
+        otherwise: the kind for all other values.
+    """
     return By(index, cases, otherwise)
 
 

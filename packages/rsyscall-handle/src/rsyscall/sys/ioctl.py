@@ -9,14 +9,12 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any
 
-from rsyscall._termios import Termios, Termios2, Winsize
 from rsyscall.handle.arguments import FDNUM, OUT_INT, Kind, Memory, buffer, by, call, each, given, out
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import Pointer
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
-from rsyscall.net._if_requests import SIOC, TUN, ifreq_size
 
 if TYPE_CHECKING:
     from rsyscall.near import SyscallInterface
@@ -250,57 +248,71 @@ class TIOCSER(enum.IntFlag):
     TEMT = 0x01
 
 
-_TERMIO, _INT = buffer(18), buffer(4)
-# What a request reads or writes whose number does not say so, or says something else.
-_REQUESTS: dict[int, Kind] = {
-    **each((FIO.NREAD, FIO.NBIO, FIO.ASYNC, FIO.SETOWN, FIO.GETOWN), _INT),
-    FIO.QSIZE: buffer(8),
-    **each((TC.GETS, TIOC.GLCKTRMIOS), out(Termios)),
-    **each((TC.SETS, TC.SETSW, TC.SETSF, TIOC.SLCKTRMIOS), given(Termios)),
-    TC.GETS2: out(Termios2),
-    **each((TC.SETS2, TC.SETSW2, TC.SETSF2), given(Termios2)),
-    **each((TC.GETA, TC.SETA, TC.SETAW, TC.SETAF), _TERMIO),
-    **each((TIOC.GPGRP, TIOC.GSID, TIOC.GPTN), OUT_INT),
-    **each((TIOC.SPGRP, TIOC.OUTQ, TIOC.GETD, TIOC.SETD), _INT),
-    **each((TIOC.MGET, TIOC.MBIS, TIOC.MBIC, TIOC.MSET, TIOC.PKT), _INT),
-    **each((TIOC.GSOFTCAR, TIOC.SSOFTCAR, TIOC.SERGETLSR), _INT),
-    TIOC.GWINSZ: out(Winsize),
-    TIOC.SWINSZ: given(Winsize),
-    **each((TIOC.GSERIAL, TIOC.SSERIAL), buffer(72)),
-    **each((TIOC.GRS485, TIOC.SRS485), buffer(32)),
-    TIOC.GICOUNT: buffer(80),
-    TIOC.STI: buffer(1),
-    # These are said to take a long or a size_t, and take an int.
-    IOR("f", 1, 8): _INT,  # FS_IOC_GETFLAGS
-    IOW("f", 2, 8): _INT,  # FS_IOC_SETFLAGS
-    IOR("v", 1, 8): _INT,  # FS_IOC_GETVERSION
-    IOW("v", 2, 8): _INT,  # FS_IOC_SETVERSION
-    IOR(0x12, 112, 8): _INT,  # BLKBSZGET
-    IOW(0x12, 113, 8): _INT,  # BLKBSZSET
-    **each((SIOC.SPGRP, SIOC.GPGRP, SIOC.ATMARK, SIOC.OUTQNSD), _INT),
-    **each((SIOC.GSTAMP, SIOC.GSTAMPNS), buffer(16)),
-    # Requests that take an Ifreq whatever the family of the socket. (For IPv6, those that set addresses take
-    # something smaller.)
-    **each(
-        [
-            *(TUN.SETIFF, TUN.SETQUEUE),  # as opposed to what their numbers say
-            *(SIOC.SIFNAME, SIOC.SIFFLAGS, SIOC.SIFBRDADDR, SIOC.SIFNETMASK, SIOC.SIFMETRIC, SIOC.SIFMTU),
-            *(SIOC.SIFHWADDR, SIOC.SIFHWBROADCAST, SIOC.ADDMULTI, SIOC.DELMULTI, SIOC.SIFSLAVE),
-            *(SIOC.SIFPFLAGS, SIOC.SIFTXQLEN, SIOC.SIFMAP, SIOC.ETHTOOL, SIOC.SMIIREG, SIOC.SHWTSTAMP),
-        ],
-        Memory("ifreq", size=ifreq_size),
-    ),
-    **each(
-        [
-            TUN.GETIFF,
-            *(SIOC.GIFNAME, SIOC.GIFINDEX, SIOC.GIFFLAGS, SIOC.GIFADDR, SIOC.GIFDSTADDR, SIOC.GIFBRDADDR),
-            *(SIOC.GIFNETMASK, SIOC.GIFMETRIC, SIOC.GIFMTU, SIOC.GIFHWADDR, SIOC.GIFSLAVE, SIOC.GIFPFLAGS),
-            *(SIOC.GIFTXQLEN, SIOC.GIFMAP, SIOC.GMIIPHY, SIOC.GMIIREG, SIOC.GHWTSTAMP),
-        ],
-        Memory("ifreq", after=True, size=ifreq_size),
-    ),
-}
-_ARGUMENT = by(1, _REQUESTS)
+def _requests() -> dict[int, Kind]:
+    """What a request reads or writes whose number does not say so, or says something else."""
+    # Not with the module: most programs make no request.
+    from rsyscall._termios import Termios, Termios2, Winsize
+    from rsyscall.net._if_requests import SIOC, TUN, ifreq_size
+
+    termio, integer = buffer(18), buffer(4)
+    return {
+        **each((FIO.NREAD, FIO.NBIO, FIO.ASYNC, FIO.SETOWN, FIO.GETOWN), integer),
+        FIO.QSIZE: buffer(8),
+        **each((TC.GETS, TIOC.GLCKTRMIOS), out(Termios)),
+        **each((TC.SETS, TC.SETSW, TC.SETSF, TIOC.SLCKTRMIOS), given(Termios)),
+        TC.GETS2: out(Termios2),
+        **each((TC.SETS2, TC.SETSW2, TC.SETSF2), given(Termios2)),
+        **each((TC.GETA, TC.SETA, TC.SETAW, TC.SETAF), termio),
+        **each((TIOC.GPGRP, TIOC.GSID, TIOC.GPTN), OUT_INT),
+        **each((TIOC.SPGRP, TIOC.OUTQ, TIOC.GETD, TIOC.SETD), integer),
+        **each((TIOC.MGET, TIOC.MBIS, TIOC.MBIC, TIOC.MSET, TIOC.PKT), integer),
+        **each((TIOC.GSOFTCAR, TIOC.SSOFTCAR, TIOC.SERGETLSR), integer),
+        TIOC.GWINSZ: out(Winsize),
+        TIOC.SWINSZ: given(Winsize),
+        **each((TIOC.GSERIAL, TIOC.SSERIAL), buffer(72)),
+        **each((TIOC.GRS485, TIOC.SRS485), buffer(32)),
+        TIOC.GICOUNT: buffer(80),
+        TIOC.STI: buffer(1),
+        # These are said to take a long or a size_t, and take an int.
+        IOR("f", 1, 8): integer,  # FS_IOC_GETFLAGS
+        IOW("f", 2, 8): integer,  # FS_IOC_SETFLAGS
+        IOR("v", 1, 8): integer,  # FS_IOC_GETVERSION
+        IOW("v", 2, 8): integer,  # FS_IOC_SETVERSION
+        IOR(0x12, 112, 8): integer,  # BLKBSZGET
+        IOW(0x12, 113, 8): integer,  # BLKBSZSET
+        **each((SIOC.SPGRP, SIOC.GPGRP, SIOC.ATMARK, SIOC.OUTQNSD), integer),
+        **each((SIOC.GSTAMP, SIOC.GSTAMPNS), buffer(16)),
+        # Requests that take an Ifreq whatever the family of the socket. (For IPv6, those that set addresses
+        # take something smaller.)
+        **each(
+            [
+                *(TUN.SETIFF, TUN.SETQUEUE),  # as opposed to what their numbers say
+                *(SIOC.SIFNAME, SIOC.SIFFLAGS, SIOC.SIFBRDADDR, SIOC.SIFNETMASK, SIOC.SIFMETRIC, SIOC.SIFMTU),
+                *(SIOC.SIFHWADDR, SIOC.SIFHWBROADCAST, SIOC.ADDMULTI, SIOC.DELMULTI, SIOC.SIFSLAVE),
+                *(SIOC.SIFPFLAGS, SIOC.SIFTXQLEN, SIOC.SIFMAP, SIOC.ETHTOOL, SIOC.SMIIREG, SIOC.SHWTSTAMP),
+            ],
+            Memory("ifreq", size=ifreq_size),
+        ),
+        **each(
+            [
+                TUN.GETIFF,
+                *(SIOC.GIFNAME, SIOC.GIFINDEX, SIOC.GIFFLAGS, SIOC.GIFADDR, SIOC.GIFDSTADDR, SIOC.GIFBRDADDR),
+                *(
+                    SIOC.GIFNETMASK,
+                    SIOC.GIFMETRIC,
+                    SIOC.GIFMTU,
+                    SIOC.GIFHWADDR,
+                    SIOC.GIFSLAVE,
+                    SIOC.GIFPFLAGS,
+                ),
+                *(SIOC.GIFTXQLEN, SIOC.GIFMAP, SIOC.GMIIPHY, SIOC.GMIIREG, SIOC.GHWTSTAMP),
+            ],
+            Memory("ifreq", after=True, size=ifreq_size),
+        ),
+    }
+
+
+_ARGUMENT = by(1, _requests)
 
 
 def _argument_size(request: int) -> int:

@@ -12,39 +12,13 @@ import enum
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from rsyscall import far
+from rsyscall.handle._facade import facade
 from rsyscall.handle.arguments import NUMBER, SIGNAL, STRING, Kind, buffer, by, call, choice, each
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
 from rsyscall.struct import Int32
-from rsyscall.sys._prctl_arguments import (
-    PR_ENDIAN,
-    PR_FP_EXC,
-    PR_FP_MODE,
-    PR_FPEMU,
-    PR_FUTEX_HASH,
-    PR_MCE_KILL,
-    PR_MCE_KILL_POLICY,
-    PR_MDWE,
-    PR_PAC,
-    PR_RISCV_V_VSTATE_CTRL,
-    PR_SCHED_CORE,
-    PR_SCHED_CORE_SCOPE,
-    PR_SET_MM,
-    PR_SET_VMA,
-    PR_SHADOW_STACK,
-    PR_SME,
-    PR_SPEC,
-    PR_SPEC_VARIANT,
-    PR_SVE,
-    PR_SYS_DISPATCH,
-    PR_TAGGED_ADDR_CTRL,
-    PR_TIMER_CREATE_RESTORE_IDS,
-    PR_TIMING,
-    PR_TSC,
-    PR_UNALIGN,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +26,67 @@ if TYPE_CHECKING:
     from rsyscall.near import SyscallInterface
     from rsyscall.near import types as near
     from rsyscall.signal import SIG
+    from rsyscall.sys._prctl_arguments import (
+        PR_ENDIAN,
+        PR_FP_EXC,
+        PR_FP_MODE,
+        PR_FPEMU,
+        PR_FUTEX_HASH,
+        PR_MCE_KILL,
+        PR_MCE_KILL_POLICY,
+        PR_MDWE,
+        PR_PAC,
+        PR_RISCV_V_VSTATE_CTRL,
+        PR_SCHED_CORE,
+        PR_SCHED_CORE_SCOPE,
+        PR_SET_MM,
+        PR_SET_VMA,
+        PR_SHADOW_STACK,
+        PR_SME,
+        PR_SPEC,
+        PR_SPEC_VARIANT,
+        PR_SVE,
+        PR_SYS_DISPATCH,
+        PR_TAGGED_ADDR_CTRL,
+        PR_TIMER_CREATE_RESTORE_IDS,
+        PR_TIMING,
+        PR_TSC,
+        PR_UNALIGN,
+    )
+else:
+    # Most programs use none of these.
+    __getattr__ = facade(
+        __name__,
+        {
+            "rsyscall.sys._prctl_arguments": [
+                "PR_ENDIAN",
+                "PR_FP_EXC",
+                "PR_FP_MODE",
+                "PR_FPEMU",
+                "PR_FUTEX_HASH",
+                "PR_MCE_KILL",
+                "PR_MCE_KILL_POLICY",
+                "PR_MDWE",
+                "PR_PAC",
+                "PR_RISCV_V_VSTATE_CTRL",
+                "PR_SCHED_CORE",
+                "PR_SCHED_CORE_SCOPE",
+                "PR_SET_MM",
+                "PR_SET_VMA",
+                "PR_SHADOW_STACK",
+                "PR_SME",
+                "PR_SPEC",
+                "PR_SPEC_VARIANT",
+                "PR_SVE",
+                "PR_SYS_DISPATCH",
+                "PR_TAGGED_ADDR_CTRL",
+                "PR_TIMER_CREATE_RESTORE_IDS",
+                "PR_TIMING",
+                "PR_TSC",
+                "PR_UNALIGN",
+            ]
+        },
+    )
 
 __all__ = [
     "PR",
