@@ -69,8 +69,8 @@ def constants() -> list[str]:
     return [
         f"{module.__name__}.{name}"
         for module in modules()
-        for name, value in vars(module).items()
-        if type(value) is int and re.fullmatch(r"[A-Z][A-Z0-9_]*", name)
+        for name in {*vars(module), *getattr(module, "__all__", ())}  # the latter are perhaps in another one
+        if re.fullmatch(r"[A-Z][A-Z0-9_]*", name) and type(getattr(module, name)) is int
     ]
 
 

@@ -24,6 +24,7 @@ import dataclasses
 import functools
 import os
 import struct
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypedDict, TypeVar, cast
@@ -463,6 +464,63 @@ def _native_codec(cls: type[CStruct]) -> _Codec:
     return codec
 
 
+# --------------------------------------------------------------------------------------------- dataclasses
+
+# To make a class a dataclass takes longer than all else that is done for it, and most programs use few of
+# these classes. So it is done when the first object is made, or when the class is asked for its fields.
+
+_unfinished: dict[type[CStruct], tuple[bool, dict[str, dataclasses.Field[Any]]]] = {}
+"""Whether its objects are frozen, and its fields, of each class for which it has not been done."""
+_lock = threading.RLock()
+# While it is done the class may be asked for its fields.
+_finishing: set[type[CStruct]] = set()
+
+
+def _finish(cls: type[CStruct]) -> None:
+    with _lock:
+        if cls not in _unfinished or cls in _finishing:
+            return
+        frozen, fields = _unfinished[cls]
+        try:
+            _finishing.add(cls)
+            for name, field in fields.items():
+                setattr(cls, name, field)
+            dataclass(frozen=frozen)(cls)
+            # Last: interrupted before, it is done again.
+            del _unfinished[cls]
+        finally:
+            _finishing.discard(cls)
+
+
+class _Unfinished:
+    """An attribute of a class that is not a dataclass yet."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: CStruct | None, cls: type[CStruct]) -> Any:
+        declared = getattr(cls, "_declared", None)
+        if declared is not None:
+            _finish(declared)
+            if self._name in vars(declared):
+                return vars(declared)[self._name]
+        raise AttributeError(f"{cls.__name__} has no attribute {self._name!r}")
+
+
+def _unfinished_method(name: str) -> Callable[..., Any]:
+    """A method that a dataclass replaces."""
+
+    def method(self: CStruct, *args: Any, **kwargs: Any) -> Any:
+        declared = type(self)._declared
+        _finish(declared)
+        # One of its own comes here by super().
+        found = getattr(object if name in declared._own else declared, name)
+        return found(self, *args, **kwargs)
+
+    method.__name__ = name
+    return method
+
+
 # ---------------------------------------------------------------------------------------------- structures
 
 
@@ -488,6 +546,13 @@ class CStruct(Struct):
     if TYPE_CHECKING:
         # Every class with fields is a dataclass.
         __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+    else:
+        __dataclass_fields__ = _Unfinished("__dataclass_fields__")
+        __signature__ = _Unfinished("__signature__")
+        __init__ = _unfinished_method("__init__")
+        __eq__ = _unfinished_method("__eq__")
+        __hash__ = _unfinished_method("__hash__")
+        __repr__ = _unfinished_method("__repr__")
 
     c_type: ClassVar[str] = ""
     """The type in C."""
@@ -503,6 +568,8 @@ class CStruct(Struct):
     _declared: ClassVar[type[CStruct]]
     _codecs: ClassVar[dict[StructLayout | None, _Codec]]
     _native: ClassVar[_Codec | None] = None
+    # Methods that it defines itself, of those that a dataclass gets.
+    _own: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(
         cls,
@@ -531,7 +598,15 @@ class CStruct(Struct):
         cls._specs, cls._constants = specs, constants
         cls._size, cls._variant, cls._declared, cls._codecs = size, variant, cls, {}
         cls.c_type, cls.c_headers, cls.c_brief = c, headers, brief
-        dataclass(frozen=frozen)(cls)
+        cls._own = frozenset(vars(cls)) & {"__init__", "__eq__", "__hash__", "__repr__"}
+        fields = {name: value for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)}
+        _unfinished[cls] = frozen, fields
+        for name, field in fields.items():
+            # What a dataclass has there.
+            if field.default is dataclasses.MISSING:
+                delattr(cls, name)
+            else:
+                setattr(cls, name, field.default)
 
     @classmethod
     def c_fields(cls) -> tuple[CField, ...]:
