@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import inspect
 import struct
+import types
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -194,3 +198,66 @@ def test_structures_of_other_architectures(value: CStruct, abi: object) -> None:
     assert len(data) >= layout.size
     assert serializer.from_bytes(data[: layout.size]) == value
     assert (serializer is type(value)) == (layout is type(value).layout())
+
+
+def make_class(name: str, **options: Any) -> Any:
+    body = {
+        "__annotations__": {"small": "int", "wide": "int"},
+        "small": u8("small"),
+        "wide": u32("wide", default=7),
+        "__module__": __name__,
+    }
+    return types.new_class(
+        name, (CStruct,), {"c": "struct s", **options}, lambda body: body.update(namespace)
+    )
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_class_that_was_not_used_is_a_dataclass(frozen: bool) -> None:
+    """Whatever is asked of it first: it is made one then."""
+    assert [field.name for field in dataclasses.fields(make_class("A", frozen=frozen))] == ["small", "wide"]
+    assert str(inspect.signature(make_class("B", frozen=frozen))).startswith(
+        "(small: 'int', wide: 'int' = 7)"
+    )
+    assert dataclasses.is_dataclass(make_class("C", frozen=frozen))
+    assert (make_class("D").wide, hasattr(make_class("D"), "small")) == (7, False)
+    assert make_class("E", frozen=frozen).from_bytes(bytes(8)) is not None
+    cls = make_class("F", frozen=frozen)
+    value = cls.__new__(cls)  # as pickle does it
+    vars(value).update(small=1, wide=2)
+    assert repr(value) == "F(small=1, wide=2)"
+    first, second = make_class("G", frozen=frozen), make_class("G", frozen=frozen)
+    assert first(1) == first(1, 7) != second(1)
+    assert isinstance(first.__hash__, types.FunctionType) is frozen
+    if frozen:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            first(1).small = 2
+
+
+def test_a_class_with_a_method_of_its_own_that_a_dataclass_has() -> None:
+    class Own(CStruct, c="struct s"):
+        small: int = u8("small")
+
+        def __init__(self, text: str) -> None:
+            super().__init__()
+            self.small = int(text)
+
+        def __repr__(self) -> str:
+            return f"Own<{self.small}>"
+
+    assert repr(Own("5")) == "Own<5>"
+    assert Own("5") == Own("5")
+
+    class Derived(Own):
+        def __init__(self) -> None:
+            super().__init__("6")
+
+    assert repr(Derived()) == "Own<6>"
+
+
+def test_many_threads_make_the_first_object() -> None:
+    for _ in range(50):
+        cls = make_class("Shared")
+        with ThreadPoolExecutor(4) as pool:
+            values = list(pool.map(lambda number, cls=cls: cls(number), range(8)))
+        assert values == [cls(number) for number in range(8)]
