@@ -207,9 +207,7 @@ def make_class(name: str, **options: Any) -> Any:
         "wide": u32("wide", default=7),
         "__module__": __name__,
     }
-    return types.new_class(
-        name, (CStruct,), {"c": "struct s", **options}, lambda body: body.update(namespace)
-    )
+    return types.new_class(name, (CStruct,), {"c": "struct s", **options}, lambda names: names.update(body))
 
 
 @pytest.mark.parametrize("frozen", [False, True])
