@@ -38,7 +38,7 @@ from rsyscall.near import types as near
 from rsyscall.near.record import CallRecord
 from rsyscall.network.private import make_private
 from rsyscall.own_parts import OwnMemory, close_all, end, monitor_for
-from rsyscall.own_ring import ArenaTransport, OwnRAM, drive_by_ring, ring_connection
+from rsyscall.own_ring import ArenaTransport, OwnRAM, connect_by_ring, drive_by_ring, ring_connection
 from rsyscall.pidfd import Pidfd
 from rsyscall.sched import CLONE, Stack
 from rsyscall.settings import transport_name
@@ -174,7 +174,8 @@ async def clone_child(thr: ParentThread, flags: CLONE, sharing: bool) -> OwnMemo
                 1 if flags & CLONE.NEWPID else handle.near.id,
                 handle.near.id if monitor.task.pidns is hub.task.pidns else 0,
             )
-            drive_by_ring(task, hub, child, process, exited, room.ring, own[0], room.relative, room.memory)
+            sysif = connect_by_ring(hub, child, process, room.ring, own[0], room.relative, room.memory)
+            drive_by_ring(task, hub, child, process, exited, sysif)
             allocator = thr.ram.allocator.inherit(child)
             ram = RAM(child, ArenaTransport(child, room.ring), allocator)
         else:

@@ -56,7 +56,7 @@ from rsyscall.network.private import (
 )
 from rsyscall.own_children import clone_child
 from rsyscall.own_parts import OwnMemory, ParentThread, close_all, end, monitor_for
-from rsyscall.own_ring import OwnRAM, check_base, drive_by_ring, make_file
+from rsyscall.own_ring import OwnRAM, OwnRingConnection, check_base, connect_by_ring, drive_by_ring, make_file
 from rsyscall.sched import CLONE
 from rsyscall.settings import transport_name
 from rsyscall.spawn import Spawning, launch
@@ -262,36 +262,44 @@ async def _execute_stub(
         space = AddressSpace(process.process.near.id)
         child = make_child_task(task, process.process, int(flags), table, space)
         server_fd, *files, passage, epfd = map(child.make_fd_handle, own)
-        # Meanwhile the program starts.
+        # Meanwhile the program starts: what takes long and does not depend on its greeting is done now.
         await ends.close_remote()
         waiter = ends.epoll_waiter()
+        by_ring: tuple[OwnRingConnection, OwnRAM] | None = None
+        if ring is not None:
+            sysif = connect_by_ring(hub, child, process, ring, server_fd, files[0])
+            by_ring = sysif, OwnRAM(child, ring)
+        ram = _ram_by_stream(child) if by_ring is None else by_ring[1]
+        connection, epoller = ends.connect(child, ram, passage), Epoller(waiter, ram, epfd)
         pid = process.process.near.id if task.pidns is hub.task.pidns else 0
         greeting = None if ring is None else await _wait_for_greeting(ring, pid, spawning)
-        if ring is not None and greeting is not None:
+        if by_ring is not None and greeting is not None:
             base, hello = greeting
             check_base(child, base)
-            drive_by_ring(task, hub, child, process, exited, ring, server_fd, (base, files[0]))
-            ram: RAM = OwnRAM(child, ring, base)
+            for part in by_ring:
+                part.locate(base)
+            drive_by_ring(task, hub, child, process, exited, by_ring[0])
             await ends.close_access()
         else:
+            if by_ring is not None:
+                by_ring[0].give_up()
+                ram = _ram_by_stream(child)
+                connection, epoller = ends.connect(child, ram, passage), Epoller(waiter, ram, epfd)
             stream = await ends.open_stream()
             hello = await _receive_hello(stream, spawning, flags)
             drive(task, hub, child, process, exited, stream, server_fd)
-            ram = RAM(child, StreamMemoryTransport(child), AllocatorClient.make_allocator(child))
-        return OwnMemory(
-            process,
-            child,
-            ram,
-            ends.connect(child, ram, passage),
-            LazyLoader(child, Symbols._make(hello.symbols[: len(Symbols._fields)])),
-            Epoller(waiter, ram, epfd),
-            monitor_for(thr, child, ram, flags, process),
-        )
+        loader = LazyLoader(child, Symbols._make(hello.symbols[: len(Symbols._fields)]))
+        monitor = monitor_for(thr, child, ram, flags, process)
+        return OwnMemory(process, child, ram, connection, loader, epoller, monitor)
     except BaseException:
         if process is not None:
             await end(process)
         await ends.close()
         raise
+
+
+def _ram_by_stream(child: Task) -> RAM:
+    return RAM(child, StreamMemoryTransport(child), AllocatorClient.make_allocator(child))
 
 
 async def _make_ring(

@@ -33,7 +33,7 @@ from rsyscall.native import _fast, destructor
 from rsyscall.near import SYS, SyscallHangup, nr
 from rsyscall.near import types as near
 from rsyscall.ring import RingConnection, _Client
-from rsyscall.stub_connection import Exited, begin_driving
+from rsyscall.stub_connection import Exited, begin_driving, pidfd_of
 from rsyscall.sys.mman import MemoryMapping
 from rsyscall.turns import Turns
 
@@ -50,6 +50,7 @@ __all__ = [
     "OwnRAM",
     "OwnRingConnection",
     "check_base",
+    "connect_by_ring",
     "drive_by_ring",
     "make_file",
     "ring_connection",
@@ -154,7 +155,7 @@ class OwnRingConnection(RingConnection):
     Args:
         hub, ring, name: see `RingConnection`.
         pidfd: of the process.
-        base: where it has the file.
+        base: where it has the file; see `locate`.
         server_fd: its end of the socket.
         file: its descriptor of the memory file.
         bounce: who may use the part of the file by which other memory is copied.
@@ -175,7 +176,6 @@ class OwnRingConnection(RingConnection):
         hub: ProgramHub,
         ring: Ring,
         name: str,
-        socket: int,
         pidfd: Pidfd,
         base: int,
         server_fd: FileDescriptor,
@@ -183,8 +183,6 @@ class OwnRingConnection(RingConnection):
         bounce: Turns,
         memory: object,
     ) -> None:
-        self.arena = _Arena(ring, base)
-        self.base = base
         self.bounce = bounce
         self.file = file
         self._leaving = False
@@ -192,7 +190,17 @@ class OwnRingConnection(RingConnection):
         self._server_fd = server_fd
         self._watcher = RunLoop(weakly(self, OwnRingConnection._watch_life), f"exec by {name}")
         super().__init__(hub, ring, name)
-        self._client: _OwnClient = _OwnClient(self, socket, memory)
+        self.locate(base)
+        self._client: _OwnClient = _OwnClient(self, ring.socket, memory)
+
+    def locate(self, base: int) -> None:
+        """Say where the process has the file."""
+        self.arena = _Arena(self.ring, base)
+        self.base = base
+
+    def give_up(self) -> None:
+        """It was made in vain: the process is driven another way."""
+        self._closed = True
 
     @destructor
     def __del__(self) -> None:
@@ -341,16 +349,20 @@ class ArenaTransport(StreamMemoryTransport):
 
 
 class OwnRAM(RAM):
-    """Memory of a process that has an arena in a memory file."""
+    """Memory of a process that has an arena in a memory file; none before `locate`."""
 
-    def __init__(self, task: Task, ring: Ring, base: int) -> None:
-        shared = UnlimitedAllocator(task)
+    def __init__(self, task: Task, ring: Ring) -> None:
+        self._shared = UnlimitedAllocator(task)
+        self._pin: Allocation | None = None
+        super().__init__(task, ArenaTransport(task, ring), AllocatorClient(task, self._shared))
+        self._private: RAM | None = None
+
+    def locate(self, base: int) -> None:
+        """Say where the process has the file."""
         pages = near.MemoryMapping(base + _fast.ARENA_OFFSET, _fast.ARENA_SIZE, _PAGE)
-        arena = Arena(MemoryMapping(task, pages, File()), shared.space)
+        arena = Arena(MemoryMapping(self.task, pages, File()), self._shared.space)
         # So it is never empty, and not unmapped.
         self._pin = arena.allocate(1, 1)
-        super().__init__(task, ArenaTransport(task, ring), AllocatorClient(task, shared))
-        self._private: RAM | None = None
 
     @property
     def private(self) -> RAM:
@@ -377,40 +389,53 @@ def check_base(child: Task, base: int) -> None:
         raise SyscallHangup(f"{child} says that its ring is at {base:#x}")
 
 
+def connect_by_ring(
+    hub: ProgramHub,
+    child: Task,
+    process: AsyncChildProcess,
+    ring: Ring,
+    server_fd: FileDescriptor,
+    shared: OwnRingConnection | FileDescriptor,
+    memory: object = None,
+) -> OwnRingConnection:
+    """Make the interface of `child`; `drive_by_ring` puts it into use.
+
+    Args:
+        ring: of the process.
+        server_fd: its end of the socket.
+        shared: the process whose memory it shares; or its descriptor of the memory file, and `locate` says
+            later where it has that.
+        memory: what it runs on; kept until it has left it.
+
+    Raises:
+        SyscallHangup: it has exited.
+    """
+    pidfd = pidfd_of(child, process)
+    if isinstance(shared, OwnRingConnection):
+        base, file, bounce = shared.base, child.inherit_fd(shared.file), shared.bounce
+    else:
+        base, file, bounce = 0, shared, Turns()
+    name = f"process {child.near_process.id}"
+    return OwnRingConnection(hub, ring, name, pidfd, base, server_fd, file, bounce, memory)
+
+
 def drive_by_ring(
     parent: Task,
     hub: ProgramHub,
     child: Task,
     process: AsyncChildProcess,
     exited: Exited,
-    ring: Ring,
-    server_fd: FileDescriptor,
-    shared: OwnRingConnection | tuple[int, FileDescriptor],
-    memory: object = None,
+    sysif: OwnRingConnection,
 ) -> None:
-    """Make the interface of `child`.
-
-    Args:
-        ring: of the process, which has started.
-        server_fd: its end of the socket.
-        shared: the process whose memory it shares; or the address of the memory file and the descriptor.
-        memory: what it runs on; kept until it has left it.
+    """Drive `child`, which has started, by this interface.
 
     Raises:
         SyscallHangup: it has exited.
     """
-    name = f"process {child.near_process.id}"
-    pidfd = begin_driving(hub, child, process, exited)
-    if isinstance(shared, tuple):
-        base, file = shared
-        bounce = Turns()
-    else:
-        base, file, bounce = shared.base, child.inherit_fd(shared.file), shared.bounce
-    child.infrastructure_fds += (server_fd, file)
-    socket = ring.socket
-    sysif = OwnRingConnection(hub, ring, name, socket, pidfd, base, server_fd, file, bounce, memory)
+    begin_driving(hub, child, process, exited)
+    child.infrastructure_fds += (sysif.get_activity_fd(), sysif.file)
     _connections[child] = weakref.ref(sysif)
     exited.process_left = sysif._client.exited
-    hub.listen(socket, sysif._client)
+    hub.listen(sysif.ring.socket, sysif._client)
     sysif.attach(child)
-    child.sysif = parent.sysif.wrap_child(sysif, name)
+    child.sysif = parent.sysif.wrap_child(sysif, sysif.name)

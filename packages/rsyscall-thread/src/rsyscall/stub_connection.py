@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rsyscall.near.record import CallRecord
     from rsyscall.pidfd import Pidfd
 
-__all__ = ["Exited", "LifelineConnection", "StubConnection", "begin_driving", "drive"]
+__all__ = ["Exited", "LifelineConnection", "StubConnection", "begin_driving", "drive", "pidfd_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -244,8 +244,8 @@ def drive(
     child.sysif = parent.sysif.wrap_child(sysif, f"process {child.near_process.id}")
 
 
-def begin_driving(hub: ProgramHub, child: Task, process: AsyncChildProcess, exited: Exited) -> Pidfd:
-    """Have the hub know `child`; returns its pidfd, whose exit `exited` tells of from now on.
+def pidfd_of(child: Task, process: AsyncChildProcess) -> Pidfd:
+    """The pidfd of a process that is to be driven.
 
     Raises:
         SyscallHangup: it has exited.
@@ -254,6 +254,16 @@ def begin_driving(hub: ProgramHub, child: Task, process: AsyncChildProcess, exit
     if pidfd is None:
         # It has been reaped, too.
         raise SyscallHangup(f"{child} has exited before it could be driven")
+    return pidfd
+
+
+def begin_driving(hub: ProgramHub, child: Task, process: AsyncChildProcess, exited: Exited) -> Pidfd:
+    """Have the hub know `child`; returns its pidfd, whose exit `exited` tells of from now on.
+
+    Raises:
+        SyscallHangup: it has exited.
+    """
+    pidfd = pidfd_of(child, process)
     hub.pidfds[child] = pidfd
     hub.drives(child)
     exited.pidfd = pidfd
