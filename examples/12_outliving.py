@@ -6,12 +6,12 @@ supervisor is the program that drives it, and keeps nothing itself.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
+import socket
 import tempfile
-from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import trio
@@ -60,8 +60,8 @@ async def start_service(holder: PersistentThread, listener: FileDescriptor) -> A
     return await child.exec(Command("/usr/bin/perl", ["service", "-e", SERVICE], {}))
 
 
-async def supervise(path: Path) -> None:
-    """Keep the service running until our input ends; each time, print the port and the process id."""
+async def supervise(path: Path, program: Connection) -> None:
+    """Keep the service running until the program says something; tell it the port and the process id."""
     holder = await find_holder(path)
     listener, port = await find_listener(holder)
     services = [await holder.adopt_child(pid) for pid in await holder.children()]
@@ -71,55 +71,51 @@ async def supervise(path: Path) -> None:
     async def keep_running() -> None:
         while True:
             service = services.pop() if services else await start_service(holder, listener)
-            print(f"{port} {service.pid}", flush=True)
+            program.send((port, service.pid))
             await service.waitpid(W.EXITED)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(keep_running)
-        await trio.lowlevel.wait_readable(0)
+        await trio.lowlevel.wait_readable(program.fileno())
         nursery.cancel_scope.cancel()
     await holder.end()
 
 
-async def ask(port: int) -> int:
-    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-        return int(b"".join([data async for data in stream]))
+class Supervisor:
+    """A supervisor in a process of its own."""
+
+    def __init__(self, path: Path) -> None:
+        fork = multiprocessing.get_context("fork")
+        self.connection, theirs = fork.Pipe()
+        self.process = fork.Process(target=trio.run, args=(supervise, path, theirs))
+        self.process.start()
+
+    def news(self) -> tuple[int, int]:
+        port, pid = self.connection.recv()
+        return port, pid
 
 
-async def start_supervisor(nursery: trio.Nursery, path: Path) -> trio.Process:
-    """Run this program as a supervisor."""
-    run = partial(trio.run_process, stdin=subprocess.PIPE, stdout=subprocess.PIPE, check=False)
-    process: trio.Process = await nursery.start(run, [sys.executable, __file__, str(path)])
-    return process
+def ask(port: int) -> int:
+    with socket.create_connection(("127.0.0.1", port)) as connection, connection.makefile() as answer:
+        return int(answer.read())
 
 
-async def news(supervisor: trio.Process) -> tuple[int, int]:
-    """The port and the process id that it prints."""
-    assert supervisor.stdout is not None
-    line = b""
-    while not line.endswith(b"\n"):
-        line += await supervisor.stdout.receive_some(1)
-    port, pid = map(int, line.split())
-    return port, pid
-
-
-async def main() -> None:
+def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "holder")
-        async with trio.open_nursery() as nursery:
-            first = await start_supervisor(nursery, path)
-            port, pid = await news(first)
-            first.kill()
-            await first.wait()
-            print("the supervisor is killed, and the service answers:", await ask(port) == pid)
-            second = await start_supervisor(nursery, path)
-            print("another supervisor finds the service:", await news(second) == (port, pid))
-            os.kill(pid, signal.SIGKILL)
-            _, pid = await news(second)
-            print("the service is killed, and a new one answers:", await ask(port) == pid)
-            assert second.stdin is not None
-            await second.stdin.aclose()
+        first = Supervisor(path)
+        port, pid = first.news()
+        first.process.kill()
+        first.process.join()
+        print("the supervisor is killed, and the service answers:", ask(port) == pid)
+        second = Supervisor(path)
+        print("another supervisor finds the service:", second.news() == (port, pid))
+        os.kill(pid, signal.SIGKILL)
+        _, pid = second.news()
+        print("the service is killed, and a new one answers:", ask(port) == pid)
+        second.connection.send("end")
+        second.process.join()
 
 
 if __name__ == "__main__":
-    trio.run(supervise, Path(sys.argv[1])) if sys.argv[1:] else trio.run(main)
+    main()

@@ -20,7 +20,7 @@ MARK = "RSYSCALL_TEST_MARK"
 # Runs the command line or a script as another user. What it imports is imported first: the other user need
 # not be able to read it. A program that its user has started may look at itself, so this one may, too.
 AS_USER = """
-import ast, ctypes, encodings.idna, importlib.readers, locale, os, sys, tty
+import ast, ctypes, encodings.idna, importlib.readers, locale, multiprocessing.popen_fork, os, sys, tty
 uid, program = int(sys.argv[1]), sys.argv[2]
 sys.argv = sys.argv[2:]
 text = "import sys, rsyscall.cli, rsyscall.cli_run, rsyscall.trace; sys.exit(rsyscall.cli.main())"

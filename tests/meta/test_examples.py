@@ -46,6 +46,11 @@ PRINTED: dict[str, str | re.Pattern[str]] = {
         "one call: b'input\\n/usr\\n'\nfailed: 3 b'oops\\n'\ntoo slow: b'begun\\n'\n"
         "from OS threads: [b'0\\n', b'1\\n', b'2\\n']\nfrom asyncio: [b'0\\n', b'1\\n', b'2\\n']\n"
     ),
+    "12_outliving.py": (
+        "the supervisor is killed, and the service answers: True\n"
+        "another supervisor finds the service: True\n"
+        "the service is killed, and a new one answers: True\n"
+    ),
     "near_only/raw_syscall.py": (
         "written by number\nit is us: True\nand close(-1) says: [Errno 9] Bad file descriptor\n"
     ),
