@@ -291,5 +291,36 @@ async def test_what_the_kernel_refuses_is_named() -> None:
     assert children() == before
 
 
+async def test_process_group(transport: str) -> None:
+    script = "ps -o pgid= -p $$; echo $$"
+    group, pid = await shown(script, Limits(process_group=True))
+    assert group == pid
+    group, pid = await shown(script, Limits())
+    assert (int(group), group != pid) == (os.getpgrp(), True)
+
+
+PARENT = """
+import sys, trio
+from rsyscall import Command, Limits, local_thread
+from rsyscall.signal import SIG
+
+async def main():
+    script = '$SIG{USR1} = sub { print "told\\n"; exit }; $| = 1; print "$$\\n"; sleep 1000 while 1'
+    command = Command("/usr/bin/perl", ["perl", "-e", script], {})
+    await local_thread.run(command, limits=Limits(pdeathsig=SIG.USR1))
+
+trio.run(main)
+"""
+
+
+async def test_a_command_is_told_when_the_program_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        assert int(program.stdout.readline()) != program.pid
+        program.kill()
+        program.wait()
+        assert program.stdout.read() == "told\n"
+
+
 async def test_session_and_tree() -> None:
     assert await shown("ps -o pgid= -p $$", Limits(session=True), tree="group")
