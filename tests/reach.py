@@ -13,5 +13,6 @@ def let_others_reach(path: Path) -> None:
     """
     for directory in path.parents:
         mode = directory.stat().st_mode
-        if mode & 0o005 != 0o005 and directory.stat().st_uid == os.geteuid():
+        # Another user may still be in our group.
+        if mode & 0o055 != 0o055 and directory.stat().st_uid == os.geteuid():
             directory.chmod(mode | 0o055)

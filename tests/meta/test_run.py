@@ -100,6 +100,54 @@ def test_setenv(cli: Programs) -> None:
     assert result == (0, "1 x=y\n", "")
 
 
+def test_clearenv_and_unsetenv(cli: Programs) -> None:
+    options = ["--clearenv", "--setenv", "A=1", "--setenv", "PATH=/usr/bin:/bin"]
+    assert cli.run(*options, "--", "env") == (0, "A=1\nPATH=/usr/bin:/bin\n", "")
+    result = cli.run(
+        "--unsetenv", "B", "--unsetenv", "NONE", "--", "sh", "-c", "echo ${B-none}", env={"B": "1"}
+    )
+    assert result == (0, "none\n", "")
+
+
+# ---------------------------------------------------------------------------------- limits
+
+
+def test_limits(cli: Programs) -> None:
+    options = ["--rlimit", "nofile=20:30", "--nice", "19", "--umask", "027", "--no-new-privs"]
+    script = "ulimit -Sn; ulimit -Hn; nice; umask; grep NoNewPrivs /proc/self/status"
+    assert cli.run(*options, "--", "sh", "-c", script) == (0, "20\n30\n19\n0027\nNoNewPrivs:\t1\n", "")
+
+
+@pytest.mark.needs("other users")
+def test_a_limit_that_cannot_be_set(cli: Programs) -> None:
+    assert cli.run("--nice", "-20", "--", "true", uid=NOBODY) == (
+        125,
+        "",
+        "rsyscall run: set nice: Permission denied (-20)\n",
+    )
+
+
+def test_a_timeout(cli: Programs) -> None:
+    assert cli.run("--timeout", "90", "--", "sh", "-c", "exit 3").status == 3
+    script = 'trap "echo ended; exit 5" TERM; echo begun; while :; do sleep 0.01; done'
+    result = cli.run("--timeout", "0.5", "--", "sh", "-c", script)
+    assert result == (124, "begun\nended\n", "rsyscall run: the command took longer than 0.5 s\n")
+
+
+@pytest.mark.slow
+def test_a_timeout_of_a_command_that_ignores_sigterm(cli: Programs) -> None:
+    script = 'trap "" TERM; exec sleep 1000'
+    assert cli.run("--timeout", "0.2", "--", "sh", "-c", script).status == 124
+
+
+@NAMESPACED
+def test_a_timeout_of_a_process_1(cli: Programs) -> None:
+    assert cli.run("--map-root", "--pid", "--timeout", "0.2", "--", "sleep", "1000").status == 124
+
+
+# ---------------------------------------------------------------------------------- the command
+
+
 def test_the_command_is_looked_up_in_the_path_that_it_gets(cli: Programs, tmp_path: Path) -> None:
     program = tmp_path / "program-of-the-test"
     program.write_text("#!/bin/sh\necho found $0\n")

@@ -220,10 +220,18 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         ),
     ),
     seccomp.AUDIT_ARCH: Constants(
-        ("linux/audit.h",), "AUDIT_ARCH_", left_out={"AUDIT_ARCH_*": "not in the tables of this library"}
+        ("linux/audit.h",), "AUDIT_ARCH_", left_out={"*": "not in the tables of this library"}
     ),
     seccomp.SECCOMP: Constants(
-        _SECCOMP, "SECCOMP_", left_out={"SECCOMP_MODE_*": "of prctl", "SECCOMP_*": "other families"}
+        _SECCOMP,
+        "SECCOMP_",
+        left_out={
+            "SECCOMP_MODE_*": "of prctl",
+            **dict.fromkeys(
+                ["SECCOMP_RET_*", "SECCOMP_FILTER_*", "SECCOMP_IOC*", "SECCOMP_USER_*", "SECCOMP_ADDFD_*"],
+                "of another family",
+            ),
+        },
     ),
     seccomp.SECCOMP_IOCTL: Constants(_SECCOMP, "SECCOMP_IOCTL_"),
     seccomp.SECCOMP_RET: Constants(_SECCOMP, "SECCOMP_RET_"),

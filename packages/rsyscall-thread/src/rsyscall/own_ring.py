@@ -199,7 +199,7 @@ class OwnRingConnection(RingConnection):
         self.base = base
 
     def give_up(self) -> None:
-        """It was made in vain: the process is driven another way."""
+        """Leave the process alone when this is dropped: it is driven another way."""
         self._closed = True
 
     @destructor

@@ -11,6 +11,7 @@ that receives takes the place of the one that waits.
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import outcome
@@ -80,6 +81,11 @@ class Reader(Waiter[None]):
             await trio.lowlevel.wait_readable(self._number)
             return True
         except (trio.BusyResourceError, trio.ClosedResourceError, trio.Cancelled):
+            return False
+        except KeyboardInterrupt:
+            # trio raises it where the main task sleeps, although it is protected here: the call is under way,
+            # and its result would be lost. Have it raised later, where the task can bear it.
+            signal.raise_signal(signal.SIGINT)
             return False
         finally:
             self._number = -1

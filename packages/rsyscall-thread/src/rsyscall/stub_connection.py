@@ -245,7 +245,7 @@ def drive(
 
 
 def pidfd_of(child: Task, process: AsyncChildProcess) -> Pidfd:
-    """The pidfd of a process that is to be driven.
+    """The pidfd of a process that we begin to drive.
 
     Raises:
         SyscallHangup: it has exited.

@@ -34,13 +34,15 @@ examples:
   rsyscall run --user --map-root --mount --pid -- ps aux
   rsyscall run --user --net --hostname box -- sh -c 'hostname; ip addr'
   rsyscall run --chroot /srv/debian --chdir /root --setenv LANG=C -- bash
+  rsyscall run --timeout 10 --rlimit as=1000000000 -- ./untrusted
   rsyscall run --trace -- true
 
 exit status:
-  that of the command, or 128 + N if signal N killed it; 125 if a step failed;
-  126 if the command cannot be executed; 127 if it does not exist;
-  2 for a wrong command line. If SIGINT or SIGQUIT killed the command, this
-  program dies of the same signal, so that a script which runs it ends, too.
+  that of the command, or 128 + N if signal N killed it; 124 if it took longer
+  than --timeout; 125 if a step failed; 126 if the command cannot be executed;
+  127 if it does not exist; 2 for a wrong command line. If SIGINT or SIGQUIT
+  killed the command, this program dies of the same signal, so that a script
+  which runs it ends, too.
 
 SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1 and SIGUSR2 are passed on to the
 command. It is killed if this program is. As process 1 of a pid namespace
@@ -93,6 +95,55 @@ def _assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
+def _name(text: str) -> str:
+    if not text or "=" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the name of a variable")
+    return text
+
+
+def _limit(text: str) -> tuple[str, tuple[int | None, int | None]]:
+    name, equals, values = text.partition("=")
+    soft, colon, hard = values.partition(":")
+    if not equals or not hasattr(resource, f"RLIMIT_{name.upper()}"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=SOFT[:HARD], as in nofile=64:128")
+    limits = _limit_value(soft, text), _limit_value(hard if colon else soft, text)
+    if limits[1] is not None and (limits[0] is None or limits[0] > limits[1]):
+        raise argparse.ArgumentTypeError(f"in {text!r} the soft limit is above the hard one")
+    return name.lower(), limits
+
+
+def _limit_value(value: str, text: str) -> int | None:
+    if value == "unlimited":
+        return None
+    if not value.isdecimal():
+        raise argparse.ArgumentTypeError(f"{value!r} in {text!r} is neither a number nor 'unlimited'")
+    return int(value)
+
+
+def _between(low: int, high: int, base: int = 10) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        try:
+            value = int(text, base)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            limits = (f"{low:o}", f"{high:o}") if base == 8 else (low, high)
+            raise argparse.ArgumentTypeError(f"{text!r} is no number from {limits[0]} to {limits[1]}")
+        return value
+
+    return convert
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return value
+
+
 def _parser() -> tuple[_Parser, _Parser]:
     parser = _Parser(prog="rsyscall", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument(
@@ -138,6 +189,37 @@ def _parser() -> tuple[_Parser, _Parser]:
         default=[],
         help="set an environment variable; may be repeated",
     )
+    setup.add_argument(
+        "--unsetenv",
+        metavar="NAME",
+        type=_name,
+        action="append",
+        default=[],
+        help="remove an environment variable; may be repeated",
+    )
+    setup.add_argument(
+        "--clearenv", action="store_true", help="give it no environment variables but those of --setenv"
+    )
+    limits = run.add_argument_group("limits")
+    limits.add_argument(
+        "--rlimit",
+        metavar="NAME=SOFT[:HARD]",
+        type=_limit,
+        action="append",
+        default=[],
+        help="limit a resource, as in nofile=64:128 or core=unlimited; may be repeated",
+    )
+    limits.add_argument("--nice", metavar="N", type=_between(-20, 19), help="set the nice value")
+    limits.add_argument("--umask", metavar="MODE", type=_between(0, 0o777, 8), help="set the umask, in octal")
+    limits.add_argument(
+        "--no-new-privs", action="store_true", help="no program gets privileges by set-user-ID bits"
+    )
+    limits.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=_seconds,
+        help="end the command after that time by SIGTERM, and by SIGKILL 5 seconds later",
+    )
     seeing = run.add_argument_group("seeing")
     seeing.add_argument(
         "--trace",
@@ -177,6 +259,7 @@ def parse(arguments: Sequence[str]) -> RunOptions:
         run.error("no command is given")
     if not command[0]:
         run.error("the name of the command is empty")
+    values["rlimit"] = dict(values["rlimit"])
     options = RunOptions(command=command, **values)
     options.user |= options.map_root
     options.uts |= options.hostname is not None

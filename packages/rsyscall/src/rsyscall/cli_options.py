@@ -8,10 +8,12 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 
-__all__ = ["FAILED", "RunOptions", "say"]
+__all__ = ["FAILED", "TIMED_OUT", "RunOptions", "say"]
 
 FAILED = 125
 """The exit status if a step failed."""
+TIMED_OUT = 124
+"""The exit status if the command took longer than it may."""
 
 
 def say(message: str) -> None:
@@ -39,6 +41,13 @@ class RunOptions:
     chroot: str | None = None
     chdir: str | None = None
     setenv: list[tuple[str, str]] = field(default_factory=list)
+    unsetenv: list[str] = field(default_factory=list)
+    clearenv: bool = False
+    rlimit: dict[str, tuple[int | None, int | None]] = field(default_factory=dict)
+    nice: int | None = None
+    umask: int | None = None
+    no_new_privs: bool = False
+    timeout: float | None = None
     trace: bool = False
     trace_file: str | None = None
     summary: bool = False

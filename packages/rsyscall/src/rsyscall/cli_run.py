@@ -17,7 +17,7 @@ from io import RawIOBase
 
 import trio
 
-from rsyscall.cli_options import FAILED, RunOptions, say
+from rsyscall.cli_options import FAILED, TIMED_OUT, RunOptions, say
 from rsyscall.command import Command
 from rsyscall.environ import ExecutableNotFound
 from rsyscall.fcntl import O
@@ -29,7 +29,7 @@ from rsyscall.signal import SIG, Sigaction, Sighandler, Sigset
 from rsyscall.sys.mount import MS
 from rsyscall.sys.signalfd import SFD, SignalfdSiginfo
 from rsyscall.sys.socket import AF, SOCK
-from rsyscall.sys.wait import W
+from rsyscall.sys.wait import ChildState, W
 from rsyscall.tasks.local import local_thread
 from rsyscall.thread import ChildThread, write_user_mappings
 from rsyscall.unistd import OK
@@ -122,7 +122,7 @@ class Run:
                 await self._execute(child)
             if self.child is None or not self.executed.is_set():
                 return FAILED
-            state = await self.child.process.waitpid(W.EXITED)
+            state, too_slow = await self._wait(self.child)
             if state.sig != SIG.KILL:
                 # It had ended by itself when it was to be killed.
                 self.ended_by = None
@@ -130,6 +130,9 @@ class Run:
             if self.child is not None:
                 async with self.child.process:
                     pass
+        if too_slow:
+            self.ended_by = None
+            return TIMED_OUT
         if state.exit_status is not None:
             sig = state.exit_status - 128
             # Its end may be known before our own signal has been read.
@@ -139,6 +142,23 @@ class Run:
             return state.exit_status
         assert state.sig is not None
         return killed_by(state.sig)
+
+    async def _wait(self, child: ChildThread) -> tuple[ChildState, bool]:
+        """Wait for the end of the command; returns whether it took too long, too."""
+        timeout = self.options.timeout
+        if timeout is None:
+            return await child.process.waitpid(W.EXITED), False
+        with trio.move_on_after(timeout):
+            return await child.process.waitpid(W.EXITED), False
+        say(f"the command took longer than {timeout:g} s")
+        # Not with the module: it takes time.
+        from rsyscall.ending import GRACE
+
+        await self._pass_on(SIG.TERM, from_terminal=False)
+        with trio.move_on_after(GRACE):
+            return await child.process.waitpid(W.EXITED), True
+        await child.process.kill()
+        return await child.process.waitpid(W.EXITED), True
 
     # ---- steps ----
 
@@ -197,10 +217,28 @@ class Run:
         if options.chdir is not None:
             with self._step("chdir", options.chdir):
                 await child.task.chdir(await child.ptr(options.chdir))
+        await self._limit(child)
         if self.ignore_sigchld:
             with self._step("ignore a signal", "SIGCHLD"):
                 ignored = await child.ptr(Sigaction(Sighandler.IGN))
                 await child.task.sigaction(SIG.CHLD, ignored, None)
+
+    async def _limit(self, child: ChildThread) -> None:
+        options = self.options
+        wanted = {
+            "rlimits": options.rlimit,
+            "nice": options.nice,
+            "umask": options.umask,
+            "no_new_privs": options.no_new_privs,
+        }
+        wanted = {name: value for name, value in wanted.items() if value not in ({}, None, False)}
+        if wanted:
+            # Not with the module: most commands are not limited.
+            from rsyscall.run_limits import Limits
+
+            for name, value in wanted.items():
+                with self._step(f"set {name}", value):
+                    await Limits(**{name: value}).apply(child)
 
     async def _mount_proc(self, child: ChildThread) -> None:
         with self._step("mount proc", "/proc"):
@@ -214,6 +252,10 @@ class Run:
 
     async def _execute(self, child: ChildThread) -> None:
         name, *arguments = self.options.command
+        if self.options.clearenv:
+            child.environ.clear()
+        for variable in self.options.unsetenv:
+            child.environ.pop(variable, None)
         child.environ.update(self.setenv)
         with self._step("find the command", name):
             command = await self._find(child, name)
