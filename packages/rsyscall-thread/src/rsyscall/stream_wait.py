@@ -84,7 +84,9 @@ class Reader(Waiter[None]):
             return False
         except KeyboardInterrupt:
             # trio raises it where the main task sleeps, although it is protected here: the call is under way,
-            # and its result would be lost. Have it raised later, where the task can bear it.
+            # and its result would be lost. Have trio raise it later, where the task can bear it.
+            if not callable(signal.getsignal(signal.SIGINT)):
+                raise  # of a handler for another signal: this one is ignored, or would end the program
             signal.raise_signal(signal.SIGINT)
             return False
         finally:
