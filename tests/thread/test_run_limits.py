@@ -300,14 +300,16 @@ async def test_process_group(transport: str) -> None:
 
 
 PARENT = """
-import sys, trio
-from rsyscall import Command, Limits, local_thread
+import trio
+from rsyscall.command import Command
+from rsyscall.local import LocalThread
+from rsyscall.run_limits import Limits
 from rsyscall.signal import SIG
 
 async def main():
     script = '$SIG{USR1} = sub { print "told\\n"; exit }; $| = 1; print "$$\\n"; sleep 1000 while 1'
     command = Command("/usr/bin/perl", ["perl", "-e", script], {})
-    await local_thread.run(command, limits=Limits(pdeathsig=SIG.USR1))
+    await LocalThread().run(command, limits=Limits(pdeathsig=SIG.USR1))
 
 trio.run(main)
 """

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from io import RawIOBase
+from typing import Any
 
 import trio
 
@@ -225,7 +226,7 @@ class Run:
 
     async def _limit(self, child: ChildThread) -> None:
         options = self.options
-        wanted = {
+        wanted: dict[str, Any] = {
             "rlimits": options.rlimit,
             "nice": options.nice,
             "umask": options.umask,
