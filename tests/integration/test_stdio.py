@@ -369,7 +369,7 @@ def test_a_child_is_dropped_when_the_run_ends() -> None:
         await wait_until(lambda: not descendants(thread.carrier.pid), collecting=True)
 
     # The order in which trio ends what is left of a run is random.
-    for _ in range(10):
+    for _ in range(40):
         trio.run(drop)
     trio.run(all_gone)
     trio.run(thread.close)

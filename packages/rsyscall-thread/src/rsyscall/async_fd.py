@@ -16,6 +16,7 @@ import typing as t
 
 import trio
 
+from rsyscall.background import run_is_over
 from rsyscall.near.sysif import SyscallError
 from rsyscall.struct import HasSerializer
 from rsyscall.sys.epoll import EPOLL
@@ -302,17 +303,29 @@ class AsyncFileDescriptor:
 
         manpage: close(2)
         """
-        # In this order: closed while another descriptor refers to the file, it could never be deregistered.
-        await finish(self.epolled.delete)
         handle = self.handle
+        # In this order: closed while another descriptor refers to the file, it could never be deregistered.
+        try:
+            await self.epolled.delete()
+        except trio.Cancelled:
+            if self._is_cut_off():
+                raise
+            with trio.CancelScope(shield=True):
+                await self.epolled.delete()
         try:
             await handle.invalidate()
         except SyscallError:
             pass  # a dead process has no file descriptors; those it shared belong to the other processes
         except trio.Cancelled:
+            if self._is_cut_off():
+                raise
             # The handle is invalid, but the number is not closed yet: it is garbage now.
             with trio.CancelScope(shield=True):
                 await handle.task.fd_table.gc_using_task(handle.task, collect=False)
+
+    def _is_cut_off(self) -> bool:
+        """Whether the process cannot answer the current task any more."""
+        return run_is_over() and not self.handle.task.sysif.immediate
 
     async def __aenter__(self) -> None:
         """Close when the block is left."""

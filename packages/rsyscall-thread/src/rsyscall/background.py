@@ -32,7 +32,7 @@ import trio
 
 from rsyscall.near.local import ForkedProcessError, WrongThreadError
 
-__all__ = ["RunLoop", "Waiter", "program_has_ended", "run_now", "start_background", "weakly"]
+__all__ = ["RunLoop", "Waiter", "program_has_ended", "run_is_over", "run_now", "start_background", "weakly"]
 
 T = TypeVar("T")
 
@@ -84,6 +84,14 @@ def program_has_ended() -> bool:
         nursery = nursery.parent_task.parent_nursery
     # Inside of the nursery of system tasks there is another one, for the main task.
     return nursery is None or nursery.parent_task.child_nurseries[-1] is nursery
+
+
+def run_is_over() -> bool:
+    """Whether this is a background task, and the tasks of the program have ended in this run.
+
+    The loops that wait for answers have ended, too: a shielded wait would never end.
+    """
+    return _in_background.get() and program_has_ended()
 
 
 def weakly(owner: T, method: Callable[[T], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
