@@ -810,4 +810,6 @@ async def test_actions_and_masks_do_not_reach_programs(thread: Thread) -> None:
         await process.check()
         fields = dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
         assert int(fields["SigBlk"], 16) == 1 << (SIG.USR1 - 1), "blocked on purpose"
-        assert int(fields["SigIgn"], 16) == int(fields["SigCgt"], 16) == 0
+        # What posix_spawn of glibc has made ignores two signals that glibc uses itself.
+        own = 3 << (32 - 1)
+        assert int(fields["SigIgn"], 16) & ~own == int(fields["SigCgt"], 16) == 0
