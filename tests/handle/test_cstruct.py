@@ -212,7 +212,7 @@ def make_class(name: str, **options: Any) -> Any:
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_class_that_was_not_used_is_a_dataclass(frozen: bool) -> None:
-    """Whatever is asked of it first: it is made one then."""
+    """The first use of a class makes it a dataclass, whichever use that is."""
     assert [field.name for field in dataclasses.fields(make_class("A", frozen=frozen))] == ["small", "wide"]
     assert str(inspect.signature(make_class("B", frozen=frozen))).startswith(
         "(small: 'int', wide: 'int' = 7)"

@@ -118,6 +118,10 @@ def test_limits(cli: Programs) -> None:
     assert cli.run(*options, "--", "sh", "-c", script) == (0, "20\n30\n19\n0027\nNoNewPrivs:\t1\n", "")
 
 
+def test_a_umask_of_0_is_a_umask(cli: Programs) -> None:
+    assert cli.run("--umask", "0", "--", "sh", "-c", "umask") == (0, "0000\n", "")
+
+
 @pytest.mark.needs("other users")
 def test_a_limit_that_cannot_be_set(cli: Programs) -> None:
     assert cli.run("--nice", "-20", "--", "true", uid=NOBODY) == (

@@ -227,12 +227,12 @@ class Run:
     async def _limit(self, child: ChildThread) -> None:
         options = self.options
         wanted: dict[str, Any] = {
-            "rlimits": options.rlimit,
+            "rlimits": options.rlimit or None,
             "nice": options.nice,
             "umask": options.umask,
-            "no_new_privs": options.no_new_privs,
+            "no_new_privs": options.no_new_privs or None,
         }
-        wanted = {name: value for name, value in wanted.items() if value not in ({}, None, False)}
+        wanted = {name: value for name, value in wanted.items() if value is not None}
         if wanted:
             # Not with the module: most commands are not limited.
             from rsyscall.run_limits import Limits
