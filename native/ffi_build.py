@@ -42,6 +42,7 @@ ffibuilder.set_source(
         case 3: return (uintptr_t)rsyscall_trampoline;
         case 4: return (uintptr_t)rsyscall_ring_server;
         case 5: return (uintptr_t)rsyscall_shared_ring_server;
+        case 6: return (uintptr_t)rsyscall_lasting_trampoline;
         default: return 0;
         }
     }

@@ -31,7 +31,7 @@ int rsys_begin(struct rsys_origin *origin)
 {
 	if (origin->flags & RSYS_ORIGIN_RESET_SIGNALS)
 		reset_handlers(origin->sigmask);
-	/* The trampoline has set PDEATHSIG; a parent that died before that would never be noticed. */
+	/* PDEATHSIG has been set; a parent that died before that would never be noticed. */
 	return !rsys_owner_gone(origin) && !parent_gone(origin);
 }
 

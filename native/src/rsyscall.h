@@ -156,6 +156,7 @@ struct rsys_ring {
 #pragma GCC visibility push(hidden)
 long rsyscall_raw_syscall(long a1, long a2, long a3, long a4, long a5, long a6, long nr);
 void rsyscall_trampoline(void);
+void rsyscall_lasting_trampoline(void);
 int rsyscall_server(int infd, int outfd, struct rsys_origin *origin);
 int rsyscall_greeting_server(int infd, int outfd, char **envp, uint32_t page_size);
 struct rsys_door;

@@ -145,6 +145,12 @@ int rsyscall_futex_helper(struct rsys_hub *hub, const struct rsys_ring *self)
 	uint64_t all = ~0ull;
 	int32_t fd = w->completion;
 
+	/*
+	 * What ends us when there is no mutex. Otherwise it must not: we may be the only one that the owner's end
+	 * kills, and it has to be so from our first instruction on, hence the trampoline that does not ask for it.
+	 */
+	if (!owner)
+		rsys_call2(__NR_prctl, RSYS_PR_SET_PDEATHSIG, RSYS_SIGKILL);
 	if (!rsys_begin(&w->origin)) {
 		/* The owner was gone before we came to run. */
 		end_all(hub, self);
@@ -153,9 +159,6 @@ int rsyscall_futex_helper(struct rsys_hub *hub, const struct rsys_ring *self)
 	close_others(fd);
 	/* Not the addressee of what a terminal or a process group is sent. */
 	rsys_call4(__NR_rt_sigprocmask, 2 /* SIG_SETMASK */, &all, 0, 8);
-	/* We may be the only one that it kills. */
-	if (owner)
-		rsys_call2(__NR_prctl, RSYS_PR_SET_PDEATHSIG, 0);
 	for (;;) {
 		uint32_t control = __atomic_load_n(&w->control, __ATOMIC_SEQ_CST);
 		uint32_t alive = owner ? __atomic_load_n(owner, __ATOMIC_SEQ_CST) : 0;

@@ -10,7 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
-struct child start_child(uint64_t flags, uint32_t *ctid, void *function, const int64_t args[6])
+struct child start_child_by(void (*trampoline)(void), uint64_t flags, uint32_t *ctid, void *function,
+			    const int64_t args[6])
 {
 	struct child child = { -1, -1 };
 	char *stack = pages(STACK_SIZE);
@@ -27,13 +28,18 @@ struct child start_child(uint64_t flags, uint32_t *ctid, void *function, const i
 	int i;
 
 	*ctid = 1;
-	top[0] = (uint64_t)(uintptr_t)rsyscall_trampoline;
+	top[0] = (uint64_t)(uintptr_t)trampoline;
 	for (i = 0; i < 6; i++)
 		top[1 + i] = args[i];
 	top[7] = (uint64_t)(uintptr_t)function;
 	child.pid = rsyscall_raw_syscall(as_arg(&clone_args), sizeof(clone_args), 0, 0, 0, 0, SYS_clone3);
 	CHECK(child.pid > 0);
 	return child;
+}
+
+struct child start_child(uint64_t flags, uint32_t *ctid, void *function, const int64_t args[6])
+{
+	return start_child_by(rsyscall_trampoline, flags, ctid, function, args);
 }
 
 int make_pipe(struct rsys_hub *hub)

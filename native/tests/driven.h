@@ -15,6 +15,8 @@ struct child {
  * when that process leaves our memory. flags: what is added to (or, if it is
  * CLONE_CLEAR_SIGHAND, taken from) what a driven process is ordinarily cloned with.
  */
+struct child start_child_by(void (*trampoline)(void), uint64_t flags, uint32_t *ctid, void *function,
+			    const int64_t args[6]);
 struct child start_child(uint64_t flags, uint32_t *ctid, void *function, const int64_t args[6]);
 
 /* Gives a hub the pipe that its processes announce answers by; returns the end to read from. */

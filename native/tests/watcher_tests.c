@@ -29,8 +29,9 @@ static void start_watcher_for(struct watched *watched, uint32_t *owner)
 	watcher->origin.watcher_fd = -1;
 	watcher->origin.parent_pid = getpid();
 	watched->hub->owner = watcher->origin.owner = as_arg(owner);
-	watched->helper = start_child(0, &watched->helper_ctid, (void *)(uintptr_t)rsyscall_futex_helper,
-					(int64_t[6]){ as_arg(watched->hub) });
+	watched->helper = start_child_by(rsyscall_lasting_trampoline, 0, &watched->helper_ctid,
+					 (void *)(uintptr_t)rsyscall_futex_helper,
+					 (int64_t[6]){ as_arg(watched->hub) });
 }
 
 static void start_watcher(struct watched *watched)
@@ -247,7 +248,8 @@ static void owner_that_is_gone(void)
 
 	make_pipe(hub);
 	hub->owner = hub->watcher.origin.owner = as_arg(&ended);
-	helper = start_child(0, &ctid, (void *)(uintptr_t)rsyscall_futex_helper, (int64_t[6]){ as_arg(hub) });
+	helper = start_child_by(rsyscall_lasting_trampoline, 0, &ctid, (void *)(uintptr_t)rsyscall_futex_helper,
+				(int64_t[6]){ as_arg(hub) });
 	CHECK_EQUAL(wait_for_exit(helper.pid), 0);
 }
 

@@ -118,6 +118,19 @@ async def clone_is_refused() -> None:
     assert not hub.rings
 
 
+async def watcher_is_not_killed_with_us() -> None:
+    """Not even in its first instants. The filter ends a process that asks for PDEATHSIG."""
+    hub = local_thread.monitor.hub
+    hub.ensure_watcher()
+    watcher = hub.watcher
+    assert watcher is not None
+    deadline = time.monotonic() + 60
+    while watcher.left or len(os.listdir(f"/proc/{watcher.pid}/fd")) != 1:
+        assert not watcher.left, "it has asked for PDEATHSIG"
+        assert time.monotonic() < deadline, "it has not begun to work"
+        await trio.sleep(0.001)
+
+
 async def dumpable_again() -> None:
     """A child with another user executes a program: while that runs, ours is dumpable again."""
     prctl = ctypes.CDLL(None).prctl

@@ -29,20 +29,21 @@ def filter_program(verdict: str, calls: Sequence[str]) -> bytes:
     Args:
         verdict: the name of an errno, or KILL.
         calls: names, such as clone, or clone/0x7e020000: denied if one of these bits is set in the first
-            argument.
+            argument, or prctl=1: denied if it is this one.
 
     manpage: seccomp(2)
     """
     denied = _KILL if verdict == "KILL" else _ERRNO | int(getattr(errno, verdict))
     program = [(_LOAD, 0, 0, _NUMBER)]
     for call in calls:
-        name, _, bits = call.partition("/")
+        name, condition, value = call.partition("=" if "=" in call else "/")
         number = native_abi().number(SYS[name])
-        if bits:
+        if condition:
+            test = _IF_EQUAL if condition == "=" else _IF_BITS
             program += [
                 (_IF_EQUAL, 0, 4, number),
                 (_LOAD, 0, 0, _FIRST_ARGUMENT),
-                (_IF_BITS, 0, 1, int(bits, 0)),
+                (test, 0, 1, int(value, 0)),
                 (_RETURN, 0, 0, denied),
                 (_LOAD, 0, 0, _NUMBER),
             ]

@@ -102,6 +102,11 @@ def test_a_child_that_is_mute_from_the_start_is_answered(verdict: str) -> None:
     run_driver("long_first_calls", verdict, "futex")
 
 
+def test_the_watcher_outlives_the_program() -> None:
+    """To end what the kernel does not: a child that was stopped before it could ask for PDEATHSIG."""
+    run_driver("watcher_is_not_killed_with_us", "KILL", "prctl=1")
+
+
 async def test_a_child_that_may_not_sleep_ends() -> None:
     async with cloned(local_thread) as child:
         await deny_in(child, "EPERM", SLEEPS.split(","))

@@ -62,16 +62,18 @@ static inline uint64_t rsys_cycles(uint32_t *ret_cpu)
 		"1:	ldr x30, [sp]\n" \
 		"	ret\n" \
 		".size rsyscall_raw_syscall, .-rsyscall_raw_syscall\n" \
-		".globl rsyscall_trampoline\n" \
-		".hidden rsyscall_trampoline\n" \
+		".globl rsyscall_trampoline, rsyscall_lasting_trampoline\n" \
+		".hidden rsyscall_trampoline, rsyscall_lasting_trampoline\n" \
 		".type rsyscall_trampoline, %function\n" \
+		".type rsyscall_lasting_trampoline, %function\n" \
 		"rsyscall_trampoline:\n" \
-		"	mov x29, #0\n" \
-		"	mov x30, #0\n" \
 		"	mov x8, #167\n"		/* prctl(PR_SET_PDEATHSIG, SIGKILL) */ \
 		"	mov x0, #1\n" \
 		"	mov x1, #9\n" \
 		"	svc #0\n" \
+		"rsyscall_lasting_trampoline:\n" \
+		"	mov x29, #0\n" \
+		"	mov x30, #0\n" \
 		"	ldp x0, x1, [sp, #8]\n" \
 		"	ldp x2, x3, [sp, #24]\n" \
 		"	ldp x4, x5, [sp, #40]\n" \

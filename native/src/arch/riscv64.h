@@ -63,15 +63,17 @@ static inline uint64_t rsys_cycles(uint32_t *ret_cpu)
 		"1:	ld ra, 0(sp)\n" \
 		"	ret\n" \
 		".size rsyscall_raw_syscall, .-rsyscall_raw_syscall\n" \
-		".globl rsyscall_trampoline\n" \
-		".hidden rsyscall_trampoline\n" \
+		".globl rsyscall_trampoline, rsyscall_lasting_trampoline\n" \
+		".hidden rsyscall_trampoline, rsyscall_lasting_trampoline\n" \
 		".type rsyscall_trampoline, @function\n" \
+		".type rsyscall_lasting_trampoline, @function\n" \
 		"rsyscall_trampoline:\n" \
-		"	li s0, 0\n" \
 		"	li a7, 167\n"		/* prctl(PR_SET_PDEATHSIG, SIGKILL) */ \
 		"	li a0, 1\n" \
 		"	li a1, 9\n" \
 		"	ecall\n" \
+		"rsyscall_lasting_trampoline:\n" \
+		"	li s0, 0\n" \
 		"	ld a0, 8(sp)\n" \
 		"	ld a1, 16(sp)\n" \
 		"	ld a2, 24(sp)\n" \

@@ -47,6 +47,7 @@ static inline uint64_t rsys_cycles(uint32_t *ret_cpu)
  *
  * rsyscall_trampoline: the stack holds rdi rsi rdx rcx r8 r9 and a function. Ask to be
  * killed with our creator, call the function, exit with what it returned.
+ * rsyscall_lasting_trampoline: the same for a process that must not be killed with it, not for an instant.
  */
 #define RSYS_ARCH_ASM \
 	__asm__(".text\n" \
@@ -59,15 +60,17 @@ static inline uint64_t rsys_cycles(uint32_t *ret_cpu)
 		"	syscall\n" \
 		"	ret\n" \
 		".size rsyscall_raw_syscall, .-rsyscall_raw_syscall\n" \
-		".globl rsyscall_trampoline\n" \
-		".hidden rsyscall_trampoline\n" \
+		".globl rsyscall_trampoline, rsyscall_lasting_trampoline\n" \
+		".hidden rsyscall_trampoline, rsyscall_lasting_trampoline\n" \
 		".type rsyscall_trampoline, @function\n" \
+		".type rsyscall_lasting_trampoline, @function\n" \
 		"rsyscall_trampoline:\n" \
-		"	xor %ebp, %ebp\n" \
 		"	mov $157, %eax\n"	/* prctl(PR_SET_PDEATHSIG, SIGKILL) */ \
 		"	mov $1, %edi\n" \
 		"	mov $9, %esi\n" \
 		"	syscall\n" \
+		"rsyscall_lasting_trampoline:\n" \
+		"	xor %ebp, %ebp\n" \
 		"	pop %rdi\n" \
 		"	pop %rsi\n" \
 		"	pop %rdx\n" \

@@ -37,6 +37,7 @@ __all__ = [
     "WrongThreadError",
     "destructor",
     "ffi",
+    "lasting_trampoline",
     "lib",
     "read_memory",
     "stub_path",
@@ -65,6 +66,9 @@ class Symbols(NamedTuple):
 
 symbols = Symbols(*(lib.rsyscall_symbol(which) for which in range(6)))
 """The functions in our own address space."""
+
+lasting_trampoline: int = lib.rsyscall_symbol(6)
+"""Where a new process starts that is not killed when its parent dies, not even in its first instants."""
 
 _fast.set_raw_syscall(int(ffi.cast("uintptr_t", ffi.addressof(lib, "rsyscall_raw_syscall"))))
 

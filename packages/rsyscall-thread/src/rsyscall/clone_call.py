@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from rsyscall.denied import is_denied
-from rsyscall.native import read_memory, symbols, write_memory
+from rsyscall.native import lasting_trampoline, read_memory, symbols, write_memory
 from rsyscall.near import LocalSyscall, SyscallError, SyscallSendError, nr
 from rsyscall.sched import CLONE, CloneArgs
 
@@ -51,6 +51,7 @@ async def clone_block(
     foreign: bool = False,
     cloner: Ring | None = None,
     cgroup: int = -1,
+    lasting: bool = False,
 ) -> int:
     """Clone, from `task`, a process that calls a native function on the stack of `ring`.
 
@@ -70,6 +71,7 @@ async def clone_block(
         foreign: `task` is not in our pid namespace; set the id in ours later, with `Ring.set_pid`.
         cloner: the ring of `task`; None if it is our own.
         cgroup: in which it begins: the number of a descriptor of `task`. -1: in that of `task`.
+        lasting: it is not killed when its parent dies; otherwise it is.
 
     Raises:
         Clone3Missing: with `cgroup`.
@@ -82,12 +84,13 @@ async def clone_block(
     global _clone3_missing
     # In plain numbers: combining members of a flag class takes longer than all the rest.
     flags = int(flags) | _SHARE_MEMORY
+    start = lasting_trampoline if lasting else symbols.rsyscall_trampoline
     origin_flags = _FOREIGN_PID if foreign else 0
     ring.configure(watcher_fd, parent_pid, completion, origin_flags, 0, cloner)
     if not _clone3_missing:
         # Handlers that Python installed must not run in the child, not even for an instant.
         clear = 0 if flags & _SIGHAND else _CLEAR_SIGHAND
-        words = (flags | clear | _PARENT_SETTID, exit_signal, symbols.rsyscall_trampoline, function, *args)
+        words = (flags | clear | _PARENT_SETTID, exit_signal, start, function, *args)
         sysif = task.sysif
         in_one_step = type(sysif) is LocalSyscall and not sysif.log_calls and cgroup < 0
         try:
@@ -127,7 +130,7 @@ async def clone_block(
     if cgroup >= 0:
         raise Clone3Missing(errno.ENOSYS, os.strerror(errno.ENOSYS))
     return await _clone_without_clone3(
-        task, ring, flags, exit_signal, function, args, watcher_fd, parent_pid, completion, cloner
+        task, ring, flags, exit_signal, start, function, args, watcher_fd, parent_pid, completion, cloner
     )
 
 
@@ -146,6 +149,7 @@ async def _clone_without_clone3(
     ring: Ring,
     flags: int,
     exit_signal: int,
+    start: int,
     function: int,
     args: tuple[int, ...],
     watcher_fd: int,
@@ -163,7 +167,7 @@ async def _clone_without_clone3(
         if ours:
             mask = sum(1 << (number - 1) for number in before)
             ring.configure(watcher_fd, parent_pid, completion, _RESET_SIGNALS, mask)
-        address = ring.prepare(flags, exit_signal, symbols.rsyscall_trampoline, function, *args)
+        address = ring.prepare(flags, exit_signal, start, function, *args)
         fields = _CLONE_ARGS.unpack(read_memory(address, _CLONE_ARGS_SIZE))
         _, pidfd, child_tid, _, _, stack, stack_size, *_ = fields
         # PIDFD goes where clone(2) has PARENT_SETTID

@@ -433,6 +433,7 @@ class ProgramHub:
                 watcher_fd=-1,
                 parent_pid=self.pid,
                 completion=-1,
+                lasting=True,
             )
         )
         pidfd = Pidfd()
