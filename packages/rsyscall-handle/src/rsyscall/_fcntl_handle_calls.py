@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rsyscall._fcntl_handle import HANDLE_HEADER, FileHandle
 from rsyscall.fcntl import AT, O, encode_open_flags
-from rsyscall.handle.arguments import ADDRESS, DIRFD, FDNUM, OPEN_FLAGS, PATH, call, flags
+from rsyscall.handle.arguments import ADDRESS, DIRFD, FDNUM, OPEN_FLAGS, PATH, call, directory, flags
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.handle.pointer import check_pointers
@@ -152,8 +152,7 @@ async def _name_to_handle_at(
     flags: AT,
 ) -> None:
     """The raw call; None is the working directory."""
-    directory = AT.FDCWD if dirfd is None else dirfd
-    await sysif.syscall(nr.name_to_handle_at, directory, path, handle, mount_id, flags)
+    await sysif.syscall(nr.name_to_handle_at, directory(dirfd), path, handle, mount_id, flags)
 
 
 @call("open_by_handle_at", FDNUM, ADDRESS, OPEN_FLAGS)

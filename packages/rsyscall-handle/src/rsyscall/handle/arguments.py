@@ -16,7 +16,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from rsyscall.near import types as near
 
 __all__ = [
     "ADDRESS",
@@ -52,6 +55,7 @@ __all__ = [
     "choice",
     "counted",
     "describe",
+    "directory",
     "each",
     "flags",
     "given",
@@ -217,6 +221,13 @@ OUT = Memory("out", after=True)
 """Bytes that the call fills; its result is their number."""
 OUT_INT = Memory("int_array", after=True, size=4)
 OUT_PAIR = Memory("int_array", after=True, size=8)
+
+_AT_FDCWD = -100
+
+
+def directory(dirfd: near.FileDescriptor | None) -> near.FileDescriptor | int:
+    """The `DIRFD` argument of a call: `AT_FDCWD`, which is the working directory, for None."""
+    return _AT_FDCWD if dirfd is None else dirfd
 
 
 def flags(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rsyscall import far
 from rsyscall.cstruct import CStruct, u32, u64
 from rsyscall.fcntl import AT
-from rsyscall.handle.arguments import DIRFD, PATH, SIZE, call, flags, given, out
+from rsyscall.handle.arguments import DIRFD, PATH, SIZE, call, directory, flags, given, out
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import check_pointers
@@ -173,7 +173,7 @@ async def _file_getattr(
     flags: AT,
 ) -> None:
     """The raw call; None is the working directory."""
-    await sysif.syscall(nr.file_getattr, AT.FDCWD if dirfd is None else dirfd, path, attr, size, flags)
+    await sysif.syscall(nr.file_getattr, directory(dirfd), path, attr, size, flags)
 
 
 @call("file_setattr", DIRFD, PATH, given(FileAttr), SIZE, _AT_FLAGS)
@@ -186,4 +186,4 @@ async def _file_setattr(
     flags: AT,
 ) -> None:
     """The raw call; None is the working directory."""
-    await sysif.syscall(nr.file_setattr, AT.FDCWD if dirfd is None else dirfd, path, attr, size, flags)
+    await sysif.syscall(nr.file_setattr, directory(dirfd), path, attr, size, flags)

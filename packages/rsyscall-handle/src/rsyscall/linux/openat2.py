@@ -8,8 +8,8 @@ import os
 from typing import TYPE_CHECKING, Any, cast
 
 from rsyscall.cstruct import CStruct, u64
-from rsyscall.fcntl import AT, O, decode_open_flags, encode_open_flags
-from rsyscall.handle.arguments import DIRFD, PATH, SIZE, call, given
+from rsyscall.fcntl import O, decode_open_flags, encode_open_flags
+from rsyscall.handle.arguments import DIRFD, PATH, SIZE, call, directory, given
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.handle.pointer import check_pointers
@@ -158,5 +158,6 @@ async def _openat2(
     size: int,
 ) -> near.FileDescriptor:
     """The raw call; `record` owns the number that comes back. None is the working directory."""
-    directory = AT.FDCWD if dirfd is None else dirfd
-    return near.FileDescriptor(await sysif.recorded_syscall(record, nr.openat2, directory, path, how, size))
+    return near.FileDescriptor(
+        await sysif.recorded_syscall(record, nr.openat2, directory(dirfd), path, how, size)
+    )

@@ -25,6 +25,7 @@ from rsyscall.handle.arguments import (
     call,
     choice,
     counted,
+    directory,
     each,
     flags,
     given,
@@ -176,10 +177,6 @@ class MountAttr(CStruct, c="struct mount_attr", headers=("linux/mount.h",)):
     attr_clr: MOUNT_ATTR = u64("attr_clr", MOUNT_ATTR, default=MOUNT_ATTR(0))
     propagation: MS = u64("propagation", MS, default=MS.NONE)
     userns_fd: int = u64("userns_fd", default=0)
-
-
-def _directory(dirfd: near.FileDescriptor | None) -> near.FileDescriptor | AT:
-    return AT.FDCWD if dirfd is None else dirfd
 
 
 async def _open_tree_at(
@@ -490,7 +487,7 @@ async def _open_tree(
     flags: int,
 ) -> near.FileDescriptor:
     """The raw call; `record` owns the number that comes back. None is the working directory."""
-    number = await sysif.recorded_syscall(record, nr.open_tree, _directory(dirfd), path, flags)
+    number = await sysif.recorded_syscall(record, nr.open_tree, directory(dirfd), path, flags)
     return near.FileDescriptor(number)
 
 
@@ -506,7 +503,7 @@ async def _open_tree_attr(
 ) -> near.FileDescriptor:
     """The raw call; `record` owns the number that comes back. None is the working directory."""
     number = await sysif.recorded_syscall(
-        record, nr.open_tree_attr, _directory(dirfd), path, flags, attr, size
+        record, nr.open_tree_attr, directory(dirfd), path, flags, attr, size
     )
     return near.FileDescriptor(number)
 
@@ -521,7 +518,7 @@ async def _move_mount(
     flags: MOVE_MOUNT,
 ) -> None:
     """The raw call; None is the working directory."""
-    await sysif.syscall(nr.move_mount, _directory(from_fd), from_path, _directory(to_fd), to_path, flags)
+    await sysif.syscall(nr.move_mount, directory(from_fd), from_path, directory(to_fd), to_path, flags)
 
 
 @call("fsopen", STRING, flags(FSOPEN, "FSOPEN_"))
@@ -573,7 +570,7 @@ async def _fspick(
     flags: FSPICK,
 ) -> near.FileDescriptor:
     """The raw call; `record` owns the number that comes back. None is the working directory."""
-    number = await sysif.recorded_syscall(record, nr.fspick, _directory(dirfd), path, flags)
+    number = await sysif.recorded_syscall(record, nr.fspick, directory(dirfd), path, flags)
     return near.FileDescriptor(number)
 
 
@@ -594,4 +591,4 @@ async def _mount_setattr(
     size: int,
 ) -> None:
     """The raw call; None is the working directory."""
-    await sysif.syscall(nr.mount_setattr, _directory(dirfd), path, flags, attr, size)
+    await sysif.syscall(nr.mount_setattr, directory(dirfd), path, flags, attr, size)

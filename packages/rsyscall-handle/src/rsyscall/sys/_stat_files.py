@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rsyscall import far
 from rsyscall.cstruct import CStruct, nested
 from rsyscall.fcntl import AT
-from rsyscall.handle.arguments import DIRFD, MODE, PATH, UNSIGNED, call, flags, given
+from rsyscall.handle.arguments import DIRFD, MODE, PATH, UNSIGNED, call, directory, flags, given
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import check_pointers
@@ -158,8 +158,7 @@ async def _utimensat(
     flags: AT,
 ) -> None:
     """The raw call; None is the working directory, or the file `dirfd` itself in place of a path."""
-    directory = AT.FDCWD if dirfd is None else dirfd
-    await sysif.syscall(nr.utimensat, directory, 0 if path is None else path, times, flags)
+    await sysif.syscall(nr.utimensat, directory(dirfd), 0 if path is None else path, times, flags)
 
 
 @call("mknodat", DIRFD, PATH, MODE, UNSIGNED)
@@ -167,4 +166,4 @@ async def _mknodat(
     sysif: SyscallInterface, dirfd: near.FileDescriptor | None, path: near.Address, mode: int, dev: int
 ) -> None:
     """The raw call; None is the working directory."""
-    await sysif.syscall(nr.mknodat, AT.FDCWD if dirfd is None else dirfd, path, mode, dev)
+    await sysif.syscall(nr.mknodat, directory(dirfd), path, mode, dev)

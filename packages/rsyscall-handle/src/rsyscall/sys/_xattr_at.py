@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsyscall import far
 from rsyscall.fcntl import AT
-from rsyscall.handle.arguments import ADDRESS, DIRFD, OUT, PATH, SIZE, STRING, call, flags
+from rsyscall.handle.arguments import ADDRESS, DIRFD, OUT, PATH, SIZE, STRING, call, directory, flags
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import check_pointers
@@ -234,10 +234,6 @@ class XattrAtTask(far.Task):
 _AT_FLAGS = flags(AT, "AT_", ["EMPTY_PATH", "SYMLINK_NOFOLLOW"])
 
 
-def _directory(dirfd: near.FileDescriptor | None) -> near.FileDescriptor | AT:
-    return AT.FDCWD if dirfd is None else dirfd
-
-
 @call("setxattrat", DIRFD, PATH, _AT_FLAGS, STRING, ADDRESS, SIZE)
 async def _setxattrat(
     sysif: SyscallInterface,
@@ -249,7 +245,7 @@ async def _setxattrat(
     size: int,
 ) -> None:
     """The raw call; None is the working directory."""
-    await sysif.syscall(nr.setxattrat, _directory(dirfd), path, flags, name, args, size)
+    await sysif.syscall(nr.setxattrat, directory(dirfd), path, flags, name, args, size)
 
 
 @call("getxattrat", DIRFD, PATH, _AT_FLAGS, STRING, ADDRESS, SIZE)
@@ -263,7 +259,7 @@ async def _getxattrat(
     size: int,
 ) -> int:
     """The raw call; None is the working directory."""
-    return await sysif.syscall(nr.getxattrat, _directory(dirfd), path, flags, name, args, size)
+    return await sysif.syscall(nr.getxattrat, directory(dirfd), path, flags, name, args, size)
 
 
 @call("listxattrat", DIRFD, PATH, _AT_FLAGS, OUT, SIZE)
@@ -276,7 +272,7 @@ async def _listxattrat(
     size: int,
 ) -> int:
     """The raw call; None is the working directory."""
-    return await sysif.syscall(nr.listxattrat, _directory(dirfd), path, flags, list, size)
+    return await sysif.syscall(nr.listxattrat, directory(dirfd), path, flags, list, size)
 
 
 @call("removexattrat", DIRFD, PATH, _AT_FLAGS, STRING)
@@ -288,4 +284,4 @@ async def _removexattrat(
     name: near.Address,
 ) -> None:
     """The raw call; None is the working directory."""
-    await sysif.syscall(nr.removexattrat, _directory(dirfd), path, flags, name)
+    await sysif.syscall(nr.removexattrat, directory(dirfd), path, flags, name)

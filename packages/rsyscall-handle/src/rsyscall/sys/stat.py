@@ -10,7 +10,7 @@ from rsyscall import far
 from rsyscall.cstruct import CStruct, i64, nested, u16, u32, u64
 from rsyscall.fcntl import AT
 from rsyscall.handle._later import later_names
-from rsyscall.handle.arguments import DIRFD, FDNUM, PATH, call, flags, out
+from rsyscall.handle.arguments import DIRFD, FDNUM, PATH, call, directory, flags, out
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import Pointer, not_a_pointer
@@ -452,7 +452,7 @@ async def _newfstatat(
     flags: AT,
 ) -> None:
     """The raw call; None is the working directory."""
-    await sysif.syscall(nr.newfstatat, AT.FDCWD if dirfd is None else dirfd, path, statbuf, flags)
+    await sysif.syscall(nr.newfstatat, directory(dirfd), path, statbuf, flags)
 
 
 @call(
@@ -474,4 +474,4 @@ async def _statx(
     statxbuf: near.Address,
 ) -> None:
     """The raw call; None is the working directory."""
-    await sysif.syscall(nr.statx, AT.FDCWD if dirfd is None else dirfd, path, flags, mask, statxbuf)
+    await sysif.syscall(nr.statx, directory(dirfd), path, flags, mask, statxbuf)

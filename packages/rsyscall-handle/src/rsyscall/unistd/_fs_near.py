@@ -20,6 +20,7 @@ from rsyscall.handle.arguments import (
     STRING,
     Kind,
     call,
+    directory,
     flags,
 )
 from rsyscall.near import SyscallInterface, nr
@@ -64,7 +65,7 @@ async def _readlinkat(
     buf: near.Address,
     bufsiz: int,
 ) -> int:
-    return await sysif.syscall(nr.readlinkat, AT.FDCWD if dirfd is None else dirfd, path, buf, bufsiz)
+    return await sysif.syscall(nr.readlinkat, directory(dirfd), path, buf, bufsiz)
 
 
 @call("faccessat", DIRFD, PATH, _ACCESS)
@@ -73,11 +74,10 @@ async def _faccessat(
     sysif: SyscallInterface, dirfd: near.FileDescriptor | None, path: near.Address, flags: int, mode: int
 ) -> None:
     # The old call ignores flags; the new one, since Linux 5.8, is not needed without any.
-    directory = AT.FDCWD if dirfd is None else dirfd
     if flags:
-        await sysif.syscall(nr.faccessat2, directory, path, mode, flags)
+        await sysif.syscall(nr.faccessat2, directory(dirfd), path, mode, flags)
     else:
-        await sysif.syscall(nr.faccessat, directory, path, mode)
+        await sysif.syscall(nr.faccessat, directory(dirfd), path, mode)
 
 
 @call("openat", DIRFD, PATH, OPEN_FLAGS, Kind("mode_if_creating"))
@@ -90,9 +90,10 @@ async def _openat(
     mode: int,
 ) -> near.FileDescriptor:
     """`record` owns the number that comes back."""
-    directory = AT.FDCWD if dirfd is None else dirfd
     flags = encode_open_flags(sysif.abi, flags)
-    return near.FileDescriptor(await sysif.recorded_syscall(record, nr.openat, directory, path, flags, mode))
+    return near.FileDescriptor(
+        await sysif.recorded_syscall(record, nr.openat, directory(dirfd), path, flags, mode)
+    )
 
 
 @call("fchmod", FDNUM, MODE)
@@ -106,11 +107,10 @@ async def _fchmodat(
     sysif: SyscallInterface, dirfd: near.FileDescriptor | None, path: near.Address, mode: int, flags: int
 ) -> None:
     # As with faccessat, flags need the newer call; since Linux 6.6.
-    directory = AT.FDCWD if dirfd is None else dirfd
     if flags:
-        await sysif.syscall(nr.fchmodat2, directory, path, mode, flags)
+        await sysif.syscall(nr.fchmodat2, directory(dirfd), path, mode, flags)
     else:
-        await sysif.syscall(nr.fchmodat, directory, path, mode)
+        await sysif.syscall(nr.fchmodat, directory(dirfd), path, mode)
 
 
 @call("fchown", FDNUM, ID, ID)
@@ -127,7 +127,7 @@ async def _fchownat(
     group: int,
     flags: int,
 ) -> None:
-    await sysif.syscall(nr.fchownat, AT.FDCWD if dirfd is None else dirfd, path, owner, group, flags)
+    await sysif.syscall(nr.fchownat, directory(dirfd), path, owner, group, flags)
 
 
 @call("truncate", PATH, LONG)
@@ -144,14 +144,14 @@ async def _ftruncate(sysif: SyscallInterface, fd: near.FileDescriptor, length: i
 async def _mkdirat(
     sysif: SyscallInterface, dirfd: near.FileDescriptor | None, path: near.Address, mode: int
 ) -> None:
-    await sysif.syscall(nr.mkdirat, AT.FDCWD if dirfd is None else dirfd, path, mode)
+    await sysif.syscall(nr.mkdirat, directory(dirfd), path, mode)
 
 
 @call("unlinkat", DIRFD, PATH, flags(AT, "AT_", ["REMOVEDIR"]))
 async def _unlinkat(
     sysif: SyscallInterface, dirfd: near.FileDescriptor | None, path: near.Address, flags: int
 ) -> None:
-    await sysif.syscall(nr.unlinkat, AT.FDCWD if dirfd is None else dirfd, path, flags)
+    await sysif.syscall(nr.unlinkat, directory(dirfd), path, flags)
 
 
 @call("linkat", DIRFD, PATH, DIRFD, PATH, _FOLLOW)
@@ -163,9 +163,7 @@ async def _linkat(
     newpath: near.Address,
     flags: int,
 ) -> None:
-    olddir = AT.FDCWD if olddirfd is None else olddirfd
-    newdir = AT.FDCWD if newdirfd is None else newdirfd
-    await sysif.syscall(nr.linkat, olddir, oldpath, newdir, newpath, flags)
+    await sysif.syscall(nr.linkat, directory(olddirfd), oldpath, directory(newdirfd), newpath, flags)
 
 
 @call("renameat2", DIRFD, PATH, DIRFD, PATH, flags(RENAME, "RENAME_"))
@@ -177,9 +175,7 @@ async def _renameat2(
     newpath: near.Address,
     flags: int,
 ) -> None:
-    olddir = AT.FDCWD if olddirfd is None else olddirfd
-    newdir = AT.FDCWD if newdirfd is None else newdirfd
-    await sysif.syscall(nr.renameat2, olddir, oldpath, newdir, newpath, flags)
+    await sysif.syscall(nr.renameat2, directory(olddirfd), oldpath, directory(newdirfd), newpath, flags)
 
 
 @call("symlinkat", STRING, DIRFD, PATH)
@@ -189,7 +185,7 @@ async def _symlinkat(
     newdirfd: near.FileDescriptor | None,
     linkpath: near.Address,
 ) -> None:
-    await sysif.syscall(nr.symlinkat, target, AT.FDCWD if newdirfd is None else newdirfd, linkpath)
+    await sysif.syscall(nr.symlinkat, target, directory(newdirfd), linkpath)
 
 
 @call("fsync", FDNUM)

@@ -12,7 +12,7 @@ import struct
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsyscall.fcntl import AT
-from rsyscall.handle.arguments import DIRFD, ENVIRONMENT, INT, PATH, STRINGS, call, flags
+from rsyscall.handle.arguments import DIRFD, ENVIRONMENT, INT, PATH, STRINGS, call, directory, flags
 from rsyscall.handle.pointer import WrittenPointer
 from rsyscall.near import SyscallHangup, nr
 from rsyscall.struct import FixedSerializer, Serializer
@@ -81,7 +81,7 @@ async def _execveat(
 ) -> None:
     """The raw call; None for `dirfd` is the working directory. Returns like `_execve`."""
     with contextlib.suppress(SyscallHangup):
-        await sysif.syscall(nr.execveat, AT.FDCWD if dirfd is None else dirfd, path, argv, envp, flags)
+        await sysif.syscall(nr.execveat, directory(dirfd), path, argv, envp, flags)
 
 
 @call("exit", INT)
