@@ -4,7 +4,6 @@ process.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, TypeVar
 
 from rsyscall._fcntl_handle import HANDLE_HEADER, FileHandle
@@ -22,10 +21,8 @@ from rsyscall.struct import Int32, Int64
 if TYPE_CHECKING:
     from typing import Any
 
-    from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
+    from rsyscall.handle.pointer import PathPointer, Pointer, ReadablePointer, WrittenPointer
     from rsyscall.near.sysif import SyscallInterface
-
-    PathPointer = WrittenPointer[str | os.PathLike[str]]
 
 __all__ = ["HandleFileDescriptor", "HandleTask"]
 

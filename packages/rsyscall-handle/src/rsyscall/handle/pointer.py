@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import abc
 import logging
+import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 import rsyscall.near
 from rsyscall.far import AddressSpaceMismatchError
@@ -43,6 +44,7 @@ __all__ = [
     "LinearPointer",
     "LinearReadError",
     "MemoryGateway",
+    "PathPointer",
     "Pointer",
     "PointerMergeError",
     "ReadablePointer",
@@ -606,6 +608,10 @@ class WrittenPointer(Pointer[T_co]):  # type: ignore[type-var]  # see below
             return f"{self.near}, {self.value!r}"
         except UseAfterFreeError:
             return f"freed, {self.value!r}"
+
+
+PathPointer: TypeAlias = WrittenPointer[str | os.PathLike[str]]
+"""A path in memory, for a call that takes one."""
 
 
 def _free_when_unpinned(allocation: AllocationInterface, pinned_by: tuple[Pointer[Any], ...]) -> None:

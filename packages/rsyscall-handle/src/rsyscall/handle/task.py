@@ -8,7 +8,6 @@ Nothing that this module imports may import it, except while type checking.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
@@ -19,7 +18,7 @@ import rsyscall.near
 from rsyscall.fcntl import AT, FD, F, FcntlFileDescriptor
 from rsyscall.handle._later_calls import LaterFileDescriptor, LaterTask
 from rsyscall.handle.fd import BaseFileDescriptor, FDTable, FileDescriptorTask
-from rsyscall.handle.pointer import Pointer, WrittenPointer, check_pointers
+from rsyscall.handle.pointer import PathPointer, Pointer, WrittenPointer, check_pointers
 from rsyscall.handle.process import ChildProcess, Process, ProcessTask
 from rsyscall.linux.dirent import GetdentsFileDescriptor
 from rsyscall.linux.futex import FutexTask
@@ -59,8 +58,6 @@ if TYPE_CHECKING:
 __all__ = ["FileDescriptor", "Task"]
 
 T_self = TypeVar("T_self", bound="FileDescriptor")
-
-_Path = WrittenPointer[str | os.PathLike[str]]
 
 
 class FileDescriptor(
@@ -283,7 +280,7 @@ class Task(
 
     async def execve(
         self,
-        filename: _Path,
+        filename: PathPointer,
         argv: WrittenPointer[ArgList],
         envp: WrittenPointer[ArgList],
         command: Command | None = None,
@@ -323,7 +320,7 @@ class Task(
     async def execveat(
         self,
         fd: FileDescriptor | None,
-        pathname: _Path,
+        pathname: PathPointer,
         argv: WrittenPointer[ArgList],
         envp: WrittenPointer[ArgList],
         flags: AT = AT.NONE,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import os
 from typing import TYPE_CHECKING
 
 from rsyscall import far
@@ -17,11 +16,9 @@ from rsyscall.near import nr
 from rsyscall.near.naming import naming
 
 if TYPE_CHECKING:
-    from rsyscall.handle.pointer import Pointer, WrittenPointer
+    from rsyscall.handle.pointer import PathPointer, Pointer
     from rsyscall.near import types as near
     from rsyscall.near.sysif import SyscallInterface
-
-    PathPointer = WrittenPointer[str | os.PathLike[str]]
 
 __all__ = ["FS_XFLAG", "FileAttr", "FileAttrFileDescriptor", "FileAttrTask"]
 

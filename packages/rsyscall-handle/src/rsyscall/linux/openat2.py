@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import os
 from typing import TYPE_CHECKING, Any, cast
 
 from rsyscall.cstruct import CStruct, u64
@@ -20,11 +19,9 @@ from rsyscall.near.record import CallRecord
 from rsyscall.struct import Serializer
 
 if TYPE_CHECKING:
-    from rsyscall.handle.pointer import Pointer, WrittenPointer
+    from rsyscall.handle.pointer import PathPointer, Pointer
     from rsyscall.near.abi import ABI
     from rsyscall.near.sysif import SyscallInterface
-
-    PathPointer = WrittenPointer[str | os.PathLike[str]]
 
 __all__ = ["OPENAT2", "RESOLVE", "OpenHow", "Openat2FileDescriptor", "Openat2Task"]
 

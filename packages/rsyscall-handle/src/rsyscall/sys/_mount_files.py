@@ -8,7 +8,6 @@ A mount is made in steps: `fsopen`, `fsconfig` for each option and with `FSCONFI
 from __future__ import annotations
 
 import enum
-import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +39,8 @@ from rsyscall.near.record import CallRecord
 from rsyscall.sys._mount_constants import MS
 
 if TYPE_CHECKING:
-    from rsyscall.handle.pointer import Pointer, WrittenPointer
+    from rsyscall.handle.pointer import PathPointer, Pointer, WrittenPointer
     from rsyscall.near.sysif import SyscallInterface
-
-    PathPointer = WrittenPointer[str | os.PathLike[str]]
 
 __all__ = [
     "FSCONFIG",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,11 +17,9 @@ from rsyscall.near.naming import naming
 from rsyscall.sys.xattr import XATTR_ARGS, XattrArgs, XattrList
 
 if TYPE_CHECKING:
-    from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
+    from rsyscall.handle.pointer import PathPointer, Pointer, ReadablePointer, WrittenPointer
     from rsyscall.near import types as near
     from rsyscall.near.sysif import SyscallInterface
-
-    PathPointer = WrittenPointer[str | os.PathLike[str]]
 
 __all__ = ["XattrAtFileDescriptor", "XattrAtTask"]
 

@@ -20,7 +20,7 @@ from rsyscall.near.types import WatchDescriptor
 from rsyscall.struct import Serializable
 
 if TYPE_CHECKING:
-    from rsyscall.handle.pointer import WrittenPointer
+    from rsyscall.handle.pointer import PathPointer
     from rsyscall.near.sysif import SyscallInterface
 
 __all__ = [
@@ -165,9 +165,7 @@ class InotifyFileDescriptor(BaseFileDescriptor):
 
     __slots__ = ()
 
-    async def inotify_add_watch(
-        self, pathname: WrittenPointer[str | os.PathLike[str]], mask: IN
-    ) -> WatchDescriptor:
+    async def inotify_add_watch(self, pathname: PathPointer, mask: IN) -> WatchDescriptor:
         """`inotify_add_watch(fd, pathname, mask)`: watch a file or a directory, or change how it is watched.
 
         Args:

@@ -16,7 +16,7 @@ from rsyscall.sys._mount_constants import MS
 
 if TYPE_CHECKING:
     import rsyscall.near.types as near
-    from rsyscall.handle.pointer import WrittenPointer
+    from rsyscall.handle.pointer import PathPointer, WrittenPointer
     from rsyscall.near.sysif import SyscallInterface
     from rsyscall.sys._mount_files import FSCONFIG as FSCONFIG
     from rsyscall.sys._mount_files import FSMOUNT as FSMOUNT
@@ -50,8 +50,8 @@ class MountTask(far.Task):
 
     async def mount(
         self,
-        source: WrittenPointer[str | os.PathLike[str]],
-        target: WrittenPointer[str | os.PathLike[str]],
+        source: PathPointer,
+        target: PathPointer,
         filesystemtype: WrittenPointer[str | os.PathLike[str]],
         mountflags: MS,
         data: WrittenPointer[str | os.PathLike[str]],
@@ -84,9 +84,7 @@ class MountTask(far.Task):
         ):
             await _mount(self.sysif, source_addr, target_addr, type_addr, mountflags, data_addr)
 
-    async def umount(
-        self, target: WrittenPointer[str | os.PathLike[str]], flags: UMOUNT = UMOUNT.NONE
-    ) -> None:
+    async def umount(self, target: PathPointer, flags: UMOUNT = UMOUNT.NONE) -> None:
         """`umount2(target, flags)`: detach the topmost file system at `target`.
 
         Raises:
@@ -101,8 +99,8 @@ class MountTask(far.Task):
 
     async def pivot_root(
         self,
-        new_root: WrittenPointer[str | os.PathLike[str]],
-        put_old: WrittenPointer[str | os.PathLike[str]],
+        new_root: PathPointer,
+        put_old: PathPointer,
     ) -> None:
         """`pivot_root(new_root, put_old)`: make a mount the root of the mount namespace.
 

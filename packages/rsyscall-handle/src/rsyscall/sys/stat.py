@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from rsyscall import far
 from rsyscall.cstruct import CStruct, i64, nested, u16, u32, u64
@@ -19,13 +19,9 @@ from rsyscall.near.naming import naming
 from rsyscall.time import Timespec
 
 if TYPE_CHECKING:
-    import os
-
-    from rsyscall.handle.pointer import WrittenPointer
+    from rsyscall.handle.pointer import PathPointer
     from rsyscall.near import SyscallInterface
     from rsyscall.near import types as near
-
-    PathPointer: TypeAlias = WrittenPointer[str | os.PathLike[str]]
 
 if TYPE_CHECKING:
     from rsyscall.sys._stat_files import UTIME as UTIME

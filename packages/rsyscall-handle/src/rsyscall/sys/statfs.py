@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import os
 from typing import TYPE_CHECKING
 
 from rsyscall import far
@@ -16,7 +15,7 @@ from rsyscall.near import nr
 from rsyscall.near.naming import naming
 
 if TYPE_CHECKING:
-    from rsyscall.handle.pointer import Pointer, WrittenPointer
+    from rsyscall.handle.pointer import PathPointer, Pointer
     from rsyscall.near import types as near
     from rsyscall.near.sysif import SyscallInterface
 
@@ -100,9 +99,7 @@ class StatfsFileDescriptor(BaseFileDescriptor):
 class StatfsTask(far.Task):
     """The file system at a path."""
 
-    async def statfs(
-        self, path: WrittenPointer[str | os.PathLike[str]], buf: Pointer[Statfs]
-    ) -> Pointer[Statfs]:
+    async def statfs(self, path: PathPointer, buf: Pointer[Statfs]) -> Pointer[Statfs]:
         """`statfs(path, buf)`: the state of the file system that a file is in.
 
         Args:

@@ -22,11 +22,9 @@ from rsyscall.near.naming import naming
 from rsyscall.struct import HasSerializer, Serializable, Serializer
 
 if TYPE_CHECKING:
-    from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
+    from rsyscall.handle.pointer import PathPointer, Pointer, ReadablePointer, WrittenPointer
     from rsyscall.near import types as near
     from rsyscall.near.sysif import SyscallInterface
-
-    PathPointer = WrittenPointer[str | os.PathLike[str]]
 
 __all__ = ["XATTR", "XattrArgs", "XattrFileDescriptor", "XattrList", "XattrTask"]
 

@@ -6,7 +6,6 @@ Each process has its own, except that processes made with `CLONE.FS` share all o
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsyscall.handle.arguments import FDNUM, MODE, OUT_STRING, PATH, SIZE, call
@@ -17,7 +16,7 @@ from rsyscall.near.naming import naming
 
 if TYPE_CHECKING:
     from rsyscall.handle.fd import BaseFileDescriptor
-    from rsyscall.handle.pointer import ReadablePointer, WrittenPointer
+    from rsyscall.handle.pointer import PathPointer, ReadablePointer
     from rsyscall.near import SyscallInterface
     from rsyscall.near import types as near
 
@@ -29,7 +28,7 @@ T = TypeVar("T")
 class CWDTask(FileDescriptorTask[Any]):
     """Working directory, root directory, file mode creation mask."""
 
-    async def chdir(self, path: WrittenPointer[str | os.PathLike[str]]) -> None:
+    async def chdir(self, path: PathPointer) -> None:
         """`chdir(path)`: change the working directory.
 
         Raises:
@@ -73,7 +72,7 @@ class CWDTask(FileDescriptorTask[Any]):
             count = await _getcwd(self.sysif, buf_addr, buf.size())
         return buf.readable_split(count)
 
-    async def chroot(self, path: WrittenPointer[str | os.PathLike[str]]) -> None:
+    async def chroot(self, path: PathPointer) -> None:
         """`chroot(path)`: change what `/` means. The working directory stays where it is, even if that is
         outside.
 

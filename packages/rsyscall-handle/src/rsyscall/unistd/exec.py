@@ -7,13 +7,12 @@ and the raw calls.
 from __future__ import annotations
 
 import contextlib
-import os
 import struct
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rsyscall.fcntl import AT
 from rsyscall.handle.arguments import DIRFD, ENVIRONMENT, INT, PATH, STRINGS, call, directory, flags
-from rsyscall.handle.pointer import WrittenPointer
+from rsyscall.handle.pointer import PathPointer
 from rsyscall.near import SyscallHangup, nr
 from rsyscall.struct import FixedSerializer, Serializer
 
@@ -30,7 +29,7 @@ __all__ = ["ArgList", "ArgListSerializer"]
 T_arglist = TypeVar("T_arglist", bound="ArgList")
 
 
-class ArgList(list[WrittenPointer["str | os.PathLike[str]"]], FixedSerializer):
+class ArgList(list[PathPointer], FixedSerializer):
     """A list of strings in memory, as `execve` takes its arguments and its environment: addresses with a NULL
     after the last.
 

@@ -7,13 +7,18 @@ have the second as `filename2`. No method here consumes a path.
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from rsyscall.fcntl import AT, O
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
-from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer, check_pointers, not_a_pointer
+from rsyscall.handle.pointer import (
+    PathPointer,
+    Pointer,
+    ReadablePointer,
+    check_pointers,
+    not_a_pointer,
+)
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
@@ -24,8 +29,6 @@ from rsyscall.unistd.fds import CloseRangeTask, DupFileDescriptor
 __all__ = ["OK", "RENAME", "FSFileDescriptor", "FSTask"]
 
 T = TypeVar("T")
-PathPointer: TypeAlias = WrittenPointer["str | os.PathLike[str]"]
-
 # Or-ing numbers is an order of magnitude faster than or-ing flags.
 _CLOEXEC = O.CLOEXEC.value
 
