@@ -363,6 +363,112 @@ async def test_what_is_sent_is_not_trusted(
     del accepted[:]
 
 
+def silent(path: LocalPath) -> socket.socket:
+    """Connect to the server of a program, and say nothing."""
+    sock = socket.socket(socket.AF_UNIX)
+    fd = os.open(path.with_name(f"{path.name}.sock"), os.O_PATH)
+    try:
+        sock.connect(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+    return sock
+
+
+@pytest.mark.parametrize("accepting", [1, 4])
+async def test_silent_ones_keep_nobody_waiting(
+    server: StubServer, tmp_path: LocalPath, accepting: int
+) -> None:
+    path = program(tmp_path)
+    with contextlib.ExitStack() as stack:
+        for _ in range(10):
+            stack.enter_context(silent(path))
+        processes = {str(number): start(path, str(number)) for number in range(8)}
+
+        async def serve() -> None:
+            for _ in range(8 // accepting):
+                [_, number], thread = await server.accept()
+                async with thread:
+                    await thread.exit(int(number))
+
+        # Much less than the time that they have.
+        with trio.fail_after(stub._TIME_TO_GREET / 2):
+            async with trio.open_nursery() as nursery:
+                for _ in range(accepting):
+                    nursery.start_soon(serve)
+            for number, process in processes.items():
+                assert await status(process) == int(number)
+            # They do not keep it from closing either.
+            await server.close()
+
+
+async def test_a_slow_one_is_for_whoever_accepts_then(
+    server: StubServer, tmp_path: LocalPath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stub, "_PATIENCE", 0.001)
+    process = start(program(tmp_path), "slow")
+    with silent(program(tmp_path)):
+        # Cancelled before it has connected and while it is about to greet: it is never lost.
+        for _ in range(10000):
+            with trio.move_on_after(0.0005):
+                argv, thread = await server.accept()
+                break
+    async with thread:
+        assert argv[1:] == ["slow"]
+        await thread.exit(4)
+    assert await status(process) == 4
+
+
+async def test_many_silent_ones_and_then_none(
+    server: StubServer, tmp_path: LocalPath, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(stub, "_TIME_TO_GREET", 0.5)
+    monkeypatch.setattr(stub, "_PATIENCE", 0.001)
+    path = program(tmp_path)
+    most = 0
+    with contextlib.ExitStack() as stack:
+        for _ in range(stub._MOST_GREETING + 10):
+            stack.enter_context(silent(path))
+        process = start(path)
+        async with trio.open_nursery() as nursery:
+
+            async def look() -> None:
+                nonlocal most
+                while True:
+                    most = max(most, len(server._greetings))
+                    await trio.sleep(0.001)
+
+            nursery.start_soon(look)
+            _, thread = await server.accept()
+            nursery.cancel_scope.cancel()
+        assert 10 < most <= stub._MOST_GREETING
+        async with thread:
+            await thread.exit(3)
+        assert await status(process) == 3
+        assert "it did not greet" in caplog.text
+
+
+@pytest.mark.parametrize("where", ["here", "in a child", "in a child over a stream"])
+def test_the_run_ends_while_one_greets(
+    tmp_path: LocalPath, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "stream" in where:
+        monkeypatch.setenv("RSYSCALL_TRANSPORT", "stream")
+    monkeypatch.setattr(stub, "_PATIENCE", 0.001)
+
+    async def main() -> None:
+        thread: Thread = local_thread if where == "here" else await local_thread.clone()
+        server = await StubServer.make(thread, Path(tmp_path), "program")
+        stack.enter_context(silent(tmp_path / "program"))
+        with trio.move_on_after(1):
+            while not server._greetings:
+                with trio.move_on_after(0.05):
+                    await server.accept()
+        assert server._greetings
+
+    with contextlib.ExitStack() as stack:
+        trio.run(main)
+
+
 async def _close(thread: StubThread) -> None:
     await thread.close()
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from rsyscall.async_fd import finish
+from rsyscall.background import run_is_over
 from rsyscall.handle.fd import STANDARD
 from rsyscall.near import SyscallError
 from rsyscall.near import types as near
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor, Task
     from rsyscall.memory.ram import RAM
 
-__all__ = ["Offer", "PeerError", "ReceivedThread"]
+__all__ = ["Offer", "PeerError", "ReceivedThread", "close_all"]
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ class Offer:
             await sock.sendmsg(await ram.ptr(message), SendmsgFlags.NOSIGNAL | SendmsgFlags.DONTWAIT)
         finally:
             # While any of this is open, the end of the process would not be noticed.
-            await self._close([sock, *self.theirs])
+            await close_all([sock, *self.theirs])
 
     async def receive(self) -> tuple[list[bytes], Hello, list[int]]:
         """Wait for what the process says of itself.
@@ -201,11 +202,15 @@ class Offer:
         """Give it up: what the process has received of it is of no use any more."""
         if self.stream is not None:
             await finish(partial(_close_stream, self.stream))
-        await self._close([*self.ours, *self.theirs])
+        await close_all([*self.ours, *self.theirs])
 
-    async def _close(self, fds: list[FileDescriptor]) -> None:
-        with trio.CancelScope(shield=True):
-            for fd in fds:
+
+async def close_all(fds: list[FileDescriptor]) -> None:
+    """Close descriptors, whatever becomes of their processes. It is done even when cancelled."""
+    with trio.CancelScope(shield=True):
+        for fd in fds:
+            # At the end of a run no loop receives the answers of other processes: they are garbage then.
+            if fd.task.sysif.immediate or not run_is_over():
                 with contextlib.suppress(OSError, SyscallError):
                     await fd.invalidate()
 

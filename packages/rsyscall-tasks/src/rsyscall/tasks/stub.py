@@ -22,11 +22,14 @@ import contextlib
 import logging
 import os
 import secrets
+from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
+from rsyscall.background import start_background
 from rsyscall.epoller import AsyncFileDescriptor
 from rsyscall.exec_image import exec_after, make_image
 from rsyscall.far import FDTableMismatchError
@@ -38,7 +41,7 @@ from rsyscall.sys.socket import AF, SO, SOCK, SOL, Sockbuf, Ucred
 from rsyscall.sys.stat import Stat
 from rsyscall.sys.un import SockaddrUn
 from rsyscall.sys.utsname import Utsname
-from rsyscall.tasks._received import Offer, PeerError, ReceivedThread
+from rsyscall.tasks._received import Offer, PeerError, ReceivedThread, close_all
 from rsyscall.thread import Thread
 
 if TYPE_CHECKING:
@@ -54,6 +57,10 @@ logger = logging.getLogger(__name__)
 _BACKLOG = 4096
 # How long a process that has connected may take to greet, in seconds.
 _TIME_TO_GREET = 30.0
+# How long a task that accepts waits for a process to greet before it looks for the next one, in seconds.
+_PATIENCE = 0.05
+# How many processes may be about to greet at a time: each takes some descriptors of ours.
+_MOST_GREETING = 64
 _MARK = b"RSYSCALL ADDRESS"
 _MAX_PATH = 4095
 
@@ -79,6 +86,17 @@ class StubThread(ReceivedThread):
         await exec_after(self.task, [], await make_image(self, command), command)
 
 
+@dataclass(eq=False)
+class _Greeting:
+    """A process that has connected, until it has greeted or is refused."""
+
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    ended: trio.Event = field(default_factory=trio.Event)
+    # Why it could not be accepted, for the task that waits; None when it is gone.
+    error: Exception | None = None
+    awaited: bool = True
+
+
 @dataclass
 class StubServer:
     """Accepts processes that execute the stub. As an async context manager it is closed in the end.
@@ -93,6 +111,14 @@ class StubServer:
     # What it has made, the file of the socket last.
     _files: tuple[Path, ...] = field(default=(), repr=False)
     _socket: tuple[int, int] | None = field(default=None, repr=False)
+    # Of processes that have greeted, and that no task has taken yet.
+    _ready: deque[tuple[list[str], StubThread]] = field(default_factory=deque, init=False, repr=False)
+    _greetings: set[_Greeting] = field(default_factory=set, init=False, repr=False)
+    _room: trio.Semaphore = field(
+        default_factory=partial(trio.Semaphore, _MOST_GREETING), init=False, repr=False
+    )
+    # Of tasks that wait for a connection: cancelled when there is something else for them.
+    _waiting: list[trio.CancelScope] = field(default_factory=list, init=False, repr=False)
 
     @classmethod
     async def listen_on(cls, thread: Thread, path: Path) -> StubServer:
@@ -152,11 +178,12 @@ class StubServer:
     async def accept(self, thread: Thread | None = None) -> tuple[list[str], StubThread]:
         """Wait until a process executes the stub, and make a thread of it.
 
-        Any number of tasks may do that at once. A process of another user, or one that does not greet, is
-        closed and logged.
+        Any number of tasks may do that at once. A process of another user is closed and logged, and so is one
+        that does not greet within 30 seconds, which keeps no other waiting.
 
         Args:
-            thread: reaches the process; one that shares the table of `self.thread`, which is the default.
+            thread: reaches processes that connect now; one that shares the table of `self.thread`, which is
+                the default.
 
         Returns:
             The arguments, of which the first is the name under which it was executed; and the thread.
@@ -165,31 +192,89 @@ class StubServer:
             OSError: as accept(2), socketpair(2).
             FDTableMismatchError: `thread` has another table.
 
-        Cancellation: the process that has been accepted is killed.
+        Cancellation: a process that is about to greet waits for the next call in this `trio.run`, or for
+        `close`.
         """
         reaching = self.thread if thread is None else thread
         if reaching.task.fd_table is not self.thread.task.fd_table:
             raise FDTableMismatchError(f"{reaching} has another table than {self.thread}, which accepts")
-        while True:
-            sock = await self.listening_sock.accept(SOCK.CLOEXEC)
-            try:
+        try:
+            while not self._ready:
+                greeting = await self._next(reaching)
+                if greeting is None:
+                    continue
+                try:
+                    with trio.move_on_after(_PATIENCE):
+                        await greeting.ended.wait()
+                finally:
+                    greeting.awaited = False
+                if greeting.error is not None:
+                    raise greeting.error
+            return self._ready.popleft()
+        finally:
+            if self._ready:
+                self._wake()
+
+    async def _next(self, reaching: Thread) -> _Greeting | None:
+        """The next process that connects. None if another one has greeted meanwhile."""
+        await self._room.acquire()
+        greeting: _Greeting | None = None
+        try:
+            with trio.CancelScope() as scope:
+                self._waiting.append(scope)
+                try:
+                    if not self._ready:
+                        sock = await self.listening_sock.accept(SOCK.CLOEXEC)
+                        greeting = _Greeting()
+                        self._greetings.add(greeting)
+                        body = partial(self._greet, greeting, sock, reaching)
+                        start_background(body, f"a process greets {self}")
+                finally:
+                    self._waiting.remove(scope)
+        finally:
+            if greeting is None:
+                self._room.release()
+        return greeting
+
+    def _wake(self) -> None:
+        """Have a task that waits for a connection look at what is ready."""
+        for scope in self._waiting:
+            if not scope.cancel_called:
+                scope.cancel()
+                break
+
+    async def _greet(self, greeting: _Greeting, sock: FileDescriptor, reaching: Thread) -> None:
+        """Make a thread of a process that has connected, in the background."""
+        try:
+            with greeting.scope:
+                greeting.scope.deadline = trio.current_time() + _TIME_TO_GREET
                 peer = await _peer(self.thread, sock)
                 if peer.uid != await self.thread.task.geteuid():
                     logger.warning("%s: refused process %d of user %d", self, peer.pid, peer.uid)
-                    continue
-                with trio.fail_after(_TIME_TO_GREET):
-                    return await _setup_stub(reaching, sock.move(reaching.task))
-            except (PeerError, trio.TooSlowError) as error:
-                logger.warning("%s: refused a process: %s", self, error)
-            finally:
-                if sock.valid:
-                    with trio.CancelScope(shield=True):
-                        await sock.invalidate()
+                else:
+                    self._ready.append(await _setup_stub(reaching, sock.move(reaching.task)))
+                    self._wake()
+            if greeting.scope.cancelled_caught and greeting.scope.deadline <= trio.current_time():
+                logger.warning("%s: refused a process: it did not greet", self)
+        except PeerError as error:
+            logger.warning("%s: refused a process: %s", self, error)
+        except Exception as error:
+            if greeting.awaited:
+                greeting.error = error
+            else:
+                logger.warning("%s: lost a process: %s", self, error)
+        finally:
+            if sock.valid:
+                await close_all([sock])
+            self._greetings.discard(greeting)
+            self._room.release()
+            greeting.ended.set()
 
     async def close(self) -> None:
         """Listen no more, and remove the files, unless another server has replaced them.
 
-        Threads that have been made stay. It is done even when cancelled.
+        Processes that have connected and were not accepted are killed. Threads that `accept` has returned
+        stay. It is done even when cancelled.
         """
         with trio.CancelScope(shield=True):
             # Before it is closed: until then no other file gets its number.
@@ -197,6 +282,11 @@ class StubServer:
             await self.listening_sock.close()
             if ours == self._socket:
                 await _remove(self.thread, self._files)
+            for greeting in list(self._greetings):
+                greeting.scope.cancel()
+                await greeting.ended.wait()
+            while self._ready:
+                await self._ready.popleft()[1].close()
 
     async def __aenter__(self) -> StubServer:
         return self
@@ -222,11 +312,10 @@ async def _setup_stub(thread: Thread, bootstrap_sock: FileDescriptor) -> tuple[l
         arguments, hello, fds = await offer.receive()
         made = await offer.make_thread(StubThread, hello, fds)
     except BaseException:
-        with trio.CancelScope(shield=True):
-            if bootstrap_sock.valid:
-                await bootstrap_sock.invalidate()
-            if offer is not None:
-                await offer.close()
+        if bootstrap_sock.valid:
+            await close_all([bootstrap_sock])
+        if offer is not None:
+            await offer.close()
         raise
     return [os.fsdecode(argument) for argument in arguments], made
 
