@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from rsyscall.native import Ring
     from rsyscall.pidfd import Pidfd
 
-__all__ = ["AsyncChildProcess", "Monitor"]
+__all__ = ["AsyncChildProcess", "Monitor", "end_process"]
 
 _EXITED = int(W.EXITED)
 _NOWAIT = int(W.NOWAIT)
@@ -448,3 +448,10 @@ class AsyncChildProcess:
                 except (SyscallError, ChildProcessError):
                     return True  # it has been reaped, or its parent has gone
         return self.process.death_state is not None
+
+
+async def end_process(process: AsyncChildProcess) -> None:
+    """Kill and reap a child, even if the calling task is cancelled: for one that its maker cannot return."""
+    with trio.CancelScope(shield=True):
+        async with process:
+            pass

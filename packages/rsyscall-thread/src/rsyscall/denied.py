@@ -22,7 +22,7 @@ from rsyscall.sys.wait import ChildState, W
 if TYPE_CHECKING:
     from rsyscall.near import SyscallInterface
 
-__all__ = ["any_answer", "is_denied", "pid_behind", "reap", "reap_by_pidfd", "send_signal", "wait4"]
+__all__ = ["any_answer", "fdinfo", "is_denied", "pid_behind", "reap", "reap_by_pidfd", "send_signal", "wait4"]
 
 _DENIED = frozenset({errno.EPERM, errno.ENOSYS, errno.EACCES})
 _WAIT_ALL = int(W.ALL)
@@ -55,16 +55,24 @@ def pid_behind(pidfd: int) -> int:
 
     manpage: pidfd_open(2)
     """
+    return next(iter(fdinfo(pidfd, b"Pid:")), 0)
+
+
+def fdinfo(pidfd: int, field: bytes) -> list[int]:
+    """The numbers in a field of /proc/self/fdinfo for a pidfd; none if we cannot read it.
+
+    manpage: proc_pid_fdinfo(5)
+    """
     try:
-        # Also while the interpreter is being taken down, when `open` is gone already.
-        number = os.open(f"/proc/self/fdinfo/{pidfd}", os.O_RDONLY | os.O_CLOEXEC)
+        # Not `open`: it is gone when the interpreter shuts down, and destructors still call this.
+        file = os.open(f"/proc/self/fdinfo/{pidfd}", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            lines = os.read(number, 4096).splitlines()
+            lines = os.read(file, 4096).splitlines()
         finally:
-            os.close(number)
-        return next((int(line.split()[1]) for line in lines if line.startswith(b"Pid:")), 0)
-    except (OSError, LookupError, ValueError):
-        return 0
+            os.close(file)
+        return next((list(map(int, line.split()[1:])) for line in lines if line.startswith(field)), [])
+    except (OSError, ValueError):
+        return []
 
 
 def send_signal(pidfd: int, sig: int) -> None:

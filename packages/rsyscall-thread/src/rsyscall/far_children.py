@@ -27,6 +27,7 @@ import trio
 from rsyscall.async_fd import AsyncFileDescriptor
 from rsyscall.async_signalfd import first_of
 from rsyscall.background import RunLoop, weakly
+from rsyscall.child_process import end_process
 from rsyscall.clone import clone_error, make_child_task
 from rsyscall.denied import any_answer
 from rsyscall.epoller import Epoller, RemovedFromEpollError
@@ -396,8 +397,7 @@ async def _clone(thr: ParentThread, monitor: FarMonitor, flags: CLONE) -> OwnMem
     except BaseException:
         with trio.CancelScope(shield=True):
             if process is not None:
-                async with process:
-                    pass
+                await end_process(process)
             elif handle is None and (clone.result or 0) > 0:
                 # An exception came right after the clone.
                 lost = ChildProcess(side.task, near.Process(clone.result or 0))

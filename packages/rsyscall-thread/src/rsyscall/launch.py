@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from rsyscall.async_signalfd import SignalEvent
+from rsyscall.child_process import end_process
 from rsyscall.clone import abandon, clone_process
 from rsyscall.command import Command
 from rsyscall.exec_image import ExecImage, call_error
@@ -192,9 +193,7 @@ class Spawning:
         try:
             await self.wait()
         except BaseException:
-            with trio.CancelScope(shield=True):
-                async with self.process:
-                    pass
+            await end_process(self.process)
             raise
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from rsyscall.background import run_now
+from rsyscall.child_process import end_process
 from rsyscall.clone import clone_error, make_child_task
 from rsyscall.denied import is_denied
 from rsyscall.far import AddressSpace
@@ -37,7 +38,7 @@ from rsyscall.near import Syscall, SyscallError, SyscallHangup, nr
 from rsyscall.near import types as near
 from rsyscall.near.record import CallRecord
 from rsyscall.network.private import make_private
-from rsyscall.own_parts import OwnMemory, close_all, end, monitor_for
+from rsyscall.own_parts import OwnMemory, close_all, monitor_for
 from rsyscall.own_ring import ArenaTransport, OwnRAM, connect_by_ring, drive_by_ring, ring_connection
 from rsyscall.pidfd import Pidfd
 from rsyscall.sched import CLONE, Stack
@@ -204,7 +205,7 @@ async def clone_child(thr: ParentThread, flags: CLONE, sharing: bool) -> OwnMemo
             with trio.CancelScope(shield=True), contextlib.suppress(OSError, SyscallError):
                 process = await watch()
         if process is not None:
-            await end(process)
+            await end_process(process)
         await close_all([access, stream, *remote])
         raise
 

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from rsyscall.child_process import end_process
 from rsyscall.clone import clone_error, make_child_task
 from rsyscall.denied import is_denied
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
@@ -55,7 +56,7 @@ from rsyscall.network.private import (
     passing,
 )
 from rsyscall.own_children import clone_child
-from rsyscall.own_parts import OwnMemory, ParentThread, close_all, end, monitor_for
+from rsyscall.own_parts import OwnMemory, ParentThread, close_all, monitor_for
 from rsyscall.own_ring import OwnRAM, OwnRingConnection, check_base, connect_by_ring, drive_by_ring, make_file
 from rsyscall.sched import CLONE
 from rsyscall.settings import transport_name
@@ -293,7 +294,7 @@ async def _execute_stub(
         return OwnMemory(process, child, ram, connection, loader, epoller, monitor)
     except BaseException:
         if process is not None:
-            await end(process)
+            await end_process(process)
         await ends.close()
         raise
 

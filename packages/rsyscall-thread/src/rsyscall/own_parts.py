@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rsyscall.monitor import AsyncChildProcess
     from rsyscall.network.connection import Connection
 
-__all__ = ["ParentThread", "OwnMemory", "close_all", "end", "monitor_for"]
+__all__ = ["ParentThread", "OwnMemory", "close_all", "monitor_for"]
 
 logger = logging.getLogger(__name__)
 
@@ -63,13 +63,6 @@ def monitor_for(
         monitor.adopt_orphans(process)
         return monitor
     return thr.monitor.inherit_to_child(child, ram)
-
-
-async def end(process: AsyncChildProcess) -> None:
-    """End and reap a process that no caller is given."""
-    with trio.CancelScope(shield=True):
-        async with process:
-            pass
 
 
 async def close_all(things: Sequence[FileDescriptor | AsyncFileDescriptor | None]) -> None:

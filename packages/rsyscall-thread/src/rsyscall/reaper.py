@@ -29,7 +29,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
@@ -39,6 +38,7 @@ import trio
 from rsyscall.async_fd import finish
 from rsyscall.async_signalfd import SignalEvent, first_of
 from rsyscall.background import RunLoop, run_now
+from rsyscall.denied import fdinfo
 from rsyscall.far import Children
 from rsyscall.native import destructor
 from rsyscall.near import SyscallError, nr
@@ -185,7 +185,7 @@ class Reaper:
         try:
             with open(f"/proc/{init}/task/{init}/children", "rb") as file:
                 numbers = {int(number) for number in file.read().split()}
-            depth = len(_ids(pidfd)) if pidfd is not None else 0
+            depth = len(fdinfo(pidfd.number, b"NSpid:")) if pidfd is not None else 0
         except (OSError, ValueError):
             return False
         self._known = {number: pid for number, pid in self._known.items() if number in numbers}
@@ -217,7 +217,8 @@ class Reaper:
             return True  # reaped since
         except OSError:
             return False
-        ids = _ids(pidfd)
+        # One in each pid namespace, from that of our /proc down.
+        ids = fdinfo(pidfd.number, b"NSpid:")
         if len(ids) < depth:
             pidfd.close()  # another process has the pid by now
             return True
@@ -333,19 +334,3 @@ def _looking(reference: weakref.ref[Reaper]) -> Callable[[], Awaitable[None]]:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     return loop
-
-
-def _ids(pidfd: Pidfd) -> list[int]:
-    """The pids of a process, in the pid namespace of our /proc and in all those below that it is in.
-
-    manpage: pidfd_open(2)
-    """
-    try:
-        file = os.open(f"/proc/self/fdinfo/{pidfd.number}", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            lines = os.read(file, 4096).splitlines()
-        finally:
-            os.close(file)
-    except OSError:
-        return []
-    return next((list(map(int, line.split()[1:])) for line in lines if line.startswith(b"NSpid:")), [])

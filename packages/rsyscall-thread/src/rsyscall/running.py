@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 import trio
 from outcome import Outcome, acapture
 
+from rsyscall.child_process import end_process
 from rsyscall.command import Command, StrOrBytesPath
 from rsyscall.completed import CommandTimeoutError, CompletedCommand, OutputLimitError
 from rsyscall.ending import GRACE, end_command, wait_for_end
@@ -488,18 +489,14 @@ async def _start(
         try:
             return await _start_prepared(namespace, set_up, command)
         finally:
-            with trio.CancelScope(shield=True):
-                async with namespace.process:
-                    pass
+            await end_process(namespace.process)
     # A thread with memory of its own cannot prepare a process.
     cloned = await (starter.clone() if id_maps is None else starter.clone(CLONE.NEWUSER, id_maps=id_maps))
     try:
         await set_up(cloned)
         return await cloned.exec(command), None
     except BaseException:
-        with trio.CancelScope(shield=True):
-            async with cloned.process:
-                pass
+        await end_process(cloned.process)
         raise
 
 

@@ -10,8 +10,7 @@ import errno
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, SupportsInt
 
-import trio
-
+from rsyscall.child_process import end_process
 from rsyscall.clone_call import Clone3Missing
 from rsyscall.command import Command
 from rsyscall.exec_image import exec_after, make_image
@@ -375,9 +374,7 @@ class PreparedThread(WithMemory):
         try:
             await exec_after(child.task, calls, image, command)
         except BaseException:
-            with trio.CancelScope(shield=True):
-                async with child.process:
-                    pass
+            await end_process(child.process)
             raise
         self.task.borrowed = []
         return child.process

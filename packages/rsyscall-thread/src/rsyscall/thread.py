@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from rsyscall.async_signalfd import mask_settled
+from rsyscall.child_process import end_process
 from rsyscall.clone import clone_child_task, clone_ring_task
 from rsyscall.command import Command, StrOrBytesPath, StrPath
 from rsyscall.completed import CompletedCommand
@@ -302,9 +303,7 @@ class Thread(WithFiles):
         try:
             await write_id_maps(child, id_maps, self)
         except BaseException:
-            with trio.CancelScope(shield=True):
-                async with child.process:
-                    pass
+            await end_process(child.process)
             raise
 
     async def _clone(
@@ -365,9 +364,7 @@ class Thread(WithFiles):
             if mapping is not None:
                 await write_user_mappings(child, *mapping)
         except BaseException:
-            with trio.CancelScope(shield=True):
-                async with process:
-                    pass
+            await end_process(process)
             raise
         return child
 
@@ -406,9 +403,7 @@ class Thread(WithFiles):
             if mapping is not None:
                 await write_user_mappings(child, *mapping)
         except BaseException:
-            with trio.CancelScope(shield=True):
-                async with made.process:
-                    pass
+            await end_process(made.process)
             raise
         return child
 

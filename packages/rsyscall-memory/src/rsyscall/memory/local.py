@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rsyscall.handle.allocation import UseAfterFreeError
 from rsyscall.memory.allocator import Allocation
-from rsyscall.memory.transport import MemoryTransport
+from rsyscall.memory.transport import MemoryTransport, locate
 from rsyscall.native import _fast
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ class LocalMemoryTransport(MemoryTransport):
         """
         self.write_now(dest, data)
 
-    # For the kind of allocation that nearly all pointers have, these two make the checks of _locate inline.
+    # For the kind of allocation that nearly all pointers have, these two make the checks of `locate` inline.
 
     def read_now(self, src: Pointer[Any]) -> bytes:
         """As `read`."""
@@ -78,7 +77,7 @@ class LocalMemoryTransport(MemoryTransport):
                 if 0 <= start <= end <= pages.length:
                     return _read_memory(pages.address + start, end - start)
         size = allocation.size()
-        return _read_memory(self._locate(src, size), size)
+        return _read_memory(locate(src, size, self._address_space), size)
 
     def write_now(self, dest: Pointer[Any], data: bytes) -> None:
         """As `write`."""
@@ -92,18 +91,4 @@ class LocalMemoryTransport(MemoryTransport):
                 if 0 <= start <= end <= pages.length and len(data) <= end - start:
                     _write_memory(pages.address + start, data)
                     return
-        _write_memory(self._locate(dest, len(data)), data)
-
-    def _locate(self, pointer: Pointer[Any], length: int) -> int:
-        """The address, after checking that the pointer has `length` bytes; the C code checks nothing."""
-        mapping = pointer.mapping
-        allocation = pointer.allocation
-        offset = allocation.offset()
-        if not pointer.valid:
-            raise UseAfterFreeError(f"handle is no longer valid: {pointer}")
-        mapping.task.check_address_space(self._address_space)
-        size = allocation.size()
-        pages = mapping.near
-        if length > size or offset < 0 or offset + size > pages.length:
-            raise ValueError(f"{length} bytes do not fit at {pointer}, which has {size} bytes in {pages}")
-        return pages.address + offset
+        _write_memory(locate(dest, len(data), self._address_space), data)

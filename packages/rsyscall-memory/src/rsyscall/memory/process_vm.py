@@ -28,8 +28,8 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from rsyscall.handle.allocation import UseAfterFreeError, WouldWaitError
-from rsyscall.memory.transport import BatchMemoryTransport, MemoryTransport, write_all
+from rsyscall.handle.allocation import WouldWaitError
+from rsyscall.memory.transport import BatchMemoryTransport, MemoryTransport, locate, write_all
 from rsyscall.native import ffi
 from rsyscall.near import SYS, SyscallSendError, nr
 from rsyscall.near import types as near
@@ -314,7 +314,7 @@ class ProcessVMTransport(BatchMemoryTransport):
     def _read(self, src: Pointer[Any]) -> bytes:
         target = self._target
         length = src.allocation.size()
-        address = self._locate(src, length)
+        address = locate(src, length, self._address_space)
         target.check()
         # The kernel fills it before any other code sees it, so it need not be copied once more.
         data = bytes(length)
@@ -324,13 +324,13 @@ class ProcessVMTransport(BatchMemoryTransport):
 
     def _write(self, dest: Pointer[Any], data: bytes) -> None:
         target = self._target
-        address = self._locate(dest, len(data))
+        address = locate(dest, len(data), self._address_space)
         target.check()
         target.copy(nr.process_vm_writev, _address_of(data), address, len(data), dest)
 
     def _write_batch(self, writes: Sequence[tuple[Pointer[Any], bytes]]) -> None:
         target = self._target
-        pieces = [(dest, self._locate(dest, len(data)), data) for dest, data in writes]
+        pieces = [(dest, locate(dest, len(data), self._address_space), data) for dest, data in writes]
         pieces = [piece for piece in pieces if piece[2]]
         done = 0
         while done < len(pieces):
@@ -343,17 +343,3 @@ class ProcessVMTransport(BatchMemoryTransport):
                 dest, address, data = some[whole]
                 target.copy(nr.process_vm_writev, _address_of(data), address, len(data), dest)
                 done += 1
-
-    def _locate(self, pointer: Pointer[Any], length: int) -> int:
-        """The address, after checking that the pointer has `length` bytes, which the kernel cannot check."""
-        mapping = pointer.mapping
-        allocation = pointer.allocation
-        offset = allocation.offset()
-        if not pointer.valid:
-            raise UseAfterFreeError(f"handle is no longer valid: {pointer}")
-        mapping.task.check_address_space(self._address_space)
-        size = allocation.size()
-        pages = mapping.near
-        if length > size or offset < 0 or offset + size > pages.length:
-            raise ValueError(f"{length} bytes do not fit at {pointer}, which has {size} bytes in {pages}")
-        return pages.address + offset

@@ -29,15 +29,17 @@ from __future__ import annotations
 import abc
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rsyscall.handle.allocation import UseAfterFreeError
 from rsyscall.handle.pointer import MemoryGateway
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rsyscall.far import AddressSpace
     from rsyscall.handle.pointer import Pointer
     from rsyscall.handle.task import Task
 
-__all__ = ["BatchMemoryTransport", "MemoryGateway", "MemoryTransport", "write_all"]
+__all__ = ["BatchMemoryTransport", "MemoryGateway", "MemoryTransport", "locate", "write_all"]
 
 
 class MemoryTransport(MemoryGateway):
@@ -78,3 +80,24 @@ async def write_all(transport: MemoryTransport, writes: Sequence[tuple[Pointer[A
     else:
         for dest, data in writes:
             await transport.write(dest, data)
+
+
+def locate(pointer: Pointer[Any], length: int, address_space: AddressSpace) -> int:
+    """Return the address of a pointer, for a copy that does not check anything itself.
+
+    Raises:
+        UseAfterFreeError: `pointer` was freed or consumed.
+        AddressSpaceMismatchError: `pointer` points into another address space.
+        ValueError: `pointer` has less than `length` bytes, or is not inside its mapping.
+    """
+    mapping = pointer.mapping
+    allocation = pointer.allocation
+    offset = allocation.offset()
+    if not pointer.valid:
+        raise UseAfterFreeError(f"handle is no longer valid: {pointer}")
+    mapping.task.check_address_space(address_space)
+    size = allocation.size()
+    pages = mapping.near
+    if length > size or offset < 0 or offset + size > pages.length:
+        raise ValueError(f"{length} bytes do not fit at {pointer}, which has {size} bytes in {pages}")
+    return pages.address + offset
