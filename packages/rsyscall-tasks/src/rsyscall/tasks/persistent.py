@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
-from rsyscall.child_process import AsyncChildProcess
+from rsyscall.child_process import AsyncChildProcess, end_process
 from rsyscall.command import Command
 from rsyscall.epoller import AsyncFileDescriptor
 from rsyscall.far_children import FarMonitor
@@ -48,6 +48,7 @@ from rsyscall.sys.socket import AF, SOCK
 from rsyscall.sys.un import SockaddrUn
 from rsyscall.sys.wait import W
 from rsyscall.tasks._far import make_far_task, make_far_thread
+from rsyscall.tasks._listening import absolute, bind
 from rsyscall.tasks._replaceable import PersistentSyscallConnection
 from rsyscall.thread import Thread
 from rsyscall.unistd import SEEK
@@ -79,7 +80,6 @@ _WELCOME = struct.Struct("=8siiiii")
 _MAX_LISTING = 1 << 25
 # Between two attempts to connect to a process whose queue is full, in seconds.
 _PAUSE = 0.01
-_MAX_PATH = 4096
 
 
 class PersistentThread(Thread):
@@ -353,9 +353,9 @@ async def clone_persistent(parent: Thread, path: StrPath) -> PersistentThread:
         OSError: EADDRINUSE, there is such a file; as clone(2), execve(2), bind(2).
         SyscallError: the process was lost.
     """
-    where = await _absolute(parent, Path(path))
+    where = await absolute(parent, Path(path))
     program = await stub_descriptor(parent, parent.monitor.hub)
-    listening = await _bind(parent, where)
+    listening = await bind(parent, where)
     stream: AsyncFileDescriptor | None = None
     process: AsyncChildProcess | None = None
     try:
@@ -380,8 +380,7 @@ async def clone_persistent(parent: Thread, path: StrPath) -> PersistentThread:
     except BaseException:
         with trio.CancelScope(shield=True):
             if process is not None:
-                async with process:
-                    pass
+                await end_process(process)
             if stream is not None:
                 await _close(stream)
             with contextlib.suppress(OSError, SyscallError):
@@ -408,7 +407,7 @@ async def connect_persistent(thread: Thread, path: StrPath, take_over: bool = Fa
 
     It takes until a call has returned that blocks the process: use `trio.fail_after`.
     """
-    where = await _absolute(thread, Path(path))
+    where = await absolute(thread, Path(path))
     stream, welcome, hello = await _connect(thread, where, take_over)
     try:
         return await _make_thread(thread, where, stream, welcome, hello)
@@ -427,31 +426,6 @@ class _Welcome(NamedTuple):
     """The same, or for us."""
     store: int
     """-1: there is none."""
-
-
-async def _absolute(thread: Thread, path: Path) -> Path:
-    if os.path.isabs(path):
-        return path
-    where, _ = await thread.task.getcwd(await thread.ram.malloc(str, _MAX_PATH + 1))
-    return Path(os.path.join(await where.read(), path))
-
-
-async def _bind(thread: Thread, path: Path) -> FileDescriptor:
-    sock = await thread.socket(AF.UNIX, SOCK.STREAM | SOCK.NONBLOCK | SOCK.CLOEXEC)
-    try:
-        # The mode of the file that `bind` makes: there is no moment in which others could connect.
-        await sock.fchmod(0o600)
-        address = await SockaddrUn.from_path(thread, path)
-        try:
-            await sock.bind(await thread.ram.ptr(address))
-        finally:
-            with trio.CancelScope(shield=True):
-                await address.close()
-    except BaseException:
-        with trio.CancelScope(shield=True):
-            await sock.invalidate()
-        raise
-    return sock
 
 
 async def _connect(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from rsyscall.child_process import end_process
 from rsyscall.sys.socket import AF, SOCK
 from rsyscall.sys.wait import W
 from rsyscall.tasks._carrier import BootstrapError, describe_end, end_carrier, kill_carrier
@@ -107,9 +108,7 @@ async def _start(parent: Thread, command: Command, offer: Offer) -> AsyncChildPr
             await child.inherit_fd(theirs).dup2(child.stdin)
             return await child.exec(command)
         except BaseException:
-            with trio.CancelScope(shield=True):
-                async with child.process:
-                    pass
+            await end_process(child.process)
             raise
     finally:
         with trio.CancelScope(shield=True):

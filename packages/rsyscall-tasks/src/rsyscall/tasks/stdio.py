@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal
 import trio
 
 from rsyscall.background import RunLoop, weakly
+from rsyscall.child_process import end_process
 from rsyscall.epoller import AsyncFileDescriptor
 from rsyscall.fcntl import O
 from rsyscall.handle.fd import STANDARD
@@ -220,9 +221,7 @@ async def _start(parent: Thread, command: Command) -> tuple[AsyncChildProcess, A
             await inside[1].dup2(child.stderr)
             carrier = await child.exec(command)
         except BaseException:
-            with trio.CancelScope(shield=True):
-                async with child.process:
-                    pass
+            await end_process(child.process)
             raise
     except BaseException:
         with trio.CancelScope(shield=True):

@@ -37,10 +37,10 @@ from rsyscall.fcntl import O
 from rsyscall.near import SyscallError
 from rsyscall.path import Path
 from rsyscall.stub_program import stub_bytes
-from rsyscall.sys.socket import AF, SO, SOCK, SOL, Sockbuf, Ucred
+from rsyscall.sys.socket import SO, SOCK, SOL, Sockbuf, Ucred
 from rsyscall.sys.stat import Stat
-from rsyscall.sys.un import SockaddrUn
 from rsyscall.sys.utsname import Utsname
+from rsyscall.tasks._listening import MAX_PATH, absolute, bind
 from rsyscall.tasks._received import Offer, PeerError, ReceivedThread, close_all
 from rsyscall.thread import Thread
 
@@ -62,7 +62,6 @@ _PATIENCE = 0.05
 # How many processes may be about to greet at a time: each takes some descriptors of ours.
 _MOST_GREETING = 64
 _MARK = b"RSYSCALL ADDRESS"
-_MAX_PATH = 4095
 
 
 class StubThread(ReceivedThread):
@@ -151,7 +150,7 @@ class StubServer:
         """
         if not name or name in (".", "..") or "/" in name or "\0" in name:
             raise ValueError(f"name: expected that of a file in {dir}, not {name!r}")
-        directory = await _absolute(thread, dir)
+        directory = await absolute(thread, dir)
         machine = await (await thread.task.uname(await thread.ram.malloc(Utsname))).read()
         program, socket = Path(directory / name), Path(directory / f"{name}.sock")
         image = _with_address(stub_bytes(machine.machine), os.fsencode(socket))
@@ -328,40 +327,21 @@ async def _peer(thread: Thread, sock: FileDescriptor) -> Ucred:
 
 
 async def _listen(thread: Thread, path: Path) -> AsyncFileDescriptor:
-    sock = await thread.socket(AF.UNIX, SOCK.STREAM | SOCK.NONBLOCK | SOCK.CLOEXEC)
+    sock = await bind(thread, path)
     try:
-        # The mode of the file that `bind` makes; and so there is no moment in which others could connect.
-        await sock.fchmod(0o600)
-        address = await SockaddrUn.from_path(thread, path)
-        try:
-            await sock.bind(await thread.ram.ptr(address))
-        finally:
-            with trio.CancelScope(shield=True):
-                await address.close()
-        try:
-            await sock.listen(_BACKLOG)
-            return await thread.make_afd(sock)
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                await _remove(thread, [path])
-            raise
+        await sock.listen(_BACKLOG)
+        return await thread.make_afd(sock)
     except BaseException:
         with trio.CancelScope(shield=True):
+            await _remove(thread, [path])
             await sock.invalidate()
         raise
 
 
-async def _absolute(thread: Thread, path: Path) -> Path:
-    if os.path.isabs(path):
-        return path
-    where, _ = await thread.task.getcwd(await thread.ram.malloc(str, _MAX_PATH + 1))
-    return Path(os.path.join(await where.read(), path))
-
-
 def _with_address(program: bytes, path: bytes) -> bytes:
     """A copy of the program that connects to this path: see `struct rsys_stamp`."""
-    if len(path) > _MAX_PATH:
-        raise ValueError(f"the path of the socket has {len(path)} bytes, and {_MAX_PATH} are possible")
+    if len(path) > MAX_PATH:
+        raise ValueError(f"the path of the socket has {len(path)} bytes, and {MAX_PATH} are possible")
     before, mark, after = program.partition(_MARK)
     assert mark
     assert _MARK not in after
