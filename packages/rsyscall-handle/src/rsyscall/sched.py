@@ -34,8 +34,7 @@ __all__ = [
 
 
 class CLONE(enum.IntFlag):
-    """Flags of clone, unshare and setns. From `CLEAR_SIGHAND` on they are understood by clone3
-    only.
+    """`CLONE_*`: flags of clone, unshare and setns. Only clone3 takes those from `CLEAR_SIGHAND` on.
 
     manpage: clone(2), unshare(2), setns(2)
     """
@@ -75,13 +74,13 @@ class CLONE(enum.IntFlag):
 
 
 class Borrowable:
-    """Something that refers to memory and file descriptors of a task."""
+    """A value that refers to memory and file descriptors of a task."""
 
     __slots__ = ()
 
     def borrow_with(self, stack: ExitStack, task: rsyscall.far.Task) -> None:
-        """Borrow everything this refers to for `task`, until `stack` is left."""
-        raise NotImplementedError(f"{type(self).__name__} does not know how to be borrowed")
+        """Borrow all that this value refers to for `task`, until `stack` is closed."""
+        raise NotImplementedError(f"{type(self).__name__} does not define borrow_with")
 
 
 T_borrowable = TypeVar("T_borrowable", bound=Borrowable)
@@ -91,12 +90,11 @@ _POINTER = struct.Struct("=Q")
 
 @dataclass(eq=False)
 class Stack(Serializable, Borrowable, Generic[T_borrowable]):
-    """The first contents of the stack of a new process: a function to return to, and what that finds on the
-    stack.
+    """What is on the stack when a new process starts: the address of a function, and its arguments.
 
     Args:
-        function: native function; the process starts with returning to it.
-        data: arguments, in the form the function wants them.
+        function: native function; the first thing that the process does is to return to its address.
+        data: arguments, in the form in which the function expects them on the stack.
         serializer: converts the arguments.
     """
 
@@ -115,7 +113,7 @@ class Stack(Serializable, Borrowable, Generic[T_borrowable]):
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Stack[T_borrowable]:
-        """Raise: the function cannot be found from its address."""
+        """Raise NotImplementedError: an address does not lead back to the pointer of the function."""
         raise NotImplementedError("a stack cannot be read back: it consists of addresses")
 
 
@@ -124,7 +122,7 @@ _CPU_BYTES = _CPU_COUNT // 8
 
 
 class CpuSet(Struct, set[int]):
-    """A set of CPUs, numbered from 0; as `cpu_set_t`, it has room for 1024.
+    """`cpu_set_t`: a set of CPUs, by their numbers, 0 to 1023.
 
     Args:
         cpus: the numbers.
@@ -138,19 +136,19 @@ class CpuSet(Struct, set[int]):
         super().__init__(cpus)
 
     def to_bytes(self) -> bytes:
-        """Return 128 bytes; ValueError for a CPU that there is no bit for."""
+        """Return 128 bytes; ValueError for a number that is not in 0 to 1023."""
         mask = 0
         for cpu in self:
             if not 0 <= cpu < _CPU_COUNT:
                 raise ValueError(f"CPU {cpu} cannot be in a CpuSet; they are numbered 0 to {_CPU_COUNT - 1}")
             mask |= 1 << cpu
-        # the kernel has an array of longs; on little endian machines, which all of ours are, that is one
-        # number
+        # The kernel has an array of longs. On little-endian machines, and we support no others, its bytes are
+        # those of one long number.
         return mask.to_bytes(_CPU_BYTES, "little")
 
     @classmethod
     def from_bytes(cls, data: bytes) -> CpuSet:
-        """Read a set of any length."""
+        """Read a set of any size."""
         return cls(bits(int.from_bytes(data, "little"), one_indexed=False))
 
     @classmethod
@@ -168,17 +166,19 @@ class CloneArgs(
     """`struct clone_args`, the argument of clone3. Addresses and file descriptors are plain numbers here.
 
     Args:
-        flags: what to share, what to make new.
-        pidfd: address for the number of a pidfd, with `CLONE.PIDFD`.
-        child_tid: address for the id in the child's memory, with `CLONE.CHILD_SETTID` and
-            `CLONE.CHILD_CLEARTID`.
-        parent_tid: address for the id in the parent's memory, with `CLONE.PARENT_SETTID`.
-        exit_signal: signal for the parent when the child dies.
-        stack: the lowest address of the stack; unlike with clone.
+        flags: what the child shares with its parent, and which new namespaces it gets.
+        pidfd: where to store the number of a pidfd, with `CLONE.PIDFD`.
+        child_tid: where to store the id of the child in the memory of the child, with `CLONE.CHILD_SETTID`;
+            the kernel clears the word there when the child leaves that memory, with `CLONE.CHILD_CLEARTID`.
+        parent_tid: where to store the id of the child in the memory of the parent, with
+            `CLONE.PARENT_SETTID`.
+        exit_signal: the signal that the parent gets when the child exits.
+        stack: the lowest address of the stack (clone takes the highest).
         stack_size: bytes.
         tls: thread-local storage, with `CLONE.SETTLS`.
-        set_tid: address of an array of 32-bit ids that the child is to have, innermost namespace first.
-        set_tid_size: number of elements of that.
+        set_tid: address of an array of 32-bit ids for the child: one for each pid namespace, the innermost
+            first.
+        set_tid_size: how many ids are in that array.
         cgroup: file descriptor of a version 2 cgroup, with `CLONE.INTO_CGROUP`.
 
     manpage: clone3(2)
@@ -215,8 +215,8 @@ class SchedTask(rsyscall.far.Task):
         """Find out which CPUs this task may run on.
 
         Args:
-            mask: where to store the set; its size is a multiple of 8 bytes and enough for every CPU of the
-                machine.
+            mask: where to store the set. Its size must be a multiple of 8 bytes, and enough for all CPUs that
+                the machine can have.
 
         Returns:
             `mask`, to be read.
@@ -224,7 +224,7 @@ class SchedTask(rsyscall.far.Task):
         manpage: sched_getaffinity(2)
         """
         with mask.borrow(self) as address, naming(mask):
-            # The kernel fills in as many bytes as it has CPUs for, and leaves the others as they are.
+            # The kernel writes only the bytes that it needs for its number of CPUs.
             await mask.transport.write(mask, bytes(mask.size()))
             await _sched_getaffinity(self.sysif, 0, mask.size(), address)
         return mask
@@ -232,11 +232,12 @@ class SchedTask(rsyscall.far.Task):
     async def setns(self, fd: BaseFileDescriptor, nstype: CLONE) -> None:
         """Move this task into a namespace.
 
-        This is the call alone; `Task.setns` records what it changes.
+        This method only makes the call; `Task.setns` also records which namespaces have changed.
 
         Args:
             fd: a file of /proc/<pid>/ns, or a pidfd.
-            nstype: which kind of namespace it must be, `CLONE.NONE` for any; for a pidfd, which to enter.
+            nstype: the kind of namespace that `fd` must stand for, `CLONE.NONE` for any; for a pidfd, the
+                kinds of namespaces to enter.
 
         manpage: setns(2)
         """
@@ -257,11 +258,11 @@ async def _clone(
     ctid: near.Address | None,
     newtls: near.Address | None,
 ) -> near.Process:
-    """`clone`; the order of the arguments is that of x86_64, whatever the architecture.
+    """`clone`; the arguments have the order of x86_64 on every architecture.
 
     Args:
         flags: `CLONE` flags and, in the lowest 8 bits, the exit signal.
-        child_stack: where the stack begins, which is its highest address.
+        child_stack: the highest address of the stack, where it begins.
     """
     rest = (newtls, ctid) if sysif.abi.clone_tls_first else (ctid, newtls)
     pid = await sysif.syscall(nr.clone, flags, child_stack or 0, ptid or 0, rest[0] or 0, rest[1] or 0)
@@ -295,5 +296,5 @@ async def _sched_setaffinity(sysif: SyscallInterface, pid: int, cpusetsize: int,
 
 @call("sched_getaffinity", PID, SIZE, ADDRESS)
 async def _sched_getaffinity(sysif: SyscallInterface, pid: int, cpusetsize: int, mask: near.Address) -> int:
-    """`sched_getaffinity`; returns how many bytes have been stored."""
+    """`sched_getaffinity`; returns how many bytes the kernel has stored."""
     return await sysif.syscall(nr.sched_getaffinity, pid, cpusetsize, mask)
