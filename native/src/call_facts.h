@@ -11,6 +11,8 @@ static inline int rsys_is_quick(long nr)
 {
 	switch (nr) {
 	case __NR_capget:
+	case __NR_clock_getres:
+	case __NR_clock_gettime:
 	case __NR_epoll_create1:
 	case __NR_epoll_ctl:
 	case __NR_eventfd2:
@@ -19,6 +21,7 @@ static inline int rsys_is_quick(long nr)
 	case __NR_geteuid:
 	case __NR_getgid:
 	case __NR_getgroups:
+	case __NR_getitimer:
 	case __NR_getpeername:
 	case __NR_getpgid:
 	case __NR_getpid:
@@ -30,6 +33,7 @@ static inline int rsys_is_quick(long nr)
 	case __NR_getsockname:
 	case __NR_getsockopt:
 	case __NR_gettid:
+	case __NR_gettimeofday:
 	case __NR_getuid:
 	case __NR_inotify_init1:
 	case __NR_inotify_rm_watch:
@@ -51,15 +55,25 @@ static inline int rsys_is_quick(long nr)
 	case __NR_prctl:
 	case __NR_prlimit64:
 	case __NR_rt_sigaction:
+	case __NR_rt_sigpending:
 	case __NR_rt_sigprocmask:
 	case __NR_sched_getaffinity:
+	case __NR_setitimer:
 	case __NR_setpgid:
 	case __NR_setsid:
 	case __NR_setsockopt:
+	case __NR_sigaltstack:
 	case __NR_signalfd4:
+	case __NR_sysinfo:
+	case __NR_timer_create:
+	case __NR_timer_delete:
+	case __NR_timer_getoverrun:
+	case __NR_timer_gettime:
+	case __NR_timer_settime:
 	case __NR_timerfd_create:
 	case __NR_timerfd_gettime:
 	case __NR_timerfd_settime:
+	case __NR_times:
 	case __NR_umask:
 	case __NR_uname:
 		return 1;

@@ -36,7 +36,7 @@ from rsyscall.near._tables import ARCHITECTURES
 from rsyscall.near.calls import BOOK, LATER
 from rsyscall.near.record import CallRecord
 from rsyscall.sched import CpuSet
-from rsyscall.signal import HowSIG, Sigset
+from rsyscall.signal import HowSIG, Sigevent, Sigset, StackT
 from rsyscall.struct import BytesSerializer, HasSerializer, StructList
 from rsyscall.sys.epoll import EPOLL, EpollEvent
 from rsyscall.sys.mman import MAP, PROT
@@ -108,11 +108,14 @@ def value_for(annotation: str, memory: Local) -> object:
         "RecvMsghdr": lambda: RecvMsghdr(None, vectors(), None),
         "RobustListHead": lambda: RobustListHead(None),
         "SendMsghdr": lambda: SendMsghdr(None, vectors(), None),
+        "Sigevent": Sigevent,
         "Sigset": lambda: Sigset({}),
         "SockFprog": lambda: SockFprog(inner.wrote(SockFprog.program([]))),
         "Sockaddr": lambda: SockaddrUn(b"\0no such name"),
         "Sockbuf": lambda: Sockbuf(inner),
+        "StackT": StackT,
         "StructList": lambda: StructList(Iovec, [Iovec(0, PAGE)]),
+        "Timespec": lambda: Timespec(0, 0),
         "XattrArgs": lambda: XattrArgs(inner),
     }
 
@@ -337,6 +340,9 @@ SOURCES = Path(rsyscall.handle.task.__file__).parent.parent
 LAYER = [
     "_fcntl_copy",
     "_fcntl_handle_calls",
+    "_signal_calls",
+    "_signal_info",
+    "_time_calls",
     "fcntl",
     "handle",
     "linux",

@@ -60,7 +60,7 @@ async def main() -> None:
     child = await local_thread.clone()
     async with child.process:
         print(await child.task.getppid() == await local_thread.task.getpid())
-        print(await child.task.sysif.syscall(SYS.sched_yield))
+        print(await child.task.sysif.syscall(SYS.writev, 1, 0, 0))
 
 
 trio.run(main)
@@ -88,7 +88,7 @@ call (`newfstatat` for `stat`). "since" is the first kernel that has the call, w
 WITHOUT = """
 ## Calls without a method yet
 
-Make these by their number, for example `await task.sysif.syscall(SYS.getrandom, pointer.near, 16, 0)`.
+Make these by their number, for example `await task.sysif.syscall(SYS.kexec_load, 0, 0, 0, 0)`.
 [A call that has no method](from-man-page.md#a-call-that-has-no-method) says what to mind.
 
 """

@@ -11,7 +11,7 @@ import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from rsyscall import _fcntl_copy, _termios, fcntl, sched, signal, time
+from rsyscall import _fcntl_copy, _signal_info, _termios, fcntl, sched, signal, time
 from rsyscall.linux import dirent, futex, ioprio, landlock, openat2, seccomp
 from rsyscall.linux import filter as bpf_filter
 from rsyscall.linux import fs as fs_h
@@ -89,6 +89,7 @@ _SOL = (
     *("netipx/ipx.h", "netax25/ax25.h", "netatalk/at.h", "netrom/netrom.h", "netrose/rose.h"),
 )
 _ASM_SIGNAL = ("#include <linux/types.h>", "asm/signal.h")
+_ASM_SIGINFO = ("#include <linux/types.h>", "asm/siginfo.h")
 _TERMINALS = ("asm/ioctls.h", "asm/termbits.h")
 _TUN = ("linux/ioctl.h", "linux/filter.h", "linux/if_tun.h")
 _OF_C_FUNCTIONS = {"SIG_ERR": "of the C function signal", "SIG_HOLD": "of the C function sigset"}
@@ -149,7 +150,7 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         also=_ASM_SIGNAL,
         left_out={
             "SIGRT*": "realtime signals are numbers, see signal_number",
-            "SIGEV_*": "of struct sigevent, which there is no call for",
+            "SIGEV_*": "see SIGEV",
             "SIGSTKSZ": "size of a stack, of C libraries",
             **_OF_C_FUNCTIONS,
         },
@@ -157,6 +158,13 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     signal.SA: Constants(_ASM_SIGNAL, "SA_", only_on={"RESTORER": ("x86_64", "aarch64")}, also=("signal.h",)),
     signal.HowSIG: Constants(("signal.h",), "SIG_", left_out=_OF_C_FUNCTIONS),
     signal.Sighandler: Constants(("signal.h",), "SIG_", left_out=_OF_C_FUNCTIONS),
+    _signal_info.SI: Constants(
+        _ASM_SIGINFO, "SI_", left_out={"SI_*_SIZE": "of a structure", "SI_FROM*": "functions"}
+    ),
+    _signal_info.SIGEV: Constants(_ASM_SIGINFO, "SIGEV_", left_out={"SIGEV_*_SIZE": "of a structure"}),
+    _signal_info.SS: Constants(
+        ("#include <linux/types.h>", "linux/signal.h"), "SS_", left_out={"SS_FLAG_BITS": "mask"}
+    ),
     time.CLOCK: Constants(("linux/time.h",), "CLOCK_", also=("time.h",)),
     time.TIMER: Constants(("linux/time.h",), "TIMER_", also=("time.h",)),
     time.ITIMER: Constants(("linux/time.h",), "ITIMER_", also=("sys/time.h",)),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, overload
 
 import rsyscall.far
 from rsyscall.cstruct import CStruct, i32, u32, u64
+from rsyscall.handle._later import later_names
 from rsyscall.handle.arguments import ADDRESS, FDNUM, PID, SIGNAL, SIZE, UNSIGNED, call, choice, given, out
 from rsyscall.handle.buffers import require_size
 from rsyscall.near import nr
@@ -23,8 +24,16 @@ from rsyscall.near.naming import naming
 from rsyscall.struct import Struct, bits
 
 if TYPE_CHECKING:
+    from rsyscall._signal_info import SI as SI
+    from rsyscall._signal_info import SIGEV as SIGEV
+    from rsyscall._signal_info import SS as SS
+    from rsyscall._signal_info import QueuedSiginfo as QueuedSiginfo
+    from rsyscall._signal_info import Sigevent as Sigevent
+    from rsyscall._signal_info import StackT as StackT
     from rsyscall.handle.pointer import Pointer, WrittenPointer
     from rsyscall.near import SyscallInterface
+else:
+    __getattr__ = later_names(__name__, "rsyscall._signal_info")
 
 __all__ = [
     "SA",

@@ -21,12 +21,10 @@ from rsyscall.handle.arguments import (
     Memory,
     describe,
     flags,
-    given,
 )
 from rsyscall.near import Syscall
 from rsyscall.near.calls import BOOK, Fact
 from rsyscall.sys.wait import W
-from rsyscall.time import Timespec
 from rsyscall.trace_decode import WORD, Frame, OwnMemory, flag_names
 from rsyscall.trace_structs import open_flags
 
@@ -58,7 +56,6 @@ describe("setfsuid", ID)
 describe("setfsgid", ID)
 describe("capget", ADDRESS, ADDRESS)
 describe("capset", ADDRESS, ADDRESS)
-describe("nanosleep", given(Timespec), ADDRESS)
 
 _ADDRESS_RESULTS = frozenset(name for name, row in BOOK.items() if row.facts & Fact.ADDRESS)
 

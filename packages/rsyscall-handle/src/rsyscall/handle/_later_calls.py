@@ -13,6 +13,8 @@ __all__ = ["LaterFileDescriptor", "LaterTask"]
 if TYPE_CHECKING:
     from rsyscall._fcntl_copy import CopyFileDescriptor
     from rsyscall._fcntl_handle_calls import HandleFileDescriptor, HandleTask
+    from rsyscall._signal_calls import SignalWaitTask
+    from rsyscall._time_calls import TimeTask
     from rsyscall.linux.fs import FileAttrFileDescriptor, FileAttrTask
     from rsyscall.linux.landlock import LandlockFileDescriptor, LandlockTask
     from rsyscall.linux.mount import ListmountTask
@@ -21,10 +23,14 @@ if TYPE_CHECKING:
     from rsyscall.sys._mman_calls import CachestatFileDescriptor, MadviseFileDescriptor, PagesTask, SecretTask
     from rsyscall.sys._mount_files import MountFileDescriptor, MountFileTask
     from rsyscall.sys._stat_files import SpecialFileDescriptor, SpecialFileTask
+    from rsyscall.sys._time_calls import TimevalTask
     from rsyscall.sys._xattr_at import XattrAtFileDescriptor, XattrAtTask
     from rsyscall.sys.file import FlockFileDescriptor
+    from rsyscall.sys.random import RandomTask
     from rsyscall.sys.sendfile import SendfileFileDescriptor
     from rsyscall.sys.statfs import StatfsFileDescriptor, StatfsTask
+    from rsyscall.sys.sysinfo import SysinfoTask
+    from rsyscall.sys.times import TimesTask
     from rsyscall.sys.xattr import XattrFileDescriptor, XattrTask
     from rsyscall.unistd.copy import CopyRangeFileDescriptor
 
@@ -53,6 +59,8 @@ if TYPE_CHECKING:
 
     class LaterTask(
         HandleTask[T_fd],
+        SignalWaitTask,
+        TimeTask,
         FileAttrTask,
         LandlockTask[T_fd],
         ListmountTask,
@@ -63,8 +71,12 @@ if TYPE_CHECKING:
         SecretTask[T_fd],
         MountFileTask[T_fd],
         SpecialFileTask,
+        TimevalTask,
         XattrAtTask,
+        RandomTask,
         StatfsTask,
+        SysinfoTask,
+        TimesTask,
         XattrTask,
         FileDescriptorTask[T_fd],
     ):
@@ -126,6 +138,19 @@ else:
         """All other calls."""
 
         name_to_handle_at = Later("rsyscall._fcntl_handle_calls", "HandleTask")
+        sigpending = Later("rsyscall._signal_calls", "SignalWaitTask")
+        sigtimedwait = Later("rsyscall._signal_calls", "SignalWaitTask")
+        sigaltstack = Later("rsyscall._signal_calls", "SignalWaitTask")
+        clock_gettime = Later("rsyscall._time_calls", "TimeTask")
+        clock_getres = Later("rsyscall._time_calls", "TimeTask")
+        clock_settime = Later("rsyscall._time_calls", "TimeTask")
+        clock_nanosleep = Later("rsyscall._time_calls", "TimeTask")
+        nanosleep = Later("rsyscall._time_calls", "TimeTask")
+        timer_create = Later("rsyscall._time_calls", "TimeTask")
+        timer_settime = Later("rsyscall._time_calls", "TimeTask")
+        timer_gettime = Later("rsyscall._time_calls", "TimeTask")
+        timer_getoverrun = Later("rsyscall._time_calls", "TimeTask")
+        timer_delete = Later("rsyscall._time_calls", "TimeTask")
         file_getattr = Later("rsyscall.linux.fs", "FileAttrTask")
         file_setattr = Later("rsyscall.linux.fs", "FileAttrTask")
         landlock_create_ruleset = Later("rsyscall.linux.landlock", "LandlockTask")
@@ -148,11 +173,18 @@ else:
         mount_setattr = Later("rsyscall.sys._mount_files", "MountFileTask")
         utimensat = Later("rsyscall.sys._stat_files", "SpecialFileTask")
         mknod = Later("rsyscall.sys._stat_files", "SpecialFileTask")
+        getitimer = Later("rsyscall.sys._time_calls", "TimevalTask")
+        setitimer = Later("rsyscall.sys._time_calls", "TimevalTask")
+        gettimeofday = Later("rsyscall.sys._time_calls", "TimevalTask")
+        settimeofday = Later("rsyscall.sys._time_calls", "TimevalTask")
         setxattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
         getxattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
         listxattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
         removexattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
+        getrandom = Later("rsyscall.sys.random", "RandomTask")
         statfs = Later("rsyscall.sys.statfs", "StatfsTask")
+        sysinfo = Later("rsyscall.sys.sysinfo", "SysinfoTask")
+        times = Later("rsyscall.sys.times", "TimesTask")
         setxattr = Later("rsyscall.sys.xattr", "XattrTask")
         lsetxattr = Later("rsyscall.sys.xattr", "XattrTask")
         getxattr = Later("rsyscall.sys.xattr", "XattrTask")

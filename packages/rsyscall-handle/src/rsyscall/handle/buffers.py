@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["BufferTooSmallError", "require_size"]
+__all__ = ["BufferTooSmallError", "require_size", "require_size_if_given"]
 
 
 class BufferTooSmallError(ValueError):
@@ -25,3 +25,9 @@ def require_size(ptr: _Sized, size: int) -> None:
     actual = ptr.size()
     if actual < size:
         raise BufferTooSmallError(actual, size)
+
+
+def require_size_if_given(ptr: _Sized | None, size: int) -> None:
+    """The same, for memory that may be left out."""
+    if ptr is not None:
+        require_size(ptr, size)

@@ -1,0 +1,130 @@
+"""The less common structures of `<signal.h>`: what comes with a signal, and the stack of handlers."""
+
+from __future__ import annotations
+
+import enum
+
+from rsyscall.cstruct import CStruct, i32, u32, u64
+
+__all__ = ["SI", "SIGEV", "SS", "QueuedSiginfo", "Sigevent", "StackT"]
+
+
+class SIGEV(enum.IntEnum):
+    """`SIGEV_*`: what happens when a timer expires or a message comes.
+
+    manpage: sigevent(3type)
+    """
+
+    SIGNAL = 0
+    NONE = 1
+    THREAD = 2
+    THREAD_ID = 4
+
+
+class SI(enum.IntEnum):
+    """`SI_*`: why a signal was sent, where that does not depend on the signal.
+
+    manpage: sigaction(2)
+    """
+
+    USER = 0
+    KERNEL = 0x80
+    QUEUE = -1
+    TIMER = -2
+    MESGQ = -3
+    ASYNCIO = -4
+    SIGIO = -5
+    TKILL = -6
+    DETHREAD = -7
+    ASYNCNL = -60
+
+
+class SS(enum.IntFlag):
+    """`SS_*`: the state of an alternate stack for signal handlers.
+
+    manpage: sigaltstack(2)
+    """
+
+    NONE = 0
+    ONSTACK = 1
+    DISABLE = 2
+    AUTODISARM = 0x80000000
+
+
+_ASM_SIGINFO = ("#include <linux/types.h>", "asm/siginfo.h")
+
+
+def _code(number: int) -> SI | int:
+    try:
+        return SI(number)
+    except ValueError:
+        return number
+
+
+def _notify(number: int) -> SIGEV | int:
+    try:
+        return SIGEV(number)
+    except ValueError:
+        return number
+
+
+class Sigevent(CStruct, c="struct sigevent", headers=_ASM_SIGINFO, size=64):
+    """`struct sigevent`: how to be told that a timer has expired or a message has come.
+
+    Args:
+        value: a number that comes with the signal.
+        signo: the signal, SIGALRM if nothing else is said.
+        notify: whether to send it. `SIGEV.THREAD` is for the C library.
+        tid: the thread that gets the signal, with `SIGEV.THREAD_ID`.
+
+    manpage: sigevent(3type)
+    """
+
+    value: int = u64("sigev_value.sival_ptr", default=0)
+    signo: int = i32("sigev_signo", default=14)
+    notify: SIGEV | int = i32("sigev_notify", _notify, default=SIGEV.SIGNAL)
+    tid: int = i32("_sigev_un._tid", default=0)
+
+
+class QueuedSiginfo(CStruct, c="siginfo_t", headers=_ASM_SIGINFO, size=128):
+    """The members of `siginfo_t` that signals have which processes and timers send.
+
+    Args:
+        signo: the signal.
+        code: why it was sent; that of a queued signal is negative.
+        errno: an error, or 0.
+        pid: the sender; for `SI.TIMER` the number of the timer.
+        uid: the real user of the sender; for `SI.TIMER` how often the timer has expired besides.
+        value: the number that came with it.
+
+    manpage: sigaction(2)
+    """
+
+    signo: int = i32("si_signo", default=0)
+    errno: int = i32("si_errno", default=0)
+    code: SI | int = i32("si_code", _code, default=SI.QUEUE)
+    pid: int = i32("si_pid", offset=16, default=0)
+    uid: int = u32("si_uid", default=0)
+    value: int = u64("si_ptr", default=0)
+
+
+class StackT(CStruct, c="stack_t", headers=("#include <linux/types.h>", "asm/signal.h")):
+    """`stack_t`: an alternate stack for signal handlers.
+
+    Args:
+        sp: the lowest address.
+        flags: its state, or what to do.
+        size: in bytes.
+
+    manpage: sigaltstack(2)
+    """
+
+    sp: int = u64("ss_sp", default=0)
+    flags: SS = i32(
+        "ss_flags",
+        lambda number: SS(number & 0xFFFFFFFF),
+        # A member that is signed has room for the highest flag only as a negative number.
+        encode=lambda flags: (int(flags) ^ 0x80000000) - 0x80000000,
+        default=SS.DISABLE,
+    )
+    size: int = u64("ss_size", default=0)
