@@ -6,18 +6,35 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+import trio
+
+from rsyscall.async_signalfd import mask_settled
 from rsyscall.command import Command
 from rsyscall.environ import checked_variable
 from rsyscall.handle import Pointer, Task, WrittenPointer
 from rsyscall.native._fast import exec_image, exec_strings, write_memory
 from rsyscall.near import Syscall, SyscallHangup, nr
+from rsyscall.signal import SIG, HowSIG, Sigaction, Sigset
 
 if TYPE_CHECKING:
     from rsyscall.command import StrOrBytesPath, StrPath
     from rsyscall.environ import Environment
     from rsyscall.memory.ram import RAM
 
-__all__ = ["ExecImage", "call_error", "check_command", "check_strings", "exec_after", "make_image"]
+__all__ = [
+    "ExecImage",
+    "call_error",
+    "check_command",
+    "check_strings",
+    "exec_after",
+    "exec_with_signals",
+    "make_image",
+]
+
+# A program that inherits these as ignored is not ended by a write to a closed pipe.
+_IGNORED_BY_PYTHON = (SIG.PIPE, SIG.XFSZ)
+_SIGSET_SIZE = Sigset.sizeof()
+_SIGACTION_SIZE = Sigaction.sizeof()
 
 
 class _Parent(Protocol):
@@ -158,6 +175,54 @@ async def exec_after(task: Task, calls: Sequence[Syscall], image: ExecImage, com
         task.manipulating_fd_table = False
     task.did_exec(command)
     await task.sysif.close_interface()
+
+
+async def exec_with_signals(
+    task: Task,
+    ram: RAM,
+    path: StrPath,
+    argv: Sequence[StrOrBytesPath],
+    envp: WrittenPointer[Any] | Sequence[str],
+    command: Command | None,
+    mask: Sigset,
+    restore: bool,
+) -> None:
+    """Execute a program with another signal mask. If that fails, the process has the old one again.
+
+    Args:
+        path, argv, envp: see `ExecImage.make`.
+        mask: the signals that are blocked in the program.
+        restore: give SIGPIPE and SIGXFSZ, which Python ignores, their default action.
+
+    Raises:
+        ValueError, OSError, SyscallError: as `ExecImage.make` and `exec_after`.
+
+    manpage: execve(2)
+    """
+    changed = _IGNORED_BY_PYTHON if restore else ()
+    # The mask, the default action (zeros), and room where the kernel stores the old mask and the old actions.
+    room = _SIGSET_SIZE + (1 + len(changed)) * _SIGACTION_SIZE
+    image = await ExecImage.make(ram, path, argv, envp, mask.to_bytes() + bytes(room))
+    old_mask = image.front + _SIGSET_SIZE
+    default = old_action = old_mask + _SIGSET_SIZE
+    calls = []
+    for sig in changed:
+        old_action += _SIGACTION_SIZE
+        calls.append(Syscall(nr.rt_sigaction, sig, default, old_action, _SIGSET_SIZE))
+    calls.append(Syscall(nr.rt_sigprocmask, HowSIG.SETMASK, image.front, old_mask, _SIGSET_SIZE))
+    await mask_settled(task)
+    # A change that another coroutine makes meanwhile would be undone, too.
+    task.sigprocmask_running = True
+    try:
+        await exec_after(task, calls, image, command)
+    except OSError:
+        # The same calls, with what the kernel has stored.
+        undo = [call._replace(arg2=call.arg3, arg3=0) for call in calls]
+        with trio.CancelScope(shield=True):
+            await task.sysif.syscalls(undo)
+        raise
+    finally:
+        task.sigprocmask_running = False
 
 
 def call_error(calls: Sequence[Syscall], results: Sequence[int], path: str) -> OSError:

@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Iterable, Mapping
 
 from rsyscall.environ import checked_variable
 from rsyscall.handle import FileDescriptor
+from rsyscall.sched import CLONE
 
 __all__ = [
     "check_awaitable",
+    "check_clone",
     "check_env",
     "check_flags",
     "check_handles",
@@ -68,12 +70,47 @@ def check_awaitable(setup: object, result: object) -> Awaitable[object]:
     return result
 
 
-def check_flags(flags: object) -> None:
-    """Refuse what are no flags."""
+def check_flags(flags: object) -> int:
+    """Refuse what are no flags; return their number."""
     if not isinstance(flags, int) or isinstance(flags, bool):
         raise TypeError(f"flags: expected members of CLONE, joined by |, not {flags!r}")
     if flags < 0:
         raise ValueError(f"flags: expected members of CLONE, joined by |, not {flags}")
+    return int(flags)
+
+
+def check_clone(
+    flags: object, write_mappings: object, own_memory: object, inherit: object, id_maps: object
+) -> None:
+    """Refuse arguments of `Thread.clone` that are of the wrong kind, or contradict each other."""
+    if not isinstance(write_mappings, bool):
+        raise TypeError(
+            f"automatically_write_user_mappings: expected True or False, not {write_mappings!r}; "
+            "join several flags by |"
+        )
+    if inherit and not own_memory:
+        raise ValueError(
+            "inherit: it goes with own_memory=True; a child that shares our memory has all descriptors"
+        )
+    numeric = check_flags(flags)
+    if numeric & CLONE.VFORK:
+        raise ValueError(
+            "CLONE.VFORK: this process would be suspended until the child executes a program, and could not "
+            "tell it to; Thread.prepare takes this flag"
+        )
+    if numeric & CLONE.INTO_CGROUP:
+        raise ValueError("CLONE.INTO_CGROUP: PreparedThread.enter_cgroup and Limits(cgroup=) take the cgroup")
+    check_switches(own_memory=own_memory)
+    check_handles("inherit", inherit)
+    if id_maps is None:
+        return
+    # Most programs do not use it.
+    from rsyscall.id_maps import IdMaps
+
+    if not isinstance(id_maps, IdMaps):
+        raise TypeError(f"id_maps: expected IdMaps, not {id_maps!r}")
+    if not numeric & CLONE.NEWUSER:
+        raise ValueError("id_maps: they are for a new user namespace, with CLONE.NEWUSER")
 
 
 def check_handles(name: str, handles: object) -> None:

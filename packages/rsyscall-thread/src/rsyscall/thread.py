@@ -7,7 +7,6 @@ process or a thread; the name says that it runs under the control of this one pr
 
 from __future__ import annotations
 
-import sys
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -15,25 +14,23 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from rsyscall.async_signalfd import mask_settled
 from rsyscall.child_process import end_process
 from rsyscall.clone import clone_child_task, clone_ring_task
 from rsyscall.command import Command, StrOrBytesPath, StrPath
 from rsyscall.completed import CompletedCommand
 from rsyscall.ending import GRACE, end_command
 from rsyscall.epoller import Epoller
-from rsyscall.exec_image import ExecImage, check_command, exec_after, make_image
+from rsyscall.exec_image import check_command, exec_with_signals, make_image
 from rsyscall.handle import FileDescriptor, Task, WrittenPointer
 from rsyscall.launch import start_spawn
 from rsyscall.loader import NativeLoader, Trampoline
 from rsyscall.memory.ram import RAM
 from rsyscall.monitor import AsyncChildProcess, ChildProcessMonitor
-from rsyscall.near import Syscall, nr
 from rsyscall.open_files import mark_calls
 from rsyscall.reaper import Reaper
 from rsyscall.sched import CLONE
 from rsyscall.settings import transport_name
-from rsyscall.signal import SIG, HowSIG, Sigaction, Sigset
+from rsyscall.signal import Sigset
 from rsyscall.spawn import PreparedThread, inherit_standard_fd
 from rsyscall.sys.wait import CalledProcessError, W
 from rsyscall.unistd import ArgList
@@ -55,45 +52,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ChildThread", "Thread", "do_cloexec_except", "write_user_mappings"]
 
-# Inherited over exec, a write to a closed pipe would not end the program that makes it.
-_IGNORED_BY_PYTHON = (SIG.PIPE, SIG.XFSZ)
-_SIGSET_SIZE = Sigset.sizeof()
-_SIGACTION_SIZE = Sigaction.sizeof()
 # In plain numbers: members of a flag class are combined by Python code.
 _NEWUSER = int(CLONE.NEWUSER)
 _NEWPID = int(CLONE.NEWPID)
 _NOT_FOR_CLONE = int(CLONE.VFORK | CLONE.INTO_CGROUP)
-
-
-def _refused_flag(flags: int) -> ValueError:
-    if flags & CLONE.VFORK:
-        return ValueError(
-            "CLONE.VFORK: this process would be suspended until the child executes a program, and could not "
-            "tell it to; Thread.prepare takes this flag"
-        )
-    return ValueError("CLONE.INTO_CGROUP: PreparedThread.enter_cgroup and Limits(cgroup=) take the cgroup")
-
-
-def _check_flags(flags: object) -> None:
-    # Not with the module: most programs do not use it. So below, too.
-    from rsyscall.run_checks import check_flags
-
-    check_flags(flags)
-
-
-def _check_inherit(handles: object) -> None:
-    from rsyscall.run_checks import check_handles
-
-    check_handles("inherit", handles)
-
-
-def _check_id_maps(id_maps: object, flags: int) -> None:
-    from rsyscall.id_maps import IdMaps
-
-    if not isinstance(id_maps, IdMaps):
-        raise TypeError(f"id_maps: expected IdMaps, not {id_maps!r}")
-    if not flags & _NEWUSER:
-        raise ValueError("id_maps: they are for a new user namespace, with CLONE.NEWUSER")
 
 
 class Thread(WithFiles):
@@ -265,27 +227,19 @@ class Thread(WithFiles):
 
         manpage: clone3(2)
         """
-        if not isinstance(automatically_write_user_mappings, bool):
-            raise TypeError(
-                "automatically_write_user_mappings: expected True or False, not "
-                f"{automatically_write_user_mappings!r}; join several flags by |"
-            )
-        if inherit and not own_memory:
-            raise ValueError(
-                "inherit: it goes with own_memory=True; a child that shares our memory has all descriptors"
-            )
-        if flags.__class__ is not CLONE:
-            _check_flags(flags)
-        numeric = int(flags)
-        if numeric & _NOT_FOR_CLONE:
-            raise _refused_flag(numeric)
-        if own_memory is not True and own_memory is not False:
-            raise TypeError(f"own_memory: expected True or False, not {own_memory!r}")
-        if inherit != ():
-            _check_inherit(inherit)
-        if id_maps is not None:
-            _check_id_maps(id_maps, numeric)
-            automatically_write_user_mappings = False
+        if (
+            flags.__class__ is not CLONE
+            or int(flags) & _NOT_FOR_CLONE
+            or automatically_write_user_mappings.__class__ is not bool
+            or own_memory.__class__ is not bool
+            or inherit != ()
+            or id_maps is not None
+        ):
+            # Not with the module: most programs do not use it.
+            from rsyscall.run_checks import check_clone
+
+            check_clone(flags, automatically_write_user_mappings, own_memory, inherit, id_maps)
+            automatically_write_user_mappings &= id_maps is None
         try:
             child = await self._clone(flags, automatically_write_user_mappings, own_memory, inherit)
             if id_maps is not None:
@@ -343,21 +297,8 @@ class Thread(WithFiles):
                 monitor.adopt_orphans(process)
             else:
                 monitor = self.monitor.inherit_to_child(task)
-            child = ChildThread(
-                Thread(
-                    task,
-                    ram,
-                    connection.inherit(task, ram),
-                    self.loader,
-                    epoller,
-                    monitor,
-                    self.environ.inherit(task, ram),
-                    inherit_standard_fd(task, self.stdin),
-                    inherit_standard_fd(task, self.stdout),
-                    inherit_standard_fd(task, self.stderr),
-                ),
-                process,
-            )
+            channels = connection.inherit(task, ram)
+            child = self._child(process, task, ram, channels, self.loader, epoller, monitor)
             if self.loader.hub is not None:
                 sender: weakref.ref[Sender] = weakref.ref(child.connection)
                 self.loader.hub.senders[task] = sender
@@ -383,22 +324,9 @@ class Thread(WithFiles):
             made = await clone_far(self, flags)
         else:
             made = await clone_own_memory(self, flags, own_memory, inherit)
-        task, ram = made.task, made.ram
         try:
-            child = ChildThread(
-                Thread(
-                    task,
-                    ram,
-                    made.connection,
-                    made.loader,
-                    made.epoller,
-                    made.monitor,
-                    self.environ.inherit(task, ram),
-                    inherit_standard_fd(task, self.stdin),
-                    inherit_standard_fd(task, self.stdout),
-                    inherit_standard_fd(task, self.stderr),
-                ),
-                made.process,
+            child = self._child(
+                made.process, made.task, made.ram, made.connection, made.loader, made.epoller, made.monitor
             )
             if mapping is not None:
                 await write_user_mappings(child, *mapping)
@@ -406,6 +334,33 @@ class Thread(WithFiles):
             await end_process(made.process)
             raise
         return child
+
+    def _child(
+        self,
+        process: AsyncChildProcess,
+        task: Task,
+        ram: RAM,
+        connection: Connection,
+        loader: NativeLoader,
+        epoller: Epoller,
+        monitor: ChildProcessMonitor,
+    ) -> ChildThread:
+        """Make a thread of a child, with copies of our environment and standard descriptors."""
+        return ChildThread(
+            Thread(
+                task,
+                ram,
+                connection,
+                loader,
+                epoller,
+                monitor,
+                self.environ.inherit(task, ram),
+                inherit_standard_fd(task, self.stdin),
+                inherit_standard_fd(task, self.stdout),
+                inherit_standard_fd(task, self.stderr),
+            ),
+            process,
+        )
 
     async def fork(self) -> ChildThread:
         """`clone()` with the default flags."""
@@ -510,7 +465,9 @@ class Thread(WithFiles):
             flags: as for `clone`; NEWUSER is not possible.
         """
         if flags.__class__ is not CLONE:
-            _check_flags(flags)
+            from rsyscall.run_checks import check_flags
+
+            check_flags(flags)
         return PreparedThread(self, flags)
 
     async def exit(self, status: int = 0) -> None:
@@ -617,36 +574,14 @@ class ChildThread(Thread):
         command: Command | None,
         restore_signals: bool,
     ) -> AsyncChildProcess:
-        mask = 0
-        if inherited_signal_blocks:
-            mask = Sigset(Sigset().union(*(block.mask for block in inherited_signal_blocks))).to_int()
-        changed = _IGNORED_BY_PYTHON if restore_signals else ()
-        # The mask, the default action (zeros), and room for what is there now, to go back to should the exec
-        # fail.
-        room = _SIGSET_SIZE + (1 + len(changed)) * _SIGACTION_SIZE
-        front = mask.to_bytes(_SIGSET_SIZE, sys.byteorder) + bytes(room)
-        image = await ExecImage.make(self.ram, path, argv, envp, front)
-        old_mask = image.front + _SIGSET_SIZE
-        default = old_action = old_mask + _SIGSET_SIZE
-        calls = []
-        for sig in changed:
-            old_action += _SIGACTION_SIZE
-            calls.append(Syscall(nr.rt_sigaction, sig, default, old_action, _SIGSET_SIZE))
-        calls.append(Syscall(nr.rt_sigprocmask, HowSIG.SETMASK, image.front, old_mask, _SIGSET_SIZE))
-        await mask_settled(self.task)
-        # What others change in between would be undone, too.
-        self.task.sigprocmask_running = True
+        mask = Sigset().union(*(block.mask for block in inherited_signal_blocks))
         try:
-            await exec_after(self.task, calls, image, command)
+            await exec_with_signals(
+                self.task, self.ram, path, argv, envp, command, Sigset(mask), restore_signals
+            )
         except OSError:
-            # The same calls, with what they have stored.
-            undo = [call._replace(arg2=call.arg3, arg3=0) for call in calls]
-            with trio.CancelScope(shield=True):
-                await self.task.sysif.syscalls(undo)
             self.monitor.signals_missed(self.task)
             raise
-        finally:
-            self.task.sigprocmask_running = False
         if self.monitor.reaper is not None:
             self.monitor.reaper.stop()
         return self.process
