@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import pwd
 import re
 import shutil
 import signal
-import socket
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path as LocalPath
 
 import pytest
+from sshd import SSHD, Server, serving
 from waiting import wait_until
 
 from rsyscall.command import Command
@@ -31,80 +27,7 @@ from .test_stdio import command, descendants, nothing_left, use
 
 __all__ = ["nothing_left"]
 
-SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH')}:/usr/sbin")
-
 pytestmark = [pytest.mark.skipif(SSHD is None, reason="sshd is not installed"), pytest.mark.slow]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def privilege_separation_directory() -> None:
-    """Debian makes it when the service starts."""
-    if not os.getuid():
-        os.makedirs("/run/sshd", 0o755, exist_ok=True)
-
-
-@dataclass
-class Server:
-    """A server, and the options of a client that it lets in."""
-
-    process: subprocess.Popen[bytes]
-    options: dict[str, str]
-
-    def to_host(self, **options: str) -> Callable[[SSHCommand], SSHCommand]:
-        """Completes an ssh command."""
-
-        def complete(ssh: SSHCommand) -> SSHCommand:
-            # The first of two values counts.
-            base = ssh.args("-F", "/dev/null").ssh_options({**options, **self.options} | options)
-            return base.args(f"{pwd.getpwuid(os.getuid()).pw_name}@127.0.0.1")
-
-        return complete
-
-
-@contextlib.contextmanager
-def serving(directory: LocalPath, *options: str) -> Iterator[Server]:
-    """Run a server on a free port of the loopback device."""
-    for name in ("host", "user"):
-        if not (directory / name).exists():
-            keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", directory / name]
-            subprocess.run(keygen, check=True)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    known = directory / "known_hosts"
-    known.write_text(f"[127.0.0.1]:{port} {(directory / 'host.pub').read_text()}")
-    assert SSHD is not None
-    words = [SSHD, "-D", "-e", "-f", "/dev/null", "-p", str(port)]
-    for option in (
-        *options,
-        "ListenAddress=127.0.0.1",
-        f"HostKey={directory / 'host'}",
-        f"AuthorizedKeysFile={directory / 'user.pub'}",
-        "StrictModes=no",
-        "PidFile=none",
-        "PasswordAuthentication=no",
-    ):
-        words += ["-o", option]
-    with open(directory / "log", "wb") as log:
-        process = subprocess.Popen(words, stderr=log)
-    try:
-        deadline = time.monotonic() + 60
-        while b"listening" not in (directory / "log").read_bytes():
-            assert process.poll() is None, (directory / "log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        yield Server(
-            process,
-            {
-                "Port": str(port),
-                "IdentityFile": str(directory / "user"),
-                "IdentitiesOnly": "yes",
-                "UserKnownHostsFile": str(known),
-                "BatchMode": "yes",
-            },
-        )
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @pytest.fixture
@@ -115,7 +38,7 @@ def server(tmp_path: LocalPath) -> Iterator[Server]:
 
 
 async def host_of(server: Server, **options: str) -> SSHHost:
-    return await make_ssh_host(local_thread, server.to_host(**options))
+    return await make_ssh_host(local_thread, lambda ssh: ssh.args(*server.words(**options)))
 
 
 async def test_work(server: Server) -> None:

@@ -35,6 +35,11 @@ from .conftest import Programs
         ),
         (["--nice", "-5", "--umask", "027", "x"], RunOptions(["x"], nice=-5, umask=0o27)),
         (["--no-new-privs", "--timeout", "1.5", "x"], RunOptions(["x"], no_new_privs=True, timeout=1.5)),
+        (["--via", "sudo -u 'a b' sh -c", "x"], RunOptions(["x"], via=["sudo", "-u", "a b", "sh", "-c"])),
+        (
+            ["--ssh", "-p 22 me@host", "--by", "line", "x"],
+            RunOptions(["x"], ssh=["-p", "22", "me@host"], by="line"),
+        ),
         (
             ["--trace", "--verbose", "--summary", "x"],
             RunOptions(["x"], trace=True, summary=True, verbose=True),
@@ -62,6 +67,11 @@ def test_options(arguments: list[str], expected: RunOptions) -> None:
             ["run", "--setenv", "A", "ls"],
             "rsyscall run: argument --setenv: 'A' is not of the form NAME=VALUE",
         ),
+        (["run", "--via", "", "ls"], "rsyscall run: argument --via: '' is no command"),
+        (["run", "--via", "'", "ls"], 'rsyscall run: argument --via: "\'": No closing quotation'),
+        (["run", "--via", "a", "--ssh", "b", "ls"], "rsyscall run: argument --ssh: not allowed with"),
+        (["run", "--by", "line", "ls"], "rsyscall run: --by is for --via and --ssh"),
+        (["run", "--via", "a", "--by", "x", "ls"], "rsyscall run: argument --by: invalid choice: 'x'"),
         (["run", "--setenv", "=b", "ls"], "rsyscall run: argument --setenv: '=b' is not of the form"),
         (["run", "--unsetenv", "A=b", "ls"], "rsyscall run: argument --unsetenv: 'A=b' is not the name of"),
         (

@@ -8,6 +8,7 @@ import errno
 import gc
 import os
 import resource
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -36,6 +37,16 @@ examples:
   rsyscall run --chroot /srv/debian --chdir /root --setenv LANG=C -- bash
   rsyscall run --timeout 10 --rlimit as=1000000000 -- ./untrusted
   rsyscall run --trace -- true
+  rsyscall run --ssh user@host --chdir /srv --timeout 60 -- make
+  rsyscall run --via 'sudo -u backup sh -c' --nice 10 -- tar c /home > home.tar
+
+elsewhere:
+  --via takes a command that leads to another place, up to where a shell script
+  comes: 'sudo sh -c', 'docker exec -i NAME sh -c', 'nsenter -t PID -m sh -c'.
+  --ssh takes a host, perhaps with options of ssh before it. Nothing has to be
+  installed there but a shell, and nothing is left there. The process is made
+  there, so the other options mean what is there. The command has pipes for its
+  standard input, output and error, which lead to ours, and no terminal.
 
 exit status:
   that of the command, or 128 + N if signal N killed it; 124 if it took longer
@@ -45,9 +56,10 @@ exit status:
   which runs it ends, too.
 
 SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1 and SIGUSR2 are passed on to the
-command. It is killed if this program is. As process 1 of a pid namespace
-(--pid) it takes everything in there with it when it ends; signals that it does
-not handle end it, although the kernel ignores them for a process 1.
+command. It is killed if this program is, or if the way to it is lost. As
+process 1 of a pid namespace (--pid) it takes everything in there with it when
+it ends; signals that it does not handle end it, although the kernel ignores
+them for a process 1.
 """
 
 
@@ -120,6 +132,16 @@ def _limit_value(value: str, text: str) -> int | None:
     return int(value)
 
 
+def _words(text: str) -> list[str]:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+    if not words or not words[0]:
+        raise argparse.ArgumentTypeError(f"{text!r} is no command")
+    return words
+
+
 def _between(low: int, high: int, base: int = 10) -> Callable[[str], int]:
     def convert(text: str) -> int:
         try:
@@ -159,6 +181,18 @@ def _parser() -> tuple[_Parser, _Parser]:
         epilog=RUN_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+    )
+    where = run.add_argument_group("elsewhere")
+    place = where.add_mutually_exclusive_group()
+    place.add_argument(
+        "--via", metavar="COMMAND", type=_words, help="in the place that a command leads to, as 'sudo sh -c'"
+    )
+    place.add_argument("--ssh", metavar="HOST", type=_words, help="on another host, as '-p 2222 user@host'")
+    where.add_argument(
+        "--by",
+        choices=("argument", "line", "shell"),
+        help="how our program gets there: in the argument of the command; as a line of its input, where an"
+        " argument cannot be long, as 'kubectl exec -i POD -- sh -c'; or typed into the command, a shell",
     )
     namespaces = run.add_argument_group("new namespaces")
     namespaces.add_argument(
@@ -259,6 +293,8 @@ def parse(arguments: Sequence[str]) -> RunOptions:
         run.error("no command is given")
     if not command[0]:
         run.error("the name of the command is empty")
+    if values["by"] is not None and values["via"] is values["ssh"] is None:
+        run.error("--by is for --via and --ssh")
     values["rlimit"] = dict(values["rlimit"])
     options = RunOptions(command=command, **values)
     options.user |= options.map_root

@@ -29,6 +29,9 @@ class RunOptions:
     """What `rsyscall run` was asked for."""
 
     command: list[str]
+    via: list[str] | None = None
+    ssh: list[str] | None = None
+    by: str | None = None
     user: bool = False
     map_root: bool = False
     mount: bool = False

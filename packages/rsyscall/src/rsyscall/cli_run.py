@@ -11,10 +11,10 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from io import RawIOBase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -32,8 +32,11 @@ from rsyscall.sys.signalfd import SFD, SignalfdSiginfo
 from rsyscall.sys.socket import AF, SOCK
 from rsyscall.sys.wait import ChildState, W
 from rsyscall.tasks.local import local_thread
-from rsyscall.thread import ChildThread, write_user_mappings
+from rsyscall.thread import ChildThread, Thread, write_user_mappings
 from rsyscall.unistd import OK
+
+if TYPE_CHECKING:
+    from rsyscall.cli_far import Elsewhere
 
 __all__ = ["run"]
 
@@ -89,6 +92,9 @@ class Run:
         self.options = options
         self.setenv = {**setenv, **dict(options.setenv)}
         self.ignore_sigchld = ignore_sigchld
+        # Makes the process.
+        self.parent: Thread = local_thread
+        self.elsewhere: Elsewhere | None = None
         self.child: ChildThread | None = None
         self.executing = False
         self.executed = trio.Event()
@@ -116,8 +122,11 @@ class Run:
         return status if self.ended_by is None else killed_by(self.ended_by)
 
     async def _run(self) -> int:
+        options = self.options
         try:
             with self.setup:
+                if options.via is not None or options.ssh is not None:
+                    await self._go()
                 child = self.child = await self._clone()
                 await self._prepare(child)
                 await self._execute(child)
@@ -129,15 +138,19 @@ class Run:
                 self.ended_by = None
         finally:
             if self.child is not None:
-                async with self.child.process:
-                    pass
+                # Lost with the way there: said before.
+                with suppress(SyscallError):
+                    async with self.child.process:
+                        pass
+            if self.elsewhere is not None:
+                await self.elsewhere.close()
         if too_slow:
             self.ended_by = None
             return TIMED_OUT
         if state.exit_status is not None:
             sig = state.exit_status - 128
             # Its end may be known before our own signal has been read.
-            if self.options.pid and (sig in self.seen or sig in signal.sigpending()):
+            if options.pid and (sig in self.seen or sig in signal.sigpending()):
                 # It meant to die of the signal, as dash does; but no process 1 can.
                 return killed_by(sig)
             return state.exit_status
@@ -146,6 +159,21 @@ class Run:
 
     async def _wait(self, child: ChildThread) -> tuple[ChildState, bool]:
         """Wait for the end of the command; returns whether it took too long, too."""
+        if self.elsewhere is None:
+            return await self._wait_for(child)
+        ended: tuple[ChildState, bool] | None = None
+        async with trio.open_nursery() as nursery:
+            self.elsewhere.start_moving(nursery)
+            try:
+                ended = await self._wait_for(child)
+            except SyscallError:
+                pass
+            self.elsewhere.stop_moving()
+        if ended is None:
+            raise StepError("wait for the command", await self.elsewhere.why_lost(), self.elsewhere.name)
+        return ended
+
+    async def _wait_for(self, child: ChildThread) -> tuple[ChildState, bool]:
         timeout = self.options.timeout
         if timeout is None:
             return await child.process.waitpid(W.EXITED), False
@@ -175,6 +203,23 @@ class Run:
         except SyscallError as error:
             raise StepError(name, "the process was killed", what) from error
 
+    async def _go(self) -> None:
+        """Make the process elsewhere."""
+        from rsyscall.cli_far import BootstrapError, Elsewhere, carrier
+
+        with self._step("find the way", " ".join(self.options.via or ["ssh"])):
+            try:
+                command = await carrier(self.options)
+            except ExecutableNotFound as error:
+                name = self.options.via[0] if self.options.via else "ssh"
+                raise StepError("find the way", "there is none in PATH", name) from error
+        with self._step("go elsewhere", command):
+            try:
+                self.elsewhere = await Elsewhere.make(command, self.options)
+            except BootstrapError as error:
+                raise StepError("go elsewhere", error.reason, command) from error
+        self.parent = self.elsewhere.thread
+
     async def _clone(self) -> ChildThread:
         names = [name for name in NAMESPACES if getattr(self.options, name)]
         flags = CLONE.NONE
@@ -183,9 +228,10 @@ class Run:
         what = f"new namespaces: {', '.join(names)}" if names else "no new namespaces"
         with self._step("make a process", what):
             try:
-                child = await local_thread.clone(flags, automatically_write_user_mappings=False)
+                child = await self.parent.clone(flags, automatically_write_user_mappings=False)
             except OSError as error:
-                raise StepError("make a process", await _why_no_clone(error, flags), what) from error
+                reason = await _why_no_clone(self.parent, error, flags)
+                raise StepError("make a process", reason, what) from error
         if self.options.verbose:
             say(f"process {child.process.process.near.id}")
         return child
@@ -193,7 +239,7 @@ class Run:
     async def _prepare(self, child: ChildThread) -> None:
         options = self.options
         if options.user:
-            uid, gid = os.geteuid(), os.getegid()
+            uid, gid = int(await self.parent.task.geteuid()), int(await self.parent.task.getegid())
             inside = (0, 0) if options.map_root else (uid, gid)
             what = f"user {uid} is {inside[0]}, group {gid} is {inside[1]}"
             with self._step("map users", what):
@@ -209,7 +255,7 @@ class Run:
             with self._step("set the host name", options.hostname):
                 await child.task.sethostname(await child.ptr(options.hostname))
         if options.chroot is not None:
-            hint = "" if options.user or os.geteuid() == 0 else "; try --user"
+            hint = "" if options.user or await self.parent.task.geteuid() == 0 else "; try --user"
             with self._step("chroot", options.chroot, hint):
                 await child.chroot(options.chroot)
                 await child.task.chdir(await child.ptr("/"))
@@ -261,6 +307,9 @@ class Run:
         with self._step("find the command", name):
             command = await self._find(child, name)
         command = command.args(*arguments)
+        if self.elsewhere is not None:
+            with self._step("connect its streams", "pipes"):
+                await self.elsewhere.place(child)
         with self._step("execute", command):
             self.executing = True
             try:
@@ -317,11 +366,15 @@ class Run:
             return
         assert self.child is not None
         process = self.child.process
-        if self.options.pid and await _is_ignored_by_init(process.process.near.id, sig):
-            self.ended_by = sig
-            await process.kill()
-        elif not from_terminal:
-            await process.kill(sig)
+        try:
+            if self.options.pid and await _is_ignored_by_init(self.parent, process.process.near.id, sig):
+                self.ended_by = sig
+                await process.kill()
+            elif self.elsewhere is not None or not from_terminal:
+                # Elsewhere it has no terminal.
+                await process.kill(sig)
+        except SyscallError:
+            pass  # there is no way to it any more, and so it ends
 
 
 async def bring_up(thread: ChildThread, interface: str) -> None:
@@ -365,7 +418,17 @@ async def _is_directory(thread: ChildThread, path: Path) -> bool:
     return await _exists(thread, f"{path}/")
 
 
-async def _is_ignored_by_init(pid: int, sig: SIG) -> bool:
+async def _status(parent: Thread, pid: int) -> str:
+    path = f"/proc/{pid}/status"
+    if parent is local_thread:
+        with open(path) as file:
+            return file.read()
+    fd = await parent.task.open(await parent.ptr(path), O.RDONLY | O.CLOEXEC)
+    async with fd:
+        return (await parent.read_to_eof(fd)).decode(errors="replace")
+
+
+async def _is_ignored_by_init(parent: Thread, pid: int, sig: SIG) -> bool:
     """Whether the kernel drops the signal only because the process is the first of its pid namespace.
 
     A process that has the signal blocked may be waiting for it; but many block all signals for a moment, such
@@ -373,10 +436,10 @@ async def _is_ignored_by_init(pid: int, sig: SIG) -> bool:
     """
     for _ in range(20):
         try:
-            with open(f"/proc/{pid}/status") as file:
-                masks = dict(line.rstrip().split(":\t", 1) for line in file if line.startswith("Sig"))
+            lines = (await _status(parent, pid)).splitlines()
         except OSError:
             return False
+        masks = dict(line.split(":\t", 1) for line in lines if line.startswith("Sig"))
         caught, ignored, blocked = (int(masks[name], 16) >> (sig - 1) & 1 for name in _MASKS)
         if caught or ignored:
             return False
@@ -391,12 +454,12 @@ def _reason(error: OSError) -> str:
     return f"{reason}; see ulimit -n" if error.errno == errno.EMFILE else reason
 
 
-async def _why_no_clone(error: OSError, flags: CLONE) -> str:
+async def _why_no_clone(parent: Thread, error: OSError, flags: CLONE) -> str:
     reason = os.strerror(error.errno or 0)
     if error.errno in (errno.EPERM, errno.EACCES, errno.ENOSYS):
         if not flags:
             return f"{reason}; a seccomp filter or a security module denies it, as containers do"
-        if flags & CLONE.NEWUSER or not await _is_possible(CLONE.NEWUSER):
+        if flags & CLONE.NEWUSER or not await _is_possible(parent, CLONE.NEWUSER):
             return f"{reason}; new namespaces are restricted here, as in containers"
         return f"{reason}; try --user"
     if error.errno in (errno.ENOSPC, errno.EUSERS):
@@ -406,10 +469,10 @@ async def _why_no_clone(error: OSError, flags: CLONE) -> str:
     return _reason(error)
 
 
-async def _is_possible(flags: CLONE) -> bool:
+async def _is_possible(parent: Thread, flags: CLONE) -> bool:
     """Whether a process can be made with these flags."""
     try:
-        child = await local_thread.clone(flags, automatically_write_user_mappings=False)
+        child = await parent.clone(flags, automatically_write_user_mappings=False)
     except OSError:
         return False
     async with child.process:

@@ -26,6 +26,7 @@ class BootstrapError(Exception):
 
     Attributes:
         command: the command, as it was given.
+        reason: why, with what it said.
         output: what came from its standard output.
         errors: the end of what came from its standard error.
     """
@@ -39,7 +40,8 @@ class BootstrapError(Exception):
             for name, data in (("standard error", errors), ("standard output", output))
             if data.strip()
         ]
-        super().__init__("; ".join([f"{command}: {reason}", *said]))
+        self.reason = "; ".join([reason, *said])
+        super().__init__(f"{command}: {self.reason}")
 
 
 def _quote(data: bytes) -> str:

@@ -13,7 +13,7 @@ configuration or with `ssh_options`. It exits then, and so the thread ends.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -26,6 +26,7 @@ from rsyscall.tasks.stdio import StdioThread, stdio_bootstrap
 if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor
     from rsyscall.monitor import AsyncChildProcess
+    from rsyscall.signal import SIG
     from rsyscall.thread import Thread
 
 __all__ = [
@@ -124,7 +125,11 @@ class SSHHost:
     _keys: tuple[FileDescriptor, ...] = field(default=(), repr=False)
 
     async def ssh(
-        self, thread: Thread, *, by: Literal["argument", "line", "shell"] = "argument"
+        self,
+        thread: Thread,
+        *,
+        by: Literal["argument", "line", "shell"] = "argument",
+        ignore_signals: Collection[SIG] = (),
     ) -> tuple[AsyncChildProcess, StdioThread]:
         """Connect, and make a thread of a process on the host. Close the thread in the end.
 
@@ -132,6 +137,7 @@ class SSHHost:
             thread: executes ssh.
             by: how the program gets there; see `stdio_bootstrap`. "shell" is for a server that runs a shell
                 whatever it is asked for (`ForceCommand`).
+            ignore_signals: that ssh ignores.
 
         Returns:
             The ssh process, and the thread.
@@ -144,7 +150,7 @@ class SSHHost:
         """
         # No terminal, whatever the configuration says: it would change the bytes.
         command = self.to_host(self.executables.base_ssh.ssh_options({"RequestTTY": "no"}))
-        there = await stdio_bootstrap(thread, command, by=by, login_shell=True)
+        there = await stdio_bootstrap(thread, command, by=by, login_shell=True, ignore_signals=ignore_signals)
         return there.carrier, there
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import trio
@@ -31,6 +31,7 @@ from rsyscall.near import SyscallError
 from rsyscall.near import types as near
 from rsyscall.near.protocol import Hello, HelloParser, ProtocolError
 from rsyscall.network.connection import FDPassConnection
+from rsyscall.signal import SIG, Sigaction, Sighandler
 from rsyscall.stream import SyscallConnection
 from rsyscall.sys.wait import W
 from rsyscall.tasks._carrier import BootstrapError, describe_end, end_carrier, kill_carrier
@@ -143,6 +144,7 @@ async def stdio_bootstrap(
     by: Literal["argument", "line", "shell"] = "argument",
     login_shell: bool = False,
     machines: Sequence[str] | None = None,
+    ignore_signals: Collection[SIG] = (),
 ) -> StdioThread:
     """Make a thread of the process that a command leads to.
 
@@ -164,6 +166,8 @@ async def stdio_bootstrap(
             one: have it do nothing but run `sh`.
         machines: the architectures that the other side may have, named as `uname -m` does; by default all for
             which there is a program.
+        ignore_signals: that the command ignores, and perhaps what it executes: those of the terminal, say,
+            to outlive an interrupt.
 
     Raises:
         BootstrapError: the command did not get there. It quotes what it said.
@@ -188,7 +192,7 @@ async def stdio_bootstrap(
         argument = f"sh -c '{argument}'"
     whole = command if by == "shell" else command.args(argument)
     to_send = {"argument": "", "line": f"{script}\n", "shell": f"sh -c '{script}'\n"}[by]
-    carrier, stream, errors = await _start(parent, whole)
+    carrier, stream, errors = await _start(parent, whole, ignore_signals)
     try:
         bootstrap = _Bootstrap(command, token, stream, errors, carrier, wanted)
         hello = await bootstrap.run(to_send.encode())
@@ -207,7 +211,9 @@ async def stdio_bootstrap(
     return thread
 
 
-async def _start(parent: Thread, command: Command) -> tuple[AsyncChildProcess, AsyncFileDescriptor, _Errors]:
+async def _start(
+    parent: Thread, command: Command, ignore_signals: Collection[SIG]
+) -> tuple[AsyncChildProcess, AsyncFileDescriptor, _Errors]:
     """Start the command with a socket as its standard input and output, and a pipe for errors."""
     [(ours, theirs)] = await parent.open_async_channels(1)
     pipe = await parent.pipe(O.CLOEXEC)
@@ -219,6 +225,8 @@ async def _start(parent: Thread, command: Command) -> tuple[AsyncChildProcess, A
             await inside[0].dup2(child.stdin)
             await inside[0].dup2(child.stdout)
             await inside[1].dup2(child.stderr)
+            for sig in ignore_signals:
+                await child.task.sigaction(sig, await child.ptr(Sigaction(Sighandler.IGN)), None)
             carrier = await child.exec(command)
         except BaseException:
             await end_process(child.process)

@@ -1,0 +1,180 @@
+"""`rsyscall run --via` and `--ssh`: the place where the process is made, and the streams of its command.
+
+The command gets pipes there. We move what comes through them to our own streams. These are blocking, and
+other programs have them, too: so OS threads read and write them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING, cast
+
+import trio
+
+from rsyscall.cli_options import RunOptions
+from rsyscall.command import Command
+from rsyscall.fcntl import O
+from rsyscall.near import SyscallError
+from rsyscall.path import Path
+from rsyscall.pump import PIPE_SIZE, RemoteEnd
+from rsyscall.signal import SIG, Sigaction, Sighandler
+from rsyscall.tasks.local import local_thread
+from rsyscall.tasks.stdio import BootstrapError, StdioThread, stdio_bootstrap
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from rsyscall.handle import FileDescriptor
+    from rsyscall.thread import ChildThread
+
+__all__ = ["BootstrapError", "Elsewhere", "carrier"]
+
+# What a terminal sends to all of its programs. What leads to the command has to outlive it.
+_OF_TERMINALS = (SIG.HUP, SIG.INT, SIG.QUIT)
+# What a pipe may have in it when the command ends. Descendants of it may go on writing.
+_MOST_LEFT = 1 << 20
+
+
+async def carrier(options: RunOptions) -> Command:
+    """The command that leads there, without the script that is added.
+
+    Raises:
+        ExecutableNotFound: there is none in PATH.
+    """
+    if options.ssh is not None:
+        ssh = await local_thread.environ.which("ssh")
+        # A terminal would change the bytes.
+        return ssh.args("-o", "RequestTTY=no", *options.ssh)
+    assert options.via is not None
+    name, *arguments = options.via
+    if "/" in name:
+        return Command(Path(name), [name, *arguments], {})
+    return (await local_thread.environ.which(name)).args(*arguments)
+
+
+class Elsewhere:
+    """A process in another place, which makes that of the command.
+
+    Attributes:
+        thread: the process.
+        name: what leads to it.
+    """
+
+    def __init__(self, thread: StdioThread, name: str, ignored: list[SIG]) -> None:
+        self.thread = thread
+        self.name = name
+        self._ignored = ignored
+        # Our ends of the pipes: we write to the first.
+        self._ends: list[RemoteEnd] = []
+        self._theirs: list[FileDescriptor] = []
+        self._scopes: set[trio.CancelScope] = set()
+        self._ended = False
+        self._feeding = trio.CancelScope()
+
+    @classmethod
+    async def make(cls, command: Command, options: RunOptions) -> Elsewhere:
+        """Get there.
+
+        Raises:
+            BootstrapError: the command does not lead there.
+            OSError: it cannot be executed.
+        """
+        ignored = [sig for sig in _OF_TERMINALS if signal.getsignal(sig) is not signal.SIG_IGN]
+        thread = await stdio_bootstrap(
+            local_thread,
+            command,
+            by=cast("Literal['argument', 'line', 'shell']", options.by or "argument"),
+            login_shell=options.ssh is not None,
+            ignore_signals=ignored,
+        )
+        elsewhere = cls(thread, str(command), ignored)
+        try:
+            await elsewhere._prepare()
+        except BaseException:
+            await elsewhere.close()
+            raise
+        return elsewhere
+
+    async def _prepare(self) -> None:
+        # If it has our terminal. The command must not get a signal twice.
+        with suppress(PermissionError):
+            await self.thread.task.setsid()
+        # Before the process of the command is made: it gets copies.
+        for number in range(3):
+            pipe = await self.thread.pipe(O.CLOEXEC)
+            ours, theirs = (pipe.write, pipe.read) if number == 0 else (pipe.read, pipe.write)
+            self._theirs.append(theirs)
+            self._ends.append(RemoteEnd(await self.thread.make_afd(ours, set_nonblock=True)))
+
+    async def place(self, child: ChildThread) -> None:
+        """Give a process pipes as its standard streams, and the signals as they should be."""
+        for theirs, standard in zip(self._theirs, (child.stdin, child.stdout, child.stderr), strict=True):
+            await child.inherit_fd(theirs).dup2(standard)
+            await theirs.invalidate()
+        for sig in self._ignored:
+            await child.task.sigaction(sig, await child.ptr(Sigaction(Sighandler.DFL)), None)
+
+    def start_moving(self, nursery: trio.Nursery) -> None:
+        """Move what goes through the pipes, in both directions."""
+        source, *outputs = self._ends
+        nursery.start_soon(self._feed, source)
+        for number, end in enumerate(outputs, 1):
+            nursery.start_soon(self._take, end, number)
+
+    def stop_moving(self) -> None:
+        """The command has ended: move what is in the pipes now, and no more."""
+        self._ended = True
+        self._feeding.cancel()
+        for scope in self._scopes:
+            scope.cancel()
+
+    async def _feed(self, end: RemoteEnd) -> None:
+        """From our standard input."""
+        with self._feeding, suppress(OSError, SyscallError):
+            while data := await trio.to_thread.run_sync(os.read, 0, PIPE_SIZE, abandon_on_cancel=True):
+                await end.afd.write_all_bytes(data)
+        await _close(end)
+
+    async def _take(self, end: RemoteEnd, number: int) -> None:
+        """To our standard output or error."""
+        with suppress(OSError, SyscallError):
+            while data := await self._read(end):
+                await trio.to_thread.run_sync(_write, number, data)
+            left = 0
+            while self._ended and left < _MOST_LEFT and (data := await end.read_now(PIPE_SIZE)):
+                await trio.to_thread.run_sync(_write, number, data)
+                left += len(data)
+        # If it is ours that is closed, the command learns of that.
+        await _close(end)
+
+    async def _read(self, end: RemoteEnd) -> bytes:
+        """b"" at the end, and when the command has ended."""
+        data = b""
+        if not self._ended:
+            with trio.CancelScope() as scope:
+                self._scopes.add(scope)
+                data = await end.read(PIPE_SIZE)
+            self._scopes.discard(scope)
+        return data
+
+    async def why_lost(self) -> str:
+        """Close, and say what has become of what led there."""
+        await self.close()
+        state = self.thread.carrier.process.death_state
+        return "the connection was lost" + (f": {self.name.split()[0]} ended ({state})" if state else "")
+
+    async def close(self) -> None:
+        """End everything there."""
+        await self.thread.close()
+
+
+async def _close(end: RemoteEnd) -> None:
+    with trio.CancelScope(shield=True), suppress(OSError, SyscallError):
+        await end.close()
+
+
+def _write(number: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(number, data) :]
