@@ -39,7 +39,7 @@ def serving(directory: Path, *options: str) -> Iterator[Server]:
         os.makedirs("/run/sshd", 0o755, exist_ok=True)
     for name in ("host", "user"):
         if not (directory / name).exists():
-            keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", directory / name]
+            keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(directory / name)]
             subprocess.run(keygen, check=True)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
