@@ -28,7 +28,7 @@ from rsyscall.near.calls import Fact, having
 from rsyscall.near.record import CallRecord
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG, HowSIG, Sigaction, Sighandler, Sigset
-from rsyscall.with_memory import WithMemory
+from rsyscall.with_setup import WithSetup
 
 if TYPE_CHECKING:
     from rsyscall.monitor import AsyncChildProcess
@@ -157,12 +157,12 @@ class PreparedTask(Task):
         pass  # it makes no calls in the table
 
 
-class PreparedThread(WithMemory):
+class PreparedThread(WithSetup):
     """A child that does not exist yet. It notes calls down, and makes them when `exec` has created it.
 
     You can make only calls whose result you do not need: chdir, dup2 onto existing descriptors, setsid,
-    credentials, mounts and the like, but not open. A pointer that is an argument of one stays
-    allocated until the call has been made.
+    credentials, mounts and the like, but not open; the methods of `WithSetup` are short forms of some. A
+    pointer that is an argument of one stays allocated until the call has been made.
 
     Made by `Thread.prepare`.
 

@@ -35,7 +35,8 @@ from rsyscall.spawn import PreparedThread, inherit_standard_fd
 from rsyscall.sys.wait import CalledProcessError, W
 from rsyscall.unistd import ArgList
 from rsyscall.user_mapping import write_user_mappings
-from rsyscall.with_files import WithFiles, do_cloexec_except
+from rsyscall.with_files import do_cloexec_except
+from rsyscall.with_paths import WithPaths
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -58,7 +59,7 @@ _NEWPID = int(CLONE.NEWPID)
 _NOT_FOR_CLONE = int(CLONE.VFORK | CLONE.INTO_CGROUP)
 
 
-class Thread(WithFiles):
+class Thread(WithPaths):
     """A process with its usual equipment.
 
     Attributes:

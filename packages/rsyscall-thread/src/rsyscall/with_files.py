@@ -1,9 +1,10 @@
-"""Files of a thread: short forms of what takes several calls."""
+"""Descriptors of a thread: short forms of what takes several calls."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, overload
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -15,17 +16,19 @@ from rsyscall.near import types as near
 from rsyscall.open_files import descriptor_flags
 from rsyscall.sys.socket import AF, SOCK, Sockbuf, Socketpair
 from rsyscall.unistd import Pipe
-from rsyscall.with_memory import WithMemory
+from rsyscall.with_setup import WithSetup
 
 if TYPE_CHECKING:
-    from rsyscall.command import StrPath
     from rsyscall.epoller import Epoller
+    from rsyscall.linux.memfd import MFD
     from rsyscall.network.connection import Connection
-    from rsyscall.path import Path
-    from rsyscall.sys.mount import MS
     from rsyscall.sys.socket import T_sockaddr
 
-__all__ = ["WithFiles", "do_cloexec_except"]
+__all__ = ["Data", "WithFiles", "do_cloexec_except"]
+
+Data = str | bytes | bytearray | memoryview
+"""What is written to a file. Text is encoded as `os.fsencode` does it."""
+
 
 # Bytes that `read_to_eof` asks for: doubled while that many come.
 _FIRST_READ = 4096
@@ -46,16 +49,14 @@ async def _wait_readable(fd: FileDescriptor) -> bool:
     return True
 
 
-class WithFiles(WithMemory):
-    """Files, directories, pipes and sockets of a process.
+class WithFiles(WithSetup):
+    """Open files, pipes and sockets of a process.
 
     Attributes:
-        task: makes system calls in it.
         connection: makes channels between it and the local thread.
         epoller: waits for its descriptors.
     """
 
-    task: Task
     connection: Connection
     epoller: Epoller
 
@@ -88,32 +89,6 @@ class WithFiles(WithMemory):
         """Make connected stream sockets: (our end, this process' end), both blocking."""
         return await self.connection.open_channels(count)
 
-    @overload
-    async def spit(self, path: FileDescriptor, text: str | bytes) -> None: ...
-    @overload
-    async def spit(self, path: Path, text: str | bytes, mode: int = 0o644) -> Path: ...
-    async def spit(self, path: Path | FileDescriptor, text: str | bytes, mode: int = 0o644) -> Path | None:
-        """Write a whole file: open, truncate, write all, close. Blocks the process while a pipe is full.
-
-        Args:
-            path: of the file; or an open descriptor, which is closed.
-            text: the contents.
-            mode: permissions, if the file is created.
-
-        Returns:
-            The path, or None for a descriptor.
-        """
-        if isinstance(path, FileDescriptor):
-            fd, result = path, None
-        else:
-            fd = await self.task.open(await self.ram.ptr(path), O.WRONLY | O.TRUNC | O.CREAT, mode)
-            result = path
-        async with fd:
-            rest: Pointer[Any] = await self.ram.ptr(os.fsencode(text))
-            while rest.size() > 0:
-                _, rest = await fd.write(rest)
-        return result
-
     async def bind_getsockname(self, sock: FileDescriptor, addr: T_sockaddr) -> T_sockaddr:
         """Bind a socket and return the address that the kernel gave it."""
         written = await self.ram.ptr(addr)
@@ -121,10 +96,111 @@ class WithFiles(WithMemory):
         sockbuf = await sock.getsockname(await self.ram.ptr(Sockbuf(written)))
         return await (await sockbuf.read()).buf.read()
 
-    async def mkdir(self, path: Path, mode: int = 0o755) -> Path:
-        """Make a directory and return its path."""
-        await self.task.mkdir(await self.ram.ptr(path), mode)
-        return path
+    async def read(self, fd: FileDescriptor, count: int = 4096) -> bytes:
+        """Read once.
+
+        Args:
+            fd: a descriptor of this process. If it has to wait, it blocks the process: `make_afd` does not.
+            count: how many bytes at most.
+
+        Returns:
+            What was there; nothing at the end of the file.
+
+        Raises:
+            OSError: EAGAIN, EISDIR, EIO and others; `filename` is the descriptor.
+
+        manpage: read(2)
+        """
+        filled, _ = await fd.read(await self.ram.malloc(bytes, count))
+        return await filled.read()
+
+    async def write_all(self, fd: FileDescriptor, data: Data) -> None:
+        """Write all of some data.
+
+        Args:
+            fd: a descriptor of this process. If it has to wait, it blocks the process: `make_afd` does not.
+            data: bytes, or text.
+
+        Raises:
+            OSError: EAGAIN, EPIPE, ENOSPC and others; `filename` is the descriptor. A part of the data may
+                have been written.
+
+        manpage: write(2)
+        """
+        if isinstance(data, str):
+            data = os.fsencode(data)
+        elif not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"data: expected bytes or text, not {data!r}")
+        rest: Pointer[Any] = await self.ram.ptr(bytes(data))
+        while rest.size() > 0:
+            _, rest = await fd.write(rest)
+
+    async def memfd_create(self, name: str, flags: MFD | int = 0) -> FileDescriptor:
+        """Make an empty file in memory, with a name for people. manpage: memfd_create(2)."""
+        from rsyscall.linux.memfd import MFD
+
+        return await self.task.memfd_create(await self.ram.ptr(name), MFD(flags))
+
+    async def send_fds(self, sock: FileDescriptor, data: bytes, fds: Sequence[FileDescriptor]) -> int:
+        """Send descriptors to another process, over a Unix socket.
+
+        Args:
+            sock: of this process.
+            data: what goes with them: at least a byte, for a stream.
+            fds: descriptors of this process, at most 253. They stay open here.
+
+        Returns:
+            How many bytes of the data were sent.
+
+        Raises:
+            FDTableMismatchError: one of the descriptors is not of this process.
+            OSError: EAGAIN, EPIPE, EINVAL (too many, or no Unix socket); `filename` is the socket.
+
+        manpage: SCM_RIGHTS in unix(7)
+        """
+        from rsyscall.sys.socket import CmsgList, CmsgSCMRights, SendmsgFlags, SendMsghdr
+        from rsyscall.sys.uio import IovecList
+
+        parts = await self.ram.ptr(IovecList([await self.ram.ptr(data)]))
+        rights = await self.ram.ptr(CmsgList([CmsgSCMRights(fds)]))
+        header = await self.ram.ptr(SendMsghdr(None, parts, rights))
+        sent, _ = await sock.sendmsg(header, SendmsgFlags.NONE)
+        return sent.size()
+
+    # Protected: a KeyboardInterrupt between the call and the making of the handles would lose them.
+
+    @trio.lowlevel.enable_ki_protection
+    async def recv_fds(
+        self, sock: FileDescriptor, count: int, maxfds: int
+    ) -> tuple[bytes, list[FileDescriptor]]:
+        """Receive descriptors, over a Unix socket.
+
+        Args:
+            sock: of this process. If there is nothing to receive, it blocks the process.
+            count: how many bytes of data at most.
+            maxfds: how many descriptors at most; the kernel drops others.
+
+        Returns:
+            The data, empty at the end of the stream; and the descriptors, which are now of this process.
+
+        Raises:
+            OSError: EAGAIN, ECONNRESET; `filename` is the socket.
+
+        manpage: SCM_RIGHTS in unix(7)
+        """
+        from rsyscall.sys.socket import CMSG_SPACE, CmsgList, CmsgSCMRights, RecvmsgFlags, RecvMsghdr
+        from rsyscall.sys.uio import IovecList
+
+        parts = await self.ram.ptr(IovecList([await self.ram.malloc(bytes, count)]))
+        room = await self.ram.malloc(CmsgList, CMSG_SPACE(4 * maxfds))
+        header = await self.ram.ptr(RecvMsghdr(None, parts, room))
+        filled, _, message = await sock.recvmsg(header, RecvmsgFlags.NONE)
+        control = (await message.read()).control
+        fds: list[FileDescriptor] = []
+        for cmsg in [] if control is None else await control.read():
+            if isinstance(cmsg, CmsgSCMRights):
+                fds += cmsg
+        return b"".join([await part.read() for part in filled]), fds
 
     async def read_to_eof(self, fd: FileDescriptor) -> bytes:
         """Read up to the end of the file.
@@ -169,25 +245,6 @@ class WithFiles(WithMemory):
             else:
                 buf = valid + rest
 
-    async def mount(
-        self, source: StrPath, target: StrPath, filesystemtype: str, mountflags: MS, data: str
-    ) -> None:
-        """Mount a file system.
-
-        Raises:
-            OSError: filename is the source, filename2 the rest.
-
-        manpage: mount(2)
-        """
-        ptr = self.ram.ptr
-        await self.task.mount(
-            await ptr(os.fspath(source)),
-            await ptr(os.fspath(target)),
-            await ptr(filesystemtype),
-            mountflags,
-            await ptr(data),
-        )
-
     async def socket(self, domain: AF, type: SOCK, protocol: int = 0) -> FileDescriptor:
         """Make a socket. manpage: socket(2)."""
         return await self.task.socket(domain, type, protocol)
@@ -207,10 +264,6 @@ class WithFiles(WithMemory):
         return await (
             await self.task.socketpair(domain, type, protocol, await self.ram.malloc(Socketpair))
         ).read()
-
-    async def chroot(self, path: StrPath) -> None:
-        """Change the root directory. manpage: chroot(2)."""
-        await self.task.chroot(await self.ram.ptr(os.fspath(path)))
 
     def inherit_fd(self, fd: FileDescriptor) -> FileDescriptor:
         """Make a handle, for this process, of a descriptor that it inherited from its parent."""
