@@ -25,7 +25,8 @@ executes its calls in order. So once any later call has been answered, the aband
 non-zero entries of the buffer are its events. We do the same when a process gets a new connection for a lost
 one.
 
-`rsyscall.epoller_state` has the state of a file descriptor, and the reasons for it.
+`rsyscall.epoller_state` has the state of a file descriptor, and the reasons for it. The loop, the epoller and
+the registration are one module, since each calls the other two.
 """
 
 from __future__ import annotations

@@ -8,6 +8,9 @@ another (see src/ring_sleep.c of the native part).
 
 A process leaves our memory by exec or exit, and then the kernel clears a word that we can see: that tells
 calls that will never be answered from calls that take long.
+
+Sending, sleeping, delivering and the end are one module, since each of them reads and changes which calls are
+under way.
 """
 
 from __future__ import annotations

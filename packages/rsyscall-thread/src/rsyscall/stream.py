@@ -22,7 +22,6 @@ import os
 import weakref
 from _thread import get_ident
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, SupportsInt
 
@@ -45,20 +44,11 @@ from rsyscall.near import (
 )
 from rsyscall.near.local import ForkedProcessError, WrongThreadError
 from rsyscall.near.naming import naming
-from rsyscall.near.protocol import (
-    REQUEST_SIZE,
-    RESPONSE_SIZE,
-    ProtocolError,
-    decode_call,
-    encode_call,
-    encode_response,
-    parse_response,
-)
 from rsyscall.near.record import CallRecord
 from rsyscall.near.stream import Exchange, StreamState
 from rsyscall.near.sysif import MAX_ERRNO
+from rsyscall.stream_structs import RsyscallSyscall, SyscallResponse
 from rsyscall.stream_wait import Reader, is_local, leave, wait_readable, wait_writable
-from rsyscall.struct import Struct
 from rsyscall.sys.socket import MSG, SHUT
 
 if TYPE_CHECKING:
@@ -73,69 +63,6 @@ _SMALL = 4096
 
 _SHUTDOWN = native_abi().number(nr.shutdown)
 _NOSIGNAL = int(MSG.NOSIGNAL)
-
-
-# ---- The wire, in the terms of this library
-
-
-class RsyscallSyscall(Struct, Syscall):
-    """A system call in the form that it has on the stream, with its number on our own architecture."""
-
-    __slots__ = ()
-
-    def to_bytes(self) -> bytes:
-        """The request."""
-        return encode_call(int(self.number), self.args())
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> RsyscallSyscall:
-        """The call that a request asks for; its arguments are not negative.
-
-        Raises:
-            ValueError: this is another kind of request, or a call that we do not know.
-        """
-        number, args = decode_call(data)
-        return cls(SYS(number), *args)
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """The size of a request without the bytes that follow some, in bytes."""
-        return REQUEST_SIZE
-
-
-@dataclass
-class SyscallResponse(Struct):
-    """The answer to a system call in the form that it has on the stream."""
-
-    value: int
-    """What the kernel returned: -4095 to -1 is an error number, negated."""
-
-    def to_bytes(self) -> bytes:
-        """The answer."""
-        return encode_response(self.value)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> SyscallResponse:
-        """Decode the answer to a call.
-
-        Raises:
-            ValueError: it is no such answer.
-        """
-        try:
-            response = parse_response(data[:RESPONSE_SIZE], 0)
-        except ProtocolError:
-            response = None
-        if response is None:
-            raise ValueError(f"this is not the answer to a system call: {data!r}")
-        return cls(response[0])
-
-    @classmethod
-    def sizeof(cls) -> int:
-        """The size of an answer without the bytes that follow some, in bytes."""
-        return RESPONSE_SIZE
-
-
-# ---- The connection
 
 
 class SyscallConnection(SyscallInterface):

@@ -14,6 +14,8 @@ The class of a pointer tells what is in the memory:
 A system call takes the address with `borrow`, which pins the memory: when a pointer is freed while a call
 uses it (by another coroutine, say), the pointer becomes invalid at once, but the memory is given back only
 after the call.
+
+The four classes are one module, since the operations of each class make objects of the others.
 """
 
 from __future__ import annotations
