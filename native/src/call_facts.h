@@ -17,6 +17,8 @@ static inline int rsys_is_quick(long nr)
 	case __NR_epoll_ctl:
 	case __NR_eventfd2:
 	case __NR_fchdir:
+	case __NR_get_robust_list:
+	case __NR_getcpu:
 	case __NR_getegid:
 	case __NR_geteuid:
 	case __NR_getgid:
@@ -57,7 +59,16 @@ static inline int rsys_is_quick(long nr)
 	case __NR_rt_sigaction:
 	case __NR_rt_sigpending:
 	case __NR_rt_sigprocmask:
+	case __NR_rt_sigqueueinfo:
+	case __NR_rt_tgsigqueueinfo:
+	case __NR_sched_get_priority_max:
+	case __NR_sched_get_priority_min:
 	case __NR_sched_getaffinity:
+	case __NR_sched_getattr:
+	case __NR_sched_getparam:
+	case __NR_sched_getscheduler:
+	case __NR_sched_rr_get_interval:
+	case __NR_sched_setparam:
 	case __NR_setitimer:
 	case __NR_setpgid:
 	case __NR_setsid:
@@ -65,6 +76,7 @@ static inline int rsys_is_quick(long nr)
 	case __NR_sigaltstack:
 	case __NR_signalfd4:
 	case __NR_sysinfo:
+	case __NR_tgkill:
 	case __NR_timer_create:
 	case __NR_timer_delete:
 	case __NR_timer_getoverrun:
@@ -74,6 +86,7 @@ static inline int rsys_is_quick(long nr)
 	case __NR_timerfd_gettime:
 	case __NR_timerfd_settime:
 	case __NR_times:
+	case __NR_tkill:
 	case __NR_umask:
 	case __NR_uname:
 		return 1;

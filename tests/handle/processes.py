@@ -147,3 +147,20 @@ def kill_behind_the_back(task: Task) -> None:
     """Kill the process behind the task without any task knowing; it stays a zombie."""
     os.kill(task.near_process.id, signal.SIGKILL)
     os.waitid(os.P_PID, task.near_process.id, os.WEXITED | os.WNOWAIT)
+
+
+@contextlib.contextmanager
+def sleeping_child() -> Iterator[int]:
+    """The id of a child made by os.fork, which waits until it is killed at the end."""
+    pid = os.fork()
+    if not pid:
+        try:
+            while True:
+                signal.pause()
+        finally:
+            os._exit(1)
+    try:
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)

@@ -1,8 +1,8 @@
 """What all calls with a method have in common, tried with each of them.
 
-The methods are found by looking at `FileDescriptor` and `Task`, and their arguments are made from the types
-in their signatures; so a call that is added is tried without a line here, unless it takes a structure that no
-other call takes.
+The methods are found by looking at `FileDescriptor`, `Task` and `Process`, and their arguments are made from
+the types in their signatures; so a call that is added is tried without a line here, unless it takes a structure
+that no other call takes.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from rsyscall.fcntl import FileHandle
 from rsyscall.handle.arguments import CALLS, By, Kind, Memory
 from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.handle.pointer import MemoryGateway, Pointer, UseAfterFreeError, WrittenPointer
+from rsyscall.handle.process import Process
 from rsyscall.handle.task import FileDescriptor, Task
 from rsyscall.linux.filter import SockFprog
 from rsyscall.linux.futex import RobustListHead
@@ -35,12 +36,14 @@ from rsyscall.near import types as near
 from rsyscall.near._tables import ARCHITECTURES
 from rsyscall.near.calls import BOOK, LATER
 from rsyscall.near.record import CallRecord
-from rsyscall.sched import CpuSet
+from rsyscall.poll import POLL, Pollfd, PollfdList
+from rsyscall.sched import CpuSet, SchedAttr, SchedParam
 from rsyscall.signal import HowSIG, Sigevent, Sigset, StackT
 from rsyscall.struct import BytesSerializer, HasSerializer, StructList
 from rsyscall.sys.epoll import EPOLL, EpollEvent
 from rsyscall.sys.mman import MAP, PROT
 from rsyscall.sys.prctl import PR
+from rsyscall.sys.select import FdSet, SigmaskArg
 from rsyscall.sys.socket import RecvMsghdr, SendMsghdr, Sockbuf
 from rsyscall.sys.uio import Iovec, IovecList
 from rsyscall.sys.un import SockaddrUn
@@ -100,15 +103,20 @@ def value_for(annotation: str, memory: Local) -> object:
         "ArgList": lambda: ArgList([]),
         "CpuSet": lambda: CpuSet({0}),
         "EpollEvent": lambda: EpollEvent(0, EPOLL.IN),
+        "FdSet": lambda: FdSet([0]),
         "FileHandle": FileHandle.room,
         "GroupList": lambda: GroupList([0]),
         "IovecList": lambda: IovecList([inner]),
         "Itimerspec": lambda: Itimerspec(Timespec(0, 0), Timespec(1, 0)),
         "NetPortAttr": lambda: NetPortAttr(LANDLOCK_ACCESS_NET.BIND_TCP, 1),
+        "PollfdList": lambda: PollfdList([Pollfd(0, POLL.IN)]),
         "RecvMsghdr": lambda: RecvMsghdr(None, vectors(), None),
         "RobustListHead": lambda: RobustListHead(None),
+        "SchedAttr": SchedAttr,
+        "SchedParam": SchedParam,
         "SendMsghdr": lambda: SendMsghdr(None, vectors(), None),
         "Sigevent": Sigevent,
+        "SigmaskArg": lambda: SigmaskArg(inner.wrote(Sigset())),
         "Sigset": lambda: Sigset({}),
         "SockFprog": lambda: SockFprog(inner.wrote(SockFprog.program([]))),
         "Sockaddr": lambda: SockaddrUn(b"\0no such name"),
@@ -160,7 +168,7 @@ def is_tried(name: str, method: Method) -> bool:
 
 METHODS = {
     f"{cls.__name__}.{name}": (cls, method)
-    for cls in (FileDescriptor, Task)
+    for cls in (FileDescriptor, Task, Process)
     for name, method in inspect.getmembers(cls, inspect.iscoroutinefunction)
     if is_tried(name, method)
 }
@@ -233,7 +241,8 @@ class Caller:
 
     async def call(self, name: str) -> None:
         cls, method = METHODS[name]
-        await method(self.local.task if cls is Task else self.descriptor, **self.arguments)
+        task = self.local.task
+        await method({Task: task, Process: task.process}.get(cls, self.descriptor), **self.arguments)
 
 
 @pytest.fixture
@@ -340,6 +349,10 @@ SOURCES = Path(rsyscall.handle.task.__file__).parent.parent
 LAYER = [
     "_fcntl_copy",
     "_fcntl_handle_calls",
+    "_sched_policy",
+    "poll",
+    "_signal_process",
+    "_sched_calls",
     "_signal_calls",
     "_signal_info",
     "_time_calls",

@@ -1,10 +1,10 @@
-"""Generate rsyscall/handle/_later_calls.py: the methods whose header module is imported when they are used.
+"""Generate rsyscall/handle/_later_calls.py and _later_process.py: methods whose module is imported when used.
 
-    python3 tools/abigen/later_calls.py --write     write it
-    python3 tools/abigen/later_calls.py --check     exit 1, with a diff, if it is not what would be written
+    python3 tools/abigen/later_calls.py --write     write them
+    python3 tools/abigen/later_calls.py --check     exit 1, with a diff, if one is not what would be written
 
-They are those of the public classes `...FileDescriptor` and `...Task` of the header modules that are no bases
-of `FileDescriptor` and `Task`; see `rsyscall.handle._later`.
+They are those of the public classes `...FileDescriptor`, `...Task` and `...Process` of the header modules
+that are no bases of `FileDescriptor`, `Task` and `Process`; see `rsyscall.handle._later`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from types import FunctionType
 import generated
 
 from rsyscall import far
+from rsyscall.handle.base_process import BaseProcess
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask
+from rsyscall.handle.process import Process
 from rsyscall.handle.task import FileDescriptor, Task
 
 SOURCES = Path(__file__).resolve().parents[2] / "packages/rsyscall-handle/src/rsyscall"
 FILE = SOURCES / "handle/_later_calls.py"
+PROCESS_FILE = FILE.with_name("_later_process.py")
 COMMAND = "python3 tools/abigen/later_calls.py --write"
 
 HEAD = '''\
@@ -72,6 +75,37 @@ else:
 '''
 
 
+PROCESS_HEAD = '''\
+# Made by: {command}
+"""The methods of `Process` of less common headers; see `rsyscall.handle._later`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rsyscall.handle._later import Later
+from rsyscall.handle.base_process import BaseProcess
+
+__all__ = ["LaterProcess"]
+
+if TYPE_CHECKING:
+{imports}
+
+    class LaterProcess(
+{bases}
+        BaseProcess,
+    ):
+        """Calls about a process."""
+
+else:
+
+    class LaterProcess(BaseProcess):
+        """Calls about a process."""
+
+{methods}
+'''
+
+
 def modules() -> Iterator[str]:
     """The modules of the layer."""
     for path in sorted(SOURCES.rglob("*.py")):
@@ -88,8 +122,9 @@ def later(base: type, suffix: str, whole: type) -> list[type]:
                 inspect.isclass(cls)
                 and cls.__module__ == name
                 and attribute.endswith(suffix)
-                and attribute not in {"LaterFileDescriptor", "LaterTask"}
+                and attribute not in {"LaterFileDescriptor", "LaterTask", "LaterProcess"}
                 and issubclass(cls, base)
+                and not issubclass(cls, whole)
                 and cls not in whole.__mro__
             ):
                 found.append(cls)
@@ -105,31 +140,46 @@ def methods(cls: type) -> Iterator[str]:
             yield name
 
 
+def imports(classes: list[type]) -> str:
+    """The lines that import classes."""
+    names: dict[str, list[str]] = {}
+    for cls in classes:
+        names.setdefault(cls.__module__, []).append(cls.__name__)
+    return "\n".join(
+        f"    from {module} import {', '.join(sorted(found))}" for module, found in sorted(names.items())
+    )
+
+
+def bases(classes: list[type]) -> str:
+    """The lines that name classes as bases."""
+    generic = {cls for cls in classes if issubclass(cls, FileDescriptorTask)}
+    return "\n".join(f"        {cls.__name__}{'[T_fd]' if cls in generic else ''}," for cls in classes)
+
+
+def stand_ins(classes: list[type]) -> str:
+    """The lines that stand for the methods."""
+    return "\n".join(
+        f'        {name} = Later("{cls.__module__}", "{cls.__name__}")'
+        for cls in classes
+        for name in methods(cls)
+    )
+
+
+def process_text() -> str:
+    """The text of the file for processes."""
+    classes = later(BaseProcess, "Process", Process)
+    return PROCESS_HEAD.format(
+        command=COMMAND, imports=imports(classes), bases=bases(classes), methods=stand_ins(classes)
+    )
+
+
 def text() -> str:
     """The text of the file."""
     descriptors = later(BaseFileDescriptor, "FileDescriptor", FileDescriptor)
     tasks = later(far.Task, "Task", Task)
-    imports: dict[str, list[str]] = {}
-    for cls in (*descriptors, *tasks):
-        imports.setdefault(cls.__module__, []).append(cls.__name__)
-
-    def bases(classes: list[type]) -> str:
-        generic = {cls for cls in classes if issubclass(cls, FileDescriptorTask)}
-        return "\n".join(f"        {cls.__name__}{'[T_fd]' if cls in generic else ''}," for cls in classes)
-
-    def stand_ins(classes: list[type]) -> str:
-        return "\n".join(
-            f'        {name} = Later("{cls.__module__}", "{cls.__name__}")'
-            for cls in classes
-            for name in methods(cls)
-        )
-
     return HEAD.format(
         command=COMMAND,
-        imports="\n".join(
-            f"    from {module} import {', '.join(sorted(names))}"
-            for module, names in sorted(imports.items())
-        ),
+        imports=imports([*descriptors, *tasks]),
         descriptor_bases=bases(descriptors),
         task_bases=bases(tasks),
         descriptor_methods=stand_ins(descriptors),
@@ -139,7 +189,10 @@ def text() -> str:
 
 def main() -> int:
     """See the module."""
-    return generated.main(FILE, text, COMMAND, __doc__)
+    return max(
+        generated.main(PROCESS_FILE, process_text, COMMAND, __doc__),
+        generated.main(FILE, text, COMMAND, __doc__),
+    )
 
 
 if __name__ == "__main__":

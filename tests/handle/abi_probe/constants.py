@@ -11,7 +11,7 @@ import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from rsyscall import _fcntl_copy, _signal_info, _termios, fcntl, sched, signal, time
+from rsyscall import _fcntl_copy, _sched_policy, _signal_info, _termios, fcntl, poll, sched, signal, time
 from rsyscall.linux import dirent, futex, ioprio, landlock, openat2, seccomp
 from rsyscall.linux import filter as bpf_filter
 from rsyscall.linux import fs as fs_h
@@ -142,6 +142,16 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         "CLONE_",
         also=("sched.h",),
         left_out={"CLONE_ARGS_SIZE_VER*": "sizes of what there was of CloneArgs before"},
+    ),
+    _sched_policy.SCHED: Constants(
+        ("linux/sched.h",),
+        "SCHED_",
+        names={"OTHER": "SCHED_NORMAL"},
+        left_out={"SCHED_FLAG_*": "see SCHED_FLAG", "SCHED_RESET_ON_FORK": "a number"},
+    ),
+    _sched_policy.SCHED_FLAG: Constants(("linux/sched.h",), "SCHED_FLAG_"),
+    poll.POLL: Constants(
+        ("linux/poll.h",), "POLL", left_out={"POLLFREE": "internal", "POLL_BUSY_LOOP": "internal"}
     ),
     signal.SIG: Constants(
         ("signal.h",),
@@ -505,6 +515,7 @@ NUMBERS: dict[str, Constants] = {
     "rsyscall.limits": Constants(("linux/limits.h",), ""),
     **{f"rsyscall.{name}": Constants(("asm/termbits.h",), "") for name in ("termios", "_termios")},
     "rsyscall._fcntl_handle": Constants(("#define _GNU_SOURCE", "fcntl.h"), ""),
+    "rsyscall._sched_policy": Constants(("linux/sched.h",), ""),
     "rsyscall.linux.futex": Constants(("linux/futex.h",), ""),
     "rsyscall.linux.mount": Constants(
         _MOUNT, "", names={"LSMT_ROOT": "LSMT_ROOT"}, newer={"LSMT_ROOT": (6, 8)}

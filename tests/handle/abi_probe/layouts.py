@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rsyscall import _fcntl_handle, sched, signal
+from rsyscall import _fcntl_handle, poll, sched, signal
 from rsyscall.linux import dirent, mount
 from rsyscall.near import types as near
 from rsyscall.net import if_
 from rsyscall.netinet import in_
 from rsyscall.struct import BytesSerializer
-from rsyscall.sys import capability, epoll, inotify, socket, stat, uio, un, xattr
+from rsyscall.sys import capability, epoll, inotify, select, socket, stat, uio, un, xattr
 from rsyscall.unistd import credentials, pipe
 
 
@@ -147,6 +147,7 @@ _ADDRESS = in_.SockaddrIn(0x0101, 0x01010101)
 
 LAYOUTS: dict[type, Layout] = {
     sched.CpuSet: Layout("cpu_set_t", ("sched.h",), [], build=sched.CpuSet),
+    select.FdSet: Layout("fd_set", ("sys/select.h",), [], build=select.FdSet),
     signal.Sigset: Layout("sigset_t", ("#include <linux/types.h>", "asm/signal.h"), [], build=signal.Sigset),
     pipe.Pipe: Layout(
         "struct fds",
@@ -246,6 +247,7 @@ NOT_ONE_STRUCTURE: dict[type, str] = {
     _fcntl_handle.FileHandle: "struct file_handle with the handle",
     inotify.InotifyEvent: "struct inotify_event with a name",
     inotify.InotifyEventList: "struct inotify_event one after another",
+    poll.PollfdList: "an array of struct pollfd",
     mount.MountIdList: "an array of numbers",
     mount.Statmount: "struct statmount with its strings",
     xattr.XattrList: "strings one after another",

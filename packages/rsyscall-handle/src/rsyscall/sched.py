@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, SupportsInt, TypeVar
 
 import rsyscall.far
 from rsyscall.cstruct import CStruct, u64
+from rsyscall.handle._later import later_names
 from rsyscall.handle.arguments import ADDRESS, FDNUM, PID, SIZE, Kind, Memory, call, flags
 from rsyscall.near import nr
 from rsyscall.near import types as near
@@ -18,9 +19,16 @@ from rsyscall.near.naming import naming
 from rsyscall.struct import Serializable, Serializer, Struct, bits
 
 if TYPE_CHECKING:
+    from rsyscall._sched_policy import SCHED as SCHED
+    from rsyscall._sched_policy import SCHED_FLAG as SCHED_FLAG
+    from rsyscall._sched_policy import SCHED_RESET_ON_FORK as SCHED_RESET_ON_FORK
+    from rsyscall._sched_policy import SchedAttr as SchedAttr
+    from rsyscall._sched_policy import SchedParam as SchedParam
     from rsyscall.handle.fd import BaseFileDescriptor
     from rsyscall.handle.pointer import Pointer, WrittenPointer
     from rsyscall.near import SyscallInterface
+else:
+    __getattr__ = later_names(__name__, "rsyscall._sched_policy")
 
 __all__ = [
     "CLONE",

@@ -14,7 +14,6 @@ from rsyscall.handle.arguments import (
     FDNUM,
     ID,
     INT,
-    NUMBER,
     PID,
     SIZE,
     UNSIGNED,
@@ -41,17 +40,11 @@ describe(
     flags(W, "W"),
     ADDRESS,
 )
-describe("pidfd_open", PID, UNSIGNED)
-describe("pidfd_getfd", FDNUM, FDNUM, UNSIGNED)
-describe("kcmp", PID, PID, INT, NUMBER, NUMBER)
-describe("sched_setscheduler", PID, INT, ADDRESS)
 describe("ioprio_set", INT, INT, INT)
 describe("prlimit64", PID, INT, ADDRESS, ADDRESS)
 describe("personality", ADDRESS)
 describe("seccomp", INT, INT, ADDRESS)
 describe("landlock_restrict_self", FDNUM, UNSIGNED)
-describe("process_vm_readv", PID, ADDRESS, SIZE, ADDRESS, SIZE, UNSIGNED)
-describe("process_vm_writev", PID, ADDRESS, SIZE, ADDRESS, SIZE, UNSIGNED)
 describe("setfsuid", ID)
 describe("setfsgid", ID)
 describe("capget", ADDRESS, ADDRESS)

@@ -1,4 +1,4 @@
-"""Methods of `FileDescriptor` and `Task` whose header module is imported when the first of them is used.
+"""Methods of `FileDescriptor`, `Task` and `Process` whose header module is imported when they are used.
 
 Most programs use few of the headers, and an import of all of them would take most of the time in which a
 program starts. So the classes with the calls of a less common header are not bases of `FileDescriptor` and
@@ -6,7 +6,8 @@ program starts. So the classes with the calls of a less common header are not ba
 the header and puts the method into the class. To type checkers these classes are ordinary bases.
 
 `rsyscall.handle._later_calls` has them all. It is generated: a public class of a header module that is named
-`...FileDescriptor` or `...Task`, and is not a base, is one of them.
+`...FileDescriptor` or `...Task`, and is not a base, is one of them. Those named
+`...Process` are in `rsyscall.handle._later_process`.
 
 The less common calls of a header that most programs use have a module of their own, for example
 `rsyscall._fcntl_copy`, and `later_names` gives the header module their names.

@@ -13,6 +13,7 @@ __all__ = ["LaterFileDescriptor", "LaterTask"]
 if TYPE_CHECKING:
     from rsyscall._fcntl_copy import CopyFileDescriptor
     from rsyscall._fcntl_handle_calls import HandleFileDescriptor, HandleTask
+    from rsyscall._sched_calls import SchedPolicyTask
     from rsyscall._signal_calls import SignalWaitTask
     from rsyscall._time_calls import TimeTask
     from rsyscall.linux.fs import FileAttrFileDescriptor, FileAttrTask
@@ -20,13 +21,17 @@ if TYPE_CHECKING:
     from rsyscall.linux.mount import ListmountTask
     from rsyscall.linux.openat2 import Openat2FileDescriptor, Openat2Task
     from rsyscall.linux.seccomp import SeccompFileDescriptor, SeccompListenerTask, SeccompTask
+    from rsyscall.poll import PollTask
+    from rsyscall.sys._epoll_pwait2 import EpollPwaitFileDescriptor
     from rsyscall.sys._mman_calls import CachestatFileDescriptor, MadviseFileDescriptor, PagesTask, SecretTask
     from rsyscall.sys._mount_files import MountFileDescriptor, MountFileTask
     from rsyscall.sys._stat_files import SpecialFileDescriptor, SpecialFileTask
     from rsyscall.sys._time_calls import TimevalTask
     from rsyscall.sys._xattr_at import XattrAtFileDescriptor, XattrAtTask
     from rsyscall.sys.file import FlockFileDescriptor
+    from rsyscall.sys.pidfd import PidfdFileDescriptor, PidfdTask
     from rsyscall.sys.random import RandomTask
+    from rsyscall.sys.select import SelectTask
     from rsyscall.sys.sendfile import SendfileFileDescriptor
     from rsyscall.sys.statfs import StatfsFileDescriptor, StatfsTask
     from rsyscall.sys.sysinfo import SysinfoTask
@@ -41,12 +46,14 @@ if TYPE_CHECKING:
         LandlockFileDescriptor,
         Openat2FileDescriptor,
         SeccompFileDescriptor,
+        EpollPwaitFileDescriptor,
         CachestatFileDescriptor,
         MadviseFileDescriptor,
         MountFileDescriptor,
         SpecialFileDescriptor,
         XattrAtFileDescriptor,
         FlockFileDescriptor,
+        PidfdFileDescriptor,
         SendfileFileDescriptor,
         StatfsFileDescriptor,
         XattrFileDescriptor,
@@ -59,6 +66,7 @@ if TYPE_CHECKING:
 
     class LaterTask(
         HandleTask[T_fd],
+        SchedPolicyTask,
         SignalWaitTask,
         TimeTask,
         FileAttrTask,
@@ -67,13 +75,16 @@ if TYPE_CHECKING:
         Openat2Task[T_fd],
         SeccompTask,
         SeccompListenerTask[T_fd],
+        PollTask,
         PagesTask,
         SecretTask[T_fd],
         MountFileTask[T_fd],
         SpecialFileTask,
         TimevalTask,
         XattrAtTask,
+        PidfdTask[T_fd],
         RandomTask,
+        SelectTask,
         StatfsTask,
         SysinfoTask,
         TimesTask,
@@ -108,6 +119,7 @@ else:
         seccomp_notif_id_valid = Later("rsyscall.linux.seccomp", "SeccompFileDescriptor")
         seccomp_notif_addfd = Later("rsyscall.linux.seccomp", "SeccompFileDescriptor")
         _listener_ioctl = Later("rsyscall.linux.seccomp", "SeccompFileDescriptor")
+        epoll_pwait2 = Later("rsyscall.sys._epoll_pwait2", "EpollPwaitFileDescriptor")
         cachestat = Later("rsyscall.sys._mman_calls", "CachestatFileDescriptor")
         process_madvise = Later("rsyscall.sys._mman_calls", "MadviseFileDescriptor")
         process_mrelease = Later("rsyscall.sys._mman_calls", "MadviseFileDescriptor")
@@ -126,6 +138,7 @@ else:
         listxattrat = Later("rsyscall.sys._xattr_at", "XattrAtFileDescriptor")
         removexattrat = Later("rsyscall.sys._xattr_at", "XattrAtFileDescriptor")
         flock = Later("rsyscall.sys.file", "FlockFileDescriptor")
+        pidfd_getfd = Later("rsyscall.sys.pidfd", "PidfdFileDescriptor")
         sendfile = Later("rsyscall.sys.sendfile", "SendfileFileDescriptor")
         fstatfs = Later("rsyscall.sys.statfs", "StatfsFileDescriptor")
         fsetxattr = Later("rsyscall.sys.xattr", "XattrFileDescriptor")
@@ -138,6 +151,17 @@ else:
         """All other calls."""
 
         name_to_handle_at = Later("rsyscall._fcntl_handle_calls", "HandleTask")
+        sched_setscheduler = Later("rsyscall._sched_calls", "SchedPolicyTask")
+        sched_getscheduler = Later("rsyscall._sched_calls", "SchedPolicyTask")
+        sched_setparam = Later("rsyscall._sched_calls", "SchedPolicyTask")
+        sched_getparam = Later("rsyscall._sched_calls", "SchedPolicyTask")
+        sched_rr_get_interval = Later("rsyscall._sched_calls", "SchedPolicyTask")
+        sched_setattr = Later("rsyscall._sched_calls", "SchedPolicyTask")
+        sched_getattr = Later("rsyscall._sched_calls", "SchedPolicyTask")
+        sched_yield = Later("rsyscall._sched_calls", "SchedPolicyTask")
+        sched_get_priority_max = Later("rsyscall._sched_calls", "SchedPolicyTask")
+        sched_get_priority_min = Later("rsyscall._sched_calls", "SchedPolicyTask")
+        getcpu = Later("rsyscall._sched_calls", "SchedPolicyTask")
         sigpending = Later("rsyscall._signal_calls", "SignalWaitTask")
         sigtimedwait = Later("rsyscall._signal_calls", "SignalWaitTask")
         sigaltstack = Later("rsyscall._signal_calls", "SignalWaitTask")
@@ -160,6 +184,7 @@ else:
         openat2 = Later("rsyscall.linux.openat2", "Openat2Task")
         seccomp = Later("rsyscall.linux.seccomp", "SeccompTask")
         seccomp_listener = Later("rsyscall.linux.seccomp", "SeccompListenerTask")
+        ppoll = Later("rsyscall.poll", "PollTask")
         mlockall = Later("rsyscall.sys._mman_calls", "PagesTask")
         munlockall = Later("rsyscall.sys._mman_calls", "PagesTask")
         pkey_alloc = Later("rsyscall.sys._mman_calls", "PagesTask")
@@ -181,7 +206,9 @@ else:
         getxattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
         listxattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
         removexattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
+        pidfd_open = Later("rsyscall.sys.pidfd", "PidfdTask")
         getrandom = Later("rsyscall.sys.random", "RandomTask")
+        pselect = Later("rsyscall.sys.select", "SelectTask")
         statfs = Later("rsyscall.sys.statfs", "StatfsTask")
         sysinfo = Later("rsyscall.sys.sysinfo", "SysinfoTask")
         times = Later("rsyscall.sys.times", "TimesTask")

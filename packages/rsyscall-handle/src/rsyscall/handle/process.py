@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 import rsyscall.far
 import rsyscall.near
 from rsyscall.far import NamespaceMismatchError
+from rsyscall.handle._later_process import LaterProcess
 from rsyscall.handle.arguments import PID, call
+from rsyscall.handle.base_process import BaseProcess
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.pointer import Pointer, PointerMergeError, WrittenPointer
 from rsyscall.linux.futex import FutexNode
@@ -47,7 +49,7 @@ class ProcessInUseError(Exception):
     """A child cannot be used because another call is using it, or its siginfo has not been read."""
 
 
-class Process:
+class Process(LaterProcess, BaseProcess):
     """A process that may not be our child, so the kernel may reuse its id at any time.
 
     Compares equal to another `Process` with the same task and id.
@@ -56,9 +58,6 @@ class Process:
         task: the task that calls are made in.
         near: the id, in the process id namespace of the task.
     """
-
-    task: rsyscall.far.Task
-    near: rsyscall.near.Process
 
     def __init__(self, task: rsyscall.far.Task, near: rsyscall.near.Process) -> None:
         self.task = task
@@ -226,6 +225,10 @@ class ChildProcess(Process):
             ProcessInUseError: another borrow is going on, or there is an unread siginfo.
         """
         return _ChildBorrow(self)
+
+    def _using(self) -> _ChildBorrow:
+        """The same as `borrow`."""
+        return self.borrow()
 
     async def kill(self, sig: SIG | int) -> None:
         """Send a signal to the child.

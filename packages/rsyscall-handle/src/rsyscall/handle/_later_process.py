@@ -1,0 +1,50 @@
+# Made by: python3 tools/abigen/later_calls.py --write
+"""The methods of `Process` of less common headers; see `rsyscall.handle._later`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rsyscall.handle._later import Later
+from rsyscall.handle.base_process import BaseProcess
+
+__all__ = ["LaterProcess"]
+
+if TYPE_CHECKING:
+    from rsyscall._sched_calls import SchedProcess
+    from rsyscall._signal_process import SignalProcess
+    from rsyscall.linux._futex_process import FutexProcess
+    from rsyscall.linux.kcmp import KcmpProcess
+    from rsyscall.sys._uio_process import UioProcess
+
+    class LaterProcess(
+        SchedProcess,
+        SignalProcess,
+        FutexProcess,
+        KcmpProcess,
+        UioProcess,
+        BaseProcess,
+    ):
+        """Calls about a process."""
+
+else:
+
+    class LaterProcess(BaseProcess):
+        """Calls about a process."""
+
+        sched_setscheduler = Later("rsyscall._sched_calls", "SchedProcess")
+        sched_getscheduler = Later("rsyscall._sched_calls", "SchedProcess")
+        sched_setparam = Later("rsyscall._sched_calls", "SchedProcess")
+        sched_getparam = Later("rsyscall._sched_calls", "SchedProcess")
+        sched_rr_get_interval = Later("rsyscall._sched_calls", "SchedProcess")
+        sched_setattr = Later("rsyscall._sched_calls", "SchedProcess")
+        sched_getattr = Later("rsyscall._sched_calls", "SchedProcess")
+        sched_setaffinity = Later("rsyscall._sched_calls", "SchedProcess")
+        sched_getaffinity = Later("rsyscall._sched_calls", "SchedProcess")
+        tgkill = Later("rsyscall._signal_process", "SignalProcess")
+        rt_sigqueueinfo = Later("rsyscall._signal_process", "SignalProcess")
+        rt_tgsigqueueinfo = Later("rsyscall._signal_process", "SignalProcess")
+        get_robust_list = Later("rsyscall.linux._futex_process", "FutexProcess")
+        kcmp = Later("rsyscall.linux.kcmp", "KcmpProcess")
+        process_vm_readv = Later("rsyscall.sys._uio_process", "UioProcess")
+        process_vm_writev = Later("rsyscall.sys._uio_process", "UioProcess")
