@@ -15,9 +15,9 @@ StrOrBytesPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
 class Command:
-    """An executable with its arguments and changes to the environment. Only a description; nothing is run.
+    """An executable with its arguments and changes to the environment. This only describes: nothing is run.
 
-    Objects are not changed: `args`, `env`, `unset` and `clear_env` return new ones, of the same class.
+    No method changes the object: `args`, `env`, `unset` and `clear_env` return a new one of the same class.
 
     Arguments and variables may be bytes; text stands for the bytes that `os.fsencode` makes of it. Nothing is
     checked here: an argument or variable that execve cannot pass raises ValueError when the command is
@@ -26,8 +26,8 @@ class Command:
     Args:
         executable_path: file to execute.
         arguments: all arguments, beginning with the name the program is called by (argv[0]).
-        env_updates: environment variables to be set in addition to, or instead of, those that are inherited.
-            A name is not empty and contains no "=".
+        env_updates: environment variables that the program gets besides the inherited ones, or in their
+            place. A name is not empty and contains no "=".
 
     Attributes:
         env_unset: names of inherited environment variables that the program does not get.
@@ -45,7 +45,7 @@ class Command:
     ) -> None:
         self.executable_path = executable_path
         self.arguments: list[StrOrBytesPath] = list(arguments)
-        # Under one name each, whether it was given as text or as bytes.
+        # With names as text: the same name as text and as bytes is one variable.
         self.env_updates = {os.fsdecode(name): value for name, value in env_updates.items()}
 
     def args(self: T_command, *args: StrOrBytesPath) -> T_command:
@@ -76,7 +76,7 @@ class Command:
 
         Args:
             env_updates: variables and their values.
-            updates: the same, for names that are identifiers; these win.
+            updates: the same as keyword arguments; they win over `env_updates`.
         """
         given = {os.fsdecode(name): value for name, value in env_updates.items()}
         given.update(updates)
@@ -87,20 +87,23 @@ class Command:
         """Return a command that does not get these environment variables, inherited or set before.
 
         Args:
-            names: variables that need not be there.
+            names: of the variables, whether they exist or not.
         """
         gone = frozenset(map(os.fsdecode, names))
         kept = {name: value for name, value in self.env_updates.items() if name not in gone}
         return self._like_this(self.arguments, kept, self.env_unset | gone)
 
     def clear_env(self: T_command) -> T_command:
-        """Return a command whose environment has only the variables that are set after this, by `env`."""
+        """Return a command that inherits no environment variables and drops those set so far.
+
+        `env` sets new ones.
+        """
         command = self._like_this(self.arguments, {}, frozenset())
         command.env_cleared = True
         return command
 
     def _env_words(self, quote: Callable[[str], str]) -> list[str]:
-        """The changes to the environment, as a shell would be told them."""
+        """The changes to the environment, as the beginning of a shell command."""
         words = [f"{key}={quote(os.fsdecode(value))}" for key, value in self.env_updates.items()]
         if self.env_cleared:
             return ["env", "-i", *words]
@@ -108,9 +111,9 @@ class Command:
         return ["env", *unset, *words] if unset else words
 
     def in_shell_form(self) -> str:
-        """Return the command as one would type it, without any quoting; for people to read.
+        """Return the command without any quoting, for people to read.
 
-        It is not safe to give to a shell. `str()` quotes.
+        Do not give it to a shell; `str()` quotes.
         """
         return " ".join(
             [
@@ -121,9 +124,9 @@ class Command:
         )
 
     def __str__(self) -> str:
-        """Return the command quoted for a POSIX shell; argv[0] is left out, as it cannot be said there.
+        """Return the command quoted for a POSIX shell; without argv[0], which a shell does not let one set.
 
-        Bytes are shown as `os.fsdecode` decodes them, so `os.fsencode` gives them back.
+        Bytes are decoded by `os.fsdecode`, so that `os.fsencode` gives them back.
         """
         return " ".join(
             [

@@ -6,16 +6,18 @@ A structure is a class, and its fields say which members of the C structure they
         sec: int = i64("tv_sec")
         nsec: int = i64("tv_nsec")
 
-Such a class is a dataclass. Everything else follows from the declaration: `to_bytes`, `from_bytes` and
-`sizeof`, the layout on other architectures, the errors, the text of a trace, and the comparison of the tests
-with the headers of the kernel.
+Such a class is a dataclass. Everything else is derived from the declaration: `to_bytes`, `from_bytes` and
+`sizeof`, the layout on other architectures, errors, how a trace shows the structure, and the test that
+compares it with the kernel's headers.
 
-Members are placed as a C compiler places them: each at a multiple of its own size, the size of the whole a
-multiple of its largest member. `offset=` of a field and `size=` of the class say otherwise. A structure that
-differs between architectures names, with `variant=`, the attribute of `rsyscall.near.ABI` with its layouts.
+Members are placed as a C compiler places them: each at a multiple of its alignment, and the size of the
+structure is a multiple of the largest alignment. `offset=` of a field and `size=` of the class override that.
+If the layout depends on the architecture, `variant=` names the attribute of `rsyscall.near.ABI` that has it.
 
-The functions that pack and unpack are generated when they are first needed. They look like functions written
-by hand: one call of a compiled `struct.Struct`, and the conversions of the fields.
+The functions that pack and unpack are generated at their first use. They look as if written by hand: one call
+of a compiled `struct.Struct`, and the conversions of the fields.
+
+Fields, layouts, generated code and the class are one module, since each reads what the class declares.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 else:
 
     def dataclass_transform(**_):
-        """Say nothing at run time."""
+        """Do nothing: only type checkers need it."""
         return lambda cls: cls
 
 
@@ -69,19 +71,19 @@ T_self = TypeVar("T_self")
 
 
 class StructError(ValueError, struct.error):
-    """A value does not fit in its field, or there are fewer bytes than the structure has."""
+    """A value does not fit in its field, or there are fewer bytes than the structure needs."""
 
 
 # ---------------------------------------------------------------------------------------------- fields
 
 
 class _Options(TypedDict, total=False):
-    """The arguments of every field.
+    """Keyword arguments that every kind of field takes.
 
-    `default`, `default_factory` and `compare` are those of dataclasses. `encode` turns the value of the field
-    into the number for the kernel, where it is not that number already. `prefix` is what the names of the
-    enumeration begin with in C, if that is not its own name and an underscore; it may be empty.
-    `offset` is for members that are not where a compiler would put them.
+    `default`, `default_factory` and `compare` are those of dataclasses. `encode` converts the value of the
+    field to the number (or the bytes) for the kernel. `prefix` is the beginning that the names of the field's
+    enumeration have in C, if that is not the name of its class and an underscore; it may be empty. `offset`
+    is for a member that is not where a compiler would put it.
     """
 
     default: Any
@@ -98,16 +100,16 @@ class _Spec:
 
     member: str
     code: str = ""
-    """For `struct.Struct`; of one member."""
+    """The format of this one member, for `struct.Struct`."""
     align: int = 1
     decode: Callable[[Any], Any] | None = None
     encode: Callable[[Any], Any] | None = None
     prefix: str | None = None
     offset: int | None = None
     inner: type[CStruct] | None = None
-    """For a structure in the structure."""
+    """The class of the member, if it is a structure."""
     members: tuple[str, ...] = ()
-    """The names of the members of `inner`, if C has those in the outer structure."""
+    """If C has the members of `inner` directly in the outer structure: their names there."""
 
 
 class _Constant(NamedTuple):
@@ -121,7 +123,7 @@ _METADATA = "rsyscall"
 def _field(
     member: str, code: str, align: int, convert: Callable[[Any], Any] | None, options: _Options, **more: Any
 ) -> Any:
-    """The field of a dataclass, with its place in the C structure."""
+    """Make a field of a dataclass that knows which member of the C structure it is."""
     spec = _Spec(
         member,
         code,
@@ -137,37 +139,37 @@ def _field(
 
 
 def u8(member: str, convert: Callable[[int], Any] | None = None, **options: Unpack[_Options]) -> Any:
-    """A field of 8 bits, unsigned; `convert` makes its value of the number, an enumeration for example."""
+    """An unsigned field of 8 bits; `convert`, an enumeration for example, makes its value from the number."""
     return _field(member, "B", 1, convert, options)
 
 
 def u16(member: str, convert: Callable[[int], Any] | None = None, **options: Unpack[_Options]) -> Any:
-    """A field of 16 bits, unsigned."""
+    """An unsigned field of 16 bits; `convert` as for `u8`."""
     return _field(member, "H", 2, convert, options)
 
 
 def u32(member: str, convert: Callable[[int], Any] | None = None, **options: Unpack[_Options]) -> Any:
-    """A field of 32 bits, unsigned."""
+    """An unsigned field of 32 bits; `convert` as for `u8`."""
     return _field(member, "I", 4, convert, options)
 
 
 def u64(member: str, convert: Callable[[int], Any] | None = None, **options: Unpack[_Options]) -> Any:
-    """A field of 64 bits, unsigned."""
+    """An unsigned field of 64 bits; `convert` as for `u8`."""
     return _field(member, "Q", 8, convert, options)
 
 
 def i16(member: str, convert: Callable[[int], Any] | None = None, **options: Unpack[_Options]) -> Any:
-    """A field of 16 bits, signed."""
+    """A signed field of 16 bits; `convert` as for `u8`."""
     return _field(member, "h", 2, convert, options)
 
 
 def i32(member: str, convert: Callable[[int], Any] | None = None, **options: Unpack[_Options]) -> Any:
-    """A field of 32 bits, signed."""
+    """A signed field of 32 bits; `convert` as for `u8`."""
     return _field(member, "i", 4, convert, options)
 
 
 def i64(member: str, convert: Callable[[int], Any] | None = None, **options: Unpack[_Options]) -> Any:
-    """A field of 64 bits, signed."""
+    """A signed field of 64 bits; `convert` as for `u8`."""
     return _field(member, "q", 8, convert, options)
 
 
@@ -180,8 +182,8 @@ def _from_be16(data: bytes) -> int:
 
 
 def be16(member: str, **options: Unpack[_Options]) -> Any:
-    """A number of 16 bits in network order."""
-    # One format has one byte order, so these are bytes to it.
+    """A number of 16 bits in network byte order."""
+    # A format for `struct.Struct` has one byte order for all members, so it treats these as bytes.
     options.setdefault("encode", _to_be16)
     return _field(member, "2s", 2, _from_be16, options)
 
@@ -189,12 +191,12 @@ def be16(member: str, **options: Unpack[_Options]) -> Any:
 def array(
     member: str, size: int, convert: Callable[[bytes], Any] | None = None, **options: Unpack[_Options]
 ) -> Any:
-    """A field of `size` bytes."""
+    """A field of `size` bytes; `convert` makes its value from them."""
     return _field(member, f"{size}s", 1, convert, options)
 
 
 def string(member: str, size: int, **options: Unpack[_Options]) -> Any:
-    """A string in `size` bytes, the NUL behind it included; longer ones are cut off."""
+    """A string in `size` bytes with the NUL behind it; a longer string is cut off."""
     options.setdefault("encode", lambda text: os.fsencode(text)[: size - 1])
     return _field(member, f"{size}s", 1, string_from_null_terminated_bytes, options)
 
@@ -202,12 +204,12 @@ def string(member: str, size: int, **options: Unpack[_Options]) -> Any:
 def nested(
     member: str, inner: type[CStruct], members: tuple[str, ...] = (), **options: Unpack[_Options]
 ) -> Any:
-    """A structure in the structure. `members` are for C structures that have its members themselves."""
+    """A structure inside the structure; `members` if C has its members directly in the outer one."""
     return _field(member, "", 1, None, options, inner=inner, members=members)
 
 
 def constant(field: Any, value: T) -> T:
-    """A member that always has the same value: an attribute of the class. `from_bytes` refuses others."""
+    """A member with one value for all objects, an attribute of the class. `from_bytes` refuses others."""
     return cast("T", _Constant(field.metadata[_METADATA], value))
 
 
@@ -220,8 +222,8 @@ class CField(NamedTuple):
     Attributes:
         name: of the attribute.
         member: its name in C.
-        prefix: what names of its enumeration begin with in C; None for the name of the enumeration and an
-            underscore.
+        prefix: the beginning that the names of its enumeration have in C; None for the name of the class and
+            an underscore.
     """
 
     name: str
@@ -230,13 +232,13 @@ class CField(NamedTuple):
 
 
 class CMember(NamedTuple):
-    """A member with a place in memory.
+    """Where a member of a structure is.
 
     Attributes:
-        name: in C, with the names of the structures that it is in: `it_value.tv_sec`.
-        offset: from the start, in bytes.
-        size: in bytes.
-        code: for `struct.Struct`.
+        name: in C, after the names of the members that it is in: `it_value.tv_sec`.
+        offset: bytes from the start of the structure.
+        size: bytes.
+        code: its format for `struct.Struct`.
     """
 
     name: str
@@ -249,8 +251,8 @@ class CLayout(NamedTuple):
     """Where the members of a structure are.
 
     Attributes:
-        size: in bytes.
-        members: in the order of their places.
+        size: bytes.
+        members: in the order of their offsets.
         codec: packs the members in that order.
     """
 
@@ -260,7 +262,7 @@ class CLayout(NamedTuple):
 
 
 class _Leaf(NamedTuple):
-    """A member, and the attributes that lead to its value."""
+    """A member that is no structure, and the path of attributes to its value."""
 
     path: str
     spec: _Spec
@@ -276,7 +278,7 @@ def _up(number: int, multiple: int) -> int:
 
 
 def _place(cls: type[CStruct]) -> tuple[list[_Leaf], int, int]:
-    """The members, as a compiler places them; the size; the alignment."""
+    """Place the members as a compiler does; return them, the size and the alignment of the structure."""
     leaves: list[_Leaf] = []
     end, largest = 0, 1
     for name, spec in cls._specs.items():
@@ -304,13 +306,13 @@ _CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
 def _place_as(cls: type[CStruct], variant: StructLayout) -> tuple[list[_Leaf], int]:
-    """The members as the table of an architecture places them, without those that it does not have."""
+    """Return the members that the table of an architecture has, placed as it says, and the size."""
     found = {field.name: field for field in variant.fields}
     leaves = []
     for leaf in _place(cls)[0]:
         field = found.get(leaf.place.name)
         if field is not None:
-            # The declaration says whether it is signed: some headers are wrong about it.
+            # The declaration, not the table, says whether it is signed: some headers are wrong.
             code = _CODES[field.size]
             code = code.lower() if leaf.spec.code.islower() else code
             leaves.append(leaf._replace(place=CMember(field.name, field.offset, field.size, code)))
@@ -318,7 +320,7 @@ def _place_as(cls: type[CStruct], variant: StructLayout) -> tuple[list[_Leaf], i
 
 
 class _Codec:
-    """Packs and unpacks a structure as it is on one architecture."""
+    """Packs and unpacks a structure with its layout on one architecture."""
 
     def __init__(self, cls: type[CStruct], variant: StructLayout | None) -> None:
         self.cls = cls
@@ -330,7 +332,7 @@ class _Codec:
         parts, position = ["<"], 0
         for leaf in self.leaves:
             if leaf.place.offset < position:
-                raise TypeError(f"{cls.__name__}.{leaf.path} overlaps with what is before it")
+                raise TypeError(f"{cls.__name__}.{leaf.path} overlaps the member before it")
             parts.append(f"{leaf.place.offset - position}x{leaf.place.code}")
             position = leaf.place.offset + leaf.place.size
         if size < position:
@@ -341,7 +343,7 @@ class _Codec:
 
     @functools.cached_property
     def pack(self) -> Callable[[Any], bytes]:
-        """A function that makes the bytes of a value."""
+        """The generated function that packs an object."""
         names: dict[str, Any] = {
             "pack": self.layout.codec.pack,
             "explain": self._explain,
@@ -366,7 +368,7 @@ def to_bytes(self):
         return self._make(source, names)
 
     def _explain(self, value: Any, exn: Exception) -> StructError:
-        """Find the field that does not fit."""
+        """Return the error for `exn`: it names the field whose value does not fit."""
         for path, spec, place in self.leaves:
             part = functools.reduce(getattr, path.split("."), value)
             try:
@@ -381,7 +383,7 @@ def to_bytes(self):
 
     @functools.cached_property
     def unpack(self) -> Callable[[type, bytes], Any]:
-        """A function that makes an object of the class, or of one derived from it, from bytes."""
+        """The generated function that unpacks an object of the class, or of a derived one."""
         names: dict[str, Any] = {
             "unpack": self.layout.codec.unpack_from,
             "short": self._short,
@@ -409,7 +411,7 @@ def from_bytes(cls, data):
     def _arguments(
         self, cls: type[CStruct], prefix: str, variables: dict[str, str], names: dict[str, Any]
     ) -> str:
-        """The arguments of the constructor; what is missing on this architecture keeps its default."""
+        """The arguments of the constructor, as text; members that the architecture lacks keep their defaults."""
         arguments: list[str] = []
         left_out = False
         for name, spec in cls._specs.items():
@@ -466,13 +468,13 @@ def _native_codec(cls: type[CStruct]) -> _Codec:
 
 # --------------------------------------------------------------------------------------------- dataclasses
 
-# To make a class a dataclass takes longer than all else that is done for it, and most programs use few of
-# these classes. So it is done when the first object is made, or when the class is asked for its fields.
+# Making a class a dataclass takes longer than the rest of its declaration, and most programs use few of these
+# classes. So a class becomes a dataclass when the program makes the first object or asks for its fields.
 
 _unfinished: dict[type[CStruct], tuple[bool, dict[str, dataclasses.Field[Any]]]] = {}
-"""Whether its objects are frozen, and its fields, of each class for which it has not been done."""
+"""The classes that are no dataclasses yet: whether their objects will be frozen, and their fields."""
 _lock = threading.RLock()
-# While it is done the class may be asked for its fields.
+# The classes that `dataclass` is working on. It may ask them for their fields, which would start it again.
 _finishing: set[type[CStruct]] = set()
 
 
@@ -486,14 +488,14 @@ def _finish(cls: type[CStruct]) -> None:
             for name, field in fields.items():
                 setattr(cls, name, field)
             dataclass(frozen=frozen)(cls)
-            # Last: interrupted before, it is done again.
+            # Last: if an exception interrupts this, the next use starts it again.
             del _unfinished[cls]
         finally:
             _finishing.discard(cls)
 
 
 class _Unfinished:
-    """An attribute of a class that is not a dataclass yet."""
+    """An attribute that a class has as soon as it is a dataclass; a look at it makes it one."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -508,12 +510,12 @@ class _Unfinished:
 
 
 def _unfinished_method(name: str) -> Callable[..., Any]:
-    """A method that a dataclass replaces."""
+    """A method that makes the class a dataclass, which replaces the method, and calls the new one."""
 
     def method(self: CStruct, *args: Any, **kwargs: Any) -> Any:
         declared = type(self)._declared
         _finish(declared)
-        # One of its own comes here by super().
+        # If the class defines this method itself, that method has called this one by super().
         found = getattr(object if name in declared._own else declared, name)
         return found(self, *args, **kwargs)
 
@@ -528,17 +530,18 @@ def _unfinished_method(name: str) -> Callable[..., Any]:
     field_specifiers=(u8, u16, u32, u64, i16, i32, i64, be16, array, string, nested, dataclasses.field)
 )
 class CStruct(Struct):
-    """A structure of the kernel; see the head of this module.
+    """A structure of the kernel; see the docstring of this module.
 
-    A class with fields takes these arguments in its brackets. Classes derived from that add no fields.
+    A class with fields takes these arguments beside its base class. Classes derived from it add no fields.
 
     Args:
         c: the type in C, such as `struct timespec`.
-        headers: where that is declared; lines of C among them stand for themselves.
-        size: in bytes, if it is more than the members need. With `variant`, enough for every architecture.
+        headers: the headers that declare that type; an entry may also be a line of C.
+        size: bytes, if the structure has more than its members need. With `variant`, enough for every
+            architecture.
         variant: the attribute of `ABI` with the layout on each architecture.
-        brief: the fields that a trace shows; all of them if there are none.
-        frozen: whether values are immutable.
+        brief: the fields that a trace shows; empty for all of them.
+        frozen: whether objects are immutable.
     """
 
     __slots__ = ()
@@ -557,18 +560,18 @@ class CStruct(Struct):
     c_type: ClassVar[str] = ""
     """The type in C."""
     c_headers: ClassVar[tuple[str, ...]] = ()
-    """Where that is declared."""
+    """The headers that declare that type, and lines of C."""
     c_brief: ClassVar[tuple[str, ...]] = ()
-    """The fields that a trace shows; all of them if there are none."""
+    """The fields that a trace shows; empty for all of them."""
     _specs: ClassVar[dict[str, _Spec]] = {}
     _constants: ClassVar[dict[str, Any]] = {}
     _size: ClassVar[int | None] = None
     _variant: ClassVar[str] = ""
-    # The class that declares the fields: this one, or one that it is derived from.
+    # The class that declares the fields: this class or a base of it.
     _declared: ClassVar[type[CStruct]]
     _codecs: ClassVar[dict[StructLayout | None, _Codec]]
     _native: ClassVar[_Codec | None] = None
-    # Methods that it defines itself, of those that a dataclass gets.
+    # The methods of dataclasses that the class defines itself.
     _own: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(
@@ -602,7 +605,7 @@ class CStruct(Struct):
         fields = {name: value for name, value in vars(cls).items() if isinstance(value, dataclasses.Field)}
         _unfinished[cls] = frozen, fields
         for name, field in fields.items():
-            # What a dataclass has there.
+            # As on a dataclass.
             if field.default is dataclasses.MISSING:
                 delattr(cls, name)
             else:
@@ -610,12 +613,12 @@ class CStruct(Struct):
 
     @classmethod
     def c_fields(cls) -> tuple[CField, ...]:
-        """The fields, in their order, with their names in C."""
+        """Return the fields in their order, with their names in C."""
         return tuple(CField(name, spec.member, spec.prefix) for name, spec in cls._specs.items())
 
     @classmethod
     def layout(cls, abi: ABI | None = None) -> CLayout:
-        """Where the members are on an architecture, on the running one if none is given."""
+        """Return where the members are on an architecture; None for the running one."""
         return cls._codec_for(abi).layout
 
     @classmethod
@@ -633,27 +636,27 @@ class CStruct(Struct):
         cls = type(self)
         pack = _native_codec(cls).pack
         if "to_bytes" not in vars(cls._declared):
-            # From now on without this detour.
-            cls._declared.to_bytes = pack  # type: ignore[assignment]  # the same, faster
+            # Later calls go to the generated function directly.
+            cls._declared.to_bytes = pack  # type: ignore[assignment]  # same signature
         return pack(self)
 
     @classmethod
     def from_bytes(cls: type[T_self], data: bytes) -> T_self:
-        """Return what the kernel of the running architecture wrote.
+        """Make an object from bytes that the kernel of the running architecture wrote.
 
         Raises:
-            StructError: there are fewer bytes than the structure has.
+            StructError: there are fewer bytes than the structure needs, or a constant member has another
+                value.
         """
         declared = cast("type[CStruct]", cls)._declared
         unpack = _native_codec(declared).unpack
         if "from_bytes" not in vars(declared):
-            # assigned to a class attribute that checkers see as a method
-            declared.from_bytes = classmethod(unpack)  # type: ignore[assignment,method-assign]  # see above
+            declared.from_bytes = classmethod(unpack)  # type: ignore[assignment,method-assign]  # same one
         return cast("T_self", unpack(cls, data))
 
     @classmethod
     def sizeof(cls) -> int:
-        """Return the size in bytes; if it differs between architectures and one was declared, that."""
+        """Return the size in bytes: the declared one, or else the one on the running architecture."""
         if cls._size is not None:
             return cls._size
         return _native_codec(cls).layout.size
@@ -662,7 +665,7 @@ class CStruct(Struct):
     def get_serializer(cls: type[T_self], task: FileDescriptorTask[Any]) -> Serializer[T_self]:
         """Return the serializer for the architecture of the task."""
         declared = cast("type[CStruct]", cls)
-        # Layouts of two architectures take long to compare.
+        # Compare the ABIs first: to compare the layouts of two architectures takes long.
         if declared._variant and task.sysif.abi is not native_abi():
             return cast("Serializer[T_self]", declared.serializer_for(task.sysif.abi))
         return cast("Serializer[T_self]", cls)
@@ -679,7 +682,7 @@ class CStruct(Struct):
 
 
 class _ForeignSerializer(Serializer[T], Generic[T]):
-    """A structure as it is on another architecture."""
+    """Serializes a structure for another architecture."""
 
     def __init__(self, cls: type[T], codec: _Codec) -> None:
         self.cls = cls

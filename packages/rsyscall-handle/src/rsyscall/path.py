@@ -1,4 +1,4 @@
-"""Paths that are only text: they belong to no process, and nothing is looked up in the file system."""
+"""Paths as text. They belong to no process, and no operation on them looks at the file system."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ T = TypeVar("T", bound="Path")
 class Path(pathlib.PurePosixPath):
     """A path in the file system of some process.
 
-    Like `pathlib.PurePosixPath`, but subclasses may have constructors that take something else than path
-    segments; they call `super().__init__` with the segments. Paths derived from such an object (`sub / "x"`,
+    Like `pathlib.PurePosixPath`, but the constructor of a subclass may take other arguments than path
+    segments; it calls `super().__init__` with the segments. Paths derived from such an object (`sub / "x"`,
     `sub.parent`) are plain `Path`s.
 
     Args:
@@ -27,7 +27,7 @@ class Path(pathlib.PurePosixPath):
     __slots__ = ()
 
     if sys.version_info >= (3, 12):
-        # Since 3.12 the constructor may be overridden, and derived paths are made by with_segments.
+        # Since 3.12 a subclass may override the constructor, and with_segments makes derived paths.
 
         def __init__(self, *segments: str | os.PathLike[str]) -> None:
             super().__init__(*segments)
@@ -37,8 +37,8 @@ class Path(pathlib.PurePosixPath):
             return Path(*segments)
 
     else:
-        # Before, the path is parsed in __new__, from the arguments that are meant for the subclass's
-        # __init__; and derived paths get the class of their origin without its constructor having run.
+        # Before 3.12, __new__ parses the path from the arguments, which may be meant for the __init__ of a
+        # subclass; and derived paths get the class of their origin, whose constructor does not run.
 
         def __new__(cls: type[T], *args: Any, **kwargs: Any) -> T:
             new: Any = super().__new__
@@ -89,16 +89,16 @@ class Path(pathlib.PurePosixPath):
             return derived if type(derived) is Path else Path(*derived.parts)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # the class may have a constructor that cannot be called with segments
+        # The constructor of a subclass may not take segments.
         return (Path, tuple(self.parts))
 
 
 def _become(path: pathlib.PurePosixPath, other: pathlib.PurePosixPath) -> None:
-    """Give `path` the state of `other`, whatever slots that consists of."""
+    """Copy the state of `other`, in all of its slots, to `path`."""
     for cls in type(other).__mro__:
         for slot in cls.__dict__.get("__slots__", ()):
             if hasattr(other, slot):
                 object.__setattr__(path, slot, getattr(other, slot))
             elif hasattr(path, slot):
-                # a cached value derived from the state
+                # Cached from the old state.
                 object.__delattr__(path, slot)

@@ -1,15 +1,15 @@
-"""The kinds of arguments of system calls: one description of each call, beside its raw function.
+"""The kinds of the arguments of system calls. Each call is described once, beside its raw function.
 
     @call("mkdirat", DIRFD, PATH, MODE)
     async def _mkdirat(sysif, dirfd, path, mode): ...
 
-The call itself does not use it. Derived from it are the text of a trace, the sizes of memory that `fcntl`,
-`ioctl` and `prctl` require, and the tests that all calls share. The book `rsyscall.near.calls` has the other
-half: what the kernel does in a call.
+Making the call does not need the description. Three things are derived from it: how a trace shows the call,
+how much memory `fcntl`, `ioctl` and `prctl` require, and the tests that all calls share. What the kernel does
+in a call is in `rsyscall.near.calls`.
 
-A description gives the `Kind` of each register. Kinds are data, without code, so that they cost nothing at
-import; the tracer has the code that shows them, by their names. A structure is shown as its class declares
-it. An argument whose kind depends on an earlier argument is described with `by`.
+A description is a `Kind` for each register. Kinds are data without code, so that they cost nothing at import;
+the tracer has a function for each name of a kind. It shows a structure by the declaration of its class. `by`
+describes an argument whose kind depends on another argument.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Sized(Protocol):
     """A class of structures."""
 
     def sizeof(self) -> int:
-        """The size of one, in bytes."""
+        """The size of a structure, in bytes."""
         ...
 
 
@@ -78,9 +78,9 @@ class Kind:
     """The kind of an argument.
 
     Attributes:
-        name: by which the tracer finds the function that shows it.
-        after: whether the call fills it, so that it can be shown only after the call.
-        is_address: whether the kernel reads or writes memory there.
+        name: the tracer has a function for it, which shows the argument.
+        after: whether the call fills the memory, so that a trace can show it only after the call.
+        is_address: whether the argument is an address at which the kernel reads or writes memory.
     """
 
     __slots__ = ("after", "is_address", "name")
@@ -95,14 +95,14 @@ class Kind:
 
 
 class Enumeration(Kind):
-    """One member of an enumeration, or bits of several.
+    """One member of an enumeration, or several that are or-ed.
 
     Attributes:
         cls: the enumeration.
-        prefix: what its names begin with in C.
-        only: the names that count, where a bit has several meanings; all of them if there are none.
-        renamed: names that do not have the prefix, as they are in C.
-        zero: the name for no bits.
+        prefix: the beginning that its names have in C.
+        only: the members that this call takes, where a bit has several meanings; empty for all.
+        renamed: the whole names in C of members that do not have the prefix.
+        zero: how a trace shows 0.
     """
 
     __slots__ = ("cls", "only", "prefix", "renamed", "zero")
@@ -125,11 +125,11 @@ class Enumeration(Kind):
 
 
 class Memory(Kind):
-    """The address of something.
+    """The address of memory.
 
     Attributes:
-        cls: the class of the structure there, if it is one.
-        length_in: the argument with the number of bytes, if there is one.
+        cls: the class of the structure there; None if it is no structure.
+        length_in: the index of the argument that says how many bytes there are; None if none does.
     """
 
     __slots__ = ("_size", "cls", "length_in")
@@ -149,16 +149,16 @@ class Memory(Kind):
 
     @property
     def size(self) -> int:
-        """How many bytes the kernel uses at least; 0 if that depends on other things."""
+        """How many bytes the kernel uses at least; 0 if that depends on the other arguments."""
         return self._size if self.cls is None else self.cls.sizeof()
 
 
 class By(Kind):
-    """One of several kinds.
+    """One of several kinds: another argument decides which.
 
     Attributes:
-        index: of the argument that decides.
-        otherwise: the kind for all other values.
+        index: of that argument.
+        otherwise: the kind for values of it that have no case.
     """
 
     __slots__ = ("_cases", "index", "otherwise")
@@ -173,18 +173,18 @@ class By(Kind):
 
     @property
     def cases(self) -> Mapping[int, Kind]:
-        """The kinds, by the value of that argument."""
+        """The kinds, by the value of the argument that decides."""
         cases = self._cases
         if callable(cases):
             self._cases = cases = cases()
         return cases
 
     def of(self, value: int) -> Kind:
-        """The kind for that value of the argument that decides."""
+        """Return the kind for a value of the argument that decides."""
         return self.cases.get(value & 0xFFFFFFFF, self.otherwise)
 
     def size(self, value: int) -> int:
-        """How many bytes the kernel uses there for that value; 0 if it is no address, or not known."""
+        """How many bytes of memory the kernel uses for a value; 0 if there is no address, or it depends."""
         kind = self.of(value)
         return kind.size if isinstance(kind, Memory) else 0
 
@@ -195,19 +195,19 @@ LONG = Kind("long")
 UNSIGNED = Kind("unsigned")
 SIZE = UNSIGNED
 NUMBER = Kind("number")
-"""A number of unknown meaning. Left out if it is 0 and the last."""
+"""A number of unknown meaning. A trace leaves it out if it is 0 and the last argument."""
 MODE = Kind("mode")
 ADDRESS = Kind("address")
-"""An address of which the contents are not shown."""
+"""An address whose memory a trace does not show."""
 FDNUM = Kind("fd")
 DIRFD = Kind("dirfd")
 PID = Kind("pid")
 ID = INT
-"""A user or a group."""
+"""The id of a user or a group."""
 SIGNAL = Kind("signal")
 OPEN_FLAGS = Kind("open_flags")
 NOTHING = Kind("nothing")
-"""An argument that the call does not take."""
+"""Stands for an argument that the call does not take."""
 
 # Memory.
 STRING = Memory("string")
@@ -215,10 +215,10 @@ STRING = Memory("string")
 PATH = STRING
 OUT_STRING = Memory("string", after=True)
 STRINGS = Memory("strings")
-"""An array of strings, with NULL at its end."""
+"""An array of addresses of strings, with NULL at its end."""
 ENVIRONMENT = Memory("environment")
 OUT = Memory("out", after=True)
-"""Bytes that the call fills; its result is their number."""
+"""Bytes that the call fills; its result says how many."""
 OUT_INT = Memory("int_array", after=True, size=4)
 OUT_PAIR = Memory("int_array", after=True, size=8)
 
@@ -237,7 +237,7 @@ def flags(
     renamed: Mapping[str, str] | None = None,
     zero: str = "0",
 ) -> Enumeration:
-    """Bits of an enumeration; see `Enumeration`."""
+    """Members of an enumeration, or-ed; the arguments are the attributes of `Enumeration`."""
     return Enumeration("flags", cls, prefix, only, renamed, zero)
 
 
@@ -247,7 +247,7 @@ def choice(cls: type[enum.IntEnum] | type[enum.IntFlag], prefix: str) -> Enumera
 
 
 def counted(length_in: int) -> Memory:
-    """Bytes that the call reads; argument `length_in`, from 0, says how many."""
+    """Bytes that the call reads; the argument with the index `length_in`, from 0, says how many."""
     return Memory("counted", length_in=length_in)
 
 
@@ -262,39 +262,39 @@ def out(cls: Sized) -> Memory:
 
 
 def buffer(size: int) -> Memory:
-    """Memory of that many bytes, or more; its contents are not shown."""
+    """Memory of at least `size` bytes, which a trace does not show."""
     return Memory("buffer", size=size)
 
 
 def by(
     index: int, cases: Mapping[int, Kind] | Callable[[], Mapping[int, Kind]], otherwise: Kind = NUMBER
 ) -> By:
-    """One of several kinds, by the value of the argument `index`, counted from 0.
+    """One of several kinds, which depends on the value of another argument.
 
     Args:
-        index: of that argument.
-        cases: the kinds, or a function that makes them when they are first asked for.
+        index: of that argument, from 0.
+        cases: the kind for each value; or a function that returns them, called at the first use.
         otherwise: the kind for all other values.
     """
     return By(index, cases, otherwise)
 
 
 def each(keys: Iterable[int], kind: Kind) -> dict[int, Kind]:
-    """The same kind for several values, for `by`."""
+    """Return cases for `by` in which several values have the same kind."""
     return dict.fromkeys(keys, kind)
 
 
 CALLS: dict[str, tuple[Kind, ...]] = {}
-"""The kinds of the arguments of each call, by its name; for the header modules that have been imported."""
+"""The kinds of the arguments of each call, by its name. Has the calls of the modules imported so far."""
 
 
 def describe(name: str, *kinds: Kind) -> None:
-    """Describe the arguments of a call that has no raw function."""
+    """Describe the arguments of a call that has no raw function to decorate."""
     CALLS[name] = kinds
 
 
 def call(name: str, *kinds: Kind) -> Callable[[T], T]:
-    """Describe the arguments of the call that a raw function makes; used repeatedly, if it makes several."""
+    """Decorate a raw function with the description of the call it makes; one decorator for each call."""
     CALLS[name] = kinds
     return _itself
 
@@ -304,7 +304,7 @@ def _itself(function: T) -> T:
 
 
 def kinds_of(name: str, args: Sequence[int]) -> list[Kind] | None:
-    """The kinds of these arguments of a call; None for a call that is not described."""
+    """Return the kinds for these arguments of a call; None for a call without a description."""
     kinds = CALLS.get(name)
     if kinds is None:
         return None
