@@ -411,7 +411,7 @@ def from_bytes(cls, data):
     def _arguments(
         self, cls: type[CStruct], prefix: str, variables: dict[str, str], names: dict[str, Any]
     ) -> str:
-        """The arguments of the constructor, as text; members that the architecture lacks keep their defaults."""
+        """The text of the constructor's arguments. Members that the architecture lacks have their defaults."""
         arguments: list[str] = []
         left_out = False
         for name, spec in cls._specs.items():

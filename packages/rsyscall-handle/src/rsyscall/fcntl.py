@@ -1,7 +1,7 @@
 """`<fcntl.h>`: flags of files and descriptors, locks, seals.
 
-Almost all values are the same on every architecture. A few `O` flags are not: those of `O` are the values of
-the running architecture, and `encode_open_flags` translates them for a process on another one. The methods
+Almost all values are the same on every architecture, but a few flags of `O` differ. The class has the values
+of the running architecture, and `encode_open_flags` translates them for a process on another one. The methods
 here and in `rsyscall.unistd` do that themselves.
 """
 
@@ -68,8 +68,8 @@ _NATIVE_ABI = native_abi()
 class AT(enum.IntFlag):
     """`AT_*`: flags of the calls that take a directory and a path relative to it.
 
-    Some bits mean different things to different calls. `FDCWD` is not a flag but stands for the working
-    directory where a directory descriptor is expected; methods take None for that.
+    Some bits mean different things in different calls. `FDCWD` is no flag: in place of a directory
+    descriptor, it stands for the working directory. Methods take None for that.
 
     manpage: openat(2)
     """
@@ -95,10 +95,10 @@ class AT(enum.IntFlag):
     HANDLE_CONNECTABLE = 0x2  # name_to_handle_at, since Linux 6.13
     HANDLE_FID = 0x200  # name_to_handle_at, since Linux 6.5
 
-    # FDCWD is negative, from which enum concludes, since Python 3.11, that there are only a few low bits.
+    # As FDCWD is negative, enum (since Python 3.11) takes only a few low bits for flags. These two do not.
 
     def __invert__(self) -> AT:
-        """All flags but these, as many as an unsigned int has."""
+        """Return all other bits of an unsigned int."""
         return AT(~self.value & 0xFFFFFFFF)
 
     def __iter__(self) -> Iterator[AT]:
@@ -117,7 +117,7 @@ class O(enum.IntFlag):  # noqa: E742 (the prefix in C is O_)
     RDONLY = 0
     WRONLY = 0o1
     RDWR = 0o2
-    ACCMODE = 0o3  # mask: not a bit field, but one of the three above
+    ACCMODE = 0o3  # a mask: its bits together are one of the three above
     CREAT = 0o100
     EXCL = 0o200
     NOCTTY = 0o400
@@ -133,15 +133,15 @@ class O(enum.IntFlag):  # noqa: E742 (the prefix in C is O_)
     RSYNC = 0o4010000
     FSYNC = 0o4010000
     PATH = 0o10000000
-    # These differ from one architecture to the next. LARGEFILE is the kernel's, which says that it was given;
-    # C libraries define 0.
+    # These differ between architectures. LARGEFILE has the kernel's value, which F.GETFL reports; C libraries
+    # define it as 0.
     DIRECT = _NATIVE_ABI.O_DIRECT
     DIRECTORY = _NATIVE_ABI.O_DIRECTORY
     LARGEFILE = _NATIVE_ABI.O_LARGEFILE
     NOFOLLOW = _NATIVE_ABI.O_NOFOLLOW
     TMPFILE = _NATIVE_ABI.O_TMPFILE
     EMPTYPATH = 0x4000000  # since Linux 7.3
-    # Private to the kernel, but FUSE servers get to see them. NONOTIFY has this value until Linux 7.2.
+    # Private to the kernel, but FUSE servers see them. NONOTIFY has this value until Linux 7.2.
     FMODE_EXEC = 0x20
     FMODE_NONOTIFY = 0x4000000
 
@@ -193,7 +193,7 @@ class F(enum.IntEnum):
 
 
 class F_SEAL(enum.IntEnum):
-    """`F_SEAL_*`: what can be forbidden for good for a memory file. Bits: or them for `F.ADD_SEALS`.
+    """`F_SEAL_*`: what a memory file can forbid for good. The values are bits: or them for `F.ADD_SEALS`.
 
     manpage: fcntl(2)
     """
@@ -216,7 +216,7 @@ class FD(enum.IntFlag):
 
 
 class F_LCK(enum.IntEnum):
-    """`F_RDLCK`, `F_WRLCK`, `F_UNLCK`: kinds of locks and leases. The other two are of no use.
+    """`F_RDLCK`, `F_WRLCK`, `F_UNLCK`: kinds of locks and leases. `fcntl` refuses `EX` and `SH`.
 
     manpage: fcntl(2)
     """
@@ -271,8 +271,8 @@ class RWH(enum.IntEnum):
 class Flock(CStruct, c="struct flock", headers=("linux/fcntl.h",)):
     """`struct flock`: a lock on a range of bytes, for `F.GETLK`, `F.SETLK`, `F.OFD_SETLK`...
 
-    `start` is in bytes, relative to what `whence` (a `SEEK`) says; a `len` of 0 reaches to the end of the
-    file, however it grows. `pid` must be 0 for the `OFD_` commands.
+    `start` is in bytes, from where `whence` (a `SEEK`) says. With a `len` of 0 the lock reaches to the end of
+    the file, however large the file grows. `pid` must be 0 for the `OFD_` commands.
     """
 
     type: F_LCK = i16("l_type", F_LCK)
@@ -290,12 +290,12 @@ class OwnerEx(CStruct, c="struct f_owner_ex", headers=("linux/fcntl.h",)):
 
 
 _COMMON_FLAGS = ~(O.DIRECT.value | O.DIRECTORY.value | O.LARGEFILE.value | O.NOFOLLOW.value | O.TMPFILE.value)
-# TMPFILE is DIRECTORY and a bit of its own.
+# TMPFILE has the bit of DIRECTORY and one of its own.
 _TMPFILE_BIT = O.TMPFILE.value & ~O.DIRECTORY.value
 
 
 def _differing_flags(abi: ABI) -> tuple[tuple[int, int], ...]:
-    """Pairs of a bit here and the same bit of a process of `abi`."""
+    """Pairs: the bit of a flag on the running architecture, and its bit on `abi`."""
     return (
         (O.DIRECT.value, abi.O_DIRECT),
         (O.DIRECTORY.value, abi.O_DIRECTORY),
@@ -306,7 +306,7 @@ def _differing_flags(abi: ABI) -> tuple[tuple[int, int], ...]:
 
 
 def encode_open_flags(abi: ABI, flags: int) -> int:
-    """The number that stands for these `O` flags in a process of another architecture."""
+    """Return the number that these `O` flags have on the architecture of a process."""
     if abi is _NATIVE_ABI:
         return int(flags)
     result = int(flags) & _COMMON_FLAGS
@@ -317,7 +317,7 @@ def encode_open_flags(abi: ABI, flags: int) -> int:
 
 
 def decode_open_flags(abi: ABI, flags: int) -> O:
-    """The `O` flags that a number from a process of another architecture stands for."""
+    """Return the `O` flags that have this number on the architecture of a process."""
     if abi is _NATIVE_ABI:
         return O(flags)
     pairs = _differing_flags(abi)
@@ -347,7 +347,7 @@ _ARGUMENT = by(
 
 
 class FcntlFileDescriptor(BaseFileDescriptor):
-    """Operations on a descriptor, or on the file that it is open on."""
+    """Operations on a descriptor, or on the file that it refers to."""
 
     __slots__ = ()
 
@@ -358,12 +358,12 @@ class FcntlFileDescriptor(BaseFileDescriptor):
         handle.
 
         Args:
-            arg: what the man page says for `cmd`: a number, or for those that take a structure a pointer,
-                which is not consumed (read it to see what the kernel wrote).
+            arg: as the man page says for `cmd`: a number, or a pointer to a structure. A pointer is not
+                consumed; read it for what the kernel wrote.
 
         Returns:
-            Depends on `cmd`; for `F.GETFL`, the number of an `O`; for `F.GETOWN`, the id of a process, or a
-            negative number for a process group, whatever the group (in C, those below 4096 look like errors).
+            Depends on `cmd`. For `F.GETFL`, the number of an `O`; for `F.GETOWN`, the id of a process, or the
+            negated id of a process group (in C, ids below 4096 look like errors).
 
         Raises:
             BufferTooSmallError: the memory is smaller than the structure that `cmd` takes.
@@ -388,8 +388,8 @@ async def _fcntl(
     cmd: F,
     arg: int | near.Address | None = None,
 ) -> int:
-    """The raw call; flags of files are those of the running architecture on both sides, and the owner of a
-    file is negative if it is a process group.
+    """The raw call. `O` flags are those of the running architecture, as argument and as result; the result
+    for `F.GETOWN` is negative for a process group.
     """
     if cmd == F.GETOWN:
         return await _getown(sysif, fd)
@@ -402,11 +402,11 @@ async def _fcntl(
 
 
 async def _getown(sysif: SyscallInterface, fd: near.FileDescriptor) -> int:
-    """The raw call for `F.GETOWN`. Its answer for a process group is an error if its number is one."""
+    """The raw call for `F.GETOWN`. A process group, negated, looks like an error if it is below 4096."""
     try:
         owner = await sysif.syscall(nr.fcntl, fd, F.GETOWN)
     except OSError as exn:
         owner = -(exn.errno or 0)
-        # This can fail for the same reasons and has no such answers.
+        # If that was an error, this raises it: it fails for the same reasons, and its result is never negative.
         await sysif.syscall(nr.fcntl, fd, F.GETSIG)
     return owner - (1 << 64) if owner >> 63 == 1 else owner
