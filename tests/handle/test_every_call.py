@@ -1,8 +1,8 @@
 """What all calls with a method have in common, tried with each of them.
 
 The methods are found by looking at `FileDescriptor`, `Task` and `Process`, and their arguments are made from
-the types in their signatures; so a call that is added is tried without a line here, unless it takes a structure
-that no other call takes.
+the types in their signatures. So a call that is added is tried without a line here, unless it takes a
+structure that no other call takes.
 """
 
 from __future__ import annotations

@@ -101,8 +101,8 @@ def borrow_offset(
 class CopyFileDescriptor(BaseFileDescriptor):
     """Moving data between files without memory of the process, and hints about parts of a file.
 
-    An offset in memory is where the call starts in that file, and is moved on by what it has moved, in place
-    of the position of the file.
+    If there is an offset in memory for a file, the call starts there and adds to it how many bytes it has
+    moved. The position of the file then stays as it is.
     """
 
     __slots__ = ()

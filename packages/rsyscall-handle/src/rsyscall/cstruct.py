@@ -411,7 +411,7 @@ def from_bytes(cls, data):
     def _arguments(
         self, cls: type[CStruct], prefix: str, variables: dict[str, str], names: dict[str, Any]
     ) -> str:
-        """The text of the constructor's arguments. Members that the architecture lacks have their defaults."""
+        """The constructor's arguments, as text. Members that the architecture lacks have their defaults."""
         arguments: list[str] = []
         left_out = False
         for name, spec in cls._specs.items():

@@ -407,6 +407,6 @@ async def _getown(sysif: SyscallInterface, fd: near.FileDescriptor) -> int:
         owner = await sysif.syscall(nr.fcntl, fd, F.GETOWN)
     except OSError as exn:
         owner = -(exn.errno or 0)
-        # If that was an error, this raises it: it fails for the same reasons, and its result is never negative.
+        # This raises the error if it was one: it fails for the same reasons, and never looks as if it had.
         await sysif.syscall(nr.fcntl, fd, F.GETSIG)
     return owner - (1 << 64) if owner >> 63 == 1 else owner

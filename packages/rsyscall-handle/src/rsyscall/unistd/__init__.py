@@ -1,7 +1,7 @@
 """`<unistd.h>`: files, descriptors, credentials, directories.
 
-The calls are spread over modules by what they are about, all of which can be had from here: `fs` (names),
-`io` (contents), `fds` (the descriptor table), `pipe`, `cwd`, `credentials`, `exec`.
+The calls are in several modules: `fs` (files by name), `io` (reading and writing), `fds` (the descriptor
+table), `pipe`, `cwd`, `credentials`, `exec`. All public names can be imported from here.
 """
 
 from __future__ import annotations

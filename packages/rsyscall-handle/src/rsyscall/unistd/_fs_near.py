@@ -1,5 +1,5 @@
-"""The raw calls behind `rsyscall.unistd.fs`: near arguments, no checks. None for a directory is the working
-directory.
+"""The raw calls of `rsyscall.unistd.fs`, with near arguments and no checks. None for a directory is the
+working directory.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ async def _readlinkat(
 async def _faccessat(
     sysif: SyscallInterface, dirfd: near.FileDescriptor | None, path: near.Address, flags: int, mode: int
 ) -> None:
-    # The old call ignores flags; the new one, since Linux 5.8, is not needed without any.
+    # faccessat takes no flags, and works on all kernels; faccessat2, since Linux 5.8, takes them.
     if flags:
         await sysif.syscall(nr.faccessat2, directory(dirfd), path, mode, flags)
     else:
@@ -89,7 +89,7 @@ async def _openat(
     flags: int,
     mode: int,
 ) -> near.FileDescriptor:
-    """`record` owns the number that comes back."""
+    """`record` owns the new descriptor."""
     flags = encode_open_flags(sysif.abi, flags)
     return near.FileDescriptor(
         await sysif.recorded_syscall(record, nr.openat, directory(dirfd), path, flags, mode)
@@ -106,7 +106,7 @@ async def _fchmod(sysif: SyscallInterface, fd: near.FileDescriptor, mode: int) -
 async def _fchmodat(
     sysif: SyscallInterface, dirfd: near.FileDescriptor | None, path: near.Address, mode: int, flags: int
 ) -> None:
-    # As with faccessat, flags need the newer call; since Linux 6.6.
+    # As with faccessat. fchmodat2 is there since Linux 6.6.
     if flags:
         await sysif.syscall(nr.fchmodat2, directory(dirfd), path, mode, flags)
     else:

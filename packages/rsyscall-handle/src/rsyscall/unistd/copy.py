@@ -22,8 +22,8 @@ __all__ = ["CopyRangeFileDescriptor"]
 class CopyRangeFileDescriptor(BaseFileDescriptor):
     """Copying from file to file.
 
-    An offset in memory is where the call starts in that file, and is moved on by what it has moved, in place
-    of the position of the file.
+    If there is an offset in memory for a file, the call starts there and adds to it how many bytes it has
+    moved. The position of the file then stays as it is.
     """
 
     __slots__ = ()
@@ -41,9 +41,9 @@ class CopyRangeFileDescriptor(BaseFileDescriptor):
         File systems that can do it share the data instead of copying it.
 
         Args:
-            off_in, off_out: where to start in each file; or None, for its position. Not consumed.
-            len: bytes, at most.
-            flags: there are none yet.
+            off_in, off_out: where to start in each file; None for its position. Not consumed.
+            len: how many bytes to copy at most.
+            flags: 0; the kernel defines none yet.
 
         Returns:
             How many bytes were copied; 0 at the end of this file.

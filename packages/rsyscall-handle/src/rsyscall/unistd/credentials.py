@@ -7,11 +7,11 @@ memory:
   the calls of such a process sets it again at once, before anything else can happen.
 * The address space becomes undumpable: processes of the same user can no longer trace it, and its files in
   `/proc` belong to root. This protects all processes that share the memory from the new user, who may be less
-  trusted, so it stays that way until the process has left the address space; then the program gets its flag
+  trusted. So the address space stays undumpable until the process has left it; then the program gets its flag
   back.
-* Only one OS thread changes: the one that makes the call. A child has no other. The program itself may have
-  more: `local_thread.task.setresuid` leaves them as they were, root perhaps, sharing memory with the thread
-  that has dropped its privileges. `os.setresuid` changes all: the C library makes the call in each thread.
+* A call changes only the OS thread that makes it. A child has no other thread. The program itself may have
+  more: after `local_thread.task.setresuid` those may still run as root, and they share memory with the thread
+  that has dropped its privileges. `os.setresuid` changes all of them: the C library makes the call in each.
 
 docs/dropping-privileges.md shows how to drop the privileges of a child.
 """
@@ -77,7 +77,7 @@ class CredentialsTask(far.Task):
     a child.
     """
 
-    # Ids. These are called often and cannot fail, so they make the call without anything between.
+    # Ids. Programs call these often, and they cannot fail, so the methods make the calls directly.
 
     async def getuid(self) -> int:
         """`getuid()`: the real user id.
@@ -126,7 +126,7 @@ class CredentialsTask(far.Task):
 
     @call("getppid")
     async def getppid(self) -> near.Process:
-        """`getppid()`: the parent; 0 if it is outside of the pid namespace.
+        """`getppid()`: the process id of the parent; 0 if that is outside of the pid namespace.
 
         manpage: getppid(2)
         """
@@ -145,12 +145,12 @@ class CredentialsTask(far.Task):
         """`setpgid(0, pgid)`: move this process into a process group.
 
         Args:
-            pgid: the child that the group is named after: its leader, which must not have been waited for.
-                None makes a new group with this process in it alone.
+            pgid: the leader of the group, a child that has not been reaped. None makes a new group, of which
+                this process is the leader.
 
         Raises:
             NamespaceMismatchError: the child is in another pid namespace.
-            Exception: the child is dead, or something else is being done with it.
+            Exception: the child is dead, or another operation on it is under way.
             OSError: EPERM (no such group in the session; this process leads a session); `filename` is the
                 child.
 
@@ -176,11 +176,12 @@ class CredentialsTask(far.Task):
             return await _getsid(self.sysif, pid)
 
     async def setsid(self) -> int:
-        """`setsid()`: start a session, with a process group, that this process leads and that has no
-        terminal.
+        """`setsid()`: start a session and a process group in it; this process is the leader of both.
+
+        The session has no controlling terminal.
 
         Returns:
-            The id of the session, which is that of the process.
+            The id of the session, which is the id of the process.
 
         Raises:
             OSError: EPERM (it leads a process group already).
@@ -234,7 +235,7 @@ class CredentialsTask(far.Task):
         """`getgroups(size, buf)`: the supplementary groups.
 
         Args:
-            buf: where to put them, 4 bytes each. Consumed. Without it, they are only counted.
+            buf: where to put them, 4 bytes each. Consumed. None to count them only.
 
         Returns:
             The part that was filled and the rest; or the number of groups.
@@ -250,7 +251,7 @@ class CredentialsTask(far.Task):
             room = buf.size() // _GID_SIZE
             count = await _getgroups(self.sysif, room, buf_addr)
         if count > room:
-            # A size of 0 is the question how many there are, so this is not refused as other sizes are.
+            # The kernel refuses other sizes that are too small; for 0 it returns how many groups there are.
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         return buf.readable_split(count * _GID_SIZE)
 
@@ -260,7 +261,7 @@ class CredentialsTask(far.Task):
     async def setuid(self, uid: int) -> None:
         """`setuid(uid)`: with CAP_SETUID set all three user ids, otherwise only the effective one.
 
-        In the program itself it changes one OS thread only, not the program: see the class.
+        In the program itself this changes only one OS thread: see the class.
 
         Raises:
             OSError: EPERM, EINVAL (not mapped in the user namespace); `filename` is the number.
@@ -273,7 +274,7 @@ class CredentialsTask(far.Task):
     async def setgid(self, gid: int) -> None:
         """`setgid(gid)`: with CAP_SETGID set all three group ids, otherwise only the effective one.
 
-        In the program itself it changes one OS thread only, not the program: see the class.
+        In the program itself this changes only one OS thread: see the class.
 
         Raises:
             OSError: EPERM, EINVAL; `filename` is the number.
@@ -286,7 +287,7 @@ class CredentialsTask(far.Task):
     async def setreuid(self, ruid: int, euid: int) -> None:
         """`setreuid(ruid, euid)`: set the real and effective user id; -1 leaves one as it is.
 
-        In the program itself it changes one OS thread only, not the program: see the class.
+        In the program itself this changes only one OS thread: see the class.
 
         Raises:
             OSError: EPERM, EINVAL, EAGAIN; `filename` is the numbers.
@@ -299,7 +300,7 @@ class CredentialsTask(far.Task):
     async def setregid(self, rgid: int, egid: int) -> None:
         """`setregid(rgid, egid)`: set the real and effective group id; -1 leaves one as it is.
 
-        In the program itself it changes one OS thread only, not the program: see the class.
+        In the program itself this changes only one OS thread: see the class.
 
         Raises:
             OSError: EPERM, EINVAL; `filename` is the numbers.
@@ -312,7 +313,7 @@ class CredentialsTask(far.Task):
     async def setresuid(self, ruid: int, euid: int, suid: int) -> None:
         """`setresuid(ruid, euid, suid)`: set the three user ids; -1 leaves one as it is.
 
-        In the program itself it changes one OS thread only, not the program: see the class.
+        In the program itself this changes only one OS thread: see the class.
 
         Raises:
             OSError: EPERM, EINVAL, EAGAIN; `filename` is the numbers.
@@ -325,7 +326,7 @@ class CredentialsTask(far.Task):
     async def setresgid(self, rgid: int, egid: int, sgid: int) -> None:
         """`setresgid(rgid, egid, sgid)`: set the three group ids; -1 leaves one as it is.
 
-        In the program itself it changes one OS thread only, not the program: see the class.
+        In the program itself this changes only one OS thread: see the class.
 
         Raises:
             OSError: EPERM, EINVAL; `filename` is the numbers.
@@ -337,10 +338,10 @@ class CredentialsTask(far.Task):
     async def setgroups(self, groups: WrittenPointer[GroupList]) -> None:
         """`setgroups(size, groups)`: set the supplementary groups.
 
-        In the program itself it changes one OS thread only, not the program: see the class.
+        In the program itself this changes only one OS thread: see the class.
 
         Args:
-            groups: those of the list; what is behind it in the memory does not count.
+            groups: all groups in the list. Memory behind the list does not count.
 
         Raises:
             BufferTooSmallError: the memory is smaller than the list.
@@ -385,7 +386,7 @@ async def _getpgid(sysif: SyscallInterface, pid: near.Process | None) -> near.Pr
 
 
 async def _setpgid(sysif: SyscallInterface, pid: near.Process | None, pgid: near.ProcessGroup | None) -> None:
-    """The raw call; None is the calling process, and the group named after the process."""
+    """The raw call; None is the calling process, and the group that has the id of the process."""
     await sysif.syscall(nr.setpgid, 0 if pid is None else pid, 0 if pgid is None else pgid)
 
 

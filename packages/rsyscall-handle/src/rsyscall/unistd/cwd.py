@@ -1,7 +1,6 @@
-"""The directories and the mask that paths and modes are understood with, from `<unistd.h>` and
-`<sys/stat.h>`.
+"""The working directory, the root directory and the umask of a process, from `<unistd.h>` and `<sys/stat.h>`.
 
-Each process has its own, except that processes made with `CLONE.FS` share all of them.
+Each process has its own, but a process made with `CLONE.FS` shares all three with its parent.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ T = TypeVar("T")
 
 
 class CWDTask(FileDescriptorTask[Any]):
-    """Working directory, root directory, file mode creation mask."""
+    """Working directory, root directory, umask."""
 
     async def chdir(self, path: PathPointer) -> None:
         """`chdir(path)`: change the working directory.
@@ -73,8 +72,8 @@ class CWDTask(FileDescriptorTask[Any]):
         return buf.readable_split(count)
 
     async def chroot(self, path: PathPointer) -> None:
-        """`chroot(path)`: change what `/` means. The working directory stays where it is, even if that is
-        outside.
+        """`chroot(path)`: change the root directory. The working directory stays the same, even if it is not
+        below the new root.
 
         Raises:
             OSError: EPERM (needs CAP_SYS_CHROOT), ENOENT, ENOTDIR...; `filename` is the path.
@@ -87,10 +86,10 @@ class CWDTask(FileDescriptorTask[Any]):
             await _chroot(self.sysif, path_addr)
 
     async def umask(self, mask: int) -> int:
-        """`umask(mask)`: choose permission bits that new files do not get. Never fails.
+        """`umask(mask)`: set the permission bits that new files do not get. Never fails.
 
         Returns:
-            The mask before.
+            The mask until now.
 
         manpage: umask(2)
         """
@@ -111,7 +110,7 @@ async def _fchdir(sysif: SyscallInterface, fd: near.FileDescriptor) -> None:
 
 @call("getcwd", OUT_STRING, SIZE)
 async def _getcwd(sysif: SyscallInterface, buf: near.Address, size: int) -> int:
-    """The raw call, which unlike that of C libraries returns the length, with the NUL."""
+    """The raw call. Unlike the function of C libraries it returns the length, with the NUL."""
     return await sysif.syscall(nr.getcwd, buf, size)
 
 

@@ -1,7 +1,7 @@
-"""Replacing and ending the program of a process, from `<unistd.h>`.
+"""Executing a program and exiting, from `<unistd.h>`.
 
-The methods are on `rsyscall.handle.Task`, because they change what the task is; here are the argument list
-and the raw calls.
+This module has the argument list and the raw calls. The methods are in `rsyscall.handle.Task`, since they
+change the task itself.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ T_arglist = TypeVar("T_arglist", bound="ArgList")
 
 
 class ArgList(list[PathPointer], FixedSerializer):
-    """A list of strings in memory, as `execve` takes its arguments and its environment: addresses with a NULL
-    after the last.
+    """Strings in memory, as `execve` takes arguments and environment: their addresses, and NULL behind the
+    last one.
 
-    The list keeps the strings alive; it can be written to memory, but not read back.
+    The list keeps the strings alive. It can be written to memory, but not read back.
     """
 
     @classmethod
     def get_serializer(cls: type[T_arglist], task: FileDescriptorTask[Any]) -> Serializer[T_arglist]:
-        """A serializer for lists of strings in the memory of `task`."""
+        """Return a serializer for lists of strings in the memory of `task`."""
         return ArgListSerializer()
 
     def borrow_with(self, stack: ExitStack, task: far.Task) -> None:
-        """Borrow every string for `task` until `stack` is left."""
+        """Borrow every string for `task` until `stack` is closed."""
         for element in self:
             stack.enter_context(element.borrow(task))
 
 
 class ArgListSerializer(Serializer[T_arglist]):
-    """Writes an `ArgList` as addresses of 8 bytes with a zero after the last."""
+    """Writes an `ArgList` as addresses of 8 bytes, with a zero behind the last one."""
 
     def to_bytes(self, val: T_arglist) -> bytes:
         """The addresses and the zero; raises UseAfterFreeError when a string has been freed."""
@@ -56,7 +56,7 @@ class ArgListSerializer(Serializer[T_arglist]):
         return struct.pack(f"={len(addresses) + 1}Q", *addresses, 0)
 
     def from_bytes(self, data: bytes) -> T_arglist:
-        """Not possible: addresses tell neither the type nor the length of the memory there."""
+        """Raise NotImplementedError: an address tells neither the type nor the size of what is there."""
         raise NotImplementedError("an ArgList cannot be read back from memory")
 
 
@@ -64,7 +64,7 @@ class ArgListSerializer(Serializer[T_arglist]):
 async def _execve(
     sysif: SyscallInterface, path: near.Address, argv: near.Address, envp: near.Address
 ) -> None:
-    """The raw call. Returns when the program has been replaced, which shows as the connection hanging up."""
+    """The raw call. Returns when the process executes the program, which makes the connection hang up."""
     with contextlib.suppress(SyscallHangup):
         await sysif.syscall(nr.execve, path, argv, envp)
 

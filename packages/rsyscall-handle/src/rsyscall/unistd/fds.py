@@ -43,7 +43,7 @@ class DupFileDescriptor(BaseFileDescriptor):
         one.
 
         Args:
-            lowest: the new number is the first free one from here on.
+            lowest: the new number is the lowest free one that is not below this.
 
         Returns:
             A handle for the new descriptor, which is independent of this one.
@@ -67,15 +67,14 @@ class DupFileDescriptor(BaseFileDescriptor):
         is closed.
 
         Args:
-            newfd: an open descriptor of the same table, which must have no other handle: others would find
-                another file behind their number. (That it is open is what makes sure that nothing else gets
-                the number at the same moment.)
-            flags: `O.CLOEXEC`, or 0: this is the one call that makes a descriptor without the close-on-exec
-                flag, since that is what it is for.
+            newfd: an open descriptor of the same table. It must have no other handle, which would refer to
+                another file afterwards. (As its number is in use, no other call can get it meanwhile.)
+            flags: `O.CLOEXEC`, or 0 for a descriptor that stays open over `execve`. All other calls make
+                descriptors with the close-on-exec flag.
 
         Returns:
-            `newfd`. When it is this very descriptor, or another handle for its number, only its close-on-exec
-            flag is set or cleared.
+            `newfd`. If it has the number of this descriptor, the call only sets or clears the close-on-exec
+            flag.
 
         Raises:
             SharedHandleError: `newfd` has other handles.
@@ -85,7 +84,7 @@ class DupFileDescriptor(BaseFileDescriptor):
 
         manpage: dup(2)
         """
-        # Without their functions where there is nothing to say: this is called three times for most commands.
+        # Most commands take three of these calls, so the checks are inline; functions only raise.
         if not self.valid:
             self._validate()
         if not isinstance(newfd, BaseFileDescriptor):
@@ -104,8 +103,8 @@ class DupFileDescriptor(BaseFileDescriptor):
                 self.task.fd_table,
             )
         if newfd.near.number == self.near.number:
-            # dup3 would say EINVAL, and dup2 leave the flag. In a program that has closed its standard
-            # descriptors, a pipe for the output of a command may well be number 1.
+            # The kernel's dup3 would fail with EINVAL, and its dup2 not touch the flag. It does happen: if a
+            # program has closed its standard descriptors, a pipe for the output of a command can be number 1.
             cloexec = FD.CLOEXEC if flags & O.CLOEXEC else 0
             with naming(self, newfd):
                 await self.task.sysif.syscall(nr.fcntl, self.near, F.SETFD, cloexec)
@@ -124,14 +123,14 @@ class DupFileDescriptor(BaseFileDescriptor):
                     with newfd.borrow(self.task) as newfd_near:
                         await _dup3(self.task.sysif, record, self.near, newfd_near, flags)
         finally:
-            # In copies of the table that were made before, this number stands for another file.
+            # In copies of the table that were made before, the number still refers to the old file.
             if record.result == newfd.near.number and newfd.valid and newfd.is_only_handle():
                 newfd._entry().table._replaced(newfd)
         return newfd
 
     async def dup2(self, newfd: T_fd) -> T_fd:
-        """`dup3(fd, newfd, 0)`: as `dup3`, and `newfd` stays open over `execve`. This is how a program is
-        given its stdin.
+        """`dup3(fd, newfd, 0)`: as `dup3`, and `newfd` stays open over `execve`. Use it to give a program its
+        stdin.
 
         manpage: dup(2)
         """
@@ -147,21 +146,21 @@ class CloseRangeTask(FileDescriptorTask[T_fd]):
 
     async def close_range(self, first: int, last: int, flags: CLOSE_RANGE = CLOSE_RANGE.NONE) -> None:
         """`close_range(first, last, flags)`: close all descriptors from `first` to `last`, both included, or
-        mark it close-on-exec.
+        set their close-on-exec flags.
 
-        It is meant for descriptors without a handle: copies that came with a clone, those of other
-        libraries. Handles come to no harm: without `CLOSE_RANGE.CLOEXEC` the range must contain no number
-        that has a living handle in this table, or nothing is done. Numbers that wait for garbage collection
-        are closed for good. Afterwards nothing more can be inherited from the table that this one was copied
-        from, also outside of the range; so inherit first.
+        It is meant for descriptors without a handle: copies that a clone made, or descriptors of other
+        libraries. It closes no descriptor with a living handle: if there is one in the range, it raises and
+        closes nothing. It also closes the numbers whose handles have been dropped. After it has closed, you
+        can inherit nothing more from the table that this one is a copy of, not even from outside of the
+        range; so inherit first.
 
-        Descriptors that are being opened by others while this runs may be closed without their owners'
-        knowledge.
+        If other code opens descriptors in this table at the same time, the kernel may close them, too.
 
         Args:
             last: may be larger than any descriptor; 0xffffffff closes all from `first` on.
-            flags: `CLOSE_RANGE.CLOEXEC` sets the close-on-exec flag instead of closing; handles do not mind.
-                `CLOSE_RANGE.UNSHARE` first gives this task a table of its own, like `unshare_files`.
+            flags: `CLOSE_RANGE.CLOEXEC` sets the close-on-exec flag instead of closing; then the range may
+                contain descriptors with handles. `CLOSE_RANGE.UNSHARE` first gives this task a table of its
+                own, like `unshare_files`.
 
         Raises:
             SharedHandleError: a number in the range has a handle.
@@ -176,7 +175,7 @@ class CloseRangeTask(FileDescriptorTask[T_fd]):
         if int(flags) & _UNSHARE:
             if closing:
                 self._check_without_handles(first, last, own=True)
-            # The kernel's way saves copying what is closed next, but the handles could not be told apart.
+            # Not by the kernel's flag, which would not copy what it closes: our handles have to move, too.
             await self.unshare_files()
             flags &= ~CLOSE_RANGE.UNSHARE
         self.check_not_manipulating()
@@ -195,7 +194,7 @@ class CloseRangeTask(FileDescriptorTask[T_fd]):
             with naming((first, last, flags)):
                 await _close_range(self.sysif, first, last, flags)
         except BaseException:
-            # The call was not made, or its process is gone.
+            # The kernel did not make the call, or the process has gone.
             table._parent, table._first_closed = inheritable
             for number in garbage:
                 table._abandon(number)

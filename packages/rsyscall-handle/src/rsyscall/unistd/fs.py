@@ -1,8 +1,8 @@
 """Files by name, from `<unistd.h>`, `<fcntl.h>`, `<stdio.h>` and `<sys/stat.h>`.
 
-Methods of a descriptor understand a relative path from the directory that the descriptor is open on; methods
-of a task from its working directory. Each `OSError` has the path as its `filename`, and calls with two paths
-have the second as `filename2`. No method here consumes a path.
+In methods of a descriptor, a relative path begins at the directory of the descriptor; in methods of a task,
+at its working directory. An `OSError` has the path as its `filename`, and in calls with two paths the second
+one as `filename2`. No method here consumes a path.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CLOEXEC = O.CLOEXEC.value
 
 
 class _WorkingDirectory:
-    """Stands for the borrow of a directory descriptor that was not given."""
+    """Takes the place of a borrowed descriptor, where the working directory is meant."""
 
     __slots__ = ()
 
@@ -49,14 +49,14 @@ _WORKING_DIRECTORY = _WorkingDirectory()
 
 
 def _get_near(fd: BaseFileDescriptor | None) -> near.FileDescriptor | None:
-    """The number of a descriptor that may be None. Does not check it; see `_borrow_directory`."""
+    """The number of a descriptor; None for None. Unlike `_borrow_directory` it checks nothing."""
     return None if fd is None else fd.near
 
 
 def _borrow_directory(
     fd: BaseFileDescriptor | None, task: FileDescriptorTask[T_fd]
 ) -> AbstractContextManager[near.FileDescriptor | None]:
-    """Borrow a directory descriptor that may be None, for the working directory."""
+    """Borrow the descriptor of a directory; None is the working directory."""
     return _WORKING_DIRECTORY if fd is None else fd.borrow(task)
 
 
@@ -189,7 +189,7 @@ async def _chown(
 
 
 class FSFileDescriptor(DupFileDescriptor):
-    """Files below a directory that is open, and the file itself that is open."""
+    """Files below an open directory, and the open file itself."""
 
     __slots__ = ()
 
@@ -197,12 +197,13 @@ class FSFileDescriptor(DupFileDescriptor):
         """`readlinkat(fd, path, buf, size)`: the target of a symbolic link.
 
         Args:
-            path: an empty one is the link that this descriptor is open on, with `O.PATH | O.NOFOLLOW`.
+            path: of the link; an empty path for a link that this descriptor refers to, which was opened with
+                `O.PATH | O.NOFOLLOW`.
             buf: consumed.
 
         Returns:
-            The part that was filled, which is not NUL-terminated, and the rest. If there is no rest, the
-            target may have been cut.
+            The part that was filled, with no NUL at its end, and the rest. If the rest is empty, the target
+            may have been cut off.
 
         Raises:
             OSError: EINVAL (not a link), ENOENT (also for an empty path, if this is not a link)... `buf` is
@@ -214,11 +215,11 @@ class FSFileDescriptor(DupFileDescriptor):
         return await _readlink(self.task, self.near, path, buf)
 
     async def faccessat(self, ptr: PathPointer, mode: OK, flags: AT = AT.NONE) -> None:
-        """`faccessat(fd, ptr, mode)`, or `faccessat2` when there are flags: may this process use the file in
-        that way?
+        """`faccessat(fd, ptr, mode)`, or `faccessat2` when there are flags: check whether this process may
+        use a file as `mode` says.
 
-        It asks for the real user and group, unless told `AT.EACCESS`. Directories that may be searched count
-        as executable.
+        The kernel checks the real user and group; with `AT.EACCESS`, the effective ones. For a directory, to
+        execute means to search.
 
         Args:
             ptr: the path.
@@ -283,7 +284,7 @@ class FSFileDescriptor(DupFileDescriptor):
 
         Args:
             oldpath: relative to this directory; with `AT.EMPTY_PATH` and an empty path, the file that this
-                descriptor is open on.
+                descriptor refers to.
             newdirfd: what `newpath` is relative to; None for the working directory.
             flags: `AT.SYMLINK_FOLLOW`: if `oldpath` is a symbolic link, link its target.
 
@@ -303,7 +304,7 @@ class FSFileDescriptor(DupFileDescriptor):
         newpath: PathPointer,
         flags: RENAME = RENAME.NONE,
     ) -> None:
-        """`renameat2(fd, oldpath, newdirfd, newpath, flags)`: move a file; what was at `newpath` is replaced
+        """`renameat2(fd, oldpath, newdirfd, newpath, flags)`: move a file; it replaces what was at `newpath`
         in one step.
 
         Args:
@@ -324,8 +325,8 @@ class FSFileDescriptor(DupFileDescriptor):
         """`symlinkat(target, fd, linkpath)`: make a symbolic link at `linkpath`, relative to this directory.
 
         Args:
-            target: what the link says; any string, which is looked up from where the link is each time it is
-                followed.
+            target: the text of the link, any string. Whenever a path leads through the link, the kernel looks
+                this up from the directory that the link is in.
 
         manpage: symlink(2)
         """
@@ -380,7 +381,7 @@ class FSFileDescriptor(DupFileDescriptor):
     async def fsync(self) -> None:
         """`fsync(fd)`: wait until the data written to this file, and its attributes, are on the disk.
 
-        An error is reported once; what could not be written may be lost.
+        The kernel reports an error once; data that it could not write may be lost.
 
         manpage: fsync(2)
         """
@@ -389,7 +390,7 @@ class FSFileDescriptor(DupFileDescriptor):
             await raw._fsync(self.task.sysif, self.near)
 
     async def fdatasync(self) -> None:
-        """`fdatasync(fd)`: as `fsync`, without attributes that reading does not need (times).
+        """`fdatasync(fd)`: as `fsync`, without the attributes (times) that reading does not need.
 
         manpage: fsync(2)
         """
@@ -398,7 +399,7 @@ class FSFileDescriptor(DupFileDescriptor):
             await raw._fdatasync(self.task.sysif, self.near)
 
     async def syncfs(self) -> None:
-        """`syncfs(fd)`: write everything of the file system that this file is in to the disk.
+        """`syncfs(fd)`: write all data of the file system that this file is in to the disk.
 
         manpage: sync(2)
         """
@@ -417,8 +418,8 @@ class FSTask(CloseRangeTask[T_fd]):
             buf: consumed.
 
         Returns:
-            The part that was filled, which is not NUL-terminated, and the rest. If there is no rest, the
-            target may have been cut.
+            The part that was filled, with no NUL at its end, and the rest. If the rest is empty, the target
+            may have been cut off.
 
         Raises:
             OSError: EINVAL (not a link), ENOENT... `buf` is still valid then.
@@ -428,11 +429,8 @@ class FSTask(CloseRangeTask[T_fd]):
         return await _readlink(self, None, path, buf)
 
     async def access(self, path: PathPointer, mode: int, flags: int = 0) -> None:
-        """`faccessat(AT_FDCWD, path, mode)`, or `faccessat2` when there are flags: may this process use the
-        file in that way?
-
-        It asks for the real user and group, unless told `AT.EACCESS`. Directories that may be searched count
-        as executable.
+        """`faccessat(AT_FDCWD, path, mode)`, or `faccessat2` when there are flags: check whether this process
+        may use a file as `mode` says; see `FSFileDescriptor.faccessat`.
 
         Args:
             mode: an `OK`.
@@ -511,8 +509,8 @@ class FSTask(CloseRangeTask[T_fd]):
         await _link(self, olddirfd, oldpath, newdirfd, newpath, flags)
 
     async def rename(self, oldpath: PathPointer, newpath: PathPointer) -> None:
-        """`renameat2(AT_FDCWD, oldpath, AT_FDCWD, newpath, 0)`: move a file; what was at `newpath` is
-        replaced in one step.
+        """`renameat2(AT_FDCWD, oldpath, AT_FDCWD, newpath, 0)`: move a file; it replaces what was at
+        `newpath` in one step.
 
         manpage: rename(2)
         """
@@ -540,7 +538,7 @@ class FSTask(CloseRangeTask[T_fd]):
         await _rename(self, olddirfd, oldpath, newdirfd, newpath, flags)
 
     async def symlink(self, target: PathPointer, linkpath: PathPointer) -> None:
-        """`symlinkat(target, AT_FDCWD, linkpath)`: make a symbolic link at `linkpath` that says `target`.
+        """`symlinkat(target, AT_FDCWD, linkpath)`: make a symbolic link at `linkpath` to `target`.
 
         manpage: symlink(2)
         """
@@ -563,8 +561,8 @@ class FSTask(CloseRangeTask[T_fd]):
         await _chown(self, None, path, owner, group, AT.NONE)
 
     async def lchown(self, path: PathPointer, owner: int, group: int) -> None:
-        """`fchownat(AT_FDCWD, path, owner, group, AT_SYMLINK_NOFOLLOW)`: as `chown`, of a symbolic link
-        itself.
+        """`fchownat(AT_FDCWD, path, owner, group, AT_SYMLINK_NOFOLLOW)`: as `chown`, but for a symbolic
+        link itself.
 
         manpage: chown(2)
         """
@@ -581,8 +579,8 @@ class FSTask(CloseRangeTask[T_fd]):
             await raw._truncate(self.sysif, path_addr, length)
 
     async def sync(self) -> None:
-        """`sync()`: write everything that is in memory only to the disks. Waits for it, and reports no
-        errors.
+        """`sync()`: write all data that is still in memory to the disks, and wait until it is there. Reports
+        no errors.
 
         manpage: sync(2)
         """

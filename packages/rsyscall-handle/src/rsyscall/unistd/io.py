@@ -1,7 +1,7 @@
 """Reading and writing, from `<unistd.h>`.
 
-These are the calls that programs make most often, so the methods make the system call themselves, without the
-raw functions between.
+Programs make these calls most often. So the methods make the system calls themselves and do not use the raw
+functions.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ class SEEK(enum.IntEnum):
 
 
 class IOFileDescriptor(BaseFileDescriptor):
-    """Reading and writing at the current position, or without one."""
+    """Reading and writing at the position of the file, if it has one."""
 
     __slots__ = ()
 
     async def read(self, buf: Pointer[T]) -> tuple[ReadablePointer[T], Pointer[T]]:
-        """`read(fd, buf, size)`: read the available data, at most as much as fits.
+        """`read(fd, buf, size)`: read what is available and fits in `buf`.
 
         Args:
-            buf: where to put it; to read less, split it first. Consumed.
+            buf: where to put the data; split it first to read less. Consumed.
 
         Returns:
-            The part that was filled and the rest, which together are `buf`. Nothing filled means the end of
+            The part that was filled and the rest, which together are `buf`. The first is empty at the end of
             the file.
 
         Raises:
@@ -64,10 +64,10 @@ class IOFileDescriptor(BaseFileDescriptor):
         return buf.readable_split(count)
 
     async def write(self, buf: Pointer[T]) -> tuple[Pointer[T], Pointer[T]]:
-        """`write(fd, buf, size)`: write what there is room for.
+        """`write(fd, buf, size)`: write `buf`, or as much of it as there is room for.
 
         Args:
-            buf: what to write, all of it; to write less, split it first. Consumed.
+            buf: the data; split it first to write less. Consumed.
 
         Returns:
             The part that was written and the rest, which together are `buf`.
@@ -97,7 +97,8 @@ class SeekableFileDescriptor(IOFileDescriptor):
             offset: bytes from the start of the file.
 
         Raises:
-            OSError: ESPIPE (there are no positions in it), EINVAL (a negative offset), and those of `read`.
+            OSError: ESPIPE (a pipe or socket has no position), EINVAL (a negative offset), and those of
+                `read`.
 
         manpage: pread(2)
         """
@@ -114,7 +115,8 @@ class SeekableFileDescriptor(IOFileDescriptor):
             offset: bytes from the start of the file; with `O.APPEND` it is ignored.
 
         Raises:
-            OSError: ESPIPE (there are no positions in it), EINVAL (a negative offset), and those of `write`.
+            OSError: ESPIPE (a pipe or socket has no position), EINVAL (a negative offset), and those of
+                `write`.
 
         manpage: pwrite(2)
         """
@@ -125,7 +127,7 @@ class SeekableFileDescriptor(IOFileDescriptor):
         return buf.split(count)
 
     async def lseek(self, offset: int, whence: SEEK) -> int:
-        """`lseek(fd, offset, whence)`: move the position, for all descriptors of the open file.
+        """`lseek(fd, offset, whence)`: move the position, which all descriptors of the open file share.
 
         Returns:
             The new position, in bytes from the start of the file.

@@ -44,7 +44,7 @@ class Pipe(FixedSize, Generic[T_held]):
 
     @classmethod
     def get_serializer(cls: type[T_pipe], task: FileDescriptorTask[Any]) -> Serializer[T_pipe]:
-        """A serializer that makes handles of `task` out of the numbers that it reads."""
+        """Return a serializer that makes handles for `task` from the numbers that it reads."""
         return PipeSerializer(cls, task)
 
     @classmethod
@@ -55,7 +55,7 @@ class Pipe(FixedSize, Generic[T_held]):
 
 @dataclass
 class PipeSerializer(Serializer[T_pipe]):
-    """Reads two numbers and makes handles for them, which must be done once: see `LinearPointer`."""
+    """Reads two numbers and makes handles for them. Do that once only: see `LinearPointer`."""
 
     cls: type[T_pipe]
     task: FileDescriptorTask[Any]
@@ -83,8 +83,8 @@ class PipeTask(FileDescriptorTask[T_fd]):
             flags: `O.NONBLOCK`, `O.DIRECT` (packets); `O.CLOEXEC` is always added.
 
         Returns:
-            The memory, to be read exactly once: reading it makes the two handles, for the task that `buf` was
-            allocated with.
+            The memory. Read it exactly once: this makes the two handles, for the task with which `buf` was
+            allocated.
 
         Raises:
             FDTableMismatchError: `buf` was allocated with a task that has another descriptor table, so that
