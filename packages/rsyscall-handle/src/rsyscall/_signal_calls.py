@@ -24,10 +24,10 @@ __all__ = ["SignalWaitTask"]
 
 
 class SignalWaitTask(rsyscall.far.Task):
-    """Waiting for signals, which are blocked, and the stack of signal handlers."""
+    """Waiting for blocked signals, and the stack of signal handlers."""
 
     async def sigpending(self, set: Pointer[Sigset]) -> Pointer[Sigset]:
-        """`rt_sigpending(set, 8)`: the blocked signals that wait to be delivered.
+        """`rt_sigpending(set, 8)`: the signals that are pending because they are blocked.
 
         Args:
             set: not consumed; the same memory is returned.
@@ -51,12 +51,12 @@ class SignalWaitTask(rsyscall.far.Task):
     ) -> SIG | int:
         """`rt_sigtimedwait(set, info, timeout, 8)`: take a signal that is pending, or wait for one.
 
-        Waits in the process, which can make no other calls meanwhile.
+        The process waits in the call, and can make no other calls meanwhile.
 
         Args:
             set: the signals, which should be blocked.
-            info: where to put what came with it.
-            timeout: how long to wait; 0 does not wait, None waits for ever.
+            info: where to store what was sent with the signal; None to not store it.
+            timeout: how long to wait at most: 0 not to wait, None to wait for ever.
 
         Returns:
             The signal.
@@ -88,7 +88,7 @@ class SignalWaitTask(rsyscall.far.Task):
 
         Args:
             ss: the stack; None to leave it as it is.
-            old_ss: where to put what was set before.
+            old_ss: where to store the old setting.
 
         Raises:
             BufferTooSmallError: the memory is too small.

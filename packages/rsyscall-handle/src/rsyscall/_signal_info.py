@@ -69,12 +69,12 @@ def _notify(number: int) -> SIGEV | int:
 
 
 class Sigevent(CStruct, c="struct sigevent", headers=_ASM_SIGINFO, size=64):
-    """`struct sigevent`: how to be told that a timer has expired or a message has come.
+    """`struct sigevent`: what the kernel does when a timer expires or a message comes.
 
     Args:
-        value: a number that comes with the signal.
-        signo: the signal, SIGALRM if nothing else is said.
-        notify: whether to send it. `SIGEV.THREAD` is for the C library.
+        value: a number that the kernel sends with the signal.
+        signo: the signal; SIGALRM by default.
+        notify: whether to send it, and to which thread. `SIGEV.THREAD` is for the C library.
         tid: the thread that gets the signal, with `SIGEV.THREAD_ID`.
 
     manpage: sigevent(3type)
@@ -87,15 +87,15 @@ class Sigevent(CStruct, c="struct sigevent", headers=_ASM_SIGINFO, size=64):
 
 
 class QueuedSiginfo(CStruct, c="siginfo_t", headers=_ASM_SIGINFO, size=128):
-    """The members of `siginfo_t` that signals have which processes and timers send.
+    """The members of `siginfo_t` for signals from processes and timers.
 
     Args:
         signo: the signal.
-        code: why it was sent; that of a queued signal is negative.
+        code: why it was sent; negative for a queued signal.
         errno: an error, or 0.
-        pid: the sender; for `SI.TIMER` the number of the timer.
-        uid: the real user of the sender; for `SI.TIMER` how often the timer has expired besides.
-        value: the number that came with it.
+        pid: the sender; for `SI.TIMER` the id of the timer.
+        uid: the real user of the sender; for `SI.TIMER` how often the timer has expired in addition.
+        value: the number that was sent with the signal.
 
     manpage: sigaction(2)
     """
@@ -112,9 +112,9 @@ class StackT(CStruct, c="stack_t", headers=("#include <linux/types.h>", "asm/sig
     """`stack_t`: an alternate stack for signal handlers.
 
     Args:
-        sp: the lowest address.
-        flags: its state, or what to do.
-        size: in bytes.
+        sp: the lowest address of the stack.
+        flags: the state of the stack, or how to set it.
+        size: bytes.
 
     manpage: sigaltstack(2)
     """
@@ -123,7 +123,7 @@ class StackT(CStruct, c="stack_t", headers=("#include <linux/types.h>", "asm/sig
     flags: SS = i32(
         "ss_flags",
         lambda number: SS(number & 0xFFFFFFFF),
-        # A member that is signed has room for the highest flag only as a negative number.
+        # The member is signed, so the highest flag makes it negative.
         encode=lambda flags: (int(flags) ^ 0x80000000) - 0x80000000,
         default=SS.DISABLE,
     )

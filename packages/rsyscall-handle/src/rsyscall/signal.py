@@ -1,7 +1,7 @@
 """`<signal.h>`: signals, sets of signals, dispositions, and the signal mask.
 
-Signal numbers which have no name here (the realtime signals, 34 to 64, and the two that C libraries keep for
-themselves, 32 and 33) appear as plain integers wherever a `SIG` is otherwise returned.
+The realtime signals (34 to 64) and the two signals that C libraries reserve (32 and 33) have no names here:
+functions that return a `SIG` return a plain integer for them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import rsyscall.far
 from rsyscall.cstruct import CStruct, i32, u32, u64
 from rsyscall.handle._later import later_names
 from rsyscall.handle.arguments import ADDRESS, FDNUM, PID, SIGNAL, SIZE, UNSIGNED, call, choice, given, out
-from rsyscall.handle.buffers import require_size
+from rsyscall.handle.buffers import require_size, require_size_if_given
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
@@ -51,7 +51,7 @@ __all__ = [
 
 
 class SIG(enum.IntEnum):
-    """Signal numbers.
+    """`SIG*`: signal numbers.
 
     manpage: signal(7)
     """
@@ -95,7 +95,7 @@ class SIG(enum.IntEnum):
 
 
 class SA(enum.IntFlag):
-    """Flags of a signal action.
+    """`SA_*`: flags of a signal action.
 
     manpage: sigaction(2)
     """
@@ -117,7 +117,7 @@ class SA(enum.IntFlag):
 
 
 class HowSIG(enum.IntEnum):
-    """How a set of signals changes the signal mask.
+    """`SIG_BLOCK`, `SIG_UNBLOCK`, `SIG_SETMASK`: how a set of signals changes the signal mask.
 
     manpage: sigprocmask(2)
     """
@@ -128,7 +128,7 @@ class HowSIG(enum.IntEnum):
 
 
 class Sighandler(enum.IntEnum):
-    """The dispositions of a signal that are not a function.
+    """`SIG_DFL`, `SIG_IGN`: the dispositions of a signal that are no functions.
 
     manpage: signal(7)
     """
@@ -150,7 +150,7 @@ def signal_number(number: int) -> SIG | int:
 
 
 class Siginfo(CStruct, c="siginfo_t", headers=("#include <linux/types.h>", "asm/siginfo.h"), size=128):
-    """The members of `siginfo_t` that matter for children: what `waitid` tells.
+    """The members of `siginfo_t` that `waitid` fills.
 
     Args:
         code: why the signal was sent (a `CLD` for `waitid`).
@@ -161,14 +161,14 @@ class Siginfo(CStruct, c="siginfo_t", headers=("#include <linux/types.h>", "asm/
     manpage: sigaction(2)
     """
 
-    # What is in front of it and not here are si_signo and si_errno.
+    # In front of it are si_signo and si_errno.
     code: int = i32("si_code", offset=8)
     pid: int = i32("si_pid", offset=16)
     uid: int = u32("si_uid")
     status: int = i32("si_status")
 
     def to_bytes(self) -> bytes:
-        """Return 128 bytes; the signal number in them is SIGCHLD, or 0 when there is no pid."""
+        """Return 128 bytes; si_signo in them is SIGCHLD, or 0 if `pid` is 0."""
         signo = SIG.CHLD if self.pid else 0
         return _INT.pack(signo) + super().to_bytes()[_INT.size :]
 
@@ -191,7 +191,7 @@ class Sigset(set[SIG | int], Struct):
         super().__init__(signals)
 
     def to_int(self) -> int:
-        """Return a number in which bit n-1 stands for signal n; ValueError for what is not a signal."""
+        """Return a number in which bit n-1 stands for signal n; ValueError for a number that is no signal."""
         mask = 0
         for signal in self:
             if not 1 <= signal <= _LAST_SIGNAL:
@@ -227,7 +227,7 @@ class Sigset(set[SIG | int], Struct):
         return f"Sigset({{{signals}}})"
 
 
-# The kernel takes them out of every mask.
+# The kernel removes them from every mask.
 _NEVER_BLOCKED = frozenset({SIG.KILL, SIG.STOP})
 
 
@@ -259,7 +259,7 @@ class Sigaction(
             in a process made by clone needs much care: it runs without thread-local storage.
         flags: see `SA`. On x86_64 a function needs `SA.RESTORER`.
         mask: signals blocked while the function runs.
-        restorer: address of what the function returns to, which calls `rt_sigreturn`.
+        restorer: address of the code that the function returns to, and that calls `rt_sigreturn`.
 
     manpage: sigaction(2)
     """
@@ -267,23 +267,22 @@ class Sigaction(
     handler: Sighandler | near.Address = u64("sa_handler", _handler, prefix="SIG_")
     flags: SA = u64("sa_flags", SA, default=SA(0))
     mask: Sigset = u64("sa_mask", Sigset.from_int, encode=Sigset.to_int, default_factory=Sigset)
-    # RISC-V has none.
+    # riscv64 has no such member.
     restorer: near.Address | None = u64("sa_restorer", _address, encode=_number, default=None)
 
 
 class SigmaskError(Exception):
-    """The signal mask was used in a way that would make what we know about it wrong."""
+    """After the operation we would not know the signal mask; or it is not the one that we had recorded."""
 
 
 class SignalTask(rsyscall.far.Task):
     """Calls about signals of the task itself.
 
     Attributes:
-        sigmask: the signals that we have blocked, as far as we know. The process may have inherited other
-            blocked signals from its parent.
+        sigmask: the signals that we have blocked. The process may have inherited others that are blocked.
         old_sigmask: `sigmask` as it was before the last `sigprocmask` that stored the old mask.
-        sigmask_oldset_ptr: that buffer; see `read_oldset_and_check`.
-        sigprocmask_running: whether a `sigprocmask` is going on.
+        sigmask_oldset_ptr: where that call stored the old mask; see `read_oldset_and_check`.
+        sigprocmask_running: whether a `sigprocmask` is under way.
     """
 
     sigmask: Sigset
@@ -301,22 +300,21 @@ class SignalTask(rsyscall.far.Task):
     async def sigaction(
         self, signum: SIG | int, act: Pointer[Sigaction] | None, oldact: Pointer[Sigaction] | None
     ) -> None:
-        """Set what happens when a signal arrives.
+        """`rt_sigaction(signum, act, oldact, 8)`: set what happens when a signal arrives.
 
         Args:
             signum: the signal.
             act: the new action; None to leave it as it is.
-            oldact: where to store the old action, to be read from there afterwards; None to not store it.
+            oldact: where to store the old action, for you to read; None to not store it.
 
         Raises:
-            BufferTooSmallError: one of the two has not the size of a `Sigaction`.
+            BufferTooSmallError: the memory of one of the two is too small.
             OSError: EINVAL for a signal whose action cannot be changed.
 
         manpage: sigaction(2)
         """
-        for pointer in (act, oldact):
-            if pointer is not None:
-                require_size(pointer, Sigaction.sizeof())
+        require_size_if_given(act, Sigaction.sizeof())
+        require_size_if_given(oldact, Sigaction.sizeof())
         with ExitStack() as stack:
             await _rt_sigaction(
                 self.sysif,
@@ -335,8 +333,7 @@ class SignalTask(rsyscall.far.Task):
             )
         if newset is not None:
             require_size(newset[1], Sigset.sizeof())
-        if oldset is not None:
-            require_size(oldset, Sigset.sizeof())
+        require_size_if_given(oldset, Sigset.sizeof())
         self.sigprocmask_running = True
         try:
             with ExitStack() as stack:
@@ -373,19 +370,19 @@ class SignalTask(rsyscall.far.Task):
     async def sigprocmask(
         self, newset: tuple[HowSIG, WrittenPointer[Sigset]] | None, oldset: Pointer[Sigset] | None = None
     ) -> Pointer[Sigset] | None:
-        """Change which signals are blocked, or find out, or both.
+        """`rt_sigprocmask(how, newset, oldset, 8)`: change which signals are blocked, or read it, or both.
 
         Args:
             newset: how to change the mask, and the signals; None to leave it as it is. `SIG.KILL` and
-                `SIG.STOP` among them are ignored.
-            oldset: where to store the mask as it was before.
+                `SIG.STOP` are never blocked, even if they are among the signals.
+            oldset: where to store the old mask.
 
         Returns:
             `oldset`, which stays valid.
 
         Raises:
-            BufferTooSmallError: one of the two has not the size of a `Sigset`.
-            SigmaskError: another change is going on.
+            BufferTooSmallError: the memory of one of the two is too small.
+            SigmaskError: another change is under way.
 
         manpage: sigprocmask(2)
         """
@@ -394,12 +391,12 @@ class SignalTask(rsyscall.far.Task):
     async def sigmask_block(
         self, newset: WrittenPointer[Sigset], oldset: Pointer[Sigset] | None = None
     ) -> SignalBlock:
-        """Block signals which are not blocked yet, and return an object that stands for that.
+        """Block signals, and return an object that can unblock them.
 
-        A signal is blocked by one owner, so that unblocking it surprises no other one.
+        Each signal that we block has one owner, so that no two owners unblock it.
 
         Raises:
-            SigmaskError: we have blocked one of the signals already.
+            SigmaskError: one of the signals has an owner; or another change is under way.
 
         manpage: sigprocmask(2)
         """
@@ -412,9 +409,10 @@ class SignalTask(rsyscall.far.Task):
         return SignalBlock(self, newset)
 
     async def read_oldset_and_check(self) -> None:
-        """Read the old mask that the last `sigprocmask` stored, and compare it with what we believed it was.
+        """Read the old mask that the last `sigprocmask` stored, and check that it has the signals we had
+        blocked.
 
-        More signals may have been blocked than we know of: parents and libraries block some too.
+        It may have others, which a parent or a library has blocked.
 
         Raises:
             SigmaskError: no old mask was stored, or a signal that we had blocked was not blocked.
@@ -432,9 +430,9 @@ class SignalTask(rsyscall.far.Task):
 
 @dataclass(eq=False)
 class SignalBlock:
-    """Signals which are blocked in a task until `unblock` is called.
+    """The owner of signals that are blocked in a task until `unblock` is called.
 
-    `SIG.KILL` and `SIG.STOP` may be among them, but cannot be blocked.
+    `SIG.KILL` and `SIG.STOP` may be among the signals, but the kernel does not block these two.
 
     Args:
         task: where they are blocked.
@@ -451,13 +449,13 @@ class SignalBlock:
         return self.newset.value
 
     async def unblock(self, oldset: Pointer[Sigset] | None = None) -> None:
-        """Unblock the signals. Can be done once: after that, another owner may have blocked them.
+        """Unblock the signals. Do it only once: afterwards another owner may block them.
 
         Args:
-            oldset: where to store the mask as it was before; see `SignalTask.read_oldset_and_check`.
+            oldset: where to store the old mask; see `SignalTask.read_oldset_and_check`.
 
         Raises:
-            SigmaskError: they have been unblocked, or another change of the mask is going on.
+            SigmaskError: this has unblocked them already, or another change of the mask is under way.
 
         manpage: sigprocmask(2)
         """
@@ -494,10 +492,10 @@ async def _rt_sigprocmask(
 
 @call("kill", PID, SIGNAL)
 async def _kill(sysif: SyscallInterface, pid: near.Process | near.ProcessGroup, sig: SIG | int) -> None:
-    """`kill`, of one process or one group.
+    """`kill` for one process or one process group.
 
     Raises:
-        ValueError: an id for which the kernel would signal something else: our own group, or all processes.
+        ValueError: for this id, the kernel would signal our own group, or all processes.
     """
     if isinstance(pid, near.ProcessGroup):
         if pid.id <= 1:
@@ -513,6 +511,6 @@ async def _kill(sysif: SyscallInterface, pid: near.Process | near.ProcessGroup, 
 
 @call("pidfd_send_signal", FDNUM, SIGNAL, ADDRESS, UNSIGNED)
 async def _pidfd_send_signal(sysif: SyscallInterface, pidfd: near.FileDescriptor, sig: SIG | int) -> None:
-    """`pidfd_send_signal`, with the information that kill would give."""
+    """`pidfd_send_signal`, with the `siginfo_t` that `kill` sends."""
     with naming(pidfd):
         await sysif.syscall(nr.pidfd_send_signal, pidfd, sig, 0, 0)
