@@ -49,6 +49,7 @@ static inline int rsys_is_quick(long nr)
 #ifdef __NR_memfd_secret
 	case __NR_memfd_secret:
 #endif
+	case __NR_mq_getsetattr:
 	case __NR_pidfd_open:
 	case __NR_pidfd_send_signal:
 	case __NR_pipe2:
@@ -116,7 +117,9 @@ static inline int rsys_waits(long nr)
 #endif
 	case __NR_io_getevents:
 	case __NR_mq_timedreceive:
+	case __NR_mq_timedsend:
 	case __NR_msgrcv:
+	case __NR_msgsnd:
 	case __NR_nanosleep:
 #ifdef __NR_pause
 	case __NR_pause:
@@ -126,11 +129,13 @@ static inline int rsys_waits(long nr)
 #endif
 	case __NR_ppoll:
 	case __NR_pselect6:
+	case __NR_request_key:
 	case __NR_rt_sigsuspend:
 	case __NR_rt_sigtimedwait:
 #ifdef __NR_select
 	case __NR_select:
 #endif
+	case __NR_semop:
 	case __NR_semtimedop:
 	case __NR_wait4:
 	case __NR_waitid:

@@ -31,6 +31,7 @@ from rsyscall.handle.task import FileDescriptor, Task
 from rsyscall.linux.filter import SockFprog
 from rsyscall.linux.futex import RobustListHead
 from rsyscall.linux.landlock import LANDLOCK_ACCESS_NET, NetPortAttr
+from rsyscall.mqueue import MqAttr
 from rsyscall.near import SYS, LocalSyscall
 from rsyscall.near import types as near
 from rsyscall.near._tables import ARCHITECTURES
@@ -42,6 +43,7 @@ from rsyscall.signal import HowSIG, Sigevent, Sigset, StackT
 from rsyscall.struct import BytesSerializer, HasSerializer, StructList
 from rsyscall.sys.epoll import EPOLL, EpollEvent
 from rsyscall.sys.mman import MAP, PROT
+from rsyscall.sys.msg import Msgbuf
 from rsyscall.sys.prctl import PR
 from rsyscall.sys.select import FdSet, SigmaskArg
 from rsyscall.sys.socket import RecvMsghdr, SendMsghdr, Sockbuf
@@ -108,6 +110,8 @@ def value_for(annotation: str, memory: Local) -> object:
         "GroupList": lambda: GroupList([0]),
         "IovecList": lambda: IovecList([inner]),
         "Itimerspec": lambda: Itimerspec(Timespec(0, 0), Timespec(1, 0)),
+        "MqAttr": MqAttr,
+        "Msgbuf": lambda: Msgbuf(1, b""),
         "NetPortAttr": lambda: NetPortAttr(LANDLOCK_ACCESS_NET.BIND_TCP, 1),
         "PollfdList": lambda: PollfdList([Pollfd(0, POLL.IN)]),
         "RecvMsghdr": lambda: RecvMsghdr(None, vectors(), None),
@@ -349,6 +353,7 @@ SOURCES = Path(rsyscall.handle.task.__file__).parent.parent
 LAYER = [
     "_fcntl_copy",
     "_fcntl_handle_calls",
+    "mqueue",
     "_sched_policy",
     "poll",
     "_signal_process",

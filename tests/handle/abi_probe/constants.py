@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rsyscall import _fcntl_copy, _sched_policy, _signal_info, _termios, fcntl, poll, sched, signal, time
-from rsyscall.linux import dirent, futex, ioprio, landlock, openat2, seccomp
+from rsyscall.linux import dirent, futex, ioprio, keyctl, landlock, openat2, seccomp
 from rsyscall.linux import filter as bpf_filter
 from rsyscall.linux import fs as fs_h
 from rsyscall.linux import mount as linux_mount
@@ -28,10 +28,14 @@ from rsyscall.sys import (
     file,
     inotify,
     ioctl,
+    ipc,
     mman,
     mount,
+    msg,
     prctl,
     resource,
+    sem,
+    shm,
     stat,
     statfs,
     uio,
@@ -152,6 +156,51 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     _sched_policy.SCHED_FLAG: Constants(("linux/sched.h",), "SCHED_FLAG_"),
     poll.POLL: Constants(
         ("linux/poll.h",), "POLL", left_out={"POLLFREE": "internal", "POLL_BUSY_LOOP": "internal"}
+    ),
+    ipc.IPC: Constants(
+        ("linux/ipc.h",),
+        "IPC_",
+        left_out={
+            **dict.fromkeys(("IPC_RMID", "IPC_SET", "IPC_STAT", "IPC_INFO"), "see MSGCTL, SEMCTL, SHMCTL"),
+            **dict.fromkeys(
+                ("IPC_PRIVATE", "IPC_OLD", "IPC_64", "IPC_DIPC", "IPC_OWN"), "no flags of these calls"
+            ),
+        },
+    ),
+    msg.MSG: Constants(
+        ("linux/msg.h",), "MSG_", left_out=dict.fromkeys(("MSG_STAT*", "MSG_INFO"), "see MSGCTL")
+    ),
+    sem.SEM: Constants(
+        ("linux/sem.h",), "SEM_", left_out=dict.fromkeys(("SEM_STAT*", "SEM_INFO"), "see SEMCTL")
+    ),
+    shm.SHM: Constants(
+        ("linux/shm.h",),
+        "SHM_",
+        left_out={
+            **dict.fromkeys(("SHM_LOCK", "SHM_UNLOCK", "SHM_STAT*", "SHM_INFO"), "see SHMCTL"),
+            "SHM_HUGE_*": "see MAP, which has the same sizes",
+            **dict.fromkeys(("SHM_R", "SHM_W"), "permissions"),
+        },
+    ),
+    **{
+        cls: Constants(
+            (f"linux/{header}.h",),
+            "",
+            names={
+                **{name: f"IPC_{name}" for name in ("RMID", "SET", "STAT", "INFO")},
+                **{name: f"SHM_{name}" for name in ("LOCK", "UNLOCK") if cls is shm.SHMCTL},
+            },
+            left_out={"*": "of all kinds"},
+        )
+        for header, cls in (("msg", msg.MSGCTL), ("sem", sem.SEMCTL), ("shm", shm.SHMCTL))
+    },
+    keyctl.KEYCTL: Constants(
+        ("linux/keyctl.h",),
+        "KEYCTL_",
+        left_out={
+            **dict.fromkeys(("KEYCTL_SUPPORTS_*", "KEYCTL_CAPS*"), "bits of answers"),
+            "KEYCTL_MOVE_EXCL": "the flag of keyctl_move",
+        },
     ),
     signal.SIG: Constants(
         ("signal.h",),
@@ -523,6 +572,7 @@ NUMBERS: dict[str, Constants] = {
     "rsyscall.linux.memfd": Constants(("linux/memfd.h",), ""),
     "rsyscall.netinet.ip": Constants(("netinet/in.h",), "", also=("linux/in6.h",)),
     "rsyscall.net.if_": Constants(("linux/ioctl.h", "sys/socket.h", "linux/if.h", "linux/if_tun.h"), ""),
+    "rsyscall.sys.ipc": Constants(("linux/ipc.h",), ""),
     "rsyscall.sys.mman": Constants(("linux/mman.h",), ""),
     "rsyscall.sys._mman_near": Constants(("linux/mman.h",), ""),
     "rsyscall.sys.prctl": Constants(("linux/prctl.h",), ""),

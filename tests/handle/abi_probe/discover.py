@@ -23,6 +23,7 @@ ROOTS = (
     "_fcntl_copy",
     "_fcntl_handle",
     "_fcntl_handle_calls",
+    "mqueue",
     "_sched_policy",
     "poll",
     "_signal_process",

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rsyscall import _fcntl_handle, poll, sched, signal
-from rsyscall.linux import dirent, mount
+from rsyscall.linux import dirent, keyctl, mount
 from rsyscall.near import types as near
 from rsyscall.net import if_
 from rsyscall.netinet import in_
 from rsyscall.struct import BytesSerializer
-from rsyscall.sys import capability, epoll, inotify, select, socket, stat, uio, un, xattr
+from rsyscall.sys import capability, epoll, inotify, msg, select, sem, socket, stat, uio, un, xattr
 from rsyscall.unistd import credentials, pipe
 
 
@@ -248,6 +248,9 @@ NOT_ONE_STRUCTURE: dict[type, str] = {
     inotify.InotifyEvent: "struct inotify_event with a name",
     inotify.InotifyEventList: "struct inotify_event one after another",
     poll.PollfdList: "an array of struct pollfd",
+    keyctl.KeySerials: "an array of key_serial_t",
+    msg.Msgbuf: "struct msgbuf with its text",
+    sem.SemValues: "an array of unsigned short",
     mount.MountIdList: "an array of numbers",
     mount.Statmount: "struct statmount with its strings",
     xattr.XattrList: "strings one after another",
@@ -258,6 +261,7 @@ NOT_ONE_STRUCTURE: dict[type, str] = {
 BEGINNINGS: dict[type, str] = {
     dirent.DirentHeader: "the name follows, of any length",
     inotify.InotifyEventHeader: "the name follows, of any length",
+    sem.SemidDs: "the rest differs between architectures",
     mount.StatmountHeader: "the strings follow, of any length",
 }
 """Declared structures that are only the beginning of the C structure, and why."""

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from rsyscall._signal_calls import SignalWaitTask
     from rsyscall._time_calls import TimeTask
     from rsyscall.linux.fs import FileAttrFileDescriptor, FileAttrTask
+    from rsyscall.linux.keyctl import KeyTask
     from rsyscall.linux.landlock import LandlockFileDescriptor, LandlockTask
     from rsyscall.linux.mount import ListmountTask
     from rsyscall.linux.openat2 import Openat2FileDescriptor, Openat2Task
     from rsyscall.linux.seccomp import SeccompFileDescriptor, SeccompListenerTask, SeccompTask
+    from rsyscall.mqueue import MqueueFileDescriptor, MqueueTask
     from rsyscall.poll import PollTask
     from rsyscall.sys._epoll_pwait2 import EpollPwaitFileDescriptor
     from rsyscall.sys._mman_calls import CachestatFileDescriptor, MadviseFileDescriptor, PagesTask, SecretTask
@@ -29,10 +31,13 @@ if TYPE_CHECKING:
     from rsyscall.sys._time_calls import TimevalTask
     from rsyscall.sys._xattr_at import XattrAtFileDescriptor, XattrAtTask
     from rsyscall.sys.file import FlockFileDescriptor
+    from rsyscall.sys.msg import MsgTask
     from rsyscall.sys.pidfd import PidfdFileDescriptor, PidfdTask
     from rsyscall.sys.random import RandomTask
     from rsyscall.sys.select import SelectTask
+    from rsyscall.sys.sem import SemTask
     from rsyscall.sys.sendfile import SendfileFileDescriptor
+    from rsyscall.sys.shm import ShmTask
     from rsyscall.sys.statfs import StatfsFileDescriptor, StatfsTask
     from rsyscall.sys.sysinfo import SysinfoTask
     from rsyscall.sys.times import TimesTask
@@ -46,6 +51,7 @@ if TYPE_CHECKING:
         LandlockFileDescriptor,
         Openat2FileDescriptor,
         SeccompFileDescriptor,
+        MqueueFileDescriptor,
         EpollPwaitFileDescriptor,
         CachestatFileDescriptor,
         MadviseFileDescriptor,
@@ -70,11 +76,13 @@ if TYPE_CHECKING:
         SignalWaitTask,
         TimeTask,
         FileAttrTask,
+        KeyTask,
         LandlockTask[T_fd],
         ListmountTask,
         Openat2Task[T_fd],
         SeccompTask,
         SeccompListenerTask[T_fd],
+        MqueueTask[T_fd],
         PollTask,
         PagesTask,
         SecretTask[T_fd],
@@ -82,9 +90,12 @@ if TYPE_CHECKING:
         SpecialFileTask,
         TimevalTask,
         XattrAtTask,
+        MsgTask,
         PidfdTask[T_fd],
         RandomTask,
         SelectTask,
+        SemTask,
+        ShmTask,
         StatfsTask,
         SysinfoTask,
         TimesTask,
@@ -119,6 +130,10 @@ else:
         seccomp_notif_id_valid = Later("rsyscall.linux.seccomp", "SeccompFileDescriptor")
         seccomp_notif_addfd = Later("rsyscall.linux.seccomp", "SeccompFileDescriptor")
         _listener_ioctl = Later("rsyscall.linux.seccomp", "SeccompFileDescriptor")
+        mq_timedsend = Later("rsyscall.mqueue", "MqueueFileDescriptor")
+        mq_timedreceive = Later("rsyscall.mqueue", "MqueueFileDescriptor")
+        mq_notify = Later("rsyscall.mqueue", "MqueueFileDescriptor")
+        mq_getsetattr = Later("rsyscall.mqueue", "MqueueFileDescriptor")
         epoll_pwait2 = Later("rsyscall.sys._epoll_pwait2", "EpollPwaitFileDescriptor")
         cachestat = Later("rsyscall.sys._mman_calls", "CachestatFileDescriptor")
         process_madvise = Later("rsyscall.sys._mman_calls", "MadviseFileDescriptor")
@@ -177,6 +192,26 @@ else:
         timer_delete = Later("rsyscall._time_calls", "TimeTask")
         file_getattr = Later("rsyscall.linux.fs", "FileAttrTask")
         file_setattr = Later("rsyscall.linux.fs", "FileAttrTask")
+        add_key = Later("rsyscall.linux.keyctl", "KeyTask")
+        request_key = Later("rsyscall.linux.keyctl", "KeyTask")
+        keyctl_get_keyring_ID = Later("rsyscall.linux.keyctl", "KeyTask")
+        keyctl_join_session_keyring = Later("rsyscall.linux.keyctl", "KeyTask")
+        keyctl_update = Later("rsyscall.linux.keyctl", "KeyTask")
+        keyctl_revoke = Later("rsyscall.linux.keyctl", "KeyTask")
+        keyctl_invalidate = Later("rsyscall.linux.keyctl", "KeyTask")
+        keyctl_chown = Later("rsyscall.linux.keyctl", "KeyTask")
+        keyctl_setperm = Later("rsyscall.linux.keyctl", "KeyTask")
+        keyctl_set_timeout = Later("rsyscall.linux.keyctl", "KeyTask")
+        keyctl_clear = Later("rsyscall.linux.keyctl", "KeyTask")
+        keyctl_link = Later("rsyscall.linux.keyctl", "KeyTask")
+        keyctl_unlink = Later("rsyscall.linux.keyctl", "KeyTask")
+        keyctl_move = Later("rsyscall.linux.keyctl", "KeyTask")
+        keyctl_search = Later("rsyscall.linux.keyctl", "KeyTask")
+        keyctl_describe = Later("rsyscall.linux.keyctl", "KeyTask")
+        keyctl_read = Later("rsyscall.linux.keyctl", "KeyTask")
+        keyctl_get_security = Later("rsyscall.linux.keyctl", "KeyTask")
+        keyctl_get_persistent = Later("rsyscall.linux.keyctl", "KeyTask")
+        keyctl = Later("rsyscall.linux.keyctl", "KeyTask")
         landlock_create_ruleset = Later("rsyscall.linux.landlock", "LandlockTask")
         landlock_abi = Later("rsyscall.linux.landlock", "LandlockTask")
         statmount = Later("rsyscall.linux.mount", "ListmountTask")
@@ -184,6 +219,8 @@ else:
         openat2 = Later("rsyscall.linux.openat2", "Openat2Task")
         seccomp = Later("rsyscall.linux.seccomp", "SeccompTask")
         seccomp_listener = Later("rsyscall.linux.seccomp", "SeccompListenerTask")
+        mq_open = Later("rsyscall.mqueue", "MqueueTask")
+        mq_unlink = Later("rsyscall.mqueue", "MqueueTask")
         ppoll = Later("rsyscall.poll", "PollTask")
         mlockall = Later("rsyscall.sys._mman_calls", "PagesTask")
         munlockall = Later("rsyscall.sys._mman_calls", "PagesTask")
@@ -206,9 +243,21 @@ else:
         getxattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
         listxattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
         removexattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
+        msgget = Later("rsyscall.sys.msg", "MsgTask")
+        msgsnd = Later("rsyscall.sys.msg", "MsgTask")
+        msgrcv = Later("rsyscall.sys.msg", "MsgTask")
+        msgctl = Later("rsyscall.sys.msg", "MsgTask")
         pidfd_open = Later("rsyscall.sys.pidfd", "PidfdTask")
         getrandom = Later("rsyscall.sys.random", "RandomTask")
         pselect = Later("rsyscall.sys.select", "SelectTask")
+        semget = Later("rsyscall.sys.sem", "SemTask")
+        semop = Later("rsyscall.sys.sem", "SemTask")
+        semtimedop = Later("rsyscall.sys.sem", "SemTask")
+        semctl = Later("rsyscall.sys.sem", "SemTask")
+        shmget = Later("rsyscall.sys.shm", "ShmTask")
+        shmat = Later("rsyscall.sys.shm", "ShmTask")
+        shmdt = Later("rsyscall.sys.shm", "ShmTask")
+        shmctl = Later("rsyscall.sys.shm", "ShmTask")
         statfs = Later("rsyscall.sys.statfs", "StatfsTask")
         sysinfo = Later("rsyscall.sys.sysinfo", "SysinfoTask")
         times = Later("rsyscall.sys.times", "TimesTask")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 import rsyscall.near
@@ -144,6 +145,18 @@ class MemoryMapping:
 
     async def munmap_recorded(self, record: CallRecord) -> None:
         """As `munmap`, where `record` tells afterwards whether the call was sent or refused."""
+        with self.unmapping(record), naming(self):
+            await _munmap(self.task.sysif, record, self.near)
+
+    @contextmanager
+    def unmapping(self, record: CallRecord | None = None) -> Iterator[CallRecord]:
+        """Context manager for the call that unmaps these pages; gives the record to make the call with.
+
+        Raises (on entry):
+            UseAfterFreeError: some of the pages are unmapped already, or being unmapped.
+        """
+        if record is None:
+            record = CallRecord()
         self._validate()
         start = self.near.address
         pages = (start, start + self.near.length)
@@ -151,8 +164,7 @@ class MemoryMapping:
         try:
             # Recorded before the call: after it the kernel may reuse the addresses for another mapping.
             gone.append(pages)
-            with naming(self):
-                await _munmap(self.task.sysif, record, self.near)
+            yield record
         except BaseException:
             # Refused by the kernel, or not sent. After a hang-up it is unknown whether it was executed.
             if (record.refused or not record.sent) and pages in gone:
