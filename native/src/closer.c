@@ -4,6 +4,7 @@
  */
 #include "closer.h"
 
+#include "attribute.h"
 #include "freestanding.h"
 
 static PyTypeObject *closer_type;

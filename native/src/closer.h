@@ -4,23 +4,6 @@
 
 #include "limited_api.h"
 
-/* The attribute as a borrowed reference, which whatever has it keeps; NULL without an exception if there is none. */
-static inline PyObject *attribute(PyObject *op, PyObject *name)
-{
-	PyObject *value = PyObject_GetAttr(op, name);
-
-	if (!value)
-		PyErr_Clear();
-	else
-		Py_DECREF(value);
-	return value;
-}
-
-static inline int is_true(PyObject *op, PyObject *name)
-{
-	return attribute(op, name) == Py_True;
-}
-
 #pragma GCC visibility push(hidden)
 
 /* Makes the type; once. */

@@ -11,6 +11,7 @@
  * table takes an await: the callback that arranges it is called a moment later, outside of the destructor, where
  * an exception of a signal handler is raised as anywhere else.
  */
+#include "attribute.h"
 #include "closer.h"
 #include "record.h"
 

@@ -7,23 +7,12 @@
  */
 #include "space.h"
 
+#include "attribute.h"
 #include "freestanding.h"
 
 #define NAMES(X) X(_gone) X(_pinned_by) X(_record) X(allocation) X(been_read) X(free) X(valid)
 #define DECLARE(name) static PyObject *s_##name;
 NAMES(DECLARE)
-
-/* A borrowed reference to what the pointer has; NULL without an exception if it has no such thing. */
-static PyObject *attribute(PyObject *op, PyObject *name)
-{
-	PyObject *value = PyObject_GetAttr(op, name);
-
-	if (!value)
-		PyErr_Clear();
-	else
-		Py_DECREF(value);
-	return value;
-}
 
 static int run_soon(void *arg)
 {
@@ -70,7 +59,7 @@ static void pointer_finalize(PyObject *op)
 
 	PyErr_Fetch(&type, &value, &traceback);
 	allocation = attribute(op, s_allocation);
-	if (allocation && attribute(op, s_valid) == Py_True) {
+	if (allocation && is_true(op, s_valid)) {
 		pinned_by = attribute(op, s__pinned_by);
 		if (is_lost(op) || (pinned_by && PyObject_Size(pinned_by) > 0)) {
 			done = PyObject_GetAttr(op, s_free);
