@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,27 @@ if TYPE_CHECKING:
     from rsyscall.near.sysif import SyscallInterface
 
 __all__ = ["UioProcess"]
+
+
+async def _copy(
+    process: BaseProcess,
+    raw: Callable[[SyscallInterface, near.Process, near.Address, int, near.Address, int], Awaitable[int]],
+    local_iov: WrittenPointer[IovecList],
+    remote_iov: WrittenPointer[StructList[Iovec]],
+) -> tuple[WrittenPointer[IovecList], tuple[Pointer[Any], Pointer[Any]] | None, WrittenPointer[IovecList]]:
+    check_pointers(local_iov, remote_iov)
+    pieces = len(local_iov.value), len(remote_iov.value.elems)
+    require_size(local_iov, pieces[0] * Iovec.sizeof())
+    require_size(remote_iov, pieces[1] * Iovec.sizeof())
+    with ExitStack() as stack:
+        stack.enter_context(process._using())
+        local_addr = stack.enter_context(local_iov.borrow(process.task))
+        for piece in local_iov.value:
+            stack.enter_context(piece.borrow(process.task))
+        remote_addr = stack.enter_context(remote_iov.borrow(process.task))
+        with naming(process.near):
+            count = await raw(process.task.sysif, process.near, local_addr, pieces[0], remote_addr, pieces[1])
+    return split_iovec(local_iov, count)
 
 
 class UioProcess(BaseProcess):
@@ -47,21 +69,7 @@ class UioProcess(BaseProcess):
 
         manpage: process_vm_readv(2)
         """
-        check_pointers(local_iov, remote_iov)
-        pieces = len(local_iov.value), len(remote_iov.value.elems)
-        require_size(local_iov, pieces[0] * Iovec.sizeof())
-        require_size(remote_iov, pieces[1] * Iovec.sizeof())
-        with ExitStack() as stack:
-            stack.enter_context(self._using())
-            local_addr = stack.enter_context(local_iov.borrow(self.task))
-            for piece in local_iov.value:
-                stack.enter_context(piece.borrow(self.task))
-            remote_addr = stack.enter_context(remote_iov.borrow(self.task))
-            with naming(self.near):
-                count = await _process_vm_readv(
-                    self.task.sysif, self.near, local_addr, pieces[0], remote_addr, pieces[1]
-                )
-        return split_iovec(local_iov, count)
+        return await _copy(self, _process_vm_readv, local_iov, remote_iov)
 
     async def process_vm_writev(
         self, local_iov: WrittenPointer[IovecList], remote_iov: WrittenPointer[StructList[Iovec]]
@@ -85,21 +93,7 @@ class UioProcess(BaseProcess):
 
         manpage: process_vm_readv(2)
         """
-        check_pointers(local_iov, remote_iov)
-        pieces = len(local_iov.value), len(remote_iov.value.elems)
-        require_size(local_iov, pieces[0] * Iovec.sizeof())
-        require_size(remote_iov, pieces[1] * Iovec.sizeof())
-        with ExitStack() as stack:
-            stack.enter_context(self._using())
-            local_addr = stack.enter_context(local_iov.borrow(self.task))
-            for piece in local_iov.value:
-                stack.enter_context(piece.borrow(self.task))
-            remote_addr = stack.enter_context(remote_iov.borrow(self.task))
-            with naming(self.near):
-                count = await _process_vm_writev(
-                    self.task.sysif, self.near, local_addr, pieces[0], remote_addr, pieces[1]
-                )
-        return split_iovec(local_iov, count)
+        return await _copy(self, _process_vm_writev, local_iov, remote_iov)
 
 
 @call("process_vm_readv", PID, Memory("iovecs", after=True), SIZE, ADDRESS, SIZE, NUMBER)

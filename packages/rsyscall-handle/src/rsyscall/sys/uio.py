@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -196,14 +197,7 @@ class UioFileDescriptor(BaseFileDescriptor):
 
         manpage: preadv2(2)
         """
-        self._validate()
-        require_size(iov, len(iov.value) * _IOVEC.size)
-        with ExitStack() as stack:
-            iov_near = stack.enter_context(iov.borrow(self.task))
-            iov.value.borrow_with(stack, self.task)
-            with naming(self):
-                ret = await _preadv2(self.task.sysif, self.near, iov_near, len(iov.value), offset, flags)
-        return split_iovec(iov, ret)
+        return await self._transfer(_preadv2, iov, offset, flags)
 
     async def pwritev(
         self, iov: WrittenPointer[IovecList], offset: int, flags: RWF = RWF.NONE
@@ -217,13 +211,24 @@ class UioFileDescriptor(BaseFileDescriptor):
 
         manpage: pwritev2(2)
         """
+        return await self._transfer(_pwritev2, iov, offset, flags)
+
+    async def _transfer(
+        self,
+        raw: Callable[[SyscallInterface, near.FileDescriptor, near.Address, int, int, RWF], Awaitable[int]],
+        iov: WrittenPointer[IovecList],
+        offset: int,
+        flags: RWF,
+    ) -> tuple[
+        WrittenPointer[IovecList], tuple[Pointer[Any], Pointer[Any]] | None, WrittenPointer[IovecList]
+    ]:
         self._validate()
         require_size(iov, len(iov.value) * _IOVEC.size)
         with ExitStack() as stack:
             iov_near = stack.enter_context(iov.borrow(self.task))
             iov.value.borrow_with(stack, self.task)
             with naming(self):
-                ret = await _pwritev2(self.task.sysif, self.near, iov_near, len(iov.value), offset, flags)
+                ret = await raw(self.task.sysif, self.near, iov_near, len(iov.value), offset, flags)
         return split_iovec(iov, ret)
 
 
