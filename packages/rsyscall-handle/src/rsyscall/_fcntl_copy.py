@@ -115,13 +115,13 @@ class CopyFileDescriptor(BaseFileDescriptor):
         len: int,
         flags: SPLICE_F = SPLICE_F.NONE,
     ) -> int:
-        """`splice(fd, off_in, fd_out, off_out, len, flags)`: move data from here to `fd_out`, one of which is
-        a pipe.
+        """`splice(fd, off_in, fd_out, off_out, len, flags)`: move data from this file to `fd_out`; one of
+        the two is a pipe.
 
         Args:
             off_in, off_out: where to start in each file; None for a pipe, or for the position of the file.
                 Not consumed.
-            len: bytes, at most.
+            len: how many bytes at most.
 
         Returns:
             How many bytes were moved; 0 at the end of this file.
@@ -143,13 +143,13 @@ class CopyFileDescriptor(BaseFileDescriptor):
             return await _splice(task.sysif, self.near, in_addr, out_near, out_addr, len, flags)
 
     async def tee(self, fd_out: BaseFileDescriptor, len: int, flags: SPLICE_F = SPLICE_F.NONE) -> int:
-        """`tee(fd, fd_out, len, flags)`: put what is in this pipe into another one as well.
+        """`tee(fd, fd_out, len, flags)`: copy data from this pipe to another one; the data stays in this one.
 
         Args:
-            len: bytes, at most.
+            len: how many bytes at most.
 
         Returns:
-            How many bytes are in both now; 0 if there is nothing, and no writer.
+            How many bytes were copied; 0 if the pipe is empty and has no writer.
 
         Raises:
             OSError: EAGAIN, EINVAL (one is no pipe, or both are the same); `filename` is this descriptor,
@@ -164,8 +164,8 @@ class CopyFileDescriptor(BaseFileDescriptor):
     async def vmsplice(self, iov: WrittenPointer[IovecList], flags: SPLICE_F = SPLICE_F.NONE) -> int:
         """`vmsplice(fd, iov, nr_segs, flags)`: put memory into this pipe, or take data from it.
 
-        The end that the descriptor is of decides. What was put into a pipe must not be changed before it has
-        been read there: it is the very memory.
+        A descriptor of the write end puts memory in, one of the read end takes data out. Do not change memory
+        that you have put in before it has been read: the pipe refers to it and has no copy.
 
         Args:
             iov: the memory; not consumed.
@@ -237,7 +237,8 @@ class CopyFileDescriptor(BaseFileDescriptor):
     async def sync_file_range(self, offset: int, nbytes: int, flags: SYNC_FILE_RANGE) -> None:
         """`sync_file_range(fd, offset, nbytes, flags)`: write a part of this file to the disk.
 
-        Not its metadata: where the data of a file that has grown is may be lost. See `fdatasync`.
+        This does not write metadata: if the file has grown, its new part may be lost in a crash. `fdatasync`
+        writes all that is needed.
 
         Args:
             offset, nbytes: the part, in bytes; an `nbytes` of 0 reaches to the end.
@@ -255,11 +256,6 @@ class CopyFileDescriptor(BaseFileDescriptor):
 _SPLICE = flags(SPLICE_F, "SPLICE_F_")
 
 
-def address_or_null(pointer: near.Address | None) -> near.Address | int:
-    """The argument for a pointer that may be missing."""
-    return 0 if pointer is None else pointer
-
-
 @call("splice", FDNUM, OFFSET, FDNUM, OFFSET, SIZE, _SPLICE)
 async def _splice(
     sysif: SyscallInterface,
@@ -271,9 +267,7 @@ async def _splice(
     flags: SPLICE_F,
 ) -> int:
     """The raw call."""
-    return await sysif.syscall(
-        nr.splice, fd_in, address_or_null(off_in), fd_out, address_or_null(off_out), len, flags
-    )
+    return await sysif.syscall(nr.splice, fd_in, off_in or 0, fd_out, off_out or 0, len, flags)
 
 
 @call("tee", FDNUM, FDNUM, SIZE, _SPLICE)

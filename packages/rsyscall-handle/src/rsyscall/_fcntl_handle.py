@@ -10,7 +10,7 @@ from rsyscall.struct import Serializable
 __all__ = ["MAX_HANDLE_SZ", "FileHandle"]
 
 MAX_HANDLE_SZ = 128
-"""The most bytes that a handle has."""
+"""How many bytes a handle has at most."""
 
 HANDLE_HEADER = struct.Struct("=Ii")
 """What is in front of the bytes of a handle: their number, and the type."""
@@ -18,11 +18,11 @@ HANDLE_HEADER = struct.Struct("=Ii")
 
 @dataclass(frozen=True)
 class FileHandle(Serializable):
-    """`struct file_handle`: names a file of one file system. As an argument of `name_to_handle_at`, room.
+    """`struct file_handle`: names a file in one file system. `name_to_handle_at` takes one as room.
 
     Args:
-        handle: bytes that mean something to the file system only.
-        type: how the file system made them.
+        handle: bytes that only the file system understands.
+        type: which kind of handle they are, for the file system.
 
     manpage: open_by_handle_at(2)
     """
@@ -32,7 +32,7 @@ class FileHandle(Serializable):
 
     @classmethod
     def room(cls, size: int = MAX_HANDLE_SZ) -> FileHandle:
-        """Room for a handle of that many bytes."""
+        """Return room for a handle of `size` bytes."""
         return cls(bytes(size))
 
     def to_bytes(self) -> bytes:

@@ -1,5 +1,5 @@
-"""The calls of `<fcntl.h>` that name a file by a handle, which is good for as long as the file exists, in any
-process.
+"""The calls of `<fcntl.h>` that name a file by a handle. It stays valid as long as the file exists, and in
+all processes.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class HandleFileDescriptor(BaseFileDescriptor):
     async def open_by_handle_at(self: T_fd, handle: WrittenPointer[FileHandle], flags: O) -> T_fd:
         """`open_by_handle_at(fd, handle, flags | O_CLOEXEC)`: open the file that a handle names.
 
-        This descriptor is of any file in the same file system. CAP_DAC_READ_SEARCH is needed.
+        This descriptor may refer to any file in the same file system. The call needs CAP_DAC_READ_SEARCH.
 
         Args:
             handle: not consumed.
@@ -101,7 +101,7 @@ class HandleFileDescriptor(BaseFileDescriptor):
 
         Raises:
             BufferTooSmallError: the memory is too small.
-            OSError: EPERM, ESTALE (there is no such file any longer), EINVAL; `filename` is (fd, handle).
+            OSError: EPERM, ESTALE (the file has been removed), EINVAL; `filename` is (fd, handle).
 
         manpage: open_by_handle_at(2)
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rsyscall._fcntl_copy import OFFSET, address_or_null, borrow_offset
+from rsyscall._fcntl_copy import OFFSET, borrow_offset
 from rsyscall.handle.arguments import FDNUM, SIZE, call
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.near import nr
@@ -64,4 +64,4 @@ async def _sendfile(
     count: int,
 ) -> int:
     """The raw call."""
-    return await sysif.syscall(nr.sendfile, out_fd, in_fd, address_or_null(offset), count)
+    return await sysif.syscall(nr.sendfile, out_fd, in_fd, offset or 0, count)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rsyscall._fcntl_copy import OFFSET, address_or_null, borrow_offset
+from rsyscall._fcntl_copy import OFFSET, borrow_offset
 from rsyscall.handle.arguments import FDNUM, LONG, SIZE, call
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.near import nr
@@ -76,6 +76,4 @@ async def _copy_file_range(
     flags: int,
 ) -> int:
     """The raw call."""
-    return await sysif.syscall(
-        nr.copy_file_range, fd_in, address_or_null(off_in), fd_out, address_or_null(off_out), len, flags
-    )
+    return await sysif.syscall(nr.copy_file_range, fd_in, off_in or 0, fd_out, off_out or 0, len, flags)
