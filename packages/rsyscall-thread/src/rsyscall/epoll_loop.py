@@ -96,9 +96,9 @@ class EpollWaiter:
         self.timeout = timeout
         # The receiver of the events with a number. (None: there is none yet, but the number is taken.)
         self._receivers: dict[int, weakref.ref[EpolledFileDescriptor] | None] = {}
-        # To be free when the call under way has returned.
+        # Numbers to free when the `epoll_wait` under way has returned.
         self._removed: list[int] = []
-        # Numbers that may be reported as long as some file stays open, which we cannot know.
+        # Numbers that the kernel may report as long as a file is open; we cannot know how long.
         self._haunted: set[int] = set()
         self._fresh = 0
         # The tasks that sleep until an event comes.
@@ -162,9 +162,9 @@ class EpollWaiter:
         self._receivers[number] = weakref.ref(receiver)
 
     def _is_registered(self, fd: FileDescriptor, but: EpolledFileDescriptor) -> bool:
-        """Whether the kernel may take another registration, which is still needed, for one of `fd`.
+        """Whether there is a registration, which is still needed, that the kernel may take for one of `fd`.
 
-        It tells registrations apart by file and number. A child may have inherited both.
+        The kernel tells registrations apart by file and number, and a child may have inherited both.
         """
         for receiver in self._receivers.values():
             other = receiver() if receiver is not None else None

@@ -104,7 +104,7 @@ class ExecImage:
         """Write it.
 
         Args:
-            ram: memory of the process that is to exec.
+            ram: memory of the process that will exec.
             path: of the program.
             argv: its arguments, beginning with its name.
             envp: its environment: strings of the form NAME=VALUE, or a pointer that was written before.
@@ -226,7 +226,7 @@ async def exec_with_signals(
 
 
 def call_error(calls: Sequence[Syscall], results: Sequence[int], path: str) -> OSError:
-    """The error of the first of some linked calls that failed, the last of which was an exec.
+    """Return the error of linked calls, the last of which is an exec: that of the first call that failed.
 
     Args:
         calls: all of them; their memory is still there.

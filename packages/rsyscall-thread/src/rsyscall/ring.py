@@ -53,7 +53,7 @@ __all__ = ["RingConnection"]
 
 _PENDING, _UNSENT, _HANGUP, _FULL = _fast.PENDING, _fast.UNSENT, _fast.HANGUP, _fast.FULL
 _MAX_ERRNO = 4095
-# How long to spin for the answer of a call that takes no time at all, before checking again.
+# How long to spin for the answer of a call that takes no time, in microseconds.
 _QUICK_CALL_US = 1000.0
 
 # For all other calls a pending cancellation is delivered before the call is sent. The check would cost the
@@ -105,7 +105,7 @@ class _Caller(Waiter[int]):
 
 
 class _Collector:
-    """Waits for the answers to several calls, some of which may be there. They come in order."""
+    """Waits for the answers to several calls, in their order. Some may have arrived already."""
 
     __slots__ = ("results", "total", "waiter")
 
@@ -116,7 +116,7 @@ class _Collector:
 
     @property
     def done(self) -> bool:
-        """Whether all answers are there, or none will come any more."""
+        """Whether all answers have arrived, or no more will."""
         return self.waiter.done
 
     def answer(self, index: int, result: int) -> None:
@@ -150,7 +150,7 @@ class _LateActivityFD:
 
 
 class _LateOffer:
-    """Takes the answer to a call that sends us a descriptor, which did not come in time to be of use."""
+    """Takes the answer to a call that sends us a descriptor, if that comes too late to be of use."""
 
     __slots__ = ("_offer",)
 
@@ -232,7 +232,7 @@ class RingConnection(SyscallInterface):
         self._call = ring.call
         self._recorded_call = ring.recorded_call
         self._call_many = ring.call_many
-        # Calls for which there was no free slot, and which one of its sleeper's each is.
+        # Calls that found no free slot: (sleeper, index among its calls, words, record).
         self._backlog: deque[tuple[Sleeper, int, tuple[int, ...], CallRecord | None]] = deque()
         self._task: weakref.ref[Task] | None = None
         self._activity_fd: FileDescriptor | None = None
@@ -427,7 +427,7 @@ class RingConnection(SyscallInterface):
         return error
 
     def _left_in_course(self, results: list[int]) -> SyscallHangup:
-        """The error for a batch in whose course the process left, after these results and perhaps more."""
+        """The error for a batch during which the process left: after these results, or after more."""
         error = self._hangup()
         while (result := self.ring.next_result()) not in (_PENDING, _HANGUP):
             results.append(result)
@@ -436,10 +436,10 @@ class RingConnection(SyscallInterface):
         return error
 
     def _sleep(self, sleeper: Sleeper, count: int, index: int, leaving: bool, closing: bool) -> None:
-        """`count` calls have been sent and not been answered in time: their caller goes to sleep.
+        """Let a caller sleep whose `count` calls have been sent and were not answered in time.
 
         Args:
-            index: which of the sleeper's the first of them is.
+            index: of the first of them among the calls of the sleeper.
         """
         # First, because the hub throws away an announcement of a ring that it does not know.
         self._hub.waiting(self.ring, self._client)
@@ -458,7 +458,7 @@ class RingConnection(SyscallInterface):
         record: CallRecord | None = None,
     ) -> None:
         """Send calls behind those that are under way, as soon as there is room."""
-        # All of them are understood before any is sent.
+        # Convert all of them first: a bad argument sends none.
         words = [_words(call) for call in calls]
         leaving = closing = False
         for index, call in enumerate(words, 1):
@@ -468,7 +468,7 @@ class RingConnection(SyscallInterface):
             if linked and index < len(words):
                 call[0] = number | LINKED
         self._hub.waiting(self.ring, self._client)  # as in _sleep
-        # All in one step.
+        # In one step, which no exception can divide.
         self._backlog.extend(
             [(sleeper, index, tuple(call), record) for index, call in enumerate(words, first)]
         )
@@ -477,7 +477,7 @@ class RingConnection(SyscallInterface):
         self._sleep(sleeper, 0, 0, leaving, closing)
 
     def deliver(self) -> None:
-        """Hand the answers that have arrived to their callers. To be done again if it is interrupted."""
+        """Hand the answers that have arrived to their callers. If this is interrupted, call it again."""
         code = self.ring.deliver()
         while self._backlog and code != _HANGUP:
             if not self.ring.put_backlog(self._backlog):

@@ -355,7 +355,7 @@ class SyscallConnection(SyscallInterface):
         self._full = False
 
     async def _settle_offer(self) -> None:
-        """An exception came before the state learned the fate of the bytes on offer. The record knows it."""
+        """Tell the state how many of the bytes on offer were sent, if an exception kept that from it."""
         record, state = self._sending, self._state
         if record is None or not record.sent:
             state.unsent()
@@ -382,7 +382,7 @@ class SyscallConnection(SyscallInterface):
     # ---- receiving
 
     async def _received_all(self) -> None:
-        """Everything has been answered, or nothing more will be."""
+        """All calls have been answered, or no more will be."""
         if self._state.ended:
             await self.close_interface()
 
@@ -435,7 +435,7 @@ class SyscallConnection(SyscallInterface):
     def _break(self, cause: BaseException | None) -> None:
         """Send nothing any more, take what has arrived, and end.
 
-        Can be done again: when this was interrupted, say.
+        If this is interrupted, call it again.
         """
         state = self._state
         if state.ended:
