@@ -17,6 +17,12 @@ static inline int rsys_is_quick(long nr)
 	case __NR_epoll_ctl:
 	case __NR_eventfd2:
 	case __NR_fchdir:
+#ifdef __NR_futex_requeue
+	case __NR_futex_requeue:
+#endif
+#ifdef __NR_futex_wake
+	case __NR_futex_wake:
+#endif
 	case __NR_get_robust_list:
 	case __NR_getcpu:
 	case __NR_getegid:
@@ -115,7 +121,10 @@ static inline int rsys_waits(long nr)
 #ifdef __NR_futex_waitv
 	case __NR_futex_waitv:
 #endif
+	case __NR_io_destroy:
 	case __NR_io_getevents:
+	case __NR_io_pgetevents:
+	case __NR_io_uring_enter:
 	case __NR_mq_timedreceive:
 	case __NR_mq_timedsend:
 	case __NR_msgrcv:
@@ -137,6 +146,7 @@ static inline int rsys_waits(long nr)
 #endif
 	case __NR_semop:
 	case __NR_semtimedop:
+	case __NR_syslog:
 	case __NR_wait4:
 	case __NR_waitid:
 		return 1;

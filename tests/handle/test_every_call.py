@@ -28,8 +28,9 @@ from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.handle.pointer import MemoryGateway, Pointer, UseAfterFreeError, WrittenPointer
 from rsyscall.handle.process import Process
 from rsyscall.handle.task import FileDescriptor, Task
+from rsyscall.linux.aio_abi import Iocb, IocbList
 from rsyscall.linux.filter import SockFprog
-from rsyscall.linux.futex import RobustListHead
+from rsyscall.linux.futex import FutexWaitv, RobustListHead
 from rsyscall.linux.landlock import LANDLOCK_ACCESS_NET, NetPortAttr
 from rsyscall.mqueue import MqAttr
 from rsyscall.near import SYS, LocalSyscall
@@ -40,7 +41,7 @@ from rsyscall.near.record import CallRecord
 from rsyscall.poll import POLL, Pollfd, PollfdList
 from rsyscall.sched import CpuSet, SchedAttr, SchedParam
 from rsyscall.signal import HowSIG, Sigevent, Sigset, StackT
-from rsyscall.struct import BytesSerializer, HasSerializer, StructList
+from rsyscall.struct import BytesSerializer, HasSerializer, Int64, StructList
 from rsyscall.sys.epoll import EPOLL, EpollEvent
 from rsyscall.sys.mman import MAP, PROT
 from rsyscall.sys.msg import Msgbuf
@@ -108,6 +109,9 @@ def value_for(annotation: str, memory: Local) -> object:
         "FdSet": lambda: FdSet([0]),
         "FileHandle": FileHandle.room,
         "GroupList": lambda: GroupList([0]),
+        "Int64": lambda: Int64(0),
+        "Iocb": Iocb,
+        "IocbList": lambda: IocbList([inner.wrote(Iocb())]),
         "IovecList": lambda: IovecList([inner]),
         "Itimerspec": lambda: Itimerspec(Timespec(0, 0), Timespec(1, 0)),
         "MqAttr": MqAttr,
@@ -134,6 +138,8 @@ def value_for(annotation: str, memory: Local) -> object:
     def vectors() -> WrittenPointer[IovecList]:
         return make("WrittenPointer[IovecList]", memory)
 
+    if "FutexWaitv" in annotation:
+        return StructList(FutexWaitv, [FutexWaitv(0, inner)] * 2)
     found = re.search(r"WrittenPointer\[(\w+)", annotation)
     return values.get(found[1] if found else "", lambda: "/no/such/file")()
 
@@ -298,6 +304,7 @@ async def test_a_closed_descriptor_is_refused(caller: Caller, name: str) -> None
 
 
 NOT_LOOKED_AT = {
+    "Task.klogctl",  # not by the first operation
     "Task.set_robust_list",  # only when the process exits
     "FileDescriptor.flistxattr",  # the file may have no attributes
 }

@@ -12,7 +12,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rsyscall import _fcntl_copy, _sched_policy, _signal_info, _termios, fcntl, poll, sched, signal, time
-from rsyscall.linux import dirent, futex, ioprio, keyctl, landlock, openat2, seccomp
+from rsyscall.linux import (
+    aio_abi,
+    dirent,
+    futex,
+    io_uring,
+    ioprio,
+    keyctl,
+    landlock,
+    membarrier,
+    openat2,
+    seccomp,
+    userfaultfd,
+)
 from rsyscall.linux import filter as bpf_filter
 from rsyscall.linux import fs as fs_h
 from rsyscall.linux import mount as linux_mount
@@ -25,19 +37,23 @@ from rsyscall.sys import (
     _stat_files,
     capability,
     epoll,
+    fanotify,
     file,
     inotify,
     ioctl,
     ipc,
+    klog,
     mman,
     mount,
     msg,
+    personality,
     prctl,
     resource,
     sem,
     shm,
     stat,
     statfs,
+    timex,
     uio,
     wait,
     xattr,
@@ -94,6 +110,8 @@ _SOL = (
 )
 _ASM_SIGNAL = ("#include <linux/types.h>", "asm/signal.h")
 _ASM_SIGINFO = ("#include <linux/types.h>", "asm/siginfo.h")
+_UFFD = ("linux/types.h", "linux/ioctl.h", "linux/userfaultfd.h")
+_IO_URING = ("linux/types.h", "linux/io_uring.h")
 _TERMINALS = ("asm/ioctls.h", "asm/termbits.h")
 _TUN = ("linux/ioctl.h", "linux/filter.h", "linux/if_tun.h")
 _OF_C_FUNCTIONS = {"SIG_ERR": "of the C function signal", "SIG_HOLD": "of the C function sigset"}
@@ -202,6 +220,51 @@ ENUMS: dict[type[enum.Enum], Constants] = {
             "KEYCTL_MOVE_EXCL": "the flag of keyctl_move",
         },
     ),
+    membarrier.MEMBARRIER_CMD_FLAG: Constants(("linux/membarrier.h",), "MEMBARRIER_CMD_FLAG_"),
+    personality.Persona: Constants(
+        ("linux/personality.h",), "", names={"LINUX32": "PER_LINUX32"}, left_out={"*": "of all kinds"}
+    ),
+    timex.STA: Constants(("linux/timex.h",), "STA_"),
+    timex.TIME: Constants(("linux/timex.h",), "TIME_", left_out={"TIME_BAD": "another name"}),
+    klog.SYSLOG_ACTION: Constants(
+        (),
+        "SYSLOG_ACTION_",
+        no_header=dict.fromkeys(
+            klog.SYSLOG_ACTION.__members__, "internal to the kernel, the manual has them"
+        ),
+    ),
+    userfaultfd.UFFD: Constants(
+        _UFFD,
+        "UFFD_",
+        names={"CLOEXEC": "O_CLOEXEC", "NONBLOCK": "O_NONBLOCK"},
+        also=("fcntl.h",),
+        left_out={"UFFD_*": "of the requests and events"},
+    ),
+    userfaultfd.UFFD_EVENT: Constants(_UFFD, "UFFD_EVENT_"),
+    userfaultfd.UFFDIO: Constants(_UFFD, "UFFDIO_", left_out={"UFFDIO_*": "fields of requests, or newer"}),
+    io_uring.IORING_OP: Constants(_IO_URING, "IORING_OP_"),
+    io_uring.IORING_REGISTER: Constants(
+        _IO_URING,
+        "IORING_REGISTER_",
+        names={
+            name: f"IORING_{name}"
+            for name in io_uring.IORING_REGISTER.__members__
+            if name.startswith("UNREGISTER_")
+        },
+        left_out={"*_SKIP": "a number of a file"},
+    ),
+    io_uring.IORING_OFF: Constants(_IO_URING, "IORING_OFF_", left_out={"IORING_OFF_MMAP_MASK": "mask"}),
+    aio_abi.IOCB_CMD: Constants(("linux/types.h", "linux/fs.h", "linux/aio_abi.h"), "IOCB_CMD_"),
+    aio_abi.IOCB_FLAG: Constants(("linux/types.h", "linux/fs.h", "linux/aio_abi.h"), "IOCB_FLAG_"),
+    **{
+        cls: Constants(("linux/fanotify.h",), prefix, left_out={"FAN_*": "see the other enumerations"})
+        for cls, prefix in (
+            (fanotify.FAN, "FAN_"),
+            (fanotify.FAN_INIT, "FAN_"),
+            (fanotify.FAN_MARK, "FAN_MARK_"),
+            (fanotify.FAN_RESPONSE, "FAN_"),
+        )
+    },
     signal.SIG: Constants(
         ("signal.h",),
         "SIG",
@@ -566,6 +629,7 @@ NUMBERS: dict[str, Constants] = {
     "rsyscall._fcntl_handle": Constants(("#define _GNU_SOURCE", "fcntl.h"), ""),
     "rsyscall._sched_policy": Constants(("linux/sched.h",), ""),
     "rsyscall.linux.futex": Constants(("linux/futex.h",), ""),
+    "rsyscall.linux.userfaultfd": Constants(_UFFD, ""),
     "rsyscall.linux.mount": Constants(
         _MOUNT, "", names={"LSMT_ROOT": "LSMT_ROOT"}, newer={"LSMT_ROOT": (6, 8)}
     ),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rsyscall import _fcntl_handle, poll, sched, signal
-from rsyscall.linux import dirent, keyctl, mount
+from rsyscall.linux import aio_abi, dirent, keyctl, mount
 from rsyscall.near import types as near
 from rsyscall.net import if_
 from rsyscall.netinet import in_
@@ -251,6 +251,8 @@ NOT_ONE_STRUCTURE: dict[type, str] = {
     keyctl.KeySerials: "an array of key_serial_t",
     msg.Msgbuf: "struct msgbuf with its text",
     sem.SemValues: "an array of unsigned short",
+    aio_abi.IocbList: "an array of pointers to struct iocb",
+    aio_abi.IoEventList: "an array of struct io_event",
     mount.MountIdList: "an array of numbers",
     mount.Statmount: "struct statmount with its strings",
     xattr.XattrList: "strings one after another",

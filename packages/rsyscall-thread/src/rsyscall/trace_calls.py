@@ -42,7 +42,6 @@ describe(
 )
 describe("ioprio_set", INT, INT, INT)
 describe("prlimit64", PID, INT, ADDRESS, ADDRESS)
-describe("personality", ADDRESS)
 describe("seccomp", INT, INT, ADDRESS)
 describe("landlock_restrict_self", FDNUM, UNSIGNED)
 describe("setfsuid", ID)

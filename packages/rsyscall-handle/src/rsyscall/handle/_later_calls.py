@@ -16,12 +16,17 @@ if TYPE_CHECKING:
     from rsyscall._sched_calls import SchedPolicyTask
     from rsyscall._signal_calls import SignalWaitTask
     from rsyscall._time_calls import TimeTask
+    from rsyscall.linux._futex_calls import FutexWaitTask
+    from rsyscall.linux.aio_abi import AioTask
     from rsyscall.linux.fs import FileAttrFileDescriptor, FileAttrTask
+    from rsyscall.linux.io_uring import IoUringFileDescriptor, IoUringTask
     from rsyscall.linux.keyctl import KeyTask
     from rsyscall.linux.landlock import LandlockFileDescriptor, LandlockTask
+    from rsyscall.linux.membarrier import MembarrierTask
     from rsyscall.linux.mount import ListmountTask
     from rsyscall.linux.openat2 import Openat2FileDescriptor, Openat2Task
     from rsyscall.linux.seccomp import SeccompFileDescriptor, SeccompListenerTask, SeccompTask
+    from rsyscall.linux.userfaultfd import UserfaultfdTask
     from rsyscall.mqueue import MqueueFileDescriptor, MqueueTask
     from rsyscall.poll import PollTask
     from rsyscall.sys._epoll_pwait2 import EpollPwaitFileDescriptor
@@ -30,8 +35,11 @@ if TYPE_CHECKING:
     from rsyscall.sys._stat_files import SpecialFileDescriptor, SpecialFileTask
     from rsyscall.sys._time_calls import TimevalTask
     from rsyscall.sys._xattr_at import XattrAtFileDescriptor, XattrAtTask
+    from rsyscall.sys.fanotify import FanotifyFileDescriptor, FanotifyTask
     from rsyscall.sys.file import FlockFileDescriptor
+    from rsyscall.sys.klog import KlogTask
     from rsyscall.sys.msg import MsgTask
+    from rsyscall.sys.personality import PersonalityTask
     from rsyscall.sys.pidfd import PidfdFileDescriptor, PidfdTask
     from rsyscall.sys.random import RandomTask
     from rsyscall.sys.select import SelectTask
@@ -41,6 +49,7 @@ if TYPE_CHECKING:
     from rsyscall.sys.statfs import StatfsFileDescriptor, StatfsTask
     from rsyscall.sys.sysinfo import SysinfoTask
     from rsyscall.sys.times import TimesTask
+    from rsyscall.sys.timex import TimexTask
     from rsyscall.sys.xattr import XattrFileDescriptor, XattrTask
     from rsyscall.unistd.copy import CopyRangeFileDescriptor
 
@@ -48,6 +57,7 @@ if TYPE_CHECKING:
         CopyFileDescriptor,
         HandleFileDescriptor,
         FileAttrFileDescriptor,
+        IoUringFileDescriptor,
         LandlockFileDescriptor,
         Openat2FileDescriptor,
         SeccompFileDescriptor,
@@ -58,6 +68,7 @@ if TYPE_CHECKING:
         MountFileDescriptor,
         SpecialFileDescriptor,
         XattrAtFileDescriptor,
+        FanotifyFileDescriptor,
         FlockFileDescriptor,
         PidfdFileDescriptor,
         SendfileFileDescriptor,
@@ -75,13 +86,18 @@ if TYPE_CHECKING:
         SchedPolicyTask,
         SignalWaitTask,
         TimeTask,
+        FutexWaitTask,
+        AioTask,
         FileAttrTask,
+        IoUringTask[T_fd],
         KeyTask,
         LandlockTask[T_fd],
+        MembarrierTask,
         ListmountTask,
         Openat2Task[T_fd],
         SeccompTask,
         SeccompListenerTask[T_fd],
+        UserfaultfdTask[T_fd],
         MqueueTask[T_fd],
         PollTask,
         PagesTask,
@@ -90,7 +106,10 @@ if TYPE_CHECKING:
         SpecialFileTask,
         TimevalTask,
         XattrAtTask,
+        FanotifyTask[T_fd],
+        KlogTask,
         MsgTask,
+        PersonalityTask,
         PidfdTask[T_fd],
         RandomTask,
         SelectTask,
@@ -99,6 +118,7 @@ if TYPE_CHECKING:
         StatfsTask,
         SysinfoTask,
         TimesTask,
+        TimexTask,
         XattrTask,
         FileDescriptorTask[T_fd],
     ):
@@ -122,6 +142,8 @@ else:
         open_by_handle_at = Later("rsyscall._fcntl_handle_calls", "HandleFileDescriptor")
         file_getattr = Later("rsyscall.linux.fs", "FileAttrFileDescriptor")
         file_setattr = Later("rsyscall.linux.fs", "FileAttrFileDescriptor")
+        io_uring_enter = Later("rsyscall.linux.io_uring", "IoUringFileDescriptor")
+        io_uring_register = Later("rsyscall.linux.io_uring", "IoUringFileDescriptor")
         landlock_add_rule = Later("rsyscall.linux.landlock", "LandlockFileDescriptor")
         landlock_restrict_self = Later("rsyscall.linux.landlock", "LandlockFileDescriptor")
         openat2 = Later("rsyscall.linux.openat2", "Openat2FileDescriptor")
@@ -152,6 +174,7 @@ else:
         getxattrat = Later("rsyscall.sys._xattr_at", "XattrAtFileDescriptor")
         listxattrat = Later("rsyscall.sys._xattr_at", "XattrAtFileDescriptor")
         removexattrat = Later("rsyscall.sys._xattr_at", "XattrAtFileDescriptor")
+        fanotify_mark = Later("rsyscall.sys.fanotify", "FanotifyFileDescriptor")
         flock = Later("rsyscall.sys.file", "FlockFileDescriptor")
         pidfd_getfd = Later("rsyscall.sys.pidfd", "PidfdFileDescriptor")
         sendfile = Later("rsyscall.sys.sendfile", "SendfileFileDescriptor")
@@ -190,8 +213,20 @@ else:
         timer_gettime = Later("rsyscall._time_calls", "TimeTask")
         timer_getoverrun = Later("rsyscall._time_calls", "TimeTask")
         timer_delete = Later("rsyscall._time_calls", "TimeTask")
+        futex = Later("rsyscall.linux._futex_calls", "FutexWaitTask")
+        futex_waitv = Later("rsyscall.linux._futex_calls", "FutexWaitTask")
+        futex_wait = Later("rsyscall.linux._futex_calls", "FutexWaitTask")
+        futex_wake = Later("rsyscall.linux._futex_calls", "FutexWaitTask")
+        futex_requeue = Later("rsyscall.linux._futex_calls", "FutexWaitTask")
+        io_setup = Later("rsyscall.linux.aio_abi", "AioTask")
+        io_destroy = Later("rsyscall.linux.aio_abi", "AioTask")
+        io_submit = Later("rsyscall.linux.aio_abi", "AioTask")
+        io_getevents = Later("rsyscall.linux.aio_abi", "AioTask")
+        io_pgetevents = Later("rsyscall.linux.aio_abi", "AioTask")
+        io_cancel = Later("rsyscall.linux.aio_abi", "AioTask")
         file_getattr = Later("rsyscall.linux.fs", "FileAttrTask")
         file_setattr = Later("rsyscall.linux.fs", "FileAttrTask")
+        io_uring_setup = Later("rsyscall.linux.io_uring", "IoUringTask")
         add_key = Later("rsyscall.linux.keyctl", "KeyTask")
         request_key = Later("rsyscall.linux.keyctl", "KeyTask")
         keyctl_get_keyring_ID = Later("rsyscall.linux.keyctl", "KeyTask")
@@ -214,11 +249,13 @@ else:
         keyctl = Later("rsyscall.linux.keyctl", "KeyTask")
         landlock_create_ruleset = Later("rsyscall.linux.landlock", "LandlockTask")
         landlock_abi = Later("rsyscall.linux.landlock", "LandlockTask")
+        membarrier = Later("rsyscall.linux.membarrier", "MembarrierTask")
         statmount = Later("rsyscall.linux.mount", "ListmountTask")
         listmount = Later("rsyscall.linux.mount", "ListmountTask")
         openat2 = Later("rsyscall.linux.openat2", "Openat2Task")
         seccomp = Later("rsyscall.linux.seccomp", "SeccompTask")
         seccomp_listener = Later("rsyscall.linux.seccomp", "SeccompListenerTask")
+        userfaultfd = Later("rsyscall.linux.userfaultfd", "UserfaultfdTask")
         mq_open = Later("rsyscall.mqueue", "MqueueTask")
         mq_unlink = Later("rsyscall.mqueue", "MqueueTask")
         ppoll = Later("rsyscall.poll", "PollTask")
@@ -243,10 +280,13 @@ else:
         getxattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
         listxattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
         removexattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
+        fanotify_init = Later("rsyscall.sys.fanotify", "FanotifyTask")
+        klogctl = Later("rsyscall.sys.klog", "KlogTask")
         msgget = Later("rsyscall.sys.msg", "MsgTask")
         msgsnd = Later("rsyscall.sys.msg", "MsgTask")
         msgrcv = Later("rsyscall.sys.msg", "MsgTask")
         msgctl = Later("rsyscall.sys.msg", "MsgTask")
+        personality = Later("rsyscall.sys.personality", "PersonalityTask")
         pidfd_open = Later("rsyscall.sys.pidfd", "PidfdTask")
         getrandom = Later("rsyscall.sys.random", "RandomTask")
         pselect = Later("rsyscall.sys.select", "SelectTask")
@@ -261,6 +301,8 @@ else:
         statfs = Later("rsyscall.sys.statfs", "StatfsTask")
         sysinfo = Later("rsyscall.sys.sysinfo", "SysinfoTask")
         times = Later("rsyscall.sys.times", "TimesTask")
+        adjtimex = Later("rsyscall.sys.timex", "TimexTask")
+        clock_adjtime = Later("rsyscall.sys.timex", "TimexTask")
         setxattr = Later("rsyscall.sys.xattr", "XattrTask")
         lsetxattr = Later("rsyscall.sys.xattr", "XattrTask")
         getxattr = Later("rsyscall.sys.xattr", "XattrTask")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import rsyscall.far
 from rsyscall.cstruct import CStruct, constant, i64, u32, u64
@@ -13,6 +13,8 @@ from rsyscall.near import types as near
 from rsyscall.near.naming import naming
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from rsyscall.handle.pointer import Pointer, WrittenPointer
     from rsyscall.near import SyscallInterface
 
@@ -28,6 +30,7 @@ __all__ = [
     "FUTEX_WAITV_MAX",
     "FutexNode",
     "FutexTask",
+    "FutexWaitv",
     "RobustListHead",
 ]
 
@@ -188,6 +191,32 @@ class RobustListHead(CStruct, c="struct robust_list_head", headers=("linux/futex
     def from_bytes(cls, data: bytes) -> RobustListHead:
         """Raise: the node cannot be found from its address."""
         raise NotImplementedError("the head of a robust list cannot be read back: it consists of addresses")
+
+
+def _word(pointer: Pointer[Any] | near.Address) -> int:
+    return int(pointer if isinstance(pointer, near.Address) else pointer.near)
+
+
+class FutexWaitv(CStruct, c="struct futex_waitv", headers=("linux/futex.h",)):
+    """`struct futex_waitv`: a word to wait for.
+
+    Args:
+        val: the value that it has while waiting makes sense.
+        uaddr: memory that begins with the word; read back, a bare address.
+        flags: its size; `FUTEX2.PRIVATE` if no other process has the memory.
+
+    manpage: futex_waitv(2)
+    """
+
+    val: int = u64("val")
+    uaddr: Pointer[Any] | near.Address = u64("uaddr", near.Address, encode=_word)
+    flags: FUTEX2 = u32("flags", FUTEX2, default=FUTEX2.SIZE_U32)
+    reserved = constant(u32("__reserved"), 0)
+
+    def borrow_with(self, stack: ExitStack, task: rsyscall.far.Task) -> None:
+        """Borrow the memory for `task`, until `stack` is left."""
+        if not isinstance(self.uaddr, near.Address):
+            stack.enter_context(self.uaddr.borrow(task))
 
 
 class FutexTask(rsyscall.far.Task):
