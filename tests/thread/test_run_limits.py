@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import grp
 import os
+import pwd
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from support import children, local_thread, sh
 from rsyscall.command import Command
 from rsyscall.fcntl import O
 from rsyscall.linux.ioprio import IOPRIO_CLASS
+from rsyscall.near import SYS
 from rsyscall.run_limits import Limits
 from rsyscall.running import DEVNULL
 from rsyscall.sched import CLONE
@@ -197,6 +201,80 @@ async def test_capabilities_that_are_kept() -> None:
     none = "0" * 16
     assert await shown(script, Limits(capabilities=[])) == [none, none, none]
     assert await shown(script, Limits(capabilities=[CAP.NET_BIND_SERVICE])) == [kept] * 3
+
+
+WHO = "awk '/^(Uid|Gid)/ {print $2, $3, $4, $5} /^Groups/ {$1 = \"groups\"; print}' /proc/self/status"
+
+
+@pytest.mark.needs("other users", "any user id")
+async def test_another_user(transport: str) -> None:
+    """By its number or name, and with no group that it was not given."""
+    number, name = 65534, pwd.getpwuid(65534).pw_name
+    group = pwd.getpwuid(number).pw_gid
+    expected = [str(number)] * 4 + [str(group)] * 4 + ["groups"]
+    for user in (number, name):
+        assert await shown(WHO, Limits(user=user)) == expected
+    limits = Limits(user=1 << 20, group=7, extra_groups=["daemon", 9], no_new_privs=True)
+    daemon = str(grp.getgrnam("daemon").gr_gid)
+    assert await shown(WHO, limits) == [str(1 << 20)] * 4 + ["7"] * 4 + ["groups", daemon, "9"]
+    assert await shown(WHO, Limits(group="daemon")) == [str(os.getuid())] * 4 + [daemon] * 4 + [
+        *("groups", *map(str, os.getgroups()))
+    ]
+    assert (await shown(WHO, Limits(extra_groups=[5])))[-2:] == ["groups", "5"]
+
+
+@pytest.mark.needs("other users", "CAP_SYS_NICE")
+async def test_what_privileges_are_needed_for_comes_before_the_other_user(transport: str) -> None:
+    limits = Limits(
+        rlimits={"nofile": 20},
+        nice=-1,
+        user=65534,
+        session=True,
+        umask=0o22,
+        pdeathsig=SIG.TERM,
+        affinity=[0],
+    )
+    assert (await shown("ulimit -n; nice; id -u; " + WHO, limits))[:3] == ["20", "-1", "65534"]
+    # Not by Python, which another user need not be able to execute where the tests run.
+    script = f'$sig = pack("i", 0); syscall({int(SYS.prctl)}, 2, $sig); print unpack("i", $sig)'
+    perl = Command("/usr/bin/perl", ["perl", "-e", script], {})
+    for given, expected in ((limits, b"15"), (Limits(user=65534), b"9")):
+        assert (await local_thread.run(perl, capture=True, limits=given)).stdout == expected
+
+
+@pytest.mark.needs("other users")
+async def test_another_user_in_a_child_that_exists(transport: str) -> None:
+    child = await local_thread.clone()
+    async with child.process:
+        await Limits(user=65534, group=1, extra_groups=[2]).apply(child)
+        assert (await child.task.getuid(), await child.task.getegid()) == (65534, 1)
+        assert await child.getgroups() == [2]
+        with pytest.raises(PermissionError):
+            await child.task.setresuid(0, 0, 0)
+
+
+@pytest.mark.needs("other users", "CAP_SETPCAP")
+async def test_another_user_with_capabilities(transport: str) -> None:
+    """They are those that were asked for, in all sets, and root's others do not come back."""
+    script = "id -u; awk '/^Cap(Inh|Prm|Eff|Bnd|Amb)/ {print $2}' /proc/self/status"
+    kept = f"{1 << CAP.NET_BIND_SERVICE:016x}"
+    limits = Limits(user=65534, capabilities=[CAP.NET_BIND_SERVICE])
+    assert await shown(script, limits) == ["65534", *([kept] * 5)]
+    none = "0" * 16
+    assert await shown(script, replace(limits, capabilities=[])) == ["65534", *([none] * 5)]
+    words = await shown(script, Limits(user=65534))
+    assert (words[0], words[2], words[3]) == ("65534", none, none)
+
+
+@pytest.mark.needs("user namespaces")
+async def test_another_user_that_is_not_permitted() -> None:
+    """The command does not run with more than it was to have."""
+    child = await local_thread.clone(CLONE.NEWUSER)
+    async with child.process:
+        before = children()
+        with pytest.raises(OSError, match=r"setgroups|setresgid"):
+            await child.run(sh("echo ran"), limits=Limits(user=1 << 20, group=1 << 20))
+        assert children() == before
 
 
 @pytest.fixture

@@ -257,6 +257,17 @@ LIMITS: list[tuple[dict[str, Any], type[Exception]]] = [
     ({"capabilities": 0}, TypeError),
     ({"cgroup": 3}, TypeError),
     ({"id_maps": {0: 0}}, TypeError),
+    ({"user": "no such user"}, ValueError),
+    ({"user": -1}, ValueError),
+    ({"user": 2**32 - 1, "group": 0}, ValueError),
+    ({"user": 1 << 30}, ValueError),
+    ({"user": True}, TypeError),
+    ({"user": b"root"}, TypeError),
+    ({"group": "no such group"}, ValueError),
+    ({"group": 1.0}, TypeError),
+    ({"extra_groups": ["no such group"]}, ValueError),
+    ({"extra_groups": "root"}, TypeError),
+    ({"extra_groups": 0}, TypeError),
 ]
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from rsyscall.fcntl import O
 from rsyscall.handle import FileDescriptor
@@ -20,6 +20,7 @@ from rsyscall.spawn import PreparedThread
 from rsyscall.sys.capability import CAP, CapData, CapHeader
 from rsyscall.sys.prctl import PR, PR_CAP_AMBIENT
 from rsyscall.sys.resource import PRIO, RLIM_INFINITY, RLIMIT, Rlimit
+from rsyscall.unistd import GroupList
 
 if TYPE_CHECKING:
     from rsyscall.handle import WrittenPointer
@@ -58,8 +59,12 @@ class Limits:
         pdeathsig: what it is sent when the thread that made it exits. Without this it is SIGKILL for
             children of ours. None keeps that; 0 sends none.
         no_new_privs: whether no program that it executes gets privileges by set-user-ID bits and the like.
-        capabilities: the only capabilities that are left; they survive the exec. An empty collection leaves
-            none, also to root.
+        capabilities: the only capabilities that are left; they survive the exec, and the change to another
+            user. An empty collection leaves none, also to root.
+        user: another user, for good: real, effective and saved id. A number, or a name that this program
+            looks up. Its group is `group`, and it has no supplementary groups but `extra_groups`.
+        group: another group, likewise. With `user` it is the group of that user by default.
+        extra_groups: the supplementary groups. Without it and `user` they stay as they are.
         cgroup: the cgroup that it is in, of version 2: the path of its directory, or a handle of that, O_PATH
             or not.
         id_maps: a new user namespace, with these users and groups in it; for `Thread.run` alone.
@@ -78,6 +83,9 @@ class Limits:
     capabilities: Collection[CAP] | None = None
     cgroup: str | os.PathLike[str] | FileDescriptor | None = None
     id_maps: IdMaps | None = None
+    user: int | str | None = None
+    group: int | str | None = None
+    extra_groups: Collection[int | str] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what the kernel would take for something else."""
@@ -101,6 +109,7 @@ class Limits:
             raise TypeError(f"cgroup: expected the path or a handle of its directory, not {self.cgroup!r}")
         if self.id_maps is not None and not isinstance(self.id_maps, IdMaps):
             raise TypeError(f"id_maps: expected IdMaps, not {self.id_maps!r}")
+        _ids(self.user, self.group, self.extra_groups)
 
     async def apply(self, child: PreparedThread | AppliedThread) -> None:
         """Have a process set them: one that is being prepared, or a `ChildThread`.
@@ -134,8 +143,13 @@ class Limits:
             await task.setsid()
         if self.process_group:
             await task.sysif.syscall(nr.setpgid, 0, 0)
-        if self.capabilities is not None:
-            await _keep_only(child, set(self.capabilities))
+        kept = None if self.capabilities is None else set(self.capabilities)
+        if kept is not None:
+            await _drop_from_bounding_set(child, kept)
+        if (self.user, self.group, self.extra_groups) != (None, None, None):
+            await _become(child, _ids(self.user, self.group, self.extra_groups), kept is not None)
+        if kept is not None:
+            await _keep_only(child, kept)
         if self.no_new_privs:
             await task.prctl(PR.SET_NO_NEW_PRIVS, True)
         if self.pdeathsig is not None:
@@ -222,16 +236,92 @@ async def _set_oom_score_adj(child: PreparedThread | AppliedThread, value: int) 
             await file.write(await child.ram.ptr(b"%d" % value))
 
 
-async def _keep_only(child: PreparedThread | AppliedThread, kept: set[CAP]) -> None:
-    """Give up all capabilities but these, for good.
+class _Ids(NamedTuple):
+    """Numbers of users and groups; None leaves things as they are."""
 
-    Out of the bounding set, so that no program gives them back; into the ambient set, so that they survive
-    the exec of a program that knows nothing of capabilities.
+    user: int | None
+    group: int | None
+    extra_groups: list[int] | None
+
+
+def _ids(user: object, group: object, extra_groups: object) -> _Ids:
+    """Look up names.
+
+    Raises:
+        ValueError: there is no such user or group.
     """
+    if extra_groups is not None and (
+        not isinstance(extra_groups, Collection) or isinstance(extra_groups, str | bytes)
+    ):
+        raise TypeError(f"extra_groups: expected numbers or names, in a list, not {extra_groups!r}")
+    extra = None if extra_groups is None else [_id("extra_groups", each, _group_of) for each in extra_groups]
+    own_group = None if group is None else _id("group", group, _group_of)
+    if user is None:
+        return _Ids(None, own_group, extra)
+    number = _id("user", user, _user_of)
+    if own_group is None:
+        import pwd
+
+        try:
+            own_group = pwd.getpwuid(number).pw_gid
+        except KeyError:
+            raise ValueError(f"user: {number} has no entry in passwd, so give its group, too") from None
+    return _Ids(number, own_group, extra or [])
+
+
+def _id(option: str, value: object, look_up: Callable[[str], int]) -> int:
+    if isinstance(value, str):
+        try:
+            return look_up(value)
+        except KeyError:
+            raise ValueError(f"{option}: there is no {value!r} on this machine") from None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{option}: expected a number or a name, not {value!r}")
+    # The last one means: leave it as it is.
+    if not 0 <= value < 2**32 - 1:
+        raise ValueError(f"{option}: expected 0 to {2**32 - 2}, not {value!r}")
+    return value
+
+
+def _user_of(name: str) -> int:
+    import pwd
+
+    return pwd.getpwnam(name).pw_uid
+
+
+def _group_of(name: str) -> int:
+    import grp
+
+    return grp.getgrnam(name).gr_gid
+
+
+async def _become(child: PreparedThread | AppliedThread, ids: _Ids, keep_capabilities: bool) -> None:
+    """Change users and groups: groups first, while that is permitted."""
     task = child.task
+    if ids.extra_groups is not None:
+        await task.setgroups(await child.ptr(GroupList(ids.extra_groups)))
+    if ids.group is not None:
+        await task.setresgid(ids.group, ids.group, ids.group)
+    if ids.user is not None:
+        if keep_capabilities:
+            # Until the exec. Otherwise there would be none to choose from any more.
+            await task.sysif.syscall(nr.prctl, PR.SET_KEEPCAPS, 1)
+        await task.setresuid(ids.user, ids.user, ids.user)
+
+
+async def _drop_from_bounding_set(child: PreparedThread | AppliedThread, kept: set[CAP]) -> None:
+    """Give up all capabilities but these in the bounding set, so that no program gives them back."""
     for number in range(_last_cap() + 1):
         if number not in kept:
-            await task.sysif.syscall(nr.prctl, PR.CAPBSET_DROP, number)
+            await child.task.sysif.syscall(nr.prctl, PR.CAPBSET_DROP, number)
+
+
+async def _keep_only(child: PreparedThread | AppliedThread, kept: set[CAP]) -> None:
+    """Give up all capabilities but these, which go into the ambient set, too.
+
+    So they survive the exec of a program that knows nothing of capabilities.
+    """
+    task = child.task
     sets = CapData(set(kept), set(kept), set(kept))
     await task.capset(await child.ptr(CapHeader()), await child.ptr(sets))
     await task.sysif.syscall(nr.prctl, PR.CAP_AMBIENT, PR_CAP_AMBIENT.CLEAR_ALL)
