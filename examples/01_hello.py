@@ -11,7 +11,7 @@ async def main() -> None:
     child = await local_thread.clone()
 
     # A call in the child, which has inherited our standard output.
-    await child.stdout.write(await child.ptr(b"hello from a process that runs no code of its own\n"))
+    await child.write_all(child.stdout, "hello from a process that runs no code of its own\n")
 
     # The same child becomes a program, and is waited for.
     echo = await child.environ.which("echo")

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import trio
 
-from rsyscall import ChildThread, Path, local_thread
+from rsyscall import ChildThread, local_thread
 from rsyscall.sched import CLONE
-from rsyscall.sys.mount import MS
-from rsyscall.sys.utsname import Utsname
-from rsyscall.unistd import OK
 
 
 async def describe(thread: ChildThread, where: str) -> None:
     """Print which user the process is, its host name, and whether there is a note in /mnt."""
     uid = await thread.task.getuid()
-    uname = await (await thread.task.uname(await thread.malloc(Utsname))).read()
-    try:
-        await thread.task.access(await thread.ptr("/mnt/note"), OK.F)
-        note = "a note"
-    except FileNotFoundError:
-        note = "no note"
-    print(f"{where + ':':<28} user {uid}, host {uname.nodename}, {note} in /mnt")
+    host = (await thread.uname()).nodename
+    note = "a note" if await thread.exists("/mnt/note") else "no note"
+    print(f"{where + ':':<28} user {uid}, host {host}, {note} in /mnt")
 
 
 async def main() -> None:
@@ -33,13 +26,13 @@ async def main() -> None:
         await describe(child, "in a new user namespace")
 
         await child.unshare(CLONE.NEWUTS)
-        await child.task.sethostname(await child.ptr("elsewhere"))
+        await child.sethostname("elsewhere")
         await describe(child, "in a new uts namespace")
 
         await child.unshare(CLONE.NEWNS)
-        await child.mount("none", "/", "", MS.REC | MS.PRIVATE, "")
-        await child.mount("tmpfs", "/mnt", "tmpfs", MS.NOSUID | MS.NODEV, "")
-        await child.spit(Path("/mnt/note"), "only we see this\n")
+        await child.make_rprivate()
+        await child.mount_tmpfs("/mnt")
+        await child.write_file("/mnt/note", "only we see this\n")
         await describe(child, "in a new mount namespace")
 
         # What a command sees that is executed now.

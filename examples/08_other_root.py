@@ -16,7 +16,6 @@ import trio
 from rsyscall import ChildThread, Path, local_thread
 from rsyscall.sched import CLONE
 from rsyscall.stdlib import mkdtemp
-from rsyscall.sys.mount import MS, UMOUNT
 from rsyscall.sys.wait import ChildState, W
 
 # Directories that programs expect, and that a root unpacked from packages does not contain.
@@ -33,18 +32,11 @@ async def in_root(root: Path, directories: Sequence[Path]) -> ChildThread:
     namespaces = CLONE.NEWNS if os.geteuid() == 0 else CLONE.NEWNS | CLONE.NEWUSER
     child = await local_thread.clone(namespaces)
     # Nothing that we mount reaches the namespace that we come from.
-    await child.mount("none", "/", "", MS.REC | MS.PRIVATE, "")
-    # pivot_root wants a mount.
-    await child.mount(root, root, "", MS.BIND | MS.REC, "")
+    await child.make_rprivate()
     for directory in directories:
-        inside = Path(root, *directory.parts[1:])
-        os.makedirs(inside, exist_ok=True)
-        await child.mount(directory, inside, "", MS.BIND | MS.REC, "")
-    # The new root on top of the old one, and the old one detached.
-    await child.task.chdir(await child.ptr(root))
-    here = await child.ptr(".")
-    await child.task.pivot_root(here, await child.ptr("."))
-    await child.task.umount(here, UMOUNT.DETACH)
+        inside = await child.mkdir(Path(root, *directory.parts[1:]), parents=True, exist_ok=True)
+        await child.bind_mount(directory, inside)
+    await child.switch_root(root)
     return child
 
 

@@ -12,14 +12,9 @@ from collections.abc import Iterator
 
 import trio
 
-from rsyscall import ChildThread, FileDescriptor, Path, Thread, local_thread
-from rsyscall.fcntl import O
-from rsyscall.net.if_ import IFF, SIOC, Ifreq
+from rsyscall import ChildThread, FileDescriptor, Thread, local_thread
 from rsyscall.sched import CLONE
-from rsyscall.sys.mount import MS
 from rsyscall.sys.prctl import PR
-from rsyscall.sys.socket import AF, SOCK
-from rsyscall.sys.utsname import Utsname
 from rsyscall.trace import Tracer
 from rsyscall.unistd import SEEK
 
@@ -48,8 +43,8 @@ def unless_denied(what: str) -> Iterator[None]:
 
 async def memory_file(text: str) -> FileDescriptor:
     """A file without a name in any directory: who wants to read it has to be given the descriptor."""
-    file = await local_thread.task.memfd_create(await local_thread.ptr("message"))
-    await file.write(await local_thread.ptr(text.encode()))
+    file = await local_thread.memfd_create("message")
+    await local_thread.write_all(file, text)
     await file.lseek(0, SEEK.SET)
     return file
 
@@ -67,30 +62,21 @@ async def first_process(message: FileDescriptor) -> tuple[ChildThread, bool]:
 async def furnish(init: ChildThread) -> None:
     """Make calls in the new process until its namespaces look like a small machine of their own."""
     with unless_denied("mounting /proc"):
-        await init.mount("none", "/", "", MS.REC | MS.PRIVATE, "")
-        await init.mount("proc", "/proc", "proc", MS.NOSUID | MS.NODEV | MS.NOEXEC, "")
+        await init.make_rprivate()
+        await init.mount_proc()
     with unless_denied("setting the host name"):
-        await init.task.sethostname(await init.ptr("demo"))
+        await init.sethostname("demo")
     with unless_denied("bringing up loopback"):
-        async with await init.socket(AF.INET, SOCK.DGRAM) as sock:
-            loopback = await init.ptr(Ifreq("lo", flags=IFF.UP))
-            await sock.ioctl(SIOC.SIFFLAGS, loopback)
-
-
-async def read_file(thread: Thread, path: Path) -> str:
-    """Read a small file by calls in a process, which may see another file there than we do."""
-    async with await thread.task.open(await thread.ptr(path), O.RDONLY) as file:
-        filled, _ = await file.read(await thread.malloc(bytes, 4096))
-    return (await filled.read()).decode()
+        await init.bring_up("lo")
 
 
 async def processes(thread: Thread) -> list[str]:
-    """What `ps` does, for a process and its children."""
-    proc = Path("/proc")
-    children = await read_file(thread, proc / "thread-self/children")
+    """What `ps` does, for a process and its children, which may have another /proc than we do."""
+    children = (await thread.read_file("/proc/thread-self/children")).decode()
     lines = [f"{'PID':>5} {'PPID':>5}  NAME"]
     for name in ["self", *children.split()]:
-        pid, comm, _state, ppid, *_ = (await read_file(thread, proc / name / "stat")).split()
+        status = await thread.read_file(f"/proc/{name}/stat")
+        pid, comm, _state, ppid, *_ = status.decode().split()
         lines.append(f"{pid:>5} {ppid:>5}  {comm.strip('()')}")
     return lines
 
@@ -126,8 +112,7 @@ async def demo(tracer: Tracer) -> None:
         if contained:
             show("\n# Who is there, seen from inside?")
             listing = await processes(init)
-            uname = await (await init.task.uname(await init.malloc(Utsname))).read()
-            show(f"\n# {uname.nodename}:", *listing)
+            show(f"\n# {(await init.uname()).nodename}:", *listing)
 
         show("\n# Now it is cat, and the text flows.")
         cat_process = await cat.exec(await cat.environ.which("cat"))

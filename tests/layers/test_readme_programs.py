@@ -33,9 +33,10 @@ NO_PROGRAM = {"README", "benchmarks", "calls"}
 PAGES = [path for path in sorted((ROOT / "docs").glob("*.md")) if path.stem not in NO_PROGRAM]
 # What the place has to permit.
 NEEDS = {
-    "containers": ["mount namespaces", "pid namespaces", "uts namespaces"],
+    "containers": ["mount namespaces", "pid namespaces", "uts namespaces", "network namespaces"],
     "dropping-privileges": ["other users"],
     "elsewhere": ["user namespaces", "network namespaces"],
+    "short-forms": ["mount namespaces", "uts namespaces"],
 }
 
 

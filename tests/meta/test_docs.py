@@ -10,13 +10,15 @@ import struct
 
 import pytest
 
-from rsyscall import Command, Int32, Path, local_thread
+from rsyscall import ChildThread, Command, Int32, Path, local_thread
 from rsyscall.fcntl import O
 from rsyscall.handle.allocation import UseAfterFreeError
 from rsyscall.near import SYS
+from rsyscall.spawn import PreparedThread
 from rsyscall.struct import StructList
 from rsyscall.sys.stat import Stat
 from rsyscall.unistd import GroupList, Pipe, ResIds
+from rsyscall.with_setup import WithSetup
 
 
 async def test_a_call_that_has_no_method() -> None:
@@ -88,3 +90,26 @@ def test_the_table_of_headers_is_complete() -> None:
     modules = header_modules()
     assert len(modules) > 20
     assert {module: HEADER.findall(headers) for headers, module in rows} == modules
+
+
+def methods(cls: type) -> set[str]:
+    """The public methods of a class."""
+    return {name for name in dir(cls) if not name.startswith("_") and callable(getattr(cls, name))}
+
+
+def test_the_page_of_short_forms_is_complete() -> None:
+    """All methods of a thread, and those that a prepared one has, too, where the page says so."""
+    page = (ROOT / "docs/short-forms.md").read_text()
+    tables = dict(re.findall(r"^## (.*)\n((?:(?!## ).*\n)*)", page, re.MULTILINE))
+    named = {title: set(re.findall(r"`(\w+)(?:\(|`)", text)) for title, text in tables.items()}
+    of_child_alone = {"adopt_orphans"}  # docs/processes.md
+    assert methods(ChildThread) - of_child_alone - {"fork", "spit"} <= set().union(*named.values())
+    set_up = {
+        row.split("|")[1] for row in tables["Setting up a process"].splitlines() if row.startswith("| `")
+    }
+    listed = {name for cell in set_up for name in re.findall(r"`(\w+)\(", cell)}
+    assert listed == methods(WithSetup) - {"malloc", "ptr"}
+    assert issubclass(PreparedThread, WithSetup)
+    documented = {name for names in named.values() for name in names if f"`{name}(" in page}
+    others = {"get", "await", "mkdtemp"}
+    assert not documented - others - methods(ChildThread) - {"setresuid"}

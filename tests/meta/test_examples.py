@@ -133,7 +133,7 @@ def test_demo(cli: Programs, user: int | None) -> None:
         r"CLONE_NEWNS\|.*CLONE_NEWUTS\|.*CLONE_NEWUSER\|.*CLONE_NEWPID\|.*CLONE_NEWNET",
         r'init\] mount\("proc", "/proc", "proc", MS_NOSUID\|MS_NODEV\|MS_NOEXEC, ""\) = 0',
         r'init\] sethostname\("demo", 4\) = 0',
-        r'init\] ioctl\(\d+, SIOCSIFFLAGS, \{ifr_name="lo", ifr_flags=IFF_UP\}\) = 0',
+        r'init\] ioctl\(\d+, SIOCSIFFLAGS, \{ifr_name="lo", ifr_flags=IFF_UP\|IFF_LOOPBACK\}\) = 0',
         r"init\] pipe2\(\[\d+, \d+\], O_CLOEXEC\) = 0",
         r"tr\] dup3\(\d+, 0, 0\) = 0",
         r'tr\] execve\("[^"]+/tr", \["tr", "a-z", "A-Z"\], .*\) = \? \(executed\)',

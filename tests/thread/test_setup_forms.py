@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 from support import local_thread, sh
 
+from rsyscall.netinet.in_ import SockaddrIn
 from rsyscall.sched import CLONE
 from rsyscall.sys.mount import MS, UMOUNT
+from rsyscall.sys.socket import AF, MSG, SOCK
 from rsyscall.thread import ChildThread
 from rsyscall.with_setup import WithSetup
 
@@ -220,3 +222,20 @@ async def test_error_names_the_path(kind: str) -> None:
             await child.chdir(5)  # type: ignore[arg-type] # this is what is tested
         with pytest.raises(TypeError, match="not NoneType"):
             await child.mount("none", None, "", MS.NONE)  # type: ignore[arg-type] # this is what is tested
+
+
+@pytest.mark.needs("network namespaces")
+async def test_network_interface() -> None:
+    child = await local_thread.clone(CLONE.NEWUSER | CLONE.NEWNET)
+    async with child.process:
+        async with await child.socket(AF.INET, SOCK.DGRAM) as sock:
+            with pytest.raises(OSError, match="unreachable"):
+                await sock.connect(await child.ptr(SockaddrIn(9, "127.0.0.1")))
+        await child.bring_up()
+        async with await child.socket(AF.INET, SOCK.DGRAM) as sock:
+            address = await child.bind_getsockname(sock, SockaddrIn(0, "127.0.0.1"))
+            await sock.connect(await child.ptr(address))
+            await sock.send(await child.ptr(b"x"), MSG.NONE)
+            assert await child.read(sock) == b"x"
+        with pytest.raises(OSError, match="No such device"):
+            await child.bring_up("missing0")

@@ -249,6 +249,25 @@ class WithFiles(WithSetup):
         """Make a socket. manpage: socket(2)."""
         return await self.task.socket(domain, type, protocol)
 
+    async def bring_up(self, interface: str = "lo") -> None:
+        """Put a network interface into use. A new network namespace has only loopback, and that is down.
+
+        Args:
+            interface: its name, in the network namespace that this process is in.
+
+        Raises:
+            OSError: ENODEV, EPERM (needs CAP_NET_ADMIN).
+
+        manpage: netdevice(7)
+        """
+        from rsyscall.net.if_ import IFF, SIOC, Ifreq
+
+        async with await self.socket(AF.INET, SOCK.DGRAM) as sock:
+            request = await self.ram.ptr(Ifreq(interface))
+            await sock.ioctl(SIOC.GIFFLAGS, request)
+            found = await request.read()
+            await sock.ioctl(SIOC.SIFFLAGS, await self.ram.ptr(Ifreq(interface, flags=found.flags | IFF.UP)))
+
     # Protected: a KeyboardInterrupt between the call and the making of the handles would lose both of them.
 
     @trio.lowlevel.enable_ki_protection

@@ -27,9 +27,7 @@ from rsyscall.path import Path
 from rsyscall.sched import CLONE
 from rsyscall.settings import spin_budgets, transport_name
 from rsyscall.signal import SIG, Sigaction, Sighandler, Sigset
-from rsyscall.sys.mount import MS
 from rsyscall.sys.signalfd import SFD, SignalfdSiginfo
-from rsyscall.sys.socket import AF, SOCK
 from rsyscall.sys.wait import ChildState, W
 from rsyscall.tasks.local import local_thread
 from rsyscall.thread import ChildThread, Thread, write_user_mappings
@@ -247,23 +245,23 @@ class Run:
         if options.mount:
             # Mounts made here must not reach other namespaces.
             with self._step("make mounts private", "/"):
-                await child.mount("none", "/", "", MS.REC | MS.PRIVATE, "")
+                await child.make_rprivate()
         if options.net:
             with self._step("bring up the network interface", "lo"):
-                await bring_up(child, "lo")
+                await child.bring_up("lo")
         if options.hostname is not None:
             with self._step("set the host name", options.hostname):
-                await child.task.sethostname(await child.ptr(options.hostname))
+                await child.sethostname(options.hostname)
         if options.chroot is not None:
             hint = "" if options.user or await self.parent.task.geteuid() == 0 else "; try --user"
             with self._step("chroot", options.chroot, hint):
                 await child.chroot(options.chroot)
-                await child.task.chdir(await child.ptr("/"))
+                await child.chdir("/")
         if options.mount and options.pid:
             await self._mount_proc(child)
         if options.chdir is not None:
             with self._step("chdir", options.chdir):
-                await child.task.chdir(await child.ptr(options.chdir))
+                await child.chdir(options.chdir)
         await self._limit(child)
         if self.ignore_sigchld:
             with self._step("ignore a signal", "SIGCHLD"):
@@ -290,7 +288,7 @@ class Run:
     async def _mount_proc(self, child: ChildThread) -> None:
         with self._step("mount proc", "/proc"):
             try:
-                await child.mount("proc", "/proc", "proc", MS.NOSUID | MS.NODEV | MS.NOEXEC, "")
+                await child.mount_proc()
             except FileNotFoundError:
                 if self.options.chroot is None:
                     raise
@@ -377,22 +375,6 @@ class Run:
             pass  # there is no way to it any more, and so it ends
 
 
-async def bring_up(thread: ChildThread, interface: str) -> None:
-    """Set the flag that says that a network interface is in use.
-
-    manpage: netdevice(7)
-    """
-    from rsyscall.net.if_ import IFF, SIOC, Ifreq
-
-    sock = await thread.socket(AF.INET, SOCK.DGRAM)
-    async with sock:
-        buf = await thread.ptr(Ifreq(interface))
-        await sock.ioctl(SIOC.GIFFLAGS, buf)
-        ifreq = await buf.read()
-        ifreq.flags |= IFF.UP
-        await sock.ioctl(SIOC.SIFFLAGS, await thread.ptr(ifreq))
-
-
 async def _exists(thread: ChildThread, path: Path | str) -> bool:
     try:
         await thread.task.access(await thread.ptr(path), OK.F)
@@ -423,9 +405,7 @@ async def _status(parent: Thread, pid: int) -> str:
     if parent is local_thread:
         with open(path) as file:
             return file.read()
-    fd = await parent.task.open(await parent.ptr(path), O.RDONLY | O.CLOEXEC)
-    async with fd:
-        return (await parent.read_to_eof(fd)).decode(errors="replace")
+    return (await parent.read_file(path)).decode(errors="replace")
 
 
 async def _is_ignored_by_init(parent: Thread, pid: int, sig: SIG) -> bool:
