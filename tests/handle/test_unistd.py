@@ -20,7 +20,7 @@ from rsyscall.near import SYS, SyscallInterface
 from rsyscall.near import types as near
 from rsyscall.near.abi import ABIS
 from rsyscall.near.record import CallRecord
-from rsyscall.unistd import OK, RENAME, Pipe, _get_near, _openat
+from rsyscall.unistd import OK, RENAME, Pipe, _openat
 
 from .helpers import forked, no_calls, sharer, stranger
 from .support import Local, forget, null_fds, open_fds
@@ -482,9 +482,3 @@ async def test_misuse_raises_before_any_call(local: Local, name: str) -> None:
     assert all(ptr.valid for key, ptr in good.items() if key != "dir")
     forget(foreign)
     os.close(int(foreign))
-
-
-async def test_get_near(local: Local) -> None:
-    (fd,) = null_fds(local.task, 1)
-    assert _get_near(None) is None
-    assert _get_near(fd) == fd.near

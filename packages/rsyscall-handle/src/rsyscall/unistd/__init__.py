@@ -68,7 +68,6 @@ from rsyscall.unistd.fds import CLOSE_RANGE, CloseRangeTask, DupFileDescriptor
 from rsyscall.unistd.fds import _close_range as _close_range
 from rsyscall.unistd.fds import _dup3 as _dup3
 from rsyscall.unistd.fs import OK, RENAME, FSFileDescriptor, FSTask
-from rsyscall.unistd.fs import _get_near as _get_near
 from rsyscall.unistd.io import SEEK, IOFileDescriptor, SeekableFileDescriptor
 from rsyscall.unistd.pipe import Pipe, PipeTask
 

@@ -79,6 +79,7 @@ class CredentialsTask(far.Task):
 
     # Ids. Programs call these often, and they cannot fail, so the methods make the calls directly.
 
+    @call("getuid")
     async def getuid(self) -> int:
         """`getuid()`: the real user id.
 
@@ -94,6 +95,7 @@ class CredentialsTask(far.Task):
         """
         return await self.sysif.syscall(nr.geteuid)
 
+    @call("getgid")
     async def getgid(self) -> int:
         """`getgid()`: the real group id.
 
@@ -109,6 +111,7 @@ class CredentialsTask(far.Task):
         """
         return await self.sysif.syscall(nr.getegid)
 
+    @call("getpid")
     async def getpid(self) -> near.Process:
         """`getpid()`: the process id, in the process's own pid namespace.
 
@@ -360,24 +363,6 @@ class CredentialsTask(far.Task):
         """Make a call that changes users or groups."""
         with naming(arguments):
             await self.sysif.syscall(*call)
-
-
-@call("getuid")
-async def _getuid(sysif: SyscallInterface) -> int:
-    """The raw call."""
-    return await sysif.syscall(nr.getuid)
-
-
-@call("getgid")
-async def _getgid(sysif: SyscallInterface) -> int:
-    """The raw call."""
-    return await sysif.syscall(nr.getgid)
-
-
-@call("getpid")
-async def _getpid(sysif: SyscallInterface) -> near.Process:
-    """The raw call."""
-    return near.Process(await sysif.syscall(nr.getpid))
 
 
 async def _getpgid(sysif: SyscallInterface, pid: near.Process | None) -> near.ProcessGroup:

@@ -48,11 +48,6 @@ class _WorkingDirectory:
 _WORKING_DIRECTORY = _WorkingDirectory()
 
 
-def _get_near(fd: BaseFileDescriptor | None) -> near.FileDescriptor | None:
-    """The number of a descriptor; None for None. Unlike `_borrow_directory` it checks nothing."""
-    return None if fd is None else fd.near
-
-
 def _borrow_directory(
     fd: BaseFileDescriptor | None, task: FileDescriptorTask[T_fd]
 ) -> AbstractContextManager[near.FileDescriptor | None]:

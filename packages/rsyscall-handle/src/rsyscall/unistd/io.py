@@ -1,6 +1,6 @@
 """Reading and writing, from `<unistd.h>`.
 
-Programs make these calls most often. So the methods make the system calls themselves and do not use the raw
+Programs make these calls most often. So the methods make the system calls directly; there are no raw
 functions.
 """
 
@@ -16,8 +16,6 @@ from rsyscall.near.naming import naming
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import Pointer, ReadablePointer
-    from rsyscall.near import SyscallInterface
-    from rsyscall.near import types as near
 
 __all__ = ["SEEK", "IOFileDescriptor", "SeekableFileDescriptor"]
 
@@ -42,6 +40,7 @@ class IOFileDescriptor(BaseFileDescriptor):
 
     __slots__ = ()
 
+    @call("read", FDNUM, OUT, SIZE)
     async def read(self, buf: Pointer[T]) -> tuple[ReadablePointer[T], Pointer[T]]:
         """`read(fd, buf, size)`: read what is available and fits in `buf`.
 
@@ -63,6 +62,7 @@ class IOFileDescriptor(BaseFileDescriptor):
             count = await task.sysif.syscall(nr.read, self.near, buf_addr, buf.size())
         return buf.readable_split(count)
 
+    @call("write", FDNUM, counted(2), SIZE)
     async def write(self, buf: Pointer[T]) -> tuple[Pointer[T], Pointer[T]]:
         """`write(fd, buf, size)`: write `buf`, or as much of it as there is room for.
 
@@ -90,6 +90,7 @@ class SeekableFileDescriptor(IOFileDescriptor):
 
     __slots__ = ()
 
+    @call("pread64", FDNUM, OUT, SIZE, LONG)
     async def pread(self, buf: Pointer[T], offset: int) -> tuple[ReadablePointer[T], Pointer[T]]:
         """`pread64(fd, buf, size, offset)`: like `read`, at an offset, without moving the position.
 
@@ -108,6 +109,7 @@ class SeekableFileDescriptor(IOFileDescriptor):
             count = await task.sysif.syscall(nr.pread64, self.near, buf_addr, buf.size(), offset)
         return buf.readable_split(count)
 
+    @call("pwrite64", FDNUM, counted(2), SIZE, LONG)
     async def pwrite(self, buf: Pointer[T], offset: int) -> tuple[Pointer[T], Pointer[T]]:
         """`pwrite64(fd, buf, size, offset)`: like `write`, at an offset, without moving the position.
 
@@ -126,6 +128,7 @@ class SeekableFileDescriptor(IOFileDescriptor):
             count = await task.sysif.syscall(nr.pwrite64, self.near, buf_addr, buf.size(), offset)
         return buf.split(count)
 
+    @call("lseek", FDNUM, LONG, choice(SEEK, "SEEK_"))
     async def lseek(self, offset: int, whence: SEEK) -> int:
         """`lseek(fd, offset, whence)`: move the position, which all descriptors of the open file share.
 
@@ -140,37 +143,3 @@ class SeekableFileDescriptor(IOFileDescriptor):
         self._validate()
         with naming(self):
             return await self.task.sysif.syscall(nr.lseek, self.near, offset, whence)
-
-
-@call("read", FDNUM, OUT, SIZE)
-async def _read(sysif: SyscallInterface, fd: near.FileDescriptor, buf: near.Address, count: int) -> int:
-    """The raw call."""
-    return await sysif.syscall(nr.read, fd, buf, count)
-
-
-@call("write", FDNUM, counted(2), SIZE)
-async def _write(sysif: SyscallInterface, fd: near.FileDescriptor, buf: near.Address, count: int) -> int:
-    """The raw call."""
-    return await sysif.syscall(nr.write, fd, buf, count)
-
-
-@call("pread64", FDNUM, OUT, SIZE, LONG)
-async def _pread(
-    sysif: SyscallInterface, fd: near.FileDescriptor, buf: near.Address, count: int, offset: int
-) -> int:
-    """The raw call."""
-    return await sysif.syscall(nr.pread64, fd, buf, count, offset)
-
-
-@call("pwrite64", FDNUM, counted(2), SIZE, LONG)
-async def _pwrite(
-    sysif: SyscallInterface, fd: near.FileDescriptor, buf: near.Address, count: int, offset: int
-) -> int:
-    """The raw call."""
-    return await sysif.syscall(nr.pwrite64, fd, buf, count, offset)
-
-
-@call("lseek", FDNUM, LONG, choice(SEEK, "SEEK_"))
-async def _lseek(sysif: SyscallInterface, fd: near.FileDescriptor, offset: int, whence: SEEK) -> int:
-    """The raw call."""
-    return await sysif.syscall(nr.lseek, fd, offset, whence)
