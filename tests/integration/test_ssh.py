@@ -6,11 +6,13 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path as LocalPath
 
 import pytest
+import trio
 from sshd import SSHD, Server, serving
 from waiting import wait_until
 
@@ -120,6 +122,46 @@ async def test_server_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
         await use(thread)
     assert process.process.death_state is not None
     monkeypatch.undo()
+
+
+async def test_a_hundred_hosts(tmp_path: LocalPath) -> None:
+    """Connected at once, a few at a time; one that never answers delays no other, and can be given up."""
+    hosts, started, dead = 100, trio.CapacityLimiter(8), 0
+    answered: list[int] = []
+    all_connected = trio.Event()
+    with (
+        serving(tmp_path, "MaxStartups=200") as server,
+        socket.create_server(("127.0.0.1", 0)) as silent,
+    ):
+
+        async def ask(host: SSHHost) -> None:
+            async with started:
+                _, thread = await host.ssh(local_thread)
+            async with thread:
+                answered.append(thread.task.near_process.id)
+                if len(answered) == hosts:
+                    all_connected.set()
+                await all_connected.wait()
+                assert await thread.task.getpid() == thread.task.near_process
+
+        async def ask_the_dead(host: SSHHost) -> None:
+            nonlocal dead
+            async with started:
+                with trio.move_on_after(2):
+                    await host.ssh(local_thread)
+            dead += 1
+
+        ordinary = await host_of(server)
+        port = str(silent.getsockname()[1])
+        with trio.fail_after(300):
+            async with trio.open_nursery() as nursery:
+                for number in range(hosts):
+                    if number % 40 == 0:
+                        nursery.start_soon(ask_the_dead, await host_of(server, Port=port))
+                    nursery.start_soon(ask, ordinary)
+        assert len(set(answered)) == hosts
+        assert dead == 3
+        await wait_until(lambda: not descendants(server.process.pid))
 
 
 async def test_commands() -> None:

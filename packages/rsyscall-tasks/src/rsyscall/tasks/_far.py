@@ -10,6 +10,8 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+import trio
+
 from rsyscall.environ import Environment, ExecutablePathCache, directories_of
 from rsyscall.epoller import Epoller
 from rsyscall.far import AddressSpace, MountNamespace, PidNamespace
@@ -21,6 +23,7 @@ from rsyscall.loader import NativeLoader
 from rsyscall.memory.allocator import AllocatorClient
 from rsyscall.memory.ram import RAM
 from rsyscall.memory.socket_transport import StreamMemoryTransport
+from rsyscall.near import SyscallError
 from rsyscall.near import types as near
 from rsyscall.network.passing import PassingConnection
 from rsyscall.signal import Sigset
@@ -60,7 +63,52 @@ async def make_far_thread(
         hello: what it has sent.
         own: descriptors of the process, of which no copy may stay in its children.
         connect: makes its connection.
+
+    Raises:
+        OSError: what it needs was refused there.
+        SyscallError: the process is gone, or answers what no kernel does.
+
+    Cancellation: the connection to the process is closed, whether it answers or not.
     """
+    made: T_thread | None = None
+    failure: Exception | None = None
+
+    @trio.lowlevel.enable_ki_protection
+    async def hang_up() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            if made is None and failure is None:
+                # The calls that wait for answers end with it: a cancellation does not reach them.
+                with trio.CancelScope(shield=True):
+                    await task.sysif.close_interface()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hang_up)
+        try:
+            made = await _equip(kind, parent, task, hello, own, connect)
+        except Exception as error:
+            # Raised here, it would be wrapped in a group.
+            failure = error
+        nursery.cancel_scope.cancel()
+    if made is not None:
+        return made
+    await trio.lowlevel.checkpoint_if_cancelled()
+    assert failure is not None
+    if isinstance(failure, OSError | SyscallError):
+        raise failure
+    # A number that is no descriptor, say, or that of another one.
+    raise SyscallError(f"{task} answers what no kernel does: {failure}") from failure
+
+
+async def _equip(
+    kind: type[T_thread],
+    parent: Thread,
+    task: Task,
+    hello: Hello,
+    own: Sequence[FileDescriptor],
+    connect: Callable[[Task, RAM, Epoller], Awaitable[PassingConnection]],
+) -> T_thread:
     standard = [task.make_fd_handle(near.FileDescriptor(number)) for number in STANDARD]
     task.infrastructure_fds += tuple(own)
     close_dropped(task.fd_table)
