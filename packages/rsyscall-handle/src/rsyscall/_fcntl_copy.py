@@ -85,7 +85,7 @@ class SYNC_FILE_RANGE(enum.IntFlag):
 
 
 OFFSET = Memory("offset", size=8)
-"""Where a call starts in a file, as an argument; or NULL."""
+"""The address of an offset in a file, or NULL."""
 
 
 def borrow_offset(

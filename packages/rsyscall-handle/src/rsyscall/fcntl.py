@@ -95,7 +95,7 @@ class AT(enum.IntFlag):
     HANDLE_CONNECTABLE = 0x2  # name_to_handle_at, since Linux 6.13
     HANDLE_FID = 0x200  # name_to_handle_at, since Linux 6.5
 
-    # As FDCWD is negative, enum (since Python 3.11) takes only a few low bits for flags. These two do not.
+    # As FDCWD is negative, enum (since Python 3.11) knows only a few low bits. These methods know them all.
 
     def __invert__(self) -> AT:
         """Return all other bits of an unsigned int."""
@@ -407,6 +407,7 @@ async def _getown(sysif: SyscallInterface, fd: near.FileDescriptor) -> int:
         owner = await sysif.syscall(nr.fcntl, fd, F.GETOWN)
     except OSError as exn:
         owner = -(exn.errno or 0)
-        # This raises the error if it was one: it fails for the same reasons, and never looks as if it had.
+        # If the call did fail, so does this one, for the same reason. No result of this one looks like an
+        # error.
         await sysif.syscall(nr.fcntl, fd, F.GETSIG)
     return owner - (1 << 64) if owner >> 63 == 1 else owner

@@ -272,7 +272,7 @@ class Sigaction(
 
 
 class SigmaskError(Exception):
-    """After the operation we would not know the signal mask; or it is not the one that we had recorded."""
+    """The signal mask is not what we have recorded, or would not be any more after the operation."""
 
 
 class SignalTask(rsyscall.far.Task):
