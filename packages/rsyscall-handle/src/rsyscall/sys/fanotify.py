@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, SupportsInt
 
 from rsyscall.cstruct import CStruct, i32, u8, u16, u32, u64
 from rsyscall.fcntl import O, encode_open_flags
-from rsyscall.handle.arguments import DIRFD, FDNUM, OPEN_FLAGS, PATH, call, flags
+from rsyscall.handle.arguments import DIRFD, FDNUM, OPEN_FLAGS, PATH, call, directory, flags
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.near import nr
 from rsyscall.near import types as near
@@ -225,9 +225,6 @@ class FanotifyTask(FileDescriptorTask[T_fd]):
         return self._adopt(fd, record)
 
 
-_AT_FDCWD = -100
-
-
 @call("fanotify_mark", FDNUM, flags(FAN_MARK, "FAN_MARK_"), flags(FAN, "FAN_"), DIRFD, PATH)
 async def _fanotify_mark(
     sysif: SyscallInterface,
@@ -238,9 +235,7 @@ async def _fanotify_mark(
     pathname: near.Address | None,
 ) -> None:
     """The raw call."""
-    await sysif.syscall(
-        nr.fanotify_mark, fanotify_fd, flags, mask, _AT_FDCWD if dirfd is None else dirfd, pathname or 0
-    )
+    await sysif.syscall(nr.fanotify_mark, fanotify_fd, flags, mask, directory(dirfd), pathname or 0)
 
 
 @call("fanotify_init", flags(FAN_INIT, "FAN_"), OPEN_FLAGS)
