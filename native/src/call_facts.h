@@ -51,6 +51,9 @@ static inline int rsys_is_quick(long nr)
 #endif
 	case __NR_landlock_create_ruleset:
 	case __NR_listen:
+#ifdef __NR_lsm_list_modules
+	case __NR_lsm_list_modules:
+#endif
 	case __NR_memfd_create:
 #ifdef __NR_memfd_secret
 	case __NR_memfd_secret:

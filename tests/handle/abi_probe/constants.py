@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from rsyscall import _fcntl_copy, _sched_policy, _signal_info, _termios, fcntl, poll, sched, signal, time
 from rsyscall.linux import (
     aio_abi,
+    bpf,
     dirent,
     futex,
     io_uring,
@@ -21,7 +22,9 @@ from rsyscall.linux import (
     keyctl,
     landlock,
     membarrier,
+    mempolicy,
     openat2,
+    perf_event,
     seccomp,
     userfaultfd,
 )
@@ -48,11 +51,13 @@ from rsyscall.sys import (
     msg,
     personality,
     prctl,
+    reboot,
     resource,
     sem,
     shm,
     stat,
     statfs,
+    swap,
     timex,
     uio,
     wait,
@@ -265,6 +270,35 @@ ENUMS: dict[type[enum.Enum], Constants] = {
             (fanotify.FAN_RESPONSE, "FAN_"),
         )
     },
+    mempolicy.MPOL: Constants(
+        ("linux/mempolicy.h",), "MPOL_", left_out={"MPOL_*": "flags, see MPOL_F and MPOL_MF"}
+    ),
+    mempolicy.MPOL_F: Constants(
+        ("linux/mempolicy.h",),
+        "MPOL_F_",
+        left_out=dict.fromkeys(("MPOL_F_SHARED", "MPOL_F_MOF", "MPOL_F_MORON"), "internal to the kernel"),
+    ),
+    mempolicy.MPOL_MF: Constants(
+        ("linux/mempolicy.h",),
+        "MPOL_MF_",
+        left_out=dict.fromkeys(
+            ("MPOL_MF_LAZY", "MPOL_MF_INTERNAL", "MPOL_MF_VALID"), "internal to the kernel"
+        ),
+    ),
+    **{
+        cls: Constants(("linux/perf_event.h",), f"{cls.__name__}_", left_out={"*": "of all kinds"})
+        for cls in (perf_event.PERF_COUNT_SW, perf_event.PERF_COUNT_HW, perf_event.PERF_EVENT_IOC)
+    },
+    perf_event.PERF_ATTR: Constants(
+        (),
+        "",
+        no_header=dict.fromkeys(perf_event.PERF_ATTR.__members__, "a bit of the structure"),
+    ),
+    bpf.BPF: Constants(("linux/bpf.h",), "BPF_", left_out={"BPF_*": "instructions, flags and the like"}),
+    swap.SWAP_FLAG: Constants(
+        ("sys/swap.h",), "SWAP_FLAG_", left_out={"SWAP_FLAG_PRIO_*": "of the number that is or-ed with it"}
+    ),
+    reboot.LINUX_REBOOT_CMD: Constants(("linux/reboot.h",), "LINUX_REBOOT_CMD_"),
     signal.SIG: Constants(
         ("signal.h",),
         "SIG",

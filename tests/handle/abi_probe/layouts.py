@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rsyscall import _fcntl_handle, poll, sched, signal
-from rsyscall.linux import aio_abi, dirent, keyctl, mount
+from rsyscall.linux import aio_abi, bpf, dirent, keyctl, lsm, mempolicy, mount
 from rsyscall.near import types as near
 from rsyscall.net import if_
 from rsyscall.netinet import in_
@@ -251,8 +251,10 @@ NOT_ONE_STRUCTURE: dict[type, str] = {
     keyctl.KeySerials: "an array of key_serial_t",
     msg.Msgbuf: "struct msgbuf with its text",
     sem.SemValues: "an array of unsigned short",
+    mempolicy.NodeMask: "an array of unsigned long, however long",
     aio_abi.IocbList: "an array of pointers to struct iocb",
     aio_abi.IoEventList: "an array of struct io_event",
+    lsm.LsmIds: "an array of numbers",
     mount.MountIdList: "an array of numbers",
     mount.Statmount: "struct statmount with its strings",
     xattr.XattrList: "strings one after another",
@@ -263,6 +265,11 @@ NOT_ONE_STRUCTURE: dict[type, str] = {
 BEGINNINGS: dict[type, str] = {
     dirent.DirentHeader: "the name follows, of any length",
     inotify.InotifyEventHeader: "the name follows, of any length",
+    **dict.fromkeys(
+        (bpf.BpfMapCreate, bpf.BpfMapElem, bpf.BpfProgLoad),
+        "one command of a union that is as large as the largest",
+    ),
+    lsm.LsmCtx: "the value follows, of any length",
     sem.SemidDs: "the rest differs between architectures",
     mount.StatmountHeader: "the strings follow, of any length",
 }

@@ -18,13 +18,18 @@ if TYPE_CHECKING:
     from rsyscall._time_calls import TimeTask
     from rsyscall.linux._futex_calls import FutexWaitTask
     from rsyscall.linux.aio_abi import AioTask
+    from rsyscall.linux.bpf import BpfTask
     from rsyscall.linux.fs import FileAttrFileDescriptor, FileAttrTask
     from rsyscall.linux.io_uring import IoUringFileDescriptor, IoUringTask
     from rsyscall.linux.keyctl import KeyTask
     from rsyscall.linux.landlock import LandlockFileDescriptor, LandlockTask
+    from rsyscall.linux.lsm import LsmTask
     from rsyscall.linux.membarrier import MembarrierTask
+    from rsyscall.linux.mempolicy import MempolicyTask
+    from rsyscall.linux.module import ModuleFileDescriptor, ModuleTask
     from rsyscall.linux.mount import ListmountTask
     from rsyscall.linux.openat2 import Openat2FileDescriptor, Openat2Task
+    from rsyscall.linux.perf_event import PerfTask
     from rsyscall.linux.seccomp import SeccompFileDescriptor, SeccompListenerTask, SeccompTask
     from rsyscall.linux.userfaultfd import UserfaultfdTask
     from rsyscall.mqueue import MqueueFileDescriptor, MqueueTask
@@ -42,15 +47,18 @@ if TYPE_CHECKING:
     from rsyscall.sys.personality import PersonalityTask
     from rsyscall.sys.pidfd import PidfdFileDescriptor, PidfdTask
     from rsyscall.sys.random import RandomTask
+    from rsyscall.sys.reboot import RebootTask
     from rsyscall.sys.select import SelectTask
     from rsyscall.sys.sem import SemTask
     from rsyscall.sys.sendfile import SendfileFileDescriptor
     from rsyscall.sys.shm import ShmTask
     from rsyscall.sys.statfs import StatfsFileDescriptor, StatfsTask
+    from rsyscall.sys.swap import SwapTask
     from rsyscall.sys.sysinfo import SysinfoTask
     from rsyscall.sys.times import TimesTask
     from rsyscall.sys.timex import TimexTask
     from rsyscall.sys.xattr import XattrFileDescriptor, XattrTask
+    from rsyscall.unistd.acct import AcctTask
     from rsyscall.unistd.copy import CopyRangeFileDescriptor
 
     class LaterFileDescriptor(
@@ -59,6 +67,7 @@ if TYPE_CHECKING:
         FileAttrFileDescriptor,
         IoUringFileDescriptor,
         LandlockFileDescriptor,
+        ModuleFileDescriptor,
         Openat2FileDescriptor,
         SeccompFileDescriptor,
         MqueueFileDescriptor,
@@ -88,13 +97,18 @@ if TYPE_CHECKING:
         TimeTask,
         FutexWaitTask,
         AioTask,
+        BpfTask[T_fd],
         FileAttrTask,
         IoUringTask[T_fd],
         KeyTask,
         LandlockTask[T_fd],
+        LsmTask,
         MembarrierTask,
+        MempolicyTask,
+        ModuleTask,
         ListmountTask,
         Openat2Task[T_fd],
+        PerfTask[T_fd],
         SeccompTask,
         SeccompListenerTask[T_fd],
         UserfaultfdTask[T_fd],
@@ -112,14 +126,17 @@ if TYPE_CHECKING:
         PersonalityTask,
         PidfdTask[T_fd],
         RandomTask,
+        RebootTask,
         SelectTask,
         SemTask,
         ShmTask,
         StatfsTask,
+        SwapTask,
         SysinfoTask,
         TimesTask,
         TimexTask,
         XattrTask,
+        AcctTask,
         FileDescriptorTask[T_fd],
     ):
         """All other calls."""
@@ -146,6 +163,7 @@ else:
         io_uring_register = Later("rsyscall.linux.io_uring", "IoUringFileDescriptor")
         landlock_add_rule = Later("rsyscall.linux.landlock", "LandlockFileDescriptor")
         landlock_restrict_self = Later("rsyscall.linux.landlock", "LandlockFileDescriptor")
+        finit_module = Later("rsyscall.linux.module", "ModuleFileDescriptor")
         openat2 = Later("rsyscall.linux.openat2", "Openat2FileDescriptor")
         seccomp_notif_recv = Later("rsyscall.linux.seccomp", "SeccompFileDescriptor")
         seccomp_notif_send = Later("rsyscall.linux.seccomp", "SeccompFileDescriptor")
@@ -224,6 +242,8 @@ else:
         io_getevents = Later("rsyscall.linux.aio_abi", "AioTask")
         io_pgetevents = Later("rsyscall.linux.aio_abi", "AioTask")
         io_cancel = Later("rsyscall.linux.aio_abi", "AioTask")
+        bpf = Later("rsyscall.linux.bpf", "BpfTask")
+        bpf_fd = Later("rsyscall.linux.bpf", "BpfTask")
         file_getattr = Later("rsyscall.linux.fs", "FileAttrTask")
         file_setattr = Later("rsyscall.linux.fs", "FileAttrTask")
         io_uring_setup = Later("rsyscall.linux.io_uring", "IoUringTask")
@@ -249,10 +269,20 @@ else:
         keyctl = Later("rsyscall.linux.keyctl", "KeyTask")
         landlock_create_ruleset = Later("rsyscall.linux.landlock", "LandlockTask")
         landlock_abi = Later("rsyscall.linux.landlock", "LandlockTask")
+        lsm_list_modules = Later("rsyscall.linux.lsm", "LsmTask")
+        lsm_get_self_attr = Later("rsyscall.linux.lsm", "LsmTask")
+        lsm_set_self_attr = Later("rsyscall.linux.lsm", "LsmTask")
         membarrier = Later("rsyscall.linux.membarrier", "MembarrierTask")
+        set_mempolicy = Later("rsyscall.linux.mempolicy", "MempolicyTask")
+        get_mempolicy = Later("rsyscall.linux.mempolicy", "MempolicyTask")
+        mbind = Later("rsyscall.linux.mempolicy", "MempolicyTask")
+        set_mempolicy_home_node = Later("rsyscall.linux.mempolicy", "MempolicyTask")
+        init_module = Later("rsyscall.linux.module", "ModuleTask")
+        delete_module = Later("rsyscall.linux.module", "ModuleTask")
         statmount = Later("rsyscall.linux.mount", "ListmountTask")
         listmount = Later("rsyscall.linux.mount", "ListmountTask")
         openat2 = Later("rsyscall.linux.openat2", "Openat2Task")
+        perf_event_open = Later("rsyscall.linux.perf_event", "PerfTask")
         seccomp = Later("rsyscall.linux.seccomp", "SeccompTask")
         seccomp_listener = Later("rsyscall.linux.seccomp", "SeccompListenerTask")
         userfaultfd = Later("rsyscall.linux.userfaultfd", "UserfaultfdTask")
@@ -289,6 +319,7 @@ else:
         personality = Later("rsyscall.sys.personality", "PersonalityTask")
         pidfd_open = Later("rsyscall.sys.pidfd", "PidfdTask")
         getrandom = Later("rsyscall.sys.random", "RandomTask")
+        reboot = Later("rsyscall.sys.reboot", "RebootTask")
         pselect = Later("rsyscall.sys.select", "SelectTask")
         semget = Later("rsyscall.sys.sem", "SemTask")
         semop = Later("rsyscall.sys.sem", "SemTask")
@@ -299,6 +330,8 @@ else:
         shmdt = Later("rsyscall.sys.shm", "ShmTask")
         shmctl = Later("rsyscall.sys.shm", "ShmTask")
         statfs = Later("rsyscall.sys.statfs", "StatfsTask")
+        swapon = Later("rsyscall.sys.swap", "SwapTask")
+        swapoff = Later("rsyscall.sys.swap", "SwapTask")
         sysinfo = Later("rsyscall.sys.sysinfo", "SysinfoTask")
         times = Later("rsyscall.sys.times", "TimesTask")
         adjtimex = Later("rsyscall.sys.timex", "TimexTask")
@@ -311,3 +344,5 @@ else:
         llistxattr = Later("rsyscall.sys.xattr", "XattrTask")
         removexattr = Later("rsyscall.sys.xattr", "XattrTask")
         lremovexattr = Later("rsyscall.sys.xattr", "XattrTask")
+        acct = Later("rsyscall.unistd.acct", "AcctTask")
+        vhangup = Later("rsyscall.unistd.acct", "AcctTask")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rsyscall._signal_process import SignalProcess
     from rsyscall.linux._futex_process import FutexProcess
     from rsyscall.linux.kcmp import KcmpProcess
+    from rsyscall.linux.mempolicy import MempolicyProcess
     from rsyscall.sys._uio_process import UioProcess
 
     class LaterProcess(
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         SignalProcess,
         FutexProcess,
         KcmpProcess,
+        MempolicyProcess,
         UioProcess,
         BaseProcess,
     ):
@@ -46,5 +48,7 @@ else:
         rt_tgsigqueueinfo = Later("rsyscall._signal_process", "SignalProcess")
         get_robust_list = Later("rsyscall.linux._futex_process", "FutexProcess")
         kcmp = Later("rsyscall.linux.kcmp", "KcmpProcess")
+        migrate_pages = Later("rsyscall.linux.mempolicy", "MempolicyProcess")
+        move_pages = Later("rsyscall.linux.mempolicy", "MempolicyProcess")
         process_vm_readv = Later("rsyscall.sys._uio_process", "UioProcess")
         process_vm_writev = Later("rsyscall.sys._uio_process", "UioProcess")
