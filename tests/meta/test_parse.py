@@ -30,6 +30,16 @@ from .conftest import Programs
         (["--setenv", "A=b=c", "--setenv", "D=", "x"], RunOptions(["x"], setenv=[("A", "b=c"), ("D", "")])),
         (["--unsetenv", "A", "--clearenv", "x"], RunOptions(["x"], unsetenv=["A"], clearenv=True)),
         (
+            ["--bind", "/a:/b:c", "--tmpfs", "/t:u", "--ro-bind", "/usr", "x"],
+            RunOptions(
+                ["x"],
+                mount=True,
+                mounts=[("bind", "/a", "/b:c"), ("tmpfs", "tmpfs", "/t:u"), ("ro-bind", "/usr", "/usr")],
+            ),
+        ),
+        (["--run-as", "daemon:7", "x"], RunOptions(["x"], run_as=("daemon", 7))),
+        (["--run-as", "65534", "x"], RunOptions(["x"], run_as=(65534, None))),
+        (
             ["--rlimit", "nofile=64:128", "--rlimit", "CORE=unlimited", "x"],
             RunOptions(["x"], rlimit={"nofile": (64, 128), "core": (None, None)}),
         ),
@@ -78,6 +88,10 @@ def test_options(arguments: list[str], expected: RunOptions) -> None:
             ["run", "--rlimit", "speed=1", "ls"],
             "rsyscall run: argument --rlimit: 'speed=1' is not of the form",
         ),
+        (["run", "--bind", "/a:", "ls"], "rsyscall run: argument --bind: '/a:' is not of the form SOURCE"),
+        (["run", "--ro-bind", ":/a", "ls"], "rsyscall run: argument --ro-bind: ':/a' is not of the form"),
+        (["run", "--tmpfs", "", "ls"], "rsyscall run: argument --tmpfs: '' is not of the form"),
+        (["run", "--run-as", "a:", "ls"], "rsyscall run: argument --run-as: 'a:' is not of the form USER"),
         (["run", "--rlimit", "as=-1", "ls"], "rsyscall run: argument --rlimit: '-1' in 'as=-1' is neither"),
         (["run", "--rlimit", "as=1:", "ls"], "rsyscall run: argument --rlimit: '' in 'as=1:' is neither"),
         (

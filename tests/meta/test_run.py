@@ -238,6 +238,41 @@ def test_the_mounts_of_others_are_not_touched(cli: Programs) -> None:
 
 
 @NAMESPACED
+def test_mounts(cli: Programs, tmp_path: Path) -> None:
+    """They are made in their order, and are gone afterwards."""
+    script = f"cd {tmp_path}; echo new > t/x; cat t/x t/f; echo no > ro/file; cat ro/file"
+    for name in ("from", "ro", "t"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "from" / "file").write_text("contents\n")
+    options = [
+        *("--map-root", "--ro-bind", f"{tmp_path}/from:{tmp_path}/ro", "--tmpfs", f"{tmp_path}/t"),
+        *("--", "sh", "-c", f"touch {tmp_path}/t/f; {script}"),
+    ]
+    result = cli.run(*options)
+    assert (result.status, result.out) == (0, "new\ncontents\n")
+    assert "Read-only file system" in result.err
+    assert os.listdir(tmp_path / "t") == []
+
+
+@NAMESPACED
+def test_a_mount_that_fails(cli: Programs) -> None:
+    result = cli.run("--user", "--bind", "/missing:/mnt", "--", "true")
+    assert result == (
+        125,
+        "",
+        "rsyscall run: mount by --bind: No such file or directory (/missing at /mnt)\n",
+    )
+
+
+@pytest.mark.needs("other users")
+def test_another_user(cli: Programs) -> None:
+    assert cli.run("--run-as", "65534:7", "--", "sh", "-c", "id -u; id -g; id -G").out == "65534\n7\n7\n"
+    result = cli.run("--run-as", "missing", "--", "true")
+    assert (result.status, result.out) == (125, "")
+    assert result.err.startswith("rsyscall run: change the user: user: there is no 'missing'")
+
+
+@NAMESPACED
 def test_loopback_is_up(cli: Programs, user: int | None) -> None:
     script = """
 import socket

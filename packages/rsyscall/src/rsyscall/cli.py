@@ -12,6 +12,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from rsyscall.cli_options import FAILED, RunOptions, say
@@ -35,6 +36,7 @@ examples:
   rsyscall run --user --map-root --mount --pid -- ps aux
   rsyscall run --user --net --hostname box -- sh -c 'hostname; ip addr'
   rsyscall run --chroot /srv/debian --chdir /root --setenv LANG=C -- bash
+  rsyscall run --user --tmpfs /mnt --chdir /mnt -- sh -c 'touch x; ls'
   rsyscall run --timeout 10 --rlimit as=1000000000 -- ./untrusted
   rsyscall run --trace -- true
   rsyscall run --ssh user@host --chdir /srv --timeout 60 -- make
@@ -111,6 +113,25 @@ def _name(text: str) -> str:
     if not text or "=" in text:
         raise argparse.ArgumentTypeError(f"{text!r} is not the name of a variable")
     return text
+
+
+def _mount(kind: str, text: str) -> tuple[str, str, str]:
+    """What is mounted ("bind", "ro-bind", "tmpfs"), what of, and where."""
+    source, colon, target = ("tmpfs", ":", text) if kind == "tmpfs" else text.partition(":")
+    if not source or not (target or not colon):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form SOURCE[:TARGET]")
+    return kind, source, target or source
+
+
+def _user_and_group(text: str) -> tuple[int | str, int | str | None]:
+    user, colon, group = text.partition(":")
+    if not user or (colon and not group):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form USER[:GROUP]")
+    return _number_or_name(user), _number_or_name(group) if colon else None
+
+
+def _number_or_name(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
 
 
 def _limit(text: str) -> tuple[str, tuple[int | None, int | None]]:
@@ -213,6 +234,29 @@ def _parser() -> tuple[_Parser, _Parser]:
     namespaces.add_argument("--cgroup", action="store_true", help="of cgroups")
     setup = run.add_argument_group("the process")
     setup.add_argument("--hostname", metavar="NAME", help="set the host name (implies --uts)")
+    mounts: dict[str, Any] = {"dest": "mounts", "action": "append", "default": []}
+    setup.add_argument(
+        "--bind",
+        metavar="SOURCE[:TARGET]",
+        type=partial(_mount, "bind"),
+        help="make a directory or file appear at TARGET, too; as --tmpfs (both imply --mount), in the order "
+        "given and before --chroot; may be repeated",
+        **mounts,
+    )
+    setup.add_argument(
+        "--ro-bind",
+        metavar="SOURCE[:TARGET]",
+        type=partial(_mount, "ro-bind"),
+        help="the same, for reading only there",
+        **mounts,
+    )
+    setup.add_argument(
+        "--tmpfs",
+        metavar="DIR",
+        type=partial(_mount, "tmpfs"),
+        help="mount an empty file system in memory at DIR; may be repeated",
+        **mounts,
+    )
     setup.add_argument("--chroot", metavar="DIR", help="make DIR its root directory")
     setup.add_argument("--chdir", metavar="DIR", help="change to DIR, inside of the root directory")
     setup.add_argument(
@@ -247,6 +291,12 @@ def _parser() -> tuple[_Parser, _Parser]:
     limits.add_argument("--umask", metavar="MODE", type=_between(0, 0o777, 8), help="set the umask, in octal")
     limits.add_argument(
         "--no-new-privs", action="store_true", help="no program gets privileges by set-user-ID bits"
+    )
+    limits.add_argument(
+        "--run-as",
+        metavar="USER[:GROUP]",
+        type=_user_and_group,
+        help="run the command as another user, by name or number, with no other groups",
     )
     limits.add_argument(
         "--timeout",
@@ -298,6 +348,7 @@ def parse(arguments: Sequence[str]) -> RunOptions:
     values["rlimit"] = dict(values["rlimit"])
     options = RunOptions(command=command, **values)
     options.user |= options.map_root
+    options.mount |= bool(options.mounts)
     options.uts |= options.hostname is not None
     options.trace |= options.trace_file is not None
     return options

@@ -41,6 +41,7 @@ class RunOptions:
     ipc: bool = False
     cgroup: bool = False
     hostname: str | None = None
+    mounts: list[tuple[str, str, str]] = field(default_factory=list)
     chroot: str | None = None
     chdir: str | None = None
     setenv: list[tuple[str, str]] = field(default_factory=list)
@@ -50,6 +51,7 @@ class RunOptions:
     nice: int | None = None
     umask: int | None = None
     no_new_privs: bool = False
+    run_as: tuple[int | str, int | str | None] | None = None
     timeout: float | None = None
     trace: bool = False
     trace_file: str | None = None

@@ -246,6 +246,13 @@ class Run:
             # Mounts made here must not reach other namespaces.
             with self._step("make mounts private", "/"):
                 await child.make_rprivate()
+        for kind, source, target in options.mounts:
+            what = target if kind == "tmpfs" else f"{source} at {target}"
+            with self._step(f"mount by --{kind}", what):
+                if kind == "tmpfs":
+                    await child.mount_tmpfs(target)
+                else:
+                    await child.bind_mount(source, target, readonly=kind == "ro-bind")
         if options.net:
             with self._step("bring up the network interface", "lo"):
                 await child.bring_up("lo")
@@ -284,6 +291,18 @@ class Run:
             for name, value in wanted.items():
                 with self._step(f"set {name}", value):
                     await Limits(**{name: value}).apply(child)
+        if options.run_as is not None:
+            await self._become(child, *options.run_as)
+
+    async def _become(self, child: ChildThread, user: int | str, group: int | str | None) -> None:
+        from rsyscall.run_limits import Limits
+
+        what = f"user {user}" if group is None else f"user {user}, group {group}"
+        try:
+            with self._step("change the user", what):
+                await Limits(user=user, group=group).apply(child)
+        except ValueError as error:
+            raise StepError("change the user", str(error), what) from error
 
     async def _mount_proc(self, child: ChildThread) -> None:
         with self._step("mount proc", "/proc"):
