@@ -1,4 +1,4 @@
-"""The command line: `python -m rsyscall run`. This module parses it; `rsyscall.cli_run` executes it."""
+"""The command line: `python -m rsyscall run` and `copy`. This module parses it; others execute it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
-from rsyscall.cli_options import FAILED, RunOptions, say
+from rsyscall.cli_options import FAILED, CopyOptions, RunOptions, say
 
-__all__ = ["FAILED", "RunOptions", "main", "parse", "say"]
+__all__ = ["FAILED", "CopyOptions", "RunOptions", "main", "parse", "say"]
 
 DESCRIPTION = "Make any Linux system call in any of your processes."
 
@@ -62,6 +62,25 @@ command. It is killed if this program is, or if the way to it is lost. As
 process 1 of a pid namespace (--pid) it takes everything in there with it when
 it ends; signals that it does not handle end it, although the kernel ignores
 them for a process 1.
+"""
+
+
+COPY_DESCRIPTION = """\
+Copy a file, or a directory with all that is in it, from or to another place.
+
+The path that begins with a colon is there. Permissions, times and symbolic
+links are kept. A file that exists is replaced when its copy is whole; into a
+directory that exists, the copy comes under its name. Nothing is left of a copy
+that fails.
+"""
+
+COPY_EPILOG = """\
+examples:
+  rsyscall copy --ssh user@host :/etc/nginx backup
+  rsyscall copy --via 'docker exec -i web sh -c' index.html :/srv/www
+
+exit status:
+  0; 1 if the copy failed; 2 for a wrong command line.
 """
 
 
@@ -187,7 +206,22 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _parser() -> tuple[_Parser, _Parser]:
+def _add_place(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_argument_group("elsewhere")
+    place = where.add_mutually_exclusive_group()
+    place.add_argument(
+        "--via", metavar="COMMAND", type=_words, help="in the place that a command leads to, as 'sudo sh -c'"
+    )
+    place.add_argument("--ssh", metavar="HOST", type=_words, help="on another host, as '-p 2222 user@host'")
+    where.add_argument(
+        "--by",
+        choices=("argument", "line", "shell"),
+        help="how our program gets there: in the argument of the command; as a line of its input, where an"
+        " argument cannot be long, as 'kubectl exec -i POD -- sh -c'; or typed into the command, a shell",
+    )
+
+
+def _parser() -> dict[str | None, _Parser]:
     parser = _Parser(prog="rsyscall", description=DESCRIPTION, allow_abbrev=False)
     parser.add_argument(
         "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version and exit"
@@ -203,18 +237,7 @@ def _parser() -> tuple[_Parser, _Parser]:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    where = run.add_argument_group("elsewhere")
-    place = where.add_mutually_exclusive_group()
-    place.add_argument(
-        "--via", metavar="COMMAND", type=_words, help="in the place that a command leads to, as 'sudo sh -c'"
-    )
-    place.add_argument("--ssh", metavar="HOST", type=_words, help="on another host, as '-p 2222 user@host'")
-    where.add_argument(
-        "--by",
-        choices=("argument", "line", "shell"),
-        help="how our program gets there: in the argument of the command; as a line of its input, where an"
-        " argument cannot be long, as 'kubectl exec -i POD -- sh -c'; or typed into the command, a shell",
-    )
+    _add_place(run)
     namespaces = run.add_argument_group("new namespaces")
     namespaces.add_argument(
         "--user", action="store_true", help="of users; needed for the others unless you are root"
@@ -315,10 +338,36 @@ def _parser() -> tuple[_Parser, _Parser]:
     seeing.add_argument("--summary", action="store_true", help="print a table of these calls")
     seeing.add_argument("--verbose", action="store_true", help="print the steps to standard error")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run")
-    return parser, run
+    copy = commands.add_parser(
+        "copy",
+        prog="rsyscall copy",
+        usage="%(prog)s {--ssh HOST | --via COMMAND} [OPTION]... SOURCE DESTINATION",
+        help="copy a file or a directory from or to another place",
+        description=COPY_DESCRIPTION,
+        epilog=COPY_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_place(copy)
+    copy.add_argument("--quiet", action="store_true", help="do not show how far it is on a terminal")
+    copy.add_argument("source", metavar="SOURCE", help="what to copy; begins with a colon if it is there")
+    copy.add_argument("destination", metavar="DESTINATION", help="where to; the same")
+    return {None: parser, "run": run, "copy": copy}
 
 
-def parse(arguments: Sequence[str]) -> RunOptions:
+def _copy_options(values: dict[str, Any], parser: _Parser) -> CopyOptions:
+    if values["via"] is values["ssh"] is None:
+        parser.error("one of --ssh and --via is required")
+    there = [name for name in ("source", "destination") if values[name].startswith(":")]
+    if len(there) != 1:
+        parser.error("one of SOURCE and DESTINATION has to begin with a colon, which is the path there")
+    values[there[0]] = values[there[0]][1:]
+    if not values["source"] or not values["destination"]:
+        parser.error("a path is empty")
+    return CopyOptions(there=there[0], **values)
+
+
+def parse(arguments: Sequence[str]) -> RunOptions | CopyOptions:
     """Understand a command line.
 
     Args:
@@ -327,14 +376,17 @@ def parse(arguments: Sequence[str]) -> RunOptions:
     Raises:
         SystemExit: it is wrong (status 2), or help was asked for.
     """
-    parser, run = _parser()
+    parsers = _parser()
+    parser, run = parsers[None], parsers["run"]
     known, unknown = parser.parse_known_args(arguments)
     values = vars(known)
     action = values.pop("action")
     if unknown:
-        (parser if unknown[0] == arguments[0] else run).error(f"unknown option {unknown[0]}")
+        (parser if unknown[0] == arguments[0] else parsers[action]).error(f"unknown option {unknown[0]}")
     if action is None:
         parser.error("the following arguments are required: ACTION")
+    if action == "copy":
+        return _copy_options(values, parsers[action])
     command = values.pop("command")
     # Everything from the first word that is no option belongs to the command, except for one separator.
     if command[:1] == ["--"]:
@@ -382,16 +434,21 @@ def _die(sig: int) -> int:
     return 128 + sig
 
 
-def _import_run() -> Callable[[RunOptions], int]:
+def _import_run(options: RunOptions | CopyOptions) -> Callable[[], int]:
     collecting = gc.isenabled()
     # What is imported stays. To look for garbage among it again and again takes a tenth of the time.
     gc.disable()
     try:
+        if isinstance(options, CopyOptions):
+            from rsyscall.cli_copy import copy
+
+            return partial(copy, options)
         from rsyscall.cli_run import run
+
+        return partial(run, options)
     finally:
         if collecting:
             gc.enable()
-    return run
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -406,8 +463,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parse(sys.argv[1:] if arguments is None else arguments)
         _reserve_standard_descriptors()
-        run = _import_run()
-        status = run(options)
+        status = _import_run(options)()
         return status if status >= 0 else _die(-status)
     except KeyboardInterrupt:
         # Before signals are passed on.

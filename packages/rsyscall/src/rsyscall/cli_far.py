@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 import trio
 
-from rsyscall.cli_options import RunOptions
+from rsyscall.cli_options import CopyOptions, RunOptions
 from rsyscall.command import Command
 from rsyscall.fcntl import O
 from rsyscall.near import SyscallError
@@ -37,7 +37,7 @@ _OF_TERMINALS = (SIG.HUP, SIG.INT, SIG.QUIT)
 _MOST_LEFT = 1 << 20
 
 
-async def carrier(options: RunOptions) -> Command:
+async def carrier(options: RunOptions | CopyOptions) -> Command:
     """The command that leads there, without the script that is added.
 
     Raises:

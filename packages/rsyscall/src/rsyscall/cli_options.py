@@ -6,9 +6,10 @@ Imports nothing of the layers, so that `--help` and a wrong command line are ans
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["FAILED", "TIMED_OUT", "RunOptions", "say"]
+__all__ = ["FAILED", "TIMED_OUT", "CopyOptions", "RunOptions", "innermost", "say"]
 
 FAILED = 125
 """The exit status if a step failed."""
@@ -16,12 +17,21 @@ TIMED_OUT = 124
 """The exit status if the command took longer than it may."""
 
 
-def say(message: str) -> None:
+def say(message: str, action: str = "run") -> None:
     """Print a line to standard error, if that is open and can be written."""
     try:
-        print(f"rsyscall run: {message}", file=sys.stderr, flush=True)
+        print(f"rsyscall {action}: {message}", file=sys.stderr, flush=True)
     except OSError:
         pass
+
+
+def innermost(error: BaseException) -> BaseException:
+    """What went wrong, out of groups that have nothing else in them."""
+    inner: Sequence[BaseException]
+    # By its attribute: the class is no builtin of Python 3.10.
+    while len(inner := getattr(error, "exceptions", ())) == 1:
+        error = inner[0]
+    return error
 
 
 @dataclass
@@ -57,3 +67,17 @@ class RunOptions:
     trace_file: str | None = None
     summary: bool = False
     verbose: bool = False
+
+
+@dataclass
+class CopyOptions:
+    """What `rsyscall copy` was asked for. One of the paths is there, and the other one here."""
+
+    source: str
+    destination: str
+    there: str
+    """Which of them is there: "source" or "destination"."""
+    via: list[str] | None = None
+    ssh: list[str] | None = None
+    by: str | None = None
+    quiet: bool = False

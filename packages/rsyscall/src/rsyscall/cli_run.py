@@ -10,7 +10,7 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from io import RawIOBase
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from rsyscall.cli_options import FAILED, TIMED_OUT, RunOptions, say
+from rsyscall.cli_options import FAILED, TIMED_OUT, RunOptions, innermost, say
 from rsyscall.command import Command
 from rsyscall.environ import ExecutableNotFound
 from rsyscall.fcntl import O
@@ -525,7 +525,7 @@ def run(options: RunOptions) -> int:
     try:
         return _run(Run(options, empty, ignored))
     except BaseException as error:
-        inner = _innermost(error)
+        inner = innermost(error)
         if not isinstance(inner, Exception) or (isinstance(inner, OSError) and inner.errno == errno.EMFILE):
             raise inner from None
         if options.verbose:
@@ -563,12 +563,3 @@ def _run(run: Run) -> int:
 
 def _write_line(file: RawIOBase, line: str) -> None:
     file.write(f"{line}\n".encode(errors="backslashreplace"))
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """What went wrong, out of groups that have nothing else in them."""
-    inner: Sequence[BaseException]
-    # By its attribute: the class is no builtin of Python 3.10.
-    while len(inner := getattr(error, "exceptions", ())) == 1:
-        error = inner[0]
-    return error
