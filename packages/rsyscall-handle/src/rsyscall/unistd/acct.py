@@ -1,4 +1,4 @@
-"""`<unistd.h>`: accounting, and hanging up the terminal."""
+"""Accounting, and hanging up the terminal, from `<unistd.h>`."""
 
 from __future__ import annotations
 
