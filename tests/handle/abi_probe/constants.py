@@ -243,10 +243,10 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         "UFFD_",
         names={"CLOEXEC": "O_CLOEXEC", "NONBLOCK": "O_NONBLOCK"},
         also=("fcntl.h",),
-        left_out={"UFFD_*": "of the requests and events"},
+        left_out={"*": "of the requests and events"},
     ),
     userfaultfd.UFFD_EVENT: Constants(_UFFD, "UFFD_EVENT_"),
-    userfaultfd.UFFDIO: Constants(_UFFD, "UFFDIO_", left_out={"UFFDIO_*": "fields of requests, or newer"}),
+    userfaultfd.UFFDIO: Constants(_UFFD, "UFFDIO_", left_out={"*": "fields of requests, or newer"}),
     io_uring.IORING_OP: Constants(_IO_URING, "IORING_OP_"),
     io_uring.IORING_REGISTER: Constants(
         _IO_URING,
@@ -262,7 +262,7 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     aio_abi.IOCB_CMD: Constants(("linux/types.h", "linux/fs.h", "linux/aio_abi.h"), "IOCB_CMD_"),
     aio_abi.IOCB_FLAG: Constants(("linux/types.h", "linux/fs.h", "linux/aio_abi.h"), "IOCB_FLAG_"),
     **{
-        cls: Constants(("linux/fanotify.h",), prefix, left_out={"FAN_*": "see the other enumerations"})
+        cls: Constants(("linux/fanotify.h",), prefix, left_out={"*": "see the other enumerations"})
         for cls, prefix in (
             (fanotify.FAN, "FAN_"),
             (fanotify.FAN_INIT, "FAN_"),
@@ -271,7 +271,7 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         )
     },
     mempolicy.MPOL: Constants(
-        ("linux/mempolicy.h",), "MPOL_", left_out={"MPOL_*": "flags, see MPOL_F and MPOL_MF"}
+        ("linux/mempolicy.h",), "MPOL_", left_out={"*": "flags, see MPOL_F and MPOL_MF"}
     ),
     mempolicy.MPOL_F: Constants(
         ("linux/mempolicy.h",),
@@ -294,7 +294,7 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         "",
         no_header=dict.fromkeys(perf_event.PERF_ATTR.__members__, "a bit of the structure"),
     ),
-    bpf.BPF: Constants(("linux/bpf.h",), "BPF_", left_out={"BPF_*": "instructions, flags and the like"}),
+    bpf.BPF: Constants(("linux/bpf.h",), "BPF_", left_out={"*": "instructions, flags and the like"}),
     swap.SWAP_FLAG: Constants(
         ("sys/swap.h",), "SWAP_FLAG_", left_out={"SWAP_FLAG_PRIO_*": "of the number that is or-ed with it"}
     ),
