@@ -12,7 +12,6 @@ from rsyscall.fcntl import FD, F
 from rsyscall.handle.arguments import (
     ADDRESS,
     FDNUM,
-    ID,
     INT,
     PID,
     SIZE,
@@ -44,8 +43,6 @@ describe("ioprio_set", INT, INT, INT)
 describe("prlimit64", PID, INT, ADDRESS, ADDRESS)
 describe("seccomp", INT, INT, ADDRESS)
 describe("landlock_restrict_self", FDNUM, UNSIGNED)
-describe("setfsuid", ID)
-describe("setfsgid", ID)
 describe("capget", ADDRESS, ADDRESS)
 describe("capset", ADDRESS, ADDRESS)
 

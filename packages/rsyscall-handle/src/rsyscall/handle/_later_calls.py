@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from rsyscall.sys._xattr_at import XattrAtFileDescriptor, XattrAtTask
     from rsyscall.sys.fanotify import FanotifyFileDescriptor, FanotifyTask
     from rsyscall.sys.file import FlockFileDescriptor
+    from rsyscall.sys.fsuid import FsuidTask
     from rsyscall.sys.klog import KlogTask
     from rsyscall.sys.msg import MsgTask
     from rsyscall.sys.personality import PersonalityTask
@@ -121,6 +122,7 @@ if TYPE_CHECKING:
         TimevalTask,
         XattrAtTask,
         FanotifyTask[T_fd],
+        FsuidTask,
         KlogTask,
         MsgTask,
         PersonalityTask,
@@ -311,6 +313,8 @@ else:
         listxattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
         removexattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
         fanotify_init = Later("rsyscall.sys.fanotify", "FanotifyTask")
+        setfsuid = Later("rsyscall.sys.fsuid", "FsuidTask")
+        setfsgid = Later("rsyscall.sys.fsuid", "FsuidTask")
         klogctl = Later("rsyscall.sys.klog", "KlogTask")
         msgget = Later("rsyscall.sys.msg", "MsgTask")
         msgsnd = Later("rsyscall.sys.msg", "MsgTask")

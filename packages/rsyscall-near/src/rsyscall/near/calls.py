@@ -474,9 +474,9 @@ BOOK: dict[str, CallFacts] = {
 """The rows, by the name of the call, in the order of the numbers on x86_64."""
 
 LATER = frozenset({
-    "ptrace", "setfsuid", "setfsgid", "modify_ldt", "arch_prctl", "ioperm", "quotactl", "kexec_load",
-    "recvmmsg", "sendmmsg", "kexec_file_load", "rseq", "quotactl_fd", "map_shadow_stack", "listns",
-    "fchroot", "riscv_hwprobe", "riscv_flush_icache",
+    "ptrace", "modify_ldt", "arch_prctl", "ioperm", "quotactl", "kexec_load", "recvmmsg", "sendmmsg",
+    "kexec_file_load", "rseq", "quotactl_fd", "map_shadow_stack", "listns", "fchroot", "riscv_hwprobe",
+    "riscv_flush_icache",
 })  # fmt: skip
 """The calls that have no method yet, and no reason not to have one."""
 
