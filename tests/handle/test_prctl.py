@@ -84,15 +84,19 @@ def test_process_with_pdeathsig_dies_with_its_parent() -> None:
     receiver, sender = os.pipe()
     parent = os.fork()
     if not parent:
-        child = os.fork()
-        if not child:
-            local = Local.make()
-            run(local.task.prctl(PR.SET_PDEATHSIG, SIG.KILL))
-            os.write(sender, b"set")
-            time.sleep(60)
+        try:
+            child = os.fork()
+            if not child:
+                local = Local.make()
+                run(local.task.prctl(PR.SET_PDEATHSIG, SIG.KILL))
+                os.write(sender, b"set")
+                time.sleep(60)
+                os.write(sender, b"and alive")
+            else:
+                os.close(sender)
+                os.read(receiver, 3)
+        finally:
             os._exit(0)
-        os.read(receiver, 3)
-        os._exit(0)
     os.close(sender)
     os.waitpid(parent, 0)
     assert os.read(receiver, 100) == b""  # once the grandchild is gone

@@ -94,8 +94,7 @@ class _Options(TypedDict, total=False):
     offset: int
 
 
-@dataclass(frozen=True)
-class _Spec:
+class _Spec(NamedTuple):
     """How a field, or a constant, is stored."""
 
     member: str

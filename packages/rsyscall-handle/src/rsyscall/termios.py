@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rsyscall.fcntl import O
 from rsyscall.handle._facade import facade
+from rsyscall.handle._later import late
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.near import nr
@@ -89,6 +90,7 @@ __all__ = [
 _CLOEXEC = int(O.CLOEXEC)
 
 
+@late
 class TermiosFileDescriptor(BaseFileDescriptor):
     """Terminals."""
 

@@ -16,11 +16,11 @@ from rsyscall.native import destructor
 from rsyscall.near import SyscallError
 from rsyscall.opener import opener
 from rsyscall.signal import SignalBlock, SignalTask, Sigset
-from rsyscall.sys.signalfd import SFD, SignalfdSiginfo
 
 if TYPE_CHECKING:
     from rsyscall.handle import Pointer, Task
     from rsyscall.memory.ram import RAM
+    from rsyscall.sys.signalfd import SignalfdSiginfo
 
 __all__ = ["AsyncSignalfd", "SignalEvent", "first_of", "mask_settled"]
 
@@ -175,6 +175,8 @@ class AsyncSignalfd:
     async def _open(
         cls, ram: RAM, task: Task, epoller: Epoller, mask: Sigset, signal_block: SignalBlock
     ) -> AsyncSignalfd:
+        from rsyscall.sys.signalfd import SFD, SignalfdSiginfo
+
         buf = await ram.malloc(SignalfdSiginfo)
         fd = (await opener(task).signalfd(await ram.ptr(mask), SFD.NONBLOCK)).move(task)
         try:

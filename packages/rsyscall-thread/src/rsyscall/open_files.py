@@ -6,7 +6,6 @@ import typing as t
 from collections.abc import Sequence
 
 from rsyscall.fcntl import FD, F, O
-from rsyscall.linux.dirent import DirentList
 from rsyscall.near import Syscall, nr
 from rsyscall.path import Path
 
@@ -25,6 +24,8 @@ async def descriptor_flags(task: Task, ram: RAM) -> dict[int, FD]:
 
     manpage: proc_pid_fd(5), fcntl(2)
     """
+    from rsyscall.linux.dirent import DirentList
+
     directory = await task.open(await ram.ptr(Path("/proc/self/fd")), O.RDONLY | O.DIRECTORY)
     async with directory:
         numbers: list[int] = []

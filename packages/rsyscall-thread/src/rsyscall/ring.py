@@ -41,7 +41,6 @@ from rsyscall.near import (
 from rsyscall.near import types as near
 from rsyscall.near.address_space import call_error
 from rsyscall.near.calls import Fact, having
-from rsyscall.sys.eventfd import EFD
 
 if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor, Task
@@ -584,6 +583,8 @@ class RingConnection(SyscallInterface):
             # already, and its caller not know yet.)
             if self.ring.outstanding or (task is not None and task.manipulating_fd_table):
                 raise RuntimeError(f"{self.name} is in a call: ask for its activity fd before it blocks")
+            from rsyscall.sys.eventfd import EFD
+
             result = self._call(nr.eventfd2, 0, EFD.NONBLOCK | EFD.CLOEXEC)
             if result == _PENDING and self.ring.wait(_QUICK_CALL_US):
                 result = self.ring.next_result()

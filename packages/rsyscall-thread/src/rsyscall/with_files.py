@@ -14,7 +14,6 @@ from rsyscall.handle import FileDescriptor, Pointer, Task
 from rsyscall.near import Syscall, nr
 from rsyscall.near import types as near
 from rsyscall.open_files import descriptor_flags
-from rsyscall.sys.socket import AF, SOCK, Sockbuf, Socketpair
 from rsyscall.unistd import Pipe
 from rsyscall.with_setup import WithSetup
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from rsyscall.epoller import Epoller
     from rsyscall.linux.memfd import MFD
     from rsyscall.network.connection import Connection
-    from rsyscall.sys.socket import T_sockaddr
+    from rsyscall.sys.socket import AF, SOCK, Socketpair, T_sockaddr
 
 __all__ = ["Data", "WithFiles", "do_cloexec_except"]
 
@@ -91,6 +90,8 @@ class WithFiles(WithSetup):
 
     async def bind_getsockname(self, sock: FileDescriptor, addr: T_sockaddr) -> T_sockaddr:
         """Bind a socket and return the address that the kernel gave it."""
+        from rsyscall.sys.socket import Sockbuf
+
         written = await self.ram.ptr(addr)
         await sock.bind(written)
         sockbuf = await sock.getsockname(await self.ram.ptr(Sockbuf(written)))

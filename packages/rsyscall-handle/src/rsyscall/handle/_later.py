@@ -9,6 +9,11 @@ the header and puts the method into the class. To type checkers these classes ar
 `...FileDescriptor` or `...Task`, and is not a base, is one of them. Those named
 `...Process` are in `rsyscall.handle._later_process`.
 
+Some of these classes are bases all the same, so that `issubclass` says what programs expect: those that are
+decorated with `late`. The base is then a stand-in of the same name, with nothing but a `Later` for each
+method. When the header module is imported, its class gives the methods to the stand-in, and the stand-in is
+the class from then on. If the header module was imported first, there is no stand-in.
+
 The less common calls of a header that most programs use have a module of their own, for example
 `rsyscall._fcntl_copy`, and `later_names` gives the header module their names.
 """
@@ -17,9 +22,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["Later", "later_names"]
+__all__ = ["Later", "late", "late_classes", "later_names", "stand_in"]
+
+T_class = TypeVar("T_class", bound=type)
+
+_late: dict[tuple[str, str], type] = {}
+"""By module and name: the classes that `late` has decorated, or their stand-ins."""
 
 
 class Later:
@@ -48,6 +58,33 @@ class Later:
         # Two threads of the interpreter may both come here; they set the same.
         setattr(self.owner, self.name, found)
         return found.__get__(instance, owner)
+
+
+def late(cls: T_class) -> T_class:
+    """Decorate a base of `FileDescriptor` or `Task` whose module is imported when a method of it is used."""
+    key = cls.__module__, cls.__name__
+    base = _late.setdefault(key, cls)
+    if base is not cls:
+        for name, value in vars(cls).items():
+            if not name.startswith("__"):
+                setattr(base, name, value)
+        base.__doc__ = cls.__doc__
+    return base  # type: ignore[return-value]  # the same class to type checkers
+
+
+def stand_in(module: str) -> Callable[[T_class], T_class]:
+    """Decorate the class that stands for one of the same name, which is `late` and in the given module."""
+
+    def decorate(cls: T_class) -> T_class:
+        cls.__module__ = module
+        return _late.setdefault((module, cls.__name__), cls)  # type: ignore[return-value]  # it has all methods
+
+    return decorate
+
+
+def late_classes() -> list[type]:
+    """The classes that `late` has decorated, or their stand-ins."""
+    return list(_late.values())
 
 
 def later_names(header: str, *modules: str) -> Callable[[str], Any]:

@@ -5,10 +5,37 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rsyscall.handle._later import Later
+from rsyscall import far
+from rsyscall.handle._later import Later, stand_in
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 
-__all__ = ["LaterFileDescriptor", "LaterTask"]
+__all__ = [
+    "LaterFileDescriptor",
+    "LaterTask",
+    "CapabilityTask",
+    "EpollFileDescriptor",
+    "EpollTask",
+    "EventFileDescriptor",
+    "EventfdTask",
+    "FutexTask",
+    "GetdentsFileDescriptor",
+    "InotifyFileDescriptor",
+    "InotifyTask",
+    "IoctlFileDescriptor",
+    "IoprioTask",
+    "MountTask",
+    "PrctlTask",
+    "ResourceTask",
+    "SignalFileDescriptor",
+    "SignalfdTask",
+    "SocketFileDescriptor",
+    "SocketTask",
+    "TermiosFileDescriptor",
+    "TimerFileDescriptor",
+    "TimerfdTask",
+    "UioFileDescriptor",
+    "UtsnameTask",
+]
 
 if TYPE_CHECKING:
     from rsyscall._fcntl_copy import CopyFileDescriptor
@@ -19,8 +46,11 @@ if TYPE_CHECKING:
     from rsyscall.linux._futex_calls import FutexWaitTask
     from rsyscall.linux.aio_abi import AioTask
     from rsyscall.linux.bpf import BpfTask
+    from rsyscall.linux.dirent import GetdentsFileDescriptor
     from rsyscall.linux.fs import FileAttrFileDescriptor, FileAttrTask
+    from rsyscall.linux.futex import FutexTask
     from rsyscall.linux.io_uring import IoUringFileDescriptor, IoUringTask
+    from rsyscall.linux.ioprio import IoprioTask
     from rsyscall.linux.keyctl import KeyTask
     from rsyscall.linux.landlock import LandlockFileDescriptor, LandlockTask
     from rsyscall.linux.lsm import LsmTask
@@ -37,28 +67,43 @@ if TYPE_CHECKING:
     from rsyscall.sys._epoll_pwait2 import EpollPwaitFileDescriptor
     from rsyscall.sys._mman_calls import CachestatFileDescriptor, MadviseFileDescriptor, PagesTask, SecretTask
     from rsyscall.sys._mount_files import MountFileDescriptor, MountFileTask
+    from rsyscall.sys._socket_calls import SocketFileDescriptor
+    from rsyscall.sys._socket_task import SocketTask
     from rsyscall.sys._stat_files import SpecialFileDescriptor, SpecialFileTask
     from rsyscall.sys._time_calls import TimevalTask
     from rsyscall.sys._xattr_at import XattrAtFileDescriptor, XattrAtTask
+    from rsyscall.sys.capability import CapabilityTask
+    from rsyscall.sys.epoll import EpollFileDescriptor, EpollTask
+    from rsyscall.sys.eventfd import EventfdTask, EventFileDescriptor
     from rsyscall.sys.fanotify import FanotifyFileDescriptor, FanotifyTask
     from rsyscall.sys.file import FlockFileDescriptor
     from rsyscall.sys.fsuid import FsuidTask
+    from rsyscall.sys.inotify import InotifyFileDescriptor, InotifyTask
+    from rsyscall.sys.ioctl import IoctlFileDescriptor
     from rsyscall.sys.klog import KlogTask
+    from rsyscall.sys.mount import MountTask
     from rsyscall.sys.msg import MsgTask
     from rsyscall.sys.personality import PersonalityTask
     from rsyscall.sys.pidfd import PidfdFileDescriptor, PidfdTask
+    from rsyscall.sys.prctl import PrctlTask
     from rsyscall.sys.random import RandomTask
     from rsyscall.sys.reboot import RebootTask
+    from rsyscall.sys.resource import ResourceTask
     from rsyscall.sys.select import SelectTask
     from rsyscall.sys.sem import SemTask
     from rsyscall.sys.sendfile import SendfileFileDescriptor
     from rsyscall.sys.shm import ShmTask
+    from rsyscall.sys.signalfd import SignalfdTask, SignalFileDescriptor
     from rsyscall.sys.statfs import StatfsFileDescriptor, StatfsTask
     from rsyscall.sys.swap import SwapTask
     from rsyscall.sys.sysinfo import SysinfoTask
+    from rsyscall.sys.timerfd import TimerfdTask, TimerFileDescriptor
     from rsyscall.sys.times import TimesTask
     from rsyscall.sys.timex import TimexTask
+    from rsyscall.sys.uio import UioFileDescriptor
+    from rsyscall.sys.utsname import UtsnameTask
     from rsyscall.sys.xattr import XattrFileDescriptor, XattrTask
+    from rsyscall.termios import TermiosFileDescriptor
     from rsyscall.unistd.acct import AcctTask
     from rsyscall.unistd.copy import CopyRangeFileDescriptor
 
@@ -350,3 +395,176 @@ else:
         lremovexattr = Later("rsyscall.sys.xattr", "XattrTask")
         acct = Later("rsyscall.unistd.acct", "AcctTask")
         vhangup = Later("rsyscall.unistd.acct", "AcctTask")
+
+    @stand_in("rsyscall.linux.dirent")
+    class GetdentsFileDescriptor(BaseFileDescriptor):
+        __slots__ = ()
+
+        getdents = Later("rsyscall.linux.dirent", "GetdentsFileDescriptor")
+
+    @stand_in("rsyscall.linux.futex")
+    class FutexTask(far.Task):
+        set_robust_list = Later("rsyscall.linux.futex", "FutexTask")
+
+    @stand_in("rsyscall.linux.ioprio")
+    class IoprioTask(far.Task):
+        ioprio_set = Later("rsyscall.linux.ioprio", "IoprioTask")
+        ioprio_get = Later("rsyscall.linux.ioprio", "IoprioTask")
+
+    @stand_in("rsyscall.sys._socket_calls")
+    class SocketFileDescriptor(BaseFileDescriptor):
+        __slots__ = ()
+
+        bind = Later("rsyscall.sys._socket_calls", "SocketFileDescriptor")
+        connect = Later("rsyscall.sys._socket_calls", "SocketFileDescriptor")
+        listen = Later("rsyscall.sys._socket_calls", "SocketFileDescriptor")
+        accept = Later("rsyscall.sys._socket_calls", "SocketFileDescriptor")
+        shutdown = Later("rsyscall.sys._socket_calls", "SocketFileDescriptor")
+        getsockopt = Later("rsyscall.sys._socket_calls", "SocketFileDescriptor")
+        setsockopt = Later("rsyscall.sys._socket_calls", "SocketFileDescriptor")
+        getsockname = Later("rsyscall.sys._socket_calls", "SocketFileDescriptor")
+        getpeername = Later("rsyscall.sys._socket_calls", "SocketFileDescriptor")
+        sendmsg = Later("rsyscall.sys._socket_calls", "SocketFileDescriptor")
+        recvmsg = Later("rsyscall.sys._socket_calls", "SocketFileDescriptor")
+        recv = Later("rsyscall.sys._socket_calls", "SocketFileDescriptor")
+        send = Later("rsyscall.sys._socket_calls", "SocketFileDescriptor")
+        recvfrom = Later("rsyscall.sys._socket_calls", "SocketFileDescriptor")
+        sendto = Later("rsyscall.sys._socket_calls", "SocketFileDescriptor")
+
+    @stand_in("rsyscall.sys._socket_task")
+    class SocketTask(FileDescriptorTask[T_fd]):
+        socket = Later("rsyscall.sys._socket_task", "SocketTask")
+        socketpair = Later("rsyscall.sys._socket_task", "SocketTask")
+
+    @stand_in("rsyscall.sys.capability")
+    class CapabilityTask(far.Task):
+        capset = Later("rsyscall.sys.capability", "CapabilityTask")
+        capget = Later("rsyscall.sys.capability", "CapabilityTask")
+
+    @stand_in("rsyscall.sys.epoll")
+    class EpollFileDescriptor(BaseFileDescriptor):
+        __slots__ = ()
+
+        epoll_wait = Later("rsyscall.sys.epoll", "EpollFileDescriptor")
+        epoll_ctl = Later("rsyscall.sys.epoll", "EpollFileDescriptor")
+
+    @stand_in("rsyscall.sys.epoll")
+    class EpollTask(FileDescriptorTask[T_fd]):
+        epoll_create = Later("rsyscall.sys.epoll", "EpollTask")
+
+    @stand_in("rsyscall.sys.eventfd")
+    class EventFileDescriptor(BaseFileDescriptor):
+        __slots__ = ()
+
+    @stand_in("rsyscall.sys.eventfd")
+    class EventfdTask(FileDescriptorTask[T_fd]):
+        eventfd = Later("rsyscall.sys.eventfd", "EventfdTask")
+
+    @stand_in("rsyscall.sys.inotify")
+    class InotifyFileDescriptor(BaseFileDescriptor):
+        __slots__ = ()
+
+        inotify_add_watch = Later("rsyscall.sys.inotify", "InotifyFileDescriptor")
+        inotify_rm_watch = Later("rsyscall.sys.inotify", "InotifyFileDescriptor")
+
+    @stand_in("rsyscall.sys.inotify")
+    class InotifyTask(FileDescriptorTask[T_fd]):
+        inotify_init = Later("rsyscall.sys.inotify", "InotifyTask")
+
+    @stand_in("rsyscall.sys.ioctl")
+    class IoctlFileDescriptor(BaseFileDescriptor):
+        __slots__ = ()
+
+        ioctl = Later("rsyscall.sys.ioctl", "IoctlFileDescriptor")
+
+    @stand_in("rsyscall.sys.mount")
+    class MountTask(far.Task):
+        mount = Later("rsyscall.sys.mount", "MountTask")
+        umount = Later("rsyscall.sys.mount", "MountTask")
+        pivot_root = Later("rsyscall.sys.mount", "MountTask")
+
+    @stand_in("rsyscall.sys.prctl")
+    class PrctlTask(far.Task):
+        prctl_set_pdeathsig = Later("rsyscall.sys.prctl", "PrctlTask")
+        prctl_get_pdeathsig = Later("rsyscall.sys.prctl", "PrctlTask")
+        prctl_cap_ambient = Later("rsyscall.sys.prctl", "PrctlTask")
+        prctl_get_name = Later("rsyscall.sys.prctl", "PrctlTask")
+        prctl_set_name = Later("rsyscall.sys.prctl", "PrctlTask")
+        prctl_set_no_new_privs = Later("rsyscall.sys.prctl", "PrctlTask")
+        prctl_get_no_new_privs = Later("rsyscall.sys.prctl", "PrctlTask")
+        prctl_set_dumpable = Later("rsyscall.sys.prctl", "PrctlTask")
+        _setting_dumpable = Later("rsyscall.sys.prctl", "PrctlTask")
+        prctl_get_dumpable = Later("rsyscall.sys.prctl", "PrctlTask")
+        prctl_set_keepcaps = Later("rsyscall.sys.prctl", "PrctlTask")
+        prctl_get_keepcaps = Later("rsyscall.sys.prctl", "PrctlTask")
+        prctl_set_child_subreaper = Later("rsyscall.sys.prctl", "PrctlTask")
+        prctl_get_child_subreaper = Later("rsyscall.sys.prctl", "PrctlTask")
+        prctl_capbset_read = Later("rsyscall.sys.prctl", "PrctlTask")
+        prctl_capbset_drop = Later("rsyscall.sys.prctl", "PrctlTask")
+        _prctl_with_cap = Later("rsyscall.sys.prctl", "PrctlTask")
+        prctl = Later("rsyscall.sys.prctl", "PrctlTask")
+
+    @stand_in("rsyscall.sys.resource")
+    class ResourceTask(far.Task):
+        setpriority = Later("rsyscall.sys.resource", "ResourceTask")
+        getpriority = Later("rsyscall.sys.resource", "ResourceTask")
+        setrlimit = Later("rsyscall.sys.resource", "ResourceTask")
+        getrlimit = Later("rsyscall.sys.resource", "ResourceTask")
+        prlimit = Later("rsyscall.sys.resource", "ResourceTask")
+        getrusage = Later("rsyscall.sys.resource", "ResourceTask")
+
+    @stand_in("rsyscall.sys.signalfd")
+    class SignalFileDescriptor(BaseFileDescriptor):
+        __slots__ = ()
+
+        signalfd = Later("rsyscall.sys.signalfd", "SignalFileDescriptor")
+
+    @stand_in("rsyscall.sys.signalfd")
+    class SignalfdTask(FileDescriptorTask[T_fd]):
+        signalfd = Later("rsyscall.sys.signalfd", "SignalfdTask")
+
+    @stand_in("rsyscall.sys.timerfd")
+    class TimerFileDescriptor(BaseFileDescriptor):
+        __slots__ = ()
+
+        timerfd_settime = Later("rsyscall.sys.timerfd", "TimerFileDescriptor")
+        timerfd_gettime = Later("rsyscall.sys.timerfd", "TimerFileDescriptor")
+
+    @stand_in("rsyscall.sys.timerfd")
+    class TimerfdTask(FileDescriptorTask[T_fd]):
+        timerfd_create = Later("rsyscall.sys.timerfd", "TimerfdTask")
+
+    @stand_in("rsyscall.sys.uio")
+    class UioFileDescriptor(BaseFileDescriptor):
+        __slots__ = ()
+
+        readv = Later("rsyscall.sys.uio", "UioFileDescriptor")
+        writev = Later("rsyscall.sys.uio", "UioFileDescriptor")
+        preadv = Later("rsyscall.sys.uio", "UioFileDescriptor")
+        pwritev = Later("rsyscall.sys.uio", "UioFileDescriptor")
+        _transfer = Later("rsyscall.sys.uio", "UioFileDescriptor")
+
+    @stand_in("rsyscall.sys.utsname")
+    class UtsnameTask(far.Task):
+        uname = Later("rsyscall.sys.utsname", "UtsnameTask")
+        sethostname = Later("rsyscall.sys.utsname", "UtsnameTask")
+        setdomainname = Later("rsyscall.sys.utsname", "UtsnameTask")
+
+    @stand_in("rsyscall.termios")
+    class TermiosFileDescriptor(BaseFileDescriptor):
+        __slots__ = ()
+
+        tcgetattr = Later("rsyscall.termios", "TermiosFileDescriptor")
+        tcsetattr = Later("rsyscall.termios", "TermiosFileDescriptor")
+        tcsendbreak = Later("rsyscall.termios", "TermiosFileDescriptor")
+        tcdrain = Later("rsyscall.termios", "TermiosFileDescriptor")
+        tcflush = Later("rsyscall.termios", "TermiosFileDescriptor")
+        tcflow = Later("rsyscall.termios", "TermiosFileDescriptor")
+        tcgetpgrp = Later("rsyscall.termios", "TermiosFileDescriptor")
+        tcsetpgrp = Later("rsyscall.termios", "TermiosFileDescriptor")
+        tcgetsid = Later("rsyscall.termios", "TermiosFileDescriptor")
+        tcgetwinsize = Later("rsyscall.termios", "TermiosFileDescriptor")
+        tcsetwinsize = Later("rsyscall.termios", "TermiosFileDescriptor")
+        tiocgptpeer = Later("rsyscall.termios", "TermiosFileDescriptor")
+        _request = Later("rsyscall.termios", "TermiosFileDescriptor")
+        _number = Later("rsyscall.termios", "TermiosFileDescriptor")

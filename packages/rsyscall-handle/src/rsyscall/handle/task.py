@@ -16,35 +16,44 @@ from typing import TYPE_CHECKING, TypeVar
 import rsyscall.far
 import rsyscall.near
 from rsyscall.fcntl import AT, FD, F, FcntlFileDescriptor
-from rsyscall.handle._later_calls import LaterFileDescriptor, LaterTask
+from rsyscall.handle._later_calls import (
+    CapabilityTask,
+    EpollFileDescriptor,
+    EpollTask,
+    EventfdTask,
+    EventFileDescriptor,
+    FutexTask,
+    GetdentsFileDescriptor,
+    InotifyFileDescriptor,
+    InotifyTask,
+    IoctlFileDescriptor,
+    IoprioTask,
+    LaterFileDescriptor,
+    LaterTask,
+    MountTask,
+    PrctlTask,
+    ResourceTask,
+    SignalfdTask,
+    SignalFileDescriptor,
+    SocketFileDescriptor,
+    SocketTask,
+    TermiosFileDescriptor,
+    TimerfdTask,
+    TimerFileDescriptor,
+    UioFileDescriptor,
+    UtsnameTask,
+)
 from rsyscall.handle.fd import BaseFileDescriptor, FDTable, FileDescriptorTask
 from rsyscall.handle.pointer import PathPointer, Pointer, WrittenPointer, check_pointers
 from rsyscall.handle.process import ChildProcess, Process, ProcessTask
-from rsyscall.linux.dirent import GetdentsFileDescriptor
-from rsyscall.linux.futex import FutexTask
-from rsyscall.linux.ioprio import IoprioTask
 from rsyscall.linux.memfd import MemfdTask
 from rsyscall.near import UnusableSyscallInterface
 from rsyscall.near.naming import naming
 from rsyscall.path import Path
 from rsyscall.sched import CLONE, SchedTask, _unshare
 from rsyscall.signal import SignalTask
-from rsyscall.sys._socket_calls import SocketFileDescriptor, SocketTask
-from rsyscall.sys.capability import CapabilityTask
-from rsyscall.sys.epoll import EpollFileDescriptor, EpollTask
-from rsyscall.sys.eventfd import EventfdTask, EventFileDescriptor
-from rsyscall.sys.inotify import InotifyFileDescriptor, InotifyTask
-from rsyscall.sys.ioctl import IoctlFileDescriptor
 from rsyscall.sys.mman import MappableFileDescriptor, MemoryMappingTask
-from rsyscall.sys.mount import MountTask
-from rsyscall.sys.prctl import PrctlTask
-from rsyscall.sys.resource import ResourceTask
-from rsyscall.sys.signalfd import SignalfdTask, SignalFileDescriptor
 from rsyscall.sys.stat import StatFileDescriptor, StatTask
-from rsyscall.sys.timerfd import TimerfdTask, TimerFileDescriptor
-from rsyscall.sys.uio import UioFileDescriptor
-from rsyscall.sys.utsname import UtsnameTask
-from rsyscall.termios import TermiosFileDescriptor
 from rsyscall.unistd import FSFileDescriptor, FSTask
 from rsyscall.unistd.credentials import CredentialsTask
 from rsyscall.unistd.cwd import CWDTask

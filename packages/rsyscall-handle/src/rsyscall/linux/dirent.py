@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rsyscall.cstruct import CStruct, i64, u8, u16, u64
+from rsyscall.handle._later import late
 from rsyscall.handle.arguments import FDNUM, SIZE, Memory, call
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.near import nr
@@ -112,6 +113,7 @@ class DirentList(list[Dirent], Serializable):
         return entries
 
 
+@late
 class GetdentsFileDescriptor(BaseFileDescriptor):
     """Reading a directory."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import rsyscall.far
 from rsyscall.cstruct import CStruct, constant, i64, u32, u64
+from rsyscall.handle._later import late
 from rsyscall.handle.arguments import ADDRESS, SIZE, call
 from rsyscall.near import nr
 from rsyscall.near import types as near
@@ -219,6 +220,7 @@ class FutexWaitv(CStruct, c="struct futex_waitv", headers=("linux/futex.h",)):
             stack.enter_context(self.uaddr.borrow(task))
 
 
+@late
 class FutexTask(rsyscall.far.Task):
     """Calls about futexes."""
 

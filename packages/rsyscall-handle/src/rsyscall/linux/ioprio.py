@@ -6,6 +6,7 @@ import enum
 from typing import TYPE_CHECKING
 
 import rsyscall.far
+from rsyscall.handle._later import late
 from rsyscall.handle.arguments import INT, call, choice
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
@@ -51,6 +52,7 @@ def ioprio_value(cls: IOPRIO_CLASS, level: int = 0) -> int:
     return int(cls) << _CLASS_SHIFT | level
 
 
+@late
 class IoprioTask(rsyscall.far.Task):
     """The priority of input and output of processes."""
 

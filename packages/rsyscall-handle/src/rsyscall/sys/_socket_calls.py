@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from rsyscall.handle._later import late
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask
 from rsyscall.near.naming import naming
@@ -25,7 +26,6 @@ from rsyscall.sys._sockaddr import (
     _address_length,
 )
 from rsyscall.sys._socket_constants import (
-    AF,
     MSG,
     SHUT,
     SOCK,
@@ -46,21 +46,17 @@ from rsyscall.sys._socket_near import (
     _sendmsg,
     _setsockopt,
     _shutdown,
-    _socket,
-    _socketpair,
 )
-from rsyscall.sys._socket_structs import Socketpair, SocketpairSerializer
 from rsyscall.sys.uio import Iovec, IovecList
 
 if TYPE_CHECKING:
-    from rsyscall.handle.pointer import LinearPointer, Pointer, ReadablePointer, WrittenPointer
+    from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
     from rsyscall.near import types as near
 
-__all__ = ["SocketFileDescriptor", "SocketTask"]
+__all__ = ["SocketFileDescriptor"]
 
 T = TypeVar("T")
 T_fd = TypeVar("T_fd", bound="SocketFileDescriptor")
-T_task_fd = TypeVar("T_task_fd", bound=BaseFileDescriptor)
 
 _SOCKLEN_SIZE = 4
 # Or-ing numbers is several times faster than or-ing flags.
@@ -117,6 +113,7 @@ def _check_msghdr(msg: WrittenPointer[Any]) -> None:
     require_size(iov, len(iov.value) * _IOVEC_SIZE)
 
 
+@late
 class SocketFileDescriptor(BaseFileDescriptor):
     """Calls on a socket."""
 
@@ -465,57 +462,3 @@ class SocketFileDescriptor(BaseFileDescriptor):
                 self.task.sysif, self.near, buf_near, buf.size(), flags, addr_near, _address_length(addr)
             )
         return buf.split(ret)
-
-
-class SocketTask(FileDescriptorTask[T_task_fd]):
-    """Creating sockets."""
-
-    async def socket(self, domain: AF, type: SOCK, protocol: int = 0) -> T_task_fd:
-        """`socket(domain, type | SOCK_CLOEXEC, protocol)`: make a socket.
-
-        Args:
-            domain: the family of its addresses.
-            type: the kind of socket, or-ed with `SOCK.NONBLOCK`; `SOCK.CLOEXEC` is always added.
-            protocol: such as an `IPPROTO`; 0 is the usual one of the kind.
-
-        Returns:
-            A new file descriptor.
-
-        Raises:
-            OSError: EAFNOSUPPORT; EPROTONOSUPPORT; EACCES and EPERM (raw sockets); EMFILE; ENFILE; `filename`
-                is (domain, type, protocol).
-
-        manpage: socket(2)
-        """
-        record = CallRecord(self.fd_table)
-        with naming((domain, type, protocol)):
-            fd = await _socket(self.sysif, record, domain, type | SOCK.CLOEXEC, protocol)
-        return self._adopt(fd, record)
-
-    async def socketpair(
-        self, domain: AF, type: SOCK, protocol: int, sv: Pointer[Socketpair[Any]]
-    ) -> LinearPointer[Socketpair[T_task_fd]]:
-        """`socketpair(domain, type | SOCK_CLOEXEC, protocol, sv)`: make two sockets, connected to each other.
-
-        Args:
-            domain: `AF.UNIX`; a few others can do it too.
-            type: the kind of socket, or-ed with `SOCK.NONBLOCK`; `SOCK.CLOEXEC` is always added.
-            protocol: mostly 0.
-            sv: room for the two numbers; consumed.
-
-        Returns:
-            The two new file descriptors, which belong to this task once this is read.
-
-        Raises:
-            OSError: EOPNOTSUPP; EMFILE; ENFILE; `filename` is (domain, type, protocol).
-
-        manpage: socketpair(2)
-        """
-        require_size(sv, Socketpair.sizeof())
-        record = CallRecord(self.fd_table, True)
-        with sv.borrow(self) as sv_near, naming((domain, type, protocol)):
-            await _socketpair(self.sysif, record, domain, type | SOCK.CLOEXEC, protocol, sv_near)
-        # The handles belong to the task that made the call, whichever task the memory was allocated for.
-        serializer = sv.serializer
-        cls = serializer.cls if isinstance(serializer, SocketpairSerializer) else Socketpair
-        return sv._reinterpret(SocketpairSerializer(cls, self), cls)._linearize(record)

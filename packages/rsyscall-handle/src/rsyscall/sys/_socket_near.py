@@ -9,9 +9,7 @@ from rsyscall.handle.arguments import (
     INT,
     OUT,
     OUT_INT,
-    OUT_PAIR,
     SIZE,
-    Kind,
     Memory,
     by,
     call,
@@ -21,35 +19,16 @@ from rsyscall.handle.arguments import (
 )
 from rsyscall.near import nr
 from rsyscall.near import types as near
-from rsyscall.sys._socket_constants import AF, MSG, SHUT, SO, SOCK, SOL
+from rsyscall.sys._socket_constants import MSG, SHUT, SO, SOCK, SOL
 
 if TYPE_CHECKING:
     from rsyscall.near.record import CallRecord
     from rsyscall.near.sysif import SyscallInterface
 
 
-_FAMILY = choice(AF, "AF_")
-_TYPE = Kind("socket_type")
-_PROTOCOL = Kind("socket_protocol")
 _LEVEL = choice(SOL, "SOL_")
 _OPTION = by(1, {SOL.SOCKET: choice(SO, "SO_")})
 _MSG = flags(MSG, "MSG_")
-
-
-@call("socket", _FAMILY, _TYPE, _PROTOCOL)
-async def _socket(
-    sysif: SyscallInterface, record: CallRecord, domain: AF, type: SOCK, protocol: int
-) -> near.FileDescriptor:
-    """The raw call; `record` owns the number that comes back."""
-    return near.FileDescriptor(await sysif.recorded_syscall(record, nr.socket, domain, type, protocol))
-
-
-@call("socketpair", _FAMILY, _TYPE, _PROTOCOL, OUT_PAIR)
-async def _socketpair(
-    sysif: SyscallInterface, record: CallRecord, domain: AF, type: SOCK, protocol: int, sv: near.Address
-) -> None:
-    """The raw call; `record` owns the numbers that are written to `sv`, if that is our own memory."""
-    await sysif.recorded_syscall(record, nr.socketpair, domain, type, protocol, sv)
 
 
 @call("bind", FDNUM, Memory("sockaddr", length_in=2), SIZE)

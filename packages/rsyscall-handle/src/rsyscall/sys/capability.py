@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import rsyscall.far
 from rsyscall.cstruct import CStruct, constant, i32, u32
+from rsyscall.handle._later import late
 from rsyscall.handle.arguments import call, given, out
 from rsyscall.handle.buffers import require_size
 from rsyscall.near import nr
@@ -139,6 +140,7 @@ class CapData(Struct):
         return _DATA.size
 
 
+@late
 class CapabilityTask(rsyscall.far.Task):
     """Capabilities of processes."""
 

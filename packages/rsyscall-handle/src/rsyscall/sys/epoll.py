@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from rsyscall.cstruct import CLayout, CStruct, u32, u64
+from rsyscall.handle._later import late
 from rsyscall.handle.arguments import ADDRESS, FDNUM, INT, SIZE, Memory, call, choice, flags, given
 from rsyscall.handle.buffers import BufferTooSmallError, require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
@@ -160,6 +161,7 @@ class EpollEventListSerializer(Serializer[EpollEventList]):
         return _events_from_bytes(self.layout, data)
 
 
+@late
 class EpollFileDescriptor(BaseFileDescriptor):
     """Calls on an epoll instance."""
 
@@ -225,6 +227,7 @@ class EpollFileDescriptor(BaseFileDescriptor):
                     await _epoll_ctl(task.sysif, self.near, op, fd_near, event_near)
 
 
+@late
 class EpollTask(FileDescriptorTask[T_fd]):
     """Creating epoll instances."""
 

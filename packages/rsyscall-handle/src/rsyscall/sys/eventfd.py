@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
+from rsyscall.handle._later import late
 from rsyscall.handle.arguments import UNSIGNED, call, flags
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.near import nr
@@ -32,12 +33,14 @@ class EFD(enum.IntFlag):
     CLOEXEC = 0x80000
 
 
+@late
 class EventFileDescriptor(BaseFileDescriptor):
     """No calls of its own: `read` takes the counter (with `EFD.SEMAPHORE`, 1 of it), `write` adds to it."""
 
     __slots__ = ()
 
 
+@late
 class EventfdTask(FileDescriptorTask[T_fd]):
     """Creating eventfds."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rsyscall import limits
 from rsyscall.cstruct import CStruct, i32, u32
+from rsyscall.handle._later import late
 from rsyscall.handle.arguments import FDNUM, INT, PATH, call, flags
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.handle.pointer import check_pointers
@@ -160,6 +161,7 @@ class InotifyEventList(list[InotifyEvent], Serializable):
         return events
 
 
+@late
 class InotifyFileDescriptor(BaseFileDescriptor):
     """Watching; `read` into an `InotifyEventList` returns what has happened."""
 
@@ -201,6 +203,7 @@ class InotifyFileDescriptor(BaseFileDescriptor):
             await _inotify_rm_watch(self.task.sysif, self.near, wd)
 
 
+@late
 class InotifyTask(FileDescriptorTask[T_fd]):
     """Creating inotify instances."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any
 
+from rsyscall.handle._later import late
 from rsyscall.handle.arguments import FDNUM, OUT_INT, Kind, Memory, buffer, by, call, each, given, out
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
@@ -320,6 +321,7 @@ def _argument_size(request: int) -> int:
     return _ARGUMENT.size(request) or (request >> 16 & 0x3FFF if request >> 30 & 3 else 0)
 
 
+@late
 class IoctlFileDescriptor(BaseFileDescriptor):
     """Requests that depend on the kind of the file."""
 

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from rsyscall import far
-from rsyscall.handle._later import later_names
+from rsyscall.handle._later import late, later_names
 from rsyscall.handle.arguments import PATH, STRING, call, flags
 from rsyscall.handle.pointer import check_pointers
 from rsyscall.near import nr
@@ -45,6 +45,7 @@ class UMOUNT(enum.IntFlag):
     NOFOLLOW = 8
 
 
+@late
 class MountTask(far.Task):
     """Changing the mount namespace that this task is in."""
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from rsyscall import far
 from rsyscall.handle._facade import facade
+from rsyscall.handle._later import late
 from rsyscall.handle.arguments import NUMBER, SIGNAL, STRING, Kind, buffer, by, call, choice, each
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
@@ -241,6 +242,7 @@ _ARGUMENT = by(
 )
 
 
+@late
 class PrctlTask(far.Task):
     """Attributes of the process of this task."""
 

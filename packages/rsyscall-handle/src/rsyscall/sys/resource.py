@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import rsyscall.far
 from rsyscall.cstruct import CStruct, i64, nested, u64
+from rsyscall.handle._later import late
 from rsyscall.handle.arguments import INT, PID, call, choice, given, out
 from rsyscall.handle.buffers import require_size
 from rsyscall.near import nr
@@ -125,6 +126,7 @@ class Rusage(CStruct, c="struct rusage", headers=("linux/time.h", "linux/resourc
     nivcsw: int = i64("ru_nivcsw", default=0)
 
 
+@late
 class ResourceTask(rsyscall.far.Task):
     """Limits and priority of the process itself."""
 

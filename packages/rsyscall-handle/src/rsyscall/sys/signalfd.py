@@ -9,6 +9,7 @@ import enum
 from typing import TYPE_CHECKING
 
 from rsyscall.cstruct import CStruct, i32, u16, u32, u64
+from rsyscall.handle._later import late
 from rsyscall.handle.arguments import FDNUM, SIZE, call, flags, given
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
@@ -93,6 +94,7 @@ class SignalfdSiginfo(CStruct, c="struct signalfd_siginfo", headers=("linux/sign
     arch: int = u32("ssi_arch", default=0, compare=False)
 
 
+@late
 class SignalFileDescriptor(BaseFileDescriptor):
     """Calls on a signalfd."""
 
@@ -117,6 +119,7 @@ class SignalFileDescriptor(BaseFileDescriptor):
             await _signalfd(self.task.sysif, CallRecord(), self.near, mask_near, _SIGSET_SIZE, flags)
 
 
+@late
 class SignalfdTask(FileDescriptorTask[T_fd]):
     """Creating signalfds."""
 

@@ -15,20 +15,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rsyscall.handle._facade import facade
-from rsyscall.sys._socket_constants import (
-    AF,
-    MSG,
-    SCM,
-    SHUT,
-    SO,
-    SOCK,
-    SOCK_BUF_LOCK,
-    SOCK_TXREHASH,
-    SOL,
-    MsghdrFlags,
-    RecvmsgFlags,
-    SendmsgFlags,
-)
 
 if TYPE_CHECKING:
     from rsyscall.sys._cmsg_fds import CmsgPidfd, CmsgSCMRights
@@ -60,7 +46,18 @@ if TYPE_CHECKING:
     from rsyscall.sys._sockaddr import (
         _register_sockaddr as _register_sockaddr,
     )
-    from rsyscall.sys._socket_calls import SocketFileDescriptor, SocketTask
+    from rsyscall.sys._socket_calls import SocketFileDescriptor
+    from rsyscall.sys._socket_constants import (
+        SCM,
+        SO,
+        SOCK_BUF_LOCK,
+        SOCK_TXREHASH,
+        SOL,
+        MsghdrFlags,
+        RecvmsgFlags,
+        SendmsgFlags,
+    )
+    from rsyscall.sys._socket_flags import AF, MSG, SHUT, SOCK
     from rsyscall.sys._socket_near import _accept as _accept
     from rsyscall.sys._socket_near import _bind as _bind
     from rsyscall.sys._socket_near import _connect as _connect
@@ -74,11 +71,12 @@ if TYPE_CHECKING:
     from rsyscall.sys._socket_near import _sendmsg as _sendmsg
     from rsyscall.sys._socket_near import _setsockopt as _setsockopt
     from rsyscall.sys._socket_near import _shutdown as _shutdown
-    from rsyscall.sys._socket_near import _socket as _socket
-    from rsyscall.sys._socket_near import _socketpair as _socketpair
     from rsyscall.sys._socket_structs import Linger, Socketpair, SocketpairSerializer, Ucred
+    from rsyscall.sys._socket_task import SocketTask
+    from rsyscall.sys._socket_task import _socket as _socket
+    from rsyscall.sys._socket_task import _socketpair as _socketpair
 else:
-    # Most programs need no more than the constants.
+    # Most programs need no more than a few of the constants.
     __getattr__ = facade(
         __name__,
         {
@@ -114,7 +112,22 @@ else:
             ],
             "rsyscall.sys._socket_calls": [
                 "SocketFileDescriptor",
-                "SocketTask",
+            ],
+            "rsyscall.sys._socket_constants": [
+                "SCM",
+                "SO",
+                "SOCK_BUF_LOCK",
+                "SOCK_TXREHASH",
+                "SOL",
+                "MsghdrFlags",
+                "RecvmsgFlags",
+                "SendmsgFlags",
+            ],
+            "rsyscall.sys._socket_flags": [
+                "AF",
+                "MSG",
+                "SHUT",
+                "SOCK",
             ],
             "rsyscall.sys._socket_near": [
                 "_accept",
@@ -130,6 +143,9 @@ else:
                 "_sendmsg",
                 "_setsockopt",
                 "_shutdown",
+            ],
+            "rsyscall.sys._socket_task": [
+                "SocketTask",
                 "_socket",
                 "_socketpair",
             ],

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, overload
 
+from rsyscall.handle._later import late
 from rsyscall.handle.arguments import FDNUM, call, choice, flags, given, out
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
@@ -58,6 +59,7 @@ class TFD_TIMER(enum.IntFlag):
     CANCEL_ON_SET = 0x2
 
 
+@late
 class TimerFileDescriptor(BaseFileDescriptor):
     """Calls on a timerfd."""
 
@@ -125,6 +127,7 @@ class TimerFileDescriptor(BaseFileDescriptor):
         return curr_value
 
 
+@late
 class TimerfdTask(FileDescriptorTask[T_fd]):
     """Creating timerfds."""
 

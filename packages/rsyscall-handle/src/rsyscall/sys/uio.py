@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from rsyscall.cstruct import CStruct, u64
+from rsyscall.handle._later import late
 from rsyscall.handle.arguments import FDNUM, LONG, NUMBER, SIZE, Memory, call
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
@@ -136,6 +137,7 @@ def split_iovec(
     return done_ptr.wrote(done), partial, untouched_ptr.wrote(untouched)
 
 
+@late
 class UioFileDescriptor(BaseFileDescriptor):
     """Reading and writing several pieces of memory at once."""
 

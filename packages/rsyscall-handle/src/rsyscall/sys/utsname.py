@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rsyscall import far
 from rsyscall.cstruct import CStruct, string
+from rsyscall.handle._later import late
 from rsyscall.handle.arguments import SIZE, call, counted, out
 from rsyscall.handle.pointer import check_pointers
 from rsyscall.near import nr
@@ -35,6 +36,7 @@ class Utsname(CStruct, c="struct new_utsname", headers=("linux/utsname.h",), bri
     domainname: str = string("domainname", 65)
 
 
+@late
 class UtsnameTask(far.Task):
     """Names of the system as this task sees them."""
 

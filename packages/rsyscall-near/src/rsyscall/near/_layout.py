@@ -5,12 +5,12 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 _FORMATS = {1: "b", 2: "h", 4: "i", 8: "q"}
 
 
-@dataclass(frozen=True)
-class StructField:
+class StructField(NamedTuple):
     """One member of a structure: its offset and size in bytes, and whether it is a signed number."""
 
     name: str

@@ -15,16 +15,14 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
-from typing import SupportsInt
+from typing import NamedTuple, SupportsInt
 
 from rsyscall.near.abi import SYS
 
 __all__ = ["EFFECTS", "FILES", "REFUSABLE", "Effect", "call_error", "refusal", "refused_effect"]
 
 
-@dataclass(frozen=True)
-class Effect:
+class Effect(NamedTuple):
     """Something that a call does to the address space.
 
     Attributes:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import enum
 import functools
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from rsyscall.near.abi import SYS
 
@@ -44,8 +44,7 @@ class Fact(enum.Flag):
     """Its result is an address."""
 
 
-@dataclass(frozen=True)
-class CallFacts:
+class CallFacts(NamedTuple):
     """A row of the book.
 
     Attributes:
@@ -483,4 +482,8 @@ LATER = frozenset({
 
 def having(fact: Fact) -> frozenset[SYS]:
     """The calls of the running architecture of which `fact` is true."""
-    return frozenset(SYS[name] for name, row in BOOK.items() if row.facts & fact and name in SYS.__members__)
+    # Few combinations occur, and to look into one is slow.
+    combinations = {id(row.facts): row.facts for row in BOOK.values()}
+    fitting = {key for key, facts in combinations.items() if facts & fact}
+    known = SYS.__members__
+    return frozenset(known[name] for name, row in BOOK.items() if id(row.facts) in fitting and name in known)

@@ -7,7 +7,8 @@ process that uses them, and nothing here says which process that is.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, dataclass
+from typing import NoReturn
 
 from rsyscall.native._fast import set_word_types
 
@@ -23,48 +24,89 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class FileDescriptor:
+class _Number:
+    """What the identifiers of one number have in common.
+
+    Each is a dataclass with the number under a name of its own. The methods are written here once: to have a
+    dataclass generate them for each takes a good part of the time in which a program starts.
+    """
+
+    __slots__ = ("_value",)
+    _value: int
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
+    def __eq__(self, other: object) -> bool:
+        return self._value == other._value if type(other) is type(self) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self._value,))
+
+    def __reduce__(self) -> tuple[type[_Number], tuple[int]]:
+        return type(self), (self._value,)
+
+    def __int__(self) -> int:
+        return self._value
+
+    __index__ = __int__
+
+
+_slot = vars(_Number)["_value"]
+_set = _slot.__set__
+_number = dataclass(init=False, repr=False, eq=False)
+
+
+@_number
+class FileDescriptor(_Number):
     """The number of a file descriptor in some file descriptor table."""
 
-    number: int
+    __slots__ = ()
+
+    number: int = _slot
+
+    def __init__(self, number: int) -> None:
+        _set(self, number)
 
     def __str__(self) -> str:
         return f"FD({self.number})"
 
     __repr__ = __str__
 
-    def __int__(self) -> int:
-        return self.number
 
-    __index__ = __int__
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class WatchDescriptor:
+@_number
+class WatchDescriptor(_Number):
     """The number of a watch; it has a meaning for the one inotify instance that returned it.
 
     manpage: inotify(7)
     """
 
-    number: int
+    __slots__ = ()
+
+    number: int = _slot
+
+    def __init__(self, number: int) -> None:
+        _set(self, number)
 
     def __str__(self) -> str:
         return f"WD({self.number})"
 
     __repr__ = __str__
 
-    def __int__(self) -> int:
-        return self.number
 
-    __index__ = __int__
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Address:
+@_number
+class Address(_Number):
     """An address in some address space; adding and subtracting a number of bytes gives another."""
 
-    address: int
+    __slots__ = ()
+
+    address: int = _slot
+
+    def __init__(self, address: int) -> None:
+        _set(self, address)
 
     def __add__(self, other: int) -> Address:
         return Address(self.address + other)
@@ -76,11 +118,6 @@ class Address:
         return f"Address({self.address:#x})"
 
     __repr__ = __str__
-
-    def __int__(self) -> int:
-        return self.address
-
-    __index__ = __int__
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -157,33 +194,36 @@ class MemoryMapping:
     __repr__ = __str__
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Process:
+@_number
+class Process(_Number):
     """The id of a process in some pid namespace."""
 
-    id: int
+    __slots__ = ()
+
+    id: int = _slot
+
+    def __init__(self, id: int) -> None:
+        _set(self, id)
 
     def __str__(self) -> str:
         return f"Process({self.id})"
 
     __repr__ = __str__
 
-    def __int__(self) -> int:
-        return self.id
 
-    __index__ = __int__
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessGroup:
+@_number
+class ProcessGroup(_Number):
     """The id of a process group in some pid namespace."""
 
-    id: int
+    __slots__ = ()
 
-    def __int__(self) -> int:
-        return self.id
+    id: int = _slot
 
-    __index__ = __int__
+    def __init__(self, id: int) -> None:
+        _set(self, id)
+
+    def __repr__(self) -> str:
+        return f"ProcessGroup(id={self.id})"
 
 
 Pid = Process

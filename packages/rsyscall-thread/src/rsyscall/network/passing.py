@@ -32,21 +32,8 @@ from rsyscall.denied import any_answer
 from rsyscall.fcntl import F, O
 from rsyscall.near import Syscall, nr
 from rsyscall.network.channels import Connection, _close_all
-from rsyscall.sys.socket import (
-    AF,
-    CMSG_SPACE,
-    SCM,
-    SOCK,
-    SOL,
-    CmsgList,
-    CmsgSCMRights,
-    RecvmsgFlags,
-    RecvMsghdr,
-    SendmsgFlags,
-    SendMsghdr,
-    Socketpair,
-)
-from rsyscall.sys.uio import IovecList
+from rsyscall.sys import socket
+from rsyscall.sys.socket import AF, SOCK
 from rsyscall.turns import Turns
 
 if t.TYPE_CHECKING:
@@ -55,6 +42,7 @@ if t.TYPE_CHECKING:
     from rsyscall.epoller import Epoller
     from rsyscall.handle import FileDescriptor, Task, WrittenPointer
     from rsyscall.memory.ram import RAM
+    from rsyscall.sys.socket import RecvmsgFlags, RecvMsghdr, SendMsghdr
 
 __all__ = ["FDPassConnection", "Offer", "PassingConnection"]
 
@@ -104,7 +92,7 @@ class _Passage:
         return self._arrived.pop(number)
 
     async def _receive(self) -> None:
-        received = await self._receiver.receive(RecvmsgFlags.DONTWAIT)
+        received = await self._receiver.receive(socket.RecvmsgFlags.DONTWAIT)
         if received is None:
             raise OSError(errno.ECONNRESET, os.strerror(errno.ECONNRESET), self._receiver.fd)
         received_number, fds = received
@@ -268,7 +256,7 @@ class FDPassConnection(PassingConnection):
         received: list[FileDescriptor] = []
         try:
             message = await _make_message(self.ram, number, fds)
-            await self.fd.sendmsg(message, SendmsgFlags.NOSIGNAL)
+            await self.fd.sendmsg(message, socket.SendmsgFlags.NOSIGNAL)
             with trio.CancelScope(shield=True):
                 received = await passage.take(number)
         finally:
@@ -286,7 +274,7 @@ class FDPassConnection(PassingConnection):
         received = None
         with trio.CancelScope(shield=True):
             try:
-                await ours.sendmsg(message, SendmsgFlags.NOSIGNAL)
+                await ours.sendmsg(message, socket.SendmsgFlags.NOSIGNAL)
             except (BrokenPipeError, ConnectionResetError):
                 # Gone, most likely. This says so.
                 await any_answer(self.task.sysif)
@@ -359,10 +347,10 @@ class Offer:
             0,
             *(0, vector, 1, control, 24, 0),
             *(data, _NUMBER.size),
-            *(20, SOL.SOCKET, SCM.RIGHTS, number),
+            *(20, socket.SOL.SOCKET, socket.SCM.RIGHTS, number),
             self._number,
         )
-        self.call = Syscall(nr.sendmsg, sender.near, base, SendmsgFlags.NOSIGNAL)
+        self.call = Syscall(nr.sendmsg, sender.near, base, socket.SendmsgFlags.NOSIGNAL)
 
     def take(self) -> int:
         """Return our copy, now that the call has succeeded: a number without a handle.
@@ -390,8 +378,8 @@ class Offer:
 
 # A KeyboardInterrupt in between would leave two descriptors without an owner.
 @trio.lowlevel.enable_ki_protection
-async def _make_pair(task: Task, ram: RAM, type: SOCK) -> Socketpair[FileDescriptor]:
-    written = await task.socketpair(AF.UNIX, type, 0, await ram.malloc(Socketpair))
+async def _make_pair(task: Task, ram: RAM, type: SOCK) -> socket.Socketpair[FileDescriptor]:
+    written = await task.socketpair(AF.UNIX, type, 0, await ram.malloc(socket.Socketpair))
     return await finish(written.read)
 
 
@@ -432,12 +420,14 @@ async def _by_messages(
 
 
 async def _make_message(ram: RAM, number: bytes, fds: Sequence[FileDescriptor]) -> WrittenPointer[SendMsghdr]:
+    from rsyscall.sys.uio import IovecList
+
     async def make(ram: RAM) -> WrittenPointer[SendMsghdr]:
         return await ram.ptr(
-            SendMsghdr(
+            socket.SendMsghdr(
                 None,
                 await ram.ptr(IovecList([await ram.ptr(number)])),
-                await ram.ptr(CmsgList([CmsgSCMRights(fds)])),
+                await ram.ptr(socket.CmsgList([socket.CmsgSCMRights(fds)])),
             )
         )
 
@@ -479,28 +469,27 @@ class _Receiver:
 
     async def prepare(self) -> WrittenPointer[RecvMsghdr]:
         """Set up the memory for one message."""
+        from rsyscall.sys.uio import IovecList
 
         async def make(ram: RAM) -> WrittenPointer[RecvMsghdr]:
             return await ram.ptr(
-                RecvMsghdr(
+                socket.RecvMsghdr(
                     None,
                     await ram.ptr(IovecList([await ram.malloc(bytes, _NUMBER.size)])),
-                    await ram.malloc(CmsgList, CMSG_SPACE(4 * self._count)),
+                    await ram.malloc(socket.CmsgList, socket.CMSG_SPACE(4 * self._count)),
                 )
             )
 
         self._prepared = await self._ram.perform_batch(make)
         return self._prepared
 
-    async def receive(
-        self, flags: RecvmsgFlags = RecvmsgFlags.NONE
-    ) -> tuple[bytes, list[FileDescriptor]] | None:
+    async def receive(self, flags: RecvmsgFlags | None = None) -> tuple[bytes, list[FileDescriptor]] | None:
         """Receive one message; returns its number and its file descriptors, or None at the end of the
         stream.
         """
         header = self._prepared or await self.prepare()
         self._prepared = None
-        data, _, result = await self.fd.recvmsg(header, flags)
+        data, _, result = await self.fd.recvmsg(header, flags or socket.RecvmsgFlags.NONE)
         if not data.size():
             return None
         number = b"".join([await pointer.read() for pointer in data])
@@ -508,6 +497,6 @@ class _Receiver:
         control = (await result.read()).control
         if control is not None:
             for message in await control.read():
-                if isinstance(message, CmsgSCMRights):
+                if isinstance(message, socket.CmsgSCMRights):
                     fds += message
         return number, fds
