@@ -7,10 +7,12 @@ in floating point.
 from __future__ import annotations
 
 import enum
-from decimal import Context, Decimal
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from rsyscall.cstruct import CStruct, i64, nested
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 __all__ = [
     "CLOCK",
@@ -21,9 +23,9 @@ __all__ = [
 ]
 
 _NANOS = 1_000_000_000
-# Enough digits for any 64-bit number of seconds with nanoseconds, and for the exact value of a float in that
-# range.
-_EXACT = Context(prec=100)
+# Digits of a decimal: enough for any 64-bit number of seconds with nanoseconds, and for the exact value of a
+# float in that range.
+_DIGITS = 100
 
 T = TypeVar("T", bound="Timespec")
 
@@ -93,8 +95,11 @@ class Timespec(CStruct, c="struct __kernel_timespec", headers=("linux/time_types
         """
         if isinstance(value, Timespec):
             return cls(value.sec, value.nsec)
+        # Not with the module: to import it takes longer than the module does.
+        from decimal import Context, Decimal
+
         # The exact value of the float is taken apart before it is scaled: scaling first would round twice.
-        return cls.from_nanos(int(_EXACT.multiply(Decimal(value), _NANOS).to_integral_value()))
+        return cls.from_nanos(int(Context(prec=_DIGITS).multiply(Decimal(value), _NANOS).to_integral_value()))
 
     @classmethod
     def from_nanos(cls: type[T], nsec: int) -> T:
@@ -107,7 +112,9 @@ class Timespec(CStruct, c="struct __kernel_timespec", headers=("linux/time_types
 
     def to_decimal(self) -> Decimal:
         """The whole time in seconds, exactly."""
-        return Decimal(self.to_nanos()).scaleb(-9, _EXACT)
+        from decimal import Context, Decimal
+
+        return Decimal(self.to_nanos()).scaleb(-9, Context(prec=_DIGITS))
 
 
 class Itimerspec(CStruct, c="struct __kernel_itimerspec", headers=("linux/time_types.h",)):

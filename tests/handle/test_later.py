@@ -1,0 +1,54 @@
+"""Bases whose module is imported when a method of theirs is used; see `rsyscall.handle._later`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+LATE = {
+    "rsyscall.sys.inotify": ("InotifyFileDescriptor", "inotify_add_watch"),
+    "rsyscall.sys.socket": ("SocketFileDescriptor", "connect"),
+    "rsyscall.termios": ("TermiosFileDescriptor", "tcgetattr"),
+}
+
+
+def printed_by(*lines: str) -> str:
+    """What a new interpreter prints, in which nothing has been imported."""
+    return subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+
+
+@pytest.mark.parametrize("module", LATE)
+@pytest.mark.parametrize("header_first", [False, True])
+def test_the_class_of_the_header_is_a_base(module: str, header_first: bool) -> None:
+    """And the same class, whichever of the two is imported first, with the same methods."""
+    name, method = LATE[module]
+    imports = [f"from {module} import {name}", "from rsyscall.handle import FileDescriptor"]
+    assert (
+        printed_by(
+            *(imports if header_first else reversed(imports)),
+            f"assert issubclass(FileDescriptor, {name})",
+            f"assert {name}.__module__.startswith('rsyscall.'), {name}.__module__",
+            f"assert FileDescriptor.{method} is {name}.{method}",
+            f"print(FileDescriptor.{method}.__qualname__, {name}.__doc__ is not None)",
+        )
+        == f"{name}.{method} True\n"
+    )
+
+
+def test_a_header_is_imported_by_the_first_look_at_a_method() -> None:
+    assert (
+        printed_by(
+            "import sys",
+            "from rsyscall.handle import FileDescriptor, Task",
+            "print('rsyscall.sys.inotify' in sys.modules, 'rsyscall.sys._msghdr' in sys.modules)",
+            "FileDescriptor.inotify_add_watch",
+            "print('rsyscall.sys.inotify' in sys.modules, 'rsyscall.sys._msghdr' in sys.modules)",
+            "Task.socket",
+            "print('rsyscall.sys._msghdr' in sys.modules)",
+        )
+        == "False False\nTrue False\nFalse\n"
+    )
