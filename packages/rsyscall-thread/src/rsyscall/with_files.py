@@ -262,6 +262,7 @@ class WithFiles(WithSetup):
         manpage: netdevice(7)
         """
         from rsyscall.net.if_ import IFF, SIOC, Ifreq
+        from rsyscall.sys.socket import AF, SOCK
 
         async with await self.socket(AF.INET, SOCK.DGRAM) as sock:
             request = await self.ram.ptr(Ifreq(interface))

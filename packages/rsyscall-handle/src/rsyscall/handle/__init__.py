@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rsyscall.handle._facade import facade
 
 if TYPE_CHECKING:
+    from rsyscall.handle._later import import_headers
     from rsyscall.handle.allocation import UseAfterFreeError
     from rsyscall.handle.fd import (
         BaseFileDescriptor,
@@ -58,6 +59,7 @@ __all__ = [
     "ThreadProcess",
     "ProcessTask",
     "Task",
+    "import_headers",
 ]
 
 
@@ -85,6 +87,7 @@ if not TYPE_CHECKING:
             ],
             "rsyscall.handle.mapping": ["MemoryMapping"],
             "rsyscall.handle.allocation": ["UseAfterFreeError"],
+            "rsyscall.handle._later": ["import_headers"],
         },
     )
 

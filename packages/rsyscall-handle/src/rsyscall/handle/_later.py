@@ -24,10 +24,12 @@ import importlib
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["Later", "late", "late_classes", "later_names", "stand_in"]
+__all__ = ["Later", "import_headers", "late", "late_classes", "later_names", "stand_in"]
 
 T_class = TypeVar("T_class", bound=type)
 
+_modules: set[str] = set()
+"""The modules that have been named to `Later`."""
 _late: dict[tuple[str, str], type] = {}
 """By module and name: the classes that `late` has decorated, or their stand-ins."""
 
@@ -48,6 +50,7 @@ class Later:
     def __init__(self, module: str, cls: str) -> None:
         self.module = module
         self.cls = cls
+        _modules.add(module)
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.owner = owner
@@ -80,6 +83,17 @@ def stand_in(module: str) -> Callable[[T_class], T_class]:
         return _late.setdefault((module, cls.__name__), cls)  # type: ignore[return-value]  # it has all methods
 
     return decorate
+
+
+def import_headers() -> None:
+    """Import all header modules that would be imported when one of their methods is used.
+
+    For a program that will not be able to read the files of its Python any more.
+    """
+    # It names them.
+    importlib.import_module("rsyscall.handle.task")
+    for module in sorted(_modules):
+        importlib.import_module(module)
 
 
 def late_classes() -> list[type]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import abc
 import builtins
+import importlib
 import logging
 import struct
 from dataclasses import dataclass, field
@@ -285,6 +286,8 @@ def _register_cmsg(cls: type[Cmsg]) -> None:
 
 
 _register_cmsg(CmsgUcred)
+# Above this module. Whatever was imported, no descriptor may arrive without an owner.
+_WITH_FDS = {(SOL.SOCKET, SCM.RIGHTS), (SOL.SOCKET, SCM.PIDFD)}
 
 
 class CmsgList(list[Cmsg], FixedSerializer):
@@ -322,8 +325,10 @@ class CmsgListSerializer(Serializer[T_cmsglist]):
         result = self.cls()
         failure: Exception | None = None
         for level, typ, body in _split_cmsgs(data):
-            cls = _CMSG_CLASSES.get((level, typ))
             try:
+                if (level, typ) in _WITH_FDS and (level, typ) not in _CMSG_CLASSES:
+                    importlib.import_module("rsyscall.sys._cmsg_fds")
+                cls = _CMSG_CLASSES.get((level, typ))
                 result.append(cls.from_data(self.task, body) if cls else CmsgRaw(level, typ, body))
             except _CutOffError:
                 result.append(CmsgRaw(level, typ, body))
