@@ -93,6 +93,13 @@ def absolute_table(results: Results) -> str:
     return "\n" + "\n\n".join(parts) if parts else ""
 
 
+def _reasons(results: Results) -> list[str]:
+    """Why the aims that were missed were missed, as a section of the page."""
+    missed_aims = {cells[1] for cells in _row_cells(results) if cells[5] in ("gate", "MISSED")}
+    reasons = [f"* {row.measure}: {row.why}" for row in ROWS if row.measure in missed_aims and row.why]
+    return ["## Aims that are missed", "", *reasons, ""] if reasons else []
+
+
 def page(results: Results) -> str:
     """The page for people: both tables, as Markdown."""
     lines = [
@@ -116,8 +123,8 @@ def page(results: Results) -> str:
         "|---|--:|--:|--:|---|---|",
     ]
     lines += [f"| {' | '.join(cells[1:])} |" for cells in _row_cells(results)]
+    lines += ["", *_reasons(results)]
     lines += [
-        "",
         "## Absolute times",
         "",
         "In microseconds. Bold lines are rsyscall; the others are the alternatives.",

@@ -18,6 +18,7 @@ class Row:
         aim: what it should not exceed.
         at_least: larger is better: the value must not fall below the gate.
         unit: of value, gate and aim; ratios have none.
+        why: what stands between the value and the aim, for the page; a number in it was measured.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Row:
     aim: float | None
     at_least: bool = False
     unit: str = ""
+    why: str = ""
 
     def meets(self, value: float, limit: float) -> bool:
         """Whether a value, as precise as it is printed, is on the right side."""

@@ -334,6 +334,37 @@ async def test_dropped() -> None:
     await wait_until(lambda: not os.path.exists(f"/proc/{pid}/fd/2"))
 
 
+async def test_input_that_is_not_read() -> None:
+    """A broken pipe is an error of the write. SIGPIPE would end the process that we drive."""
+    async with await stdio_bootstrap(local_thread, command("sh", "-c")) as thread:
+        for _ in range(3):
+            await thread.run(sh("true"), stdin=bytes(1_000_000))
+        read, write = await thread.pipe()
+        await read.close()
+        with pytest.raises(BrokenPipeError):
+            await write.write(await thread.ptr(b"x"))
+        state = await thread.run(sh("kill -PIPE $$"), check=False)
+        assert state.sig == signal.SIGPIPE, "a command has the default action"
+
+
+async def test_a_cancelled_pipe_is_not_lost(caplog: pytest.LogCaptureFixture) -> None:
+    """At whatever moment the cancellation comes: the numbers are read, or the call was not made."""
+    async with await stdio_bootstrap(local_thread, command("sh", "-c")) as thread:
+        await thread.run(sh("true"))
+        descriptors = f"/proc/{thread.carrier.pid}/fd"
+        before = len(os.listdir(descriptors))
+        for step in range(40):
+            with trio.move_on_after(step * 0.0002):
+                pipe = await thread.pipe()
+                await pipe.read.close()
+                await pipe.write.close()
+        pipe = None
+        gc.collect()
+        await thread.run(sh("true"))
+        assert [record.message for record in caplog.records] == []
+        assert len(os.listdir(descriptors)) == before
+
+
 @pytest.mark.slow
 async def test_timeout_and_dropped_children() -> None:
     async with await stdio_bootstrap(local_thread, command("sh", "-c")) as thread:

@@ -64,7 +64,8 @@ def _run(text: Path, directory: Path) -> None:
 def _run_program(program: str, expected: str, directory: Path) -> None:
     script = directory / "program.py"
     script.write_text(program)
-    environment = dict(os.environ)
+    # Lines in the order in which a terminal shows them, also beside those of commands.
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     if path := environment.get("PYTHONPATH"):  # the development tree, usually given relative to the root
         environment["PYTHONPATH"] = os.pathsep.join(
             os.path.abspath(entry) for entry in path.split(os.pathsep)

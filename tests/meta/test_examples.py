@@ -67,7 +67,8 @@ NEEDS = {
 
 
 def run(cli: Programs, name: str, user: int | None) -> Result:
-    result = cli(program=EXAMPLES / name, uid=user)
+    # Lines in the order in which a terminal shows them, also beside those of commands.
+    result = cli(program=EXAMPLES / name, uid=user, env={"PYTHONUNBUFFERED": "1"})
     assert (result.status, result.err) == (0, "")
     return result
 

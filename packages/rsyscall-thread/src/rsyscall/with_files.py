@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from rsyscall.async_fd import finish
 from rsyscall.epoller import AsyncFileDescriptor
 from rsyscall.fcntl import FD, F, O
 from rsyscall.handle import FileDescriptor, Pointer, Task
@@ -196,9 +197,10 @@ class WithFiles(WithSetup):
         room = await self.ram.malloc(CmsgList, CMSG_SPACE(4 * maxfds))
         header = await self.ram.ptr(RecvMsghdr(None, parts, room))
         filled, _, message = await sock.recvmsg(header, RecvmsgFlags.NONE)
-        control = (await message.read()).control
+        # From here on the descriptors are there: a cancellation must not lose them.
+        control = (await finish(message.read)).control
         fds: list[FileDescriptor] = []
-        for cmsg in [] if control is None else await control.read():
+        for cmsg in [] if control is None else await finish(control.read):
             if isinstance(cmsg, CmsgSCMRights):
                 fds += cmsg
         return b"".join([await part.read() for part in filled]), fds
@@ -275,16 +277,16 @@ class WithFiles(WithSetup):
     @trio.lowlevel.enable_ki_protection
     async def pipe(self, flags: O = O(0)) -> Pipe[FileDescriptor]:
         """Make a pipe. manpage: pipe2(2)."""
-        return await (await self.task.pipe(await self.ram.malloc(Pipe), flags)).read()
+        written = await self.task.pipe(await self.ram.malloc(Pipe), flags)
+        return await finish(written.read)
 
     @trio.lowlevel.enable_ki_protection
     async def socketpair(self, domain: AF, type: SOCK, protocol: int = 0) -> Socketpair[FileDescriptor]:
         """Make a pair of connected sockets. manpage: socketpair(2)."""
         from rsyscall.sys.socket import Socketpair
 
-        return await (
-            await self.task.socketpair(domain, type, protocol, await self.ram.malloc(Socketpair))
-        ).read()
+        written = await self.task.socketpair(domain, type, protocol, await self.ram.malloc(Socketpair))
+        return await finish(written.read)
 
     def inherit_fd(self, fd: FileDescriptor) -> FileDescriptor:
         """Make a handle, for this process, of a descriptor that it inherited from its parent."""

@@ -26,7 +26,7 @@ from rsyscall.memory.socket_transport import StreamMemoryTransport
 from rsyscall.near import SyscallError
 from rsyscall.near import types as near
 from rsyscall.network.passing import PassingConnection
-from rsyscall.signal import Sigset
+from rsyscall.signal import SIG, Sigaction, Sighandler, Sigset
 from rsyscall.thread import Thread
 
 if TYPE_CHECKING:
@@ -101,6 +101,17 @@ async def make_far_thread(
     raise SyscallError(f"{task} answers what no kernel does: {failure}") from failure
 
 
+async def _ignore_broken_pipes(task: Task, ram: RAM) -> None:
+    """Let a write to a pipe that nothing reads fail, as in a process of Python, not end the process.
+
+    A command that `run` starts has the default action again.
+    """
+    try:
+        await task.sigaction(SIG.PIPE, await ram.ptr(Sigaction(Sighandler.IGN)), None)
+    except OSError:
+        pass  # a filter denies it
+
+
 async def _equip(
     kind: type[T_thread],
     parent: Thread,
@@ -113,6 +124,7 @@ async def _equip(
     task.infrastructure_fds += tuple(own)
     close_dropped(task.fd_table)
     ram = RAM(task, StreamMemoryTransport(task), AllocatorClient.make_allocator(task))
+    await _ignore_broken_pipes(task, ram)
     epoller = await Epoller.make_root(ram, task)
     side = FarSide(task, ram, epoller, parent.monitor.hub)
     side.private.update(own)
