@@ -19,7 +19,6 @@ MISSING: dict[str, tuple[str, str]] = {
     "rsyscall.linux.fuse": (LATER, "header module"),
     "rsyscall.linux.netlink": (LATER, "header module"),
     "rsyscall.linux.rtnetlink": (LATER, "header module"),
-    "rsyscall.netinet.tcp": (LATER, "header module"),
     "rsyscall.scripts.local_repl": (LATER, "example program"),
     "rsyscall.scripts.symsh": (LATER, "example program, needs linux.fuse"),
     "rsyscall.tasks.ssh:SSHExecutables.with_nix": (LATER, "with rsyscall.nix"),

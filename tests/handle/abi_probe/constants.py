@@ -33,7 +33,7 @@ from rsyscall.linux import fs as fs_h
 from rsyscall.linux import mount as linux_mount
 from rsyscall.near.abi import ABI
 from rsyscall.net import if_
-from rsyscall.netinet import in_, ip
+from rsyscall.netinet import in_, ip, tcp
 from rsyscall.sys import (
     _mman_pages,
     _mount_files,
@@ -608,6 +608,22 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     ),
     if_.TUN_F: Constants(_TUN, "TUN_F_"),
     in_.INADDR: Constants(("linux/in.h",), "INADDR_", also=("netinet/in.h",)),
+    tcp.TCP: Constants(
+        ("netinet/tcp.h",),
+        "TCP_",
+        also=("linux/tcp.h",),
+        left_out={
+            "TCP_REPAIR_O*": "values of an option",
+            "TCP_MD5SIG_*": "of the structure of an option",
+            "TCP_MSS*": "of packets",
+            "TCP_MAX*": "of packets",
+            "TCP_COOKIE_*": "of the structure of an option",
+            "TCP_S_DATA_*": "of the structure of an option",
+            "TCP_RECEIVE_ZEROCOPY_*": "of the structure of an option",
+        },
+    ),
+    tcp.TCP_STATE: Constants(("netinet/tcp.h",), "TCP_", left_out={"*": "see TCP"}),
+    tcp.TCP_CA: Constants(("linux/types.h", "linux/tcp.h"), "TCP_CA_"),
     ip.IPPROTO: Constants(
         ("linux/in.h", "linux/in6.h"),
         "IPPROTO_",
