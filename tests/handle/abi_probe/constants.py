@@ -23,6 +23,7 @@ from rsyscall.linux import (
     landlock,
     membarrier,
     mempolicy,
+    netlink,
     openat2,
     perf_event,
     seccomp,
@@ -608,6 +609,24 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     ),
     if_.TUN_F: Constants(_TUN, "TUN_F_"),
     in_.INADDR: Constants(("linux/in.h",), "INADDR_", also=("netinet/in.h",)),
+    netlink.NETLINK: Constants(
+        ("linux/netlink.h",),
+        "NETLINK_",
+        left_out=dict.fromkeys(
+            (
+                *("NETLINK_*_MEMBERSHIP", "NETLINK_LIST_MEMBERSHIPS", "NETLINK_PKTINFO", "NETLINK_*_RING"),
+                *("NETLINK_BROADCAST_ERROR", "NETLINK_NO_ENOBUFS", "NETLINK_LISTEN_ALL_NSID"),
+                *("NETLINK_*_ACK", "NETLINK_GET_STRICT_CHK"),
+            ),
+            "options of sockets",
+        ),
+    ),
+    netlink.NLM_F: Constants(("linux/netlink.h",), "NLM_F_"),
+    netlink.NLMSG: Constants(
+        ("linux/netlink.h",),
+        "NLMSG_",
+        left_out={"NLMSG_ALIGNTO": "see parse_messages", "NLMSG_HDRLEN": "size"},
+    ),
     tcp.TCP: Constants(
         ("netinet/tcp.h",),
         "TCP_",

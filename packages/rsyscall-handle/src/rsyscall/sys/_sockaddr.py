@@ -38,6 +38,7 @@ _FAMILY_MODULES = {
     AF.UNIX: "rsyscall.sys.un",
     AF.INET: "rsyscall.netinet.in_",
     AF.INET6: "rsyscall.netinet.in_",
+    AF.NETLINK: "rsyscall.linux.netlink",
 }
 
 

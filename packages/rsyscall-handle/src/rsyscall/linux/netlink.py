@@ -1,0 +1,238 @@
+"""`<linux/netlink.h>`: sockets that carry messages to and from the kernel."""
+
+from __future__ import annotations
+
+import enum
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rsyscall.cstruct import CStruct, constant, u16, u32
+from rsyscall.sys.socket import AF, Sockaddr, _register_sockaddr
+
+__all__ = [
+    "NETLINK",
+    "NLMSG",
+    "NLM_F",
+    "Nlattr",
+    "Nlmsg",
+    "Nlmsghdr",
+    "SockaddrNl",
+    "build_attributes",
+    "build_messages",
+    "parse_attributes",
+    "parse_messages",
+]
+
+
+class NETLINK(enum.IntEnum):
+    """`NETLINK_*`: the protocol of a netlink socket, that is, the part of the kernel to talk to.
+
+    manpage: netlink(7)
+    """
+
+    ROUTE = 0
+    UNUSED = 1
+    USERSOCK = 2
+    FIREWALL = 3
+    SOCK_DIAG = 4
+    INET_DIAG = 4
+    NFLOG = 5
+    XFRM = 6
+    SELINUX = 7
+    ISCSI = 8
+    AUDIT = 9
+    FIB_LOOKUP = 10
+    CONNECTOR = 11
+    NETFILTER = 12
+    IP6_FW = 13
+    DNRTMSG = 14
+    KOBJECT_UEVENT = 15
+    GENERIC = 16
+    SCSITRANSPORT = 18
+    ECRYPTFS = 19
+    RDMA = 20
+    CRYPTO = 21
+    SMC = 22
+
+
+class NLM_F(enum.IntFlag):
+    """`NLM_F_*`: flags of a message; what the upper ones mean depends on its type.
+
+    manpage: netlink(7)
+    """
+
+    NONE = 0
+    REQUEST = 0x01
+    MULTI = 0x02
+    ACK = 0x04
+    ECHO = 0x08
+    DUMP_INTR = 0x10
+    DUMP_FILTERED = 0x20
+    # of requests that get something
+    ROOT = 0x100
+    MATCH = 0x200
+    ATOMIC = 0x400
+    DUMP = 0x300
+    # of requests that make something
+    REPLACE = 0x100
+    EXCL = 0x200
+    CREATE = 0x400
+    APPEND = 0x800
+    # of requests that delete something
+    NONREC = 0x100
+    BULK = 0x200
+    # of acknowledgements
+    CAPPED = 0x100
+    ACK_TLVS = 0x200
+
+
+class NLMSG(enum.IntEnum):
+    """`NLMSG_*`: types of messages that all protocols have; their own begin at `MIN_TYPE`.
+
+    manpage: netlink(7)
+    """
+
+    NOOP = 0x1
+    ERROR = 0x2
+    DONE = 0x3
+    OVERRUN = 0x4
+    MIN_TYPE = 0x10
+
+
+class SockaddrNl(CStruct, Sockaddr, c="struct sockaddr_nl", headers=("linux/netlink.h",), frozen=True):
+    """`struct sockaddr_nl`: the address of a netlink socket.
+
+    Args:
+        pid: number of the socket, often but not always that of a process; 0 is the kernel, and in `bind`
+            lets the kernel choose.
+        groups: a bit for each multicast group, such as `RTMGRP`.
+
+    manpage: netlink(7)
+    """
+
+    family = constant(u16("nl_family"), AF.NETLINK)
+    pid: int = u32("nl_pid", offset=4)
+    groups: int = u32("nl_groups", offset=8)
+
+
+class Nlmsghdr(CStruct, c="struct nlmsghdr", headers=("linux/netlink.h",), frozen=True):
+    """`struct nlmsghdr`: what each message begins with.
+
+    Args:
+        len: bytes of the message, with this header and without padding.
+        type: of the message.
+        flags: of the message.
+        seq: number that the answer repeats.
+        pid: number of the socket that sends.
+
+    manpage: netlink(7)
+    """
+
+    len: int = u32("nlmsg_len")
+    type: int = u16("nlmsg_type")
+    flags: NLM_F = u16("nlmsg_flags", NLM_F, prefix="NLM_F_")
+    seq: int = u32("nlmsg_seq", default=0)
+    pid: int = u32("nlmsg_pid", default=0)
+
+
+@dataclass(frozen=True)
+class Nlmsg:
+    """One message.
+
+    Args:
+        type: `NLMSG`, or a type of the protocol.
+        flags: of the message.
+        payload: what follows the header.
+        seq: number that the answer repeats.
+        pid: number of the socket that sends; 0 in a request.
+    """
+
+    type: int
+    flags: NLM_F
+    payload: bytes = b""
+    seq: int = 0
+    pid: int = 0
+
+
+@dataclass(frozen=True)
+class Nlattr:
+    """`struct nlattr` with its value.
+
+    Args:
+        type: of the attribute, with the bits `NLA_F_*` if it has any.
+        value: without padding.
+    """
+
+    type: int
+    value: bytes
+
+
+_ATTRIBUTE = struct.Struct("=HH")
+_HEADER_SIZE = 16
+_ATTRIBUTE_MAX = 0xFFFF - _ATTRIBUTE.size
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(-len(data) % 4)
+
+
+def build_messages(messages: Iterable[Nlmsg]) -> bytes:
+    """The bytes of the messages, to send in one piece. Raises ValueError if a number does not fit."""
+    return b"".join(
+        _padded(Nlmsghdr(_HEADER_SIZE + len(m.payload), m.type, m.flags, m.seq, m.pid).to_bytes() + m.payload)
+        for m in messages
+    )
+
+
+def parse_messages(data: bytes) -> list[Nlmsg]:
+    """The messages in what one `recv` gave.
+
+    Raises:
+        ValueError: a length is less than that of a header, or more than there is: the data was cut off, or
+            is no list of messages.
+    """
+    messages = []
+    position = 0
+    while position < len(data):
+        header = Nlmsghdr.from_bytes(data[position : position + _HEADER_SIZE])
+        if not _HEADER_SIZE <= header.len <= len(data) - position:
+            raise ValueError("wrong length of a netlink message", header.len, len(data) - position)
+        payload = bytes(data[position + _HEADER_SIZE : position + header.len])
+        messages.append(Nlmsg(header.type, header.flags, payload, header.seq, header.pid))
+        position += header.len + -header.len % 4
+    return messages
+
+
+def build_attributes(attributes: Iterable[Nlattr]) -> bytes:
+    """The bytes of the attributes. Raises ValueError if a type or a value is too large."""
+    built = []
+    for attribute in attributes:
+        if len(attribute.value) > _ATTRIBUTE_MAX or not 0 <= attribute.type <= 0xFFFF:
+            raise ValueError("too large for a netlink attribute", attribute.type, len(attribute.value))
+        header = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(attribute.value), attribute.type)
+        built.append(_padded(header + attribute.value))
+    return b"".join(built)
+
+
+def parse_attributes(data: bytes) -> list[Nlattr]:
+    """The attributes in the rest of a payload, or in the value of an attribute that has others inside.
+
+    Raises:
+        ValueError: a length is less than that of a header, or more than there is.
+    """
+    attributes = []
+    position = 0
+    while position < len(data):
+        left = len(data) - position
+        if left < _ATTRIBUTE.size:
+            raise ValueError("bytes after the last netlink attribute", left)
+        length, kind = _ATTRIBUTE.unpack_from(data, position)
+        if not _ATTRIBUTE.size <= length <= left:
+            raise ValueError("wrong length of a netlink attribute", length, left)
+        attributes.append(Nlattr(kind, bytes(data[position + _ATTRIBUTE.size : position + length])))
+        position += length + -length % 4
+    return attributes
+
+
+_register_sockaddr(SockaddrNl)
