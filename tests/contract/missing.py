@@ -17,7 +17,6 @@ MISSING: dict[str, tuple[str, str]] = {
     "rsyscall.nix": (LATER, "deployment with Nix"),
     "rsyscall.wish": (LATER, "asking a person for a value"),
     "rsyscall.linux.fuse": (LATER, "header module"),
-    "rsyscall.linux.rtnetlink": (LATER, "header module"),
     "rsyscall.scripts.local_repl": (LATER, "example program"),
     "rsyscall.scripts.symsh": (LATER, "example program, needs linux.fuse"),
     "rsyscall.tasks.ssh:SSHExecutables.with_nix": (LATER, "with rsyscall.nix"),

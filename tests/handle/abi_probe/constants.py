@@ -26,6 +26,7 @@ from rsyscall.linux import (
     netlink,
     openat2,
     perf_event,
+    rtnetlink,
     seccomp,
     userfaultfd,
 )
@@ -627,6 +628,24 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         "NLMSG_",
         left_out={"NLMSG_ALIGNTO": "see parse_messages", "NLMSG_HDRLEN": "size"},
     ),
+    rtnetlink.RTM: Constants(
+        ("linux/rtnetlink.h",),
+        "RTM_",
+        left_out={
+            "RTM_F_*": "flags of routes",
+            "RTM_NEWNVLAN": "RTM_NEWVLAN, misspelt in some headers",
+            **dict.fromkeys(("RTM_BASE", "RTM_MAX", "RTM_NR_*"), "where the numbers begin and end"),
+        },
+    ),
+    rtnetlink.RTMGRP: Constants(
+        ("linux/rtnetlink.h",),
+        "RTMGRP_",
+        no_header=dict.fromkeys(
+            ("NOP2", "DECnet_RULE", "NOP4", "IPV6_RULE", "MPLS_ROUTE"),
+            "only the number of the group has a name",
+        ),
+    ),
+    rtnetlink.IFLA: Constants(("linux/if_link.h",), "IFLA_", left_out={"*": "attributes inside of others"}),
     tcp.TCP: Constants(
         ("netinet/tcp.h",),
         "TCP_",
