@@ -13,6 +13,9 @@ scope, and the loops tell them when it is done. So each run has two *deputies*: 
 ends. If the tasks of the program have not ended by then, a deputy restarts the loops that were cut short, and
 cancels them when the program has ended. There are two because the exception may hit one of them.
 
+They do the same at the ordinary end of a run for work in the background that has to close descriptors of
+other processes before it goes.
+
 Hence the body of a loop must bear being restarted after an exception at any place: objects that outlive it
 record what it was doing, and it forgets a piece of work only when that is done.
 """
@@ -62,19 +65,46 @@ def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError(f"{coroutine!r} was expected to finish at once, but it waits for something")
 
 
+# What `start_background` runs in this run.
+_at_work: trio.lowlevel.RunVar[set[object]] = trio.lowlevel.RunVar("rsyscall_at_work")
+
+
 def start_background(body: Callable[[], Awaitable[None]], name: str) -> None:
     """Run `body` once in the background of the current trio run; it is cancelled at the end of the run.
+
+    Other processes answer until it has ended, so it may wait for them, shielded.
 
     Raises:
         RuntimeError: not called from within a `trio.run`, or the run is ending and takes no more.
     """
+    try:
+        at_work = _at_work.get()
+    except LookupError:
+        at_work = set()
+        _at_work.set(at_work)
+    _start_system_task(partial(_count_in, at_work, body), name)
 
+
+async def _count_in(at_work: set[object], body: Callable[[], Awaitable[None]]) -> None:
+    at_work.add(body)
+    try:
+        await body()
+    finally:
+        at_work.discard(body)
+
+
+def _start_system_task(body: Callable[[], Awaitable[None]], name: str) -> None:
     trio.lowlevel.spawn_system_task(_background, body, name=name)
 
 
 async def _background(body: Callable[[], Awaitable[None]]) -> None:
     _in_background.set(True)
     await body()
+
+
+def _loops_may_end() -> bool:
+    """Whether no task in this run waits for what the loops receive; asked by a background task."""
+    return program_has_ended() and not _at_work.get(None)
 
 
 def program_has_ended() -> bool:
@@ -122,14 +152,14 @@ class _Deputies:
 
     def ensure_started(self) -> None:
         while self._started < 2:
-            start_background(self._stand_by, "rsyscall: deputy")
+            _start_system_task(self._stand_by, "rsyscall: deputy")
             self._started += 1
 
     async def _stand_by(self) -> None:
         try:
             await trio.sleep_forever()
         except trio.Cancelled:
-            if not program_has_ended():
+            if not _loops_may_end():
                 with trio.CancelScope(shield=True):
                     await self._take_over()
             # The run, and we with it, may be remembered for longer than what the loops keep alive.
@@ -138,7 +168,7 @@ class _Deputies:
 
     async def _take_over(self) -> None:
         async with trio.open_nursery() as nursery:
-            while not program_has_ended():
+            while not _loops_may_end():
                 for loop in [loop for loop in self.loops if not loop.runs_in(self._token)]:
                     nursery.start_soon(loop._run, self._token, name=loop._name)
                 await trio.sleep(0.001)
@@ -228,7 +258,7 @@ class RunLoop:
                 )
             deputies = _deputies_of(token)
             deputies.ensure_started()
-            start_background(partial(self._run, token), self._name)
+            _start_system_task(partial(self._run, token), self._name)
             deputies.loops.add(self)
             if not self._ident:
                 self._thread_name = threading.current_thread().name
@@ -252,7 +282,7 @@ class RunLoop:
             except BaseException:
                 # `ensure_running` starts it again, and so does a deputy.
                 self._token = self._running = self._scope = None
-                if program_has_ended():
+                if _loops_may_end():
                     _deputies_of(token).loops.discard(self)
                 raise
         # In this order: a deputy takes care of it if an exception comes in between.

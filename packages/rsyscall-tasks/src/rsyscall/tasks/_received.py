@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from rsyscall.async_fd import finish
-from rsyscall.background import run_is_over
 from rsyscall.handle.fd import STANDARD
 from rsyscall.near import SyscallError
 from rsyscall.near import types as near
@@ -209,10 +208,8 @@ async def close_all(fds: list[FileDescriptor]) -> None:
     """Close descriptors, whatever becomes of their processes. It is done even when cancelled."""
     with trio.CancelScope(shield=True):
         for fd in fds:
-            # At the end of a run no loop receives the answers of other processes: they are garbage then.
-            if fd.task.sysif.immediate or not run_is_over():
-                with contextlib.suppress(OSError, SyscallError):
-                    await fd.invalidate()
+            with contextlib.suppress(OSError, SyscallError):
+                await fd.invalidate()
 
 
 async def _close_stream(stream: AsyncFileDescriptor) -> None:
