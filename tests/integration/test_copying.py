@@ -141,6 +141,13 @@ async def test_tree(ends: tuple[Thread, Thread], tmp_path: LocalPath) -> None:
     assert sorted(os.listdir(tmp_path)) == ["from", "to"]
 
 
+async def test_a_tree_is_not_copied_into_itself(tmp_path: LocalPath) -> None:
+    (tmp_path / "from" / "sub").mkdir(parents=True)
+    with pytest.raises(OSError, match="in the directory that it is made of"):
+        await copy_tree(local_thread, tmp_path / "from", local_thread, tmp_path / "from" / "sub" / "copy")
+    assert os.listdir(tmp_path / "from" / "sub") == []
+
+
 async def test_errors_leave_nothing(far: Thread, tmp_path: LocalPath) -> None:
     fill(tmp_path / "from")
     (tmp_path / "file").write_bytes(bytes(5 * PIECE))

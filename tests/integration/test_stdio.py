@@ -23,6 +23,7 @@ from rsyscall.path import Path
 from rsyscall.run_limits import Limits
 from rsyscall.sched import CLONE
 from rsyscall.stdlib import mkdtemp
+from rsyscall.sys.socket import AF, SOCK
 from rsyscall.sys.wait import W
 from rsyscall.tasks._script import MACHINES, STALE_MINUTES
 from rsyscall.tasks.local import local_thread
@@ -363,6 +364,23 @@ async def test_a_cancelled_pipe_is_not_lost(caplog: pytest.LogCaptureFixture) ->
         await thread.run(sh("true"))
         assert [record.message for record in caplog.records] == []
         assert len(os.listdir(descriptors)) == before
+
+
+async def test_a_cancelled_message_is_not_lost() -> None:
+    """It is received, or it is there for the next one."""
+    async with await stdio_bootstrap(local_thread, command("sh", "-c")) as thread:
+        pair = await thread.socketpair(AF.UNIX, SOCK.SEQPACKET)
+        for step in range(40):
+            await thread.send_fds(pair.first, b"data", [thread.stdin])
+            received = None
+            with trio.move_on_after(step * 0.0001):
+                received = await thread.recv_fds(pair.second, 100, 1)
+            if received is None:
+                with trio.fail_after(10):
+                    received = await thread.recv_fds(pair.second, 100, 1)
+            data, [fd] = received
+            assert data == b"data"
+            await fd.close()
 
 
 @pytest.mark.slow

@@ -255,6 +255,17 @@ def test_mounts(cli: Programs, tmp_path: Path) -> None:
 
 
 @NAMESPACED
+@pytest.mark.parametrize("kind", ["--ro-bind", "--tmpfs"])
+def test_a_mount_over_the_working_directory(cli: Programs, tmp_path: Path, kind: str) -> None:
+    """The command is in what was mounted, not below it."""
+    (tmp_path / "file").write_text("contents\n")
+    script = "ls; touch made 2>/dev/null; pwd"
+    result = cli.run("--map-root", kind, str(tmp_path), "--", "sh", "-c", script, cwd=tmp_path)
+    assert result == (0, f"{'' if kind == '--tmpfs' else 'file' + chr(10)}{tmp_path}\n", "")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@NAMESPACED
 def test_a_mount_that_fails(cli: Programs) -> None:
     result = cli.run("--user", "--bind", "/missing:/mnt", "--", "true")
     assert result == (

@@ -66,7 +66,9 @@ def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 # What `start_background` runs in this run.
-_at_work: trio.lowlevel.RunVar[set[object]] = trio.lowlevel.RunVar("rsyscall_at_work")
+_at_work: trio.lowlevel.RunVar[weakref.WeakSet[trio.lowlevel.Task] | None] = trio.lowlevel.RunVar(
+    "rsyscall_at_work", None
+)
 
 
 def start_background(body: Callable[[], Awaitable[None]], name: str) -> None:
@@ -77,24 +79,16 @@ def start_background(body: Callable[[], Awaitable[None]], name: str) -> None:
     Raises:
         RuntimeError: not called from within a `trio.run`, or the run is ending and takes no more.
     """
-    try:
-        at_work = _at_work.get()
-    except LookupError:
-        at_work = set()
-        _at_work.set(at_work)
-    _start_system_task(partial(_count_in, at_work, body), name)
+    task = _start_system_task(body, name)
+    tasks = _at_work.get()
+    if tasks is None:
+        tasks = weakref.WeakSet()
+        _at_work.set(tasks)
+    tasks.add(task)
 
 
-async def _count_in(at_work: set[object], body: Callable[[], Awaitable[None]]) -> None:
-    at_work.add(body)
-    try:
-        await body()
-    finally:
-        at_work.discard(body)
-
-
-def _start_system_task(body: Callable[[], Awaitable[None]], name: str) -> None:
-    trio.lowlevel.spawn_system_task(_background, body, name=name)
+def _start_system_task(body: Callable[[], Awaitable[None]], name: str) -> trio.lowlevel.Task:
+    return trio.lowlevel.spawn_system_task(_background, body, name=name)
 
 
 async def _background(body: Callable[[], Awaitable[None]]) -> None:
@@ -104,7 +98,12 @@ async def _background(body: Callable[[], Awaitable[None]]) -> None:
 
 def _loops_may_end() -> bool:
     """Whether no task in this run waits for what the loops receive; asked by a background task."""
-    return program_has_ended() and not _at_work.get(None)
+    return program_has_ended() and not any(map(_has_not_ended, _at_work.get() or ()))
+
+
+def _has_not_ended(task: trio.lowlevel.Task) -> bool:
+    # trio knows, whatever exception comes where. A count of our own would be wrong after one.
+    return task.parent_nursery is not None and task in task.parent_nursery.child_tasks
 
 
 def program_has_ended() -> bool:

@@ -203,7 +203,7 @@ class WithFiles(WithSetup):
         for cmsg in [] if control is None else await finish(control.read):
             if isinstance(cmsg, CmsgSCMRights):
                 fds += cmsg
-        return b"".join([await part.read() for part in filled]), fds
+        return b"".join([await finish(part.read) for part in filled]), fds
 
     async def read_to_eof(self, fd: FileDescriptor) -> bytes:
         """Read up to the end of the file.

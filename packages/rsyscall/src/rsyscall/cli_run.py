@@ -253,6 +253,10 @@ class Run:
                     await child.mount_tmpfs(target)
                 else:
                     await child.bind_mount(source, target, readonly=kind == "ro-bind")
+        if options.mounts:
+            # What is mounted over the working directory, or above it, is entered by a path only.
+            with self._step("enter the working directory again", "."):
+                await child.chdir(await child.getcwd())
         if options.net:
             with self._step("bring up the network interface", "lo"):
                 await child.bring_up("lo")

@@ -137,7 +137,8 @@ async def copy_tree(
 
     Raises:
         FileExistsError: something is at `destination_path`.
-        OSError: as `copy_file`; EINVAL also for a device, a socket or a pipe in the tree. Nothing is left.
+        OSError: as `copy_file`; EINVAL also for a device, a socket or a pipe in the tree, and for a copy in
+            the directory itself. Nothing is left.
         SyscallError: as `copy_file`.
     """
     copy = _Copy(source, destination, progress)
@@ -149,6 +150,7 @@ async def copy_tree(
         with _named(path):
             read = await source.task.open(await source.ptr(path), O.RDONLY | O.DIRECTORY | O.CLOEXEC)
         async with _closing(read):
+            copy.made = place.temporary
             await copy.directory(read, place.parent, place.temporary, path, place.path)
         await place.rename(RENAME.NOREPLACE)
     return copy.state(path)
@@ -219,6 +221,8 @@ class _Copy:
         self._destination = destination
         self._progress = progress
         self._copied = self._size = self._files = 0
+        # The temporary name of a tree: to find it in what is read would have no end.
+        self.made = ""
 
     def state(self, path: Path) -> CopyProgress:
         return CopyProgress(path, self._copied, self._size, self._files)
@@ -345,6 +349,8 @@ class _Copy:
             for entry in await valid.read():
                 if entry.name in (".", ".."):
                     continue
+                if entry.name == self.made:
+                    raise OSError(errno.EINVAL, "the copy would be in the directory that it is made of")
                 if not entry.name or "/" in entry.name:
                     raise OSError(errno.EPROTO, f"{entry.name!r} is no name of a file")
                 kind = entry.type
