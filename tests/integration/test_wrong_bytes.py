@@ -198,7 +198,7 @@ async def test_persistent(tmp_path: LocalPath, change: str, monkeypatch: pytest.
             assert sock.recv(100) == b"RSYSDOOR" + bytes(8)
             sock.sendall(data)
             sock.shutdown(socket.SHUT_WR)
-            # Whatever is asked for.
+            # The client may still send requests: read and drop them until it closes.
             while True:
                 await trio.lowlevel.wait_readable(sock)
                 try:

@@ -118,7 +118,8 @@ def program_has_ended() -> bool:
 def run_is_over() -> bool:
     """Whether this is a background task, and the tasks of the program have ended in this run.
 
-    The loops that wait for answers have ended, too: a shielded wait would never end.
+    Unless the task is one of `start_background`, the loops that wait for answers may have ended, too: then a
+    shielded wait would never end.
     """
     return _in_background.get() and program_has_ended()
 
