@@ -380,6 +380,11 @@ int rsys_free_allocation(PyObject *op)
 	return 0;
 }
 
+int rsys_is_live_allocation(PyObject *op)
+{
+	return op && Py_IS_TYPE(op, allocation_type) && ((Allocation *)op)->valid == Py_True;
+}
+
 int rsys_is_allocation_type(PyObject *type)
 {
 	return PyType_Check(type) && PyType_IsSubtype((PyTypeObject *)type, allocation_type);

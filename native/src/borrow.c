@@ -9,7 +9,7 @@
  */
 #include "borrow.h"
 
-#include "freestanding.h"
+#include "pointers.h"
 #include "space.h"
 
 typedef struct {
@@ -19,7 +19,7 @@ typedef struct {
 } Borrow;
 
 #define NAMES(X) \
-	X(_free_waiting) X(_pins) X(_waiting) X(address_space) X(borrowed) X(check_address_space) X(mapping) X(near) X(task)
+	X(_free_waiting) X(address_space) X(borrowed) X(check_address_space) X(mapping) X(near) X(task)
 #define DECLARE(name) static PyObject *s_##name;
 NAMES(DECLARE)
 
@@ -30,7 +30,7 @@ PyObject *rsys_borrow_pointer(PyObject *module, PyObject *const *args, Py_ssize_
 	Borrow *self;
 
 	(void)module;
-	if (count != 2) {
+	if (count != 2 || !rsys_is_pointer(args[0])) {
 		PyErr_SetString(PyExc_TypeError, "borrow_pointer(pointer, task)");
 		return NULL;
 	}
@@ -47,31 +47,34 @@ PyObject *rsys_borrow_pointer(PyObject *module, PyObject *const *args, Py_ssize_
 }
 
 /* Adds to the number of borrows of a pointer; returns what it is then, or -1. */
-static long add_pins(PyObject *pointer, long more)
+static Py_ssize_t add_pins(PyObject *pointer, long more)
 {
-	PyObject *pins = PyObject_GetAttr(pointer, s__pins), *now;
-	long count;
-	int err;
+	Pointer *self = (Pointer *)pointer;
 
-	if (!pins)
-		return -1;
-	count = PyLong_AsLong(pins);
-	Py_DECREF(pins);
-	if (!PyErr_Occurred() && count + more < 0)
+	if (self->pins + more < 0) {
 		PyErr_SetString(PyExc_RuntimeError, "the number of borrows is wrong");
-	now = PyErr_Occurred() ? NULL : PyLong_FromLong(count + more);
-	if (!now)
 		return -1;
-	err = PyObject_SetAttr(pointer, s__pins, now);
-	Py_DECREF(now);
-	return err < 0 ? -1 : count + more;
+	}
+	return self->pins += more;
+}
+
+/* What `near` of the pointer is. Each time, since it raises if the pointer or its memory is gone. */
+static PyObject *address_of(PyObject *op)
+{
+	Pointer *self = (Pointer *)op;
+
+	if (self->valid != Py_True || !self->address || self->address == Py_None ||
+	    !rsys_is_live_allocation(self->allocation))
+		return PyObject_GetAttr(op, s_near);
+	Py_INCREF(self->address);
+	return self->address;
 }
 
 /* Whether the pointer is into the address space of the task; if not, what says why raises. */
 static int check_address_space(PyObject *pointer, PyObject *task)
 {
-	PyObject *mapping = PyObject_GetAttr(pointer, s_mapping);
-	PyObject *owner = mapping ? PyObject_GetAttr(mapping, s_task) : NULL;
+	PyObject *mapping = ((Pointer *)pointer)->mapping;
+	PyObject *owner = mapping ? PyObject_GetAttr(mapping, s_task) : PyObject_GetAttr(pointer, s_mapping);
 	PyObject *theirs = owner ? PyObject_GetAttr(owner, s_address_space) : NULL;
 	PyObject *ours = theirs ? PyObject_GetAttr(task, s_address_space) : NULL, *none = NULL;
 	int err = ours ? 0 : -1;
@@ -84,7 +87,6 @@ static int check_address_space(PyObject *pointer, PyObject *task)
 	Py_XDECREF(ours);
 	Py_XDECREF(theirs);
 	Py_XDECREF(owner);
-	Py_XDECREF(mapping);
 	return err;
 }
 
@@ -112,7 +114,7 @@ static PyObject *borrow_enter(PyObject *op, PyObject *unused)
 		address = Py_None;
 		Py_INCREF(address);
 	} else {
-		address = PyObject_GetAttr(self->pointer, s_near);
+		address = address_of(self->pointer);
 		if (address && check_address_space(self->pointer, self->task) < 0)
 			Py_CLEAR(address);
 		if (address && (times = times_to_enter(op, self->task)) < 0)
@@ -136,15 +138,13 @@ static PyObject *borrow_enter(PyObject *op, PyObject *unused)
 /* Takes back pins; returns whether there is memory that has waited for the last of them to be freed, or -1. */
 static int give_back(Borrow *self, long count)
 {
-	PyObject *waiting;
-	long pins = add_pins(self->pointer, -count);
+	PyObject *waiting = ((Pointer *)self->pointer)->waiting;
+	Py_ssize_t pins = add_pins(self->pointer, -count);
 
 	if (pins < 0)
 		return -1;
 	self->entered -= count;
-	waiting = PyObject_GetAttr(self->pointer, s__waiting);
-	Py_XDECREF(waiting);
-	return !waiting ? -1 : waiting != Py_None && !pins;
+	return waiting && waiting != Py_None && !pins;
 }
 
 static PyObject *borrow_exit(PyObject *op, PyObject *const *args, Py_ssize_t count)

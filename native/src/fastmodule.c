@@ -17,12 +17,14 @@
 #include "pidfd.h"
 #include "pipe.h"
 #include "record.h"
+#include "pointers.h"
 #include "space.h"
 
 static PyMethodDef module_methods[] = {
 	{ "syscall", (PyCFunction)(void (*)(void))rsys_local_syscall, METH_FASTCALL, NULL },
 	{ "recorded_syscall", (PyCFunction)(void (*)(void))rsys_recorded_local_syscall, METH_FASTCALL, NULL },
 	{ "borrow_pointer", (PyCFunction)(void (*)(void))rsys_borrow_pointer, METH_FASTCALL, NULL },
+	{ "successor", (PyCFunction)(void (*)(void))rsys_successor, METH_FASTCALL, NULL },
 	{ "naming", (PyCFunction)(void (*)(void))rsys_naming, METH_FASTCALL, NULL },
 	{ "read_memory", (PyCFunction)(void (*)(void))rsys_read_memory, METH_FASTCALL, NULL },
 	{ "write_memory", (PyCFunction)(void (*)(void))rsys_write_memory, METH_FASTCALL, NULL },

@@ -1,4 +1,4 @@
-/* Free bytes (space.c) and their allocations (allocation.c), and the end of pointers (pointers.c). */
+/* Free bytes (space.c) and their allocations (allocation.c). */
 #ifndef RSYS_SPACE_H
 #define RSYS_SPACE_H
 
@@ -10,16 +10,15 @@
 
 /* Makes the types; once. */
 int rsys_space_init(PyObject *module);
-int rsys_pointers_init(PyObject *module);
-
-/* Call it between two instructions of the main thread; in another thread at once. For destructors. */
-void rsys_call_soon(PyObject *callable);
 
 /* set_memory_errors(UseAfterFreeError) */
 PyObject *rsys_set_memory_errors(PyObject *module, PyObject *error);
 
 /* Give back an Allocation; -1 without an exception if it is not an Allocation. */
 int rsys_free_allocation(PyObject *op);
+
+/* Whether it is an Allocation, of this very class, that owns memory. */
+int rsys_is_live_allocation(PyObject *op);
 
 #pragma GCC visibility pop
 

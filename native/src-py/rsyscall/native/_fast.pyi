@@ -10,6 +10,7 @@ from typing_extensions import Buffer, Self
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+T_pointer = TypeVar("T_pointer", bound=DroppedPointer)
 T_allocation = TypeVar("T_allocation", bound=Allocation)
 
 PENDING: int
@@ -179,7 +180,10 @@ class CallRecord:
         """Whether the call leaves descriptors in our own memory: then each has had an owner."""
 
 class DroppedPointer:
-    """Base of pointers: gives their memory back when they are dropped; see src/pointers.c."""
+    """Base of pointers: their fields, and gives their memory back when they are dropped; see src/pointers.c."""
+
+def successor(pointer: DroppedPointer, cls: type[T_pointer], value: object, /) -> T_pointer | None:
+    """A written pointer of class `cls` in the place of `pointer`; None if `pointer` is invalid or pinned."""
 
 class NothingToFree:
     """Base of allocations that stand for no memory."""

@@ -35,7 +35,7 @@ from rsyscall.handle.allocation import (
 )
 from rsyscall.handle.fd import ManipulatingFDTableError
 from rsyscall.handle.mapping import MemoryMapping
-from rsyscall.near.record import Borrow, DroppedPointer, borrow_pointer
+from rsyscall.near.record import Borrow, DroppedPointer, borrow_pointer, successor
 from rsyscall.struct import Serializer
 
 if TYPE_CHECKING:
@@ -125,26 +125,22 @@ class Pointer(DroppedPointer, Generic[T]):
         typ: the type of the value, for people and for the memory layer.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_address",
-        "_pinned_by",
-        "_pins",
-        "_waiting",
-        "allocation",
-        "mapping",
-        "serializer",
-        "transport",
-        "typ",
-        "valid",
-    )
+    __slots__ = ("__weakref__",)
 
+    # The fields are those of DroppedPointer, which has set what `__init__` does not.
     mapping: MemoryMapping
     transport: MemoryGateway
     serializer: Serializer[T]
     allocation: AllocationInterface
     typ: type[T]
     valid: bool
+    _address: rsyscall.near.Address | None
+    # How many borrows of this very object are going on.
+    _pins: int
+    # Consumed pointers to (parts of) the same memory that are still borrowed.
+    _pinned_by: tuple[Pointer[Any], ...]
+    # Freed when the last borrow of this object ends: each allocation, and the pointers that also pin it.
+    _waiting: list[tuple[AllocationInterface, tuple[Pointer[Any], ...]]] | None
 
     def __init__(
         self,
@@ -159,14 +155,6 @@ class Pointer(DroppedPointer, Generic[T]):
         self.serializer = serializer
         self.allocation = allocation
         self.typ = typ
-        self._address: rsyscall.near.Address | None = None
-        # How many borrows of this very object are going on.
-        self._pins = 0
-        # Consumed pointers to (parts of) the same memory that are still borrowed.
-        self._pinned_by: tuple[Pointer[Any], ...] = ()
-        # Freed when the last borrow of this object ends: each allocation, and the pointers that also pin it.
-        self._waiting: list[tuple[AllocationInterface, tuple[Pointer[Any], ...]]] | None = None
-        self.valid = True
 
     # Validity and addresses
 
@@ -432,10 +420,12 @@ class Pointer(DroppedPointer, Generic[T]):
 
     def wrote(self, value: T) -> WrittenPointer[T]:
         """Claim that the memory holds `value`. Consumes this pointer."""
-        pinned_by = self._consume() if self._pins or self._pinned_by or not self.valid else ()
-        self.valid = False
-        new = WrittenPointer(self.mapping, self.transport, value, self.serializer, self.allocation, self.typ)
-        if pinned_by:
+        new: WrittenPointer[T] | None = successor(self, WrittenPointer, value)
+        if new is None:
+            pinned_by = self._consume()
+            new = WrittenPointer(
+                self.mapping, self.transport, value, self.serializer, self.allocation, self.typ
+            )
             new._pinned_by = pinned_by
         return new
 
@@ -592,18 +582,8 @@ class WrittenPointer(Pointer[T_co]):  # type: ignore[type-var]  # see below
         allocation: AllocationInterface,
         typ: type[T_co],
     ) -> None:
-        # What Pointer.__init__ does, without the time of another call: most pointers are of this kind.
         self.value = value
-        self.mapping = mapping
-        self.transport = transport
-        self.serializer = serializer
-        self.allocation = allocation
-        self.typ = typ
-        self._address = None
-        self._pins = 0
-        self._pinned_by = ()
-        self._waiting = None
-        self.valid = True
+        super().__init__(mapping, transport, serializer, allocation, typ)
 
     def _describe(self) -> str:
         try:
