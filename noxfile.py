@@ -48,7 +48,7 @@ LAYERS = {
     "meta": ("rsyscall", ROOT / "packages/rsyscall"),
 }
 TRIO_LAYERS = {"thread", "tasks", "meta"}
-TEST_REQUIREMENTS = ["pytest", "pytest-timeout", "hypothesis"]
+TEST_REQUIREMENTS = ["pytest", "pytest-timeout", "hypothesis", "setuptools"]
 SUPPORTED = ("3.10", "3.11", "3.12", "3.13", "3.14")
 
 

@@ -39,7 +39,7 @@ def run_mypy(packages: Path, tree: bool) -> int:
         environment["MYPYPATH"] = str(packages)
     base = [sys.executable, "-m", "mypy", "--strict"]
     failures = 0
-    for what in (["-p", "rsyscall"], programs()):
+    for what in (["-p", "rsyscall", "-p", "nixdeps"], programs()):
         print("mypy --strict", *what, flush=True)
         failures += subprocess.run([*base, *what], cwd=ROOT, env=environment, check=False).returncode != 0
     return failures
@@ -50,6 +50,7 @@ def run_pyright(packages: Path) -> int:
     config = ROOT / ".nox" / "pyright" / "pyrightconfig.json"
     # One by one: links below a directory, as in the development tree, are not followed.
     own = sorted(path for path in (packages / "rsyscall").iterdir() if path.name != "__pycache__")
+    own.append(packages / "nixdeps")
     checked = [*own, *(ROOT / name for name in programs())]
     settings = {
         "include": [os.path.relpath(path, config.parent) for path in checked],

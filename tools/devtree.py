@@ -1,4 +1,4 @@
-"""Link every layer's modules into one tree, `.dev/rsyscall`, for daily work.
+"""Link every layer's modules into one tree, `.dev`, for daily work.
 
 Run `python3 tools/devtree.py`, then use `PYTHONPATH=.dev`. Fails when two distributions own the same module.
 """
@@ -28,6 +28,7 @@ def main() -> int:
                 return 1
             owners[entry.name] = source
             (TREE / entry.name).symlink_to(entry)
+    (TREE.parent / "nixdeps").symlink_to(ROOT / "packages/rsyscall-tasks/src/nixdeps")
     return 0
 
 

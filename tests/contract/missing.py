@@ -14,14 +14,10 @@ DIFFERENT = "different"  # exists with another signature, on purpose, said besid
 # Each entry is "module", "module:name" or "module:Class.name": (category, note).
 MISSING: dict[str, tuple[str, str]] = {
     # Modules that are still to come.
-    "rsyscall.nix": (LATER, "deployment with Nix"),
     "rsyscall.wish": (LATER, "asking a person for a value"),
     "rsyscall.linux.fuse": (LATER, "header module"),
     "rsyscall.scripts.local_repl": (LATER, "example program"),
     "rsyscall.scripts.symsh": (LATER, "example program, needs linux.fuse"),
-    "rsyscall.tasks.ssh:SSHExecutables.with_nix": (LATER, "with rsyscall.nix"),
-    "rsyscall.tasks.ssh:SSHDExecutables.with_nix": (LATER, "with rsyscall.nix"),
-    "rsyscall.tasks.stdin_bootstrap:stdin_bootstrap_path_with_nix": (LATER, "with rsyscall.nix"),
     "arepl.acompile": (LATER, "comes with rsyscall.wish"),
     "arepl.aeval": (LATER, "comes with rsyscall.wish"),
     "arepl.astcodeop": (LATER, "comes with rsyscall.wish"),

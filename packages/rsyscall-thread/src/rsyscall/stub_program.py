@@ -44,6 +44,7 @@ __all__ = [
     "last_capability",
     "stub_bytes",
     "stub_descriptor",
+    "stub_path",
 ]
 
 NAME = "rsyscall-stub"

@@ -12,6 +12,7 @@ configuration or with `ssh_options`. It exits then, and so the thread ends.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -83,6 +84,21 @@ class SSHDCommand(Command):
         return cls(executable_path, [executable_path], {})
 
 
+async def _with_nix(thread: Thread, program: str) -> Command:
+    """A program of this machine's Nix store, deployed; or the one that the thread has."""
+    # Not with the module: few programs use it.
+    from rsyscall.nix import deploy, local_package
+
+    try:
+        package = await local_package(program)
+    except OSError as error:
+        # Not installed, or not from a store.
+        if error.errno not in (errno.ENOENT, errno.EINVAL):
+            raise
+        return await thread.environ.which(program)
+    return (await deploy(thread, package)).bin(program)
+
+
 @dataclass
 class SSHExecutables:
     """What it takes to connect.
@@ -92,6 +108,18 @@ class SSHExecutables:
     """
 
     base_ssh: SSHCommand
+
+    @classmethod
+    async def with_nix(cls, thread: Thread) -> SSHExecutables:
+        """The ssh of this machine, deployed to where the thread is if it is from a Nix store.
+
+        If it is from elsewhere, or there is none, it is the ssh that the thread has in PATH.
+
+        Raises:
+            ExecutableNotFound: the thread has none either.
+            OSError, CalledProcessError: see `rsyscall.nix.deploy`.
+        """
+        return cls(SSHCommand.make(Path((await _with_nix(thread, "ssh")).executable_path)))
 
     def host(self, to_host: Callable[[SSHCommand], SSHCommand]) -> SSHHost:
         """A host to connect to; see `SSHHost`."""
@@ -109,6 +137,12 @@ class SSHDExecutables:
 
     ssh_keygen: Command
     sshd: SSHDCommand
+
+    @classmethod
+    async def with_nix(cls, thread: Thread) -> SSHDExecutables:
+        """As `SSHExecutables.with_nix`."""
+        keygen = await _with_nix(thread, "ssh-keygen")
+        return cls(keygen, SSHDCommand.make(Path((await _with_nix(thread, "sshd")).executable_path)))
 
 
 @dataclass

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING
 import trio
 
 from rsyscall.child_process import end_process
+from rsyscall.path import Path
+from rsyscall.stub_program import stub_path
 from rsyscall.sys.socket import AF, SOCK
 from rsyscall.sys.wait import W
 from rsyscall.tasks._carrier import BootstrapError, describe_end, end_carrier, kill_carrier
 from rsyscall.tasks._received import Offer, PeerError, ReceivedThread
+from rsyscall.tasks.local import local_thread
 
 if TYPE_CHECKING:
     from rsyscall.command import Command
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from rsyscall.monitor import AsyncChildProcess
     from rsyscall.thread import Thread
 
-__all__ = ["BootstrapError", "StdinThread", "stdin_bootstrap"]
+__all__ = ["BootstrapError", "StdinThread", "stdin_bootstrap", "stdin_bootstrap_path_with_nix"]
 
 # How long we wait for a command that has closed its input to exit, in seconds.
 _TIME_TO_EXIT = 0.5
@@ -48,6 +51,25 @@ class StdinThread(ReceivedThread):
         with trio.CancelScope(shield=True):
             await super().close()
             await end_carrier(self.carrier)
+
+
+async def stdin_bootstrap_path_with_nix(thread: Thread) -> Path:
+    """Return the path of `rsyscall-stub` where the thread is; deployed there with Nix, if it is elsewhere.
+
+    Elsewhere has to have the same architecture. `sudo.args(path, "stdin")` is a command for
+    `stdin_bootstrap` then.
+
+    Raises:
+        ExecutableNotFound: there is no `nix-store`, here or there.
+        OSError, CalledProcessError: see `rsyscall.nix.deploy`.
+    """
+    # Not with the module: few programs use it.
+    from rsyscall.nix import add_to_store, deploy
+
+    program = Path(stub_path())
+    if thread is local_thread:
+        return program
+    return Path(await deploy(thread, await add_to_store(program)))
 
 
 # A command that was started must not get lost because of a KeyboardInterrupt.
