@@ -180,7 +180,7 @@ class CallRecord:
         """Whether the call leaves descriptors in our own memory: then each has had an owner."""
 
 class DroppedPointer:
-    """Base of pointers: their fields, and gives their memory back when they are dropped; see src/pointers.c."""
+    """Base of pointers: their fields. A dropped one gives its memory back; see src/pointers.c."""
 
 def successor(pointer: DroppedPointer, cls: type[T_pointer], value: object, /) -> T_pointer | None:
     """A written pointer of class `cls` in the place of `pointer`; None if `pointer` is invalid or pinned."""
