@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -108,6 +109,27 @@ def test_namespaces_there(cli: Programs) -> None:
     options = ["--map-root", "--pid", "--mount", "--hostname", "box"]
     result = cli.run(*VIA, *options, "--", "sh", "-c", "echo $$; id -u; uname -n; ls -d /proc/1")
     assert result == (0, "1\n0\nbox\n/proc/1\n", "")
+
+
+@pytest.mark.needs("other users", "mount namespaces")
+def test_another_user_there(cli: Programs, tmp_path: Path) -> None:
+    """Names are looked up where the command runs."""
+    for name, line in (("passwd", "there:x:1234:55:::"), ("group", "team:x:77:")):
+        (tmp_path / name).write_text(f"{line}\n{Path('/etc', name).read_text()}")
+    mounts = "; ".join(f"mount --bind {tmp_path}/{name} /etc/{name}" for name in ("passwd", "group"))
+    via = ["--via", shlex.join(["unshare", "-m", "sh", "-c", f'{mounts}; exec sh -c "$0"'])]
+    script = ["--", "sh", "-c", "id -u; id -g; id -G"]
+    assert cli.run(*via, "--run-as", "there", *script) == (0, "1234\n55\n55\n", "")
+    assert cli.run(*via, "--run-as", "there:team", *script) == (0, "1234\n77\n77\n", "")
+    assert cli.run(*via, "--run-as", "1234", *script) == (0, "1234\n55\n55\n", "")
+    assert "there is no 'missing' in /etc/passwd there" in cli.run(*via, "--run-as", "missing", *script).err
+
+
+@pytest.mark.needs("other users")
+@pytest.mark.skipif(shutil.which("sudo") is None, reason="sudo is not installed")
+def test_another_user_by_sudo(cli: Programs) -> None:
+    result = cli.run("--via", "sudo -n sh -c", "--run-as", "daemon", "--", "sh", "-c", "id -un; id -gn")
+    assert result == (0, "daemon\ndaemon\n", "")
 
 
 def test_errors(cli: Programs, tmp_path: Path) -> None:

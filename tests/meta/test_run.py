@@ -283,6 +283,46 @@ def test_another_user(cli: Programs) -> None:
     assert result.err.startswith("rsyscall run: change the user: user: there is no 'missing'")
 
 
+@pytest.mark.needs("other users", "mount namespaces")
+def test_another_user_of_the_new_root(cli: Programs, tmp_path: Path) -> None:
+    """Names are those of the root directory that the command gets, whose files may be anything."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "etc").mkdir()
+    for name in ("bin", "lib", "lib64", "usr"):
+        if os.path.isdir(f"/{name}"):
+            (tmp_path / name).mkdir()
+    binds = [word for name in os.listdir(tmp_path) if name != "etc" for word in ("--bind", f"/{name}:{name}")]
+
+    def said(who: str) -> tuple[int, str, str]:
+        script = "id -u; id -g; id -G"
+        options = [*binds, "--chroot", str(tmp_path), "--run-as", who]
+        return cli.run(*options, "--", "/bin/sh", "-c", script, cwd=tmp_path)
+
+    status, out, err = said("inside")
+    assert (status, out) == (125, "")
+    assert "/etc/passwd there: No such file or directory; give numbers" in err
+    (tmp_path / "etc" / "passwd").write_text(
+        "nonsense\n\ninside:x:-1:5:\ninside:x:4294967295:5:\ninside:x:1234:55:::\nlast:x:99:\n"
+    )
+    (tmp_path / "etc" / "group").write_text("team:x:77:\nbroken:x:\n")
+    assert said("inside") == (0, "1234\n55\n55\n", "")
+    assert said("inside:team") == (0, "1234\n77\n77\n", "")
+    assert said("1234") == (0, "1234\n55\n55\n", "")
+    assert said("7:8") == (0, "7\n8\n8\n", "")
+    for who, text in (
+        ("root", "there is no 'root' in /etc/passwd there"),
+        ("last", "there is no 'last' in /etc/passwd there"),
+        ("inside:root", "there is no 'root' in /etc/group there"),
+        ("7", "7 has no entry in /etc/passwd there, so give its group, too"),
+    ):
+        status, out, err = said(who)
+        assert (status, out) == (125, "")
+        assert text in err
+    (tmp_path / "etc" / "passwd").unlink()
+    os.mkfifo(tmp_path / "etc" / "passwd")
+    assert "it is no regular file" in said("inside")[2]
+
+
 @NAMESPACED
 def test_loopback_is_up(cli: Programs, user: int | None) -> None:
     script = """

@@ -62,7 +62,8 @@ class Limits:
         capabilities: the only capabilities that are left; they survive the exec, and the change to another
             user. An empty collection leaves none, also to root.
         user: another user, for good: real, effective and saved id. A number, or a name that this program
-            looks up. Its group is `group`, and it has no supplementary groups but `extra_groups`.
+            looks up here: for a process on another machine or with another root, give numbers. Its group is
+            `group`, and it has no supplementary groups but `extra_groups`.
         group: another group, likewise. With `user` it is the group of that user by default.
         extra_groups: the supplementary groups. Without it and `user` they stay as they are.
         cgroup: the cgroup that it is in, of version 2: the path of its directory, or a handle of that, O_PATH

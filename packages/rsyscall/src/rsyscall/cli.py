@@ -319,7 +319,8 @@ def _parser() -> dict[str | None, _Parser]:
         "--run-as",
         metavar="USER[:GROUP]",
         type=_user_and_group,
-        help="run the command as another user, by name or number, with no other groups",
+        help="run the command as another user, by name or number, with no other groups; elsewhere, and with"
+        " --chroot, names are those of /etc/passwd and /etc/group there",
     )
     limits.add_argument(
         "--timeout",

@@ -304,6 +304,10 @@ class Run:
         what = f"user {user}" if group is None else f"user {user}, group {group}"
         try:
             with self._step("change the user", what):
+                if self.elsewhere is not None or self.options.chroot is not None:
+                    from rsyscall.cli_users import look_up
+
+                    user, group = await look_up(child, user, group)
                 await Limits(user=user, group=group).apply(child)
         except ValueError as error:
             raise StepError("change the user", str(error), what) from error
