@@ -7,8 +7,11 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,6 +88,97 @@ def test_output_that_is_not_read(cli: Programs) -> None:
     started.stdout.close()
     assert started.wait(60) == 9
     started.stdout = None
+
+
+def test_streams_that_do_not_wait(cli: Programs) -> None:
+    """Another program may have made them so, as ssh does: nothing is lost."""
+    data = "".join(f"{number}\n" for number in range(400_000))
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.setblocking(False)
+        started = cli.start("run", *VIA, "--", "cat", stdin=theirs, stdout=theirs)
+        theirs.close()
+        # Nothing is there to read at first, and the output is taken late.
+        time.sleep(0.5)
+        sender = threading.Thread(target=lambda: (ours.sendall(data.encode()), ours.shutdown(socket.SHUT_WR)))
+        sender.start()
+        time.sleep(0.5)
+        with ours.makefile("rb") as output:
+            assert output.read() == data.encode()
+        sender.join()
+    assert started.wait(60) == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the place does not permit it")
+def test_output_that_cannot_be_written(cli: Programs) -> None:
+    with open("/dev/full", "wb") as full:
+        assert cli.run(*VIA, "--", "echo", "lost", stdout=full) == (
+            125,
+            "",
+            "rsyscall run: write standard output: No space left on device\n",
+        )
+        result = cli.run(*VIA, "--", "sh", "-c", "echo lost; exit 3", stdout=full)
+        assert (result.status, result.err.count("No space left")) == (3, 1)
+        assert cli.run(*VIA, "--", "sh", "-c", "echo lost >&2", stderr=full).status == 125
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        assert cli.run(*VIA, "--", "echo", "lost", stdout=writing) == (
+            125,
+            "",
+            "rsyscall run: write standard output: Broken pipe\n",
+        )
+        script = "while echo y; do :; done"
+        assert cli.run(*VIA, "--", "sh", "-c", script, stdout=writing)[::2] == (141, "")
+    finally:
+        os.close(writing)
+
+
+def test_input_that_cannot_be_read(cli: Programs) -> None:
+    # Nothing is at address 0.
+    memory = os.open("/proc/self/mem", os.O_RDONLY)
+    null = os.open("/dev/null", os.O_WRONLY)
+    try:
+        assert cli.run(*VIA, "--", "cat", stdin=memory) == (
+            125,
+            "",
+            "rsyscall run: read standard input: Input/output error\n",
+        )
+        # As nohup has it.
+        assert cli.run(*VIA, "--", "cat", stdin=null) == (0, "", "")
+    finally:
+        os.close(memory)
+        os.close(null)
+
+
+@pytest.mark.parametrize("script", ["yes", "yes | head -c 100000; echo >&2"])
+def test_a_signal_while_output_is_not_read(cli: Programs, script: str) -> None:
+    reading, writing = os.pipe()
+    try:
+        started = cli.start("run", *VIA, "--", "sh", "-c", f"echo ready >&2; {script}", stdout=writing)
+        assert started.stderr is not None
+        assert started.stderr.readline() == "ready\n"
+        if "head" in script:
+            assert started.stderr.readline() == "\n"
+            time.sleep(0.5)
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(30) == (125 if "head" in script else 143)
+        said = started.stderr.read()
+        assert said == (
+            "rsyscall run: write standard output: it was not read in time\n" if "head" in script else ""
+        )
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def test_a_timeout_while_output_is_not_read(cli: Programs) -> None:
+    reading, writing = os.pipe()
+    try:
+        assert cli.run(*VIA, "--timeout", "0.5", "--", "yes", stdout=writing).status == 124
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def test_what_descendants_keep_open(cli: Programs) -> None:

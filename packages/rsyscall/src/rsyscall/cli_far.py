@@ -6,14 +6,18 @@ other programs have them, too: so OS threads read and write them.
 
 from __future__ import annotations
 
+import errno
 import os
+import select
 import signal
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import trio
 
-from rsyscall.cli_options import CopyOptions, RunOptions
+from rsyscall.cli_options import FAILED, CopyOptions, RunOptions, say
 from rsyscall.command import Command
 from rsyscall.fcntl import O
 from rsyscall.near import SyscallError
@@ -24,7 +28,9 @@ from rsyscall.tasks.local import local_thread
 from rsyscall.tasks.stdio import BootstrapError, StdioThread, stdio_bootstrap
 
 if TYPE_CHECKING:
-    from typing import Literal
+    from typing import Literal, TypeVar
+
+    T = TypeVar("T")
 
     from rsyscall.handle import FileDescriptor
     from rsyscall.thread import ChildThread
@@ -35,6 +41,10 @@ __all__ = ["BootstrapError", "Elsewhere", "carrier"]
 _OF_TERMINALS = (SIG.HUP, SIG.INT, SIG.QUIT)
 # What a pipe may have in it when the command ends. Descendants of it may go on writing.
 _MOST_LEFT = 1 << 20
+# How long what is left of the output is offered to a reader that does not take it when a signal has come, in
+# seconds.
+_PATIENCE = 1.0
+_STREAMS = ("read standard input", "write standard output", "write standard error")
 
 
 async def carrier(options: RunOptions | CopyOptions) -> Command:
@@ -72,6 +82,10 @@ class Elsewhere:
         self._scopes: set[trio.CancelScope] = set()
         self._ended = False
         self._feeding = trio.CancelScope()
+        self._moving: trio.CancelScope | None = None
+        self._hurried = False
+        # What has gone wrong with our own streams, by their numbers.
+        self._errors: dict[int, OSError] = {}
 
     @classmethod
     async def make(cls, command: Command, options: RunOptions) -> Elsewhere:
@@ -118,6 +132,7 @@ class Elsewhere:
 
     def start_moving(self, nursery: trio.Nursery) -> None:
         """Move what goes through the pipes, in both directions."""
+        self._moving = nursery.cancel_scope
         source, *outputs = self._ends
         nursery.start_soon(self._feed, source)
         for number, end in enumerate(outputs, 1):
@@ -129,11 +144,44 @@ class Elsewhere:
         self._feeding.cancel()
         for scope in self._scopes:
             scope.cancel()
+        if self._hurried:
+            self.hurry()
+
+    def hurry(self) -> None:
+        """Once the command has ended, wait no longer than a moment for those who read our output."""
+        self._hurried = True
+        if self._ended and self._moving is not None:
+            self._moving.deadline = min(self._moving.deadline, trio.current_time() + _PATIENCE)
+
+    def settle(self, status: int) -> int:
+        """Say what was lost, which a command that has ended cannot have learned; returns what to exit with.
+
+        Args:
+            status: with which the command has exited.
+        """
+        for number, error in sorted(self._errors.items()):
+            # The command has learned of a pipe that nobody reads, as it would here.
+            if status == 0 or error.errno != errno.EPIPE:
+                say(f"{_STREAMS[number]}: {error.strerror}")
+        cut = self._moving is not None and self._moving.cancelled_caught
+        if cut:
+            say("write standard output: it was not read in time")
+        return FAILED if (self._errors or cut) and status == 0 else status
+
+    async def _in_thread(self, number: int, function: Callable[[], T]) -> T:
+        """Call what uses one of our own streams and may wait."""
+        try:
+            return await trio.to_thread.run_sync(function, abandon_on_cancel=True)
+        except OSError as error:
+            # Not for reading, as nohup has it: so it has nothing in it.
+            if (number, error.errno) != (0, errno.EBADF):
+                self._errors[number] = error
+            raise
 
     async def _feed(self, end: RemoteEnd) -> None:
         """From our standard input."""
         with self._feeding, suppress(OSError, SyscallError):
-            while data := await trio.to_thread.run_sync(os.read, 0, PIPE_SIZE, abandon_on_cancel=True):
+            while data := await self._in_thread(0, _read):
                 await end.afd.write_all_bytes(data)
         await _close(end)
 
@@ -141,10 +189,10 @@ class Elsewhere:
         """To our standard output or error."""
         with suppress(OSError, SyscallError):
             while data := await self._read(end):
-                await trio.to_thread.run_sync(_write, number, data)
+                await self._in_thread(number, partial(_write, number, data))
             left = 0
             while self._ended and left < _MOST_LEFT and (data := await end.read_now(PIPE_SIZE)):
-                await trio.to_thread.run_sync(_write, number, data)
+                await self._in_thread(number, partial(_write, number, data))
                 left += len(data)
         # If it is ours that is closed, the command learns of that.
         await _close(end)
@@ -175,6 +223,24 @@ async def _close(end: RemoteEnd) -> None:
         await end.close()
 
 
+def _read() -> bytes:
+    while True:
+        try:
+            return os.read(0, PIPE_SIZE)
+        except BlockingIOError:
+            _wait_for(0, select.POLLIN)
+
+
 def _write(number: int, data: bytes) -> None:
     while data:
-        data = data[os.write(number, data) :]
+        try:
+            data = data[os.write(number, data) :]
+        except BlockingIOError:
+            _wait_for(number, select.POLLOUT)
+
+
+def _wait_for(number: int, event: int) -> None:
+    """Another program has made it non-blocking for all that have it."""
+    poll = select.poll()
+    poll.register(number, event)
+    poll.poll()

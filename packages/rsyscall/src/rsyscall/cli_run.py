@@ -53,6 +53,7 @@ NAMESPACES = {
 VARIABLES = ("RSYSCALL_SPIN_US", "RSYSCALL_TRANSPORT")
 _MASKS = ("SigCgt", "SigIgn", "SigBlk")
 PASSED_ON = (SIG.HUP, SIG.INT, SIG.QUIT, SIG.TERM, SIG.USR1, SIG.USR2)
+_ENDING = (SIG.HUP, SIG.INT, SIG.QUIT, SIG.TERM)
 # si_code of a signal that no process sent: the terminal did, and to the command as well.
 SI_KERNEL = 0x80
 
@@ -151,7 +152,7 @@ class Run:
             if options.pid and (sig in self.seen or sig in signal.sigpending()):
                 # It meant to die of the signal, as dash does; but no process 1 can.
                 return killed_by(sig)
-            return state.exit_status
+            return state.exit_status if self.elsewhere is None else self.elsewhere.settle(state.exit_status)
         assert state.sig is not None
         return killed_by(state.sig)
 
@@ -178,6 +179,8 @@ class Run:
         with trio.move_on_after(timeout):
             return await child.process.waitpid(W.EXITED), False
         say(f"the command took longer than {timeout:g} s")
+        if self.elsewhere is not None:
+            self.elsewhere.hurry()
         # Not with the module: it takes time.
         from rsyscall.ending import GRACE
 
@@ -391,6 +394,8 @@ class Run:
             return
         assert self.child is not None
         process = self.child.process
+        if self.elsewhere is not None and sig in _ENDING:
+            self.elsewhere.hurry()
         try:
             if self.options.pid and await _is_ignored_by_init(self.parent, process.process.near.id, sig):
                 self.ended_by = sig
