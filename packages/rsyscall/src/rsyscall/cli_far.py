@@ -160,7 +160,7 @@ class Elsewhere:
             status: with which the command has exited.
         """
         for number, error in sorted(self._errors.items()):
-            # The command has learned of a pipe that nobody reads, as it would here.
+            # The command has learned of a pipe that has no reader, as it would here.
             if status == 0 or error.errno != errno.EPIPE:
                 say(f"{_STREAMS[number]}: {error.strerror}")
         cut = self._moving is not None and self._moving.cancelled_caught
