@@ -69,6 +69,13 @@ static void lie(struct rsys_shared *shared, int file, int socket, char kind)
 	case 'g':	/* garbage in the ring and behind it, but for the life of the process */
 		*(volatile uint32_t *)((char *)shared + any() % offsetof(struct rsys_shared, life) / 4 * 4) = value();
 		break;
+	case 'o':	/* the last request is answered, and none before it */
+		for (i = 0; i < (int)RSYS_RING_SLOTS; i++)
+			if (ring->slots[i].word >> 32 > slot->word >> 32)
+				slot = &ring->slots[i];
+		if (slot->word && !(slot->word & RSYS_SLOT_DONE))
+			__atomic_store_n(&slot->word, (slot->word >> 32 << 32) | RSYS_SLOT_DONE, __ATOMIC_RELEASE);
+		break;
 	case 'l':
 		shared->life = value();
 		break;

@@ -10,7 +10,7 @@ import pytest
 
 __all__ = ["EVERY_LIE", "liar"]
 
-EVERY_LIE = "awgpsmtrhd"
+EVERY_LIE = "awgpsmtrhdo"
 """All but that the process is dead."""
 
 _SOURCES = Path(__file__).parents[1] / "native" / "src"
