@@ -198,6 +198,24 @@ async def test_directory_that_disappears_is_left_out(tmp_path: LocalPath) -> Non
     assert seen == [Path(tmp_path)]
 
 
+@pytest.mark.parametrize("instead", ["link", "file"])
+async def test_what_takes_the_place_of_a_directory_is_not_entered(tmp_path: LocalPath, instead: str) -> None:
+    for name in ("top/gone", "top/there", "outside/secret"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "link").symlink_to("top")
+    seen = []
+    # The first one may be a link.
+    async for directory, _, _ in local_thread.walk(tmp_path / "link"):
+        if not seen:
+            (tmp_path / "top" / "gone").rmdir()
+            if instead == "link":
+                (tmp_path / "top" / "gone").symlink_to("../outside")
+            else:
+                (tmp_path / "top" / "gone").touch()
+        seen.append(directory.name)
+    assert seen == ["link", "there"]
+
+
 async def test_names_are_changed(kind: str, tmp_path: LocalPath) -> None:
     async with process_of(kind) as thread:
         (tmp_path / "old").write_text("old")

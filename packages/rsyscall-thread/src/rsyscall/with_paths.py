@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import AsyncIterator
@@ -27,6 +28,9 @@ T_path = TypeVar("T_path", bound=StrOrBytesPath)
 # The kernel makes no longer paths; it would cut the target of a link.
 _PATH_MAX = 4096
 _DIRECTORY_READ = 32768
+_NO_LINK = O.DIRECTORY | O.NOFOLLOW
+# What is said where a directory was. Of the last two Linux says one or the other for a symbolic link.
+_NO_DIRECTORY = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class WithPaths(WithFiles):
@@ -195,10 +199,13 @@ class WithPaths(WithFiles):
 
         manpage: getdents(2)
         """
+        return await self._scandir(path, O.DIRECTORY)
+
+    async def _scandir(self, path: StrOrBytesPath, flags: O) -> list[Dirent]:
         from rsyscall.linux.dirent import DirentList
 
         found: list[Dirent] = []
-        async with await self.open(path, O.RDONLY | O.DIRECTORY) as directory:
+        async with await self.open(path, O.RDONLY | flags) as directory:
             while True:
                 filled, _ = await directory.getdents(await self.ram.malloc(DirentList, _DIRECTORY_READ))
                 if filled.size() == 0:
@@ -218,7 +225,8 @@ class WithPaths(WithFiles):
 
         Yields:
             The path of a directory; the names of the directories in it, from which you may remove those that
-            are not to be visited; the other names. A directory that disappears meanwhile is left out.
+            are not to be visited; the other names. A directory that disappears meanwhile is left out, also
+            if something else, such as a symbolic link, has taken its place.
 
         Raises:
             OSError: ENOENT, ENOTDIR, EACCES.
@@ -232,9 +240,9 @@ class WithPaths(WithFiles):
         while waiting:
             directory = waiting.pop()
             try:
-                entries = await self.scandir(directory)
-            except FileNotFoundError:
-                if directory is root:
+                entries = await self._scandir(directory, O.DIRECTORY if directory is root else _NO_LINK)
+            except OSError as error:
+                if directory is root or error.errno not in _NO_DIRECTORY:
                     raise
                 continue
             subdirectories: list[str] = []
