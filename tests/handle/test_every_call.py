@@ -48,6 +48,12 @@ from rsyscall.sys.epoll import EPOLL, EpollEvent
 from rsyscall.sys.mman import MAP, PROT
 from rsyscall.sys.msg import Msgbuf
 from rsyscall.sys.prctl import PR
+from rsyscall.sys.ptrace import (
+    PtracePeeksiginfoArgs,
+    PtraceSudConfig,
+    PtraceSyscallInfo,
+    SeccompMetadata,
+)
 from rsyscall.sys.select import FdSet, SigmaskArg
 from rsyscall.sys.socket import RecvMsghdr, SendMsghdr, Sockbuf
 from rsyscall.sys.uio import Iovec, IovecList
@@ -123,10 +129,14 @@ def value_for(annotation: str, memory: Local) -> object:
         "NodeMask": lambda: NodeMask([0]),
         "PerfEventAttr": PerfEventAttr,
         "PollfdList": lambda: PollfdList([Pollfd(0, POLL.IN)]),
+        "PtracePeeksiginfoArgs": PtracePeeksiginfoArgs,
+        "PtraceSudConfig": PtraceSudConfig,
+        "PtraceSyscallInfo": PtraceSyscallInfo,
         "RecvMsghdr": lambda: RecvMsghdr(None, vectors(), None),
         "RobustListHead": lambda: RobustListHead(None),
         "SchedAttr": SchedAttr,
         "SchedParam": SchedParam,
+        "SeccompMetadata": SeccompMetadata,
         "SendMsghdr": lambda: SendMsghdr(None, vectors(), None),
         "Sigevent": Sigevent,
         "SigmaskArg": lambda: SigmaskArg(inner.wrote(Sigset())),

@@ -53,6 +53,7 @@ from rsyscall.sys import (
     msg,
     personality,
     prctl,
+    ptrace,
     reboot,
     resource,
     sem,
@@ -227,6 +228,35 @@ ENUMS: dict[type[enum.Enum], Constants] = {
             "KEYCTL_MOVE_EXCL": "the flag of keyctl_move",
         },
     ),
+    ptrace.PTRACE: Constants(
+        ("linux/ptrace.h", "asm/ptrace.h"),
+        "PTRACE_",
+        only_on=dict.fromkeys(("SYSEMU", "SYSEMU_SINGLESTEP"), (*X86, *ARM)),
+        left_out={
+            **dict.fromkeys(("PTRACE_*REGS", "PTRACE_*PXREGS"), "of x86_64; PTRACE_GETREGSET"),
+            **dict.fromkeys(("PTRACE_*_THREAD_AREA", "PTRACE_OLDSETOPTIONS"), "of processes of 32 bits"),
+            "PTRACE_ARCH_PRCTL": "of x86_64; PTRACE_GETREGSET",
+            "PTRACE_SINGLEBLOCK": "of x86_64, with a number that is another request of aarch64",
+            "PTRACE_*MTETAGS": "of aarch64, with a number that is another request of x86_64",
+            "PTRACE_O_MASK": "mask",
+        },
+    ),
+    ptrace.PTRACE_O: Constants(("linux/ptrace.h",), "PTRACE_O_", left_out={"PTRACE_O_MASK": "mask"}),
+    ptrace.PTRACE_EVENT: Constants(("linux/ptrace.h",), "PTRACE_EVENT_"),
+    ptrace.NT: Constants(
+        ("linux/elf.h",),
+        "NT_",
+        left_out={
+            **dict.fromkeys(("NT_PPC_*", "NT_S390_*", "NT_MIPS_*", "NT_ARC_*", "NT_LOONGARCH_*"), "others"),
+            **dict.fromkeys(("NT_386_*", "NT_ARM_VFP", "NT_PRXFPREG"), "of processes of 32 bits"),
+            **dict.fromkeys(("NT_PRPSINFO", "NT_TASKSTRUCT", "NT_AUXV", "NT_SIGINFO", "NT_FILE"), "of cores"),
+            **dict.fromkeys(("NT_VMCOREDD", "NT_GNU_PROPERTY_TYPE_0"), "no registers"),
+        },
+    ),
+    **{
+        cls: Constants(("linux/ptrace.h",), f"{cls.__name__}_")
+        for cls in (ptrace.PTRACE_EVENTMSG_SYSCALL, ptrace.PTRACE_PEEKSIGINFO, ptrace.PTRACE_SYSCALL_INFO)
+    },
     membarrier.MEMBARRIER_CMD_FLAG: Constants(("linux/membarrier.h",), "MEMBARRIER_CMD_FLAG_"),
     personality.Persona: Constants(
         ("linux/personality.h",), "", names={"LINUX32": "PER_LINUX32"}, left_out={"*": "of all kinds"}

@@ -18,7 +18,7 @@ from rsyscall.near import types as near
 from rsyscall.net import if_
 from rsyscall.netinet import in_
 from rsyscall.struct import BytesSerializer
-from rsyscall.sys import capability, epoll, inotify, msg, select, sem, socket, stat, uio, un, xattr
+from rsyscall.sys import capability, epoll, inotify, msg, ptrace, select, sem, socket, stat, uio, un, xattr
 from rsyscall.unistd import credentials, pipe
 
 
@@ -274,6 +274,13 @@ BEGINNINGS: dict[type, str] = {
     mount.StatmountHeader: "the strings follow, of any length",
 }
 """Declared structures that are only the beginning of the C structure, and why."""
+
+ONLY_ON: dict[type, str] = {
+    ptrace.UserRegsX86: "x86_64",
+    ptrace.UserPtRegs: "aarch64",
+    ptrace.UserRegsRiscv: "riscv64",
+}
+"""Declared structures that a single architecture has."""
 
 _TIMES = [f"st_{name}" for name in ("atime", "mtime", "ctime")]
 OTHER_SIGNS: dict[type, set[str]] = {

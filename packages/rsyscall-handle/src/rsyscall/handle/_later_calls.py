@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from rsyscall.sys.personality import PersonalityTask
     from rsyscall.sys.pidfd import PidfdFileDescriptor, PidfdTask
     from rsyscall.sys.prctl import PrctlTask
+    from rsyscall.sys.ptrace import PtraceTask
     from rsyscall.sys.random import RandomTask
     from rsyscall.sys.reboot import RebootTask
     from rsyscall.sys.resource import ResourceTask
@@ -172,6 +173,7 @@ if TYPE_CHECKING:
         MsgTask,
         PersonalityTask,
         PidfdTask[T_fd],
+        PtraceTask,
         RandomTask,
         RebootTask,
         SelectTask,
@@ -367,6 +369,7 @@ else:
         msgctl = Later("rsyscall.sys.msg", "MsgTask")
         personality = Later("rsyscall.sys.personality", "PersonalityTask")
         pidfd_open = Later("rsyscall.sys.pidfd", "PidfdTask")
+        ptrace_traceme = Later("rsyscall.sys.ptrace", "PtraceTask")
         getrandom = Later("rsyscall.sys.random", "RandomTask")
         reboot = Later("rsyscall.sys.reboot", "RebootTask")
         pselect = Later("rsyscall.sys.select", "SelectTask")

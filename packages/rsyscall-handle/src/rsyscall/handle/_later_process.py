@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rsyscall.linux.kcmp import KcmpProcess
     from rsyscall.linux.mempolicy import MempolicyProcess
     from rsyscall.sys._uio_process import UioProcess
+    from rsyscall.sys.ptrace import PtraceProcess
 
     class LaterProcess(
         SchedProcess,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         KcmpProcess,
         MempolicyProcess,
         UioProcess,
+        PtraceProcess,
         BaseProcess,
     ):
         """Calls about a process."""
@@ -52,3 +54,40 @@ else:
         move_pages = Later("rsyscall.linux.mempolicy", "MempolicyProcess")
         process_vm_readv = Later("rsyscall.sys._uio_process", "UioProcess")
         process_vm_writev = Later("rsyscall.sys._uio_process", "UioProcess")
+        ptrace_seize = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_attach = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_setoptions = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_cont = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_syscall = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_singlestep = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_sysemu = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_sysemu_singlestep = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_interrupt = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_listen = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_kill = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_detach = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_peekdata = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_peektext = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_peekuser = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_pokedata = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_poketext = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_pokeuser = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_getregset = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_setregset = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        _regset = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_geteventmsg = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_getsiginfo = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_setsiginfo = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_peeksiginfo = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_getsigmask = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_setsigmask = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_get_syscall_info = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_set_syscall_info = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_seccomp_get_filter = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_seccomp_get_metadata = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_get_rseq_configuration = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_get_syscall_user_dispatch_config = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace_set_syscall_user_dispatch_config = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        ptrace = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        _fill = Later("rsyscall.sys.ptrace", "PtraceProcess")
+        _ptrace = Later("rsyscall.sys.ptrace", "PtraceProcess")

@@ -31,3 +31,9 @@ class BaseProcess:
         Only the handle of a child can see to that.
         """
         return _NOTHING
+
+    def _check_not_reaped(self) -> None:
+        """Raise if the process is known to be gone, so that another one may have its id.
+
+        Only the handle of a child knows.
+        """

@@ -208,10 +208,13 @@ class ChildProcess(Process):
         self.command = command
         return self
 
-    def _check_usable(self) -> None:
+    def _check_not_reaped(self) -> None:
         if self._reaped:
             how = "has been reaped" if self.death_state is None else self.death_state.describe()
             raise DeadProcessError(f"{self} is dead: it {how}")
+
+    def _check_usable(self) -> None:
+        self._check_not_reaped()
         if self.unread_siginfo is not None:
             raise ProcessInUseError(
                 f"{self} has an unread siginfo, which may say that it is dead: read_siginfo() first"

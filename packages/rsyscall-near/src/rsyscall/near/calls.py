@@ -194,6 +194,7 @@ BOOK: dict[str, CallFacts] = {
     "getrusage": facts(QUICK),
     "sysinfo": facts(QUICK),
     "times": facts(QUICK),
+    "ptrace": facts(),
     "getuid": facts(QUICK),
     "syslog": facts(WAITS),
     "getgid": facts(QUICK),
@@ -473,7 +474,7 @@ BOOK: dict[str, CallFacts] = {
 """The rows, by the name of the call, in the order of the numbers on x86_64."""
 
 LATER = frozenset({
-    "ptrace", "modify_ldt", "arch_prctl", "ioperm", "quotactl", "kexec_load", "recvmmsg", "sendmmsg",
+    "modify_ldt", "arch_prctl", "ioperm", "quotactl", "kexec_load", "recvmmsg", "sendmmsg",
     "kexec_file_load", "rseq", "quotactl_fd", "map_shadow_stack", "listns", "fchroot", "riscv_hwprobe",
     "riscv_flush_icache",
 })  # fmt: skip
