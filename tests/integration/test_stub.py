@@ -243,6 +243,14 @@ async def test_nobody_listens(tmp_path: LocalPath) -> None:
         assert sorted(os.listdir(tmp_path)) == ["aside", "kept", "program"]
 
 
+@pytest.mark.parametrize("name", ["program", "program.sock"])
+async def test_nothing_is_left_if_a_directory_is_there(tmp_path: LocalPath, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(IsADirectoryError):
+        await StubServer.make(local_thread, Path(tmp_path), "program")
+    assert os.listdir(tmp_path) == [name]
+
+
 async def test_one_that_makes_no_file(tmp_path: LocalPath) -> None:
     async with await StubServer.listen_on(local_thread, Path(tmp_path / "socket")) as server:
         assert (tmp_path / "socket").stat().st_mode & 0o777 == 0o600
@@ -445,6 +453,30 @@ async def test_many_silent_ones_and_then_none(
             await thread.exit(3)
         assert await status(process) == 3
         assert "it did not greet" in caplog.text
+
+
+@pytest.mark.parametrize("accepting", [1, 3])
+async def test_more_silent_ones_than_there_is_room_for(
+    server: StubServer, tmp_path: LocalPath, accepting: int
+) -> None:
+    """They keep the others waiting for a moment, and not for all the time that they have."""
+    path = program(tmp_path)
+    with contextlib.ExitStack() as stack:
+        for _ in range(stub._MOST_GREETING + 10):
+            stack.enter_context(silent(path))
+        processes = [start(path, str(number)) for number in range(3)]
+
+        async def serve() -> None:
+            for _ in range(3 // accepting):
+                [_, number], thread = await server.accept()
+                async with thread:
+                    await thread.exit(int(number))
+
+        with trio.fail_after(stub._TIME_TO_GREET / 2):
+            async with trio.open_nursery() as nursery:
+                for _ in range(accepting):
+                    nursery.start_soon(serve)
+        assert [await status(process) for process in processes] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("where", ["here", "in a child", "in a child over a stream"])

@@ -61,6 +61,8 @@ _TIME_TO_GREET = 30.0
 _PATIENCE = 0.05
 # How many processes may be about to greet at a time: each takes some descriptors of ours.
 _MOST_GREETING = 64
+# How long each of them may take when there is no room for others, in seconds.
+_TIME_WITHOUT_ROOM = 1.0
 _MARK = b"RSYSCALL ADDRESS"
 
 
@@ -94,6 +96,7 @@ class _Greeting:
     # Why it could not be accepted, for the task that waits; None when it is gone.
     error: Exception | None = None
     awaited: bool = True
+    since: float = field(default_factory=trio.current_time)
 
 
 @dataclass
@@ -157,16 +160,18 @@ class StubServer:
         token = secrets.token_hex(4)
         # In the same directory: renamed, they replace what is there in one go.
         fresh = Path(directory / f".{token}"), Path(directory / f".{token}.sock")
+        made = list(fresh)
         listening: AsyncFileDescriptor | None = None
         try:
             listening = await _listen(thread, fresh[1])
             await _write_program(thread, fresh[0], image)
             identity = await _identity(thread, fresh[1])
             await _rename(thread, fresh[1], socket)
+            made.append(socket)
             await _rename(thread, fresh[0], program)
         except BaseException:
             with trio.CancelScope(shield=True):
-                await _remove(thread, fresh)
+                await _remove(thread, made)
                 if listening is not None:
                     await listening.close()
             raise
@@ -178,7 +183,7 @@ class StubServer:
         """Wait until a process executes the stub, and make a thread of it.
 
         Any number of tasks may do that at once. A process of another user is closed and logged, and so is one
-        that does not greet within 30 seconds, which keeps no other waiting.
+        that does not greet within 30 seconds; within one second while there are many of them and others wait.
 
         Args:
             thread: reaches processes that connect now; one that shares the table of `self.thread`, which is
@@ -216,7 +221,7 @@ class StubServer:
 
     async def _next(self, reaching: Thread) -> _Greeting | None:
         """The next process that connects. None if another one has greeted meanwhile."""
-        await self._room.acquire()
+        await self._find_room()
         greeting: _Greeting | None = None
         try:
             with trio.CancelScope() as scope:
@@ -235,6 +240,23 @@ class StubServer:
                 self._room.release()
         return greeting
 
+    async def _find_room(self) -> None:
+        """Wait until one more may greet, at the cost of the one that has not done so for longest."""
+        while True:
+            slow = [each for each in self._greetings if each.scope.deadline > trio.current_time()]
+            if not slow:
+                await self._room.acquire()
+                return
+            oldest = min(slow, key=lambda each: each.since)
+            with trio.move_on_at(oldest.since + _TIME_WITHOUT_ROOM):
+                await self._room.acquire()
+                return
+            # This program may have been busy, and not have looked at what they said.
+            with trio.move_on_after(_PATIENCE):
+                await self._room.acquire()
+                return
+            oldest.scope.deadline = trio.current_time()
+
     def _wake(self) -> None:
         """Have a task that waits for a connection look at what is ready."""
         for scope in self._waiting:
@@ -246,7 +268,7 @@ class StubServer:
         """Make a thread of a process that has connected, in the background."""
         try:
             with greeting.scope:
-                greeting.scope.deadline = trio.current_time() + _TIME_TO_GREET
+                greeting.scope.deadline = greeting.since + _TIME_TO_GREET
                 peer = await _peer(self.thread, sock)
                 if peer.uid != await self.thread.task.geteuid():
                     logger.warning("%s: refused process %d of user %d", self, peer.pid, peer.uid)
