@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, TypeVar, overload
 
@@ -110,7 +109,7 @@ class WithPaths(WithFiles):
         if name in ("", ".", ".."):
             raise ValueError(f"path: expected that of a file, not {path!r}")
         # The name may have been chosen as long as it can be.
-        temporary = os.path.join(directory, f".{secrets.token_hex(8)}.tmp")
+        temporary = os.path.join(directory, f".{os.urandom(8).hex()}.tmp")
         file = await self.open(temporary, O.WRONLY | O.CREAT | O.EXCL, mode)
         try:
             async with file:

@@ -8,7 +8,6 @@ import errno
 import gc
 import os
 import resource
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -174,6 +173,8 @@ def _limit_value(value: str, text: str) -> int | None:
 
 
 def _words(text: str) -> list[str]:
+    import shlex  # not with the module: few command lines need it
+
     try:
         words = shlex.split(text)
     except ValueError as error:

@@ -24,7 +24,6 @@ from rsyscall.handle.arguments import PID, call
 from rsyscall.handle.base_process import BaseProcess
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.pointer import Pointer, PointerMergeError, WrittenPointer
-from rsyscall.linux.futex import FutexNode
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
 from rsyscall.path import Path
@@ -36,6 +35,7 @@ from rsyscall.sys.wait import ChildState, W, _waitid
 if TYPE_CHECKING:
     from rsyscall.command import Command
     from rsyscall.handle.fd import BaseFileDescriptor
+    from rsyscall.linux.futex import FutexNode
     from rsyscall.near import SyscallInterface
 
 __all__ = ["ChildProcess", "DeadProcessError", "Process", "ProcessInUseError", "ProcessTask", "ThreadProcess"]
@@ -527,6 +527,11 @@ class ProcessTask(rsyscall.far.Task):
             stack_data.borrow_with(stack, self)
             ptid_address = self._borrow_optional(stack, ptid)
             ctid_address = self._borrow_optional(stack, ctid)
+            if ctid_address is not None:
+                # Not with the module: few processes have one.
+                from rsyscall.linux.futex import FutexNode
+
+                ctid_address += FutexNode.FUTEX_OFFSET
             newtls_address = self._borrow_optional(stack, newtls)
             # Before the call, since after it is too late to find out that they are in different mappings; and
             # so that no task can free the child's stack during the call.
@@ -542,7 +547,7 @@ class ProcessTask(rsyscall.far.Task):
                     flags,
                     stack_address,
                     ptid_address,
-                    None if ctid_address is None else ctid_address + FutexNode.FUTEX_OFFSET,
+                    ctid_address,
                     newtls_address,
                 )
             except BaseException:
