@@ -613,6 +613,14 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks", *session.posargs, env={"PYTHONPATH": None})
 
 
+@nox.session(name="bench-remote", python=MAIN)
+def bench_remote(session: nox.Session) -> None:
+    """The benchmarks of work on another host, behind an sshd, beside other libraries; fails as `bench`."""
+    _install(session, "meta", "asyncssh", "paramiko", "mitogen")
+    session.chdir(ROOT)
+    session.run("python", "-m", "benchmarks.remote", *session.posargs, env={"PYTHONPATH": None})
+
+
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
     """All that CI runs: static checks, each layer alone, all on other Pythons, the demo in several places."""

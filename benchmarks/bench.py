@@ -14,7 +14,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +32,33 @@ import trio
 
 from benchmarks import calls, machine, own_memory, pipes, report, spawns, timeouts
 from benchmarks.measure import MINIMAL_REPETITIONS, Outcome
-from benchmarks.rows import ROWS, TIMES
+from benchmarks.rows import ROWS, TIMES, Row, Time
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results.json"
 DOCS = ROOT / "docs"
-TIME_LIMIT = 120  # seconds, for one group
 
 Group = tuple[set[str], Callable[[], Awaitable[Outcome]]]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Benchmarks that are run together.
+
+    Attributes:
+        rows: the measures.
+        times: the absolute times.
+        groups: given a static program, and whether to be quick: what is measured.
+        results: the file that a whole run writes.
+        page: made of that.
+        time_limit: in seconds, for one group.
+    """
+
+    rows: Sequence[Row]
+    times: Sequence[Time]
+    groups: Callable[[Path, bool], dict[str, Group]]
+    results: Path
+    page: report.Page
+    time_limit: float = 120
 
 
 def groups(program: Path, quick: bool) -> dict[str, Group]:
@@ -74,25 +94,25 @@ def groups(program: Path, quick: bool) -> dict[str, Group]:
     }
 
 
-def measure(wanted: set[str], quick: bool) -> dict[str, Any]:
+def measure(suite: Suite, wanted: set[str], quick: bool) -> dict[str, Any]:
     """Measure the rows with these names; returns the content of the file of results."""
     facts = machine.facts()
     print(report.facts(facts), flush=True)
-    whole = len(wanted) == len(ROWS)
+    whole = len(wanted) == len(suite.rows)
     rows: dict[str, dict[str, Any]] = {}
     failed = []
     times: dict[str, dict[str, float]] = {}
     before, started = machine.processor_times(), time.monotonic()
     with tempfile.TemporaryDirectory() as directory:
         program = machine.build_tiny(Path(directory))
-        for name, (gives, run) in groups(program, quick).items():
+        for name, (gives, run) in suite.groups(program, quick).items():
             # A group without rows is there for the absolute times only.
             if not (gives & wanted if gives else whole):
                 continue
             print(f"measuring {name} ...", file=sys.stderr, flush=True)
             gc.collect()
             try:
-                outcome = trio.run(_limited, run)
+                outcome = trio.run(_limited, run, suite.time_limit)
             except Exception:
                 traceback.print_exc()
                 outcome = Outcome()
@@ -106,7 +126,7 @@ def measure(wanted: set[str], quick: bool) -> dict[str, Any]:
                 else:
                     rows[row] = {"value": None, "detail": "raised an exception", "failed": True}
             for side, samples in outcome.samples.items():
-                if any(side == shown.side for shown in TIMES):
+                if any(side == shown.side for shown in suite.times):
                     times[side] = samples.summary()
     facts["time taken by other virtual machines"] = (
         f"{100 * machine.steal_share(before, machine.processor_times()):.0f} %"
@@ -115,12 +135,15 @@ def measure(wanted: set[str], quick: bool) -> dict[str, Any]:
     return {"facts": facts, "rows": rows, "times": times, "failed": failed}
 
 
-async def _limited(run: Callable[[], Awaitable[Outcome]]) -> Outcome:
-    with trio.fail_after(TIME_LIMIT):
+async def _limited(run: Callable[[], Awaitable[Outcome]], seconds: float) -> Outcome:
+    with trio.fail_after(seconds):
         return await run()
 
 
-def main(arguments: list[str]) -> int:
+LOCAL = Suite(ROWS, TIMES, groups, ROOT / "benchmarks" / "results.json", report.LOCAL)
+
+
+def main(arguments: list[str], suite: Suite = LOCAL) -> int:
     """Return a process exit status."""
     parser = argparse.ArgumentParser(
         prog="bench.py", description=__doc__.partition("\n")[0] if __doc__ else ""
@@ -128,30 +151,29 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--quick", action="store_true", help="the least number of repetitions; records nothing"
     )
-    parser.add_argument(
-        "--row", action="append", choices=[row.name for row in ROWS], help="only this row; may be repeated"
-    )
+    names = [row.name for row in suite.rows]
+    parser.add_argument("--row", action="append", choices=names, help="only this row; may be repeated")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results to FILE")
     parser.add_argument(
         "--no-record",
         action="store_true",
-        help="leave benchmarks/results.json and docs/benchmarks.* as they are",
+        help=f"leave {suite.results.name} and docs/{suite.page.name}.* as they are",
     )
-    parser.add_argument("--draw", action="store_true", help="measure nothing; write docs/benchmarks.* anew")
+    parser.add_argument("--draw", action="store_true", help="measure nothing; write the page anew")
     options = parser.parse_args(arguments)
     if options.draw:
-        report.write(json.loads(RESULTS.read_text()), DOCS)
+        report.write(json.loads(suite.results.read_text()), DOCS, suite.page)
         return 0
     machine.raise_descriptor_limit()
-    results = measure(set(options.row or (row.name for row in ROWS)), options.quick)
+    results = measure(suite, set(options.row or names), options.quick)
     print(report.table(results))
     print(report.absolute_table(results))
     text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
     if options.json:
         options.json.write_text(text)
     if not (options.no_record or options.quick or options.row or results["failed"]):
-        RESULTS.write_text(text)
-        report.write(results, DOCS)
+        suite.results.write_text(text)
+        report.write(results, DOCS, suite.page)
     if missed := report.missed(results):
         print(f"gates missed: {', '.join(missed)}", file=sys.stderr)
     if results["failed"]:

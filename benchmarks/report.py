@@ -4,15 +4,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from benchmarks.rows import ROWS, TIMES, Time
+from benchmarks.rows import REMOTE_ROWS, REMOTE_TIMES, ROWS, TIMES, Time
 
-__all__ = ["absolute_table", "facts", "missed", "picture", "table", "write"]
+__all__ = ["LOCAL", "Page", "absolute_table", "facts", "missed", "picture", "table", "write"]
 
 Results = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Page:
+    """What is different about the page of each suite.
+
+    Attributes:
+        name: of the files, without their suffixes.
+        title: of the page.
+        command: that measures.
+        alt: what the picture shows.
+        note: about what is measured.
+    """
+
+    name: str
+    title: str
+    command: str
+    alt: str
+    note: str = ""
+
+
+LOCAL = Page(
+    "benchmarks",
+    "Benchmarks",
+    "./run bench    # or python benchmarks/bench.py",
+    "Times of one call and of one process, by path and by peer",
+)
 
 
 def facts(values: Mapping[str, str]) -> str:
@@ -33,7 +61,7 @@ def _columns(lines: Sequence[Sequence[str]], numeric: Sequence[int]) -> str:
 
 def _row_cells(results: Results) -> list[list[str]]:
     cells = []
-    for row in ROWS:
+    for row in (*ROWS, *REMOTE_ROWS):
         result = results["rows"].get(row.name)
         if result is None:
             continue
@@ -71,7 +99,7 @@ def table(results: Results) -> str:
 
 def _sections(results: Results) -> dict[str, list[tuple[Time, dict[str, float]]]]:
     sections: dict[str, list[tuple[Time, dict[str, float]]]] = {}
-    for shown in TIMES:
+    for shown in (*TIMES, *REMOTE_TIMES):
         if shown.side in results["times"]:
             sections.setdefault(shown.section, []).append((shown, results["times"][shown.side]))
     return sections
@@ -96,28 +124,32 @@ def absolute_table(results: Results) -> str:
 def _reasons(results: Results) -> list[str]:
     """Why the aims that were missed were missed, as a section of the page."""
     missed_aims = {cells[1] for cells in _row_cells(results) if cells[5] in ("gate", "MISSED")}
-    reasons = [f"* {row.measure}: {row.why}" for row in ROWS if row.measure in missed_aims and row.why]
+    reasons = [
+        f"* {row.measure}: {row.why}"
+        for row in (*ROWS, *REMOTE_ROWS)
+        if row.measure in missed_aims and row.why
+    ]
     return ["## Aims that are missed", "", *reasons, ""] if reasons else []
 
 
-def page(results: Results) -> str:
+def page(results: Results, about: Page) -> str:
     """The page for people: both tables, as Markdown."""
     lines = [
-        "# Benchmarks",
+        f"# {about.title}",
         "",
         "Measure on your machine, and fail if a gate is missed:",
         "",
         "```sh",
-        "./run bench    # or python benchmarks/bench.py",
+        about.command,
         "```",
         "",
-        "This writes this page and the picture; do not edit them.",
+        f"This writes this page and the picture; do not edit them. {about.note}".rstrip(),
         "",
         "A value is the ratio of two things that one run measures alternately, in short slices: the ratio of",
         "their minima over the slices, or, for ways to make a process, of their 25th percentiles. *Gate* is",
         "the limit that must hold, *aim* the value that we want.",
         "",
-        "![Times of one call and of one process, by path and by peer](benchmarks.svg)",
+        f"![{about.alt}]({about.name}.svg)",
         "",
         "| measure | value | gate | aim | reached | from |",
         "|---|--:|--:|--:|---|---|",
@@ -168,8 +200,8 @@ _STYLE = """
 """
 
 
-def picture(results: Results) -> str:
-    """What a call and what a process costs, by path and by peer, as SVG."""
+def picture(results: Results, about: Page) -> str:
+    """The absolute times, by path and by peer, as SVG."""
     parts: list[str] = []
     top = 16.0
     sections = [entries for name, entries in _sections(results).items() if name.startswith("one ")]
@@ -188,7 +220,7 @@ def picture(results: Results) -> str:
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height:.0f}" '
         f'viewBox="0 0 {_WIDTH} {height:.0f}" role="img" '
-        'aria-label="What a system call and what a process costs, by path and by peer">'
+        f'aria-label="{escape(about.alt)}">'
     )
     background = f'<rect class="background" width="{_WIDTH}" height="{height:.0f}" rx="6"/>'
     return "\n".join([head, f"<style>{_STYLE}</style>", background, *parts, "</svg>"]) + "\n"
@@ -256,7 +288,7 @@ def _panel(parts: list[str], top: float, entries: list[tuple[Time, dict[str, flo
     return bottom + 16
 
 
-def write(results: Results, directory: Path) -> None:
+def write(results: Results, directory: Path, about: Page) -> None:
     """Write the page and the picture."""
-    (directory / "benchmarks.md").write_text(page(results))
-    (directory / "benchmarks.svg").write_text(picture(results))
+    (directory / f"{about.name}.md").write_text(page(results, about))
+    (directory / f"{about.name}.svg").write_text(picture(results, about))

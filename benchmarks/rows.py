@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ROWS", "TIMES", "Row", "Time"]
+__all__ = ["REMOTE_ROWS", "REMOTE_TIMES", "ROWS", "TIMES", "Row", "Time"]
 
 
 @dataclass(frozen=True)
@@ -155,4 +155,42 @@ TIMES = [
     Time("copy 4 KiB", "slice of a bytearray", _MEMORY, False),
     Time("write 4 KiB", "write in a child", _MEMORY),
     Time("read 4 KiB", "read in a child", _MEMORY),
+]
+
+REMOTE_ROWS = [
+    Row("ssh-connect", "connecting by ssh, until the first answer ÷ `ssh HOST true`", 1.15, 1.03),
+    Row("ssh-call", "a call there ÷ a round trip through `ssh HOST cat`, both waiting in trio", 1.5, 1.15),
+    Row("ssh-batch", "per call, batch of 64 ÷ that round trip", 0.05, 0.03),
+    Row("ssh-up", "256 MiB to memory there ÷ to `ssh HOST cat`", 1.3, 1.05),
+    Row("ssh-down", "256 MiB from memory there ÷ from `ssh HOST cat`", 1.3, 1.05),
+    Row("far-reads", "20 independent reads of files at 50 ms ÷ a round trip", 3, 2),
+    Row(
+        "reconnect",
+        "connecting to a persistent process with 1,000 descriptors ÷ making a process with memory of its own",
+        2,
+        1,
+    ),
+    Row("many-hosts", "until 100 connections have answered, each ÷ one alone", 1.0, 0.7),
+]
+
+_CONNECT = "one connection by ssh, until its first answer"
+_SSH_CALL = "one round trip over ssh"
+_SSH_RUN = "one command that does nothing, over ssh"
+_SSH_WRITE = "one small file, written over ssh"
+_SSH_STATS = "one thousand times the status of a file, over ssh"
+
+REMOTE_TIMES = [
+    Time("ssh connect", "make a thread", _CONNECT),
+    Time("ssh true", "ssh HOST true", _CONNECT, False),
+    *(Time(f"{name} connect", name, _CONNECT, False) for name in ("asyncssh", "paramiko", "mitogen")),
+    Time("ssh call", "getuid", _SSH_CALL),
+    Time("ssh call in a child", "getuid in a child", _SSH_CALL),
+    Time("ssh batch", "getuid, batch of 64, each", _SSH_CALL),
+    Time("ssh cat", "ssh HOST cat", _SSH_CALL, False),
+    Time("ssh run", "Thread.run", _SSH_RUN),
+    *(Time(f"{name} run", name, _SSH_RUN, False) for name in ("asyncssh", "paramiko", "mitogen")),
+    Time("ssh write", "Thread.write_file", _SSH_WRITE),
+    *(Time(f"{name} write", name, _SSH_WRITE, False) for name in ("asyncssh", "paramiko", "mitogen")),
+    Time("ssh stats", "Thread.stat, all at once", _SSH_STATS),
+    *(Time(f"{name} stats", name, _SSH_STATS, False) for name in ("asyncssh", "paramiko", "mitogen")),
 ]

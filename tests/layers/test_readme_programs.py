@@ -29,7 +29,7 @@ READMES = {
     "meta": ROOT / "packages/rsyscall/README.md",
 }
 # These have no program: an index, and what benchmarks and tools write.
-NO_PROGRAM = {"README", "benchmarks", "calls"}
+NO_PROGRAM = {"README", "benchmarks", "benchmarks-remote", "calls"}
 PAGES = [path for path in sorted((ROOT / "docs").glob("*.md")) if path.stem not in NO_PROGRAM]
 # What the place has to permit.
 NEEDS = {
