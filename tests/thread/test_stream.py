@@ -316,6 +316,7 @@ async def test_process_left(connect: Connect, calls: int) -> None:
         await target.begin(target.sleep(1000))
         await wait_for_call(target.pid, SYS.nanosleep)
         await target.begin(*(target.call(SYS.getpid) for _ in range(calls - 1)))
+        await wait_until(lambda: f"{calls} calls under way)" in repr(target.conn))
         target.process.kill()
         target.process.wait()
         target.conn.process_left()
