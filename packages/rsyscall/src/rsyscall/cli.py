@@ -51,11 +51,11 @@ elsewhere:
 
 exit status:
   that of the command, or 128 + N if signal N killed it; 124 if it took longer
-  than --timeout; 125 if a step failed, or if what a successful command elsewhere
-  reads or writes was lost on the way; 126 if the command cannot be executed;
-  127 if it does not exist; 2 for a wrong command line. If SIGINT or SIGQUIT
-  killed the command, this program dies of the same signal, so that a script
-  which runs it ends, too.
+  than --timeout; 125 if a step failed, or if what a successful command
+  elsewhere reads or writes was lost on the way; 126 if the command cannot be
+  executed; 127 if it does not exist; 2 for a wrong command line. If SIGINT or
+  SIGQUIT killed the command, this program dies of the same signal, so that a
+  script which runs it ends, too.
 
 SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1 and SIGUSR2 are passed on to the
 command. It is killed if this program is, or if the way to it is lost. As
