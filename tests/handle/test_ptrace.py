@@ -16,7 +16,8 @@ import pytest
 from rsyscall.handle.buffers import BufferTooSmallError
 from rsyscall.handle.pointer import Pointer
 from rsyscall.handle.process import ChildProcess, DeadProcessError, Process
-from rsyscall.linux.seccomp import AUDIT_ARCH
+from rsyscall.linux.filter import BPF, SockFilter, SockFprog
+from rsyscall.linux.seccomp import AUDIT_ARCH, SECCOMP, SECCOMP_FILTER_FLAG, SECCOMP_RET
 from rsyscall.near import SYS
 from rsyscall.near import types as near
 from rsyscall.near.abi import ABIS
@@ -35,6 +36,7 @@ from rsyscall.sys.ptrace import (
     PtraceStop,
     PtraceSudConfig,
     PtraceSyscallInfo,
+    SeccompMetadata,
     UserPtRegs,
     UserRegsRiscv,
     UserRegsX86,
@@ -44,8 +46,9 @@ from rsyscall.sys.uio import Iovec
 from rsyscall.sys.wait import CLD, ChildState, W
 
 from .helpers import forked
-from .processes import sleeping_child
 from .support import Local, run
+
+pytestmark = pytest.mark.needs("ptrace")
 
 GROUP_STOP = PtraceStop(SIG.STOP, PTRACE_EVENT.STOP, False)
 INTERRUPTED = PtraceStop(SIG.TRAP, PTRACE_EVENT.STOP, False)
@@ -92,6 +95,17 @@ class Tracee:
                 # at the event of its exit
                 with contextlib.suppress(ProcessLookupError):
                     await self.process.ptrace_cont()
+
+
+@contextlib.contextmanager
+def newer(request: PTRACE) -> Iterator[None]:
+    """Skip where the kernel does not have the request."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        pytest.skip(f"kernel: no PTRACE_{request.name}")
 
 
 @contextlib.contextmanager
@@ -347,7 +361,8 @@ async def test_a_result_is_replaced(local: Local) -> None:
                 seen = info.nr == SYS.getppid
             elif seen:
                 assert info.rval == os.getpid()
-                await traced.process.ptrace_set_syscall_info(await local.ptr(info.with_result(4711)))
+                with newer(PTRACE.SET_SYSCALL_INFO):
+                    await traced.process.ptrace_set_syscall_info(await local.ptr(info.with_result(4711)))
                 assert (await traced.info()).rval == 4711
                 seen = False
     assert state.exit_status == 1
@@ -375,7 +390,8 @@ async def test_a_call_is_replaced(local: Local) -> None:
                     changed = changed.with_call(SYS.getpid, [0] * 6)
                 else:
                     changed = info.with_call(SYS.exit_group, [9, 0, 0, 0, 0, 0])
-                await traced.process.ptrace_set_syscall_info(await local.ptr(changed))
+                with newer(PTRACE.SET_SYSCALL_INFO):
+                    await traced.process.ptrace_set_syscall_info(await local.ptr(changed))
             elif info.op == PTRACE_SYSCALL_INFO.EXIT:
                 results.append(info.rval)
     assert traced.process.near.id in results
@@ -454,7 +470,9 @@ async def test_restartable_sequences_and_user_dispatch(local: Local) -> None:
         await traced.stop()
         rseq = await process.ptrace_get_rseq_configuration(await local.malloc(PtraceRseqConfiguration))
         assert (await rseq.read()).flags == 0
-        config = await process.ptrace_get_syscall_user_dispatch_config(await local.malloc(PtraceSudConfig))
+        room = await local.malloc(PtraceSudConfig)
+        with newer(PTRACE.GET_SYSCALL_USER_DISPATCH_CONFIG):
+            config = await process.ptrace_get_syscall_user_dispatch_config(room)
         found = await config.read()
         assert (found.mode, found.selector) == (0, 0)
         await process.ptrace_set_syscall_user_dispatch_config(await local.ptr(found))
@@ -509,21 +527,79 @@ async def test_the_events_of_new_processes_and_exit(local: Local) -> None:
 
 
 @forked
-async def test_processes_are_killed_with_their_tracer(local: Local, tmp_path: Path) -> None:
-    with sleeping_child() as pid:
-        reader, writer = os.pipe()
-        tracer = os.fork()
-        if not tracer:
-            try:
-                run(Process(Local.make().task, near.Process(pid)).ptrace_seize(PTRACE_O.EXITKILL))
-                os.write(writer, b"x")
-            finally:
-                os._exit(0)
+@pytest.mark.needs("other users")
+async def test_undumpable_memory_is_not_traced(local: Local, tmp_path: Path) -> None:
+    if not os.geteuid():
+        os.setresuid(65534, 65534, 65534)
+    await local.task.prctl_set_dumpable(False)
+    pid = os.fork()
+    if not pid:
+        try:
+            run(Local.make().task.ptrace_traceme())
+            os.kill(os.getpid(), signal.SIGUSR1)
+        finally:
+            os._exit(7)
+    # It need not be dumpable to ask for it.
+    traced = Tracee(local, pid)
+    assert await traced.stop() == PtraceStop(SIG.USR1, None, False)
+    await traced.process.ptrace_detach()
+    assert (await traced.wait(W.EXITED)) is not None
+    with tracee(local) as other, pytest.raises(PermissionError) as caught:
+        await other.process.ptrace_seize()
+    assert caught.value.filename == (PTRACE.SEIZE, other.process.near)
+    await local.task.prctl_set_dumpable(True)
+    with tracee(local) as dumpable:
+        await dumpable.process.ptrace_seize()
+
+
+@pytest.mark.needs("all capabilities")
+async def test_filters_are_read(local: Local) -> None:
+    allow = SockFilter(BPF.RET, k=SECCOMP_RET.ALLOW)
+    program = SockFprog.program([allow])
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            theirs = Local.make()
+            filter = run(theirs.ptr(SockFprog(run(theirs.ptr(program)))))
+            run(theirs.task.prctl_set_no_new_privs())
+            run(theirs.task.seccomp(SECCOMP.SET_MODE_FILTER, SECCOMP_FILTER_FLAG.LOG, filter))
+            os.write(writer, b"x")
+            signal.pause()
+        finally:
+            os._exit(1)
+    traced = Tracee(local, pid)
+    try:
         assert os.read(reader, 1) == b"x"
-        os.waitpid(tracer, 0)
-        found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        assert found is not None
-        assert (found.si_code, found.si_status) == (CLD.KILLED, SIG.KILL)
+        await traced.process.ptrace_seize()
+        await traced.process.ptrace_interrupt()
+        await traced.stop()
+        room = await local.malloc(bytes, 64)
+        await check_filter(local, traced.process, room, allow)
+    finally:
+        os.close(reader)
+        os.close(writer)
+        await traced.end()
+
+
+async def check_filter(local: Local, process: ChildProcess, room: Pointer[bytes], allow: SockFilter) -> None:
+    try:
+        assert await process.ptrace_seccomp_get_filter(0) == 1
+    except OSError as error:
+        # Not of a kernel without CHECKPOINT_RESTORE.
+        if error.errno != errno.EIO:
+            raise
+        pytest.skip("kernel: no PTRACE_SECCOMP_GET_FILTER")
+    assert await process.ptrace_seccomp_get_filter(0, room) == 1
+    assert SockFilter.from_bytes(await room.read()) == allow
+    first, _ = room.split(7)
+    with pytest.raises(BufferTooSmallError):
+        await process.ptrace_seccomp_get_filter(0, first)
+    with pytest.raises(OSError, match="No such") as caught:
+        await process.ptrace_seccomp_get_filter(1)
+    assert caught.value.filename == (PTRACE.SECCOMP_GET_FILTER, process.near)
+    metadata = await process.ptrace_seccomp_get_metadata(await local.ptr(SeccompMetadata(0)))
+    assert (await metadata.read()).flags == SECCOMP_FILTER_FLAG.LOG
 
 
 def test_what_a_stop_is() -> None:
@@ -531,6 +607,8 @@ def test_what_a_stop_is() -> None:
         return PtraceStop.of(ChildState.make(CLD.TRAPPED, 5, 0, status))
 
     assert of(SIG.TRAP) == PtraceStop(SIG.TRAP, None, False)
+    assert of(SIG.USR1).delivery == SIG.USR1
+    assert EXECUTED.delivery == GROUP_STOP.delivery == AT_A_CALL.delivery == 0
     assert of(SIG.TRAP | 0x80) == AT_A_CALL
     assert of(SIG.TRAP | PTRACE_EVENT.EXEC << 8) == EXECUTED
     assert of(SIG.TRAP | 99 << 8) == PtraceStop(SIG.TRAP, 99, False)

@@ -51,6 +51,7 @@ PRINTED: dict[str, str | re.Pattern[str]] = {
         "another supervisor finds the service: True\n"
         "the service is killed, and a new one answers: True\n"
     ),
+    "13_opens.py": "note: was opened\na note\nnothing: No such file or directory\n",
     "near_only/raw_syscall.py": (
         "written by number\nit is us: True\nand close(-1) says: [Errno 9] Bad file descriptor\n"
     ),
@@ -63,6 +64,7 @@ NEEDS = {
     "06_untrusted_programs.py": ["pid namespaces"],
     "08_other_root.py": ["mount namespaces"],
     "09_terminal.py": ["/dev/ptmx"],
+    "13_opens.py": ["ptrace"],
 }
 
 

@@ -207,6 +207,13 @@ class PtraceStop(NamedTuple):
     event: PTRACE_EVENT | int | None
     syscall: bool
 
+    @property
+    def delivery(self) -> SIG | int:
+        """What to resume the process with, so that it gets its signals: `signal` if it has stopped for that
+        alone, otherwise 0.
+        """
+        return 0 if self.syscall or self.event is not None else self.signal
+
     @classmethod
     def of(cls, state: ChildState) -> PtraceStop:
         """Take the state apart.

@@ -1,19 +1,30 @@
 """`<sys/ptrace.h>`: tracing, which is to stop another process and to look at and change its state.
 
 The tracer is an *OS thread*: the kernel refuses a request of any other with ESRCH, even of the same process.
-All calls of a child's task come from one thread, which is never busy with anything else, and it may block in
-`waitid`: so let a child trace. The calls of the local task come from the OS thread in which they are made.
-When the tracer ends, the processes that it traces go on, or are killed (`PTRACE_O.EXITKILL`).
+All calls of the task of a child come from one OS thread, and it may block in `waitid`: so let a child trace.
+The calls of the local task come from the OS thread in which they are made. When the tracer ends, the
+processes that it traces go on, or are killed (`PTRACE_O.EXITKILL`).
 
-A process is traced from `ptrace_seize`, `ptrace_attach` or `ptrace_traceme` on. It then runs until it stops:
-at a call, an event, or a signal, as it was resumed and as `PTRACE_O` says. The tracer waits for that with
-`waitid`, as for a child, `PtraceStop.of` says what it was, and most requests need a process that has stopped.
+The process is named by a handle of the *tracer's* task, for example `ChildProcess(task, near.Process(pid))`.
+Children that a child makes are children of the program, and so have handles of the local task. The handle of
+the program remains: the tracer is told first how the process ends, then its parent.
 
-A child that the library drives answers no calls while it is stopped. A call in it waits until the tracer
-lets it go on, so that a tracer which waits for that call waits forever; and a child that traces itself by
-`ptrace_traceme` stops with every signal. A child may not be traced by a process of another user as long as
-the memory that it shares is not dumpable, see SECURITY.md; `ptrace_traceme` does not ask for that. What
-`ptrace_poketext` writes into shared memory, such as a breakpoint, is there for all processes that share it.
+A process is traced from `ptrace_seize`, `ptrace_attach` or `ptrace_traceme` on. It runs until it stops: at a
+call, an event, or a signal, as it was resumed and as `PTRACE_O` says. The tracer waits for that with
+`waitid`, as for a child, and `PtraceStop.of` says what it was. The kernel reports stops also to a tracer that
+waits for `W.EXITED` alone. Most requests need a process that has stopped.
+
+A process that the library drives answers no calls while it is stopped: they wait until the tracer lets it
+go on. So neither wait in the tracer for such a call, nor hold up a process that others wait for. After
+`ptrace_traceme` a process stops with every signal, and its tracer is the thread that is its parent.
+
+A tracer without CAP_SYS_PTRACE may not seize or attach to a process whose memory is not dumpable, not even to
+a child: see SECURITY.md for when memory that is shared with the program is not. And the security module Yama
+lets it seize only its descendants, which the children of the program are not of one another, unless a
+process names it by `PR.SET_PTRACER`. `ptrace_traceme` is subject to neither.
+
+What `ptrace_poketext` writes into shared memory, a breakpoint for example, is there for all
+processes that share it.
 
 manpage: ptrace(2)
 """
@@ -91,7 +102,10 @@ class PtraceTask(rsyscall.far.Task):
     """Being traced."""
 
     async def ptrace_traceme(self) -> None:
-        """`ptrace(PTRACE_TRACEME)`: have this process traced by its parent, which is the thread that made it.
+        """`ptrace(PTRACE_TRACEME)`: have this process traced by its parent, an OS thread.
+
+        For a child of the library that is the OS thread of the program that made it, or for which another
+        child made it.
 
         From now on it stops with every signal but SIGKILL, and with SIGTRAP when it executes a program. It
         answers no calls while it is stopped. `Process.ptrace_seize` of the parent has neither effect.
@@ -110,7 +124,8 @@ class PtraceProcess(BaseProcess):
 
     Every request raises OSError with ESRCH if the process is gone, is not traced by this very thread, or has
     not stopped although it must have; `filename` is the request and the process. The process is a
-    `ChildProcess` of the tracer for what its `waitid` tells, even if another process is its parent.
+    `ChildProcess` of the tracer for what its `waitid` tells, even if another process is its parent; see the
+    docstring of the module.
     """
 
     async def ptrace_seize(self, options: PTRACE_O = PTRACE_O.NONE) -> None:
