@@ -429,7 +429,7 @@ def groups(program: Path, quick: bool) -> dict[str, Group]:
         "calls": ({"ssh-call", "ssh-batch"}, lambda: calls(repetitions(61))),
         "memory": ({"ssh-up", "ssh-down"}, lambda: memory(MINIMAL_REPETITIONS)),
         "reads from afar": ({"far-reads"}, lambda: reads_from_afar(MINIMAL_REPETITIONS)),
-        "reconnecting": ({"reconnect"}, lambda: reconnecting(repetitions(101))),
+        "reconnecting": ({"reconnect"}, lambda: reconnecting(repetitions(31))),
         "many hosts": ({"many-hosts"}, lambda: many_hosts(1 if quick else 3)),
         "other libraries": (set(), lambda: other_libraries(repetitions(25))),
     }
