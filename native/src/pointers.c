@@ -109,8 +109,6 @@ PyObject *rsys_successor(PyObject *module, PyObject *const *args, Py_ssize_t cou
 	}
 	old = (Pointer *)args[0];
 	type = (PyTypeObject *)args[1];
-	if (old->valid != Py_True || old->pins || !old->pinned_by || PyObject_Size(old->pinned_by))
-		Py_RETURN_NONE;
 	self = (Pointer *)pointer_new(type, NULL, NULL);
 	if (!self)
 		return NULL;
@@ -119,6 +117,11 @@ PyObject *rsys_successor(PyObject *module, PyObject *const *args, Py_ssize_t cou
 		Py_DECREF((PyObject *)self);
 		return NULL;
 	}
+	/* Only now: to make an object may run destructors, which may use the pointer. */
+	if (old->valid != Py_True || old->pins || !old->pinned_by || PyObject_Size(old->pinned_by)) {
+		Py_DECREF((PyObject *)self);
+		Py_RETURN_NONE;
+	}
 #define COPY(name) if (old->name) set(&self->name, old->name);
 	COPY(mapping)
 	COPY(transport)
@@ -126,7 +129,6 @@ PyObject *rsys_successor(PyObject *module, PyObject *const *args, Py_ssize_t cou
 	COPY(allocation)
 	COPY(typ)
 	COPY(address)
-	/* No Python code has run since the check. */
 	set(&old->valid, Py_False);
 	set(&self->valid, Py_True);
 	return (PyObject *)self;
