@@ -317,9 +317,12 @@ async def reads_from_afar(repetitions: int) -> Outcome:
 
 async def reconnecting(repetitions: int) -> Outcome:
     """A new program connects to a persistent process that holds many descriptors."""
-    with tempfile.TemporaryDirectory() as directory:
+    async with AsyncExitStack() as stack:
+        directory = stack.enter_context(tempfile.TemporaryDirectory())
         path = f"{directory}/socket"
         made = await clone_persistent(local_thread, path)
+        assert made.process is not None
+        await stack.enter_async_context(made.process)
         await made.make_persistent()
         null = await made.open("/dev/null")
         for _ in range(DESCRIPTORS - 1):
@@ -349,8 +352,6 @@ async def reconnecting(repetitions: int) -> Outcome:
         if len(numbers) < DESCRIPTORS - 1:
             raise AssertionError(f"{len(numbers)} descriptors were listed")
         await current.end()
-        assert made.process is not None
-        await made.process.wait()
     ours, plain = samples["reconnect"].typical, samples["own memory"].typical
     detail = f"{us(ours)} ÷ {us(plain)}; listing {len(numbers)}: {ms(listed)}, adopting: {ms(adopted)}"
     return Outcome({"reconnect": Value(ours / plain, detail)})
