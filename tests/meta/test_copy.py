@@ -6,6 +6,7 @@ import os
 import pty
 import shlex
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -112,16 +113,74 @@ def test_progress_on_a_terminal(cli: Programs, tmp_path: Path, options: list[str
         assert shown.endswith(b" \r")
 
 
-def test_interrupted(cli: Programs, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "QUIT"])
+@pytest.mark.parametrize("there", ["source", "destination"])
+def test_ended_by_a_signal(cli: Programs, tmp_path: Path, name: str, there: str) -> None:
     (tmp_path / "from").mkdir()
     (tmp_path / "to").mkdir()
     with open(tmp_path / "from" / "large", "wb") as file:
         file.truncate(20_000_000_000)
-    started = cli.start("copy", *VIA, str(tmp_path / "from"), f":{tmp_path}/to")
+    paths = {"source": str(tmp_path / "from"), "destination": str(tmp_path / "to")}
+    paths[there] = ":" + paths[there]
+    started = cli.start("copy", *VIA, *paths.values())
     assert eventually(lambda: bool(list((tmp_path / "to").rglob("large"))))
-    started.send_signal(signal.SIGINT)
-    assert started.wait(60) == -signal.SIGINT
+    sig = signal.Signals[f"SIG{name}"]
+    started.send_signal(sig)
+    assert started.wait(60) == -sig
     assert os.listdir(tmp_path / "to") == []
+
+
+def test_a_second_signal_ends_at_once(cli: Programs, tmp_path: Path) -> None:
+    """What is there does not answer any more, so it cannot be told to remove the copy."""
+    (tmp_path / "to").mkdir()
+    with open(tmp_path / "large", "wb") as file:
+        file.truncate(20_000_000_000)
+    started = cli.start("copy", *VIA, str(tmp_path / "large"), f":{tmp_path}/to")
+    assert eventually(lambda: os.listdir(tmp_path / "to") != [])
+    there = [pid for pid, name in cli.alive().items() if not name.startswith("python")]
+    assert there
+    for pid in there:
+        os.kill(pid, signal.SIGSTOP)
+    started.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert started.poll() is None
+    started.send_signal(signal.SIGTERM)
+    assert started.wait(60) == -signal.SIGTERM
+
+
+def test_signals_that_are_ignored(cli: Programs, tmp_path: Path) -> None:
+    """As nohup does it."""
+    with open(tmp_path / "large", "wb") as file:
+        file.truncate(300_000_000)
+    prefix = ["sh", "-c", """trap "" HUP; exec "$@" """, "sh"]
+    started = cli.start("copy", *VIA, str(tmp_path / "large"), f":{tmp_path}/copy", prefix=prefix)
+    assert eventually(lambda: any(name.startswith(".") for name in os.listdir(tmp_path)))
+    started.send_signal(signal.SIGHUP)
+    assert started.wait(60) == 0
+    assert (tmp_path / "copy").stat().st_size == 300_000_000
+
+
+def test_names_do_nothing_to_a_terminal(cli: Programs, tmp_path: Path) -> None:
+    name = "odd\x1b[31m\nname\x9b\u202e"
+    os.mkfifo(tmp_path / name)
+    for source in (f"{tmp_path}/{name}", f"{tmp_path}/{name}missing"):
+        result = cli("copy", *VIA, f":{source}", str(tmp_path / "copy"))
+        assert (result.status, result.out) == (1, "")
+        assert r"odd\x1b[31m\nname\x9b\u202e" in result.err
+        assert result.err.count("\n") == 1
+        assert result.err.rstrip("\n").isprintable()
+    # And what is said there.
+    result = cli(
+        "copy", "--via", "sh -c 'printf \"\\033[31mred\" >&2; exit 3'", ":/a", str(tmp_path / "copy")
+    )
+    assert "red" in result.err
+    assert "\x1b" not in result.err
+
+
+@pytest.mark.parametrize("arguments", [["/missing", ":/x"], ["/missing"]])
+def test_standard_error_is_closed(cli: Programs, arguments: list[str]) -> None:
+    prefix = ["sh", "-c", """exec "$@" 2>&-""", "sh"]
+    assert cli("copy", *VIA, *arguments, prefix=prefix) == (3 - len(arguments), "", "")
 
 
 @pytest.mark.skipif(SSHD is None, reason="sshd is not installed")

@@ -181,6 +181,15 @@ def test_a_timeout_while_output_is_not_read(cli: Programs) -> None:
         os.close(writing)
 
 
+def test_closed_streams(cli: Programs) -> None:
+    """They are closed for the command, as they are here."""
+    script = "for fd in 0 1 2; do test -e /proc/self/fd/$fd || n=$n$fd; done; exit 1$n"
+    for number in range(3):
+        prefix = ["sh", "-c", f'exec "$@" {number}>&-', "sh"]
+        result = cli.run(*VIA, "--", "sh", "-c", "ls -l /proc/$$/fd >/dev/null; " + script, prefix=prefix)
+        assert result == (10 + number, "", "")
+
+
 def test_what_descendants_keep_open(cli: Programs) -> None:
     """As without --via, the end of the command is the end."""
     assert cli.run(*VIA, "--", "sh", "-c", "(sleep 1; sleep 3) & echo done")[:2] == (0, "done\n")

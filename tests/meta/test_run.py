@@ -474,6 +474,28 @@ def test_nobody_has_to_read_what_is_said(cli: Programs, options: list[str]) -> N
     assert result.status == 5
 
 
+@pytest.mark.parametrize("options", [["--verbose"], ["--trace"], ["--summary"], ["--help"], ["--wrong"]])
+def test_standard_error_is_closed(cli: Programs, options: list[str]) -> None:
+    """What would be said there does not come out elsewhere."""
+    prefix = ["sh", "-c", 'exec "$@" 2>&-', "sh"]
+    result = cli.run(*options, "--", "no such", prefix=prefix)
+    assert (result.status, result.err) == ({"--help": 0, "--wrong": 2}.get(options[0], 127), "")
+    assert (result.out != "") == (options == ["--help"])
+
+
+def test_help_cannot_be_shown(cli: Programs) -> None:
+    prefix = ["sh", "-c", 'exec "$@" >&-', "sh"]
+    assert cli.run("--help", prefix=prefix) == (1, "", "rsyscall: standard output: Bad file descriptor\n")
+
+
+def test_what_is_said_does_nothing_to_a_terminal(cli: Programs) -> None:
+    result = cli.run("--verbose", "--", "/odd\x1b[31m\nname")
+    assert result.status == 127
+    assert r"/odd\x1b[31m\nname" in result.err
+    assert "\x1b" not in result.err
+    assert all(line.startswith("rsyscall run: ") for line in result.err.splitlines())
+
+
 @NAMESPACED
 @pytest.mark.parametrize("transport", ["ring", "stream"])
 def test_both_transports(cli: Programs, transport: str) -> None:

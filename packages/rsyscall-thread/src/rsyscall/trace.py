@@ -52,8 +52,10 @@ _PID_IN_NAME = re.compile(r"process (\d+)")
 
 
 def write_to_stderr(line: str) -> None:
-    """The default sink: one line to the standard error output of this program."""
-    print(line, file=sys.stderr, flush=True)
+    """The default sink: one line to the standard error output of this program, if that is open."""
+    # None if it was closed when the program started: `print` would take standard output then.
+    if sys.stderr is not None:
+        print(line, file=sys.stderr, flush=True)
 
 
 @dataclass

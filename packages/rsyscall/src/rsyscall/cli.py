@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
-from rsyscall.cli_options import FAILED, CopyOptions, RunOptions, say
+from rsyscall.cli_options import FAILED, CopyOptions, RunOptions, print_error, readable, say
 
 __all__ = ["FAILED", "CopyOptions", "RunOptions", "main", "parse", "say"]
 
@@ -80,12 +80,15 @@ examples:
   rsyscall copy --via 'docker exec -i web sh -c' index.html :/srv/www
 
 exit status:
-  0; 1 if the copy failed; 2 for a wrong command line.
+  0; 1 if the copy failed; 2 for a wrong command line. SIGHUP, SIGINT, SIGQUIT and
+  SIGTERM end it when nothing of the copy is left; a second one ends it at once.
 """
 
 
 def _show(text: str) -> None:
     """Print what was asked for."""
+    if sys.stdout is None:
+        raise SystemExit(f"rsyscall: standard output: {os.strerror(errno.EBADF)}")
     try:
         print(text, end="", flush=True)
     except OSError as error:
@@ -100,7 +103,8 @@ class _Parser(argparse.ArgumentParser):
     """Says in one line what is wrong."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        print_error(f"{self.prog}: {readable(message)}; see {self.prog} --help\n")
+        self.exit(2)
 
     def print_help(self, file: Any = None) -> None:
         """Unlike that of argparse, says if it cannot."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import time
 from typing import TYPE_CHECKING, cast
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import trio
 
 from rsyscall.cli_far import BootstrapError, carrier
-from rsyscall.cli_options import CopyOptions, innermost, say
+from rsyscall.cli_options import CopyOptions, innermost, readable, say
 from rsyscall.environ import ExecutableNotFound
 from rsyscall.near import SyscallError
 from rsyscall.path import Path
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["copy"]
 
 _FAILED = 1
+# What ends us, when nothing of the copy is left.
+_ENDING = (SIG.HUP, SIG.INT, SIG.QUIT, SIG.TERM)
 # Seconds between two lines that say how far it is.
 _PAUSE = 0.1
 
@@ -58,6 +61,8 @@ class _Bar:
             self._write("\r" + " " * self._length + "\r")
 
     def _write(self, text: str) -> None:
+        if not self._shown:
+            return
         try:
             sys.stderr.write(text)
             sys.stderr.flush()
@@ -79,14 +84,38 @@ async def _is_directory(thread: Thread, path: str) -> bool:
     return (await status.read()).mode.type == S_IF.DIR
 
 
-async def _copy(options: CopyOptions, bar: _Bar) -> None:
+async def _copy_until_a_signal(options: CopyOptions, bar: _Bar) -> int:
+    """Copy; returns the number of the signal that has ended it, or 0."""
+    signals = [sig for sig in _ENDING if signal.getsignal(sig) is not signal.SIG_IGN]
+    if not signals:
+        await _copy(options, bar, [])
+        return 0
+    ended_by = 0
+    with trio.open_signal_receiver(*signals) as received:
+        async with trio.open_nursery() as nursery:
+
+            async def wait_for_one() -> None:
+                nonlocal ended_by
+                async for sig in received:
+                    ended_by = sig
+                    # If what is there does not answer, and so cannot be removed.
+                    signal.signal(sig, signal.SIG_DFL)
+                    nursery.cancel_scope.cancel()
+
+            nursery.start_soon(wait_for_one)
+            await _copy(options, bar, signals)
+            nursery.cancel_scope.cancel()
+    return ended_by
+
+
+async def _copy(options: CopyOptions, bar: _Bar, signals: list[SIG]) -> None:
     there = await stdio_bootstrap(
         local_thread,
         await carrier(options),
         by=cast("Literal['argument', 'line', 'shell']", options.by or "argument"),
         login_shell=options.ssh is not None,
-        # It has to stay until nothing is left there.
-        ignore_signals=[SIG.INT],
+        # It has to stay until nothing is left there. A terminal sends them to it, too.
+        ignore_signals=signals,
     )
     async with there:
         threads = (there, local_thread) if options.there == "source" else (local_thread, there)
@@ -102,11 +131,15 @@ async def _copy(options: CopyOptions, bar: _Bar) -> None:
 
 
 def copy(options: CopyOptions) -> int:
-    """Copy as the options say; returns the exit status."""
-    bar = _Bar(not options.quiet and sys.stderr.isatty())
+    """Copy as the options say.
+
+    Returns:
+        The exit status, or the number of a signal, negative, of which this program is to die.
+    """
+    bar = _Bar(not options.quiet and sys.stderr is not None and sys.stderr.isatty())
     try:
         try:
-            trio.run(_copy, options, bar)
+            ended_by = trio.run(_copy_until_a_signal, options, bar)
         except BaseException as error:
             raise innermost(error) from None
         finally:
@@ -118,8 +151,9 @@ def copy(options: CopyOptions) -> int:
         say(str(error), "copy")
     except OSError as error:
         name = error.filename
-        where = "" if name is None else f" ({os.fspath(name) if isinstance(name, os.PathLike) else name})"
+        path = str(os.fspath(name) if isinstance(name, os.PathLike) else name)
+        where = "" if name is None else f" ({readable(path)})"
         say(f"{error.strerror or error}{where}", "copy")
     else:
-        return 0
+        return -ended_by
     return _FAILED

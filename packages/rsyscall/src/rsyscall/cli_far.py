@@ -124,9 +124,13 @@ class Elsewhere:
 
     async def place(self, child: ChildThread) -> None:
         """Give a process pipes as its standard streams, and the signals as they should be."""
-        for theirs, standard in zip(self._theirs, (child.stdin, child.stdout, child.stderr), strict=True):
+        streams = (child.stdin, child.stdout, child.stderr)
+        for number, (theirs, standard) in enumerate(zip(self._theirs, streams, strict=True)):
             await child.inherit_fd(theirs).dup2(standard)
             await theirs.invalidate()
+            if not os.get_inheritable(number):
+                # Ours was closed, and `main` has put something into its place.
+                await standard.close()
         for sig in self._ignored:
             await child.task.sigaction(sig, await child.ptr(Sigaction(Sighandler.DFL)), None)
 

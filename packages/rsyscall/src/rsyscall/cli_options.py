@@ -9,20 +9,42 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["FAILED", "TIMED_OUT", "CopyOptions", "RunOptions", "innermost", "say"]
+__all__ = ["FAILED", "TIMED_OUT", "CopyOptions", "RunOptions", "innermost", "print_error", "readable", "say"]
 
 FAILED = 125
 """The exit status if a step failed."""
 TIMED_OUT = 124
 """The exit status if the command took longer than it may."""
+# What is quoted may have several lines.
+_LAYOUT = "\n\t"
+
+
+def print_error(text: str) -> None:
+    """Write to standard error, if that is open and can be written."""
+    # None if it was closed when the program started: `print` would take standard output then.
+    if sys.stderr is not None:
+        try:
+            print(text, file=sys.stderr, end="", flush=True)
+        except OSError:
+            pass
+
+
+def readable(text: str, kept: str = "") -> str:
+    """A text whose characters do nothing to a terminal: others are shown as in a Python string.
+
+    Args:
+        text: perhaps what another process says, or the name of a file.
+        kept: characters that stay as they are.
+    """
+    return "".join(
+        char if char.isprintable() or char in kept else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 def say(message: str, action: str = "run") -> None:
-    """Print a line to standard error, if that is open and can be written."""
-    try:
-        print(f"rsyscall {action}: {message}", file=sys.stderr, flush=True)
-    except OSError:
-        pass
+    """Print a message to standard error, if that is open and can be written."""
+    print_error(f"rsyscall {action}: {readable(message, kept=_LAYOUT)}\n")
 
 
 def innermost(error: BaseException) -> BaseException:

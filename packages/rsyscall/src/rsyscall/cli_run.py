@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from rsyscall.cli_options import FAILED, TIMED_OUT, RunOptions, innermost, say
+from rsyscall.cli_options import FAILED, TIMED_OUT, RunOptions, innermost, print_error, readable, say
 from rsyscall.command import Command
 from rsyscall.environ import ExecutableNotFound
 from rsyscall.fcntl import O
@@ -69,7 +68,7 @@ class StepError(Exception):
     """
 
     def __init__(self, step: str, reason: str, what: object, status: int = FAILED) -> None:
-        super().__init__(f"{step}: {reason} ({what})")
+        super().__init__(f"{step}: {reason} ({readable(str(what))})")
         self.status = status
 
 
@@ -195,7 +194,7 @@ class Run:
     @contextmanager
     def _step(self, name: str, what: object, hint: str = "") -> Iterator[None]:
         if self.options.verbose:
-            say(f"{name} ({what})")
+            say(f"{name} ({readable(str(what))})")
         try:
             yield
         except OSError as error:
@@ -567,10 +566,7 @@ def _run(run: Run) -> int:
         stack.enter_context(tracer.tracing(local_thread.task, "rsyscall"))
         status = trio.run(run.run)
     if options.summary:
-        try:
-            print(tracer.summary(), file=sys.stderr, flush=True)
-        except OSError:
-            pass
+        print_error(f"{tracer.summary()}\n")
     return status
 
 
