@@ -85,8 +85,33 @@ async def test_semaphores_are_taken_and_given(local: Local) -> None:
         small, _ = state.split(103)
         with no_calls(task), pytest.raises(BufferTooSmallError):
             await task.semctl(semaphores, 0, SEMCTL.STAT, small)
+        with no_calls(task), pytest.raises(TypeError, match="pointer"):
+            await task.semctl(semaphores, 0, SEMCTL.STAT, int(small.near))
     finally:
         await task.semctl(semaphores, 0, SEMCTL.RMID)
+
+
+async def test_the_values_of_all_semaphores_need_room_for_all(local: Local) -> None:
+    """The kernel reads and writes as many as the set has, whatever room there is."""
+    task = local.task
+    semaphores = await task.semget(IPC_PRIVATE, 3, MAKE)
+    memory = await local.ptr(SemValues([1, 2, 77]))
+    try:
+        values, behind = memory.split(4)
+        for cmd in (SEMCTL.GETALL, SEMCTL.SETALL):
+            with pytest.raises(BufferTooSmallError) as caught:
+                await task.semctl(semaphores, 0, cmd, values)
+            assert caught.value.args == (4, 6)
+        assert await behind.read() == SemValues([77])
+        assert await task.semctl(semaphores, 0, SEMCTL.GETVAL) == 0
+        memory = values + behind
+        await task.semctl(semaphores, 0, SEMCTL.SETALL, memory)
+        assert await task.semctl(semaphores, 2, SEMCTL.GETVAL) == 77
+    finally:
+        await task.semctl(semaphores, 0, SEMCTL.RMID)
+    with pytest.raises(OSError, match=r"Invalid|removed") as gone:
+        await task.semctl(semaphores, 0, SEMCTL.GETALL, memory)
+    assert gone.value.filename == semaphores
 
 
 async def test_memory_is_attached(local: Local) -> None:
@@ -96,11 +121,16 @@ async def test_memory_is_attached(local: Local) -> None:
         state = await local.malloc(ShmidDs)
         await task.shmctl(segment, SHMCTL.STAT, state)
         assert (await state.read()).segsz == 5000
-        first = await task.shmat(segment, 5000)
-        second = await task.shmat(segment, 5000, SHM.RDONLY)
-        assert first.near.length == 8192
+        first = await task.shmat(segment, state)
+        second = await task.shmat(segment, state, SHM.RDONLY)
+        assert first.near.length == second.near.length == 8192
         assert first.near != second.near
         await first.msync(MS.SYNC)
+        with no_calls(task), pytest.raises(ValueError, match="power of two"):
+            await task.shmat(segment, state, page_size=5000)
+        small, _ = (await local.malloc(ShmidDs)).split(111)
+        with no_calls(task), pytest.raises(BufferTooSmallError):
+            await task.shmat(segment, small)
         await task.shmctl(segment, SHMCTL.STAT, state)
         assert (await state.read()).nattch == 2
         await task.shmdt(first)
@@ -116,7 +146,7 @@ async def test_memory_is_attached(local: Local) -> None:
     finally:
         await task.shmctl(segment, SHMCTL.RMID)
     with pytest.raises(OSError, match=r"Invalid|removed") as caught:
-        await task.shmat(segment, 5000)
+        await task.shmat(segment, state)
     assert caught.value.filename == segment
 
 

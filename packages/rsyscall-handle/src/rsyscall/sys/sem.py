@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
+import errno
 import struct
 from typing import TYPE_CHECKING
 
 import rsyscall.far
 from rsyscall.cstruct import CStruct, i16, i64, nested, u16
 from rsyscall.handle.arguments import ADDRESS, INT, SIZE, call, choice, given
-from rsyscall.handle.buffers import require_size
+from rsyscall.handle.buffers import BufferTooSmallError, require_size
 from rsyscall.handle.pointer import check_pointers
 from rsyscall.near import nr
 from rsyscall.near import types as near
@@ -93,6 +94,20 @@ class SemidDs(CStruct, c="struct semid64_ds", headers=("#include <linux/types.h>
 
 
 _VALUES = struct.Struct("=H")
+# More semaphores than any set has.
+_NO_INDEX = 1 << 31
+_WITH_MEMORY = frozenset(
+    {
+        SEMCTL.SET,
+        SEMCTL.STAT,
+        SEMCTL.INFO,
+        SEMCTL.GETALL,
+        SEMCTL.SETALL,
+        SEMCTL.SEM_STAT,
+        SEMCTL.SEM_INFO,
+        SEMCTL.SEM_STAT_ANY,
+    }
+)
 
 
 class SemValues(list[int], Serializable):
@@ -175,25 +190,34 @@ class SemTask(rsyscall.far.Task):
 
         Args:
             semnum: which of the set, from 0, for operations on one.
-            arg: the value for `SEMCTL.SETVAL`; memory for `SEMCTL.GETALL`, `SETALL`, `STAT`, `SET`, which is
-                not consumed.
+            arg: the value for `SEMCTL.SETVAL`; memory for `SEMCTL.GETALL`, `SETALL`, `STAT`, `SET` and the
+                like, which is not consumed.
 
         Returns:
             What the operation says: a value, a process, a count; or 0.
 
+        `SEMCTL.GETALL` and `SETALL` use 2 bytes for each semaphore of the set, whatever room there is. So
+        another call first asks whether the set has more; for that `SETALL` needs the permission to read, too.
+
         Raises:
             BufferTooSmallError: the memory is too small.
+            TypeError: a number for an operation that takes memory.
             OSError: EACCES, EPERM, EINVAL (no such object), EIDRM (it was removed); `filename` is the number.
 
         manpage: semctl(2)
         """
         if isinstance(arg, int):
+            if cmd in _WITH_MEMORY:
+                raise TypeError(f"{cmd!r} takes a pointer, not {arg!r}")
             with naming(semid):
                 return await _semctl(self.sysif, semid, semnum, cmd, arg)
         check_pointers(arg)
-        if cmd not in (SEMCTL.GETALL, SEMCTL.SETALL):
+        whole = cmd in (SEMCTL.GETALL, SEMCTL.SETALL)
+        if not whole:
             require_size(arg, SemidDs.sizeof())
         with arg.borrow(self) as addr, naming(semid):
+            if whole:
+                await _require_no_more_semaphores(self.sysif, semid, arg.size())
             return await _semctl(self.sysif, semid, semnum, cmd, addr)
 
 
@@ -223,3 +247,21 @@ async def _semctl(
 ) -> int:
     """The raw call."""
     return await sysif.syscall(nr.semctl, semid, semnum, cmd, arg)
+
+
+async def _require_no_more_semaphores(sysif: SyscallInterface, semid: int, size: int) -> None:
+    """Raise `BufferTooSmallError` if `size` bytes have no room for the values of all semaphores of the set.
+
+    How many a set has never changes, and one that is made later has another number.
+    """
+    room = size // _VALUES.size
+    if room >= _NO_INDEX:
+        return
+    try:
+        # EINVAL: there is no semaphore with this index; or no such set, which the next call tells.
+        await _semctl(sysif, semid, room, SEMCTL.GETVAL, 0)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    else:
+        raise BufferTooSmallError(size, (room + 1) * _VALUES.size)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import rsyscall.far
 from rsyscall.cstruct import CStruct, i32, i64, nested, u64
 from rsyscall.handle.arguments import ADDRESS, INT, SIZE, call, choice, flags
-from rsyscall.handle.buffers import require_size_if_given
+from rsyscall.handle.buffers import require_size, require_size_if_given
 from rsyscall.handle.mapping import MemoryMapping
+from rsyscall.handle.pointer import check_pointers
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
@@ -105,25 +106,43 @@ class ShmTask(rsyscall.far.Task):
         with naming(key):
             return await _shmget(self.sysif, key, size, shmflg)
 
-    async def shmat(self, shmid: int, size: int, shmflg: SHM = SHM.NONE) -> MemoryMapping:
+    async def shmat(
+        self, shmid: int, buf: Pointer[ShmidDs], shmflg: SHM = SHM.NONE, page_size: int = 4096
+    ) -> MemoryMapping:
         """`shmat(shmid, NULL, shmflg)`: attach a segment.
 
         Args:
-            size: that of the segment, in bytes; `shmctl` tells it. The whole segment is attached.
+            buf: memory for another call before, `SHMCTL.STAT`, which tells the size of the segment; not
+                consumed.
             shmflg: `SHM.RDONLY`, `SHM.EXEC`.
+            page_size: bytes; the huge page size for a segment that was made with `SHM.HUGETLB`.
 
         Returns:
-            Its pages. `shmdt` or `munmap` detaches it.
+            All of its pages. `shmdt` or `munmap` detaches it.
 
         Raises:
+            BufferTooSmallError: the memory is too small.
+            ValueError: `page_size` is no size of pages.
             OSError: EACCES, EINVAL (no such segment), EIDRM, ENOMEM; `filename` is the number.
 
         manpage: shmop(2)
         """
-        length = max(1, -(-size // _PAGE)) * _PAGE
-        with naming(shmid):
-            address = await _shmat(self.sysif, shmid, None, shmflg)
-        return MemoryMapping(self, near.MemoryMapping(int(address), length, _PAGE), rsyscall.far.File())
+        check_pointers(buf)
+        require_size(buf, ShmidDs.sizeof())
+        if page_size < _PAGE or page_size & (page_size - 1):
+            raise ValueError("page_size must be a power of two, at least 4096", page_size)
+        with buf.borrow(self) as buf_addr, naming(shmid):
+            await _shmctl(self.sysif, shmid, SHMCTL.STAT, buf_addr)
+            # It never changes, and a segment that is made later has another number.
+            size = (await buf.read()).segsz
+            length = -(-size // page_size) * page_size
+            record = CallRecord(None, False, length if self.sysif.shares_memory else 0)
+            address = await _shmat(self.sysif, record, shmid, None, shmflg)
+        mapping = MemoryMapping(
+            self, near.MemoryMapping(int(address), length, page_size), rsyscall.far.File()
+        )
+        record.release()
+        return mapping
 
     async def shmdt(self, mapping: MemoryMapping) -> None:
         """`shmdt(address)`: detach a segment. The mapping, and all others of these pages, are unusable then.
@@ -174,10 +193,10 @@ async def _shmget(sysif: SyscallInterface, key: int, size: int, shmflg: IPC | SH
 
 @call("shmat", INT, ADDRESS, flags(SHM, "SHM_", only=("RDONLY", "RND", "REMAP", "EXEC")))
 async def _shmat(
-    sysif: SyscallInterface, shmid: int, shmaddr: near.Address | None, shmflg: SHM
+    sysif: SyscallInterface, record: CallRecord, shmid: int, shmaddr: near.Address | None, shmflg: SHM
 ) -> near.Address:
     """The raw call."""
-    return near.Address(await sysif.syscall(nr.shmat, shmid, shmaddr or 0, shmflg))
+    return near.Address(await sysif.recorded_syscall(record, nr.shmat, shmid, shmaddr or 0, shmflg))
 
 
 @call("shmdt", ADDRESS)
