@@ -20,6 +20,7 @@ from rsyscall.linux.perf_event import PERF_ATTR, PERF_COUNT_SW, PERF_EVENT_IOC, 
 from rsyscall.struct import Int32, Int64, StructList
 from rsyscall.sys.mman import MAP, PROT
 from rsyscall.sys.reboot import LINUX_REBOOT_CMD
+from rsyscall.sys.socket import Sockbuf
 
 from .helpers import forked, no_calls, stranger
 from .support import Local
@@ -113,20 +114,31 @@ async def test_a_map_of_bpf(local: Local) -> None:
 
 
 async def test_security_modules(local: Local) -> None:
-    ids = await local.malloc(LsmIds, 32 * 8)
+    room = await local.ptr(Sockbuf(await local.malloc(LsmIds, 32 * 8)))
     with what_the_kernel_has("lsm_list_modules"):
-        count = await local.task.lsm_list_modules(ids, await local.ptr(Int32(ids.size())))
-    assert LSM_ID.CAPABILITY in (await ids.read())[:count]
-    size = await local.ptr(Int32(0))
+        count, answer = await local.task.lsm_list_modules(room)
+    ids = await (await answer.read()).buf.read()
+    assert LSM_ID.CAPABILITY in ids
+    assert len(ids) == count
+    small = Sockbuf(await local.malloc(LsmIds, 4))
+    size = await local.ptr(small)
     with pytest.raises(OSError, match=r"long|large") as caught:
-        await local.task.lsm_list_modules(ids, size)
-    assert caught.value.filename is ids
-    assert int(await size.read()) == 8 * count
-    memory = await local.malloc(bytes, 4096)
+        await local.task.lsm_list_modules(size)
+    assert caught.value.filename is small.buf
+    # The memory says now that there is room for all of them.
+    with no_calls(local.task), pytest.raises(ValueError, match="another call"):
+        await local.task.lsm_list_modules(size)
+    with pytest.raises(ValueError, match="too small") as needed:
+        await size.read()
+    assert needed.value.args[1:] == (4, 8 * count)
     with contextlib.suppress(OSError):  # no module may have it
-        assert await local.task.lsm_get_self_attr(LSM_ATTR.CURRENT, memory, await local.ptr(Int32(4096))) > 0
+        memory = await local.ptr(Sockbuf(await local.malloc(bytes, 4096)))
+        count, answered = await local.task.lsm_get_self_attr(LSM_ATTR.CURRENT, memory)
+        assert count > 0
+        assert (await answered.read()).buf.size() > 0
+    memory = await local.ptr(Sockbuf(await local.malloc(bytes, 4096)))
     for call in (
-        local.task.lsm_get_self_attr(LSM_ATTR(0), memory, await local.ptr(Int32(4096))),
+        local.task.lsm_get_self_attr(LSM_ATTR(0), memory),
         local.task.lsm_set_self_attr(LSM_ATTR(0), await local.ptr(bytes(32))),
     ):
         with pytest.raises(OSError, match=r"Invalid|not supported") as bad:

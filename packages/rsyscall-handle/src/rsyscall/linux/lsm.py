@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import enum
+import errno
 import struct
 from typing import TYPE_CHECKING, TypeVar
 
 import rsyscall.far
 from rsyscall.cstruct import CStruct, u64
 from rsyscall.handle.arguments import ADDRESS, NUMBER, SIZE, call, choice, counted, flags
-from rsyscall.handle.buffers import require_size
 from rsyscall.handle.pointer import check_pointers
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
-from rsyscall.struct import Int32, Serializable
+from rsyscall.struct import Serializable
+from rsyscall.sys._socket_calls import _Answer
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import Pointer, WrittenPointer
     from rsyscall.near.sysif import SyscallInterface
+    from rsyscall.sys._sockaddr import Sockbuf
 
 __all__ = ["LSM_ATTR", "LSM_FLAG", "LSM_ID", "LsmCtx", "LsmIds", "LsmTask"]
 
 T = TypeVar("T")
+# Errors with which the kernel writes the size.
+_ANSWERS = (errno.E2BIG, errno.EOPNOTSUPP)
 
 
 class LSM_ATTR(enum.IntEnum):
@@ -108,54 +112,55 @@ class LsmCtx(CStruct, c="struct lsm_ctx", headers=("linux/types.h", "linux/lsm.h
 class LsmTask(rsyscall.far.Task):
     """What security modules know about this process."""
 
-    async def lsm_list_modules(self, ids: Pointer[LsmIds], size: WrittenPointer[Int32]) -> int:
+    async def lsm_list_modules(
+        self, ids: WrittenPointer[Sockbuf[LsmIds]]
+    ) -> tuple[int, Pointer[Sockbuf[LsmIds]]]:
         """`lsm_list_modules(ids, size, 0)`: which modules there are.
 
         Args:
-            ids: where to put them, 8 bytes each; not consumed.
-            size: how many bytes `ids` has; not consumed. Read again, how many are needed.
+            ids: a buffer for them, 8 bytes each, as for `getsockopt`.
 
         Returns:
-            How many there are.
+            How many there are, and `ids`, to be read.
 
         Raises:
-            BufferTooSmallError: the memory is too small.
-            OSError: E2BIG (no room), EINVAL; ENOSYS before Linux 6.8; `filename` is the memory.
+            BufferTooSmallError: the memory of the size is too small.
+            ValueError: this `Sockbuf` has an answer already.
+            OSError: E2BIG (no room; reading `ids` raises the ValueError that says how much is needed),
+                EINVAL; ENOSYS before Linux 6.8; `filename` is the buffer.
 
         manpage: lsm_list_modules(2)
         """
-        check_pointers(ids, size)
-        require_size(ids, int(size.value))
-        require_size(size, Int32.sizeof())
-        with ids.borrow(self) as ids_addr, size.borrow(self) as size_addr, naming(ids):
-            return await _lsm_list_modules(self.sysif, ids_addr, size_addr)
+        check_pointers(ids)
+        with _Answer(ids, self, _ANSWERS) as (ids_addr, size_addr), naming(ids.value.buf):
+            count = await _lsm_list_modules(self.sysif, ids_addr, size_addr)
+        return count, ids
 
     async def lsm_get_self_attr(
-        self, attr: LSM_ATTR, ctx: Pointer[T], size: WrittenPointer[Int32], flags: LSM_FLAG = LSM_FLAG.NONE
-    ) -> int:
+        self, attr: LSM_ATTR, ctx: WrittenPointer[Sockbuf[T]], flags: LSM_FLAG = LSM_FLAG.NONE
+    ) -> tuple[int, Pointer[Sockbuf[T]]]:
         """`lsm_get_self_attr(attr, ctx, size, flags)`: an attribute of this process, of each module that has
         it.
 
         Args:
-            ctx: where to put them, each an `LsmCtx` with its value; not consumed.
-            size: how many bytes `ctx` has; not consumed. Read again, how many are needed.
-            flags: `LSM_FLAG.SINGLE` for that of the module whose id `ctx` has.
+            ctx: a buffer for them, as for `getsockopt`: each is an `LsmCtx` with its value.
+            flags: `LSM_FLAG.SINGLE` for that of the module whose id the buffer begins with.
 
         Returns:
-            How many there are.
+            How many there are, and `ctx`, to be read.
 
         Raises:
-            BufferTooSmallError: the memory is too small.
-            OSError: E2BIG (no room), EINVAL, EOPNOTSUPP (no module has it); ENOSYS before Linux 6.8;
-                `filename` is the attribute.
+            BufferTooSmallError: the memory of the size is too small.
+            ValueError: this `Sockbuf` has an answer already.
+            OSError: E2BIG (no room; reading `ctx` raises the ValueError that says how much is needed),
+                EINVAL, EOPNOTSUPP (no module has it); ENOSYS before Linux 6.8; `filename` is the attribute.
 
         manpage: lsm_get_self_attr(2)
         """
-        check_pointers(ctx, size)
-        require_size(ctx, int(size.value))
-        require_size(size, Int32.sizeof())
-        with ctx.borrow(self) as ctx_addr, size.borrow(self) as size_addr, naming(attr):
-            return await _lsm_get_self_attr(self.sysif, attr, ctx_addr, size_addr, flags)
+        check_pointers(ctx)
+        with _Answer(ctx, self, _ANSWERS) as (ctx_addr, size_addr), naming(attr):
+            count = await _lsm_get_self_attr(self.sysif, attr, ctx_addr, size_addr, flags)
+        return count, ctx
 
     async def lsm_set_self_attr(self, attr: LSM_ATTR, ctx: WrittenPointer[bytes]) -> None:
         """`lsm_set_self_attr(attr, ctx, size, 0)`: set an attribute of this process.

@@ -50,6 +50,7 @@ from rsyscall.sys._socket_near import (
 from rsyscall.sys.uio import Iovec, IovecList
 
 if TYPE_CHECKING:
+    import rsyscall.far
     from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
     from rsyscall.near import types as near
 
@@ -73,10 +74,16 @@ class _Answer:
     most one answer: entering raises ValueError after that, and while another call is going on.
     """
 
-    __slots__ = ("_buf", "_length", "_sockbuf")
+    __slots__ = ("_answers", "_buf", "_length", "_sockbuf")
 
-    def __init__(self, sockbuf: WrittenPointer[Sockbuf[Any]], task: FileDescriptorTask[Any]) -> None:
+    def __init__(
+        self,
+        sockbuf: WrittenPointer[Sockbuf[Any]],
+        task: rsyscall.far.Task,
+        answers: tuple[int, ...] = (errno.ERANGE,),
+    ) -> None:
         require_size(sockbuf, _SOCKLEN_SIZE)
+        self._answers = answers
         self._sockbuf = sockbuf.value
         self._length = sockbuf.borrow(task)
         self._buf = sockbuf.value.buf.borrow(task)
@@ -101,9 +108,9 @@ class _Answer:
     ) -> None:
         self._buf.__exit__(exc_type, exc, traceback)
         self._length.__exit__(exc_type, exc, traceback)
-        if exc is not None and not (isinstance(exc, OSError) and exc.errno == errno.ERANGE):
-            # The kernel has refused the call and written nothing, or no call was made. ERANGE is an answer:
-            # the length is now that of what did not fit.
+        if exc is not None and not (isinstance(exc, OSError) and exc.errno in self._answers):
+            # The kernel has refused the call and written nothing, or no call was made. Other errors are an
+            # answer: the length is now that of what did not fit.
             self._sockbuf._answered = False
 
 
