@@ -63,5 +63,8 @@ async def test_keys_are_made_found_and_removed(local: Local, tmp_path: Path) -> 
     with pytest.raises(OSError, match="not available") as caught:
         await task.request_key(user, await local.ptr("no such key"))
     assert caught.value.filename == ("user", "no such key")
+    with pytest.raises(OSError, match="not permitted") as caught:
+        await task.keyctl_join_session_keyring(await local.ptr(".of the kernel"))
+    assert caught.value.filename == ".of the kernel"
     with contextlib.suppress(OSError):  # a kernel may have none, and other users' are denied
         assert await task.keyctl_get_persistent(-1, ring) > 0

@@ -204,7 +204,7 @@ class KeyTask(rsyscall.far.Task):
         """
         with ExitStack() as stack:
             name_addr = self._borrow_optional(stack, name)
-            with naming(name or "keyctl_join_session_keyring"):
+            with naming("keyctl_join_session_keyring" if name is None else name.value):
                 return await _keyctl(self.sysif, KEYCTL.JOIN_SESSION_KEYRING, name_addr or 0)
 
     async def keyctl_update(self, key: int, payload: WrittenPointer[Any]) -> None:
