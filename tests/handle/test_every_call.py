@@ -31,6 +31,7 @@ from rsyscall.handle.task import FileDescriptor, Task
 from rsyscall.linux.aio_abi import Iocb, IocbList
 from rsyscall.linux.filter import SockFprog
 from rsyscall.linux.futex import FutexWaitv, RobustListHead
+from rsyscall.linux.io_uring import IoUringParams
 from rsyscall.linux.landlock import LANDLOCK_ACCESS_NET, NetPortAttr
 from rsyscall.linux.mempolicy import NodeMask
 from rsyscall.linux.perf_event import PerfEventAttr
@@ -119,6 +120,7 @@ def value_for(annotation: str, memory: Local) -> object:
         "GroupList": lambda: GroupList([0]),
         "Int32": lambda: Int32(0),
         "Int64": lambda: Int64(0),
+        "IoUringParams": IoUringParams,
         "Iocb": Iocb,
         "IocbList": lambda: IocbList([inner.wrote(Iocb())]),
         "IovecList": lambda: IovecList([inner]),

@@ -16,10 +16,18 @@ from pathlib import Path
 import pytest
 
 from rsyscall.fcntl import O
+from rsyscall.handle.allocation import UseAfterFreeError
 from rsyscall.handle.buffers import BufferTooSmallError
 from rsyscall.linux.aio_abi import IOCB_CMD, Iocb, IocbList, IoEventList
-from rsyscall.linux.futex import FUTEX, FutexWaitv
-from rsyscall.linux.io_uring import IORING_ENTER, IORING_OP, IORING_REGISTER, IoUringParams, IoUringSqe
+from rsyscall.linux.futex import FUTEX, FUTEX2, FutexWaitv
+from rsyscall.linux.io_uring import (
+    IORING_ENTER,
+    IORING_OP,
+    IORING_REGISTER,
+    IORING_SETUP,
+    IoUringParams,
+    IoUringSqe,
+)
 from rsyscall.linux.membarrier import MEMBARRIER_CMD
 from rsyscall.linux.userfaultfd import UFFD, UFFDIO, UffdioApi, UffdioRange, UffdioRegister, UffdioZeropage
 from rsyscall.near import types as near
@@ -31,6 +39,7 @@ from rsyscall.sys.mman import MAP, PROT
 from rsyscall.sys.personality import Persona
 from rsyscall.sys.select import SigmaskArg
 from rsyscall.sys.timex import ADJ, Timex
+from rsyscall.sys.uio import IovecList
 from rsyscall.time import CLOCK, Timespec
 
 from .helpers import forked, no_calls
@@ -69,6 +78,37 @@ async def test_a_word_is_waited_for(local: Local) -> None:
     small, _ = word.split(3)
     with no_calls(local.task), pytest.raises(BufferTooSmallError):
         await local.task.futex(small, FUTEX.WAKE, 1)
+
+
+async def test_words_that_are_larger_need_more_memory(local: Local) -> None:
+    """The number of a node is behind the word, and the kernel may set it."""
+    word, _ = (await local.malloc(bytes, 16)).split(4)
+    numa = FUTEX2.SIZE_U32 | FUTEX2.NUMA
+    assert [flags.word_size for flags in (FUTEX2.SIZE_U8, FUTEX2.SIZE_U64, numa)] == [1, 8, 8]
+    one = StructList(FutexWaitv, [FutexWaitv(0, word, numa)])
+    two = StructList(FutexWaitv, [FutexWaitv(0, word), FutexWaitv(0, word, FUTEX2.SIZE_U64)])
+    for call in (
+        local.task.futex_wake(word, flags=numa),
+        local.task.futex_wait(word, 1, flags=numa),
+        local.task.futex_waitv(await local.ptr(one)),
+        local.task.futex_requeue(await local.ptr(two), 1, 1),
+    ):
+        with no_calls(local.task), pytest.raises(BufferTooSmallError) as caught:
+            await call
+        assert caught.value.args == (4, 8)
+    with no_calls(local.task), pytest.raises(ValueError, match="two words"):
+        await local.task.futex_requeue(await local.ptr(one), 1, 1)
+
+
+async def test_a_timeout_is_in_memory(local: Local) -> None:
+    word, soon = await local.ptr(Int32(5)), await local.ptr(Timespec(0, 1))
+    for call in (
+        local.task.futex(word, FUTEX.WAIT, 5, int(soon.near)),
+        local.task.futex(word, FUTEX.WAIT_BITSET_PRIVATE, 5, int(soon.near), None, 1),
+        local.task.futex(word, FUTEX.REQUEUE, 1, soon, word),
+    ):
+        with no_calls(local.task), pytest.raises(TypeError, match="timeout"):
+            await call
 
 
 def wake(address: int) -> None:
@@ -113,13 +153,17 @@ async def test_behaving_like_an_older_system(local: Local, tmp_path: Path) -> No
 
 
 async def test_how_the_clock_is_kept(local: Local) -> None:
-    memory = await local.ptr(Timex())
-    state = await local.task.adjtimex(memory)
+    written = await local.ptr(Timex())
+    state, memory = await local.task.adjtimex(written)
     assert 0 <= state <= 5
+    # What it was known to hold is there no longer.
+    assert not written.valid
     clock = await memory.read()
     assert abs(clock.time_sec - time.time()) < 5
     assert clock.tick > 0
-    assert await local.task.clock_adjtime(CLOCK.REALTIME, memory) == state
+    again, memory = await local.task.clock_adjtime(CLOCK.REALTIME, await memory.write(Timex()))
+    assert again == state
+    assert (await memory.read()).tick == clock.tick
     with pytest.raises(OSError, match=r"Invalid|not supported") as caught:
         await local.task.clock_adjtime(CLOCK.MONOTONIC, await local.ptr(Timex(modes=ADJ.NONE)))
     assert caught.value.filename == CLOCK.MONOTONIC
@@ -168,8 +212,9 @@ async def test_faults_are_handled(local: Local) -> None:
 async def test_a_ring_does_nothing(local: Local) -> None:
     params = await local.ptr(IoUringParams())
     with what_the_kernel_has("io_uring", errno.EPERM):
-        ring = await local.task.io_uring_setup(4, params)
-    made = await params.read()
+        ring, answer = await local.task.io_uring_setup(4, params)
+    assert not params.valid
+    made = await answer.read()
     assert (made.sq_entries, made.cq_entries) == (4, 8)
     assert not os.get_inheritable(int(ring))
     size = made.cq_off.cqes + 16 * made.cq_entries
@@ -188,17 +233,39 @@ async def test_a_ring_does_nothing(local: Local) -> None:
     with pytest.raises(OSError, match="No such device") as caught:
         await ring.io_uring_register(IORING_REGISTER.UNREGISTER_EVENTFD, None, 0)
     assert caught.value.filename == (ring, IORING_REGISTER.UNREGISTER_EVENTFD)
+    with no_calls(local.task):
+        with pytest.raises(ValueError, match="REGISTERED_RING"):
+            await ring.io_uring_enter(0, flags=IORING_ENTER.REGISTERED_RING)
+        with pytest.raises(ValueError, match="REGISTERED_RING"):
+            await ring.io_uring_register(1 << 31 | IORING_REGISTER.EVENTFD, await local.ptr(Int32(0)), 1)
+        with pytest.raises(BufferTooSmallError) as small:
+            await ring.io_uring_register(IORING_REGISTER.PROBE, await local.malloc(bytes, 32), 3)
+        assert small.value.args == (32, 40)
+        with pytest.raises(BufferTooSmallError):
+            await ring.io_uring_register(IORING_REGISTER.FILES, await local.ptr(Int32(int(event))), 2)
+    probe = await local.ptr(bytes(40))
+    await ring.io_uring_register(IORING_REGISTER.PROBE, probe, 3)
+    assert (await probe.read())[1] == 3
     entries.close()
     rings.close()
     await event.close()
     await ring.close()
 
 
+async def test_a_ring_without_a_descriptor_is_refused(local: Local) -> None:
+    """The kernel would answer with an index, which is not the number of a descriptor."""
+    flags = IORING_SETUP.REGISTERED_FD_ONLY | IORING_SETUP.NO_MMAP
+    params = await local.ptr(IoUringParams(flags=flags))
+    with no_calls(local.task), pytest.raises(ValueError, match="REGISTERED_FD_ONLY"):
+        await local.task.io_uring_setup(4, params)
+
+
 async def test_requests_are_answered(local: Local, tmp_path: Path) -> None:
     memory = await local.ptr(Int64(0))
     with what_the_kernel_has("io_setup"):
-        await local.task.io_setup(4, memory)
-    context = near.Address(int(await memory.read()))
+        identified = await local.task.io_setup(4, memory)
+    assert not memory.valid
+    context = near.Address(int(await identified.read()))
     (tmp_path / "file").write_bytes(b"contents")
     file = await local.task.open(await local.ptr(tmp_path / "file"), O.RDONLY)
     buffer = await local.malloc(bytes, 5)
@@ -215,10 +282,35 @@ async def test_requests_are_answered(local: Local, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="Invalid") as caught:
         await local.task.io_cancel(context, entry, await local.malloc(IoEventList, 32))  # type: ignore[arg-type]  # of the same size
     assert caught.value.filename == context
+    pieces = IovecList([await local.malloc(bytes, 3), await local.malloc(bytes, 2)])
+    array = await local.ptr(pieces)
+    request = Iocb(lio_opcode=IOCB_CMD.PREADV, fildes=int(file), buf=array, nbytes=2, offset=1)
+    vector = await local.ptr(IocbList([await local.ptr(request)]))
+    assert await local.task.io_submit(context, vector) == 1
+    done, _ = await local.task.io_getevents(context, 1, await local.malloc(IoEventList, 32))
+    assert [event.res for event in await done.read()] == [5]
+    assert [await piece.read() for piece in pieces] == [b"ont", b"en"]
+    pieces[1].free()
+    with no_calls(local.task), pytest.raises(UseAfterFreeError):
+        await local.task.io_submit(context, vector)
     await local.task.io_destroy(context)
     with pytest.raises(OSError, match="Invalid"):
         await local.task.io_destroy(context)
     await file.close()
+
+
+async def test_requests_stay_within_their_memory(local: Local) -> None:
+    buffer = await local.malloc(bytes, 5)
+    array = await local.ptr(IovecList([buffer]))
+    for request, error in (
+        (Iocb(lio_opcode=IOCB_CMD.PREAD, buf=buffer, nbytes=6), BufferTooSmallError),
+        (Iocb(lio_opcode=IOCB_CMD.PWRITE, buf=buffer, nbytes=6), BufferTooSmallError),
+        (Iocb(lio_opcode=IOCB_CMD.PREADV, buf=array, nbytes=2), ValueError),
+        (Iocb(lio_opcode=IOCB_CMD.PWRITEV, buf=buffer, nbytes=0), TypeError),
+    ):
+        requests = await local.ptr(IocbList([await local.ptr(request)]))
+        with no_calls(local.task), pytest.raises(error):
+            await local.task.io_submit(near.Address(0), requests)
 
 
 async def test_accesses_are_told(local: Local, tmp_path: Path) -> None:

@@ -25,6 +25,21 @@ __all__ = ["FutexWaitTask"]
 
 _ANY = 0xFFFFFFFF
 _WORD = 4
+_TIMED = frozenset(
+    {
+        FUTEX.WAIT,
+        FUTEX.LOCK_PI,
+        FUTEX.WAIT_BITSET,
+        FUTEX.WAIT_REQUEUE_PI,
+        FUTEX.LOCK_PI2,
+    }
+)
+# The bits that say which operation it is; the others are flags.
+_COMMAND = 0x7F
+
+
+def _command(futex_op: FUTEX) -> int:
+    return futex_op & _COMMAND
 
 
 class FutexWaitTask(rsyscall.far.Task):
@@ -45,13 +60,15 @@ class FutexWaitTask(rsyscall.far.Task):
 
         Args:
             uaddr, uaddr2: memory that begins with the word; not consumed.
-            timeout: how long, or until when, as the operation says; or the number `val2` for others.
+            timeout: how long, or until when, as the operation says, in memory; the number `val2` for the
+                operations that do not wait.
 
         Returns:
             What the operation says; for a wake how many were woken.
 
         Raises:
             BufferTooSmallError: the memory is too small.
+            TypeError: a number in place of the timeout, or the reverse.
             OSError: EAGAIN (the word has another value), ETIMEDOUT, EINTR, EINVAL, ENOSYS; `filename` is
                 (memory, operation).
 
@@ -60,6 +77,8 @@ class FutexWaitTask(rsyscall.far.Task):
         check_pointers(uaddr)
         require_size(uaddr, _WORD)
         require_size_if_given(uaddr2, _WORD)
+        if timeout and isinstance(timeout, int) is (_command(futex_op) in _TIMED):
+            raise TypeError(f"not a timeout, or not a number, for {futex_op!r}: {timeout!r}")
         with ExitStack() as stack:
             addr = stack.enter_context(uaddr.borrow(self))
             addr2 = self._borrow_optional(stack, uaddr2)
@@ -122,7 +141,7 @@ class FutexWaitTask(rsyscall.far.Task):
         Waits in the process, which can make no other calls meanwhile.
 
         Args:
-            uaddr: memory that begins with the word; not consumed.
+            uaddr: memory that begins with the word, and the node with `FUTEX2.NUMA`; not consumed.
             timeout: until when to wait; None waits for ever.
 
         Raises:
@@ -133,7 +152,7 @@ class FutexWaitTask(rsyscall.far.Task):
         manpage: futex(2)
         """
         check_pointers(uaddr)
-        require_size(uaddr, _WORD)
+        require_size(uaddr, FUTEX2(flags).word_size)
         require_size_if_given(timeout, Timespec.sizeof())
         with ExitStack() as stack:
             uaddr_addr = stack.enter_context(uaddr.borrow(self))
@@ -151,19 +170,20 @@ class FutexWaitTask(rsyscall.far.Task):
         """`futex_wake(uaddr, mask, nr, flags)`: wake waiters.
 
         Args:
-            uaddr: memory that begins with the word; not consumed.
+            uaddr: memory that begins with the word, and the node with `FUTEX2.NUMA`; not consumed.
             count: at most so many.
 
         Returns:
             How many were woken.
 
         Raises:
+            BufferTooSmallError: the memory is too small.
             OSError: EINVAL; ENOSYS before Linux 6.7; `filename` is the memory.
 
         manpage: futex(2)
         """
         check_pointers(uaddr)
-        require_size(uaddr, _WORD)
+        require_size(uaddr, FUTEX2(flags).word_size)
         with uaddr.borrow(self) as uaddr_addr, naming(uaddr):
             return await _futex_wake(self.sysif, uaddr_addr, mask, count, flags)
 
@@ -181,12 +201,15 @@ class FutexWaitTask(rsyscall.far.Task):
 
         Raises:
             BufferTooSmallError: the memory is too small.
+            ValueError: there are not two words.
             OSError: EAGAIN (the word has another value), EINVAL; ENOSYS before Linux 6.7; `filename` is the
                 array.
 
         manpage: futex(2)
         """
         check_pointers(waiters)
+        if len(waiters.value.elems) != 2:
+            raise ValueError("expected two words", waiters.value)
         require_size(waiters, 2 * FutexWaitv.sizeof())
         with ExitStack() as stack:
             addr = stack.enter_context(waiters.borrow(self))

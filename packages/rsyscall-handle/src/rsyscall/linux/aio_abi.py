@@ -11,15 +11,16 @@ import rsyscall.far
 from rsyscall.cstruct import CStruct, i16, i32, i64, u16, u32, u64
 from rsyscall.handle.arguments import ADDRESS, INT, buffer, call, given
 from rsyscall.handle.buffers import require_size, require_size_if_given
-from rsyscall.handle.pointer import check_pointers
+from rsyscall.handle.pointer import WrittenPointer, check_pointers
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
 from rsyscall.struct import Int64, Serializable
+from rsyscall.sys.uio import Iovec, IovecList
 from rsyscall.time import Timespec
 
 if TYPE_CHECKING:
-    from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
+    from rsyscall.handle.pointer import Pointer, ReadablePointer
     from rsyscall.near.sysif import SyscallInterface
     from rsyscall.sys.select import SigmaskArg
 
@@ -66,9 +67,9 @@ class Iocb(CStruct, c="struct iocb", headers=_HEADERS, size=64):
     Args:
         lio_opcode: what to do.
         fildes: the number of the descriptor.
-        buf: the memory, or its address; `io_submit` keeps it only for the call: hold it until the request is
-            done.
-        nbytes: how many bytes.
+        buf: the memory, or its address; for `IOCB_CMD.PREADV` and `PWRITEV` an `IovecList` in memory.
+            `io_submit` keeps all of it only for the call: hold it until `io_getevents` gives the answer.
+        nbytes: how many bytes; how many pieces for `IOCB_CMD.PREADV` and `PWRITEV`.
         offset: from the start of the file.
         data: comes back with the answer.
         rw_flags: flags of `RWF`.
@@ -88,6 +89,24 @@ class Iocb(CStruct, c="struct iocb", headers=_HEADERS, size=64):
     offset: int = i64("aio_offset", default=0)
     flags: IOCB_FLAG = u32("aio_flags", IOCB_FLAG, offset=56, default=IOCB_FLAG.NONE)
     resfd: SupportsInt = u32("aio_resfd", encode=int, default=0)
+
+    def borrow_with(self, stack: ExitStack, task: rsyscall.far.Task) -> None:
+        """Borrow the memory for `task`, until `stack` is left; `BufferTooSmallError` if it is too small."""
+        buf = self.buf
+        if isinstance(buf, int):
+            return
+        stack.enter_context(buf.borrow(task))
+        if self.lio_opcode in (IOCB_CMD.PREAD, IOCB_CMD.PWRITE):
+            require_size(buf, self.nbytes)
+        elif self.lio_opcode in (IOCB_CMD.PREADV, IOCB_CMD.PWRITEV):
+            pieces = buf.value if isinstance(buf, WrittenPointer) else None
+            if not isinstance(pieces, IovecList):
+                raise TypeError(f"expected a pointer to an IovecList in memory, not {buf!r}")
+            if self.nbytes > len(pieces):
+                raise ValueError("more pieces than there are", self.nbytes, len(pieces))
+            require_size(buf, self.nbytes * Iovec.sizeof())
+            for piece in pieces:
+                stack.enter_context(piece.borrow(task))
 
 
 class IoEvent(CStruct, c="struct io_event", headers=_HEADERS):
@@ -151,12 +170,15 @@ _SIGMASK = struct.Struct("=QQ")
 class AioTask(rsyscall.far.Task):
     """Requests that are answered later. A context belongs to the memory of the process."""
 
-    async def io_setup(self, nr_events: int, ctx_idp: WrittenPointer[Int64]) -> None:
+    async def io_setup(self, nr_events: int, ctx_idp: WrittenPointer[Int64]) -> ReadablePointer[Int64]:
         """`io_setup(nr_events, ctx_idp)`: make a context for requests.
 
         Args:
             nr_events: how many requests at a time.
-            ctx_idp: where to put the context, with 0 in it; not consumed. Read it again.
+            ctx_idp: where to put the context, with 0 in it; consumed.
+
+        Returns:
+            `ctx_idp`, with the context.
 
         Raises:
             BufferTooSmallError: the memory is too small.
@@ -168,6 +190,7 @@ class AioTask(rsyscall.far.Task):
         require_size(ctx_idp, Int64.sizeof())
         with ctx_idp.borrow(self) as ctx_idp_addr, naming(nr_events):
             await _io_setup(self.sysif, nr_events, ctx_idp_addr)
+        return ctx_idp.unsafe()
 
     async def io_destroy(self, ctx_id: near.Address) -> None:
         """`io_destroy(ctx_id)`: end a context, and wait for its requests.
@@ -184,13 +207,16 @@ class AioTask(rsyscall.far.Task):
         """`io_submit(ctx_id, nr, iocbpp)`: make requests.
 
         Args:
-            iocbpp: the requests; keep their memory until they are done.
+            iocbpp: the requests; keep the memory that they use until they are done: until `io_getevents`
+                gives their answer, or `io_destroy` returns. The memory of the requests themselves, and
+                `iocbpp`, may be reused before.
 
         Returns:
             How many were taken.
 
         Raises:
-            BufferTooSmallError: the memory is too small.
+            BufferTooSmallError: the memory is too small, or that of a request has fewer bytes than it says.
+            TypeError, ValueError: a request for several pieces has no array of them, or has fewer.
             OSError: EAGAIN, EBADF, EINVAL; `filename` is the context.
 
         manpage: io_submit(2)
@@ -201,8 +227,8 @@ class AioTask(rsyscall.far.Task):
             addr = stack.enter_context(iocbpp.borrow(self))
             for iocb in iocbpp.value:
                 stack.enter_context(iocb.borrow(self))
-                if not isinstance(iocb.value.buf, int):
-                    stack.enter_context(iocb.value.buf.borrow(self))
+                require_size(iocb, Iocb.sizeof())
+                iocb.value.borrow_with(stack, self)
             with naming(ctx_id):
                 return await _io_submit(self.sysif, ctx_id, len(iocbpp.value), addr)
 

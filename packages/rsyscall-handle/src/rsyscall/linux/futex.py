@@ -9,6 +9,7 @@ import rsyscall.far
 from rsyscall.cstruct import CStruct, constant, i64, u32, u64
 from rsyscall.handle._later import late
 from rsyscall.handle.arguments import ADDRESS, SIZE, call
+from rsyscall.handle.buffers import require_size
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
@@ -125,6 +126,12 @@ class FUTEX2(enum.IntFlag):
     MPOL = 8  # since Linux 6.16
     PRIVATE = 128  # since Linux 6.7
 
+    @property
+    def word_size(self) -> int:
+        """How many bytes the kernel uses: the word, and with `NUMA` the number of a node of the same size."""
+        size = 1 << (self.value & FUTEX2.SIZE_MASK.value)
+        return 2 * size if self.value & FUTEX2.NUMA.value else size
+
 
 FUTEX_BITSET_MATCH_ANY = 0xFFFFFFFF
 """Bits for `FUTEX.WAIT_BITSET` and `FUTEX.WAKE_BITSET`: any."""
@@ -204,7 +211,8 @@ class FutexWaitv(CStruct, c="struct futex_waitv", headers=("linux/futex.h",)):
     Args:
         val: the value that it has while waiting makes sense.
         uaddr: memory that begins with the word; read back, a bare address.
-        flags: its size; `FUTEX2.PRIVATE` if no other process has the memory.
+        flags: its size; `FUTEX2.PRIVATE` if no other process has the memory. With `FUTEX2.NUMA` the number of
+            a node is behind the word, of the same size, and the kernel may set it.
 
     manpage: futex_waitv(2)
     """
@@ -215,9 +223,10 @@ class FutexWaitv(CStruct, c="struct futex_waitv", headers=("linux/futex.h",)):
     reserved = constant(u32("__reserved"), 0)
 
     def borrow_with(self, stack: ExitStack, task: rsyscall.far.Task) -> None:
-        """Borrow the memory for `task`, until `stack` is left."""
+        """Borrow the memory for `task`, until `stack` is left; `BufferTooSmallError` if it is too small."""
         if not isinstance(self.uaddr, near.Address):
             stack.enter_context(self.uaddr.borrow(task))
+            require_size(self.uaddr, self.flags.word_size)
 
 
 @late

@@ -17,7 +17,7 @@ from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
 
 if TYPE_CHECKING:
-    from rsyscall.handle.pointer import Pointer, WrittenPointer
+    from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
     from rsyscall.near.sysif import SyscallInterface
 
 __all__ = [
@@ -149,6 +149,20 @@ class IORING_REGISTER(enum.IntEnum):
     UNREGISTER_PERSONALITY = 10
     RESTRICTIONS = 11
     ENABLE_RINGS = 12
+
+
+_USE_REGISTERED_RING = 1 << 31
+# What an operation uses in memory: so many bytes, and so many more for each element. `nr_args` is no count of
+# elements for those with nothing in the second place.
+_REGISTERED: dict[int, tuple[int, int]] = {
+    IORING_REGISTER.BUFFERS: (0, 16),  # struct iovec
+    IORING_REGISTER.FILES: (0, 4),
+    IORING_REGISTER.EVENTFD: (4, 0),
+    IORING_REGISTER.FILES_UPDATE: (16, 0),  # struct io_uring_files_update
+    IORING_REGISTER.EVENTFD_ASYNC: (4, 0),
+    IORING_REGISTER.PROBE: (16, 8),  # struct io_uring_probe with its operations
+    IORING_REGISTER.RESTRICTIONS: (0, 16),  # struct io_uring_restriction
+}
 
 
 class IORING_OFF(enum.IntEnum):
@@ -292,11 +306,15 @@ class IoUringFileDescriptor(BaseFileDescriptor):
             How many entries were taken.
 
         Raises:
+            ValueError: `IORING_ENTER.REGISTERED_RING`, which takes the index of another ring for the number
+                of this descriptor.
             OSError: EAGAIN, EBUSY, EBADFD, EBADR, EINTR, EINVAL, EOPNOTSUPP; `filename` is this descriptor.
 
         manpage: io_uring_enter(2)
         """
         self._validate()
+        if flags & IORING_ENTER.REGISTERED_RING:
+            raise ValueError("IORING_ENTER.REGISTERED_RING takes no descriptor")
         with ExitStack() as stack:
             arg_addr = self.task._borrow_optional(stack, arg)
             with naming(self):
@@ -319,17 +337,26 @@ class IoUringFileDescriptor(BaseFileDescriptor):
 
         Args:
             arg: what the operation says; not consumed.
-            nr_args: how many elements that has.
+            nr_args: how many elements that has. Their size is known for the operations that have a name
+                here; for others see to it that the memory is large enough.
 
         Returns:
             What the operation says; 0 for most.
 
         Raises:
+            BufferTooSmallError: the memory is too small.
+            ValueError: the operation has the bit with which the kernel takes the index of another ring for
+                the number of this descriptor.
             OSError: EBUSY, EFAULT, EINVAL, ENXIO, EOPNOTSUPP; `filename` is (descriptor, opcode).
 
         manpage: io_uring_register(2)
         """
         self._validate()
+        if opcode & _USE_REGISTERED_RING:
+            raise ValueError("IORING_REGISTER_USE_REGISTERED_RING takes no descriptor", opcode)
+        if arg is not None:
+            fixed, each = _REGISTERED.get(opcode, (0, 0))
+            require_size(arg, fixed + each * (nr_args & 0xFFFFFFFF))
         with ExitStack() as stack:
             arg_addr = self.task._borrow_optional(stack, arg)
             with naming((self, opcode)):
@@ -339,28 +366,38 @@ class IoUringFileDescriptor(BaseFileDescriptor):
 class IoUringTask(FileDescriptorTask[T_fd]):
     """Making rings."""
 
-    async def io_uring_setup(self, entries: int, params: Pointer[IoUringParams]) -> T_fd:
+    async def io_uring_setup(
+        self, entries: int, params: WrittenPointer[IoUringParams]
+    ) -> tuple[T_fd, ReadablePointer[IoUringParams]]:
         """`io_uring_setup(entries, params)`: make a ring.
 
         Args:
             entries: how many submissions it has room for.
-            params: how to make it, and where to put what it is like; not consumed.
+            params: how to make it, and where to put what it is like; consumed.
 
         Returns:
-            A new descriptor.
+            A new descriptor, and `params` with the answer.
+
+        All memory whose address an entry has must stay allocated until its completion has come, and longer
+        if the ring goes on using it: closing the descriptor does not wait for that. With
+        `IORING_SETUP.NO_MMAP` that is also true of the rings, whose addresses are in `params` then.
 
         Raises:
             BufferTooSmallError: the memory is too small.
+            ValueError: `IORING_SETUP.REGISTERED_FD_ONLY`: the kernel would answer with an index into the
+                rings that this process has registered, not with a descriptor.
             OSError: EINVAL, ENOMEM, EMFILE, EPERM; `filename` is the memory.
 
         manpage: io_uring_setup(2)
         """
         check_pointers(params)
         require_size(params, IoUringParams.sizeof())
+        if params.value.flags & IORING_SETUP.REGISTERED_FD_ONLY:
+            raise ValueError("IORING_SETUP.REGISTERED_FD_ONLY makes no descriptor")
         record = CallRecord(self.fd_table)
         with params.borrow(self) as params_addr, naming(params):
             fd = await _io_uring_setup(self.sysif, record, entries, params_addr)
-        return self._adopt(fd, record)
+        return self._adopt(fd, record), params.unsafe()
 
 
 @call("io_uring_enter", FDNUM, INT, INT, flags(IORING_ENTER, "IORING_ENTER_"), ADDRESS, SIZE)

@@ -16,7 +16,7 @@ from rsyscall.near.naming import naming
 from rsyscall.time import CLOCK
 
 if TYPE_CHECKING:
-    from rsyscall.handle.pointer import Pointer
+    from rsyscall.handle.pointer import ReadablePointer, WrittenPointer
     from rsyscall.near.sysif import SyscallInterface
 
 __all__ = ["ADJ", "STA", "TIME", "Timex", "TimexTask"]
@@ -131,14 +131,14 @@ class Timex(
 class TimexTask(rsyscall.far.Task):
     """Keeping the clock of the machine right."""
 
-    async def adjtimex(self, buf: Pointer[Timex]) -> TIME:
+    async def adjtimex(self, buf: WrittenPointer[Timex]) -> tuple[TIME, ReadablePointer[Timex]]:
         """`adjtimex(buf)`: ask how the clock is kept right, or change it.
 
         Args:
-            buf: what to set, and where to put all of it; not consumed.
+            buf: what to set, and where to put all of it; consumed.
 
         Returns:
-            Whether the clock is right.
+            Whether the clock is right, and `buf` with the answer.
 
         Raises:
             BufferTooSmallError: the memory is too small.
@@ -149,16 +149,19 @@ class TimexTask(rsyscall.far.Task):
         check_pointers(buf)
         require_size(buf, Timex.sizeof())
         with buf.borrow(self) as buf_addr, naming(buf):
-            return TIME(await _adjtimex(self.sysif, buf_addr))
+            state = await _adjtimex(self.sysif, buf_addr)
+        return TIME(state), buf.unsafe()
 
-    async def clock_adjtime(self, clockid: CLOCK | int, buf: Pointer[Timex]) -> TIME:
+    async def clock_adjtime(
+        self, clockid: CLOCK | int, buf: WrittenPointer[Timex]
+    ) -> tuple[TIME, ReadablePointer[Timex]]:
         """`clock_adjtime(clockid, buf)`: the same for any clock.
 
         Args:
-            buf: what to set, and where to put all of it; not consumed.
+            buf: what to set, and where to put all of it; consumed.
 
         Returns:
-            Whether the clock is right.
+            Whether the clock is right, and `buf` with the answer.
 
         Raises:
             BufferTooSmallError: the memory is too small.
@@ -169,7 +172,8 @@ class TimexTask(rsyscall.far.Task):
         check_pointers(buf)
         require_size(buf, Timex.sizeof())
         with buf.borrow(self) as buf_addr, naming(clockid):
-            return TIME(await _clock_adjtime(self.sysif, clockid, buf_addr))
+            state = await _clock_adjtime(self.sysif, clockid, buf_addr)
+        return TIME(state), buf.unsafe()
 
 
 @call("adjtimex", given(Timex))
