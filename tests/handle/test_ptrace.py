@@ -167,7 +167,7 @@ async def test_the_calls_of_a_command_are_seen(local: Local) -> None:
                 break
             assert PtraceStop.of(state) == AT_A_CALL
             info = await traced.info()
-            assert info.arch in list(AUDIT_ARCH)
+            assert isinstance(info.arch, AUDIT_ARCH)
             message = await traced.message()
             if info.op == PTRACE_SYSCALL_INFO.ENTRY:
                 calls.append(SYS(info.nr).name)
@@ -620,6 +620,6 @@ def test_what_a_stop_is() -> None:
 
 def test_structures_that_a_newer_kernel_fills() -> None:
     info = PtraceSyscallInfo.from_bytes(bytes([99]) + bytes(87))
-    assert info.op == 99
+    assert (info.op, info.arch) == (99, 0)
     with pytest.raises(ValueError, match="99"):
         print(info.args)

@@ -14,9 +14,10 @@ from support import local_thread, sh
 
 from rsyscall.handle.process import ChildProcess
 from rsyscall.near import SYS
-from rsyscall.signal import SIG, Siginfo
+from rsyscall.signal import SIG, QueuedSiginfo, Siginfo
 from rsyscall.sys.prctl import PR
 from rsyscall.sys.ptrace import (
+    NT,
     PTRACE,
     PTRACE_EVENT,
     PTRACE_O,
@@ -24,8 +25,10 @@ from rsyscall.sys.ptrace import (
     PtraceStop,
     PtraceSyscallInfo,
 )
+from rsyscall.sys.uio import Iovec
 from rsyscall.sys.wait import ChildState, W
 from rsyscall.thread import ChildThread, Thread
+from rsyscall.trace import Tracer
 
 pytestmark = [pytest.mark.usefixtures("transport"), pytest.mark.needs("ptrace")]
 
@@ -173,3 +176,27 @@ async def test_a_command_ends_with_its_tracer() -> None:
     command = await child.exec(sh("exec sleep inf"))
     await end(tracer)
     assert (await command.waitpid(W.EXITED)).killed_with() == SIG.KILL
+
+
+async def test_requests_are_shown() -> None:
+    child = await local_thread.clone()
+    process = child.process.process
+    lines: list[str] = []
+    with Tracer(lines.append).tracing(local_thread.task, "program"):
+        await process.ptrace_seize(PTRACE_O.TRACEEXEC)
+        await process.ptrace_interrupt()
+        assert PtraceStop.of(await child.process.waitpid(W.STOPPED)) == INTERRUPTED
+        iov = await local_thread.malloc(Iovec)
+        await process.ptrace_getregset(NT.PRSTATUS, await local_thread.malloc(bytes, 8), iov)
+        await process.ptrace_getsiginfo(await local_thread.malloc(QueuedSiginfo))
+        await process.ptrace_get_syscall_info(await local_thread.malloc(PtraceSyscallInfo))
+        await process.ptrace_detach(SIG.CONT)
+    shown = [line.partition(f", {process.near.id}, ") for line in lines if "ptrace(PTRACE_" in line]
+    assert shown[0][0].endswith("ptrace(PTRACE_SEIZE")
+    assert shown[0][2] == "0, PTRACE_O_TRACEEXEC) = 0"
+    texts = "\n".join(rest for _, _, rest in shown)
+    assert "NT_PRSTATUS, {iov_base=0x" in texts
+    assert "0, {si_signo=5, " in texts
+    assert "{op=PTRACE_SYSCALL_INFO_NONE, arch=AUDIT_ARCH_" in texts
+    assert "0, SIGCONT) = 0" in texts
+    await end(child)

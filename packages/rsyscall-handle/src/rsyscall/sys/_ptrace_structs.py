@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from rsyscall.cstruct import CStruct, array, i32, u8, u16, u32, u64
-from rsyscall.linux.seccomp import SECCOMP_FILTER_FLAG
+from rsyscall.linux.seccomp import AUDIT_ARCH, SECCOMP_FILTER_FLAG
 from rsyscall.near.abi import ABI
 from rsyscall.signal import SIG, signal_number
 from rsyscall.sys.prctl import PR_SYS_DISPATCH
@@ -241,7 +241,19 @@ def _op(number: int) -> PTRACE_SYSCALL_INFO | int:
         return number
 
 
-class PtraceSyscallInfo(CStruct, c="struct ptrace_syscall_info", headers=_LINUX_PTRACE):
+def _arch(number: int) -> AUDIT_ARCH | int:
+    try:
+        return AUDIT_ARCH(number)
+    except ValueError:
+        return number
+
+
+class PtraceSyscallInfo(
+    CStruct,
+    c="struct ptrace_syscall_info",
+    headers=_LINUX_PTRACE,
+    brief=("op", "arch", "instruction_pointer", "nr"),
+):
     """`struct ptrace_syscall_info`: the call at whose entry or exit a process has stopped.
 
     The kernel fills only what belongs to `op`; the rest of the memory stays as it was.
@@ -249,7 +261,7 @@ class PtraceSyscallInfo(CStruct, c="struct ptrace_syscall_info", headers=_LINUX_
     Args:
         op: the kind of stop.
         reserved, flags: 0.
-        arch: an `AUDIT_ARCH`; it says what the number of the call means.
+        arch: what the number of the call means.
         instruction_pointer: of the process.
         stack_pointer: of the process.
         nr: the number of the call, for `ENTRY` and `SECCOMP`; the result is here for `EXIT`.
@@ -263,7 +275,7 @@ class PtraceSyscallInfo(CStruct, c="struct ptrace_syscall_info", headers=_LINUX_
     op: PTRACE_SYSCALL_INFO | int = u8("op", _op, prefix="PTRACE_SYSCALL_INFO_", default=0)
     reserved: int = u8("reserved", default=0)  # since Linux 6.16
     flags: int = u16("flags", default=0)  # since Linux 6.16
-    arch: int = u32("arch", default=0)
+    arch: AUDIT_ARCH | int = u32("arch", _arch, default=0)
     instruction_pointer: int = u64("instruction_pointer", default=0)
     stack_pointer: int = u64("stack_pointer", default=0)
     nr: int = u64("seccomp.nr", default=0)

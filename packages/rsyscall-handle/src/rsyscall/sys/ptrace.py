@@ -14,6 +14,9 @@ call, an event, or a signal, as it was resumed and as `PTRACE_O` says. The trace
 `waitid`, as for a child, and `PtraceStop.of` says what it was. The kernel reports stops also to a tracer that
 waits for `W.EXITED` alone. Most requests need a process that has stopped.
 
+With `PTRACE_O.TRACEEXIT` a process stops also when it is killed, until the tracer resumes it. So an `async
+with` of its `AsyncChildProcess`, which kills it at the end, waits forever if the tracer does not.
+
 A process that the library drives answers no calls while it is stopped: they wait until the tracer lets it
 go on. So neither wait in the tracer for such a call, nor hold up a process that others wait for. After
 `ptrace_traceme` a process stops with every signal, and its tracer is the thread that is its parent.
@@ -34,7 +37,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import rsyscall.far
-from rsyscall.handle.arguments import ADDRESS, PID, SIGNAL, by, call, choice, each, flags, given, out
+from rsyscall._signal_info import QueuedSiginfo
+from rsyscall.handle.arguments import (
+    ADDRESS,
+    PID,
+    SIGNAL,
+    UNSIGNED,
+    by,
+    call,
+    choice,
+    each,
+    flags,
+    given,
+    out,
+)
 from rsyscall.handle.arguments import buffer as room
 from rsyscall.handle.base_process import BaseProcess
 from rsyscall.handle.buffers import require_size
@@ -94,7 +110,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-_SIGINFO = 128
+_SIGINFO = QueuedSiginfo.sizeof()
 _WORD = 8
 
 
@@ -653,33 +669,32 @@ class PtraceProcess(BaseProcess):
             return await _ptrace(self.task.sysif, request, self.near, addr, data)
 
 
+_RESUMING = (
+    *(PTRACE.CONT, PTRACE.SYSCALL, PTRACE.SINGLESTEP),
+    *(PTRACE.SYSEMU, PTRACE.SYSEMU_SINGLESTEP, PTRACE.DETACH),
+)
 _ADDR = by(
     0,
     {
         **each((PTRACE.PEEKTEXT, PTRACE.PEEKDATA, PTRACE.POKETEXT, PTRACE.POKEDATA), ADDRESS),
         **each((PTRACE.GETREGSET, PTRACE.SETREGSET), choice(NT, "NT_")),
         PTRACE.PEEKSIGINFO: given(PtracePeeksiginfoArgs),
+        # These take none.
+        **each((*_RESUMING, PTRACE.SEIZE, PTRACE.SETOPTIONS), UNSIGNED),
+        **each((PTRACE.GETEVENTMSG, PTRACE.GETSIGINFO, PTRACE.SETSIGINFO), UNSIGNED),
+        **each((PTRACE.PEEKUSR, PTRACE.POKEUSR, PTRACE.SECCOMP_GET_FILTER), UNSIGNED),
     },
 )
 _DATA = by(
     0,
     {
-        **each(
-            (
-                PTRACE.CONT,
-                PTRACE.SYSCALL,
-                PTRACE.SINGLESTEP,
-                PTRACE.SYSEMU,
-                PTRACE.SYSEMU_SINGLESTEP,
-                PTRACE.DETACH,
-            ),
-            SIGNAL,
-        ),
+        **each(_RESUMING, SIGNAL),
         **each((PTRACE.SEIZE, PTRACE.SETOPTIONS), flags(PTRACE_O, "PTRACE_O_")),
         **each((PTRACE.POKETEXT, PTRACE.POKEDATA, PTRACE.POKEUSR), ADDRESS),
         **each((PTRACE.PEEKTEXT, PTRACE.PEEKDATA, PTRACE.PEEKUSR, PTRACE.GETEVENTMSG), room(_WORD)),
         **each((PTRACE.GETREGSET, PTRACE.SETREGSET), given(Iovec)),
-        **each((PTRACE.GETSIGINFO, PTRACE.SETSIGINFO), room(_SIGINFO)),
+        PTRACE.GETSIGINFO: out(QueuedSiginfo),
+        PTRACE.SETSIGINFO: given(QueuedSiginfo),
         PTRACE.GETSIGMASK: out(Sigset),
         PTRACE.SETSIGMASK: given(Sigset),
         PTRACE.GET_SYSCALL_INFO: out(PtraceSyscallInfo),
