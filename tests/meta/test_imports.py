@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,3 +84,51 @@ def test_circle_through_what_a_package_itself_has(tool: ModuleType, tmp_path: Pa
 
 def test_package_as_it_is(tool: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert tool.main() == 0, capsys.readouterr().err
+
+
+LATE = """
+import ast, sys
+from pathlib import Path
+
+import rsyscall
+from rsyscall.handle import import_headers
+
+import_headers()
+
+
+def imports(tree):
+    for function in ast.walk(tree):
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Import):
+                    yield from (alias.name for alias in node.names)
+                elif isinstance(node, ast.ImportFrom):
+                    assert node.level == 0, node
+                    yield node.module
+                    for alias in node.names:
+                        name = f"{node.module}.{alias.name}"
+                        if Path(root, *name.split(".")[1:]).with_suffix(".py").exists():
+                            yield name
+
+
+for root in rsyscall.__path__:
+    for path in Path(root).rglob("*.py"):
+        for name in imports(ast.parse(path.read_text())):
+            if name not in sys.modules:
+                print(name, path.name)
+"""
+
+
+def printed_by(text: str) -> str:
+    return subprocess.run([sys.executable, "-c", text], check=True, capture_output=True, text=True).stdout
+
+
+def test_nothing_of_ours_is_imported_late() -> None:
+    """For a program that cannot read the files of its Python any more."""
+    # A program that uses it has imported it.
+    assert set(printed_by(LATE).splitlines()) <= {"asyncio portal.py"}
+
+
+@pytest.mark.parametrize("first", ["", "import rsyscall.tasks.local"])
+def test_everything_can_be_imported_in_any_order(first: str) -> None:
+    assert printed_by(f"{first}\nfrom rsyscall.handle import import_headers\nimport_headers()") == ""

@@ -28,6 +28,9 @@ __all__ = ["Later", "import_headers", "late", "late_classes", "later_names", "st
 
 T_class = TypeVar("T_class", bound=type)
 
+# Modules of Python that other modules of ours import when they are used first.
+_OF_PYTHON = ("decimal", "grp", "pwd")
+
 _modules: set[str] = set()
 """The modules that have been named to `Later`."""
 _late: dict[tuple[str, str], type] = {}
@@ -86,13 +89,24 @@ def stand_in(module: str) -> Callable[[T_class], T_class]:
 
 
 def import_headers() -> None:
-    """Import all header modules that would be imported when one of their methods is used.
+    """Import everything that would be imported when it is used first: headers, and what other layers have.
 
-    For a program that will not be able to read the files of its Python any more.
+    For a program that will not be able to read the files of its Python any more. It takes some tenths of a
+    second.
     """
-    # It names them.
+    import pkgutil
+
+    # It names the headers.
     importlib.import_module("rsyscall.handle.task")
     for module in sorted(_modules):
+        importlib.import_module(module)
+    # All layers that are installed are in this package.
+    package = importlib.import_module("rsyscall")
+    for found in pkgutil.walk_packages(package.__path__, "rsyscall."):
+        # That would run the command line.
+        if not found.name.endswith(".__main__"):
+            importlib.import_module(found.name)
+    for module in _OF_PYTHON:
         importlib.import_module(module)
 
 
