@@ -18,8 +18,8 @@
  * and the record lets it go in the step that makes the call. Interrupted before, the number is closed when
  * the record dies; after, it never is a second time.
  *
- * The memory of a process that shares ours says which descriptors pipe2, socketpair and recvmsg have made;
- * they are read from there. Elsewhere only the reader of the memory learns them.
+ * The memory of a process that shares ours says which descriptors pipe2, socketpair, recvmsg and recvmmsg have
+ * made; they are read from there. Elsewhere only the reader of the memory learns them.
  */
 #include "record.h"
 
@@ -45,7 +45,7 @@ struct CallRecord {
 	PyObject_HEAD
 	PyObject *table;	/* of the descriptors; NULL: it makes none */
 	int64_t result;
-	uint64_t length;	/* of the mapping */
+	uint64_t length;	/* of the mapping; how many messages recvmmsg has room for */
 	uint64_t address;	/* where the kernel leaves descriptors */
 	int64_t nr;
 	int *more;		/* all of the numbers, if there are more than few */
@@ -131,7 +131,10 @@ void rsys_record_sent(CallRecord *self, const int64_t v[7], int in_memory)
 		rsys_record_disown(self, (int)v[1]);
 		self->closing = before != self->n_owned ? (int)v[1] : -1;
 	} else if (self->makes == MAKES_DESCRIPTORS_IN_MEMORY && in_memory) {
-		self->address = v[0] == __NR_socketpair ? v[4] : v[0] == __NR_recvmsg ? v[2] : v[1];
+		int second = v[0] == __NR_recvmsg || v[0] == __NR_recvmmsg;
+
+		self->address = v[0] == __NR_socketpair ? v[4] : second ? v[2] : v[1];
+		self->length = v[0] == __NR_recvmmsg ? (uint32_t)v[3] : 1;
 	}
 }
 
@@ -143,6 +146,7 @@ void rsys_record_unsent(CallRecord *self)
 	self->closing = -1;
 }
 
+/* Those that came with one message, besides those that are owned already. */
 static void own_received(CallRecord *self, struct msghdr *msg)
 {
 	struct cmsghdr *part;
@@ -155,12 +159,38 @@ static void own_received(CallRecord *self, struct msghdr *msg)
 		n = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		if (!n || total + n > MOST_DESCRIPTORS)
 			continue;
-		if (make_room(self, total + n) < 0)
+		if (make_room(self, self->n_owned + n) < 0)
 			break;
-		memcpy(owned(self) + total, CMSG_DATA(part), n * sizeof(int));
+		memcpy(owned(self) + self->n_owned, CMSG_DATA(part), n * sizeof(int));
+		self->n_owned += n;
 		total += n;
 	}
-	self->n_owned = total;
+}
+
+/* As struct mmsghdr, which C libraries have only among their extensions. */
+struct header {
+	struct msghdr hdr;
+	unsigned int len;
+};
+
+/* That many headers have been filled, at most. */
+static void own_all_received(CallRecord *self, uint64_t count)
+{
+	uint64_t i;
+
+	for (i = 0; i < count && i < self->length; i++)
+		own_received(self, &((struct header *)self->address)[i].hdr);
+}
+
+static void list_add(CallRecord *self)
+{
+	if (!self->n_owned || self->link)
+		return;
+	self->next = in_memory_records;
+	self->link = &in_memory_records;
+	if (self->next)
+		self->next->link = &self->next;
+	in_memory_records = self;
 }
 
 void rsys_record_answered(CallRecord *self, int64_t result)
@@ -182,17 +212,13 @@ void rsys_record_answered(CallRecord *self, int64_t result)
 			break;
 		if (self->nr == __NR_recvmsg) {
 			own_received(self, (struct msghdr *)self->address);
+		} else if (self->nr == __NR_recvmmsg) {
+			own_all_received(self, (uint64_t)result);
 		} else {
 			memcpy(self->few, (void *)self->address, sizeof(self->few));
 			self->n_owned = 2;
 		}
-		if (self->n_owned && !self->link) {
-			self->next = in_memory_records;
-			self->link = &in_memory_records;
-			if (self->next)
-				self->next->link = &self->next;
-			in_memory_records = self;
-		}
+		list_add(self);
 		break;
 	case MAKES_MAPPING:
 		self->owns_mapping = 1;
@@ -348,6 +374,67 @@ static PyObject *record_give_up(PyObject *op, PyObject *args)
 	Py_RETURN_NONE;
 }
 
+/*
+ * lost(): the process has left our memory, which is as it left it, before recvmmsg was answered. Descriptors of
+ * messages that had come by then are owned: the table has them, if others share it.
+ */
+static PyObject *record_lost(PyObject *op, PyObject *unused)
+{
+	CallRecord *self = (CallRecord *)op;
+	uint64_t count = 0;
+
+	(void)unused;
+	if (self->state == SENT && self->nr == __NR_recvmmsg && self->address) {
+		/* The kernel leaves this flag, which it was asked for, in a header when a message has come. */
+		while (count < self->length &&
+		       ((struct header *)self->address)[count].hdr.msg_flags & MSG_CMSG_CLOEXEC)
+			count++;
+		rsys_record_answered(self, (int64_t)count);
+	}
+	Py_RETURN_NONE;
+}
+
+/*
+ * part(index) -> a record that owns, in the place of this one, what came with one of the messages of recvmmsg. It
+ * looks into the memory: not for one who has let others write there since the call.
+ */
+static PyObject *record_part(PyObject *op, PyObject *arg)
+{
+	CallRecord *self = (CallRecord *)op, *part;
+	PyTypeObject *type = Py_TYPE(op);
+	unsigned long long index = PyLong_AsUnsignedLongLong(arg);
+	unsigned int i, n;
+
+	if (PyErr_Occurred())
+		return NULL;
+	part = (CallRecord *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+	if (!part)
+		return NULL;
+	part->closing = -1;
+	Py_XINCREF(self->table);
+	part->table = self->table;
+	part->makes = self->makes;
+	part->state = self->state;
+	part->result = self->result;
+	part->nr = self->nr;
+	part->address = self->address;
+	if (self->state == ANSWERED && self->nr == __NR_recvmmsg && self->address && index < self->length)
+		own_received(part, &((struct header *)self->address)[index].hdr);
+	/* What has another owner already stays there. */
+	for (i = 0; i < part->n_owned;) {
+		int number = owned(part)[i];
+
+		n = self->n_owned;
+		rsys_record_disown(self, number);
+		if (n != self->n_owned)
+			i++;
+		else
+			rsys_record_disown(part, number);
+	}
+	list_add(part);
+	return (PyObject *)part;
+}
+
 static PyObject *get_sent(PyObject *op, void *unused)
 {
 	(void)unused;
@@ -395,6 +482,8 @@ static PyMethodDef record_methods[] = {
 	{ "unsent", record_unsent, METH_NOARGS, NULL },
 	{ "answer", record_answer, METH_O, NULL },
 	{ "own", record_own, METH_O, NULL },
+	{ "lost", record_lost, METH_NOARGS, NULL },
+	{ "part", record_part, METH_O, NULL },
 	{ "give_up", record_give_up, METH_VARARGS, NULL },
 	{ "release", record_release, METH_NOARGS, NULL },
 	{ NULL, NULL, 0, NULL },

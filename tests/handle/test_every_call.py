@@ -56,7 +56,7 @@ from rsyscall.sys.ptrace import (
     SeccompMetadata,
 )
 from rsyscall.sys.select import FdSet, SigmaskArg
-from rsyscall.sys.socket import RecvMsghdr, SendMsghdr, Sockbuf
+from rsyscall.sys.socket import RecvMmsghdrList, RecvMsghdr, SendMmsghdrList, SendMsghdr, Sockbuf
 from rsyscall.sys.uio import Iovec, IovecList
 from rsyscall.sys.un import SockaddrUn
 from rsyscall.sys.xattr import XattrArgs
@@ -134,11 +134,13 @@ def value_for(annotation: str, memory: Local) -> object:
         "PtracePeeksiginfoArgs": PtracePeeksiginfoArgs,
         "PtraceSudConfig": PtraceSudConfig,
         "PtraceSyscallInfo": PtraceSyscallInfo,
+        "RecvMmsghdrList": lambda: RecvMmsghdrList([RecvMsghdr(None, vectors(), None)]),
         "RecvMsghdr": lambda: RecvMsghdr(None, vectors(), None),
         "RobustListHead": lambda: RobustListHead(None),
         "SchedAttr": SchedAttr,
         "SchedParam": SchedParam,
         "SeccompMetadata": SeccompMetadata,
+        "SendMmsghdrList": lambda: SendMmsghdrList([SendMsghdr(None, vectors(), None)]),
         "SendMsghdr": lambda: SendMsghdr(None, vectors(), None),
         "Sigevent": Sigevent,
         "SigmaskArg": lambda: SigmaskArg(inner.wrote(Sigset())),

@@ -39,7 +39,10 @@ from rsyscall.sys.socket import (
     SOCK,
     CmsgList,
     CmsgSCMRights,
+    RecvMmsghdrList,
+    RecvmsgFlags,
     RecvMsghdr,
+    SendMmsghdrList,
     SendMsghdr,
     Sockbuf,
 )
@@ -486,6 +489,46 @@ async def test_socketpair_and_passing_of_descriptors(thread: Thread) -> None:
         await write_all(thread, pipe.write, b"passed")
         assert await read_exactly(thread, received, 6) == b"passed"
         await close(received)
+    await close(pair.first, pair.second)
+
+
+async def test_several_messages_with_descriptors(thread: Thread) -> None:
+    pair = await thread.socketpair(AF.UNIX, SOCK.DGRAM)
+    async with pipe_of(thread) as pipe:
+
+        async def messages(ram: RAM) -> WrittenPointer[SendMmsghdrList]:
+            hdrs = SendMmsghdrList()
+            for data, fd in (b"read", pipe.read), (b"written", pipe.write):
+                iov = await ram.ptr(IovecList([await ram.ptr(data)]))
+                hdrs.append(SendMsghdr(None, iov, await ram.ptr(CmsgList([CmsgSCMRights([fd])]))))
+            return await ram.ptr(hdrs)
+
+        lengths, unsent = await pair.first.sendmmsg(await thread.ram.perform_batch(messages))
+        assert await lengths.read() == [4, 7]
+        assert unsent.value == []
+
+        async def room(ram: RAM) -> WrittenPointer[RecvMmsghdrList]:
+            hdrs = RecvMmsghdrList()
+            for _ in range(3):
+                iov = await ram.ptr(IovecList([await ram.malloc(bytes, 10)]))
+                hdrs.append(RecvMsghdr(None, iov, await ram.malloc(CmsgList, CMSG_SPACE(4))))
+            return await ram.ptr(hdrs)
+
+        out, unused = await pair.second.recvmmsg(
+            await thread.ram.perform_batch(room), RecvmsgFlags.WAITFORONE
+        )
+        assert len(unused.value) == 1
+        ends = []
+        for message, data in zip(await out.read(), [b"read", b"written"], strict=True):
+            assert [await piece.read() for piece in message.valid] == [data]
+            assert message.hdr.control is not None
+            [rights] = await message.hdr.control.read()
+            assert isinstance(rights, CmsgSCMRights)
+            ends += rights
+        read, write = ends
+        await write_all(thread, write, b"passed")
+        assert await read_exactly(thread, read, 6) == b"passed"
+        await close(read, write)
     await close(pair.first, pair.second)
 
 

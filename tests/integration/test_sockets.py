@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path as LocalPath
 
 import pytest
 import trio
 import trio.testing
+from waiting import wait_for_call, wait_until
 
 from rsyscall.fcntl import O
 from rsyscall.handle import FileDescriptor, WrittenPointer
 from rsyscall.memory.ram import RAM
+from rsyscall.near import SYS, SyscallHangup
 from rsyscall.netinet.in_ import SockaddrIn, SockaddrIn6
 from rsyscall.path import Path
+from rsyscall.sched import CLONE
+from rsyscall.signal import SIG
 from rsyscall.sys.socket import (
     AF,
     CMSG_SPACE,
@@ -24,7 +30,9 @@ from rsyscall.sys.socket import (
     CmsgList,
     CmsgSCMRights,
     MsghdrFlags,
+    RecvMmsghdrList,
     RecvMsghdr,
+    SendmsgFlags,
     SendMsghdr,
     Sockaddr,
     SockaddrStorage,
@@ -32,9 +40,10 @@ from rsyscall.sys.socket import (
 )
 from rsyscall.sys.uio import IovecList
 from rsyscall.sys.un import SockaddrUn
-from rsyscall.thread import ChildThread
+from rsyscall.tasks.local import local_thread
+from rsyscall.thread import ChildThread, Thread
 
-from .support import read_exactly, write_all
+from .support import cloned, read_exactly, write_all
 
 
 async def name_of(thread: ChildThread, sock: FileDescriptor) -> Sockaddr:
@@ -154,6 +163,94 @@ async def test_passing_a_descriptor(child: ChildThread) -> None:
     assert isinstance(rights, CmsgSCMRights)
     [received] = rights
     assert await read_exactly(child, received, 4) == bytes(4)
+
+
+async def send_one(thread: Thread, sock: FileDescriptor, passed: FileDescriptor) -> None:
+    """Send a message with this descriptor."""
+    iov = await thread.ptr(IovecList([await thread.ptr(b"x")]))
+    control = await thread.ptr(CmsgList([CmsgSCMRights([passed])]))
+    await sock.sendmsg(await thread.ptr(SendMsghdr(None, iov, control)), SendmsgFlags.NONE)
+
+
+async def places(thread: Thread, count: int) -> WrittenPointer[RecvMmsghdrList]:
+    """Room for messages with a descriptor each."""
+    hdrs = RecvMmsghdrList()
+    for _ in range(count):
+        iov = await thread.ptr(IovecList([await thread.malloc(bytes, 1)]))
+        hdrs.append(RecvMsghdr(None, iov, await thread.malloc(CmsgList, CMSG_SPACE(4))))
+    return await thread.ptr(hdrs)
+
+
+def copies(fd: FileDescriptor) -> int:
+    """How many of our descriptors are for the file of this one."""
+    links = [one.readlink() for one in LocalPath("/proc/self/fd").iterdir() if one.is_symlink()]
+    return links.count(LocalPath(f"/proc/self/fd/{fd.near.number}").readlink())
+
+
+Then = Callable[[ChildThread, trio.CancelScope, FileDescriptor], Awaitable[None]]
+
+
+async def receive_and(child: ChildThread, then: Then) -> BaseException | None:
+    """Do something while a process that shares our table waits for the second of two messages in one call.
+
+    Args:
+        then: gets a scope around the call, and the socket that has sent itself, and can do it once more.
+
+    Returns:
+        How the call failed. Nobody has read what it has received.
+    """
+    pair = await local_thread.socketpair(AF.UNIX, SOCK.DGRAM)
+    failure: BaseException | None = None
+    scope = trio.CancelScope()
+
+    async def receive() -> None:
+        nonlocal failure
+        try:
+            with scope:
+                await child.task.inherit_fd(pair.second).recvmmsg(await places(child, 2))
+                await trio.lowlevel.checkpoint()
+        except SyscallHangup as error:
+            failure = error.with_traceback(None)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receive)
+        await wait_for_call(child.process.process.near.id, SYS.recvmmsg)
+        await send_one(local_thread, pair.first, pair.first)
+        await wait_until(lambda: copies(pair.first) == 2)
+        await then(child, scope, pair.first)
+    gc.collect()
+    await local_thread.task.run_fd_table_gc()
+    await wait_until(lambda: copies(pair.first) == 1)
+    await pair.first.close()
+    return failure
+
+
+@pytest.fixture
+async def sharing(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ChildThread]:
+    """A child that shares our table, over a ring: over a stream only who reads the memory learns of fds."""
+    monkeypatch.setenv("RSYSCALL_TRANSPORT", "ring")
+    async with cloned(local_thread, CLONE.FILES) as child:
+        yield child
+    vars(child).clear()
+
+
+async def test_a_cancelled_receive_closes_what_came(sharing: ChildThread) -> None:
+    """It waits until the kernel has answered."""
+
+    async def cancel(child: ChildThread, scope: trio.CancelScope, sender: FileDescriptor) -> None:
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert not scope.cancelled_caught
+        await send_one(local_thread, sender, sender)
+
+    assert await receive_and(sharing, cancel) is None
+
+
+async def test_a_process_that_dies_between_two_messages_loses_no_descriptor(sharing: ChildThread) -> None:
+    async def kill(child: ChildThread, scope: trio.CancelScope, sender: FileDescriptor) -> None:
+        await child.process.kill(SIG.KILL)
+
+    assert isinstance(await receive_and(sharing, kill), SyscallHangup)
 
 
 async def test_what_came_before_the_end_can_be_read(child: ChildThread) -> None:

@@ -39,9 +39,19 @@ from rsyscall.sys.epoll import EPOLL, EPOLL_CTL, EpollEvent, EpollEventList
 from rsyscall.sys.mman import MAP, PROT
 from rsyscall.sys.mount import MS
 from rsyscall.sys.prctl import PR
-from rsyscall.sys.socket import AF, SOCK, Linger
+from rsyscall.sys.socket import (
+    AF,
+    SOCK,
+    Linger,
+    RecvMmsghdrList,
+    RecvmsgFlags,
+    RecvMsghdr,
+    SendMmsghdrList,
+    SendMsghdr,
+)
 from rsyscall.sys.stat import Stat, TypeMode
 from rsyscall.sys.statfs import Statfs
+from rsyscall.sys.uio import IovecList
 from rsyscall.sys.un import SockaddrUn
 from rsyscall.sys.utsname import Utsname
 from rsyscall.sys.wait import W
@@ -177,6 +187,32 @@ async def test_structures(lines: Lines) -> None:
         f'connect({int(sock.near)}, {{sa_family=AF_UNIX, sun_path="/nowhere"}}, '
     ), lines.last()
     await sock.close()
+
+
+async def test_several_messages(lines: Lines) -> None:
+    pair = await local_thread.socketpair(AF.UNIX, SOCK.DGRAM)
+    sent = SendMmsghdrList()
+    for data in b"one", b"three":
+        iov = await local_thread.ptr(IovecList([await local_thread.ptr(data)]))
+        sent.append(SendMsghdr(None, iov, None))
+    await pair.first.sendmmsg(await local_thread.ptr(sent))
+    assert re.fullmatch(
+        r'sendmmsg\(\d+, \[\{msg_hdr=\{msg_iov=\[.*"one".*\], msg_flags=0\}, msg_len=3\}, '
+        r'\{msg_hdr=\{msg_iov=\[.*"three".*\], msg_flags=0\}, msg_len=5\}\], 2, 0\) = 2',
+        lines.last(),
+    ), lines.last()
+    room = RecvMmsghdrList()
+    for _ in range(3):
+        iov = await local_thread.ptr(IovecList([await local_thread.malloc(bytes, 4)]))
+        room.append(RecvMsghdr(None, iov, None))
+    limit = await local_thread.ptr(Timespec(1, 0))
+    await pair.second.recvmmsg(await local_thread.ptr(room), RecvmsgFlags.WAITFORONE, limit)
+    assert re.fullmatch(
+        r'recvmmsg\(\d+, \[\{msg_hdr=\{msg_iov=\[.*"one".*\], msg_flags=MSG_CMSG_CLOEXEC\}, msg_len=3\}, '
+        r'\{msg_hdr=\{msg_iov=\[.*"thre".*\], msg_flags=MSG_TRUNC\|MSG_CMSG_CLOEXEC\}, msg_len=4\}\], 3, '
+        r"MSG_WAITFORONE\|MSG_CMSG_CLOEXEC, .*\) = 2",
+        lines.last(),
+    ), lines.last()
 
 
 async def test_signals_and_processes(lines: Lines) -> None:

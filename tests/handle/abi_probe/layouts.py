@@ -251,6 +251,9 @@ NOT_ONE_STRUCTURE: dict[type, str] = {
     keyctl.KeySerials: "an array of key_serial_t",
     msg.Msgbuf: "struct msgbuf with its text",
     sem.SemValues: "an array of unsigned short",
+    **dict.fromkeys(
+        (socket.MmsgLengths, socket.RecvMmsghdrList, socket.SendMmsghdrList), "an array of struct mmsghdr"
+    ),
     mempolicy.NodeMask: "an array of unsigned long, however long",
     aio_abi.IocbList: "an array of pointers to struct iocb",
     aio_abi.IoEventList: "an array of struct io_event",

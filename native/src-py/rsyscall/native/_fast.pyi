@@ -156,6 +156,12 @@ class CallRecord:
     def give_up(self, quietly: bool = False, /) -> None:
         """What is owned becomes garbage; quietly: without calling the garbage hook of the table."""
 
+    def lost(self) -> None:
+        """The process has left our memory before it answered: own what the call had made by then."""
+
+    def part(self, index: int, /) -> CallRecord:
+        """Make a record that owns, in place of this one, what has just come with a message of `recvmmsg`."""
+
     def release(self) -> None:
         """What was made has another owner now."""
 

@@ -19,7 +19,7 @@ from rsyscall.sys.epoll import EpollEvent
 from rsyscall.sys.ioctl import FIO, TC, TIOC
 from rsyscall.sys.mman import MAP
 from rsyscall.sys.prctl import PR
-from rsyscall.sys.socket import AF, CMSG_ALIGN, MSG, SCM, SOCK, SOL, Cmsghdr, Msghdr, SockaddrStorage
+from rsyscall.sys.socket import AF, CMSG_ALIGN, MSG, SCM, SOCK, SOL, Cmsghdr, Mmsghdr, Msghdr, SockaddrStorage
 from rsyscall.sys.uio import Iovec
 from rsyscall.sys.un import SockaddrUn
 from rsyscall.trace_decode import (
@@ -296,24 +296,41 @@ def _control_text(data: bytes) -> str:
     return f"[{', '.join(shown)}]"
 
 
-@shows("message")
-def show_message(frame: Frame, kind: Kind, arg: int) -> str:
-    header = read_struct(frame, Msghdr, arg)
-    if header is None:
-        return address(arg)
+def _message_text(frame: Frame, header: Msghdr, total: int | None) -> str:
+    """A message with what is in its buffers: all of it, or the first `total` bytes."""
     parts = []
     if header.name:
         found = frame.read(header.name, min(header.namelen, 128))
         text = address(header.name) if found is None else _address_text(found)
         parts.append(f"msg_name={text}")
-    parts.append(f"msg_iov={_vectors_text(frame, header.iov, header.iovlen, frame.result)}")
+    parts.append(f"msg_iov={_vectors_text(frame, header.iov, header.iovlen, total)}")
     if header.control and header.controllen:
         found = frame.read(header.control, min(header.controllen, 4096))
         text = address(header.control) if found is None else _control_text(found)
         parts.append(f"msg_control={text}")
-    if frame.result is not None:
+    if total is not None:
         parts.append(f"msg_flags={value_text(MSG(header.flags & WORD32))}")
     return f"{{{', '.join(parts)}}}"
+
+
+@shows("message")
+def show_message(frame: Frame, kind: Kind, arg: int) -> str:
+    header = read_struct(frame, Msghdr, arg)
+    return address(arg) if header is None else _message_text(frame, header, frame.result)
+
+
+@shows("messages")
+def show_messages(frame: Frame, kind: Kind, arg: int) -> str:
+    """Those messages that the call has sent or received."""
+    count = min(frame.result or 0, frame.args[2])
+    shown = []
+    for index in range(min(count, LIST_LIMIT)):
+        message = read_struct(frame, Mmsghdr, arg + Mmsghdr.sizeof() * index)
+        if message is None:
+            return address(arg)
+        text = _message_text(frame, message.hdr, message.len)
+        shown.append(f"{{msg_hdr={text}, msg_len={message.len}}}")
+    return f"[{', '.join([*shown, '...'] if count > LIST_LIMIT else shown)}]"
 
 
 @shows("option")

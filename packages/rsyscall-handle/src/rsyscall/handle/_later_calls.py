@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from rsyscall.poll import PollTask
     from rsyscall.sys._epoll_pwait2 import EpollPwaitFileDescriptor
     from rsyscall.sys._mman_calls import CachestatFileDescriptor, MadviseFileDescriptor, PagesTask, SecretTask
+    from rsyscall.sys._mmsg import MmsgFileDescriptor
     from rsyscall.sys._mount_files import MountFileDescriptor, MountFileTask
     from rsyscall.sys._socket_calls import SocketFileDescriptor
     from rsyscall.sys._socket_task import SocketTask
@@ -121,6 +122,7 @@ if TYPE_CHECKING:
         EpollPwaitFileDescriptor,
         CachestatFileDescriptor,
         MadviseFileDescriptor,
+        MmsgFileDescriptor,
         MountFileDescriptor,
         SpecialFileDescriptor,
         XattrAtFileDescriptor,
@@ -227,6 +229,8 @@ else:
         cachestat = Later("rsyscall.sys._mman_calls", "CachestatFileDescriptor")
         process_madvise = Later("rsyscall.sys._mman_calls", "MadviseFileDescriptor")
         process_mrelease = Later("rsyscall.sys._mman_calls", "MadviseFileDescriptor")
+        sendmmsg = Later("rsyscall.sys._mmsg", "MmsgFileDescriptor")
+        recvmmsg = Later("rsyscall.sys._mmsg", "MmsgFileDescriptor")
         open_tree = Later("rsyscall.sys._mount_files", "MountFileDescriptor")
         open_tree_attr = Later("rsyscall.sys._mount_files", "MountFileDescriptor")
         move_mount = Later("rsyscall.sys._mount_files", "MountFileDescriptor")

@@ -20,7 +20,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rsyscall.cstruct import CStruct, i32, u32, u64
+from rsyscall.cstruct import CStruct, i32, nested, u32, u64
 from rsyscall.handle.pointer import LinearPointer
 from rsyscall.struct import FixedSerializer, Serializable, Serializer
 from rsyscall.sys._sockaddr import Sockaddr, _address_length
@@ -46,6 +46,7 @@ __all__ = [
     "CmsgSerializer",
     "CmsgUcred",
     "Cmsghdr",
+    "Mmsghdr",
     "Msghdr",
     "RecvMsghdr",
     "RecvMsghdrOut",
@@ -91,6 +92,16 @@ class Msghdr(CStruct, c="struct msghdr", headers=("sys/socket.h",)):
     control: int = u64("msg_control")
     controllen: int = u64("msg_controllen")
     flags: int = i32("msg_flags")
+
+
+class Mmsghdr(CStruct, c="struct mmsghdr", headers=("#define _GNU_SOURCE", "sys/socket.h")):
+    """`struct mmsghdr`, as numbers; `SendMmsghdrList` and `RecvMmsghdrList` are what calls take.
+
+    manpage: recvmmsg(2)
+    """
+
+    hdr: Msghdr = nested("msg_hdr", Msghdr)
+    len: int = u32("msg_len")
 
 
 _CMSGHDR = Cmsghdr.layout().codec
@@ -492,7 +503,7 @@ class _EmptyControl(LinearPointer[CmsgList]):
         pass
 
 
-class _ReceivedHeader(LinearPointer[RecvMsghdrOut]):
+class _ReceivedHeader(LinearPointer[T]):
     """What control data is reached through. Whether any has come is not known before it is read."""
 
     __slots__ = ()
@@ -533,6 +544,11 @@ def _received_header(
     serializer = RecvMsghdrOutSerializer(hdr.name, hdr.control, task, record)
     out = hdr.to_out(ptr)._reinterpret(serializer, RecvMsghdrOut)
     # At the end of a stream nothing has come. (Neither has with a message without data, in practice.)
-    if received and hdr.control is not None and hdr.control.size() >= CMSG_LEN(_INT.size):
-        return _linear(_ReceivedHeader, out, record)
+    if received and _may_get_descriptors(hdr):
+        return _linear(_ReceivedHeader[RecvMsghdrOut], out, record)
     return out
+
+
+def _may_get_descriptors(hdr: RecvMsghdr) -> bool:
+    """Whether there is room for a descriptor."""
+    return hdr.control is not None and hdr.control.size() >= CMSG_LEN(_INT.size)

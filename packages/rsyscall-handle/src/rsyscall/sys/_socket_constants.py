@@ -213,7 +213,7 @@ class SCM(enum.IntEnum):
 
 
 class SendmsgFlags(enum.IntFlag):
-    """The `MSG_*` flags that `sendmsg` takes.
+    """The `MSG_*` flags that `sendmsg` and `sendmmsg` take.
 
     manpage: sendmsg(2)
     """
@@ -231,7 +231,9 @@ class SendmsgFlags(enum.IntFlag):
 
 
 class RecvmsgFlags(enum.IntFlag):
-    """The `MSG_*` flags that `recvmsg` takes; `CMSG_CLOEXEC` is always added.
+    """The `MSG_*` flags that `recvmsg` and `recvmmsg` take; `CMSG_CLOEXEC` is always added.
+
+    `WAITFORONE` is for `recvmmsg`: wait for one message, and take the others that are there.
 
     manpage: recvmsg(2)
     """
@@ -243,6 +245,7 @@ class RecvmsgFlags(enum.IntFlag):
     DONTWAIT = 0x40
     WAITALL = 0x100
     ERRQUEUE = 0x2000
+    WAITFORONE = 0x10000
     CMSG_CLOEXEC = 0x40000000
 
 

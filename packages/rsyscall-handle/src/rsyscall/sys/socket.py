@@ -18,6 +18,15 @@ from rsyscall.handle._facade import facade
 
 if TYPE_CHECKING:
     from rsyscall.sys._cmsg_fds import CmsgPidfd, CmsgSCMRights
+    from rsyscall.sys._mmsg import (
+        MmsgFileDescriptor,
+        MmsgLengths,
+        RecvMmsghdrList,
+        RecvMmsghdrOut,
+        SendMmsghdrList,
+    )
+    from rsyscall.sys._mmsg import _recvmmsg as _recvmmsg
+    from rsyscall.sys._mmsg import _sendmmsg as _sendmmsg
     from rsyscall.sys._msghdr import (
         CMSG_ALIGN,
         CMSG_LEN,
@@ -29,6 +38,7 @@ if TYPE_CHECKING:
         CmsgRaw,
         CmsgSerializer,
         CmsgUcred,
+        Mmsghdr,
         Msghdr,
         RecvMsghdr,
         RecvMsghdrOut,
@@ -84,6 +94,15 @@ else:
                 "CmsgPidfd",
                 "CmsgSCMRights",
             ],
+            "rsyscall.sys._mmsg": [
+                "MmsgFileDescriptor",
+                "MmsgLengths",
+                "RecvMmsghdrList",
+                "RecvMmsghdrOut",
+                "SendMmsghdrList",
+                "_recvmmsg",
+                "_sendmmsg",
+            ],
             "rsyscall.sys._msghdr": [
                 "CMSG_ALIGN",
                 "CMSG_LEN",
@@ -95,6 +114,7 @@ else:
                 "CmsgRaw",
                 "CmsgSerializer",
                 "CmsgUcred",
+                "Mmsghdr",
                 "Msghdr",
                 "RecvMsghdr",
                 "RecvMsghdrOut",
@@ -181,12 +201,18 @@ __all__ = [
     "CmsgUcred",
     "Cmsghdr",
     "Linger",
+    "MmsgFileDescriptor",
+    "MmsgLengths",
+    "Mmsghdr",
     "Msghdr",
     "MsghdrFlags",
+    "RecvMmsghdrList",
+    "RecvMmsghdrOut",
     "RecvMsghdr",
     "RecvMsghdrOut",
     "RecvMsghdrOutSerializer",
     "RecvmsgFlags",
+    "SendMmsghdrList",
     "SendMsghdr",
     "SendmsgFlags",
     "Sockaddr",

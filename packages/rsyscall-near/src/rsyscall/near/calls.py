@@ -391,6 +391,7 @@ BOOK: dict[str, CallFacts] = {
     "pwritev": instead("pwritev2"),
     "rt_tgsigqueueinfo": facts(QUICK),
     "perf_event_open": facts(),
+    "recvmmsg": facts(),
     "fanotify_init": facts(),
     "fanotify_mark": facts(),
     "prlimit64": facts(QUICK, PREPARABLE),
@@ -398,6 +399,7 @@ BOOK: dict[str, CallFacts] = {
     "open_by_handle_at": facts(),
     "clock_adjtime": facts(),
     "syncfs": facts(),
+    "sendmmsg": facts(since="3.0"),
     "setns": facts(CREDENTIALS, PREPARABLE, since="3.0"),
     "getcpu": facts(QUICK),
     "process_vm_readv": facts(since="3.2"),
@@ -474,7 +476,7 @@ BOOK: dict[str, CallFacts] = {
 """The rows, by the name of the call, in the order of the numbers on x86_64."""
 
 LATER = frozenset({
-    "modify_ldt", "arch_prctl", "ioperm", "quotactl", "kexec_load", "recvmmsg", "sendmmsg",
+    "modify_ldt", "arch_prctl", "ioperm", "quotactl", "kexec_load",
     "kexec_file_load", "rseq", "quotactl_fd", "map_shadow_stack", "listns", "fchroot", "riscv_hwprobe",
     "riscv_flush_icache",
 })  # fmt: skip
