@@ -526,8 +526,8 @@ async def test_the_events_of_new_processes_and_exit(local: Local) -> None:
         assert state.exit_status == 6
 
 
-@forked
 @pytest.mark.needs("other users")
+@forked
 async def test_undumpable_memory_is_not_traced(local: Local, tmp_path: Path) -> None:
     if not os.geteuid():
         os.setresuid(65534, 65534, 65534)
