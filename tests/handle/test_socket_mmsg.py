@@ -80,7 +80,7 @@ async def text(message: RecvMmsghdrOut) -> bytes:
 
 
 async def given_up(local: Local) -> dict[int, str]:
-    """What is open once all that nobody has is closed."""
+    """What is open once everything without a handle is closed."""
     gc.collect()
     await local.task.run_fd_table_gc()
     return open_fds()

@@ -197,7 +197,7 @@ async def receive_and(child: ChildThread, then: Then) -> BaseException | None:
         then: gets a scope around the call, and the socket that has sent itself, and can do it once more.
 
     Returns:
-        How the call failed. Nobody has read what it has received.
+        How the call failed. What it has received is unread.
     """
     pair = await local_thread.socketpair(AF.UNIX, SOCK.DGRAM)
     failure: BaseException | None = None
