@@ -247,7 +247,9 @@ class PersistentThread(Thread):
         """Close all that `descriptors` lists.
 
         That ends children which an earlier program drove, and which execute no program: adopt before what
-        has to stay.
+        has to stay. Each program that connects leaves an epoll instance and two sockets; after about a
+        hundred the kernel registers no more of them, and connecting fails with EINVAL. So a process that
+        many programs drive, one after another, needs this now and then.
         """
         numbers = await self.descriptors()
         await self.task.sysif.syscalls([Syscall(nr.close, number) for number in numbers])
