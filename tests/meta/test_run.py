@@ -266,6 +266,35 @@ def test_a_mount_over_the_working_directory(cli: Programs, tmp_path: Path, kind:
 
 
 @NAMESPACED
+@pytest.mark.parametrize("target", [".", "./", "inner/.."])
+def test_the_working_directory_is_mounted_read_only(cli: Programs, tmp_path: Path, target: str) -> None:
+    """And nothing else is."""
+    for name in ("source", "place", "place/inner", "beside"):
+        (tmp_path / name).mkdir()
+    script = f"touch new || touch {tmp_path}/beside/new && echo right"
+    option = f"{tmp_path}/source:{target}"
+    result = cli.run("--user", "--ro-bind", option, "--", "sh", "-c", script, cwd=tmp_path / "place")
+    assert (result.status, result.out) == (0, "right\n"), result
+    assert os.listdir(tmp_path / "source") == []
+
+
+@NAMESPACED
+@pytest.mark.parametrize(
+    "option", ["--bind=/tmp:/", "--ro-bind=/tmp:/", "--tmpfs=/", "--tmpfs=.", "--bind=/tmp:../.."]
+)
+def test_a_mount_over_the_root(cli: Programs, option: str) -> None:
+    result = cli.run("--user", *option.split("="), "--", "true", cwd="/")
+    assert (result.status, result.out) == (125, "")
+    assert "what is mounted over the root directory is not seen; try --chroot" in result.err
+
+
+@NAMESPACED
+def test_the_root_itself_read_only(cli: Programs, tmp_path: Path) -> None:
+    result = cli.run("--user", "--ro-bind", "/", "--", "touch", str(tmp_path / "new"))
+    assert (result.status, os.listdir(tmp_path)) == (1, [])
+
+
+@NAMESPACED
 def test_a_mount_that_fails(cli: Programs) -> None:
     result = cli.run("--user", "--bind", "/missing:/mnt", "--", "true")
     assert result == (

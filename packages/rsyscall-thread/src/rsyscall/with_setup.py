@@ -21,6 +21,8 @@ __all__ = ["WithSetup"]
 
 # No flags. Most programs do not mount, and so do not load the module with the classes.
 _NONE = 0
+# The kernel makes no longer paths.
+_PATH_MAX = 4096
 
 
 def _option(path: StrOrBytesPath, joined_by: str) -> str:
@@ -139,7 +141,8 @@ class WithSetup(WithMemory):
 
         Args:
             source: the directory or file.
-            target: where it appears; it must exist, and be a directory if `source` is one.
+            target: where it appears; it must exist, and be a directory if `source` is one. Over "/" it is
+                not seen by processes that have this root: use `chroot`.
             recursive: with the mounts below it. In a user namespace the kernel refuses to leave out those
                 that come from outside.
             readonly: for reading only at that place, mounts below included.
@@ -151,6 +154,10 @@ class WithSetup(WithMemory):
         """
         from rsyscall.sys.mount import MS
 
+        if os.path.normpath(os.fsdecode(target)) == ".":
+            # This stays the directory under the mount, which would be made read-only in its place.
+            filled, _ = await self.task.getcwd(await self.ram.malloc(bytes, _PATH_MAX))
+            target = os.fsdecode((await filled.read()).rstrip(b"\0"))
         await self.mount(source, target, "", MS.BIND | MS.REC if recursive else MS.BIND)
         if readonly:
             from rsyscall.fcntl import AT

@@ -251,6 +251,11 @@ class Run:
         for kind, source, target in options.mounts:
             what = target if kind == "tmpfs" else f"{source} at {target}"
             with self._step(f"mount by --{kind}", what):
+                if await _is_root(child, target) and not (
+                    kind == "ro-bind" and await _is_root(child, source)
+                ):
+                    reason = "what is mounted over the root directory is not seen; try --chroot"
+                    raise StepError(f"mount by --{kind}", reason, what)
                 if kind == "tmpfs":
                     await child.mount_tmpfs(target)
                 else:
@@ -425,6 +430,12 @@ async def _is_file(thread: ChildThread, path: Path) -> bool:
     except OSError:
         pass
     return False
+
+
+async def _is_root(thread: ChildThread, path: str) -> bool:
+    """Whether the path is that of the root directory, as far as its text tells."""
+    whole = path if path.startswith("/") else f"{await thread.getcwd()}/{path}"
+    return os.path.normpath(whole).strip("/") == ""
 
 
 async def _is_directory(thread: ChildThread, path: Path) -> bool:
