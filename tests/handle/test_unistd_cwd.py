@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -55,6 +56,24 @@ async def test_chroot(local: Local, tmp_path: Path) -> None:
     (tmp_path / "inside").touch()
     await local.task.chroot(await local.ptr(tmp_path))
     assert os.listdir("/") == ["inside"]
+
+
+@pytest.mark.needs("CAP_SYS_CHROOT")
+@forked
+async def test_fchroot(local: Local, tmp_path: Path) -> None:
+    (tmp_path / "inside").touch()
+    file = await local.task.open(await local.ptr(tmp_path / "inside"), O.RDONLY)
+    fd = await local.task.open(await local.ptr(tmp_path), O.PATH)
+    for wrong, flags, error in (fd, 1 << 31, errno.EINVAL), (file, 0, errno.ENOTDIR):
+        with pytest.raises(OSError, match=r"Invalid|Not a directory|not implemented") as caught:
+            await local.task.fchroot(wrong, flags)
+        assert caught.value.errno in (error, errno.ENOSYS)
+        assert caught.value.filename is wrong
+    if caught.value.errno == errno.ENOSYS:
+        assert os.listdir("/") != ["inside"]
+    else:
+        await local.task.fchroot(fd)
+        assert os.listdir("/") == ["inside"]
 
 
 @forked

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rsyscall.handle.arguments import FDNUM, MODE, OUT_STRING, PATH, SIZE, call
+from rsyscall.handle.arguments import FDNUM, INT, MODE, OUT_STRING, PATH, SIZE, call
 from rsyscall.handle.fd import FileDescriptorTask
 from rsyscall.handle.pointer import Pointer, not_a_pointer
 from rsyscall.near import nr
@@ -85,6 +85,22 @@ class CWDTask(FileDescriptorTask[Any]):
         with path.borrow(self) as path_addr, naming(path.value):
             await _chroot(self.sysif, path_addr)
 
+    async def fchroot(self, fd: BaseFileDescriptor, flags: int = 0) -> None:
+        """`fchroot(fd, flags)`: change the root directory to an open directory, as `chroot` does.
+
+        Args:
+            flags: none is defined yet.
+
+        Raises:
+            FDTableMismatchError: the descriptor is in another table.
+            OSError: EPERM (needs CAP_SYS_CHROOT), ENOTDIR, EINVAL, ENOSYS (before Linux 7.3); `filename` is
+                the descriptor.
+
+        manpage: chroot(2)
+        """
+        with fd.borrow(self) as fd_near, naming(fd):
+            await _fchroot(self.sysif, fd_near, flags)
+
     async def umask(self, mask: int) -> int:
         """`umask(mask)`: set the permission bits that new files do not get. Never fails.
 
@@ -118,6 +134,12 @@ async def _getcwd(sysif: SyscallInterface, buf: near.Address, size: int) -> int:
 async def _chroot(sysif: SyscallInterface, path: near.Address) -> None:
     """The raw call."""
     await sysif.syscall(nr.chroot, path)
+
+
+@call("fchroot", FDNUM, INT)
+async def _fchroot(sysif: SyscallInterface, fd: near.FileDescriptor, flags: int) -> None:
+    """The raw call."""
+    await sysif.syscall(nr.fchroot, fd, flags)
 
 
 @call("umask", MODE)

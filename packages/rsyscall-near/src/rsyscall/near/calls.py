@@ -425,6 +425,10 @@ BOOK: dict[str, CallFacts] = {
     "pkey_free": facts(QUICK, since="4.9"),
     "statx": facts(since="4.11"),
     "io_pgetevents": facts(WAITS, since="4.18"),
+    "rseq": skipped(
+        "registers memory for critical sections of the very thread that calls: the C library does, in the "
+        "program, and a driven process has none"
+    ),
     "uretprobe": skipped("made by the kernel's own trampoline; SIGILL for others"),
     "uprobe": skipped("made by the kernel's own trampoline; ENXIO for others"),
     "pidfd_send_signal": facts(QUICK, since="5.1"),
@@ -471,14 +475,14 @@ BOOK: dict[str, CallFacts] = {
     "open_tree_attr": facts(since="6.15"),
     "file_getattr": facts(since="6.17"),
     "file_setattr": facts(since="6.17"),
+    "fchroot": facts(since="7.3"),
     "rseq_slice_yield": skipped("answers for a critical section of the very thread that calls"),
 }
 """The rows, by the name of the call, in the order of the numbers on x86_64."""
 
 LATER = frozenset({
-    "modify_ldt", "arch_prctl", "ioperm", "quotactl", "kexec_load",
-    "kexec_file_load", "rseq", "quotactl_fd", "map_shadow_stack", "listns", "fchroot", "riscv_hwprobe",
-    "riscv_flush_icache",
+    "modify_ldt", "arch_prctl", "ioperm", "quotactl", "kexec_load", "kexec_file_load", "quotactl_fd",
+    "map_shadow_stack", "listns", "riscv_hwprobe", "riscv_flush_icache",
 })  # fmt: skip
 """The calls that have no method yet, and no reason not to have one."""
 
