@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import trio
 from support import local_thread
+from waiting import wait_until
 
 from rsyscall.far import FDTableMismatchError
 from rsyscall.fcntl import O
@@ -320,3 +322,28 @@ async def test_large_input_lets_other_tasks_go_on(tmp_path: LocalPath) -> None:
         async for _ in local_thread.walk(tmp_path):
             pytest.fail("not cancelled")
     assert scope.cancelled_caught
+
+
+async def test_a_signal_interrupts_what_waits_here(tmp_path: LocalPath) -> None:
+    """In the program's own process; in a child nothing of the program is interrupted."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    handled = []
+    before = signal.signal(signal.SIGALRM, lambda *_: handled.append("signal"))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(InterruptedError):
+            await local_thread.read_file(fifo)
+        assert handled == ["signal"]
+        child = await local_thread.clone()
+        async with child.process, trio.open_nursery() as nursery:
+
+            async def read() -> None:
+                assert await child.read_file(fifo) == b"written"
+
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            nursery.start_soon(read)
+            await wait_until(lambda: len(handled) == 2)
+            fifo.write_bytes(b"written")
+    finally:
+        signal.signal(signal.SIGALRM, before)

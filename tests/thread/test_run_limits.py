@@ -404,3 +404,39 @@ async def test_a_command_is_told_when_the_program_is_killed() -> None:
 
 async def test_session_and_tree() -> None:
     assert await shown("ps -o pgid= -p $$", Limits(session=True), tree="group")
+
+
+DUMPABLE = """
+import trio
+from rsyscall.local import LocalThread
+from rsyscall.run_limits import Limits
+from rsyscall.sys.prctl import PR
+
+async def main():
+    local_thread = LocalThread()
+    get = lambda: local_thread.task.prctl(PR.GET_DUMPABLE)
+    print(await get())
+    child = await local_thread.clone()
+    async with child.process:
+        await Limits(user=65534, group=1).apply(child)
+        print(await get())
+    with trio.fail_after(30):
+        while not await get():
+            await trio.sleep(0.01)
+    print(await get())
+    await Limits(user=65534, group=1).apply(local_thread)
+    await trio.sleep(0.5)
+    print(await get())
+
+trio.run(main)
+"""
+
+
+@pytest.mark.needs("other users")
+def test_another_user_cannot_look_into_the_memory() -> None:
+    command = [sys.executable, "-c", DUMPABLE]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    before, with_child, after, changed = map(int, result.stdout.split())
+    assert (before, after) == (1, 1)
+    assert with_child != 1
+    assert changed != 1

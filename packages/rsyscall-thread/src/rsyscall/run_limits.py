@@ -115,6 +115,10 @@ class Limits:
     async def apply(self, child: PreparedThread | AppliedThread) -> None:
         """Have a process set them: one that is being prepared, or a `ChildThread`.
 
+        With `user` or `group` the kernel makes the memory of the process undumpable, so that programs of the
+        new user cannot look into it. Of a child that shares our memory that is all of the program, until the
+        child executes a program or exits; then it is dumpable again. See PR_SET_DUMPABLE in prctl(2).
+
         Raises:
             OSError: with a prepared process, `exec` raises it.
             ValueError: `id_maps`; or `oom_score_adj`, in a process that shares our memory.

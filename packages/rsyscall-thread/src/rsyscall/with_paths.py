@@ -38,7 +38,7 @@ class WithPaths(WithFiles):
     A path is text, bytes, or an object that stands for one, such as a `Path`. It is looked up by the process:
     from its root and working directory, in its mount namespace, with its permissions. The `filename` of an
     OSError is the path. A call that waits for a disk, or for the other end of a FIFO, blocks the
-    process.
+    process. In our own one a signal that the program handles interrupts such a wait: InterruptedError.
     """
 
     async def open(self, path: StrOrBytesPath, flags: O = O.RDONLY, mode: int = 0o644) -> FileDescriptor:
