@@ -13,6 +13,7 @@ import pytest
 from place import Place
 
 from rsyscall.fcntl import AT, MAX_HANDLE_SZ, FileHandle, O
+from rsyscall.handle.allocation import UseAfterFreeError
 from rsyscall.handle.buffers import BufferTooSmallError
 from rsyscall.linux.fs import FS_XFLAG, FileAttr
 from rsyscall.linux.openat2 import RESOLVE, OpenHow
@@ -101,9 +102,13 @@ async def test_a_handle_names_a_file(local: Local, tmp_path: Path, place: Place)
         await local.ptr(tmp_path / "file"), await local.ptr(FileHandle.room()), mount_id
     )
     assert await again.read() == found
+    small = await local.ptr(FileHandle.room(0))
     with pytest.raises(OSError, match="too large") as caught:
-        await directory.name_to_handle_at(name, await local.ptr(FileHandle.room(0)), mount_id)
+        await directory.name_to_handle_at(name, small, mount_id)
     assert caught.value.filename == "file"
+    # The memory says now that there is room for the handle.
+    with no_calls(local.task), pytest.raises(UseAfterFreeError):
+        await directory.name_to_handle_at(name, small, mount_id)
     with no_calls(local.task):
         for call in (
             directory.name_to_handle_at(

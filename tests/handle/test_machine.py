@@ -13,7 +13,9 @@ import pytest
 
 from rsyscall.far import AddressSpaceMismatchError
 from rsyscall.fcntl import O
-from rsyscall.linux.bpf import BPF, BPF_MAP_TYPE, BpfMapCreate, BpfMapElem
+from rsyscall.handle.allocation import UseAfterFreeError
+from rsyscall.handle.buffers import BufferTooSmallError
+from rsyscall.linux.bpf import BPF, BPF_MAP_TYPE, BpfMapCreate, BpfMapElem, BpfProgLoad
 from rsyscall.linux.lsm import LSM_ATTR, LSM_ID, LsmIds
 from rsyscall.linux.mempolicy import MPOL, MPOL_F, NodeMask
 from rsyscall.linux.perf_event import PERF_ATTR, PERF_COUNT_SW, PERF_EVENT_IOC, PerfEventAttr
@@ -86,9 +88,14 @@ async def test_a_counter_counts(local: Local) -> None:
     await other.close()
     await counter.close()
     bad = PerfEventAttr(size=1)
+    written = await local.ptr(bad)
     with pytest.raises(OSError, match=r"too long|large") as caught:
-        await local.task.perf_event_open(await local.ptr(bad), 0, -1)
+        await local.task.perf_event_open(written, 0, -1)
     assert caught.value.filename == bad
+    # The memory says now that the structure is as large as the kernel's.
+    assert not written.valid
+    with no_calls(local.task), pytest.raises(BufferTooSmallError):
+        await local.task.perf_event_open(await local.ptr(PerfEventAttr(size=4096)), 0, -1)
 
 
 async def test_a_map_of_bpf(local: Local) -> None:
@@ -106,6 +113,12 @@ async def test_a_map_of_bpf(local: Local) -> None:
         await local.task.bpf(BPF.MAP_LOOKUP_ELEM, missing)
     assert caught.value.filename == BPF.MAP_LOOKUP_ELEM
     with no_calls(local.task):
+        short = BpfProgLoad(1, 2, await local.ptr(bytes(15)), await local.ptr("GPL"))
+        with pytest.raises(BufferTooSmallError):
+            await local.task.bpf_fd(BPF.PROG_LOAD, await local.ptr(short))
+        found.free()
+        with pytest.raises(UseAfterFreeError):
+            await local.task.bpf(BPF.MAP_LOOKUP_ELEM, missing)
         with pytest.raises(ValueError, match="descriptor"):
             await local.task.bpf(BPF.MAP_CREATE, attr)
         with pytest.raises(ValueError, match="descriptor"):

@@ -282,6 +282,10 @@ async def test_memory_for_descriptions_is_checked(local: Local) -> None:
         ):
             with pytest.raises(BufferTooSmallError):
                 await call
+        # The kernel believes what the structure says about its size.
+        large = await local.ptr(MntIdReq(size=64, mnt_id=1))
+        with pytest.raises(BufferTooSmallError):
+            await local.task.statmount(large, await local.malloc(Statmount, 1024))
 
 
 def test_strings_of_a_liar_are_refused() -> None:

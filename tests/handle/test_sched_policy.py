@@ -27,6 +27,13 @@ async def test_the_policy_of_this_process(local: Local, tmp_path: Path) -> None:
     await task.sched_setscheduler(SCHED.BATCH | SCHED_RESET_ON_FORK, await local.ptr(SchedParam()))
     assert os.sched_getscheduler(0) == SCHED.BATCH | SCHED_RESET_ON_FORK
     await task.sched_setattr(await local.ptr(SchedAttr(policy=SCHED.BATCH, nice=7)))
+    written = await local.ptr(SchedAttr(size=1))
+    with pytest.raises(OSError, match="too long"):
+        await task.sched_setattr(written)
+    # The memory says now that the structure is as large as the kernel's.
+    assert not written.valid
+    with no_calls(task), pytest.raises(BufferTooSmallError):
+        await task.sched_setattr(await local.ptr(SchedAttr(size=4096)))
     attr = await (await task.sched_getattr(await local.malloc(SchedAttr))).read()
     assert (attr.policy, attr.nice, attr.size) == (SCHED.BATCH, 7, SchedAttr.sizeof())
     assert os.nice(0) == 7

@@ -4,12 +4,13 @@ all processes.
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, TypeVar
 
 from rsyscall._fcntl_handle import HANDLE_HEADER, FileHandle
 from rsyscall.fcntl import AT, O, encode_open_flags
 from rsyscall.handle.arguments import ADDRESS, DIRFD, FDNUM, OPEN_FLAGS, PATH, call, directory, flags
-from rsyscall.handle.buffers import require_size
+from rsyscall.handle.buffers import require_size, resized_on
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.handle.pointer import check_pointers
 from rsyscall.near import nr
@@ -43,6 +44,7 @@ async def _name(
     require_size(handle, HANDLE_HEADER.size + len(handle.value.handle))
     require_size(mount_id, 8 if flags & AT.HANDLE_MNT_ID_UNIQUE else 4)
     with (
+        resized_on(errno.EOVERFLOW, handle),
         path.borrow(task) as path_addr,
         handle.borrow(task) as handle_addr,
         mount_id.borrow(task) as id_addr,
@@ -80,8 +82,8 @@ class HandleFileDescriptor(BaseFileDescriptor):
 
         Raises:
             BufferTooSmallError: the memory is too small.
-            OSError: EOVERFLOW (the handle is longer), EOPNOTSUPP (the file system has no handles), ENOENT...;
-                `filename` is the path.
+            OSError: EOVERFLOW (it is longer; consumes `handle`), EOPNOTSUPP (the file system has no handles),
+                ENOENT...; `filename` is the path.
 
         manpage: open_by_handle_at(2)
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import rsyscall.far
 from rsyscall._sched_policy import SCHED, SchedAttr, SchedParam
 from rsyscall.handle.arguments import NUMBER, OUT_INT, PID, SIZE, call, choice, given, out
 from rsyscall.handle.base_process import BaseProcess
-from rsyscall.handle.buffers import require_size, require_size_if_given
+from rsyscall.handle.buffers import require_size, require_size_if_given, resized_on
 from rsyscall.handle.pointer import check_pointers
 from rsyscall.near import nr
 from rsyscall.near import types as near
@@ -110,14 +111,15 @@ class SchedPolicyTask(rsyscall.far.Task):
 
         Raises:
             BufferTooSmallError: the memory is too small.
-            OSError: EPERM (needs CAP_SYS_NICE, or RLIMIT_RTPRIO or RLIMIT_NICE), EINVAL, EBUSY, E2BIG, ESRCH;
-                `filename` is the attributes, with the process where that is another one.
+            OSError: EPERM (needs CAP_SYS_NICE, or RLIMIT_RTPRIO or RLIMIT_NICE), EINVAL, EBUSY, ESRCH,
+                E2BIG (the kernel does not know structures of this size; consumes `attr`); `filename` is the
+                attributes, with the process where that is another one.
 
         manpage: sched_setattr(2)
         """
         check_pointers(attr)
-        require_size(attr, SchedAttr.sizeof())
-        with attr.borrow(self) as attr_addr, naming(attr.value):
+        require_size(attr, max(SchedAttr.sizeof(), attr.value.size))
+        with resized_on(errno.E2BIG, attr), attr.borrow(self) as attr_addr, naming(attr.value):
             await _sched_setattr(self.sysif, None, attr_addr)
 
     async def sched_getattr(self, attr: Pointer[SchedAttr]) -> Pointer[SchedAttr]:
@@ -272,14 +274,20 @@ class SchedProcess(BaseProcess):
 
         Raises:
             BufferTooSmallError: the memory is too small.
-            OSError: EPERM (needs CAP_SYS_NICE, or RLIMIT_RTPRIO or RLIMIT_NICE), EINVAL, EBUSY, E2BIG, ESRCH;
-                `filename` is the attributes, with the process where that is another one.
+            OSError: EPERM (needs CAP_SYS_NICE, or RLIMIT_RTPRIO or RLIMIT_NICE), EINVAL, EBUSY, ESRCH,
+                E2BIG (the kernel does not know structures of this size; consumes `attr`); `filename` is the
+                attributes, with the process where that is another one.
 
         manpage: sched_setattr(2)
         """
         check_pointers(attr)
-        require_size(attr, SchedAttr.sizeof())
-        with self._using(), attr.borrow(self.task) as attr_addr, naming((self.near, attr.value)):
+        require_size(attr, max(SchedAttr.sizeof(), attr.value.size))
+        with (
+            self._using(),
+            resized_on(errno.E2BIG, attr),
+            attr.borrow(self.task) as attr_addr,
+            naming((self.near, attr.value)),
+        ):
             await _sched_setattr(self.task.sysif, self.near, attr_addr)
 
     async def sched_getattr(self, attr: Pointer[SchedAttr]) -> Pointer[SchedAttr]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import enum
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, SupportsInt
 
 from rsyscall.cstruct import CStruct, string, u32, u64
 from rsyscall.handle.arguments import ADDRESS, SIZE, call, choice
-from rsyscall.handle.fd import FileDescriptorTask, T_fd
-from rsyscall.handle.pointer import check_pointers
+from rsyscall.handle.buffers import require_size
+from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
+from rsyscall.handle.pointer import WrittenPointer, check_pointers
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
@@ -100,6 +102,14 @@ def _number(memory: Pointer[Any] | int) -> int:
     return memory if isinstance(memory, int) else int(memory.near)
 
 
+def _borrow_memory(
+    stack: ExitStack, task: FileDescriptorTask[Any], memory: Pointer[Any] | int, size: int
+) -> None:
+    if not isinstance(memory, int):
+        require_size(memory, size)
+        stack.enter_context(memory.borrow(task))
+
+
 class BpfMapCreate(CStruct, c="union bpf_attr", headers=_HEADERS):
     """The members of `union bpf_attr` for `BPF.MAP_CREATE`.
 
@@ -127,7 +137,8 @@ class BpfMapElem(CStruct, c="union bpf_attr", headers=_HEADERS):
 
     Args:
         map_fd: the map, or its number.
-        key, value: memory, or its address.
+        key, value: memory, or its address: as many bytes as the map was made with, which the kernel reads or
+            writes whatever room there is. For a map per CPU, `value` is an array for all possible CPUs.
         flags: 1 to make an element only, 2 to replace one only.
 
     manpage: bpf(2)
@@ -137,6 +148,13 @@ class BpfMapElem(CStruct, c="union bpf_attr", headers=_HEADERS):
     key: Pointer[Any] | int = u64("key", encode=_number)
     value: Pointer[Any] | int = u64("value", encode=_number, default=0)
     flags: int = u64("flags", default=0)
+
+    def borrow_with(self, stack: ExitStack, task: FileDescriptorTask[Any]) -> None:
+        """Borrow the map and the memory for `task`, until `stack` is left."""
+        if isinstance(self.map_fd, BaseFileDescriptor):
+            stack.enter_context(self.map_fd.borrow(task))
+        _borrow_memory(stack, task, self.key, 0)
+        _borrow_memory(stack, task, self.value, 0)
 
 
 class BpfProgLoad(CStruct, c="union bpf_attr", headers=_HEADERS):
@@ -161,6 +179,18 @@ class BpfProgLoad(CStruct, c="union bpf_attr", headers=_HEADERS):
     prog_flags: int = u32("prog_flags", default=0)
     prog_name: str = string("prog_name", 16, default="")
 
+    def borrow_with(self, stack: ExitStack, task: FileDescriptorTask[Any]) -> None:
+        """Borrow the memory for `task`, until `stack` is left; `BufferTooSmallError` if it is too small."""
+        _borrow_memory(stack, task, self.insns, 8 * self.insn_cnt)
+        _borrow_memory(stack, task, self.license, 0)
+        _borrow_memory(stack, task, self.log_buf, self.log_size)
+
+
+def _borrow_attr(stack: ExitStack, task: FileDescriptorTask[Any], attr: Pointer[Any]) -> near.Address:
+    if isinstance(attr, WrittenPointer) and isinstance(attr.value, BpfMapElem | BpfProgLoad):
+        attr.value.borrow_with(stack, task)
+    return stack.enter_context(attr.borrow(task))
+
 
 class BpfTask(FileDescriptorTask[T_fd]):
     """Maps and programs in the kernel."""
@@ -169,13 +199,14 @@ class BpfTask(FileDescriptorTask[T_fd]):
         """`bpf(cmd, attr, size)`: do something that makes no descriptor.
 
         Args:
-            attr: what the command says; not consumed. Memory that it refers to must stay until the call has
-                returned.
+            attr: what the command says; not consumed. The memory of a `BpfMapElem` or `BpfProgLoad` is kept
+                for the call; other memory that it refers to must stay until the call has returned.
 
         Returns:
             What the command says; 0 for most.
 
         Raises:
+            BufferTooSmallError: the instructions or the messages do not fit into their memory.
             ValueError: the command makes a descriptor: `bpf_fd`.
             OSError: EPERM, EINVAL, ENOENT, E2BIG,
                 EEXIST, ENOMEM; `filename` is the command.
@@ -185,20 +216,22 @@ class BpfTask(FileDescriptorTask[T_fd]):
         check_pointers(attr)
         if cmd in _MAKES_DESCRIPTOR:
             raise ValueError("this command makes a descriptor: use bpf_fd", cmd)
-        with attr.borrow(self) as attr_addr, naming(cmd):
+        with ExitStack() as stack, naming(cmd):
+            attr_addr = _borrow_attr(stack, self, attr)
             return await _bpf(self.sysif, cmd, attr_addr, attr.size())
 
     async def bpf_fd(self, cmd: BPF, attr: Pointer[Any]) -> T_fd:
         """`bpf(cmd, attr, size)`: make or open a map, a program, a link.
 
         Args:
-            attr: what the command says; not consumed. Memory that it refers to must stay until the call has
-                returned.
+            attr: what the command says; not consumed. The memory of a `BpfMapElem` or `BpfProgLoad` is kept
+                for the call; other memory that it refers to must stay until the call has returned.
 
         Returns:
             A new descriptor.
 
         Raises:
+            BufferTooSmallError: the instructions or the messages do not fit into their memory.
             ValueError: the command makes none: `bpf`.
             OSError: EPERM, EINVAL, ENOENT, E2BIG, EMFILE, EACCES
                 (the program is refused); `filename` is the command.
@@ -209,7 +242,8 @@ class BpfTask(FileDescriptorTask[T_fd]):
         if cmd not in _MAKES_DESCRIPTOR:
             raise ValueError("this command makes no descriptor: use bpf", cmd)
         record = CallRecord(self.fd_table)
-        with attr.borrow(self) as attr_addr, naming(cmd):
+        with ExitStack() as stack, naming(cmd):
+            attr_addr = _borrow_attr(stack, self, attr)
             fd = await _bpf_fd(self.sysif, record, cmd, attr_addr, attr.size())
         return self._adopt(fd, record)
 

@@ -17,7 +17,7 @@ from rsyscall import far
 from rsyscall.cstruct import CStruct, u32, u64
 from rsyscall.handle.arguments import OUT, SIZE, Memory, call, flags, given
 from rsyscall.handle.buffers import require_size
-from rsyscall.handle.pointer import check_pointers
+from rsyscall.handle.pointer import WrittenPointer, check_pointers
 from rsyscall.near import nr
 from rsyscall.near.naming import naming
 from rsyscall.struct import Serializable
@@ -252,6 +252,13 @@ class MountIdList(list[int], Serializable):
         return cls(struct.unpack(f"={len(data) // 8}Q", data))
 
 
+def _check_request(req: Pointer[MntIdReq]) -> None:
+    require_size(req, MntIdReq.sizeof())
+    if isinstance(req, WrittenPointer):
+        # The kernel believes what the structure says.
+        require_size(req, req.value.size)
+
+
 class ListmountTask(far.Task):
     """Which mounts there are. No method consumes the request."""
 
@@ -274,7 +281,7 @@ class ListmountTask(far.Task):
         manpage: statmount(2)
         """
         check_pointers(req, buf)
-        require_size(req, MntIdReq.sizeof())
+        _check_request(req)
         require_size(buf, StatmountHeader.sizeof())
         with req.borrow(self) as req_addr, buf.borrow(self) as buf_addr, naming("statmount"):
             await _statmount(self.sysif, req_addr, buf_addr, buf.size(), 0)
@@ -301,7 +308,7 @@ class ListmountTask(far.Task):
         manpage: listmount(2)
         """
         check_pointers(req, mnt_ids)
-        require_size(req, MntIdReq.sizeof())
+        _check_request(req)
         require_size(mnt_ids, 8)
         with req.borrow(self) as req_addr, mnt_ids.borrow(self) as ids_addr, naming("listmount"):
             count = await _listmount(self.sysif, req_addr, ids_addr, mnt_ids.size() // 8, flags)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import enum
+import errno
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from rsyscall.cstruct import CStruct, constant, i32, u16, u32, u64
 from rsyscall.handle.arguments import INT, PID, call, flags, given
-from rsyscall.handle.buffers import require_size
+from rsyscall.handle.buffers import require_size, resized_on
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.handle.pointer import check_pointers
 from rsyscall.near import nr
@@ -227,14 +228,16 @@ class PerfTask(FileDescriptorTask[T_fd]):
         Raises:
             BufferTooSmallError: the memory is too small.
             OSError: EACCES, EPERM (`/proc/sys/kernel/perf_event_paranoid` says who may), EINVAL, ENOENT,
-                EOPNOTSUPP, ESRCH, E2BIG; `filename` is the attributes.
+                EOPNOTSUPP, ESRCH, E2BIG (the kernel does not know structures of this size; consumes `attr`);
+                `filename` is the attributes.
 
         manpage: perf_event_open(2)
         """
         check_pointers(attr)
-        require_size(attr, PerfEventAttr.sizeof())
+        require_size(attr, max(PerfEventAttr.sizeof(), attr.value.size))
         record = CallRecord(self.fd_table)
         with ExitStack() as stack:
+            stack.enter_context(resized_on(errno.E2BIG, attr))
             attr_addr = stack.enter_context(attr.borrow(self))
             group_fd_near = None if group_fd is None else stack.enter_context(group_fd.borrow(self))
             with naming(attr.value):
