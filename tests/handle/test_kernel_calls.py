@@ -29,7 +29,16 @@ from rsyscall.linux.io_uring import (
     IoUringSqe,
 )
 from rsyscall.linux.membarrier import MEMBARRIER_CMD
-from rsyscall.linux.userfaultfd import UFFD, UFFDIO, UffdioApi, UffdioRange, UffdioRegister, UffdioZeropage
+from rsyscall.linux.userfaultfd import (
+    UFFD,
+    UFFD_EVENT,
+    UFFDIO,
+    UffdioApi,
+    UffdioRange,
+    UffdioRegister,
+    UffdioZeropage,
+    UffdMsg,
+)
 from rsyscall.near import types as near
 from rsyscall.signal import Sigset
 from rsyscall.struct import Int32, Int64, StructList
@@ -207,6 +216,13 @@ async def test_faults_are_handled(local: Local) -> None:
     with pytest.raises(OSError, match="Invalid") as bad:
         await local.task.userfaultfd(UFFD(0x40))
     assert int(bad.value.filename) == 0x40
+
+
+def test_a_fork_makes_a_descriptor() -> None:
+    message = UffdMsg.from_bytes(bytes([UFFD_EVENT.FORK]) + bytes(7) + b"\5\0\0\0" + b"\xff" * 20)
+    assert message.fork_ufd == 5
+    with pytest.raises(ValueError, match="no descriptor"):
+        _ = UffdMsg(UFFD_EVENT.PAGEFAULT).fork_ufd
 
 
 async def test_a_ring_does_nothing(local: Local) -> None:

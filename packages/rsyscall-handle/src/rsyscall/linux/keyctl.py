@@ -151,6 +151,10 @@ class KeyTask(rsyscall.far.Task):
     ) -> int:
         """`request_key(type, description, callout_info, dest_keyring)`: find a key, or have one made.
 
+        Waits in the process, which can make no other calls meanwhile, while another program makes the key.
+        Only that program ends this: as for any call that was sent, a caller that is cancelled goes on
+        waiting for the answer.
+
         Args:
             callout_info: for the program that makes it; None only finds one.
             dest_keyring: where to link it; 0 for nowhere.

@@ -157,6 +157,11 @@ class UffdioWriteprotect(CStruct, c="struct uffdio_writeprotect", headers=_HEADE
 class UffdMsg(CStruct, c="struct uffd_msg", headers=_HEADERS, size=32):
     """`struct uffd_msg`: what `read` gives: a fault.
 
+    A message about `UFFD_EVENT.FORK` carries a new descriptor in the table of the process that reads, and
+    nothing owns it: `fork_ufd` is its number. Make a handle at once, exactly one, and for a task with that
+    table: `task.make_fd_handle(near.FileDescriptor(msg.fork_ufd))`. The kernel sends such messages only if
+    `UffdioApi.features` asks for them.
+
     Args:
         event: what has happened; the others are for `UFFD_EVENT.PAGEFAULT`.
         flags: 1 for a write, 2 for a write to a protected page, 4 for a page only without an entry.
@@ -170,6 +175,13 @@ class UffdMsg(CStruct, c="struct uffd_msg", headers=_HEADERS, size=32):
     flags: int = u64("arg.pagefault.flags", default=0)
     address: int = u64("arg.pagefault.address", default=0)
     ptid: int = u32("arg.pagefault.feat.ptid", default=0)
+
+    @property
+    def fork_ufd(self) -> int:
+        """The number of the new descriptor of a `UFFD_EVENT.FORK`; ValueError for any other event."""
+        if self.event != UFFD_EVENT.FORK:
+            raise ValueError("no descriptor comes with this event", self.event)
+        return self.flags & 0xFFFFFFFF
 
 
 class UserfaultfdTask(FileDescriptorTask[T_fd]):

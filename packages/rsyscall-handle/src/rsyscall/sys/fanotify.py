@@ -130,11 +130,17 @@ _HEADERS = ("linux/types.h", "linux/fanotify.h")
 class FanotifyEventMetadata(CStruct, c="struct fanotify_event_metadata", headers=_HEADERS):
     """`struct fanotify_event_metadata`: an event; information about it may follow.
 
+    An event carries a new descriptor in the table of the process that reads it, unless the group was made
+    with `FAN_INIT.REPORT_FID` or the like, and nothing owns it. Make a handle at once, exactly one, and for
+    a task with that table: `task.make_fd_handle(near.FileDescriptor(event.fd))`. With `FAN_INIT.REPORT_PIDFD`
+    the information that follows has another such descriptor. What is read and not looked at leaks.
+
     Args:
         event_len: bytes of the event with what follows.
         metadata_len: bytes of this structure.
         mask: what happened.
-        fd: the number of a new descriptor for the file, which the reader owns; -1 for none.
+        fd: the number of a new descriptor for the file; -1 for none. With `FAN_INIT.REPORT_FD_ERROR` another
+            negative number says why there is none.
         pid: the process, or the thread.
 
     manpage: fanotify(7)
