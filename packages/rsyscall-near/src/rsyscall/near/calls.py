@@ -475,8 +475,8 @@ BOOK: dict[str, CallFacts] = {
     "open_tree_attr": facts(since="6.15"),
     "file_getattr": facts(since="6.17"),
     "file_setattr": facts(since="6.17"),
-    "fchroot": facts(since="7.3"),
     "rseq_slice_yield": skipped("answers for a critical section of the very thread that calls"),
+    "fchroot": facts(since="7.3"),
 }
 """The rows, by the name of the call, in the order of the numbers on x86_64."""
 
