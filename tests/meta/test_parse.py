@@ -93,6 +93,11 @@ def test_options(arguments: list[str], expected: RunOptions) -> None:
         (["run", "--tmpfs", "", "ls"], "rsyscall run: argument --tmpfs: '' is not of the form"),
         (["run", "--run-as", "a:", "ls"], "rsyscall run: argument --run-as: 'a:' is not of the form USER"),
         (["run", "--rlimit", "as=-1", "ls"], "rsyscall run: argument --rlimit: '-1' in 'as=-1' is neither"),
+        (
+            ["run", "--rlimit", f"as={2**64 - 1}", "ls"],
+            f"rsyscall run: argument --rlimit: '{2**64 - 1}' in 'as={2**64 - 1}' is above",
+        ),
+        (["run", "--rlimit", f"as={'9' * 5000}", "ls"], "rsyscall run: argument --rlimit: '999"),
         (["run", "--rlimit", "as=1:", "ls"], "rsyscall run: argument --rlimit: '' in 'as=1:' is neither"),
         (
             ["run", "--rlimit", "as=2:1", "ls"],

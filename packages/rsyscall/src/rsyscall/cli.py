@@ -173,6 +173,9 @@ def _limit_value(value: str, text: str) -> int | None:
         return None
     if not value.isdecimal():
         raise argparse.ArgumentTypeError(f"{value!r} in {text!r} is neither a number nor 'unlimited'")
+    # The last one is what the kernel has for no limit. A longer text takes long to convert, or cannot be.
+    if len(value) > 20 or int(value) >= 2**64 - 1:
+        raise argparse.ArgumentTypeError(f"{value!r} in {text!r} is above {2**64 - 2}")
     return int(value)
 
 
