@@ -44,6 +44,10 @@ _LIBRARY = tuple(f"{os.path.abspath(path)}/" for path in rsyscall.__path__)
 _SHARED_MAPPING = re.compile("^[^ ]+ [^ ]{3}s .*", re.MULTILINE)
 _TOOL = 4
 _YIELD_VALUE = dis.opmap["YIELD_VALUE"]
+# 3.10 has neither.
+_RESUME = dis.opmap.get("RESUME", -1)
+_JUMP_WITHOUT_INTERRUPT = dis.opmap.get("JUMP_BACKWARD_NO_INTERRUPT", -1)
+_RESUME_AFTER_AWAIT = 3
 
 
 class Interruption(BaseException):
@@ -117,9 +121,7 @@ class Trier:
         if self.place is not None:
             return
         done.add(offset)
-        if code.co_flags & inspect.CO_COROUTINE and code.co_code[offset] == _YIELD_VALUE:
-            # The coroutine that is awaited has gone to sleep. Between that and our own sleep there is nothing
-            # at which the interpreter would look for signals.
+        if code.co_flags & inspect.CO_COROUTINE and _is_between_awaits(code, offset):
             return
         self._skip += 1
         if self._skip < self._step:
@@ -199,6 +201,18 @@ class Trier:
                 sys.monitoring.free_tool_id(_TOOL)
             else:
                 sys.settrace(before)
+
+
+def _is_between_awaits(code: CodeType, offset: int) -> bool:
+    """Whether a coroutine passes on that the one which it awaits goes to sleep, or has been woken.
+
+    The interpreter looks for signals nowhere on the way from the innermost coroutine to trio, and back.
+    """
+    operation, argument = code.co_code[offset : offset + 2]
+    if operation == _RESUME:
+        # Other bits of it say where it is.
+        return argument & _RESUME_AFTER_AWAIT == _RESUME_AFTER_AWAIT
+    return operation in (_YIELD_VALUE, _JUMP_WITHOUT_INTERRUPT)
 
 
 def describe(code: CodeType, offset: int) -> str:

@@ -88,6 +88,14 @@ def stand_in(module: str) -> Callable[[T_class], T_class]:
     return decorate
 
 
+def import_descriptions() -> None:
+    """Import headers that would be imported when a method of theirs is used: they describe their calls."""
+    # It names them.
+    importlib.import_module("rsyscall.handle.task")
+    for module in sorted(_modules):
+        importlib.import_module(module)
+
+
 def import_headers() -> None:
     """Import everything that would be imported when it is used first: headers, and what other layers have.
 
@@ -96,10 +104,7 @@ def import_headers() -> None:
     """
     import pkgutil
 
-    # It names the headers.
-    importlib.import_module("rsyscall.handle.task")
-    for module in sorted(_modules):
-        importlib.import_module(module)
+    import_descriptions()
     # All layers that are installed are in this package.
     package = importlib.import_module("rsyscall")
     for found in pkgutil.walk_packages(package.__path__, "rsyscall."):

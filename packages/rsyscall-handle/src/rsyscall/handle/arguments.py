@@ -18,7 +18,7 @@ import enum
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from rsyscall.handle._later import import_headers
+from rsyscall.handle._later import import_descriptions
 
 if TYPE_CHECKING:
     from rsyscall.near import types as near
@@ -308,7 +308,7 @@ def _itself(function: T) -> T:
 def kinds_of(name: str, args: Sequence[int]) -> list[Kind] | None:
     """Return the kinds for these arguments of a call; None for a call without a description."""
     if name not in CALLS:
-        import_headers()
+        import_descriptions()
     kinds = CALLS.get(name)
     if kinds is None:
         return None
