@@ -19,6 +19,7 @@ import pytest
 import trio
 import trio.testing
 from every_place import Interruption, Tried, Trier, holdings, try_every_place
+from streams import pretender
 from support import local_thread, sh
 from waiting import wait_until
 
@@ -27,6 +28,7 @@ from rsyscall.command import Command
 from rsyscall.fcntl import O
 from rsyscall.handle import FileDescriptor
 from rsyscall.near import SYS, Syscall
+from rsyscall.near.protocol import encode_response
 from rsyscall.sys.mman import MAP, PROT
 from rsyscall.sys.wait import W
 from rsyscall.thread import ChildThread
@@ -408,6 +410,32 @@ def test_an_exception_at_places_over_the_stream(
     assert not tried.wrong, str(tried)
     assert not tried.lost, str(tried)
     assert len(tried.places) >= STREAM_PLACES[body.__name__][_VERSION] // STREAM_STEP, str(tried)
+
+
+async def two_callers(trier: Trier, around: Surroundings) -> None:
+    """Both answers come when the loop that receives is about to take the place of the first caller."""
+    answers = encode_response(1) + encode_response(2)
+    async with pretender() as target:
+
+        async def answer() -> None:
+            target.peer.send(answers)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(target.call, SYS.getpid)
+            await trio.testing.wait_all_tasks_blocked()
+            with trier.armed():
+                nursery.start_soon(target.call, SYS.getppid)
+                nursery.start_soon(answer)
+                await trio.testing.wait_all_tasks_blocked()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_an_exception_at_every_place_of_two_callers() -> None:
+    tried = _try(two_callers, Interruption, 1, seconds=250)
+    assert not tried.wrong, str(tried)
+    assert not tried.lost, str(tried)
+    assert len(tried.places) >= 1000, str(tried)
 
 
 @pytest.mark.parametrize("body", [call, batch], ids=lambda body: body.__name__)

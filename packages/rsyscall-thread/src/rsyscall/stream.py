@@ -268,8 +268,18 @@ class SyscallConnection(SyscallInterface):
                 await waiter.wait(cancellable=False)
         except BaseException as error:
             if not isinstance(error, trio.Cancelled):  # a task in the background, at the end of the run
+                self._leave_reading()
                 await self._outlast(exchange)
             raise
+
+    def _leave_reading(self) -> None:
+        """Have the loop that receives take what an exception has kept this caller from taking.
+
+        The loop may be waiting for the stream, where nothing more comes.
+        """
+        if self._reading is not None and is_local(self.fromfd):
+            self._receiver.ensure_running()
+            leave(self.fromfd)
 
     async def _read_until(self, exchange: Exchange, waiter: Reader) -> None:
         """As its caller, read until an exchange is finished, or the loop that receives has to do it."""
