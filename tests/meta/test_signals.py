@@ -164,6 +164,28 @@ def test_an_interrupt_at_any_moment(cli: Programs) -> None:
         assert started.wait(40) == -signal.SIGINT, started.communicate()
 
 
+INTERRUPTED_IN_A_CALLBACK = """
+import signal, sys, weakref
+from rsyscall.cli import main
+
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == "rsyscall.cli_run":
+            something = Interrupt()
+            reference = weakref.ref(something, lambda _: signal.raise_signal(signal.SIGINT))
+            del something
+
+sys.meta_path.insert(0, Interrupt())
+sys.exit(main())
+"""
+
+
+def test_an_interrupt_in_a_callback() -> None:
+    """Python would ignore what is raised there."""
+    command = [sys.executable, "-c", INTERRUPTED_IN_A_CALLBACK, "run", "--", "true"]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGINT
+
+
 def test_a_signal_at_any_moment(cli: Programs) -> None:
     """Before, during and after set-up: a status that says so, and nothing left."""
     begin = time.monotonic()

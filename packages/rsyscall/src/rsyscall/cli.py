@@ -468,8 +468,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the name of the program; by default those that it was started with.
 
     Returns:
-        The exit status. Does not return if SIGINT or SIGQUIT has killed the command.
+        The exit status. Does not return if SIGINT came early, or if SIGINT or SIGQUIT has killed the command.
     """
+    interrupt = signal.getsignal(signal.SIGINT)
+    # Until the signal is passed on, it may just end the program. A KeyboardInterrupt would now and then be
+    # lost in a callback of the import system. (Process 1 does not die of it, and has to make do with that.)
+    by_default = interrupt is signal.default_int_handler and os.getpid() != 1
+    if by_default:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         options = parse(sys.argv[1:] if arguments is None else arguments)
         _reserve_standard_descriptors()
@@ -483,6 +489,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         say(f"{error.strerror}; see ulimit -n")
         return FAILED
+    finally:
+        if by_default:
+            signal.signal(signal.SIGINT, interrupt)
 
 
 def program() -> NoReturn:
