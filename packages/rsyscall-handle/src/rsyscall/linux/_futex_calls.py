@@ -38,10 +38,6 @@ _TIMED = frozenset(
 _COMMAND = 0x7F
 
 
-def _command(futex_op: FUTEX) -> int:
-    return futex_op & _COMMAND
-
-
 class FutexWaitTask(rsyscall.far.Task):
     """Waiting for words in memory."""
 
@@ -77,7 +73,7 @@ class FutexWaitTask(rsyscall.far.Task):
         check_pointers(uaddr)
         require_size(uaddr, _WORD)
         require_size_if_given(uaddr2, _WORD)
-        if timeout and isinstance(timeout, int) is (_command(futex_op) in _TIMED):
+        if timeout and isinstance(timeout, int) is (futex_op & _COMMAND in _TIMED):
             raise TypeError(f"not a timeout, or not a number, for {futex_op!r}: {timeout!r}")
         with ExitStack() as stack:
             addr = stack.enter_context(uaddr.borrow(self))

@@ -219,13 +219,7 @@ class MmsgFileDescriptor(BaseFileDescriptor):
         with ExitStack() as stack:
             msgvec_near = stack.enter_context(msgvec.borrow(self.task))
             for hdr in hdrs:
-                if hdr.name is not None:
-                    stack.enter_context(hdr.name.borrow(self.task))
-                stack.enter_context(hdr.iov.borrow(self.task))
-                hdr.iov.value.borrow_with(stack, self.task)
-                if hdr.control is not None:
-                    stack.enter_context(hdr.control.borrow(self.task))
-                    hdr.control.value.borrow_with(stack, self.task)
+                hdr.borrow_with(stack, self.task)
             with naming(self):
                 sent = await _sendmmsg(self.task.sysif, self.near, msgvec_near, len(hdrs), flags)
         count = min(sent, len(hdrs))

@@ -386,6 +386,16 @@ class SendMsghdr(Serializable):
         """Raises NotImplementedError: addresses cannot be made into pointers again."""
         raise NotImplementedError("a msghdr for sending is never read back")
 
+    def borrow_with(self, stack: ExitStack, task: FileDescriptorTask[Any]) -> None:
+        """Borrow for `task`, until `stack` is left, everything that the message consists of."""
+        if self.name is not None:
+            stack.enter_context(self.name.borrow(task))
+        stack.enter_context(self.iov.borrow(task))
+        self.iov.value.borrow_with(stack, task)
+        if self.control is not None:
+            stack.enter_context(self.control.borrow(task))
+            self.control.value.borrow_with(stack, task)
+
 
 @dataclass
 class RecvMsghdr(Serializable):

@@ -327,13 +327,7 @@ class SocketFileDescriptor(BaseFileDescriptor):
         hdr = msg.value
         with ExitStack() as stack:
             msg_near = stack.enter_context(msg.borrow(self.task))
-            if hdr.name is not None:
-                stack.enter_context(hdr.name.borrow(self.task))
-            stack.enter_context(hdr.iov.borrow(self.task))
-            hdr.iov.value.borrow_with(stack, self.task)
-            if hdr.control is not None:
-                stack.enter_context(hdr.control.borrow(self.task))
-                hdr.control.value.borrow_with(stack, self.task)
+            hdr.borrow_with(stack, self.task)
             with naming(self, None if hdr.name is None else hdr.name.value):
                 ret = await _sendmsg(self.task.sysif, self.near, msg_near, flags)
         return hdr.iov.value.split(ret)
