@@ -405,8 +405,7 @@ class WithPaths(WithFiles):
 
         manpage: getcwd(2)
         """
-        filled, _ = await self.task.getcwd(await self.ram.malloc(bytes, _PATH_MAX))
-        return os.fsdecode((await filled.read()).rstrip(b"\0"))
+        return await self._getcwd()
 
     async def uname(self) -> Utsname:
         """Names of the system, the host name among them. manpage: uname(2)."""

@@ -129,6 +129,10 @@ class WithSetup(WithMemory):
 
         await self.mount("none", target, "", MS.REC | MS.PRIVATE)
 
+    async def _getcwd(self) -> str:
+        filled, _ = await self.task.getcwd(await self.ram.malloc(bytes, _PATH_MAX))
+        return os.fsdecode((await filled.read()).rstrip(b"\0"))
+
     async def bind_mount(
         self,
         source: StrOrBytesPath,
@@ -156,8 +160,7 @@ class WithSetup(WithMemory):
 
         if os.path.normpath(os.fsdecode(target)) == ".":
             # This stays the directory under the mount, which would be made read-only in its place.
-            filled, _ = await self.task.getcwd(await self.ram.malloc(bytes, _PATH_MAX))
-            target = os.fsdecode((await filled.read()).rstrip(b"\0"))
+            target = await self._getcwd()
         await self.mount(source, target, "", MS.BIND | MS.REC if recursive else MS.BIND)
         if readonly:
             from rsyscall.fcntl import AT
