@@ -239,6 +239,11 @@ def _ptrace() -> None:
         os.waitpid(child, 0)
 
 
+def _landlock() -> None:
+    """A kernel that has landlock, and has it switched on."""
+    _call("syscall", 444, None, 0, 1)
+
+
 def _pidfd_getfd() -> None:
     """To take a descriptor out of another process; filters of older container runtimes do not know it."""
     receiver, sender = os.pipe()
@@ -329,6 +334,7 @@ TRIALS: dict[str, Callable[[], None]] = {
     "ns_last_pid": _last_pid,
     "settings of namespaces": _namespace_settings,
     "suid_dumpable": _suid_dumpable,
+    "landlock": _landlock,
 }
 
 

@@ -28,6 +28,8 @@ NEEDS = {
     "06_untrusted_programs": ["pid namespaces"],
     "08_other_root": ["mount namespaces"],
     "09_terminal": ["/dev/ptmx"],
+    "13_opens": ["ptrace"],
+    "14_landlocked_tool": ["landlock"],
 }
 
 if EXAMPLES:  # most layers have none of their own

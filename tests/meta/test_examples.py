@@ -52,6 +52,10 @@ PRINTED: dict[str, str | re.Pattern[str]] = {
         "the service is killed, and a new one answers: True\n"
     ),
     "13_opens.py": "note: was opened\na note\nnothing: No such file or directory\n",
+    "14_landlocked_tool.py": (
+        "write in its directory: done\nread a file of its user: denied\n"
+        "write a file of its user: denied\nsignal our program: denied\n"
+    ),
     "near_only/raw_syscall.py": (
         "written by number\nit is us: True\nand close(-1) says: [Errno 9] Bad file descriptor\n"
     ),
@@ -65,6 +69,7 @@ NEEDS = {
     "08_other_root.py": ["mount namespaces"],
     "09_terminal.py": ["/dev/ptmx"],
     "13_opens.py": ["ptrace"],
+    "14_landlocked_tool.py": ["landlock"],
 }
 
 
