@@ -45,6 +45,12 @@ static inline int rsys_is_quick(long nr)
 	case __NR_getuid:
 	case __NR_inotify_init1:
 	case __NR_inotify_rm_watch:
+#ifdef __NR_ioperm
+	case __NR_ioperm:
+#endif
+#ifdef __NR_iopl
+	case __NR_iopl:
+#endif
 	case __NR_kill:
 #ifdef __NR_landlock_add_rule
 	case __NR_landlock_add_rule:

@@ -76,6 +76,17 @@ def no_calls(*tasks: Task) -> Iterator[None]:
             task.sysif = sysif
 
 
+async def refused(call: Coroutine[Any, Any, object], *documented: int) -> OSError | None:
+    """Make a call that this kernel or this place may refuse with one of these errors; None if it does not."""
+    try:
+        await call
+    except OSError as error:
+        if error.errno not in documented:
+            raise
+        return error
+    return None
+
+
 def stranger() -> Local:
     """A task with another descriptor table and another address space, with memory of its own."""
     return Local.make()

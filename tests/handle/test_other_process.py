@@ -96,6 +96,12 @@ async def test_a_number_comes_with_a_signal(local: Local, tmp_path: Path) -> Non
     await ours.tgkill(thread, SIG.USR1)
     assert await local.task.sigtimedwait(signals, info, now) == SIG.USR1
     assert (await info.read()).code == SI.TKILL
+    await ours.tkill(SIG.USR1)
+    assert await local.task.sigtimedwait(signals, info, now) == SIG.USR1
+    assert (await info.read()).code == SI.TKILL
+    with pytest.raises(ProcessLookupError) as caught:
+        await Process(local.task, near.Process(2**22)).tkill(SIG.USR1)
+    assert caught.value.filename == near.Process(2**22)
     with pytest.raises(ProcessLookupError) as caught:
         await ours.tgkill(near.Process(1), SIG.USR1)
     assert caught.value.filename == (ours.near, near.Process(1))

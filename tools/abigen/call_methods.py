@@ -157,6 +157,11 @@ def made_by(function: FunctionType, cls: type, public: bool) -> set[tuple[str, s
                         called = inspect.getattr_static(cls, attribute, None)
                     elif isinstance(module := current.__globals__.get(name), ModuleType):
                         called = getattr(module, attribute, None)
+                case ast.Call(
+                    func=ast.Attribute(value=ast.Attribute(attr="abi"), attr="call"),
+                    args=[ast.Constant(value=str(name))],
+                ):
+                    calls.add((name, current.__module__))
                 case ast.Attribute(value=ast.Call(func=ast.Name(id="super")), attr=attribute):
                     mro = iter(cls.__mro__)
                     next((base for base in mro if base.__dict__.get(current.__name__) is current), None)

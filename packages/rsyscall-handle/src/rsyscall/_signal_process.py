@@ -39,6 +39,17 @@ class SignalProcess(BaseProcess):
         with self._using(), naming((self.near, tid)):
             await _tgkill(self.task.sysif, self.near, tid, sig)
 
+    async def tkill(self, sig: SIG | int) -> None:
+        """`tkill(pid, sig)`: send a signal to the first thread of the process, and to no other one.
+
+        Raises:
+            OSError: ESRCH, EPERM, EINVAL, EAGAIN; `filename` is the process.
+
+        manpage: tkill(2)
+        """
+        with self._using(), naming(self.near):
+            await _tkill(self.task.sysif, self.near, sig)
+
     async def rt_sigqueueinfo(self, sig: SIG | int, info: WrittenPointer[QueuedSiginfo]) -> None:
         """`rt_sigqueueinfo(pid, sig, info)`: send a signal, and a number with it.
 
@@ -83,6 +94,12 @@ class SignalProcess(BaseProcess):
 async def _tgkill(sysif: SyscallInterface, pid: near.Process, tid: near.Process, sig: SIG | int) -> None:
     """The raw call."""
     await sysif.syscall(nr.tgkill, pid, tid, sig)
+
+
+@call("tkill", PID, SIGNAL)
+async def _tkill(sysif: SyscallInterface, tid: near.Process, sig: SIG | int) -> None:
+    """The raw call."""
+    await sysif.syscall(nr.tkill, tid, sig)
 
 
 @call("rt_sigqueueinfo", PID, SIGNAL, given(QueuedSiginfo))

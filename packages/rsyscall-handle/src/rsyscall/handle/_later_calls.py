@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from rsyscall.sys.file import FlockFileDescriptor
     from rsyscall.sys.fsuid import FsuidTask
     from rsyscall.sys.inotify import InotifyFileDescriptor, InotifyTask
+    from rsyscall.sys.io import PortTask
     from rsyscall.sys.ioctl import IoctlFileDescriptor
     from rsyscall.sys.klog import KlogTask
     from rsyscall.sys.mount import MountTask
@@ -171,6 +172,7 @@ if TYPE_CHECKING:
         XattrAtTask,
         FanotifyTask[T_fd],
         FsuidTask,
+        PortTask,
         KlogTask,
         MsgTask,
         PersonalityTask,
@@ -366,6 +368,8 @@ else:
         fanotify_init = Later("rsyscall.sys.fanotify", "FanotifyTask")
         setfsuid = Later("rsyscall.sys.fsuid", "FsuidTask")
         setfsgid = Later("rsyscall.sys.fsuid", "FsuidTask")
+        ioperm = Later("rsyscall.sys.io", "PortTask")
+        iopl = Later("rsyscall.sys.io", "PortTask")
         klogctl = Later("rsyscall.sys.klog", "KlogTask")
         msgget = Later("rsyscall.sys.msg", "MsgTask")
         msgsnd = Later("rsyscall.sys.msg", "MsgTask")

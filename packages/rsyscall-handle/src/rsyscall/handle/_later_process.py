@@ -46,6 +46,7 @@ else:
         sched_setaffinity = Later("rsyscall._sched_calls", "SchedProcess")
         sched_getaffinity = Later("rsyscall._sched_calls", "SchedProcess")
         tgkill = Later("rsyscall._signal_process", "SignalProcess")
+        tkill = Later("rsyscall._signal_process", "SignalProcess")
         rt_sigqueueinfo = Later("rsyscall._signal_process", "SignalProcess")
         rt_tgsigqueueinfo = Later("rsyscall._signal_process", "SignalProcess")
         get_robust_list = Later("rsyscall.linux._futex_process", "FutexProcess")

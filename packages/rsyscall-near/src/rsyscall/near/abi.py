@@ -12,6 +12,7 @@ import importlib
 import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 from rsyscall.near._layout import StructField, StructLayout
 from rsyscall.near._tables import ARCHITECTURES, SYS, nr, running_architecture
@@ -81,6 +82,18 @@ class ABI:
         name = call if isinstance(call, str) else call.name
         try:
             return int(self.syscalls[name])
+        except KeyError:
+            raise UnsupportedSyscallError(name, self.name) from None
+
+    def call(self, name: str) -> SYS:
+        """The call of that name, for `SyscallInterface.syscall`: for those that not every architecture has.
+
+        Raises:
+            UnsupportedSyscallError: this architecture has no such call.
+        """
+        try:
+            # A member of `SYS` only on the running architecture; its number is right for this one.
+            return cast("SYS", self.syscalls[name])
         except KeyError:
             raise UnsupportedSyscallError(name, self.name) from None
 

@@ -265,7 +265,8 @@ BOOK: dict[str, CallFacts] = {
     "reboot": facts(),
     "sethostname": facts(PREPARABLE),
     "setdomainname": facts(PREPARABLE),
-    "iopl": skipped("obsolete; since 5.5 it only gives what ioperm gives"),
+    "iopl": facts(QUICK, PREPARABLE),
+    "ioperm": facts(QUICK, PREPARABLE),
     "create_module": skipped("never in a 64-bit kernel"),
     "init_module": facts(),
     "delete_module": facts(),
@@ -291,7 +292,7 @@ BOOK: dict[str, CallFacts] = {
     "removexattr": facts(),
     "lremovexattr": facts(),
     "fremovexattr": facts(),
-    "tkill": instead("tgkill", QUICK),
+    "tkill": facts(QUICK),
     "time": instead("clock_gettime"),
     "futex": facts(WAITS),
     "sched_setaffinity": facts(PREPARABLE),
@@ -481,7 +482,7 @@ BOOK: dict[str, CallFacts] = {
 """The rows, by the name of the call, in the order of the numbers on x86_64."""
 
 LATER = frozenset({
-    "modify_ldt", "arch_prctl", "ioperm", "quotactl", "kexec_load", "kexec_file_load", "quotactl_fd",
+    "modify_ldt", "arch_prctl", "quotactl", "kexec_load", "kexec_file_load", "quotactl_fd",
     "map_shadow_stack", "listns", "riscv_hwprobe", "riscv_flush_icache",
 })  # fmt: skip
 """The calls that have no method yet, and no reason not to have one."""
