@@ -68,7 +68,7 @@ def third_party_imports(source: Path) -> set[str]:
                 found.update(alias.name.partition(".")[0] for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
                 found.add(node.module.partition(".")[0])
-    others = found - set(sys.stdlib_module_names) - BUILT_IN - {"rsyscall", "nixdeps"}
+    others = found - set(sys.stdlib_module_names) - BUILT_IN - {"rsyscall", "arepl", "nixdeps", "wish"}
     return {name.replace("_", "-").lower() for name in others}
 
 

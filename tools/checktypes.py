@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# Packages beside `rsyscall`.
+OTHERS = ("arepl", "nixdeps", "wish")
 # Programs that use the packages, next to the packages themselves.
 PROGRAMS = ["tests/typing", "examples", "benchmarks", "tools/*.py", "noxfile.py"]
 
@@ -39,7 +41,7 @@ def run_mypy(packages: Path, tree: bool) -> int:
         environment["MYPYPATH"] = str(packages)
     base = [sys.executable, "-m", "mypy", "--strict"]
     failures = 0
-    for what in (["-p", "rsyscall", "-p", "nixdeps"], programs()):
+    for what in (["-p", "rsyscall", *(word for name in OTHERS for word in ("-p", name))], programs()):
         print("mypy --strict", *what, flush=True)
         failures += subprocess.run([*base, *what], cwd=ROOT, env=environment, check=False).returncode != 0
     return failures
@@ -50,7 +52,7 @@ def run_pyright(packages: Path) -> int:
     config = ROOT / ".nox" / "pyright" / "pyrightconfig.json"
     # One by one: links below a directory, as in the development tree, are not followed.
     own = sorted(path for path in (packages / "rsyscall").iterdir() if path.name != "__pycache__")
-    own.append(packages / "nixdeps")
+    own += [packages / name for name in OTHERS]
     checked = [*own, *(ROOT / name for name in programs())]
     settings = {
         "include": [os.path.relpath(path, config.parent) for path in checked],

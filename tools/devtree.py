@@ -28,7 +28,8 @@ def main() -> int:
                 return 1
             owners[entry.name] = source
             (TREE / entry.name).symlink_to(entry)
-    (TREE.parent / "nixdeps").symlink_to(ROOT / "packages/rsyscall-tasks/src/nixdeps")
+    for name in ("arepl", "nixdeps", "wish"):
+        (TREE.parent / name).symlink_to(ROOT / "packages/rsyscall-tasks/src" / name)
     return 0
 
 

@@ -18,12 +18,6 @@ MISSING: dict[str, tuple[str, str]] = {
     "rsyscall.linux.fuse": (LATER, "header module"),
     "rsyscall.scripts.local_repl": (LATER, "example program"),
     "rsyscall.scripts.symsh": (LATER, "example program, needs linux.fuse"),
-    "arepl.acompile": (LATER, "comes with rsyscall.wish"),
-    "arepl.aeval": (LATER, "comes with rsyscall.wish"),
-    "arepl.astcodeop": (LATER, "comes with rsyscall.wish"),
-    "arepl.help": (LATER, "comes with rsyscall.wish"),
-    "arepl.repl": (LATER, "comes with rsyscall.wish"),
-    "wish": (LATER, "comes with rsyscall.wish"),
     # What the design does in another way.
     "dneio.core": (REPLACED, "trio's own task primitives, see rsyscall.background"),
     "dneio.concur": (REPLACED, "trio's own events and nurseries, see rsyscall.background"),
