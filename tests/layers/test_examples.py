@@ -30,6 +30,7 @@ NEEDS = {
     "09_terminal": ["/dev/ptmx"],
     "13_opens": ["ptrace"],
     "14_landlocked_tool": ["landlock"],
+    "15_overlay_root": ["mount namespaces", "all capabilities"],
 }
 
 if EXAMPLES:  # most layers have none of their own

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,6 +58,7 @@ PRINTED: dict[str, str | re.Pattern[str]] = {
         "write in its directory: done\nread a file of its user: denied\n"
         "write a file of its user: denied\nsignal our program: denied\n"
     ),
+    "15_overlay_root.py": "owner: 0\nof the image\nchanged\noutside: of the image\n",
     "near_only/raw_syscall.py": (
         "written by number\nit is us: True\nand close(-1) says: [Errno 9] Bad file descriptor\n"
     ),
@@ -70,7 +73,10 @@ NEEDS = {
     "09_terminal.py": ["/dev/ptmx"],
     "13_opens.py": ["ptrace"],
     "14_landlocked_tool.py": ["landlock"],
+    "15_overlay_root.py": ["mount namespaces", "all capabilities"],
 }
+# What an ordinary user cannot do.
+PRIVILEGED = {"15_overlay_root.py"}
 
 
 def run(cli: Programs, name: str, user: int | None) -> Result:
@@ -104,12 +110,24 @@ def test_there_is_a_test_for_each() -> None:
     assert found == {*PRINTED, "demo.py"}
 
 
+def parameters(names: Collection[str]) -> list[Any]:
+    return [pytest.param(name, marks=pytest.mark.needs(*NEEDS.get(name, []))) for name in sorted(names)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.needs(*NEEDS.get(name, []))) for name in PRINTED]
-)
+@pytest.mark.parametrize("name", parameters(PRINTED.keys() - PRIVILEGED))
 def test_example(cli: Programs, name: str, user: int | None) -> None:
-    expected, printed = PRINTED[name], run(cli, name, user).out
+    check(name, run(cli, name, user).out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", parameters(PRIVILEGED))
+def test_example_for_root(cli: Programs, name: str) -> None:
+    check(name, run(cli, name, None).out)
+
+
+def check(name: str, printed: str) -> None:
+    expected = PRINTED[name]
     if isinstance(expected, str):
         assert sorted(printed.splitlines()) == sorted(expected.splitlines())
     else:

@@ -19,9 +19,12 @@ from rsyscall.unistd import Pipe
 from rsyscall.with_setup import WithSetup
 
 if TYPE_CHECKING:
+    from rsyscall.command import StrOrBytesPath
     from rsyscall.epoller import Epoller
     from rsyscall.linux.memfd import MFD
+    from rsyscall.mounts import MountOptions
     from rsyscall.network.connection import Connection
+    from rsyscall.sys.mount import MOUNT_ATTR
     from rsyscall.sys.socket import AF, SOCK, Socketpair, T_sockaddr
 
 __all__ = ["Data", "WithFiles", "do_cloexec_except"]
@@ -287,6 +290,86 @@ class WithFiles(WithSetup):
 
         written = await self.task.socketpair(domain, type, protocol, await self.ram.malloc(Socketpair))
         return await finish(written.read)
+
+    async def make_mount(
+        self, filesystemtype: str, options: MountOptions = {}, *, attributes: MOUNT_ATTR | int = 0
+    ) -> FileDescriptor:
+        """Make a file system, and a mount of it that is attached nowhere yet.
+
+            overlay = await thread.make_mount("overlay", {"lowerdir+": ["/top", "/bottom"]})
+            await thread.attach_mount(overlay, "/mnt")
+
+        Args:
+            filesystemtype: "tmpfs", for example.
+            options: of the file system, by their names: text, numbers, paths and descriptors; True for an
+                option that has no value; a list for one that is given several times. The device of a file
+                system on one is the option "source".
+            attributes: members of MOUNT_ATTR, such as `MOUNT_ATTR.NOSUID | MOUNT_ATTR.NODEV`.
+
+        Returns:
+            The mount. It goes with its last descriptor, unless `attach_mount` attaches it.
+
+        Raises:
+            TypeError: an option has a value of another type.
+            OSError: EPERM (needs CAP_SYS_ADMIN), ENODEV (no such type), EINVAL and others; ENOSYS before
+                Linux 5.2. Its text has what the file system says about it.
+
+        manpage: fsopen(2), fsconfig(2), fsmount(2)
+        """
+        from rsyscall.mounts import make_mount
+
+        return await make_mount(self.task, self.ram, filesystemtype, options, attributes)
+
+    async def copy_mount(
+        self,
+        path: StrOrBytesPath,
+        *,
+        recursive: bool = False,
+        attributes: MOUNT_ATTR | int = 0,
+        userns: FileDescriptor | None = None,
+    ) -> FileDescriptor:
+        """Copy a mount, from a directory or file on, and attach the copy nowhere yet.
+
+        Args:
+            path: what is the root of the copy.
+            recursive: with the mounts below it.
+            attributes: members of MOUNT_ATTR that the copy gets, such as `MOUNT_ATTR.RDONLY`.
+            userns: a user namespace, `/proc/self/ns/user` of a process in it: the copy is id-mapped. A file
+                of a user whose number is `inside` in the namespace belongs, in the copy, to the user that is
+                `outside` of it; see `IdRange`. So the files of root belong to the root of that namespace.
+                A descriptor of this process or of one that shares its table.
+
+        Returns:
+            The copy. It goes with its last descriptor, unless `attach_mount` attaches it.
+
+        Raises:
+            OSError: EPERM (needs CAP_SYS_ADMIN; for `userns` in the user namespace of the file system),
+                ENOENT, EINVAL (the file system, or one of those below, knows no id-mapped mounts); ENOSYS
+                before Linux 5.12.
+
+        manpage: open_tree(2), mount_setattr(2)
+        """
+        from rsyscall.mounts import copy_mount
+
+        pointer = await self._path(path)
+        return await copy_mount(self.task, self.ram, pointer, recursive, attributes, userns)
+
+    async def attach_mount(self, mount: FileDescriptor, target: StrOrBytesPath) -> None:
+        """Attach a mount that `make_mount` or `copy_mount` has made, perhaps in another process.
+
+        Args:
+            mount: the mount, a descriptor of this process or of one that shares its table.
+            target: where; a directory, unless the mount is of a file.
+
+        Raises:
+            FDTableMismatchError: the descriptor is of another process.
+            OSError: EPERM (needs CAP_SYS_ADMIN), ENOENT, ENOTDIR, EINVAL (it is attached already).
+
+        manpage: move_mount(2)
+        """
+        from rsyscall.mounts import attach_mount
+
+        await attach_mount(self.task, self.ram, mount, await self._path(target))
 
     def inherit_fd(self, fd: FileDescriptor) -> FileDescriptor:
         """Make a handle, for this process, of a descriptor that it inherited from its parent."""
