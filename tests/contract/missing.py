@@ -15,9 +15,8 @@ DIFFERENT = "different"  # exists with another signature, on purpose, said besid
 MISSING: dict[str, tuple[str, str]] = {
     # Modules that are still to come.
     "rsyscall.wish": (LATER, "asking a person for a value"),
-    "rsyscall.linux.fuse": (LATER, "header module"),
     "rsyscall.scripts.local_repl": (LATER, "example program"),
-    "rsyscall.scripts.symsh": (LATER, "example program, needs linux.fuse"),
+    "rsyscall.scripts.symsh": (LATER, "example program"),
     # What the design does in another way.
     "dneio.core": (REPLACED, "trio's own task primitives, see rsyscall.background"),
     "dneio.concur": (REPLACED, "trio's own events and nurseries, see rsyscall.background"),
@@ -45,6 +44,11 @@ MISSING: dict[str, tuple[str, str]] = {
     "rsyscall.tasks.ssh:ssh_forward": (REPLACED, "calls go over standard input and output of ssh"),
     "rsyscall.tasks.ssh:SSHExecutables.__init__": (REPLACED, "see make_bootstrap_dir"),
     # What exists with another signature.
+    "rsyscall.linux.fuse:FOPEN": (DIFFERENT, "an IntFlag: its members are flags, and used together"),
+    "rsyscall.linux.fuse:FuseAttrOut.from_header": (
+        DIFFERENT,
+        "from_bytes, as of all structures: it has no header in front of it",
+    ),
     "rsyscall.handle.process:ThreadProcess.mark_dead": (
         DIFFERENT,
         "the parameter is called as in the method of ChildProcess that it overrides",

@@ -48,6 +48,14 @@ class Inner(CStruct, c="struct inner"):
     wide: int = i64("i_wide", default=-1)
 
 
+class Apart(CStruct, c="struct apart", size=20):
+    """The members of the inner structure are apart."""
+
+    number: Inner = nested("a_number", Inner, ("a_small", "a_wide"), ((0, "H"), (12, "i")))
+    other: int = u16("a_other")
+    end: int = u32("a_end", offset=16)
+
+
 class Outer(CStruct, c="struct outer", size=80, frozen=True):
     colour: Colour = u16("o_colour", Colour)
     inner: Inner = nested("o_inner", Inner)
@@ -259,3 +267,18 @@ def test_many_threads_make_the_first_object() -> None:
         with ThreadPoolExecutor(4) as pool:
             values = list(pool.map(lambda number, cls=cls: cls(number), range(8)))
         assert values == [cls(number) for number in range(8)]
+
+
+def test_members_of_an_inner_structure_that_are_apart() -> None:
+    value = Apart(Inner(2, -3), 4, 5)
+    data = value.to_bytes()
+    assert data == struct.pack("<HH8xiI", 2, 4, -3, 5)
+    assert Apart.from_bytes(data) == value
+    assert [(m.name, m.offset, m.size) for m in Apart.layout().members] == [
+        ("a_small", 0, 2),
+        ("a_other", 2, 2),
+        ("a_wide", 12, 4),
+        ("a_end", 16, 4),
+    ]
+    with pytest.raises(StructError, match=r"Apart\.number\.wide is 4294967296, which does not fit in i32"):
+        Apart(Inner(1, 1 << 32), 4, 5).to_bytes()

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 
 from rsyscall import _fcntl_copy, _sched_policy, _signal_info, _termios, fcntl, poll, sched, signal, time
 from rsyscall.linux import (
+    _fuse_constants as fuse,
+)
+from rsyscall.linux import (
     aio_abi,
     bpf,
     dirent,
@@ -122,6 +125,8 @@ _UFFD = ("linux/types.h", "linux/ioctl.h", "linux/userfaultfd.h")
 _IO_URING = ("linux/types.h", "linux/io_uring.h")
 _TERMINALS = ("asm/ioctls.h", "asm/termbits.h")
 _TUN = ("linux/ioctl.h", "linux/filter.h", "linux/if_tun.h")
+_FUSE = ("linux/ioctl.h", "linux/fuse.h")
+_FUSE_URING = dict.fromkeys(("FUSE_URING_IN_OUT_HEADER_SZ", "FUSE_URING_OP_IN_OUT_SZ"), (6, 14))
 _OF_C_FUNCTIONS = {"SIG_ERR": "of the C function signal", "SIG_HOLD": "of the C function sigset"}
 _EPOLL_PACKED = {"EPOLL_PACKED": "attribute of a structure"}
 _FUTEX_CMD_MASK = {"FUTEX_CMD_MASK": "see FUTEX.command"}
@@ -279,6 +284,40 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     ),
     userfaultfd.UFFD_EVENT: Constants(_UFFD, "UFFD_EVENT_"),
     userfaultfd.UFFDIO: Constants(_UFFD, "UFFDIO_", left_out={"*": "fields of requests, or newer"}),
+    **{
+        cls: Constants(
+            _FUSE,
+            f"{cls.__name__}_",
+            left_out={
+                "CUSE_INIT_INFO_MAX": "a size",
+                "FUSE_DEV_IOC_MAGIC": "a part of the numbers",
+                "FUSE_WRITE_KILL_PRIV": "another name of FUSE_WRITE_KILL_SUIDGID",
+            },
+        )
+        for cls in (
+            *(fuse.CUSE, fuse.FATTR, fuse.FOPEN, fuse.FUSE_ATTR, fuse.FUSE_DEV_IOC, fuse.FUSE_EXPIRE),
+            *(fuse.FUSE_FSYNC, fuse.FUSE_GETATTR, fuse.FUSE_LK, fuse.FUSE_NOTIFY, fuse.FUSE_OPEN),
+            *(fuse.FUSE_POLL, fuse.FUSE_READ, fuse.FUSE_RELEASE, fuse.FUSE_SETUPMAPPING_FLAG),
+            *(fuse.FUSE_SETXATTR, fuse.FUSE_WRITE, fuse.FUSE_IO_URING_CMD),
+        )
+    },
+    fuse.FUSE_EXT: Constants(_FUSE, "FUSE_EXT_", names={"MAX_NR_SECCTX": "FUSE_MAX_NR_SECCTX"}),
+    fuse.FUSE_IOCTL: Constants(_FUSE, "FUSE_IOCTL_", names={"IS_32BIT": "FUSE_IOCTL_32BIT"}),
+    fuse.FUSE_OPCODE: Constants(
+        _FUSE, "FUSE_", names={"CUSE_INIT": "CUSE_INIT"}, left_out={"*": "see FUSE_INIT"}
+    ),
+    fuse.FUSE_INIT: Constants(
+        _FUSE,
+        "FUSE_",
+        left_out={
+            "FUSE_KERNEL_*": "the version of the headers",
+            **dict.fromkeys(("FUSE_COMPAT_*", "FUSE_NAME_OFFSET*"), "sizes"),
+            "FUSE_DIRECT_IO_RELAX": "another name of FUSE_DIRECT_IO_ALLOW_MMAP",
+            "FUSE_WRITE_KILL_PRIV": "another name of FUSE_WRITE_KILL_SUIDGID",
+            "FUSE_DEV_IOC_MAGIC": "a part of FUSE_DEV_IOC",
+            "FUSE_REMOVEMAPPING_MAX_ENTRY": "of the size of a page",
+        },
+    ),
     io_uring.IORING_OP: Constants(_IO_URING, "IORING_OP_"),
     io_uring.IORING_REGISTER: Constants(
         _IO_URING,
@@ -749,6 +788,12 @@ NUMBERS: dict[str, Constants] = {
     **{f"rsyscall.{name}": Constants(("asm/termbits.h",), "") for name in ("termios", "_termios")},
     "rsyscall._fcntl_handle": Constants(("#define _GNU_SOURCE", "fcntl.h"), ""),
     "rsyscall._sched_policy": Constants(("linux/sched.h",), ""),
+    **{
+        f"rsyscall.linux.{name}": Constants(
+            _FUSE, "", newer={"FUSE_UNIQUE_RESEND": (6, 9), "FUSE_INVALID_UIDGID": (6, 12), **_FUSE_URING}
+        )
+        for name in ("fuse", "_fuse_constants")
+    },
     "rsyscall.linux.futex": Constants(("linux/futex.h",), ""),
     "rsyscall.linux.userfaultfd": Constants(_UFFD, ""),
     "rsyscall.linux.mount": Constants(

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rsyscall import _fcntl_handle, poll, sched, signal
-from rsyscall.linux import aio_abi, bpf, dirent, keyctl, lsm, mempolicy, mount
+from rsyscall.linux import aio_abi, bpf, dirent, fuse, keyctl, lsm, mempolicy, mount
 from rsyscall.near import types as near
 from rsyscall.net import if_
 from rsyscall.netinet import in_
 from rsyscall.struct import BytesSerializer
 from rsyscall.sys import capability, epoll, inotify, msg, ptrace, select, sem, socket, stat, uio, un, xattr
 from rsyscall.unistd import credentials, pipe
+
+from . import discover
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,6 +256,15 @@ NOT_ONE_STRUCTURE: dict[type, str] = {
     **dict.fromkeys(
         (socket.MmsgLengths, socket.RecvMmsghdrList, socket.SendMmsghdrList), "an array of struct mmsghdr"
     ),
+    **{
+        cls: "a message: a header, structures, names and data"
+        for cls in discover.structures()
+        if issubclass(cls, (fuse.FuseIn, fuse.FuseOut, fuse.FuseNotify))
+    },
+    fuse.FuseInList: "requests one after another",
+    **dict.fromkeys((fuse.FuseDirent, fuse.FuseDirentplus), "a structure with a name"),
+    fuse.FuseGetxattrIn: "struct fuse_getxattr_in with a name",
+    fuse.FuseGetxattrOut: "a value, or struct fuse_getxattr_out",
     mempolicy.NodeMask: "an array of unsigned long, however long",
     aio_abi.IocbList: "an array of pointers to struct iocb",
     aio_abi.IoEventList: "an array of struct io_event",
@@ -288,6 +299,10 @@ ONLY_ON: dict[type, str] = {
 _TIMES = [f"st_{name}" for name in ("atime", "mtime", "ctime")]
 OTHER_SIGNS: dict[type, set[str]] = {
     # The kernel writes signed seconds. Nanoseconds are never so many that it matters.
+    fuse.FuseAttr: {"atime", "mtime", "ctime"},
+    fuse.FuseAttrOut: {f"attr.{c}time" for c in "amc"},
+    fuse.FuseEntryOut: {f"attr.{c}time" for c in "amc"},
+    fuse.FuseSetattrIn: {"atime", "mtime", "ctime"},
     stat.Stat: {*_TIMES, *(f"{name}_nsec" for name in _TIMES)},
 }
 """Members that are unsigned in the headers of some architecture, and that we have as signed numbers."""

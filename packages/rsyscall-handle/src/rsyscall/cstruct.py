@@ -109,6 +109,8 @@ class _Spec(NamedTuple):
     """The class of the member, if it is a structure."""
     members: tuple[str, ...] = ()
     """If C has the members of `inner` directly in the outer structure: their names there."""
+    places: tuple[tuple[int, str], ...] = ()
+    """If those are not one behind the other: the offset and the format of each."""
 
 
 class _Constant(NamedTuple):
@@ -201,10 +203,22 @@ def string(member: str, size: int, **options: Unpack[_Options]) -> Any:
 
 
 def nested(
-    member: str, inner: type[CStruct], members: tuple[str, ...] = (), **options: Unpack[_Options]
+    member: str,
+    inner: type[CStruct],
+    members: tuple[str, ...] = (),
+    places: tuple[tuple[int, str], ...] = (),
+    **options: Unpack[_Options],
 ) -> Any:
-    """A structure inside the structure; `members` if C has its members directly in the outer one."""
-    return _field(member, "", 1, None, options, inner=inner, members=members)
+    """A structure inside the structure.
+
+    Args:
+        member: its name in C.
+        inner: its class.
+        members: if C has its members directly in the outer structure: their names there.
+        places: if those are not one behind the other: the offset in the outer structure and the format, for
+            `struct.Struct`, of each. The next field stands behind the first of them.
+    """
+    return _field(member, "", 1, None, options, inner=inner, members=members, places=places)
 
 
 def constant(field: Any, value: T) -> T:
@@ -292,10 +306,17 @@ def _place(cls: type[CStruct]) -> tuple[list[_Leaf], int, int]:
                 _Leaf(f"{name}.{leaf.path}", leaf.spec, leaf.place._replace(name=in_c))
                 for in_c, leaf in zip(names, found, strict=True)
             ]
-        start = _up(end, align) if spec.offset is None else spec.offset
-        leaves += [
-            leaf._replace(place=leaf.place._replace(offset=start + leaf.place.offset)) for leaf in inner
-        ]
+        if spec.places:
+            start, size = spec.places[0][0], _size_of(spec.places[0][1])
+            leaves += [
+                leaf._replace(place=CMember(leaf.place.name, offset, _size_of(code), code))
+                for leaf, (offset, code) in zip(inner, spec.places, strict=True)
+            ]
+        else:
+            start = _up(end, align) if spec.offset is None else spec.offset
+            leaves += [
+                leaf._replace(place=leaf.place._replace(offset=start + leaf.place.offset)) for leaf in inner
+            ]
         end, largest = start + size, max(largest, align)
     size = _up(end, largest) if cls._size is None or cls._variant else cls._size
     return leaves, size, largest
