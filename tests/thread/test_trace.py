@@ -509,6 +509,8 @@ def decode(name: str, *args: int, result: int = 0) -> str:
         ("socket", (2, 3 | 0x80000, 1), 4, "socket(AF_INET, SOCK_RAW|SOCK_CLOEXEC, IPPROTO_ICMP) = 4"),
         ("setsockopt", (3, 1, 9, 0, 4), 0, "setsockopt(3, SOL_SOCKET, SO_KEEPALIVE, NULL, 4) = 0"),
         ("shutdown", (3, 1), 0, "shutdown(3, SHUT_WR) = 0"),
+        ("quotactl", (0x80000701, 0, 7, 1), 0, "quotactl(QCMD(Q_GETQUOTA, GRPQUOTA), NULL, 7, 0x1) = 0"),
+        ("quotactl_fd", (3, 0x80000105), 0, "quotactl_fd(3, QCMD(Q_SYNC, 5), 0) = 0"),
         ("exit", (256,), 0, "exit(256) = 0"),
         ("read", (3, 0x1000, 5), -errno.EFAULT, "read(3, 0x1000, 5) = -1 EFAULT (Bad address)"),
         ("never_heard_of", (1, -1, 2**63, 0), -5000, "never_heard_of(1, -1, 0x8000000000000000) = 0x-1388"),
@@ -628,7 +630,11 @@ def test_every_call_that_we_make_has_an_entry() -> None:
             importlib.import_module(module.name)
     for directory in {root, LocalPath(rsyscall.near.__file__).parent.parent}:
         for path in directory.rglob("*.py"):
-            used |= set(re.findall(r"(?<![.\w])nr\.([a-z]\w*)", path.read_text()))
+            text = path.read_text()
+            used |= {
+                *re.findall(r"(?<![.\w])nr\.([a-z]\w*)", text),
+                *re.findall(r"\babi\.call\(\"(\w+)\"", text),
+            }
     assert used
     missing = used - set(CALLS)
     assert not missing, f"describe them with rsyscall.handle.arguments: {sorted(missing)}"

@@ -19,6 +19,7 @@ from rsyscall.linux import (
     aio_abi,
     bpf,
     dirent,
+    dqblk_xfs,
     futex,
     io_uring,
     ioprio,
@@ -57,6 +58,7 @@ from rsyscall.sys import (
     personality,
     prctl,
     ptrace,
+    quota,
     reboot,
     resource,
     sem,
@@ -366,6 +368,22 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         no_header=dict.fromkeys(perf_event.PERF_ATTR.__members__, "a bit of the structure"),
     ),
     bpf.BPF: Constants(("linux/bpf.h",), "BPF_", left_out={"*": "instructions, flags and the like"}),
+    quota.Q: Constants(("linux/quota.h", "linux/dqblk_xfs.h"), "Q_"),
+    quota.QUOTA: Constants(
+        ("linux/quota.h",),
+        "",
+        names={name: f"{name}QUOTA" for name in quota.QUOTA.__members__},
+    ),
+    quota.QFMT: Constants(("linux/quota.h",), "QFMT_"),
+    quota.QIF: Constants(
+        ("linux/quota.h",),
+        "QIF_",
+        left_out={"QIF_DQBLKSIZE*": "the unit of space", "QIF_*_B": "numbers of bits"},
+    ),
+    quota.IIF: Constants(("linux/quota.h",), "IIF_"),
+    quota.DQF: Constants(("linux/quota.h",), "DQF_", left_out={"DQF_*_B": "numbers of bits"}),
+    dqblk_xfs.FS_DQ: Constants(("linux/types.h", "linux/dqblk_xfs.h"), "FS_DQ_"),
+    dqblk_xfs.FS_QUOTA: Constants(("linux/types.h", "linux/dqblk_xfs.h"), "FS_QUOTA_"),
     swap.SWAP_FLAG: Constants(
         ("sys/swap.h",), "SWAP_FLAG_", left_out={"SWAP_FLAG_PRIO_*": "of the number that is or-ed with it"}
     ),

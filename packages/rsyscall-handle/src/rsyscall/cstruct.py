@@ -55,6 +55,7 @@ __all__ = [
     "array",
     "be16",
     "constant",
+    "i8",
     "i16",
     "i32",
     "i64",
@@ -157,6 +158,11 @@ def u32(member: str, convert: Callable[[int], Any] | None = None, **options: Unp
 def u64(member: str, convert: Callable[[int], Any] | None = None, **options: Unpack[_Options]) -> Any:
     """An unsigned field of 64 bits; `convert` as for `u8`."""
     return _field(member, "Q", 8, convert, options)
+
+
+def i8(member: str, convert: Callable[[int], Any] | None = None, **options: Unpack[_Options]) -> Any:
+    """A signed field of 8 bits; `convert` as for `u8`."""
+    return _field(member, "b", 1, convert, options)
 
 
 def i16(member: str, convert: Callable[[int], Any] | None = None, **options: Unpack[_Options]) -> Any:

@@ -359,6 +359,15 @@ def show_ioctl_request(frame: Frame, kind: Kind, arg: int) -> str:
     return f"{arg & 0xFFFFFFFF:#x}"
 
 
+@shows("quota_command")
+def show_quota_command(frame: Frame, kind: Kind, arg: int) -> str:
+    # Not with the module: few traces have one.
+    from rsyscall.sys.quota import QUOTA, Q
+
+    names = {int(member): f"{member.name}QUOTA" for member in QUOTA}
+    return f"QCMD({name_of(Q, 'Q_', arg >> 8 & 0xFFFFFF)}, {names.get(arg & 0xFF, arg & 0xFF)})"
+
+
 @shows("ifreq")
 def show_ioctl_argument(frame: Frame, kind: Kind, arg: int) -> str:
     request = frame.args[1] & 0xFFFFFFFF

@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from rsyscall.sys.pidfd import PidfdFileDescriptor, PidfdTask
     from rsyscall.sys.prctl import PrctlTask
     from rsyscall.sys.ptrace import PtraceTask
+    from rsyscall.sys.quota import QuotaFileDescriptor, QuotaTask
     from rsyscall.sys.random import RandomTask
     from rsyscall.sys.reboot import RebootTask
     from rsyscall.sys.resource import ResourceTask
@@ -130,6 +131,7 @@ if TYPE_CHECKING:
         FanotifyFileDescriptor,
         FlockFileDescriptor,
         PidfdFileDescriptor,
+        QuotaFileDescriptor,
         SendfileFileDescriptor,
         StatfsFileDescriptor,
         XattrFileDescriptor,
@@ -178,6 +180,7 @@ if TYPE_CHECKING:
         PersonalityTask,
         PidfdTask[T_fd],
         PtraceTask,
+        QuotaTask,
         RandomTask,
         RebootTask,
         SelectTask,
@@ -250,6 +253,7 @@ else:
         fanotify_mark = Later("rsyscall.sys.fanotify", "FanotifyFileDescriptor")
         flock = Later("rsyscall.sys.file", "FlockFileDescriptor")
         pidfd_getfd = Later("rsyscall.sys.pidfd", "PidfdFileDescriptor")
+        quotactl_fd = Later("rsyscall.sys.quota", "QuotaFileDescriptor")
         sendfile = Later("rsyscall.sys.sendfile", "SendfileFileDescriptor")
         fstatfs = Later("rsyscall.sys.statfs", "StatfsFileDescriptor")
         fsetxattr = Later("rsyscall.sys.xattr", "XattrFileDescriptor")
@@ -378,6 +382,7 @@ else:
         personality = Later("rsyscall.sys.personality", "PersonalityTask")
         pidfd_open = Later("rsyscall.sys.pidfd", "PidfdTask")
         ptrace_traceme = Later("rsyscall.sys.ptrace", "PtraceTask")
+        quotactl = Later("rsyscall.sys.quota", "QuotaTask")
         getrandom = Later("rsyscall.sys.random", "RandomTask")
         reboot = Later("rsyscall.sys.reboot", "RebootTask")
         pselect = Later("rsyscall.sys.select", "SelectTask")

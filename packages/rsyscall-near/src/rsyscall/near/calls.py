@@ -272,6 +272,7 @@ BOOK: dict[str, CallFacts] = {
     "delete_module": facts(),
     "get_kernel_syms": skipped("never in a 64-bit kernel"),
     "query_module": skipped("never in a 64-bit kernel"),
+    "quotactl": facts(),
     "nfsservctl": skipped("removed in 3.1"),
     "getpmsg": skipped("never implemented"),
     "putpmsg": skipped("never implemented"),
@@ -454,6 +455,7 @@ BOOK: dict[str, CallFacts] = {
     "landlock_create_ruleset": facts(QUICK, since="5.13"),
     "landlock_add_rule": facts(QUICK, since="5.13"),
     "landlock_restrict_self": facts(PREPARABLE, since="5.13"),
+    "quotactl_fd": facts(since="5.14"),
     "memfd_secret": facts(QUICK, since="5.14"),
     "process_mrelease": facts(since="5.15"),
     "futex_waitv": facts(WAITS, since="5.16"),
@@ -482,7 +484,7 @@ BOOK: dict[str, CallFacts] = {
 """The rows, by the name of the call, in the order of the numbers on x86_64."""
 
 LATER = frozenset({
-    "modify_ldt", "arch_prctl", "quotactl", "kexec_load", "kexec_file_load", "quotactl_fd",
+    "modify_ldt", "arch_prctl", "kexec_load", "kexec_file_load",
     "map_shadow_stack", "listns", "riscv_hwprobe", "riscv_flush_icache",
 })  # fmt: skip
 """The calls that have no method yet, and no reason not to have one."""
