@@ -31,6 +31,7 @@ NEEDS = {
     "13_opens": ["ptrace"],
     "14_landlocked_tool": ["landlock"],
     "15_overlay_root": ["mount namespaces", "all capabilities"],
+    "16_networks": ["network namespaces", "settings of namespaces"],
 }
 
 if EXAMPLES:  # most layers have none of their own

@@ -13,6 +13,7 @@ import pytest
 from rsyscall import ChildThread, Command, Int32, Path, local_thread
 from rsyscall.fcntl import O
 from rsyscall.handle.allocation import UseAfterFreeError
+from rsyscall.interfaces import Interfaces
 from rsyscall.near import SYS
 from rsyscall.spawn import PreparedThread
 from rsyscall.struct import StructList
@@ -112,4 +113,5 @@ def test_the_page_of_short_forms_is_complete() -> None:
     assert issubclass(PreparedThread, WithSetup)
     documented = {name for names in named.values() for name in names if f"`{name}(" in page}
     others = {"get", "await", "mkdtemp"}
-    assert not documented - others - methods(ChildThread) - {"setresuid"}
+    assert methods(Interfaces) <= named["Networks"]
+    assert not documented - others - methods(ChildThread) - methods(Interfaces) - {"setresuid"}

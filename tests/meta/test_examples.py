@@ -59,6 +59,13 @@ PRINTED: dict[str, str | re.Pattern[str]] = {
         "write a file of its user: denied\nsignal our program: denied\n"
     ),
     "15_overlay_root.py": "owner: 0\nof the image\nchanged\noutside: of the image\n",
+    "16_networks.py": (
+        "router: to-10.0.1 has 10.0.1.1/24\nrouter: to-10.0.2 has 10.0.2.1/24\n"
+        "router: 10.0.1.0/24 by to-10.0.1\nrouter: 10.0.2.0/24 by to-10.0.2\n"
+        "left: eth0 has 10.0.1.2/24\nleft: 0.0.0.0/0 by 10.0.1.1\nleft: 10.0.1.0/24 by eth0\n"
+        "right: eth0 has 10.0.2.2/24\nright: 0.0.0.0/0 by 10.0.2.1\nright: 10.0.2.0/24 by eth0\n"
+        "right received b'hello'\n"
+    ),
     "near_only/raw_syscall.py": (
         "written by number\nit is us: True\nand close(-1) says: [Errno 9] Bad file descriptor\n"
     ),
@@ -74,6 +81,7 @@ NEEDS = {
     "13_opens.py": ["ptrace"],
     "14_landlocked_tool.py": ["landlock"],
     "15_overlay_root.py": ["mount namespaces", "all capabilities"],
+    "16_networks.py": ["network namespaces", "settings of namespaces"],
 }
 # What an ordinary user cannot do.
 PRIVILEGED = {"15_overlay_root.py"}

@@ -709,7 +709,13 @@ ENUMS: dict[type[enum.Enum], Constants] = {
             "options of sockets",
         ),
     ),
+    netlink.NETLINK_OPTION: Constants(
+        ("linux/netlink.h",), "NETLINK_", left_out={"*": "protocols, which NETLINK has"}
+    ),
     netlink.NLM_F: Constants(("linux/netlink.h",), "NLM_F_"),
+    netlink.NLMSGERR_ATTR: Constants(
+        ("linux/netlink.h",), "NLMSGERR_ATTR_", left_out={"NLMSGERR_ATTR_MAX": "where the numbers end"}
+    ),
     netlink.NLMSG: Constants(
         ("linux/netlink.h",),
         "NLMSG_",
@@ -731,6 +737,24 @@ ENUMS: dict[type[enum.Enum], Constants] = {
             ("NOP2", "DECnet_RULE", "NOP4", "IPV6_RULE", "MPLS_ROUTE"),
             "only the number of the group has a name",
         ),
+    ),
+    rtnetlink.IFA: Constants(
+        ("linux/if_addr.h",),
+        "IFA_",
+        left_out={"IFA_F_*": "flags of addresses", "IFA_MAX": "where the numbers end"},
+    ),
+    rtnetlink.IFA_F: Constants(("linux/if_addr.h",), "IFA_F_"),
+    rtnetlink.IFLA_INFO: Constants(
+        ("linux/if_link.h",), "IFLA_INFO_", left_out={"IFLA_INFO_MAX": "where the numbers end"}
+    ),
+    rtnetlink.RTA: Constants(
+        ("linux/rtnetlink.h",),
+        "RTA_",
+        left_out={"RTA_ALIGNTO": "see parse_attributes", "RTA_MAX": "the last"},
+    ),
+    rtnetlink.RTN: Constants(("linux/rtnetlink.h",), "RTN_", left_out={"RTN_MAX": "where the numbers end"}),
+    rtnetlink.VETH_INFO: Constants(
+        ("linux/veth.h",), "VETH_INFO_", left_out={"VETH_INFO_MAX": "where the numbers end"}
     ),
     rtnetlink.IFLA: Constants(("linux/if_link.h",), "IFLA_", left_out={"*": "attributes inside of others"}),
     tcp.TCP: Constants(

@@ -21,6 +21,7 @@ from rsyscall.with_setup import WithSetup
 if TYPE_CHECKING:
     from rsyscall.command import StrOrBytesPath
     from rsyscall.epoller import Epoller
+    from rsyscall.interfaces import Interfaces
     from rsyscall.linux.memfd import MFD
     from rsyscall.mounts import MountOptions
     from rsyscall.network.connection import Connection
@@ -254,6 +255,17 @@ class WithFiles(WithSetup):
     async def socket(self, domain: AF, type: SOCK, protocol: int = 0) -> FileDescriptor:
         """Make a socket. manpage: socket(2)."""
         return await self.task.socket(domain, type, protocol)
+
+    @property
+    def net(self) -> Interfaces:
+        """The network namespace of the process: its interfaces, their addresses, and routes.
+
+        await thread.net.add_link("veth0", "veth", peer="veth1")
+        await thread.net.add_address("veth0", "10.0.0.1/24")
+        """
+        from rsyscall.interfaces import Interfaces
+
+        return Interfaces(self.task, self.ram)
 
     async def bring_up(self, interface: str = "lo") -> None:
         """Put a network interface into use. A new network namespace has only loopback, and that is down.

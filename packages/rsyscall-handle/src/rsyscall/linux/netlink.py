@@ -7,15 +7,19 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from rsyscall.cstruct import CStruct, constant, u16, u32
+from rsyscall.cstruct import CStruct, constant, i32, nested, u16, u32
 from rsyscall.sys.socket import AF, Sockaddr, _register_sockaddr
 
 __all__ = [
     "NETLINK",
+    "NETLINK_OPTION",
+    "NLA_F",
     "NLMSG",
+    "NLMSGERR_ATTR",
     "NLM_F",
     "Nlattr",
     "Nlmsg",
+    "Nlmsgerr",
     "Nlmsghdr",
     "SockaddrNl",
     "build_attributes",
@@ -54,6 +58,28 @@ class NETLINK(enum.IntEnum):
     RDMA = 20
     CRYPTO = 21
     SMC = 22
+
+
+class NETLINK_OPTION(enum.IntEnum):
+    """`NETLINK_*`: socket options at level `SOL.NETLINK`; most take an `Int32`.
+
+    `EXT_ACK` adds attributes, `NLMSGERR_ATTR`, to an error; `CAP_ACK` leaves the request out of it.
+
+    manpage: netlink(7)
+    """
+
+    ADD_MEMBERSHIP = 1
+    DROP_MEMBERSHIP = 2
+    PKTINFO = 3
+    BROADCAST_ERROR = 4
+    NO_ENOBUFS = 5
+    RX_RING = 6
+    TX_RING = 7
+    LISTEN_ALL_NSID = 8
+    LIST_MEMBERSHIPS = 9
+    CAP_ACK = 10
+    EXT_ACK = 11
+    GET_STRICT_CHK = 12
 
 
 class NLM_F(enum.IntFlag):
@@ -100,6 +126,32 @@ class NLMSG(enum.IntEnum):
     MIN_TYPE = 0x10
 
 
+class NLMSGERR_ATTR(enum.IntEnum):
+    """`NLMSGERR_ATTR_*`: attributes of an error, with `NETLINK_OPTION.EXT_ACK`.
+
+    manpage: netlink(7)
+    """
+
+    UNUSED = 0
+    MSG = 1
+    OFFS = 2
+    COOKIE = 3
+    POLICY = 4
+    MISS_TYPE = 5
+    MISS_NEST = 6
+
+
+class NLA_F(enum.IntFlag):
+    """`NLA_F_*`: bits in the type of an attribute.
+
+    manpage: netlink(7)
+    """
+
+    NONE = 0
+    NET_BYTEORDER = 0x4000
+    NESTED = 0x8000
+
+
 class SockaddrNl(CStruct, Sockaddr, c="struct sockaddr_nl", headers=("linux/netlink.h",), frozen=True):
     """`struct sockaddr_nl`: the address of a netlink socket.
 
@@ -134,6 +186,21 @@ class Nlmsghdr(CStruct, c="struct nlmsghdr", headers=("linux/netlink.h",), froze
     flags: NLM_F = u16("nlmsg_flags", NLM_F, prefix="NLM_F_")
     seq: int = u32("nlmsg_seq", default=0)
     pid: int = u32("nlmsg_pid", default=0)
+
+
+class Nlmsgerr(CStruct, c="struct nlmsgerr", headers=("linux/netlink.h",), frozen=True):
+    """`struct nlmsgerr`: the payload of `NLMSG.ERROR`, which also acknowledges.
+
+    Args:
+        error: a negative errno, or 0.
+        msg: the header of the request. What follows it is the rest of the request, without
+            `NLM_F.CAPPED`, and attributes, `NLMSGERR_ATTR`, with `NLM_F.ACK_TLVS`.
+
+    manpage: netlink(7)
+    """
+
+    error: int = i32("error")
+    msg: Nlmsghdr = nested("msg", Nlmsghdr)
 
 
 @dataclass(frozen=True)
