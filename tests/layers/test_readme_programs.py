@@ -36,6 +36,7 @@ NEEDS = {
     "containers": ["mount namespaces", "pid namespaces", "uts namespaces", "network namespaces"],
     "dropping-privileges": ["other users"],
     "elsewhere": ["user namespaces", "network namespaces"],
+    "fuse": ["/dev/fuse", "privileged mount namespaces"],
     "short-forms": ["mount namespaces", "uts namespaces"],
 }
 

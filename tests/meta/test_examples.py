@@ -66,6 +66,7 @@ PRINTED: dict[str, str | re.Pattern[str]] = {
         "right: eth0 has 10.0.2.2/24\nright: 0.0.0.0/0 by 10.0.2.1\nright: 10.0.2.0/24 by eth0\n"
         "right received b'hello'\n"
     ),
+    "17_passthrough.py": "one\nall.tar\n",
     "near_only/raw_syscall.py": (
         "written by number\nit is us: True\nand close(-1) says: [Errno 9] Bad file descriptor\n"
     ),
@@ -82,9 +83,10 @@ NEEDS = {
     "14_landlocked_tool.py": ["landlock"],
     "15_overlay_root.py": ["mount namespaces", "all capabilities"],
     "16_networks.py": ["network namespaces", "settings of namespaces"],
+    "17_passthrough.py": ["/dev/fuse", "privileged mount namespaces"],
 }
 # What an ordinary user cannot do.
-PRIVILEGED = {"15_overlay_root.py"}
+PRIVILEGED = {"17_passthrough.py", "15_overlay_root.py"}
 
 
 def run(cli: Programs, name: str, user: int | None) -> Result:
