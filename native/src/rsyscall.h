@@ -54,7 +54,7 @@ struct rsys_hello {
 	int32_t infd, outfd;	/* the server's end of the stream */
 };
 
-#define RSYS_REQUEST_LINKED 1u	/* a call: as RSYS_NR_LINKED */
+#define RSYS_REQUEST_LINKED 1u	/* a call or a write: as RSYS_NR_LINKED */
 
 struct rsys_request {
 	uint32_t op;

@@ -126,7 +126,7 @@ static int respond(const struct stream *stream, int64_t result, uint64_t length)
  * of this process. What a read could not put there stays in the stream and is thrown away, to stay
  * in step.
  */
-static int serve_write(const struct stream *stream, uint64_t address, uint64_t length)
+static int serve_write(const struct stream *stream, uint64_t address, uint64_t length, int *ret_failed)
 {
 	char rest[CHUNK];
 	long result = 0;
@@ -147,6 +147,7 @@ static int serve_write(const struct stream *stream, uint64_t address, uint64_t l
 		else
 			return -1;
 	}
+	*ret_failed = result < 0;
 	return respond(stream, result < 0 ? result : (int64_t)length, 0);
 }
 
@@ -228,7 +229,8 @@ static int serve(const struct stream *stream)
 {
 	struct rsys_origin *origin = stream->origin;
 	struct rsys_request request;
-	int failed = 0;	/* in a chain of linked calls */
+	int failed = 0;	/* in a chain of linked requests */
+	int now_failed;
 	long result;
 
 	if (!rsys_begin(origin))
@@ -237,7 +239,7 @@ static int serve(const struct stream *stream)
 		uint64_t length = request.args[0];
 		int err;
 
-		if (request.flags & ~(request.op == RSYS_OP_CALL ? RSYS_REQUEST_LINKED : 0) ||
+		if (request.flags & ~(request.op == RSYS_OP_READ ? 0 : RSYS_REQUEST_LINKED) ||
 		    (request.op != RSYS_OP_CALL && length > RSYS_MAX_TRANSFER))
 			request.op = 0;
 		switch (request.op) {
@@ -250,7 +252,9 @@ static int serve(const struct stream *stream)
 			err = respond(stream, result, 0);
 			break;
 		case RSYS_OP_WRITE:
-			err = serve_write(stream, request.number, length);
+			now_failed = 0;
+			err = serve_write(stream, request.number, length, &now_failed);
+			failed = request.flags & RSYS_REQUEST_LINKED && (failed || now_failed);
 			break;
 		case RSYS_OP_READ:
 			err = serve_read(stream, request.number, length);

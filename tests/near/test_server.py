@@ -135,6 +135,27 @@ def test_bad_addresses_are_errors_and_the_stream_stays_in_step(server: Server) -
     assert server.call(SYS.getpid) == server.process.pid
 
 
+def test_a_linked_write_that_fails_lets_no_call_be_made(server: Server) -> None:
+    getpid, address = native_abi().number(SYS.getpid), server.map(4096)
+    umask = native_abi().number(SYS.umask)
+    before = server.call(SYS.umask, 0o22)
+    chain = [
+        encode_write(8, b"abc", linked=True),
+        encode_call(umask, [0o77], linked=True),
+        encode_write(address, b"abc", linked=True),
+        encode_read(address, 3),
+        encode_call(umask, [0o77]),
+        encode_call(getpid),
+    ]
+    server.socket.sendall(b"".join(chain))
+    results = [result for result, _ in server.receive(len(chain))]
+    canceled = -errno.ECANCELED
+    assert results == [-errno.EFAULT, canceled, 3, 3, canceled, server.process.pid]
+    assert server.call(SYS.umask, before) == 0o22
+    server.socket.sendall(encode_write(address, b"x", linked=True) + encode_call(getpid))
+    assert [result for result, _ in server.receive(2)] == [1, server.process.pid]
+
+
 def test_exit_is_never_answered(server: Server) -> None:
     server.socket.sendall(encode_call(native_abi().number(SYS.exit), [7]))
     assert server.socket.recv(1) == b""

@@ -9,8 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsyscall.near import SYS, Syscall, SyscallHangup, SyscallSendError, native_abi
-from rsyscall.near.protocol import REQUEST_SIZE, ProtocolError, encode_response
+from rsyscall.near import SYS, MemoryRead, MemoryWrite, Syscall, SyscallHangup, SyscallSendError, native_abi
+from rsyscall.near.protocol import (
+    REQUEST_SIZE,
+    ProtocolError,
+    encode_call,
+    encode_read,
+    encode_response,
+    encode_write,
+)
 from rsyscall.near.record import CallRecord
 from rsyscall.near.stream import Exchange, StreamState
 
@@ -286,6 +293,36 @@ def test_transfers_are_put_together() -> None:
     with pytest.raises(OSError) as caught:
         client.exchanges["b"].check_transfer()
     assert caught.value.errno == errno.EFAULT
+
+
+def test_steps_are_one_exchange() -> None:
+    state, record = StreamState("a peer"), CallRecord()
+    steps = [
+        MemoryWrite(8, b"ab"),
+        Syscall(SYS.getpid),
+        MemoryRead(8, 3),
+        Syscall(SYS.getuid),
+        MemoryRead(9, 2),
+    ]
+    exchange = Exchange.steps(lambda: None, native_abi(), steps, linked=True, record=record, recorded=1)
+    state.submit(exchange)
+    number = native_abi().number
+    data = state.data_to_send(1 << 20)
+    assert data == b"".join(
+        [
+            encode_write(8, b"ab", linked=True),
+            encode_call(number(SYS.getpid), linked=True),
+            encode_read(8, 3),
+            # The last call: nothing behind it is skipped.
+            encode_call(number(SYS.getuid)),
+            encode_read(9, 2),
+        ]
+    )
+    state.sent(len(data))
+    answers = [(2, b""), (7, b""), (3, b"abc"), (-1, b""), (-14, b"")]
+    state.received(b"".join(encode_response(*answer) for answer in answers), 0)
+    assert exchange.check_steps() == [2, 7, b"abc", -1, -14]
+    assert record.result == 7
 
 
 def test_what_is_sent_is_every_request_once() -> None:

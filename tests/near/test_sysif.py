@@ -14,6 +14,8 @@ from rsyscall.near import (
     Address,
     FileDescriptor,
     LocalSyscall,
+    MemoryRead,
+    MemoryWrite,
     Syscall,
     SyscallError,
     SyscallHangup,
@@ -23,6 +25,8 @@ from rsyscall.near import (
     native_abi,
     raise_if_error,
 )
+from rsyscall.near.along import Along, bytes_of, number_of
+from rsyscall.near.record import CallRecord
 from rsyscall.near.sysif import error_of
 
 Run = Callable[..., Any]
@@ -143,6 +147,86 @@ def test_default_syscalls_ends_a_linked_submission_at_the_first_error(run: Run) 
     canceled = -errno.ECANCELED
     assert run(sysif.syscalls(calls, linked=True)) == [os.getpid(), -errno.EBADF, canceled, canceled]
     assert sysif.made == [SYS.getpid, SYS.close]
+
+
+class WithMemory(Minimal):
+    """Has memory of its own, from address 0 on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = bytearray(8)
+
+    async def read_memory(self, address: SupportsInt, length: int) -> bytes:
+        if int(address) + length > len(self.memory):
+            raise OSError(errno.EFAULT, "outside")
+        return bytes(self.memory[int(address) :][:length])
+
+    async def write_memory(self, address: SupportsInt, data: bytes) -> None:
+        await self.read_memory(address, len(data))
+        self.memory[int(address) : int(address) + len(data)] = data
+
+
+def test_default_steps_are_taken_in_order(run: Run) -> None:
+    sysif = WithMemory()
+    steps = [
+        MemoryRead(0, 2),
+        MemoryWrite(1, b"ab"),
+        Syscall(SYS.close, -1),
+        Syscall(SYS.getpid),
+        MemoryRead(0, 3),
+    ]
+    assert run(sysif.steps(steps)) == [bytes(2), 2, -errno.EBADF, os.getpid(), b"\0ab"]
+    assert sysif.made == [SYS.close, SYS.getpid]
+
+
+def test_default_steps_that_are_linked_make_no_call_after_a_failure(run: Run) -> None:
+    sysif = WithMemory()
+    steps = [
+        MemoryRead(7, 2),
+        Syscall(SYS.getpid),
+        MemoryWrite(7, b"ab"),
+        Syscall(SYS.getuid),
+        MemoryWrite(0, b"c"),
+    ]
+    failed = [-errno.EFAULT, os.getpid(), -errno.EFAULT, -errno.ECANCELED, 1]
+    assert run(sysif.steps(steps, linked=True)) == failed
+    assert sysif.made == [SYS.getpid]
+
+
+def test_a_call_with_steps_along(run: Run) -> None:
+    sysif = WithMemory()
+    along = Along(sysif, [MemoryWrite(0, b"ab")], [MemoryRead(0, 2)], linked=True)
+    assert run(along.syscall(SYS.getpid)) == os.getpid()
+    assert along.results == [2, b"ab"]
+    with pytest.raises(RuntimeError, match="one call"):
+        run(along.syscall(SYS.getpid))
+    failing = Along(sysif, [MemoryWrite(7, b"ab")], linked=True)
+    with pytest.raises(OSError) as caught:
+        run(failing.syscall(SYS.getuid))
+    assert caught.value.errno == errno.EFAULT
+    assert sysif.made == [SYS.getpid]
+
+
+def test_what_steps_have_given() -> None:
+    assert number_of(5) == 5
+    assert number_of(-5000) == 2**64 - 5000
+    assert bytes_of(b"x") == b"x"
+    assert bytes_of(0) == b""
+    for of in (number_of, bytes_of):
+        with pytest.raises(FileNotFoundError):
+            of(-errno.ENOENT)
+    with pytest.raises(TypeError):
+        number_of(b"x")
+
+
+def test_the_call_of_several_steps_is_recorded(run: Run) -> None:
+    fd, other = os.pipe()
+    record = CallRecord(None)
+    along = Along(WithMemory(), [Syscall(SYS.getpid)], [Syscall(SYS.getuid)])
+    assert run(along.recorded_syscall(record, SYS.close, fd)) == 0
+    os.close(other)
+    assert record.sent
+    assert record.result == 0
 
 
 @pytest.mark.parametrize("wrong", [5, None, [SYS.getpid], (), (SYS.getpid,) * 8])

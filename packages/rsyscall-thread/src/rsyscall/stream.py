@@ -34,6 +34,7 @@ from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.native import _fast, destructor
 from rsyscall.near import (
     SYS,
+    Step,
     Syscall,
     SyscallError,
     SyscallHangup,
@@ -81,6 +82,8 @@ class SyscallConnection(SyscallInterface):
     Attributes:
         abi: of the process; set it if it is not our own.
     """
+
+    pipelines = True
 
     def __init__(
         self,
@@ -212,6 +215,23 @@ class SyscallConnection(SyscallInterface):
         if self._log_calls:
             for call, result in zip(calls, results, strict=True):
                 self.logger.debug("%s -> %d", call, result)
+        return results
+
+    @trio.lowlevel.enable_ki_protection
+    async def steps(
+        self, steps: Sequence[Step], linked: bool = False, record: CallRecord | None = None, recorded: int = 0
+    ) -> list[int | bytes]:
+        """Make calls and move memory in one go; see `SyscallInterface.steps`."""
+        waiter = Reader()
+        exchange = Exchange.steps(
+            partial(waiter.send, None), self.abi, steps, linked=linked, record=record, recorded=recorded
+        )
+        await self._exchange(exchange, waiter)
+        results = exchange.check_steps()
+        if self._log_calls:
+            for step, result in zip(steps, results, strict=True):
+                if isinstance(step, Syscall):
+                    self.logger.debug("%s -> %s", step, result)
         return results
 
     @trio.lowlevel.enable_ki_protection

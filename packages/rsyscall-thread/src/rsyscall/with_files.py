@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rsyscall.sys.mount import MOUNT_ATTR
     from rsyscall.sys.socket import AF, SOCK, Socketpair, T_sockaddr
 
-__all__ = ["Data", "WithFiles", "do_cloexec_except"]
+__all__ = ["Data", "WithFiles", "as_bytes", "do_cloexec_except"]
 
 Data = str | bytes | bytearray | memoryview
 """What is written to a file. Text is encoded as `os.fsencode` does it."""
@@ -37,6 +37,15 @@ Data = str | bytes | bytearray | memoryview
 # Bytes that `read_to_eof` asks for: doubled while that many come.
 _FIRST_READ = 4096
 _LARGEST_READ = 1 << 20
+
+
+def as_bytes(data: Data) -> bytes:
+    """What is written to a file."""
+    if isinstance(data, str):
+        return os.fsencode(data)
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(f"data: expected bytes or text, not {data!r}")
+    return bytes(data)
 
 
 async def _wait_readable(fd: FileDescriptor) -> bool:
@@ -133,11 +142,10 @@ class WithFiles(WithSetup):
 
         manpage: write(2)
         """
-        if isinstance(data, str):
-            data = os.fsencode(data)
-        elif not isinstance(data, bytes | bytearray | memoryview):
-            raise TypeError(f"data: expected bytes or text, not {data!r}")
-        rest: Pointer[Any] = await self.ram.ptr(bytes(data))
+        await self._write_pointer(fd, await self.ram.ptr(as_bytes(data)))
+
+    async def _write_pointer(self, fd: FileDescriptor, rest: Pointer[Any]) -> None:
+        """Write all of what is in the memory of this process."""
         while rest.size() > 0:
             _, rest = await fd.write(rest)
 

@@ -40,7 +40,7 @@ import rsyscall.near
 from rsyscall.far import FDTableMismatchError, SaidError
 from rsyscall.handle.arguments import FDNUM, call
 from rsyscall.handle.fd_garbage import GarbageFDTable
-from rsyscall.near import SyscallHangup, nr
+from rsyscall.near import SyscallHangup, SyscallInterface, nr
 from rsyscall.near.record import (
     CallRecord,
     forget,
@@ -63,6 +63,7 @@ __all__ = [
     "SharedHandleError",
     "T_fd",
     "T_held",
+    "close_along",
 ]
 
 logger = logging.getLogger(__name__)
@@ -368,7 +369,7 @@ class BaseFileDescriptor:
         table = self._entry().table
         record = CallRecord(table)
         if self._invalidate(record):
-            await table._close_fd(self.task, self.near, record)
+            await table._close_fd(self.task.sysif, self.near, record)
             return True
         return False
 
@@ -386,11 +387,7 @@ class BaseFileDescriptor:
         If cancelled, the handle is invalid and the number is left as garbage.
         manpage: close(2)
         """
-        table = self._require_only_handle("close").table
-        self.task.sysif.check_owner()
-        record = CallRecord(table)
-        self._invalidate(record)
-        await table._close_fd(self.task, self.near, record)
+        await close_along(self, self.task.sysif)
 
     def inherit(self, task: FileDescriptorTask[T_fd]) -> T_fd:
         """Return a handle in `task` for the same open file; see `FileDescriptorTask.inherit_fd`."""
@@ -447,6 +444,15 @@ class BaseFileDescriptor:
         number = getattr(getattr(self, "near", None), "number", None)
         suffix = "" if getattr(self, "valid", False) else ", valid=False"
         return f"FD({task}, {number}{suffix})"
+
+
+async def close_along(fd: BaseFileDescriptor, sysif: SyscallInterface) -> None:
+    """As `fd.close()`, by an interface with which other steps travel; see `rsyscall.near.along`."""
+    table = fd._require_only_handle("close").table
+    sysif.check_owner()
+    record = CallRecord(table)
+    fd._invalidate(record)
+    await table._close_fd(sysif, fd.near, record)
 
 
 class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):

@@ -63,18 +63,18 @@ class GarbageFDTable(rsyscall.far.FDTable):
         abandon(self, number)
 
     async def _close_fd(
-        self, task: rsyscall.far.Task, fd: rsyscall.near.FileDescriptor, record: CallRecord
+        self, sysif: SyscallInterface, fd: rsyscall.near.FileDescriptor, record: CallRecord
     ) -> None:
         """Close a number that `record` owns; if the call is not made it becomes garbage again.
 
-        After a hang-up the process behind `task` is dead, and it is unknown whether the call was made. If no
+        After a hang-up the process behind `sysif` is dead, and it is unknown whether the call was made. If no
         other process shares the table, no other close can do harm. If one does, we close the number once
         more: usually that fails with EBADF, and a descriptor that stays open for ever would be worse, since
         the reader of a pipe, for example, would never see its end.
         """
         try:
             with naming(fd):
-                await task.sysif.recorded_syscall(record, nr.close, fd)
+                await sysif.recorded_syscall(record, nr.close, fd)
         except OSError:
             raise
         except SyscallHangup:

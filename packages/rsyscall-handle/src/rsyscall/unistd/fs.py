@@ -19,6 +19,7 @@ from rsyscall.handle.pointer import (
     check_pointers,
     not_a_pointer,
 )
+from rsyscall.near import SyscallInterface
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
@@ -26,7 +27,7 @@ from rsyscall.unistd import _fs_near as raw
 from rsyscall.unistd._fs_near import OK, RENAME
 from rsyscall.unistd.fds import CloseRangeTask, DupFileDescriptor
 
-__all__ = ["OK", "RENAME", "FSFileDescriptor", "FSTask"]
+__all__ = ["OK", "RENAME", "FSFileDescriptor", "FSTask", "open_along"]
 
 T = TypeVar("T")
 # Or-ing numbers is an order of magnitude faster than or-ing flags.
@@ -81,11 +82,24 @@ async def _access(
 async def _open(
     task: FileDescriptorTask[T_fd], dirfd: near.FileDescriptor | None, path: PathPointer, flags: O, mode: int
 ) -> T_fd:
-    record = CallRecord(task.fd_table)
     if not isinstance(path, Pointer):
         raise not_a_pointer(path)
+    record = CallRecord(task.fd_table)
     with path.borrow(task) as path_addr, naming(path.value):
         fd = await raw._openat(task.sysif, record, dirfd, path_addr, int(flags) | _CLOEXEC, mode)
+    return task._adopt(fd, record)
+
+
+async def open_along(
+    task: FileDescriptorTask[T_fd], sysif: SyscallInterface, path: near.Address, flags: O, mode: int
+) -> T_fd:
+    """As `task.open`, by an interface with which other steps travel; see `rsyscall.near.along`.
+
+    Args:
+        path: borrowed by the caller.
+    """
+    record = CallRecord(task.fd_table)
+    fd = await raw._openat(sysif, record, None, path, int(flags) | _CLOEXEC, mode)
     return task._adopt(fd, record)
 
 

@@ -31,6 +31,9 @@ from __future__ import annotations
 from rsyscall.near.abi import ABI, SYS, UnsupportedSyscallError, native_abi, nr
 from rsyscall.near.local import LocalSyscall
 from rsyscall.near.sysif import (
+    MemoryRead,
+    MemoryWrite,
+    Step,
     Syscall,
     SyscallError,
     SyscallHangup,
@@ -64,6 +67,9 @@ __all__ = [
     # making calls
     "SYS",
     "nr",
+    "MemoryRead",
+    "MemoryWrite",
+    "Step",
     "Syscall",
     "SyscallInterface",
     "SyscallError",

@@ -323,22 +323,26 @@ def decode_call(data: bytes) -> tuple[int, tuple[int, ...]]:
     """The number and the arguments of an encoded call.
 
     Raises:
-        ValueError: it is another kind of request, or linked.
+        ValueError: it is another kind of request.
     """
     op, flags, number, *args = _REQUEST.unpack(data)
-    if (op, flags) != (_OP_CALL, 0):
-        raise ValueError(f"a request of kind {op} with flags {flags} is not a single system call")
+    if op != _OP_CALL or flags & ~_LINKED:
+        raise ValueError(f"a request of kind {op} with flags {flags} is not a system call")
     return number, tuple(args)
 
 
-def encode_write(address: SupportsInt, data: bytes) -> bytes:
+def encode_write(address: SupportsInt, data: bytes, *, linked: bool = False) -> bytes:
     """The request to write `data` to `address` in the memory of the server, at most `MAX_TRANSFER` bytes.
+
+    Args:
+        linked: if that fails, the server does not make the next call, which then fails with ECANCELED.
 
     Raises:
         ValueError: too much data; see `split_transfer`.
     """
     _check_transfer(len(data))
-    return _pack_request(_OP_WRITE, 0, _to_u64(address), len(data), 0, 0, 0, 0, 0) + data
+    flags = _LINKED if linked else 0
+    return _pack_request(_OP_WRITE, flags, _to_u64(address), len(data), 0, 0, 0, 0, 0) + data
 
 
 def encode_read(address: SupportsInt, length: int) -> bytes:

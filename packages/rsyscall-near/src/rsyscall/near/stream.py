@@ -41,7 +41,16 @@ from rsyscall.near.protocol import (
     split_transfer,
 )
 from rsyscall.near.record import CallRecord
-from rsyscall.near.sysif import Syscall, SyscallError, SyscallHangup, SyscallSendError, error_of
+from rsyscall.near.sysif import (
+    MemoryRead,
+    MemoryWrite,
+    Step,
+    Syscall,
+    SyscallError,
+    SyscallHangup,
+    SyscallSendError,
+    error_of,
+)
 
 __all__ = ["Exchange", "StreamState"]
 
@@ -107,7 +116,7 @@ def _our_number(abi: ABI, call: int) -> int:
 class Exchange:
     """Requests of one caller that go out together, and what comes of them.
 
-    Use `calls`, `read` or `write`.
+    Use `calls`, `read`, `write` or `steps`.
 
     Attributes:
         results: of the requests that have been answered, in order: what the kernel returned.
@@ -186,6 +195,41 @@ class Exchange:
         ]
         return self
 
+    @classmethod
+    def steps(
+        cls,
+        on_finish: Callable[[], None],
+        abi: ABI,
+        steps: Sequence[Step],
+        linked: bool = False,
+        record: CallRecord | None = None,
+        recorded: int = 0,
+    ) -> Exchange:
+        """Calls and transfers of at most `MAX_TRANSFER` bytes each; arguments as `SyscallInterface.steps`.
+
+        Raises:
+            TypeError, ValueError, OverflowError: one of them cannot be encoded.
+        """
+        self = cls(on_finish)
+        # With it ends what the server skips.
+        last = max(
+            (index for index, step in enumerate(steps) if not isinstance(step, MemoryRead)), default=-1
+        )
+        for index, step in enumerate(steps):
+            if isinstance(step, MemoryRead):
+                data = encode_read(*step)
+                request = _Request(self, index, data, read=step.length)
+            elif isinstance(step, MemoryWrite):
+                data = encode_write(*step, linked=linked and index < last)
+                request = _Request(self, index, data, written=len(step.data))
+            else:
+                number = abi.number(step[0]) if isinstance(step[0], SYS) else int(step[0])
+                request = _Request(self, index, encode_call(number, step[1:], linked=linked and index < last))
+                if record is not None and index == recorded:
+                    request.record, request.number = record, _our_number(abi, step[0])
+            self._requests.append(request)
+        return self
+
     @property
     def finished(self) -> bool:
         return self.error is not None or len(self.results) == len(self._requests)
@@ -220,6 +264,17 @@ class Exchange:
         if self.error is not None:
             raise self.error
         return self.results
+
+    def check_steps(self) -> list[int | bytes]:
+        """Return what came of each step; see `SyscallInterface.steps`.
+
+        Raises:
+            SyscallError: not all requests were answered.
+        """
+        return [
+            payload if request.read and result >= 0 else result
+            for request, result, payload in zip(self._requests, self.check(), self.payloads, strict=True)
+        ]
 
     def check_transfer(self) -> bytes:
         """Return the bytes that were read.

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from rsyscall.near.record import CallRecord
 
 __all__ = [
+    "MemoryRead",
+    "MemoryWrite",
+    "Step",
     "Syscall",
     "SyscallError",
     "SyscallHangup",
@@ -110,6 +113,24 @@ class Syscall(NamedTuple):
         return f"{name}({', '.join(map(str, args))})"
 
 
+class MemoryWrite(NamedTuple):
+    """Bytes for the memory of a process, as one of several steps."""
+
+    address: SupportsInt
+    data: bytes
+
+
+class MemoryRead(NamedTuple):
+    """Bytes of the memory of a process, as one of several steps."""
+
+    address: SupportsInt
+    length: int
+
+
+Step = Syscall | MemoryWrite | MemoryRead
+"""One of the steps of `SyscallInterface.steps`."""
+
+
 def as_syscalls(calls: Sequence[Syscall]) -> list[Syscall]:
     """Check the calls given to `SyscallInterface.syscalls`, and return each as a `Syscall`.
 
@@ -156,6 +177,9 @@ class SyscallInterface(abc.ABC):
     borrows_memory: bool = False
     """Whether the process shares the memory of a program that goes on when the process has left it. Such a
     process is refused the calls that `rsyscall.near.address_space` calls lasting."""
+
+    pipelines: bool = False
+    """Whether `steps` costs one round trip, however many steps there are."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -268,6 +292,50 @@ class SyscallInterface(abc.ABC):
             raise
         record.answer(result)
         return result
+
+    async def steps(
+        self, steps: Sequence[Step], linked: bool = False, record: CallRecord | None = None, recorded: int = 0
+    ) -> list[int | bytes]:
+        """Make calls and move memory, in order, as one submission.
+
+        Args:
+            steps: what to do; no call among them makes the process leave its memory or changes credentials.
+                `MAX_TRANSFER` of the protocol limits each transfer.
+            linked: after a call or a write that fails make no call: its result is ECANCELED. Memory is moved
+                all the same.
+            record: of the call that is step `recorded`; see `recorded_syscall`.
+            recorded: which step that is.
+
+        Returns:
+            For every step what came of it: the bytes that were read; of others the number that the kernel
+            returned, and of those that failed, of any kind, the error number, negated.
+
+        Raises:
+            SyscallError: as `syscalls`.
+        """
+        results: list[int | bytes] = []
+        failed = False
+        for index, step in enumerate(steps):
+            result: int | bytes
+            try:
+                if isinstance(step, MemoryRead):
+                    result = await self.read_memory(*step)
+                elif isinstance(step, MemoryWrite):
+                    await self.write_memory(*step)
+                    result = len(step.data)
+                elif failed:
+                    result = -errno.ECANCELED
+                elif record is not None and index == recorded:
+                    result = await self.recorded_syscall(record, *step)
+                else:
+                    result = await self.syscall(*step)
+            except OSError as error:
+                if error.errno is None:
+                    raise
+                result = -error.errno
+                failed = failed or (linked and not isinstance(step, MemoryRead))
+            results.append(result)
+        return results
 
     @abc.abstractmethod
     async def close_interface(self) -> None:
