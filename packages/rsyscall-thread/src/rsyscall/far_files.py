@@ -185,7 +185,7 @@ class FarFiles:
     async def open_with(
         self, path: StrOrBytesPath, flags: O, mode: int, data: bytes
     ) -> tuple[FileDescriptor, Pointer[bytes]]:
-        """Open a file, and write what is to be put into it to the memory of the process: one round trip.
+        """Open a file, and write its contents-to-be to the memory of the process: one round trip.
 
         Args:
             path, flags, mode: as for `open`.

@@ -1,7 +1,7 @@
 """A call, and steps that travel with it in the same round trip.
 
 A function that makes a call is given an interface. Given an `Along` instead, it makes its call as ever, with
-all that it does for it, and what is to be done before and after that goes with the call:
+all that it does for it, and the steps before and after travel with the call:
 
     along = Along(sysif, before=[MemoryWrite(address, path)], linked=True)
     file = await open_along(task, along, address, O.RDONLY, 0)
