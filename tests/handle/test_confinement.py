@@ -43,9 +43,11 @@ from rsyscall.linux.seccomp import (
     SeccompNotifAddfd,
     SeccompNotifResp,
     SeccompNotifSizes,
+    syscall_filter,
 )
 from rsyscall.near import SYS
 from rsyscall.near import types as near
+from rsyscall.near.abi import ABIS
 from rsyscall.struct import Int32
 from rsyscall.sys.prctl import PR
 
@@ -336,3 +338,28 @@ async def test_arguments_of_seccomp_are_checked(local: Local) -> None:
 def test_a_program_in_memory_looks_as_in_c() -> None:
     filter = SockFilter(BPF.RET | BPF.K, k=RET.ALLOW)
     assert filter.to_bytes() == struct.pack("=HBBI", 6, 0, 0, 0x7FFF0000)
+
+
+@forked
+async def test_a_filter_by_the_names_of_calls(local: Local, tmp_path: Path) -> None:
+    await drop_privileges(local)
+    actions = {SYS.getpriority: RET.ERRNO | errno.EXDEV, SYS.openat2: RET.ERRNO | errno.ENOSYS}
+    filter = syscall_filter(local.task.sysif.abi, actions)
+    prog = await local.ptr(SockFprog(await local.ptr(filter)))
+    assert await local.task.seccomp(SECCOMP.SET_MODE_FILTER, SECCOMP_FILTER_FLAG.NONE, prog) == 0
+    with pytest.raises(OSError, match="cross-device"):
+        os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getppid()
+    if platform.machine() == "x86_64":
+        libc = ctypes.CDLL(None, use_errno=True)
+        # getpid of x32
+        assert libc.syscall(0x40000000 | SYS.getpid) == -1
+        assert ctypes.get_errno() == errno.ENOSYS
+
+
+def test_filters_for_all_architectures() -> None:
+    for name, abi in ABIS.items():
+        filter = syscall_filter(abi, {SYS.openat: RET.ERRNO | 1}, RET.KILL_PROCESS).elems
+        assert filter[1].k == AUDIT_ARCH[name.upper()]
+        assert abi.number("openat") in {one.k for one in filter}
+        assert filter[-1].k == RET.KILL_PROCESS

@@ -67,6 +67,7 @@ PRINTED: dict[str, str | re.Pattern[str]] = {
         "right received b'hello'\n"
     ),
     "17_passthrough.py": "one\nall.tar\n",
+    "18_seccomp_supervisor.py": "hello from the supervisor\ncat: /etc/passwd: Permission denied\n",
     "near_only/raw_syscall.py": (
         "written by number\nit is us: True\nand close(-1) says: [Errno 9] Bad file descriptor\n"
     ),

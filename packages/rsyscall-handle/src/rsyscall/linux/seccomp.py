@@ -11,6 +11,7 @@ must allow those (`read`, `recvmsg`, `write`, `sendto`, `futex`, `ppoll`...), or
 from __future__ import annotations
 
 import enum
+import errno
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from rsyscall.handle.arguments import ADDRESS, call, choice, flags
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.handle.pointer import check_pointers
-from rsyscall.linux.filter import SockFprog
+from rsyscall.linux.filter import BPF, SockFilter, SockFprog
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
@@ -28,8 +29,13 @@ from rsyscall.near.record import CallRecord
 from rsyscall.sys.ioctl import _ioctl
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rsyscall.handle.pointer import Pointer, WrittenPointer
+    from rsyscall.near import SYS
+    from rsyscall.near.abi import ABI
     from rsyscall.near.sysif import SyscallInterface
+    from rsyscall.struct import StructList
 
 __all__ = [
     "AUDIT_ARCH",
@@ -47,6 +53,7 @@ __all__ = [
     "SeccompNotifResp",
     "SeccompNotifSizes",
     "SeccompTask",
+    "syscall_filter",
 ]
 
 
@@ -209,6 +216,54 @@ class SeccompNotifAddfd(CStruct, c="struct seccomp_notif_addfd", headers=("linux
     srcfd: int = u32("srcfd", default=0)
     newfd: int = u32("newfd", default=0)
     newfd_flags: int = u32("newfd_flags", default=0)
+
+
+# Where these are in the structure that a filter looks at.
+_NR, _ARCH = 0, 4
+# Calls of x86_64 from this number on are those of the ABI with pointers of 32 bits.
+_X32 = 0x40000000
+
+
+def syscall_filter(
+    abi: ABI, actions: Mapping[SYS, int], default: int = SECCOMP_RET.ALLOW
+) -> StructList[SockFilter]:
+    """A filter that decides by the call alone.
+
+        instructions = syscall_filter(task.sysif.abi, {SYS.openat: SECCOMP_RET.USER_NOTIF})
+        program = await thread.ptr(SockFprog(await thread.ptr(instructions)))
+
+    A call that is made in the way of another architecture kills the process, since there its number means
+    another call; one of x32 fails with ENOSYS.
+
+    Args:
+        abi: the architecture of the process.
+        actions: what happens with these calls: `SECCOMP_RET.ERRNO | errno.EPERM`, for example.
+        default: what happens with the others.
+
+    Returns:
+        The instructions; all of them have to be in memory for `SockFprog`.
+
+    Raises:
+        UnsupportedSyscallError: the architecture has no such call.
+
+    manpage: seccomp(2)
+    """
+    load, equal, leave = BPF.LD | BPF.W | BPF.ABS, BPF.JMP | BPF.JEQ | BPF.K, BPF.RET | BPF.K
+    program = [
+        SockFilter(load, k=_ARCH),
+        SockFilter(equal, 1, 0, AUDIT_ARCH[abi.name.upper()]),
+        SockFilter(leave, k=SECCOMP_RET.KILL_PROCESS),
+        SockFilter(load, k=_NR),
+    ]
+    if abi.name == "x86_64":
+        program += [
+            SockFilter(BPF.JMP | BPF.JGE | BPF.K, 0, 1, _X32),
+            SockFilter(leave, k=SECCOMP_RET.ERRNO | errno.ENOSYS),
+        ]
+    for number, action in actions.items():
+        program += [SockFilter(equal, 0, 1, abi.number(number)), SockFilter(leave, k=action)]
+    program.append(SockFilter(leave, k=default))
+    return SockFprog.program(program)
 
 
 class SeccompFileDescriptor(BaseFileDescriptor):

@@ -1,0 +1,58 @@
+"""A supervisor that opens files for a command: one that it makes up, some that it allows, and no others."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import trio
+
+from rsyscall import FileDescriptor, local_thread
+from rsyscall.fcntl import O
+from rsyscall.linux.seccomp import SECCOMP_RET
+from rsyscall.near import SYS
+from rsyscall.sched import CLONE
+from rsyscall.seccomp_supervisor import SeccompSupervisor
+from rsyscall.sys.wait import W
+
+GREETING = b"/etc/greeting"
+# What programs need to run.
+ALLOWED = (b"/usr/", b"/lib", b"/etc/ld.so.cache")
+
+
+async def open_for(path: bytes, flags: O) -> FileDescriptor:
+    """Open a file in place of the command, or raise the error that it gets."""
+    if path == GREETING:
+        file = await local_thread.memfd_create("greeting")
+        await local_thread.write_all(file, "hello from the supervisor\n")
+        return await local_thread.open(f"/proc/self/fd/{int(file)}")
+    if not os.path.normpath(path).startswith(ALLOWED) or flags & (O.ACCMODE | O.CREAT | O.TRUNC):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    return await local_thread.open(path, flags)
+
+
+async def answer_all(supervisor: SeccompSupervisor) -> None:
+    """Each path is read once, and the file opened by us: the command cannot change the path in between."""
+    async for call in supervisor:
+        path, flags = await call.read_string(call.args[1]), O(call.args[2] & 0xFFFFFFFF)
+        try:
+            async with await open_for(path, flags) as file:
+                await call.give(file, flags)
+        except OSError as error:
+            await call.fail(error.errno or errno.EIO)
+
+
+async def main() -> None:
+    child = await local_thread.clone(CLONE.FILES)
+    actions = {SYS.openat: SECCOMP_RET.USER_NOTIF, SYS.openat2: SECCOMP_RET.ERRNO | errno.ENOSYS}
+    supervisor = await SeccompSupervisor.make(local_thread, child, actions)
+    async with child.process, supervisor, trio.open_nursery() as nursery:
+        # It ends with the last process that has the filter.
+        nursery.start_soon(answer_all, supervisor)
+        script = f"cat {GREETING.decode()} /etc/passwd 2>&1"
+        process = await child.exec(local_thread.environ.sh.args("-c", script))
+        await process.waitpid(W.EXITED)
+
+
+if __name__ == "__main__":
+    trio.run(main)
