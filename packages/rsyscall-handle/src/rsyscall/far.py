@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import weakref
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Protocol
 
 from rsyscall.near import SyscallSendError
 from rsyscall.near import types as near
 from rsyscall.near.address_space import refusal, refused_effect
+from rsyscall.near.light_dataclass import light_dataclass
 
 if TYPE_CHECKING:
     from rsyscall.near import SYS, SyscallInterface
@@ -74,12 +75,12 @@ class _Borrowable(Protocol):
     def borrow(self, task: Task) -> AbstractContextManager[near.Address]: ...
 
 
-@dataclass(eq=False)
+@light_dataclass(eq=False)
 class File:
     """Identity of an open file description; tells whether two memory mappings are of the same file."""
 
 
-@dataclass(eq=False)
+@light_dataclass(eq=False)
 class FDTable:
     """Identity of a file descriptor table.
 
@@ -90,7 +91,7 @@ class FDTable:
     creator_pid: int
 
 
-@dataclass(eq=False)
+@light_dataclass(eq=False)
 class AddressSpace:
     """Identity of an address space.
 
@@ -110,7 +111,7 @@ class AddressSpace:
             raise AddressSpaceMismatchError(self, other)
 
 
-@dataclass(eq=False)
+@light_dataclass(eq=False)
 class PidNamespace:
     """Identity of a process id namespace.
 
@@ -121,7 +122,7 @@ class PidNamespace:
     creator_pid: int
 
 
-@dataclass(eq=False)
+@light_dataclass(eq=False)
 class MountNamespace:
     """Identity of a mount namespace: whether the same path is the same file for two tasks.
 

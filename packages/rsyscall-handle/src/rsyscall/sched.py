@@ -6,7 +6,6 @@ import enum
 import struct
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, SupportsInt, TypeVar
 
 import rsyscall.far
@@ -15,6 +14,7 @@ from rsyscall.handle._later import later_names
 from rsyscall.handle.arguments import ADDRESS, FDNUM, PID, SIZE, Kind, Memory, call, flags
 from rsyscall.near import nr
 from rsyscall.near import types as near
+from rsyscall.near.light_dataclass import light_dataclass
 from rsyscall.near.naming import naming
 from rsyscall.struct import Serializable, Serializer, Struct, bits
 
@@ -96,7 +96,7 @@ T_borrowable = TypeVar("T_borrowable", bound=Borrowable)
 _POINTER = struct.Struct("=Q")
 
 
-@dataclass(eq=False)
+@light_dataclass(eq=False)
 class Stack(Serializable, Borrowable, Generic[T_borrowable]):
     """What is on the stack when a new process starts: the address of a function, and its arguments.
 

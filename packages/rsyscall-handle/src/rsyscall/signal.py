@@ -10,7 +10,7 @@ import enum
 import struct
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, overload
 
 import rsyscall.far
@@ -20,6 +20,7 @@ from rsyscall.handle.arguments import ADDRESS, FDNUM, PID, SIGNAL, SIZE, UNSIGNE
 from rsyscall.handle.buffers import require_size, require_size_if_given
 from rsyscall.near import nr
 from rsyscall.near import types as near
+from rsyscall.near.light_dataclass import light_dataclass
 from rsyscall.near.naming import naming
 from rsyscall.struct import Struct, bits
 
@@ -428,7 +429,7 @@ class SignalTask(rsyscall.far.Task):
             )
 
 
-@dataclass(eq=False)
+@light_dataclass(eq=False)
 class SignalBlock:
     """The owner of signals that are blocked in a task until `unblock` is called.
 

@@ -19,8 +19,9 @@ from __future__ import annotations
 import os
 import struct as _struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast
+
+from rsyscall.near.light_dataclass import light_dataclass
 
 if TYPE_CHECKING:
     from rsyscall.handle.fd import FileDescriptorTask
@@ -229,7 +230,7 @@ class Int64(Struct, int):
         return str(int(self))
 
 
-@dataclass
+@light_dataclass
 class StructList(HasSerializer, Generic[T_fixed_size]):
     """An array of values of one fixed-size type, without a terminator.
 
@@ -246,7 +247,7 @@ class StructList(HasSerializer, Generic[T_fixed_size]):
         return StructListSerializer(self.cls, self.cls.get_serializer(task))
 
 
-@dataclass
+@light_dataclass
 class StructListSerializer(Serializer["StructList[T_fixed_size]"], Generic[T_fixed_size]):
     """Concatenates the elements of a `StructList`; reads elements until the data is used up.
 
@@ -289,7 +290,7 @@ def string_from_null_terminated_bytes(data: bytes) -> str:
     return os.fsdecode(data if end < 0 else data[:end])
 
 
-@dataclass
+@light_dataclass
 class PathLikeSerializer(Serializer[T_pathlike]):
     """NUL-terminated path; read back as `cls(string)`."""
 

@@ -37,8 +37,7 @@ from rsyscall.denied import is_denied, wait4
 from rsyscall.native import destructor
 from rsyscall.near import SyscallError
 from rsyscall.signal import SIG, Siginfo
-from rsyscall.sys.resource import Rusage
-from rsyscall.sys.wait import CalledProcessError, ChildState, W
+from rsyscall.sys.wait import CalledProcessError, ChildState, Rusage, W
 from rsyscall.turns import Turns
 
 if TYPE_CHECKING:

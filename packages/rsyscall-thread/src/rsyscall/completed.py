@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from rsyscall.command import Command
+from rsyscall.near.light_dataclass import light_dataclass
 from rsyscall.sys.wait import ChildState
 
 __all__ = ["CommandTimeoutError", "CompletedCommand", "OutputLimitError"]
 
 
-@dataclass(frozen=True)
+@light_dataclass(frozen=True)
 class CompletedCommand(ChildState):
     """How a command ended, and its output. `describe` says it in words, `usage` is what it has used.
 

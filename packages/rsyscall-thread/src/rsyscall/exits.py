@@ -32,8 +32,7 @@ from rsyscall.native._fast import block_for_exit, forget_watched, spin_for_exit
 from rsyscall.near import nr
 from rsyscall.pidfd import Pidfd
 from rsyscall.signal import SIG, Siginfo
-from rsyscall.sys.resource import Rusage
-from rsyscall.sys.wait import ChildState, IdType, W
+from rsyscall.sys.wait import ChildState, IdType, Rusage, W
 
 if TYPE_CHECKING:
     from rsyscall.handle import Task

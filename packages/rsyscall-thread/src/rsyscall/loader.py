@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Union
 
 from rsyscall.far import File
@@ -15,6 +15,7 @@ from rsyscall.handle.pointer import MemoryGateway, Pointer, WrittenPointer
 from rsyscall.hub import ProgramHub
 from rsyscall.native import Symbols
 from rsyscall.near import types as near
+from rsyscall.near.light_dataclass import light_dataclass
 from rsyscall.sched import Borrowable, Stack
 from rsyscall.struct import Serializer
 from rsyscall.sys.mman import MemoryMapping
@@ -40,7 +41,7 @@ class NativeFunction:
     """The type of a native function behind a pointer; it is never read or written."""
 
 
-@dataclass
+@light_dataclass
 class Trampoline(Borrowable):
     """A function to call in a new process, and up to six arguments for its registers."""
 
@@ -129,7 +130,7 @@ def _function(task: Task, address: object) -> Pointer[NativeFunction]:
     return Pointer(mapping, _GATEWAY, _SERIALIZER, _ALLOCATION, NativeFunction)
 
 
-@dataclass
+@light_dataclass
 class NativeLoader:
     """The addresses of native functions in one address space; shared by all its processes.
 

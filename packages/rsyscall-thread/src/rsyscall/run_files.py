@@ -24,12 +24,12 @@ from rsyscall.relay import Relay
 from rsyscall.sched import CLONE
 from rsyscall.spawn import PreparedThread
 from rsyscall.sys.ioctl import TIOC
-from rsyscall.unistd import Pipe
 
 if TYPE_CHECKING:
     from rsyscall.id_maps import IdMaps
     from rsyscall.monitor import AsyncChildProcess
     from rsyscall.pty import Pty
+    from rsyscall.unistd import Pipe
 
 __all__ = [
     "ClonedThread",

@@ -20,7 +20,6 @@ from rsyscall.spawn import PreparedThread
 from rsyscall.sys.capability import CAP, CapData, CapHeader
 from rsyscall.sys.prctl import PR, PR_CAP_AMBIENT
 from rsyscall.sys.resource import PRIO, RLIM_INFINITY, RLIMIT, Rlimit
-from rsyscall.unistd import GroupList
 
 if TYPE_CHECKING:
     from rsyscall.handle import WrittenPointer
@@ -304,6 +303,8 @@ async def _become(child: PreparedThread | AppliedThread, ids: _Ids, keep_capabil
     """Change users and groups: groups first, while that is permitted."""
     task = child.task
     if ids.extra_groups is not None:
+        from rsyscall.unistd import GroupList
+
         await task.setgroups(await child.ptr(GroupList(ids.extra_groups)))
     if ids.group is not None:
         await task.setresgid(ids.group, ids.group, ids.group)

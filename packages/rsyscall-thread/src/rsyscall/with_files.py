@@ -15,7 +15,6 @@ from rsyscall.handle import FileDescriptor, Pointer, Task
 from rsyscall.near import Syscall, nr
 from rsyscall.near import types as near
 from rsyscall.open_files import descriptor_flags
-from rsyscall.unistd import Pipe
 from rsyscall.with_setup import WithSetup
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from rsyscall.network.connection import Connection
     from rsyscall.sys.mount import MOUNT_ATTR
     from rsyscall.sys.socket import AF, SOCK, Socketpair, T_sockaddr
+    from rsyscall.unistd import Pipe
 
 __all__ = ["Data", "WithFiles", "as_bytes", "do_cloexec_except"]
 
@@ -300,6 +300,8 @@ class WithFiles(WithSetup):
     @trio.lowlevel.enable_ki_protection
     async def pipe(self, flags: O = O(0)) -> Pipe[FileDescriptor]:
         """Make a pipe. manpage: pipe2(2)."""
+        from rsyscall.unistd import Pipe
+
         written = await self.task.pipe(await self.ram.malloc(Pipe), flags)
         return await finish(written.read)
 

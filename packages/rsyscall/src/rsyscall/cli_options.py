@@ -56,8 +56,22 @@ def innermost(error: BaseException) -> BaseException:
     return error
 
 
-@dataclass
-class RunOptions:
+class _Options:
+    """Their methods are written once: `dataclass` takes its time to generate them."""
+
+    def __eq__(self, other: object) -> bool:
+        return vars(self) == vars(other) if type(other) is type(self) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment] # as for any class whose instances change
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+        )
+
+
+@dataclass(repr=False, eq=False)
+class RunOptions(_Options):
     """What `rsyscall run` was asked for."""
 
     command: list[str]
@@ -91,8 +105,8 @@ class RunOptions:
     verbose: bool = False
 
 
-@dataclass
-class CopyOptions:
+@dataclass(repr=False, eq=False)
+class CopyOptions(_Options):
     """What `rsyscall copy` was asked for. One of the paths is there, and the other one here."""
 
     source: str

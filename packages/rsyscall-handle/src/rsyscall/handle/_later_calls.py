@@ -13,6 +13,7 @@ __all__ = [
     "LaterFileDescriptor",
     "LaterTask",
     "CapabilityTask",
+    "CredentialsTask",
     "EpollFileDescriptor",
     "EpollTask",
     "EventFileDescriptor",
@@ -23,13 +24,17 @@ __all__ = [
     "InotifyTask",
     "IoctlFileDescriptor",
     "IoprioTask",
+    "MemfdTask",
     "MountTask",
+    "PipeTask",
     "PrctlTask",
     "ResourceTask",
     "SignalFileDescriptor",
     "SignalfdTask",
     "SocketFileDescriptor",
     "SocketTask",
+    "StatFileDescriptor",
+    "StatTask",
     "TermiosFileDescriptor",
     "TimerFileDescriptor",
     "TimerfdTask",
@@ -55,6 +60,7 @@ if TYPE_CHECKING:
     from rsyscall.linux.landlock import LandlockFileDescriptor, LandlockTask
     from rsyscall.linux.lsm import LsmTask
     from rsyscall.linux.membarrier import MembarrierTask
+    from rsyscall.linux.memfd import MemfdTask
     from rsyscall.linux.mempolicy import MempolicyTask
     from rsyscall.linux.module import ModuleFileDescriptor, ModuleTask
     from rsyscall.linux.mount import ListmountTask
@@ -98,6 +104,7 @@ if TYPE_CHECKING:
     from rsyscall.sys.sendfile import SendfileFileDescriptor
     from rsyscall.sys.shm import ShmTask
     from rsyscall.sys.signalfd import SignalfdTask, SignalFileDescriptor
+    from rsyscall.sys.stat import StatFileDescriptor, StatTask
     from rsyscall.sys.statfs import StatfsFileDescriptor, StatfsTask
     from rsyscall.sys.swap import SwapTask
     from rsyscall.sys.sysinfo import SysinfoTask
@@ -110,6 +117,8 @@ if TYPE_CHECKING:
     from rsyscall.termios import TermiosFileDescriptor
     from rsyscall.unistd.acct import AcctTask
     from rsyscall.unistd.copy import CopyRangeFileDescriptor
+    from rsyscall.unistd.credentials import CredentialsTask
+    from rsyscall.unistd.pipe import PipeTask
 
     class LaterFileDescriptor(
         CopyFileDescriptor,
@@ -427,6 +436,10 @@ else:
         ioprio_set = Later("rsyscall.linux.ioprio", "IoprioTask")
         ioprio_get = Later("rsyscall.linux.ioprio", "IoprioTask")
 
+    @stand_in("rsyscall.linux.memfd")
+    class MemfdTask(FileDescriptorTask[T_fd]):
+        memfd_create = Later("rsyscall.linux.memfd", "MemfdTask")
+
     @stand_in("rsyscall.sys._socket_calls")
     class SocketFileDescriptor(BaseFileDescriptor):
         __slots__ = ()
@@ -539,6 +552,20 @@ else:
     class SignalfdTask(FileDescriptorTask[T_fd]):
         signalfd = Later("rsyscall.sys.signalfd", "SignalfdTask")
 
+    @stand_in("rsyscall.sys.stat")
+    class StatFileDescriptor(BaseFileDescriptor):
+        __slots__ = ()
+
+        fstat = Later("rsyscall.sys.stat", "StatFileDescriptor")
+        fstatat = Later("rsyscall.sys.stat", "StatFileDescriptor")
+        statx = Later("rsyscall.sys.stat", "StatFileDescriptor")
+
+    @stand_in("rsyscall.sys.stat")
+    class StatTask(far.Task):
+        stat = Later("rsyscall.sys.stat", "StatTask")
+        lstat = Later("rsyscall.sys.stat", "StatTask")
+        statx = Later("rsyscall.sys.stat", "StatTask")
+
     @stand_in("rsyscall.sys.timerfd")
     class TimerFileDescriptor(BaseFileDescriptor):
         __slots__ = ()
@@ -584,3 +611,33 @@ else:
         tiocgptpeer = Later("rsyscall.termios", "TermiosFileDescriptor")
         _request = Later("rsyscall.termios", "TermiosFileDescriptor")
         _number = Later("rsyscall.termios", "TermiosFileDescriptor")
+
+    @stand_in("rsyscall.unistd.credentials")
+    class CredentialsTask(far.Task):
+        getuid = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        geteuid = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        getgid = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        getegid = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        getpid = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        gettid = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        getppid = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        getpgid = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        setpgid = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        getsid = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        setsid = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        getresuid = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        getresgid = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        _getres = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        getgroups = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        setuid = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        setgid = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        setreuid = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        setregid = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        setresuid = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        setresgid = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        setgroups = Later("rsyscall.unistd.credentials", "CredentialsTask")
+        _change_credentials = Later("rsyscall.unistd.credentials", "CredentialsTask")
+
+    @stand_in("rsyscall.unistd.pipe")
+    class PipeTask(FileDescriptorTask[T_fd]):
+        pipe = Later("rsyscall.unistd.pipe", "PipeTask")

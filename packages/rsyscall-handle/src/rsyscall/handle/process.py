@@ -29,8 +29,7 @@ from rsyscall.near.naming import naming
 from rsyscall.path import Path
 from rsyscall.sched import CLONE, Stack, _clone
 from rsyscall.signal import SIG, Siginfo, _kill, _pidfd_send_signal
-from rsyscall.sys.resource import PRIO, Rusage, _getpriority, _setpriority
-from rsyscall.sys.wait import ChildState, W, _waitid
+from rsyscall.sys.wait import ChildState, Rusage, W, _waitid
 
 if TYPE_CHECKING:
     from rsyscall.command import Command
@@ -111,6 +110,8 @@ class Process(LaterProcess, BaseProcess):
 
         manpage: setpriority(2)
         """
+        from rsyscall.sys.resource import PRIO, _setpriority
+
         with naming(self.near):
             await _setpriority(self.task.sysif, PRIO.PROCESS, self.near.id, prio)
 
@@ -119,6 +120,8 @@ class Process(LaterProcess, BaseProcess):
 
         manpage: getpriority(2)
         """
+        from rsyscall.sys.resource import PRIO, _getpriority
+
         with naming(self.near):
             return await _getpriority(self.task.sysif, PRIO.PROCESS, self.near.id)
 

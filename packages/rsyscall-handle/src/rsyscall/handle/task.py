@@ -18,6 +18,7 @@ import rsyscall.near
 from rsyscall.fcntl import AT, FD, F, FcntlFileDescriptor
 from rsyscall.handle._later_calls import (
     CapabilityTask,
+    CredentialsTask,
     EpollFileDescriptor,
     EpollTask,
     EventfdTask,
@@ -30,13 +31,17 @@ from rsyscall.handle._later_calls import (
     IoprioTask,
     LaterFileDescriptor,
     LaterTask,
+    MemfdTask,
     MountTask,
+    PipeTask,
     PrctlTask,
     ResourceTask,
     SignalfdTask,
     SignalFileDescriptor,
     SocketFileDescriptor,
     SocketTask,
+    StatFileDescriptor,
+    StatTask,
     TermiosFileDescriptor,
     TimerfdTask,
     TimerFileDescriptor,
@@ -46,20 +51,16 @@ from rsyscall.handle._later_calls import (
 from rsyscall.handle.fd import BaseFileDescriptor, FDTable, FileDescriptorTask
 from rsyscall.handle.pointer import PathPointer, Pointer, WrittenPointer, check_pointers
 from rsyscall.handle.process import ChildProcess, Process, ProcessTask
-from rsyscall.linux.memfd import MemfdTask
 from rsyscall.near import UnusableSyscallInterface
 from rsyscall.near.naming import naming
 from rsyscall.path import Path
 from rsyscall.sched import CLONE, SchedTask, _unshare
 from rsyscall.signal import SignalTask
 from rsyscall.sys.mman import MappableFileDescriptor, MemoryMappingTask
-from rsyscall.sys.stat import StatFileDescriptor, StatTask
 from rsyscall.unistd import FSFileDescriptor, FSTask
-from rsyscall.unistd.credentials import CredentialsTask
 from rsyscall.unistd.cwd import CWDTask
 from rsyscall.unistd.exec import ArgList, _execve, _execveat, _exit
 from rsyscall.unistd.io import IOFileDescriptor, SeekableFileDescriptor
-from rsyscall.unistd.pipe import PipeTask
 
 if TYPE_CHECKING:
     from rsyscall.command import Command

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import rsyscall.near.types as near
+from rsyscall.handle._later import late
 from rsyscall.handle.arguments import STRING, call, flags
 from rsyscall.handle.fd import FileDescriptorTask, T_fd
 from rsyscall.near import nr
@@ -53,6 +54,7 @@ MFD_HUGE_SHIFT = 26
 MFD_HUGE_MASK = 0x3F
 
 
+@late
 class MemfdTask(FileDescriptorTask[T_fd]):
     """Creating memory files."""
 

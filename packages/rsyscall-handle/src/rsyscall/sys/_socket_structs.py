@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rsyscall.cstruct import CStruct, i32, u32
 from rsyscall.handle.fd import T_held
+from rsyscall.near.light_dataclass import light_dataclass
 from rsyscall.struct import FixedSize, Serializer
 from rsyscall.sys._received import take_over_all
 
@@ -21,7 +21,7 @@ T_socketpair = TypeVar("T_socketpair", bound="Socketpair[Any]")
 _FD_PAIR = struct.Struct("=ii")
 
 
-@dataclass
+@light_dataclass
 class Socketpair(FixedSize, Generic[T_held]):
     """The two ends of a pair of connected sockets; in memory, the two numbers.
 
@@ -42,7 +42,7 @@ class Socketpair(FixedSize, Generic[T_held]):
         return SocketpairSerializer(cls, task)
 
 
-@dataclass
+@light_dataclass
 class SocketpairSerializer(Serializer[T_socketpair]):
     """Parses the result of `socketpair`, making handles, so it must be done once."""
 

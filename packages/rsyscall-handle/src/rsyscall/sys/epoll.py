@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from rsyscall.cstruct import CLayout, CStruct, u32, u64
@@ -14,6 +13,7 @@ from rsyscall.handle.buffers import BufferTooSmallError, require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.near import nr
 from rsyscall.near import types as near
+from rsyscall.near.light_dataclass import light_dataclass
 from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
 from rsyscall.struct import Serializable, Serializer
@@ -146,7 +146,7 @@ def _events_from_bytes(layout: CLayout, data: bytes) -> EpollEventList:
     )
 
 
-@dataclass
+@light_dataclass
 class EpollEventListSerializer(Serializer[EpollEventList]):
     """Writes and parses an array of events as they are laid out on some architecture."""
 

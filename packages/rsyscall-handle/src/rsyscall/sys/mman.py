@@ -11,7 +11,6 @@ from rsyscall import far
 from rsyscall.handle._later import later_names
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask
 from rsyscall.handle.mapping import MemoryMapping
-from rsyscall.linux.memfd import MFD
 from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
 from rsyscall.sys._mman_near import MADV, MAP, MAP_HUGE_MASK, MAP_HUGE_SHIFT, PROT
@@ -21,6 +20,7 @@ from rsyscall.sys._mman_near import _mprotect as _mprotect
 from rsyscall.sys._mman_near import _munmap as _munmap
 
 if TYPE_CHECKING:
+    from rsyscall.linux.memfd import MFD
     from rsyscall.near.sysif import SyscallInterface
     from rsyscall.sys._mman_calls import Cachestat as Cachestat
     from rsyscall.sys._mman_calls import CachestatRange as CachestatRange
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from rsyscall.sys._mman_pages import MS as MS
     from rsyscall.sys._mman_pages import PKEY as PKEY
 else:
-    __getattr__ = later_names(__name__, "rsyscall.sys._mman_pages", "rsyscall.sys._mman_calls")
+    __getattr__ = later_names(
+        __name__, "rsyscall.sys._mman_pages", "rsyscall.sys._mman_calls", "rsyscall.linux.memfd"
+    )
 
 __all__ = [
     "MADV",

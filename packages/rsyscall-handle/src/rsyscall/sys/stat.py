@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rsyscall import far
 from rsyscall.cstruct import CStruct, i64, nested, u16, u32, u64
 from rsyscall.fcntl import AT
-from rsyscall.handle._later import later_names
+from rsyscall.handle._later import late, later_names
 from rsyscall.handle.arguments import DIRFD, FDNUM, PATH, call, directory, flags, out
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import Pointer, not_a_pointer
 from rsyscall.near import nr
+from rsyscall.near.light_dataclass import light_dataclass
 from rsyscall.near.naming import naming
 from rsyscall.time import Timespec
 
@@ -110,7 +110,7 @@ class Mode(int):
     __str__ = __repr__
 
 
-@dataclass(eq=False)
+@light_dataclass(eq=False)
 class TypeMode:
     """`st_mode`: the kind of a file and its permissions. Equal to the number that stands for both."""
 
@@ -316,6 +316,7 @@ async def _statx_at(
     return statxbuf
 
 
+@late
 class StatFileDescriptor(BaseFileDescriptor):
     """Asking about the file behind a descriptor, or about files below a directory."""
 
@@ -391,6 +392,7 @@ class StatFileDescriptor(BaseFileDescriptor):
         return await _statx_at(self.task, self.near, path, flags, mask, statxbuf)
 
 
+@late
 class StatTask(far.Task):
     """Asking about files by their paths."""
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import enum
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rsyscall.handle.arguments import ADDRESS, INT, call, choice, flags, out
 from rsyscall.near import nr
 from rsyscall.near import types as near
+from rsyscall.near.light_dataclass import light_dataclass
 from rsyscall.signal import SIG, Siginfo, signal_number
-from rsyscall.sys.resource import Rusage
+from rsyscall.sys._rusage import Rusage as Rusage
 
 if TYPE_CHECKING:
     from rsyscall.command import Command
@@ -108,7 +108,7 @@ _CODES = {int(code): code for code in CLD}
 _DEAD = (CLD.EXITED, CLD.KILLED, CLD.DUMPED)
 
 
-@dataclass(frozen=True)
+@light_dataclass(frozen=True)
 class ChildState:
     """Something that happened to a child.
 

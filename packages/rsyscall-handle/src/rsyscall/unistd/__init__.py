@@ -6,7 +6,10 @@ table), `pipe`, `cwd`, `credentials`, `exec`. All public names can be imported f
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rsyscall.fcntl import AT, O
+from rsyscall.handle._later import later_names
 from rsyscall.unistd._fs_near import (
     _faccessat as _faccessat,
 )
@@ -61,7 +64,6 @@ from rsyscall.unistd._fs_near import (
 from rsyscall.unistd._fs_near import (
     _unlinkat as _unlinkat,
 )
-from rsyscall.unistd.credentials import CredentialsTask, GroupList, ResIds
 from rsyscall.unistd.cwd import CWDTask
 from rsyscall.unistd.exec import ArgList, ArgListSerializer
 from rsyscall.unistd.fds import CLOSE_RANGE, CloseRangeTask, DupFileDescriptor
@@ -69,7 +71,12 @@ from rsyscall.unistd.fds import _close_range as _close_range
 from rsyscall.unistd.fds import _dup3 as _dup3
 from rsyscall.unistd.fs import OK, RENAME, FSFileDescriptor, FSTask
 from rsyscall.unistd.io import SEEK, IOFileDescriptor, SeekableFileDescriptor
-from rsyscall.unistd.pipe import Pipe, PipeTask
+
+if TYPE_CHECKING:
+    from rsyscall.unistd.credentials import CredentialsTask, GroupList, ResIds
+    from rsyscall.unistd.pipe import Pipe, PipeTask
+else:
+    __getattr__ = later_names(__name__, "rsyscall.unistd.credentials", "rsyscall.unistd.pipe")
 
 __all__ = [
     "AT",

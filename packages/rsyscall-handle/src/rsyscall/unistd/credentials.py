@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, SupportsInt, overload
 
 from rsyscall import far
 from rsyscall.cstruct import CStruct, u32
+from rsyscall.handle._later import late
 from rsyscall.handle.arguments import ADDRESS, ID, INT, OUT_INT, PID, SIZE, call
 from rsyscall.handle.buffers import require_size
 from rsyscall.near import SYS, Syscall, nr
@@ -68,6 +69,7 @@ class GroupList(list[int], Serializable):
         return cls(struct.unpack_from(f"={count}I", data))
 
 
+@late
 class CredentialsTask(far.Task):
     """Users, groups, and the ids of the process, its group and its session.
 

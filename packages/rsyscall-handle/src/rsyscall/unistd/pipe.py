@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rsyscall import far
 from rsyscall.fcntl import O, encode_open_flags
+from rsyscall.handle._later import late
 from rsyscall.handle.arguments import OUT_PAIR, call, flags
 from rsyscall.handle.fd import FileDescriptorTask, T_fd, T_held
 from rsyscall.near import nr
 from rsyscall.near import types as near
+from rsyscall.near.light_dataclass import light_dataclass
 from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
 from rsyscall.struct import FixedSize, Serializer
@@ -29,7 +30,7 @@ _FORMAT = struct.Struct("=ii")
 T_pipe = TypeVar("T_pipe", bound="Pipe[Any]")
 
 
-@dataclass
+@light_dataclass
 class Pipe(FixedSize, Generic[T_held]):
     """`int pipefd[2]`: the two ends of a pipe. What is written to `write` can be read from `read`."""
 
@@ -53,7 +54,7 @@ class Pipe(FixedSize, Generic[T_held]):
         return _FORMAT.size
 
 
-@dataclass
+@light_dataclass
 class PipeSerializer(Serializer[T_pipe]):
     """Reads two numbers and makes handles for them. Do that once only: see `LinearPointer`."""
 
@@ -72,6 +73,7 @@ class PipeSerializer(Serializer[T_pipe]):
         return self.cls(read, write)
 
 
+@late
 class PipeTask(FileDescriptorTask[T_fd]):
     """Making pipes."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
+
+from rsyscall.near.light_dataclass import light_dataclass
 
 _FORMATS = {1: "b", 2: "h", 4: "i", 8: "q"}
 
@@ -19,7 +20,7 @@ class StructField(NamedTuple):
     signed: bool
 
 
-@dataclass(frozen=True)
+@light_dataclass(frozen=True)
 class StructLayout:
     """Size in bytes and members, in order of offset, of a kernel structure on one architecture.
 

@@ -11,11 +11,12 @@ import enum
 import importlib
 import mmap
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import cast
 
 from rsyscall.near._layout import StructField, StructLayout
 from rsyscall.near._tables import ARCHITECTURES, SYS, nr, running_architecture
+from rsyscall.near.light_dataclass import light_dataclass
 
 __all__ = [
     "ABI",
@@ -39,7 +40,7 @@ class UnsupportedSyscallError(LookupError):
         self.abi_name = abi_name
 
 
-@dataclass(frozen=True)
+@light_dataclass(frozen=True)
 class ABI:
     """The binary interface between the kernel and the processes of one architecture.
 

@@ -11,6 +11,7 @@ from dataclasses import FrozenInstanceError, dataclass
 from typing import NoReturn
 
 from rsyscall.native._fast import set_word_types
+from rsyscall.near.light_dataclass import light_dataclass
 
 __all__ = [
     "Address",
@@ -120,7 +121,7 @@ class Address(_Number):
     __repr__ = __str__
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@light_dataclass(frozen=True)
 class MemoryMapping:
     """A range of pages in some address space.
 
@@ -134,6 +135,8 @@ class MemoryMapping:
         ValueError: the address or the length is not a multiple of the page size. (An empty range may start
             anywhere.)
     """
+
+    __slots__ = ("address", "length", "page_size")
 
     address: int
     length: int
