@@ -6,6 +6,8 @@ import errno
 import logging
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path as LocalPath
@@ -16,7 +18,7 @@ import trio
 from rsyscall.fcntl import O
 from rsyscall.fuse_device import FuseDevice
 from rsyscall.fuse_filesystem import Filesystem
-from rsyscall.fuse_server import FuseServer, serve
+from rsyscall.fuse_server import serve
 from rsyscall.linux import fuse
 from rsyscall.linux.dirent import DT
 from rsyscall.linux.fuse import FUSE_INIT, FUSE_ROOT_ID, FuseAttr, FuseNotify
@@ -164,12 +166,67 @@ async def test_by_an_ordinary_user(tmp_path: LocalPath, tmp_path_factory: pytest
                 await FuseDevice.mount(user, tmp_path, device=str(device))
             await user.unshare(CLONE.NEWUSER | CLONE.NEWNS)
             files = Files(one=b"1")
-            async with await FuseDevice.mount(user, tmp_path, device=str(device)) as mounted:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(FuseServer(mounted, files).run)
-                    assert await user.read_file(tmp_path / "one") == b"1"
-                    await mounted.unmount()
+            async with serve(user, tmp_path, files, device=str(device)):
+                assert await user.read_file(tmp_path / "one") == b"1"
             assert not await mounts(user, tmp_path)
+
+
+async def test_in_a_process_with_memory_of_its_own(tmp_path: LocalPath) -> None:
+    big = os.urandom(1_000_000)
+    with trio.fail_after(SECONDS):
+        child = await local_thread.clone(CLONE.NEWNS, own_memory=True)
+        async with child.process:
+            await child.make_rprivate()
+            async with serve(child, tmp_path, Files(big=big)):
+                assert await child.read_file(tmp_path / "big") == big
+
+
+@pytest.mark.needs("mounts")
+async def test_in_our_own_mount_namespace(tmp_path: LocalPath) -> None:
+    with trio.fail_after(SECONDS):
+        async with cloned(local_thread) as user:
+            async with serve(local_thread, tmp_path, Files(one=b"1")):
+                assert await user.read_file(tmp_path / "one") == b"1"
+            assert not await mounts(user, tmp_path)
+
+
+SERVES_FOR_EVER = """
+import sys, trio
+from rsyscall.fuse_filesystem import Filesystem
+from rsyscall.fuse_server import serve
+from rsyscall.tasks.local import local_thread
+
+class Slow(Filesystem):
+    async def getattr(self, op):
+        print("asked", flush=True)
+        await trio.sleep_forever()
+
+async def main():
+    async with serve(local_thread, sys.argv[1], Slow()):
+        print("mounted", flush=True)
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+@pytest.mark.needs("mounts")
+def test_the_program_is_killed(tmp_path: LocalPath) -> None:
+    """A process that waits for an answer gets an error."""
+    command = [sys.executable, "-c", SERVES_FOR_EVER, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        try:
+            assert program.stdout.readline() == "mounted\n"
+            with subprocess.Popen(["stat", tmp_path], stderr=subprocess.PIPE, text=True) as stat:
+                assert program.stdout.readline() == "asked\n"
+                program.kill()
+                _, errors = stat.communicate(timeout=SECONDS)
+                assert "not connected" in errors or "abort" in errors
+        finally:
+            program.kill()
+            subprocess.run(["umount", "-l", tmp_path], check=True)
+    assert openers() == []
 
 
 async def test_a_file_system_that_is_a_file(user: ChildThread, tmp_path: LocalPath) -> None:

@@ -240,6 +240,7 @@ async def serve(
     subtype: str = "",
     options: str = "default_permissions",
     flags: MS | None = None,
+    device: str = "/dev/fuse",
 ) -> AsyncIterator[FuseServer]:
     """Mount a file system, and answer requests about it until the block is left; then unmount it.
 
@@ -251,7 +252,7 @@ async def serve(
             belongs; root of a new one has it.
         path: where.
         filesystem: what answers.
-        source, subtype, options, flags: see `FuseDevice.mount`.
+        source, subtype, options, flags, device: see `FuseDevice.mount`.
 
     Raises:
         OSError: as `FuseDevice.mount`; EPROTO: the kernel is too old.
@@ -260,7 +261,7 @@ async def serve(
     """
     from rsyscall.sys.mount import MS
 
-    device = await FuseDevice.mount(
+    mounted = await FuseDevice.mount(
         thread,
         path,
         source=source,
@@ -268,10 +269,11 @@ async def serve(
         options=options,
         flags=MS.NOSUID | MS.NODEV if flags is None else flags,
         buffer_size=filesystem.max_write + 4096,
+        device=device,
     )
-    server = FuseServer(device, filesystem)
+    server = FuseServer(mounted, filesystem)
     failure: BaseException | None = None
-    async with device:
+    async with mounted:
         async with trio.open_nursery() as nursery:
 
             async def run() -> None:
@@ -283,7 +285,7 @@ async def serve(
                     nursery.cancel_scope.cancel()
                 finally:
                     # Here: the block may wait for a call that waits for an answer.
-                    await device.close()
+                    await mounted.close()
 
             nursery.start_soon(run)
             try:
@@ -295,7 +297,7 @@ async def serve(
                 failure = error
             if not server.ended.is_set():
                 try:
-                    await device.unmount()
+                    await mounted.unmount()
                 except OSError as error:
                     if error.errno != errno.EBUSY:
                         failure = failure or error
