@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["compile_to_awaitable"]
+__all__ = ["compile_to_awaitable", "execute"]
 
 _FUNCTION = "__arepl__"
 
@@ -56,10 +56,33 @@ def compile_to_awaitable(
         body[-1] = _leave(last, True, last.value)
     if has_return:
         return _call(_as_function(body, filename, future_flags), global_vars)
-    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | future_flags
     module = ast.fix_missing_locations(ast.Module(body, []))
-    code = compile(module, filename, "exec", flags, dont_inherit=True)
-    return _run(code, global_vars)
+    return _run(_compile(module, filename, future_flags), global_vars)
+
+
+async def execute(
+    tree: ast.Interactive | ast.Module, global_vars: dict[str, Any], filename: str, future_flags: int = 0
+) -> None:
+    """Run an input as Python's own prompt does, or a program, but for `await` at the top.
+
+    Args:
+        tree: of an `Interactive`, the values of all expressions are shown, by `sys.displayhook`.
+        global_vars: the names that it uses and binds.
+        filename: for tracebacks.
+        future_flags: those of `from __future__ import ...` in earlier inputs.
+
+    Raises:
+        SyntaxError: the compiler found something wrong.
+        BaseException: what it raises.
+    """
+    await _run(_compile(tree, filename, future_flags), global_vars)
+
+
+def _compile(tree: ast.Interactive | ast.Module, filename: str, future_flags: int) -> types.CodeType:
+    mode = "single" if isinstance(tree, ast.Interactive) else "exec"
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | future_flags
+    code: types.CodeType = compile(tree, filename, mode, flags, dont_inherit=True)
+    return code
 
 
 async def _run(code: types.CodeType, global_vars: dict[str, Any]) -> None:

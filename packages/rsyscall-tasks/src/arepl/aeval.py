@@ -52,11 +52,11 @@ class FallthroughResult(Result):
 
 
 def without_our_frames(traceback: types.TracebackType | None, filename: str) -> types.TracebackType | None:
-    """The part of a traceback from the first frame of a file on; all of it if there is none."""
+    """The part of a traceback from the first frame of a file on; None if there is none: it did not run."""
     part = traceback
     while part is not None and part.tb_frame.f_code.co_filename != filename:
         part = part.tb_next
-    return part or traceback
+    return part
 
 
 async def eval_single(

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from arepl import aeval
+from arepl.acompile import execute
 from arepl.aeval import ExceptionResult, ExpressionResult, Result, ReturnResult
 from arepl.astcodeop import ast_compile_command
 from arepl.checks import check_type
@@ -43,6 +44,7 @@ class PureREPL:
 
     Attributes:
         global_vars: the names that inputs use and bind.
+        filename: of the last whole input, in tracebacks.
     """
 
     _inputs = 0
@@ -51,7 +53,7 @@ class PureREPL:
         self.global_vars = global_vars
         self._lines = ""
         self._future_flags = 0
-        self._filename = "<input>"
+        self.filename = "<input>"
 
     @property
     def is_continued(self) -> bool:
@@ -64,12 +66,20 @@ class PureREPL:
 
     async def eval_single(self, astob: ast.Interactive) -> Result:
         """Evaluate an input; see `arepl.aeval.eval_single`."""
+        self._note_future(astob)
+        return await aeval.eval_single(astob, self.global_vars, self.filename, self._future_flags)
+
+    async def execute(self, astob: ast.Interactive) -> None:
+        """Run an input, and show the values of its expressions; see `arepl.acompile.execute`."""
+        self._note_future(astob)
+        await execute(astob, self.global_vars, self.filename, self._future_flags)
+
+    def _note_future(self, astob: ast.Interactive) -> None:
         for node in astob.body:
             if isinstance(node, ast.ImportFrom) and node.module == "__future__":
                 for alias in node.names:
                     feature = getattr(__future__, alias.name, None)
                     self._future_flags |= getattr(feature, "compiler_flag", 0)
-        return await aeval.eval_single(astob, self.global_vars, self._filename, self._future_flags)
 
     def parse_line(self, data: str) -> ast.Interactive | Exception | None:
         """Take one line, without evaluating anything.
@@ -99,7 +109,7 @@ class PureREPL:
             return None
         assert isinstance(tree, ast.Interactive)
         self._lines = ""
-        self._filename = filename
+        self.filename = filename
         PureREPL._inputs += 1
         return tree
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m rsyscall run` and `copy`. This module parses it; others execute it."""
+"""The command line: `python -m rsyscall run`, `copy` and `repl`. This module parses it; others execute it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NoReturn
 
-from rsyscall.cli_options import FAILED, CopyOptions, RunOptions, print_error, readable, say
+from rsyscall.cli_options import FAILED, CopyOptions, ReplOptions, RunOptions, print_error, readable, say
 
-__all__ = ["FAILED", "CopyOptions", "RunOptions", "main", "parse", "say"]
+__all__ = ["FAILED", "CopyOptions", "ReplOptions", "RunOptions", "main", "parse", "say"]
 
 DESCRIPTION = "Make any Linux system call in any of your processes."
 
@@ -82,6 +82,31 @@ examples:
 exit status:
   0; 1 if the copy failed; 2 for a wrong command line. SIGHUP, SIGINT, SIGQUIT and
   SIGTERM end it when nothing of the copy is left; a second one ends it at once.
+"""
+
+
+REPL_DESCRIPTION = """\
+A Python prompt in a running trio, where await may stand anywhere.
+
+thread is this program, or the process in the other place; local_thread is
+always this program, and nursery runs tasks in the background. Ctrl-C cancels
+what runs, and Ctrl-D or exit ends the prompt. If standard input is no terminal,
+it is run as a program.
+"""
+
+REPL_EPILOG = """\
+examples:
+  rsyscall repl
+  rsyscall repl --ssh user@host
+  echo 'print(await thread.getcwd())' | rsyscall repl --ssh user@host
+
+files:
+  ~/.rsyscall_history keeps what was typed, for its owner alone. The variable
+  RSYSCALL_HISTORY names another file; if it is empty, nothing is kept.
+
+exit status:
+  that of exit(STATUS); 1 if the other place cannot be reached, or if a program
+  on standard input ends with an exception; 2 for a wrong command line.
 """
 
 
@@ -362,7 +387,18 @@ def _parser() -> dict[str | None, _Parser]:
     copy.add_argument("--quiet", action="store_true", help="do not show how far it is on a terminal")
     copy.add_argument("source", metavar="SOURCE", help="what to copy; begins with a colon if it is there")
     copy.add_argument("destination", metavar="DESTINATION", help="where to; the same")
-    return {None: parser, "run": run, "copy": copy}
+    repl = commands.add_parser(
+        "repl",
+        prog="rsyscall repl",
+        usage="%(prog)s [--ssh HOST | --via COMMAND] [OPTION]...",
+        help="a Python prompt with await, here or in another place",
+        description=REPL_DESCRIPTION,
+        epilog=REPL_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _add_place(repl)
+    return {None: parser, "run": run, "copy": copy, "repl": repl}
 
 
 def _copy_options(values: dict[str, Any], parser: _Parser) -> CopyOptions:
@@ -377,7 +413,7 @@ def _copy_options(values: dict[str, Any], parser: _Parser) -> CopyOptions:
     return CopyOptions(there=there[0], **values)
 
 
-def parse(arguments: Sequence[str]) -> RunOptions | CopyOptions:
+def parse(arguments: Sequence[str]) -> RunOptions | CopyOptions | ReplOptions:
     """Understand a command line.
 
     Args:
@@ -397,6 +433,10 @@ def parse(arguments: Sequence[str]) -> RunOptions | CopyOptions:
         parser.error("the following arguments are required: ACTION")
     if action == "copy":
         return _copy_options(values, parsers[action])
+    if values["by"] is not None and values["via"] is values["ssh"] is None:
+        parsers[action].error("--by is for --via and --ssh")
+    if action == "repl":
+        return ReplOptions(**values)
     command = values.pop("command")
     # Everything from the first word that is no option belongs to the command, except for one separator.
     if command[:1] == ["--"]:
@@ -405,8 +445,6 @@ def parse(arguments: Sequence[str]) -> RunOptions | CopyOptions:
         run.error("no command is given")
     if not command[0]:
         run.error("the name of the command is empty")
-    if values["by"] is not None and values["via"] is values["ssh"] is None:
-        run.error("--by is for --via and --ssh")
     values["rlimit"] = dict(values["rlimit"])
     options = RunOptions(command=command, **values)
     options.user |= options.map_root
@@ -444,7 +482,7 @@ def _die(sig: int) -> int:
     return 128 + sig
 
 
-def _import_run(options: RunOptions | CopyOptions) -> Callable[[], int]:
+def _import_run(options: RunOptions | CopyOptions | ReplOptions) -> Callable[[], int]:
     collecting = gc.isenabled()
     # What is imported stays. To look for garbage among it again and again takes a tenth of the time.
     gc.disable()
@@ -453,6 +491,10 @@ def _import_run(options: RunOptions | CopyOptions) -> Callable[[], int]:
             from rsyscall.cli_copy import copy
 
             return partial(copy, options)
+        if isinstance(options, ReplOptions):
+            from rsyscall.cli_repl import repl
+
+            return partial(repl, options)
         from rsyscall.cli_run import run
 
         return partial(run, options)

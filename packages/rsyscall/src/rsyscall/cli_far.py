@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 
 import trio
 
-from rsyscall.cli_options import FAILED, CopyOptions, RunOptions, say
+from rsyscall.cli_options import FAILED, CopyOptions, ReplOptions, RunOptions, say
 from rsyscall.command import Command
 from rsyscall.fcntl import O
 from rsyscall.near import SyscallError
@@ -47,7 +47,7 @@ _PATIENCE = 1.0
 _STREAMS = ("read standard input", "write standard output", "write standard error")
 
 
-async def carrier(options: RunOptions | CopyOptions) -> Command:
+async def carrier(options: RunOptions | CopyOptions | ReplOptions) -> Command:
     """The command that leads there, without the script that is added.
 
     Raises:

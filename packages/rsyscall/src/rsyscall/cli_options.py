@@ -9,7 +9,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["FAILED", "TIMED_OUT", "CopyOptions", "RunOptions", "innermost", "print_error", "readable", "say"]
+__all__ = [
+    "FAILED",
+    "TIMED_OUT",
+    "CopyOptions",
+    "ReplOptions",
+    "RunOptions",
+    "innermost",
+    "print_error",
+    "readable",
+    "say",
+]
 
 FAILED = 125
 """The exit status if a step failed."""
@@ -117,3 +127,12 @@ class CopyOptions(_Options):
     ssh: list[str] | None = None
     by: str | None = None
     quiet: bool = False
+
+
+@dataclass
+class ReplOptions:
+    """What `rsyscall repl` was asked for."""
+
+    via: list[str] | None = None
+    ssh: list[str] | None = None
+    by: str | None = None

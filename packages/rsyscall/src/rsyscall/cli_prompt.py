@@ -1,0 +1,178 @@
+"""The program that has the terminal while a line is typed at the prompt of `rsyscall repl`.
+
+A process of its own: it waits for the terminal with the readline of the standard library, which blocks an OS
+thread that no signal can get out, unless it is the first one of its process; and that one runs trio.
+
+It is executed with its file as the script, and imports nothing of the layers. Standard input and output are
+the terminal. Messages are lines of JSON, over a socket whose number is the first argument; the second one is
+the file that keeps the history, or empty:
+
+* to us: `{"prompt": text}`: read a line; `{"matches": [...]}`: the answer to the last of the next ones.
+* from us: `{"complete": text}`: what can stand in the place of this text? `{"line": text}`: what was typed,
+  `{"interrupted": true}` by SIGINT, `{"end": true}`: end of the input.
+
+manpage: readline(3)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import stat
+import sys
+from typing import Any
+
+try:
+    import readline
+except ImportError:  # this Python was built without
+    readline = None  # type: ignore[assignment]
+
+__all__ = ["History", "main"]
+
+# How many lines of history are read, and how many more the file may have.
+_MOST_LINES = 2000
+# A larger file is not ours.
+_LARGEST = 1 << 24
+
+
+class History:
+    """Lines that were typed, in a private file. Without a file, or if it cannot be written, it is forgotten.
+
+    Args:
+        path: of the file, which is made; "" for none.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._fd: int | None = None
+        self.lines: list[str] = []
+        if path:
+            try:
+                self._open(path)
+            except OSError:
+                self._close()
+
+    def _open(self, path: str) -> None:
+        # Without waiting: it may be a FIFO.
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+        self._fd = os.open(path, flags, 0o600)
+        status = os.fstat(self._fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
+            self._close()
+            return
+        if status.st_mode & 0o077:
+            os.fchmod(self._fd, 0o600)
+        fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            text = os.pread(self._fd, status.st_size, 0)
+            lines = text.splitlines(keepends=True)
+            if len(lines) > 2 * _MOST_LINES:
+                os.ftruncate(self._fd, 0)
+                os.write(self._fd, b"".join(lines[-_MOST_LINES:]))
+        finally:
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        self.lines = text.decode(errors="replace").splitlines()[-_MOST_LINES:]
+
+    def add(self, line: str) -> bool:
+        """Keep a line, unless it is empty or the same as the last one; returns whether it is kept."""
+        if not line.strip() or self.lines[-1:] == [line]:
+            return False
+        self.lines.append(line)
+        if self._fd is not None:
+            try:
+                os.write(self._fd, f"{line}\n".encode(errors="replace"))
+            except OSError:
+                self._close()
+        return True
+
+    def _close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+class _Prompt:
+    def __init__(self, number: int, history: History) -> None:
+        link = socket.socket(fileno=number)
+        self._requests = link.makefile("r", encoding="ascii")
+        self._answers = link.makefile("w", encoding="ascii")
+        self._history = history
+        self._matches: list[str] = []
+        # When SIGINT may raise, once: what we read belongs together with what we answer.
+        self._can_interrupt = False
+
+    def run(self) -> None:
+        signal.signal(signal.SIGINT, self._interrupted)
+        if readline is not None:
+            readline.set_auto_history(False)
+            for line in self._history.lines:
+                readline.add_history(line)
+            readline.set_completer(self._complete)
+            libedit = "libedit" in (readline.__doc__ or "")
+            readline.parse_and_bind("bind ^I rl_complete" if libedit else "tab: complete")
+        for request in self._requests:
+            self._answer(self._read_line(json.loads(request)["prompt"]))
+
+    def _interrupted(self, *_: object) -> None:
+        if self._can_interrupt:
+            self._can_interrupt = False
+            raise KeyboardInterrupt
+
+    def _read_line(self, prompt: str) -> dict[str, Any]:
+        try:
+            try:
+                self._can_interrupt = True
+                line = input(prompt)
+            finally:
+                self._can_interrupt = False
+        except KeyboardInterrupt:
+            return {"interrupted": True}
+        except (EOFError, OSError):
+            return {"end": True}
+        except UnicodeError as error:
+            return {"line": "", "wrong": str(error)}
+        if self._history.add(line) and readline is not None:
+            readline.add_history(line)
+        return {"line": line}
+
+    def _answer(self, answer: dict[str, Any]) -> None:
+        self._answers.write(f"{json.dumps(answer)}\n")
+        self._answers.flush()
+
+    def _complete(self, text: str, state: int) -> str | None:
+        """For readline: one possible replacement of a text after another, then None."""
+        if state == 0:
+            self._matches = self._find(text)
+        return self._matches[state] if state < len(self._matches) else None
+
+    def _find(self, text: str) -> list[str]:
+        if not readline.get_line_buffer()[: readline.get_begidx()].strip() and not text:
+            # The indentation of a block.
+            return ["    "]
+        # readline forgets an exception of this function.
+        before, self._can_interrupt = self._can_interrupt, False
+        try:
+            self._answer({"complete": text})
+            matches: list[str] = json.loads(self._requests.readline())["matches"]
+            return matches
+        finally:
+            self._can_interrupt = before
+
+
+def main(arguments: list[str]) -> None:
+    """Read lines until the other end of the socket is closed.
+
+    Args:
+        arguments: the number of the socket, and the path of the history.
+    """
+    number, path = arguments
+    try:
+        _Prompt(int(number), History(path)).run()
+    except (BrokenPipeError, ConnectionError, KeyboardInterrupt):
+        pass  # the REPL has ended
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
