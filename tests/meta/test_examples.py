@@ -5,11 +5,14 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
+import signal
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sshd import SSHD, serving
 
 from .conftest import Programs, Result
 
@@ -118,7 +121,7 @@ def joined(printed: str) -> str:
 
 def test_there_is_a_test_for_each() -> None:
     found = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.py")}
-    assert found == {*PRINTED, "demo.py"}
+    assert found == {*PRINTED, "demo.py", "19_watch_elsewhere.py"}
 
 
 def parameters(names: Collection[str]) -> list[Any]:
@@ -152,6 +155,42 @@ def test_near_only_needs_only_near() -> None:
             if isinstance(node, ast.ImportFrom) and node.module:
                 imported.add(node.module)
     assert {name for name in imported if name.startswith("rsyscall")} == {"rsyscall.near"}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(SSHD is None, reason="package: sshd is not installed")
+def test_watching_on_the_far_side_of_ssh(cli: Programs, tmp_path: Path) -> None:
+    directory = tmp_path / "there"
+    (directory / "old").mkdir(parents=True)
+    with serving(tmp_path) as server:
+        environment = {"PYTHONUNBUFFERED": "1"}
+        arguments = [str(directory), *server.words()]
+        watching = cli.start(*arguments, program=EXAMPLES / "19_watch_elsewhere.py", env=environment)
+        assert watching.stdout is not None
+
+        def printed(count: int) -> set[str]:
+            assert watching.stdout is not None
+            return {watching.stdout.readline().rstrip("\n") for _ in range(count)}
+
+        assert printed(1) == {"watching there"}, watching.communicate()
+        (directory / "new" / "below").mkdir(parents=True)
+        assert "CREATE new" in printed(1)
+        # It is watched by the time that the line comes; what was in it then may or may not have a line.
+        (directory / "new" / "file").touch()
+        while "CREATE new/file" not in printed(1):
+            pass
+        assert printed(1) == {"CLOSE_WRITE new/file"}
+        (directory / "new" / "below" / "deep").touch()
+        assert printed(2) == {"CREATE new/below/deep", "CLOSE_WRITE new/below/deep"}
+        (directory / "new" / "file").rename(directory / "old" / "moved")
+        assert printed(2) == {"MOVED_FROM new/file", "MOVED_TO old/moved"}
+        shutil.rmtree(directory / "old")
+        assert printed(2) == {"DELETE old/moved", "DELETE old"}
+        (directory / "last").mkdir()
+        assert printed(1) == {"CREATE last"}
+        watching.send_signal(signal.SIGINT)
+        out, err = watching.communicate(timeout=60)
+        assert (out, "KeyboardInterrupt" in err) == ("", True)
 
 
 @pytest.mark.needs("network namespaces", "mounts of proc")
