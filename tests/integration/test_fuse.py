@@ -388,6 +388,21 @@ async def test_names_that_are_paths(user: ChildThread, tmp_path: LocalPath) -> N
         assert (await server._call(newer)).hdr.error == -errno.ENOSYS
 
 
+async def test_a_request_that_is_not_understood(
+    user: ChildThread, tmp_path: LocalPath, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The process that waits for the answer gets an error, and others are answered."""
+
+    def fail(*args: object) -> fuse.FuseReadOp:
+        raise ValueError("this is not understood")
+
+    async with serve(user, tmp_path, Files(one=b"1")):
+        monkeypatch.setattr(fuse.FuseReadOp, "from_header", fail)
+        assert await failing(user, tmp_path / "one") == errno.EIO
+        assert await user.listdir(tmp_path) == ["one"]
+    assert "this is not understood" in caplog.text
+
+
 async def test_it_is_unmounted_by_another_process(user: ChildThread, tmp_path: LocalPath) -> None:
     files = Files(one=b"1")
     async with serve(user, tmp_path, files) as server:
@@ -570,6 +585,8 @@ async def test_mounting_fails(user: ChildThread, tmp_path: LocalPath) -> None:
     """No process and no mount are left."""
     with pytest.raises(ValueError, match="8192"):
         await FuseDevice.mount(user, tmp_path, buffer_size=8191)
+    with pytest.raises(ValueError, match="source"):
+        await FuseDevice.mount(user, tmp_path, source="")
     with pytest.raises(FileNotFoundError):
         await FuseDevice.mount(user, tmp_path / "nothing")
     with pytest.raises(FileNotFoundError):

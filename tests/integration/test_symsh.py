@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path as LocalPath
@@ -104,9 +105,14 @@ async def test_a_script(tmp_path: LocalPath) -> None:
 
 
 @needs_fuse
-async def test_nothing_is_left(tmp_path: LocalPath, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(local_thread.environ.data, b"TMPDIR", os.fsencode(tmp_path))
+async def test_nothing_is_left(
+    tmp_path: LocalPath, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing = tmp_path_factory.mktemp("listing") / "during"
+    monkeypatch.setitem(local_thread.environ.data, "TMPDIR", str(tmp_path))
     with trio.fail_after(SECONDS):
+        await symsh_main(local_thread, sh(f"cd {tmp_path}; echo */* > {listing}"))
+        assert re.fullmatch(r"(mkdtemp\.\w+)/bin \1/stub \1/stub\.sock\n", listing.read_text())
         with pytest.raises(FileNotFoundError):
             await symsh_main(local_thread, Command("/no/such/shell", ["sh"], {}))
     assert os.listdir(tmp_path) == []

@@ -14,6 +14,7 @@ same would happen if this process used the files itself: it never makes a call t
 from __future__ import annotations
 
 import errno
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,14 @@ import trio
 
 from rsyscall.child_process import end_process
 from rsyscall.fcntl import AT, O
-from rsyscall.linux.fuse import FUSE_MIN_READ_BUFFER, FuseInList, FuseNotify
+from rsyscall.linux.fuse import (
+    FUSE_MIN_READ_BUFFER,
+    FuseErrorResponse,
+    FuseInHeader,
+    FuseInList,
+    FuseNotify,
+    FuseOutHeader,
+)
 from rsyscall.near.sysif import SyscallError
 from rsyscall.sched import CLONE
 from rsyscall.sys.mount import MS, UMOUNT
@@ -36,6 +44,8 @@ if TYPE_CHECKING:
     from rsyscall.thread import ChildThread, Thread
 
 __all__ = ["FuseDevice"]
+
+logger = logging.getLogger(__name__)
 
 _OVER = (errno.ENODEV, errno.ECONNABORTED)
 
@@ -100,13 +110,15 @@ class FuseDevice:
             device: where /dev/fuse is.
 
         Raises:
-            ValueError: the buffer is too small, or an option is one of those that are set here.
+            ValueError: the buffer is too small, there is no source, or an option is set here.
             OSError: ENOENT or ENODEV (no FUSE), EACCES, EPERM (no CAP_SYS_ADMIN), ENOTDIR, EINVAL.
 
         manpage: fuse(4), mount(2)
         """
         if buffer_size < FUSE_MIN_READ_BUFFER:
             raise ValueError(f"the buffer needs {FUSE_MIN_READ_BUFFER} bytes", buffer_size)
+        if not source:
+            raise ValueError("the source needs a name, for people")
         own = {"fd", "rootmode", "user_id", "group_id"}
         given = [option.partition("=")[0] for option in options.split(",") if option]
         if not own.isdisjoint(given):
@@ -146,10 +158,8 @@ class FuseDevice:
         """Wait for a request.
 
         Returns:
-            The request; nothing when the file system is mounted nowhere any more, or was aborted.
-
-        Raises:
-            ValueError: it is not understood.
+            The request; nothing when the file system is mounted nowhere any more, or was aborted. One that is
+            not understood is logged and fails with EIO.
 
         manpage: fuse(4)
         """
@@ -165,7 +175,13 @@ class FuseDevice:
                 raise
             data = await valid.read()
             self._buf = valid + rest
-            return FuseInList.from_bytes(data)
+            try:
+                return FuseInList.from_bytes(data)
+            except ValueError:
+                logger.exception("a request of the kernel is not understood")
+                # The process that waits is told, at least.
+                unique = FuseInHeader.from_bytes(data).unique
+                await self.write(FuseErrorResponse(FuseOutHeader(-errno.EIO, unique)).to_bytes())
 
     async def write(self, out: bytes) -> None:
         """Answer a request.

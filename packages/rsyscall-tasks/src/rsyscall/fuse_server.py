@@ -115,12 +115,7 @@ class FuseServer:
 
     async def _next(self, nursery: trio.Nursery) -> bool:
         """Read once, and begin to answer; returns whether to go on."""
-        try:
-            ops = await self.device.read()
-        except ValueError:
-            # The kernel keeps waiting for an answer, but to what it did not say.
-            logger.exception("a request of the kernel is not understood")
-            return True
+        ops = await self.device.read()
         for op in ops:
             await self._begin(nursery, op)
         return bool(ops)
