@@ -72,6 +72,12 @@ static inline int rsys_is_quick(long nr)
 	case __NR_pkey_free:
 	case __NR_prctl:
 	case __NR_prlimit64:
+#ifdef __NR_riscv_flush_icache
+	case __NR_riscv_flush_icache:
+#endif
+#ifdef __NR_riscv_hwprobe
+	case __NR_riscv_hwprobe:
+#endif
 	case __NR_rt_sigaction:
 	case __NR_rt_sigpending:
 	case __NR_rt_sigprocmask:

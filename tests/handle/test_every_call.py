@@ -21,6 +21,8 @@ from typing import Any, SupportsInt
 import pytest
 
 import rsyscall.handle.task
+from rsyscall.asm.hwprobe import RiscvHwprobe
+from rsyscall.asm.ldt import UserDesc
 from rsyscall.far import AddressSpaceMismatchError, FDTableMismatchError
 from rsyscall.fcntl import FileHandle
 from rsyscall.handle.arguments import CALLS, By, Kind, Memory
@@ -32,6 +34,7 @@ from rsyscall.linux.aio_abi import Iocb, IocbList
 from rsyscall.linux.filter import SockFprog
 from rsyscall.linux.futex import FutexWaitv, RobustListHead
 from rsyscall.linux.io_uring import IoUringParams
+from rsyscall.linux.kexec import KexecSegment
 from rsyscall.linux.landlock import LANDLOCK_ACCESS_NET, NetPortAttr
 from rsyscall.linux.mempolicy import NodeMask
 from rsyscall.linux.perf_event import PerfEventAttr
@@ -39,7 +42,7 @@ from rsyscall.mqueue import MqAttr
 from rsyscall.near import SYS, LocalSyscall
 from rsyscall.near import types as near
 from rsyscall.near._tables import ARCHITECTURES
-from rsyscall.near.abi import ABIS
+from rsyscall.near.abi import ABIS, UnsupportedSyscallError, native_abi
 from rsyscall.near.calls import BOOK, LATER
 from rsyscall.near.record import CallRecord
 from rsyscall.poll import POLL, Pollfd, PollfdList
@@ -152,6 +155,7 @@ def value_for(annotation: str, memory: Local) -> object:
         "StackT": StackT,
         "StructList": lambda: StructList(Iovec, [Iovec(0, PAGE)]),
         "Timespec": lambda: Timespec(0, 0),
+        "UserDesc": lambda: UserDesc(0),
         "XattrArgs": lambda: XattrArgs(inner),
     }
 
@@ -160,6 +164,10 @@ def value_for(annotation: str, memory: Local) -> object:
 
     if "StructList[Int" in annotation:
         return StructList(Int64, [Int64(0)])
+    if "RiscvHwprobe" in annotation:
+        return StructList(RiscvHwprobe, [RiscvHwprobe(0)])
+    if "KexecSegment" in annotation:
+        return StructList(KexecSegment, [KexecSegment(inner, 64, 0, PAGE)])
     if "FutexWaitv" in annotation:
         return StructList(FutexWaitv, [FutexWaitv(0, inner)] * 2)
     found = re.search(r"WrittenPointer\[(\w+)", annotation)
@@ -224,6 +232,16 @@ def places(wanted: Callable[[str], bool]) -> list[tuple[str, str]]:
     ]
 
 
+def is_lacking(name: str) -> bool:
+    """Whether the call of that method is one that the running architecture lacks."""
+    call = name.partition(".")[2]
+    return not native_abi().supports(call) and any(abi.supports(call) for abi in ABIS.values())
+
+
+HERE = {name for name in METHODS if not is_lacking(name)}
+"""The methods that can do something on this machine."""
+
+
 class Caller:
     """Calls a method with arguments that are right as to their types.
 
@@ -254,6 +272,8 @@ class Caller:
             return PR[annotation.removeprefix("Literal[PR.").rstrip("]")]
         if annotation == "PR":
             return PR.GET_TID_ADDRESS
+        if annotation == "LDT | int":
+            return 2  # the table may be empty, and the default is not
         if annotation == "BPF | int":
             return 1  # the first command makes a descriptor, which is another method
         if annotation == "MemoryMapping":
@@ -346,7 +366,7 @@ def forbidden(local: Local) -> Iterator[Local]:
     run(mapping.munmap())
 
 
-@pytest.mark.parametrize("name", sorted({name for name, _ in places(is_pointer)} - NOT_LOOKED_AT))
+@pytest.mark.parametrize("name", sorted({name for name, _ in places(is_pointer)} & HERE - NOT_LOOKED_AT))
 async def test_an_error_for_memory_says_what_it_is_about(caller: Caller, forbidden: Local, name: str) -> None:
     caller.prepare(name, forbidden)
     if name == "Task.getgroups" and not os.getgroups():
@@ -356,6 +376,14 @@ async def test_an_error_for_memory_says_what_it_is_about(caller: Caller, forbidd
     with pytest.raises(OSError) as caught:
         await caller.call(name)
     assert caught.value.filename is not None
+
+
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - HERE))
+async def test_a_call_that_the_architecture_lacks_is_refused(caller: Caller, name: str) -> None:
+    caller.prepare(name, caller.local)
+    with pytest.raises(UnsupportedSyscallError, match=name.partition(".")[2]):
+        await caller.call(name)
+    assert caller.sysif.count == 0
 
 
 NOTHING_TO_DO = {
@@ -396,6 +424,7 @@ LAYER = [
     "_signal_calls",
     "_signal_info",
     "_time_calls",
+    "asm",
     "fcntl",
     "handle",
     "linux",

@@ -29,6 +29,7 @@ SOURCES = Path(__file__).resolve().parents[2] / "packages/rsyscall-handle/src/rs
 FILE = SOURCES / "handle/_later_calls.py"
 PROCESS_FILE = FILE.with_name("_later_process.py")
 COMMAND = "python3 tools/abigen/later_calls.py --write"
+LINE_LENGTH = 110
 
 HEAD = '''\
 # Made by: {command}
@@ -208,10 +209,16 @@ def imports(classes: list[type]) -> str:
     names: dict[str, list[str]] = {}
     for cls in classes:
         names.setdefault(cls.__module__, []).append(cls.__name__)
-    return "\n".join(
-        f"    from {module} import {', '.join(sorted(found, key=str.lower))}"
-        for module, found in sorted(names.items())
-    )
+    lines = []
+    for module, found in sorted(names.items()):
+        ordered = sorted(found, key=str.lower)
+        line = f"    from {module} import {', '.join(ordered)}"
+        if len(line) > LINE_LENGTH:
+            line = "\n".join(
+                [f"    from {module} import (", *(f"        {name}," for name in ordered), "    )"]
+            )
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def bases(classes: list[type]) -> str:

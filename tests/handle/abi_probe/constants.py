@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rsyscall import _fcntl_copy, _sched_policy, _signal_info, _termios, fcntl, poll, sched, signal, time
+from rsyscall.asm import hwprobe, ldt
+from rsyscall.asm import prctl as asm_prctl
 from rsyscall.linux import (
     _fuse_constants as fuse,
 )
@@ -23,6 +25,7 @@ from rsyscall.linux import (
     futex,
     io_uring,
     ioprio,
+    kexec,
     keyctl,
     landlock,
     membarrier,
@@ -41,9 +44,11 @@ from rsyscall.near.abi import ABI
 from rsyscall.net import if_
 from rsyscall.netinet import in_, ip, tcp
 from rsyscall.sys import (
+    _mman_calls,
     _mman_pages,
     _mount_files,
     _stat_files,
+    cachectl,
     capability,
     epoll,
     fanotify,
@@ -384,6 +389,36 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     quota.DQF: Constants(("linux/quota.h",), "DQF_", left_out={"DQF_*_B": "numbers of bits"}),
     dqblk_xfs.FS_DQ: Constants(("linux/types.h", "linux/dqblk_xfs.h"), "FS_DQ_"),
     dqblk_xfs.FS_QUOTA: Constants(("linux/types.h", "linux/dqblk_xfs.h"), "FS_QUOTA_"),
+    kexec.KEXEC: Constants(
+        ("linux/kexec.h",),
+        "KEXEC_",
+        left_out={
+            "KEXEC_FILE_*": "see KEXEC_FILE",
+            "KEXEC_ARCH_MASK": "the bits of the architecture",
+            "KEXEC_SEGMENT_MAX": "a limit",
+        },
+    ),
+    kexec.KEXEC_FILE: Constants(("linux/kexec.h",), "KEXEC_FILE_"),
+    **{
+        cls: Constants(
+            ("#if __has_include(<asm/prctl.h>)\n#include <asm/prctl.h>\n#endif",),
+            f"{cls.__name__}_",
+            only_on=dict.fromkeys(cls.__members__, X86),
+        )
+        for cls in (asm_prctl.ARCH, asm_prctl.ARCH_XCOMP, asm_prctl.ARCH_SHSTK)
+    },
+    **{
+        cls: Constants((), "", no_header=dict.fromkeys(cls.__members__, "no macro"))
+        for cls in (ldt.LDT, ldt.USER_DESC)
+    },
+    hwprobe.RISCV_HWPROBE: Constants(
+        hwprobe.RiscvHwprobe.c_headers, "RISCV_HWPROBE_", left_out={"*": "keys, and values of all kinds"}
+    ),
+    hwprobe.RISCV_HWPROBE_KEY: Constants(hwprobe.RiscvHwprobe.c_headers, "RISCV_HWPROBE_KEY_"),
+    cachectl.SYS_RISCV_FLUSH_ICACHE: Constants(
+        (), "", no_header=dict.fromkeys(cachectl.SYS_RISCV_FLUSH_ICACHE.__members__, "internal to the kernel")
+    ),
+    _mman_calls.SHADOW_STACK: Constants(("asm/mman.h",), "SHADOW_STACK_"),
     swap.SWAP_FLAG: Constants(
         ("sys/swap.h",), "SWAP_FLAG_", left_out={"SWAP_FLAG_PRIO_*": "of the number that is or-ed with it"}
     ),
@@ -842,6 +877,9 @@ NUMBERS: dict[str, Constants] = {
         _MOUNT, "", names={"LSMT_ROOT": "LSMT_ROOT"}, newer={"LSMT_ROOT": (6, 8)}
     ),
     "rsyscall.linux.memfd": Constants(("linux/memfd.h",), ""),
+    "rsyscall.linux.nsfs": Constants(
+        ("linux/types.h", "linux/nsfs.h"), "", newer={"LISTNS_CURRENT_USER": (6, 19)}
+    ),
     "rsyscall.netinet.ip": Constants(("netinet/in.h",), "", also=("linux/in6.h",)),
     "rsyscall.net.if_": Constants(("linux/ioctl.h", "sys/socket.h", "linux/if.h", "linux/if_tun.h"), ""),
     "rsyscall.sys.ipc": Constants(("linux/ipc.h",), ""),

@@ -33,6 +33,7 @@ ROOTS = (
     "_time_calls",
     "_termios",
     "termios",
+    "asm",
     "sys",
     "linux",
     "net",

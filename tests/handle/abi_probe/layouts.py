@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rsyscall import _fcntl_handle, poll, sched, signal
-from rsyscall.linux import aio_abi, bpf, dirent, fuse, keyctl, lsm, mempolicy, mount
+from rsyscall.asm import hwprobe, ldt
+from rsyscall.linux import aio_abi, bpf, dirent, fuse, keyctl, lsm, mempolicy, mount, nsfs
 from rsyscall.near import types as near
 from rsyscall.net import if_
 from rsyscall.netinet import in_
@@ -270,6 +271,7 @@ NOT_ONE_STRUCTURE: dict[type, str] = {
     aio_abi.IoEventList: "an array of struct io_event",
     lsm.LsmIds: "an array of numbers",
     mount.MountIdList: "an array of numbers",
+    nsfs.NamespaceIdList: "an array of numbers",
     mount.Statmount: "struct statmount with its strings",
     xattr.XattrList: "strings one after another",
     un.SockaddrUnProcFd: "the same as SockaddrUn",
@@ -290,6 +292,8 @@ BEGINNINGS: dict[type, str] = {
 """Declared structures that are only the beginning of the C structure, and why."""
 
 ONLY_ON: dict[type, str] = {
+    ldt.UserDesc: "x86_64",
+    hwprobe.RiscvHwprobe: "riscv64",
     ptrace.UserRegsX86: "x86_64",
     ptrace.UserPtRegs: "aarch64",
     ptrace.UserRegsRiscv: "riscv64",

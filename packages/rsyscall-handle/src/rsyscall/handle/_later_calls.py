@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     from rsyscall._sched_calls import SchedPolicyTask
     from rsyscall._signal_calls import SignalWaitTask
     from rsyscall._time_calls import TimeTask
+    from rsyscall.asm.hwprobe import HwprobeTask
+    from rsyscall.asm.ldt import LdtTask
+    from rsyscall.asm.prctl import ArchPrctlTask
     from rsyscall.linux._futex_calls import FutexWaitTask
     from rsyscall.linux.aio_abi import AioTask
     from rsyscall.linux.bpf import BpfTask
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
     from rsyscall.linux.futex import FutexTask
     from rsyscall.linux.io_uring import IoUringFileDescriptor, IoUringTask
     from rsyscall.linux.ioprio import IoprioTask
+    from rsyscall.linux.kexec import KexecFileDescriptor, KexecTask
     from rsyscall.linux.keyctl import KeyTask
     from rsyscall.linux.landlock import LandlockFileDescriptor, LandlockTask
     from rsyscall.linux.lsm import LsmTask
@@ -64,6 +68,7 @@ if TYPE_CHECKING:
     from rsyscall.linux.mempolicy import MempolicyTask
     from rsyscall.linux.module import ModuleFileDescriptor, ModuleTask
     from rsyscall.linux.mount import ListmountTask
+    from rsyscall.linux.nsfs import NsfsTask
     from rsyscall.linux.openat2 import Openat2FileDescriptor, Openat2Task
     from rsyscall.linux.perf_event import PerfTask
     from rsyscall.linux.seccomp import SeccompFileDescriptor, SeccompListenerTask, SeccompTask
@@ -71,7 +76,13 @@ if TYPE_CHECKING:
     from rsyscall.mqueue import MqueueFileDescriptor, MqueueTask
     from rsyscall.poll import PollTask
     from rsyscall.sys._epoll_pwait2 import EpollPwaitFileDescriptor
-    from rsyscall.sys._mman_calls import CachestatFileDescriptor, MadviseFileDescriptor, PagesTask, SecretTask
+    from rsyscall.sys._mman_calls import (
+        CachestatFileDescriptor,
+        MadviseFileDescriptor,
+        PagesTask,
+        SecretTask,
+        ShadowStackTask,
+    )
     from rsyscall.sys._mmsg import MmsgFileDescriptor
     from rsyscall.sys._mount_files import MountFileDescriptor, MountFileTask
     from rsyscall.sys._socket_calls import SocketFileDescriptor
@@ -79,6 +90,7 @@ if TYPE_CHECKING:
     from rsyscall.sys._stat_files import SpecialFileDescriptor, SpecialFileTask
     from rsyscall.sys._time_calls import TimevalTask
     from rsyscall.sys._xattr_at import XattrAtFileDescriptor, XattrAtTask
+    from rsyscall.sys.cachectl import CacheTask
     from rsyscall.sys.capability import CapabilityTask
     from rsyscall.sys.epoll import EpollFileDescriptor, EpollTask
     from rsyscall.sys.eventfd import EventfdTask, EventFileDescriptor
@@ -125,6 +137,7 @@ if TYPE_CHECKING:
         HandleFileDescriptor,
         FileAttrFileDescriptor,
         IoUringFileDescriptor,
+        KexecFileDescriptor,
         LandlockFileDescriptor,
         ModuleFileDescriptor,
         Openat2FileDescriptor,
@@ -156,11 +169,15 @@ if TYPE_CHECKING:
         SchedPolicyTask,
         SignalWaitTask,
         TimeTask,
+        HwprobeTask,
+        LdtTask,
+        ArchPrctlTask,
         FutexWaitTask,
         AioTask,
         BpfTask[T_fd],
         FileAttrTask,
         IoUringTask[T_fd],
+        KexecTask,
         KeyTask,
         LandlockTask[T_fd],
         LsmTask,
@@ -168,6 +185,7 @@ if TYPE_CHECKING:
         MempolicyTask,
         ModuleTask,
         ListmountTask,
+        NsfsTask,
         Openat2Task[T_fd],
         PerfTask[T_fd],
         SeccompTask,
@@ -177,10 +195,12 @@ if TYPE_CHECKING:
         PollTask,
         PagesTask,
         SecretTask[T_fd],
+        ShadowStackTask[T_fd],
         MountFileTask[T_fd],
         SpecialFileTask,
         TimevalTask,
         XattrAtTask,
+        CacheTask,
         FanotifyTask[T_fd],
         FsuidTask,
         PortTask,
@@ -226,6 +246,7 @@ else:
         file_setattr = Later("rsyscall.linux.fs", "FileAttrFileDescriptor")
         io_uring_enter = Later("rsyscall.linux.io_uring", "IoUringFileDescriptor")
         io_uring_register = Later("rsyscall.linux.io_uring", "IoUringFileDescriptor")
+        kexec_file_load = Later("rsyscall.linux.kexec", "KexecFileDescriptor")
         landlock_add_rule = Later("rsyscall.linux.landlock", "LandlockFileDescriptor")
         landlock_restrict_self = Later("rsyscall.linux.landlock", "LandlockFileDescriptor")
         finit_module = Later("rsyscall.linux.module", "ModuleFileDescriptor")
@@ -299,6 +320,10 @@ else:
         timer_gettime = Later("rsyscall._time_calls", "TimeTask")
         timer_getoverrun = Later("rsyscall._time_calls", "TimeTask")
         timer_delete = Later("rsyscall._time_calls", "TimeTask")
+        riscv_hwprobe = Later("rsyscall.asm.hwprobe", "HwprobeTask")
+        modify_ldt = Later("rsyscall.asm.ldt", "LdtTask")
+        modify_ldt_read = Later("rsyscall.asm.ldt", "LdtTask")
+        arch_prctl = Later("rsyscall.asm.prctl", "ArchPrctlTask")
         futex = Later("rsyscall.linux._futex_calls", "FutexWaitTask")
         futex_waitv = Later("rsyscall.linux._futex_calls", "FutexWaitTask")
         futex_wait = Later("rsyscall.linux._futex_calls", "FutexWaitTask")
@@ -315,6 +340,7 @@ else:
         file_getattr = Later("rsyscall.linux.fs", "FileAttrTask")
         file_setattr = Later("rsyscall.linux.fs", "FileAttrTask")
         io_uring_setup = Later("rsyscall.linux.io_uring", "IoUringTask")
+        kexec_load = Later("rsyscall.linux.kexec", "KexecTask")
         add_key = Later("rsyscall.linux.keyctl", "KeyTask")
         request_key = Later("rsyscall.linux.keyctl", "KeyTask")
         keyctl_get_keyring_ID = Later("rsyscall.linux.keyctl", "KeyTask")
@@ -349,6 +375,7 @@ else:
         delete_module = Later("rsyscall.linux.module", "ModuleTask")
         statmount = Later("rsyscall.linux.mount", "ListmountTask")
         listmount = Later("rsyscall.linux.mount", "ListmountTask")
+        listns = Later("rsyscall.linux.nsfs", "NsfsTask")
         openat2 = Later("rsyscall.linux.openat2", "Openat2Task")
         perf_event_open = Later("rsyscall.linux.perf_event", "PerfTask")
         seccomp = Later("rsyscall.linux.seccomp", "SeccompTask")
@@ -362,6 +389,7 @@ else:
         pkey_alloc = Later("rsyscall.sys._mman_calls", "PagesTask")
         pkey_free = Later("rsyscall.sys._mman_calls", "PagesTask")
         memfd_secret = Later("rsyscall.sys._mman_calls", "SecretTask")
+        map_shadow_stack = Later("rsyscall.sys._mman_calls", "ShadowStackTask")
         fsopen = Later("rsyscall.sys._mount_files", "MountFileTask")
         move_mount = Later("rsyscall.sys._mount_files", "MountFileTask")
         open_tree = Later("rsyscall.sys._mount_files", "MountFileTask")
@@ -378,6 +406,7 @@ else:
         getxattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
         listxattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
         removexattrat = Later("rsyscall.sys._xattr_at", "XattrAtTask")
+        riscv_flush_icache = Later("rsyscall.sys.cachectl", "CacheTask")
         fanotify_init = Later("rsyscall.sys.fanotify", "FanotifyTask")
         setfsuid = Later("rsyscall.sys.fsuid", "FsuidTask")
         setfsgid = Later("rsyscall.sys.fsuid", "FsuidTask")

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING
 
 from rsyscall import far
 from rsyscall.cstruct import CStruct, u64
 from rsyscall.fcntl import O
 from rsyscall.handle.arguments import ADDRESS, FDNUM, NUMBER, OPEN_FLAGS, SIZE, call, choice, given, out
+from rsyscall.handle.arguments import flags as argument_flags
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
+from rsyscall.handle.mapping import MemoryMapping
 from rsyscall.handle.pointer import check_pointers
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
 from rsyscall.struct import StructList
-from rsyscall.sys._mman_near import MADV
+from rsyscall.sys._mman_near import MADV, mmap_record
 from rsyscall.sys._mman_pages import MCL, PKEY, _mlockall, _munlockall, _pkey_alloc, _pkey_free
 from rsyscall.sys.uio import Iovec
 
@@ -25,13 +28,23 @@ if TYPE_CHECKING:
     from rsyscall.near.sysif import SyscallInterface
 
 __all__ = [
+    "SHADOW_STACK",
     "Cachestat",
     "CachestatFileDescriptor",
     "CachestatRange",
     "MadviseFileDescriptor",
     "PagesTask",
     "SecretTask",
+    "ShadowStackTask",
 ]
+
+
+class SHADOW_STACK(enum.IntFlag):
+    """`SHADOW_STACK_*`: what `map_shadow_stack` puts into the shadow stack."""
+
+    NONE = 0
+    SET_TOKEN = 0x1  # since Linux 6.6
+    SET_MARKER = 0x2  # since Linux 6.13
 
 
 class CachestatRange(CStruct, c="struct cachestat_range", headers=("linux/mman.h",)):
@@ -211,6 +224,43 @@ class SecretTask(FileDescriptorTask[T_fd]):
         return self._adopt(fd, record)
 
 
+class ShadowStackTask(FileDescriptorTask[T_fd]):
+    """Memory for return addresses alone."""
+
+    async def map_shadow_stack(
+        self, size: int, flags: SHADOW_STACK = SHADOW_STACK.NONE, page_size: int = 4096
+    ) -> MemoryMapping:
+        """`map_shadow_stack(NULL, size, flags)`: map a shadow stack, where the processor keeps a second copy
+        of the return addresses.
+
+        A thread begins to use it when its code says so.
+
+        Args:
+            size: bytes; a positive multiple of `page_size`.
+            flags: `SHADOW_STACK.SET_TOKEN` lets a thread switch to it.
+
+        Returns:
+            An owned mapping of `size` bytes, which may be read: `munmap` it, or leave it to the end of the
+            address space.
+
+        Raises:
+            ValueError: `size` is not a multiple of `page_size`.
+            OSError: EOPNOTSUPP (the processor has none), EINVAL, ENOMEM; ENOSYS before Linux 6.6, or if the
+                kernel was built without it; `filename` is the size.
+
+        manpage: map_shadow_stack(2)
+        """
+        if size <= 0 or size % page_size:
+            raise ValueError(f"size {size} is not a positive multiple of the page size {page_size}")
+        record = mmap_record(self.sysif, size)
+        with naming(size):
+            address = await _map_shadow_stack(self.sysif, record, size, flags)
+        mapping = MemoryMapping(self, near.MemoryMapping(address, size, page_size), far.File())
+        # The last thing here: nothing unmaps what a mapping that is dropped is of.
+        record.release()
+        return mapping
+
+
 @call("cachestat", FDNUM, given(CachestatRange), out(Cachestat), NUMBER)
 async def _cachestat(
     sysif: SyscallInterface, fd: near.FileDescriptor, cstat_range: near.Address, cstat: near.Address
@@ -237,3 +287,11 @@ async def _process_mrelease(sysif: SyscallInterface, pidfd: near.FileDescriptor)
 async def _memfd_secret(sysif: SyscallInterface, record: CallRecord, flags: O) -> near.FileDescriptor:
     """The raw call; `record` owns the number that comes back."""
     return near.FileDescriptor(await sysif.recorded_syscall(record, nr.memfd_secret, flags))
+
+
+@call("map_shadow_stack", ADDRESS, SIZE, argument_flags(SHADOW_STACK, "SHADOW_STACK_"))
+async def _map_shadow_stack(
+    sysif: SyscallInterface, record: CallRecord, size: int, flags: SHADOW_STACK
+) -> int:
+    """The raw call."""
+    return await sysif.recorded_syscall(record, nr.map_shadow_stack, 0, size, flags)

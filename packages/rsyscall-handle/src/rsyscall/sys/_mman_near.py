@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import rsyscall.near
 from rsyscall.handle.arguments import ADDRESS, FDNUM, SIZE, Kind, call, choice, flags
 from rsyscall.near import nr
+from rsyscall.near.record import CallRecord
 
 if TYPE_CHECKING:
-    from rsyscall.near.record import CallRecord
     from rsyscall.near.sysif import SyscallInterface
 
-__all__ = ["MADV", "MAP", "MAP_HUGE_MASK", "MAP_HUGE_SHIFT", "PROT"]
+__all__ = ["MADV", "MAP", "MAP_HUGE_MASK", "MAP_HUGE_SHIFT", "PROT", "mmap_record"]
 
 
 class PROT(enum.IntFlag):
@@ -120,6 +120,11 @@ class MADV(enum.IntFlag):
 
 
 _PROT = flags(PROT, "PROT_", zero="PROT_NONE")
+
+
+def mmap_record(sysif: SyscallInterface, length: int) -> CallRecord:
+    """A record that owns the mapping that a call makes, if that is in our own memory."""
+    return CallRecord(None, False, length if sysif.shares_memory else 0)
 
 
 @call("mmap", ADDRESS, SIZE, _PROT, Kind("mmap_flags"), FDNUM, Kind("hex"))

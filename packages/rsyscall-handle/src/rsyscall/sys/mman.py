@@ -13,7 +13,7 @@ from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask
 from rsyscall.handle.mapping import MemoryMapping
 from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
-from rsyscall.sys._mman_near import MADV, MAP, MAP_HUGE_MASK, MAP_HUGE_SHIFT, PROT
+from rsyscall.sys._mman_near import MADV, MAP, MAP_HUGE_MASK, MAP_HUGE_SHIFT, PROT, mmap_record
 from rsyscall.sys._mman_near import _madvise as _madvise
 from rsyscall.sys._mman_near import _mmap as _mmap
 from rsyscall.sys._mman_near import _mprotect as _mprotect
@@ -21,7 +21,7 @@ from rsyscall.sys._mman_near import _munmap as _munmap
 
 if TYPE_CHECKING:
     from rsyscall.linux.memfd import MFD
-    from rsyscall.near.sysif import SyscallInterface
+    from rsyscall.sys._mman_calls import SHADOW_STACK as SHADOW_STACK
     from rsyscall.sys._mman_calls import Cachestat as Cachestat
     from rsyscall.sys._mman_calls import CachestatRange as CachestatRange
     from rsyscall.sys._mman_pages import MCL as MCL
@@ -81,7 +81,7 @@ class MemoryMappingTask(FileDescriptorTask[Any]):
         manpage: mmap(2)
         """
         _check_mmap(length, flags, page_size)
-        record = _mmap_record(self.sysif, length)
+        record = mmap_record(self.sysif, length)
         mapping = await self.mmap_recorded(record, length, prot, flags, page_size)
         # The last thing here: nothing unmaps what a mapping that is dropped is of.
         record.release()
@@ -137,7 +137,7 @@ class MappableFileDescriptor(BaseFileDescriptor):
         """
         self._validate()
         _check_mmap(length, flags, page_size)
-        record = _mmap_record(self.task.sysif, length)
+        record = mmap_record(self.task.sysif, length)
         with naming(self):
             near = await _mmap(
                 self.task.sysif, record, length, prot, flags, fd=self.near, offset=offset, page_size=page_size
@@ -145,8 +145,3 @@ class MappableFileDescriptor(BaseFileDescriptor):
         mapping = MemoryMapping(self.task, near, file or far.File())
         record.release()
         return mapping
-
-
-def _mmap_record(sysif: SyscallInterface, length: int) -> CallRecord:
-    """A record that owns the mapping that a call of mmap makes, if that is in our own memory."""
-    return CallRecord(None, False, length if sysif.shares_memory else 0)

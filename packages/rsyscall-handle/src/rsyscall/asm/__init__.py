@@ -1,0 +1,1 @@
+"""Headers of `<asm/...>`: what only some architectures have."""
