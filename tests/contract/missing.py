@@ -14,8 +14,6 @@ DIFFERENT = "different"  # exists with another signature, on purpose, said besid
 # Each entry is "module", "module:name" or "module:Class.name": (category, note).
 MISSING: dict[str, tuple[str, str]] = {
     # Modules that are still to come.
-    "rsyscall.wish": (LATER, "asking a person for a value"),
-    "rsyscall.scripts.local_repl": (LATER, "example program"),
     # What the design does in another way.
     "dneio.core": (REPLACED, "trio's own task primitives, see rsyscall.background"),
     "dneio.concur": (REPLACED, "trio's own events and nurseries, see rsyscall.background"),

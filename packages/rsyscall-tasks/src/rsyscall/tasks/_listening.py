@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 import trio
 
 from rsyscall.path import Path
-from rsyscall.sys.socket import AF, SOCK
+from rsyscall.sys.socket import AF, SO, SOCK, SOL, Sockbuf, Ucred
 from rsyscall.sys.un import SockaddrUn
 
 if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor
+    from rsyscall.memory.ram import RAM
     from rsyscall.thread import Thread
 
-__all__ = ["MAX_PATH", "absolute", "bind"]
+__all__ = ["MAX_PATH", "absolute", "bind", "peer"]
 
 MAX_PATH = 4095
 """How many bytes a path may have for the kernel, without the NUL behind it."""
@@ -52,3 +53,9 @@ async def bind(thread: Thread, path: Path) -> FileDescriptor:
             await sock.invalidate()
         raise
     return sock
+
+
+async def peer(ram: RAM, sock: FileDescriptor) -> Ucred:
+    """Who was at the other end of a socket when it connected. manpage: unix(7)."""
+    result = await sock.getsockopt(SOL.SOCKET, SO.PEERCRED, await ram.ptr(Sockbuf(await ram.malloc(Ucred))))
+    return await (await result.read()).buf.read()

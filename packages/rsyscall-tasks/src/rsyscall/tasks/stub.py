@@ -37,10 +37,10 @@ from rsyscall.fcntl import O
 from rsyscall.near import SyscallError
 from rsyscall.path import Path
 from rsyscall.stub_program import stub_bytes
-from rsyscall.sys.socket import SO, SOCK, SOL, Sockbuf, Ucred
+from rsyscall.sys.socket import SOCK
 from rsyscall.sys.stat import Stat
 from rsyscall.sys.utsname import Utsname
-from rsyscall.tasks._listening import MAX_PATH, absolute, bind
+from rsyscall.tasks._listening import MAX_PATH, absolute, bind, peer
 from rsyscall.tasks._received import Offer, PeerError, ReceivedThread, close_all
 from rsyscall.thread import Thread
 
@@ -269,9 +269,9 @@ class StubServer:
         try:
             with greeting.scope:
                 greeting.scope.deadline = greeting.since + _TIME_TO_GREET
-                peer = await _peer(self.thread, sock)
-                if peer.uid != await self.thread.task.geteuid():
-                    logger.warning("%s: refused process %d of user %d", self, peer.pid, peer.uid)
+                who = await peer(self.thread.ram, sock)
+                if who.uid != await self.thread.task.geteuid():
+                    logger.warning("%s: refused process %d of user %d", self, who.pid, who.uid)
                 else:
                     self._ready.append(await _setup_stub(reaching, sock.move(reaching.task)))
                     self._wake()
@@ -339,13 +339,6 @@ async def _setup_stub(thread: Thread, bootstrap_sock: FileDescriptor) -> tuple[l
             await offer.close()
         raise
     return [os.fsdecode(argument) for argument in arguments], made
-
-
-async def _peer(thread: Thread, sock: FileDescriptor) -> Ucred:
-    """Who was at the other end when it connected. manpage: unix(7)."""
-    buffer = await thread.ram.ptr(Sockbuf(await thread.ram.malloc(Ucred)))
-    result = await sock.getsockopt(SOL.SOCKET, SO.PEERCRED, buffer)
-    return await (await result.read()).buf.read()
 
 
 async def _listen(thread: Thread, path: Path) -> AsyncFileDescriptor:
