@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from rsyscall.async_fd import finish
 from rsyscall.child_process import end_process
 from rsyscall.fcntl import AT, O
 from rsyscall.linux.fuse import (
@@ -155,7 +156,7 @@ class FuseDevice:
         return FuseDevice(thread, server, where, afd, mount_id, buf)
 
     async def read(self) -> FuseInList:
-        """Wait for a request.
+        """Wait for a request. One task at a time can do that; cancellation loses none.
 
         Returns:
             The request; nothing when the file system is mounted nowhere any more, or was aborted. One that is
@@ -173,7 +174,7 @@ class FuseDevice:
                 if error.errno in (errno.ENOENT, errno.EINTR):
                     continue
                 raise
-            data = await valid.read()
+            data = await finish(valid.read)
             self._buf = valid + rest
             try:
                 return FuseInList.from_bytes(data)

@@ -98,7 +98,8 @@ class Filesystem:
     OPEN, FLUSH, FSYNC, ACCESS, GETXATTR, FALLOCATE, LSEEK and others.
 
     Attributes:
-        wanted: what it wants of what the kernel offers.
+        wanted: what it wants of what the kernel offers. With `FUSE_INIT.ATOMIC_O_TRUNC`, for example, it is
+            `open` that truncates; otherwise the kernel asks for that by SETATTR.
         max_write: bytes in one request to write.
         time_gran: nanoseconds between two times that files can have.
 
@@ -106,11 +107,7 @@ class Filesystem:
     """
 
     wanted: FUSE_INIT = (
-        FUSE_INIT.ASYNC_READ
-        | FUSE_INIT.ATOMIC_O_TRUNC
-        | FUSE_INIT.PARALLEL_DIROPS
-        | FUSE_INIT.ABORT_ERROR
-        | FUSE_INIT.SETXATTR_EXT
+        FUSE_INIT.ASYNC_READ | FUSE_INIT.PARALLEL_DIROPS | FUSE_INIT.ABORT_ERROR | FUSE_INIT.SETXATTR_EXT
     )
     max_write: int = 1 << 17
     time_gran: int = 1

@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -105,12 +105,18 @@ class FuseServer:
 
     async def _watch(self, scope: trio.CancelScope) -> None:
         """End all this if the process that serves ends: no event tells of a descriptor that went with it."""
-        await self.device.server.process.wait_exited()
+        try:
+            await self.device.server.process.wait_exited()
+        except SyscallError:
+            pass  # its parent has gone, and it has, too
         self._dead = True
         scope.cancel()
 
     async def notify(self, notice: FuseNotify) -> None:
-        """Tell the kernel something; see `FuseDevice.notify`."""
+        """Tell the kernel something; see `FuseDevice.notify`.
+
+        It may wait for an answer about the same file, so no method that gives one may wait for it.
+        """
         await self.device.notify(notice)
 
     async def _next(self, nursery: trio.Nursery) -> bool:
@@ -123,10 +129,10 @@ class FuseServer:
     async def _begin(self, nursery: trio.Nursery, op: FuseIn) -> None:
         """What has to be done in order is done here, the rest in a task."""
         if isinstance(op, FuseForgetOp):
-            self.filesystem.forget(op.hdr.nodeid, op.msg.nlookup)
+            self._forget(op.hdr.nodeid, op.msg.nlookup)
         elif isinstance(op, FuseBatchForgetOp):
             for node in op.nodes:
-                self.filesystem.forget(node.nodeid, node.nlookup)
+                self._forget(node.nodeid, node.nlookup)
         elif isinstance(op, FuseInterruptOp):
             # That of a request that has been answered meanwhile needs nothing.
             scope = self._scopes.get(op.msg.unique)
@@ -142,6 +148,12 @@ class FuseServer:
             # Here, so that an interrupt that is read next finds it.
             scope = self._scopes[op.hdr.unique] = trio.CancelScope()
             nursery.start_soon(self._answer, op, scope)
+
+    def _forget(self, nodeid: int, nlookup: int) -> None:
+        try:
+            self.filesystem.forget(nodeid, nlookup)
+        except Exception:
+            logger.exception("forgetting node %d failed", nodeid)
 
     async def _negotiate(self, op: FuseInitOp) -> None:
         filesystem = self.filesystem
@@ -187,7 +199,8 @@ class FuseServer:
             # Too large for a field, of another type, or more than the kernel asked for. If it got that far,
             # the kernel has the error already.
             logger.exception("an answer to %s is not possible", type(op).__name__)
-            await self.device.write(op.error(-errno.EIO).to_bytes())
+            with suppress(OSError):
+                await self.device.write(op.error(-errno.EIO).to_bytes())
 
     async def _call(self, op: FuseIn) -> FuseOut:
         """Have the file system make the answer, an error if it raises one."""
@@ -293,8 +306,8 @@ async def serve(
             if not server.ended.is_set():
                 try:
                     await mounted.unmount()
-                except OSError as error:
-                    if error.errno != errno.EBUSY:
+                except (OSError, SyscallError) as error:
+                    if not (isinstance(error, OSError) and error.errno == errno.EBUSY):
                         failure = failure or error
             # Also if it is mounted elsewhere, too.
             nursery.cancel_scope.cancel()
