@@ -24,6 +24,7 @@ from rsyscall.linux.memfd import MFD
 from rsyscall.memory.ram import RAM
 from rsyscall.monitor import AsyncSignalfd
 from rsyscall.near import SYS, Syscall, SyscallError, SyscallSendError
+from rsyscall.near.record import CallRecord
 from rsyscall.netinet.in_ import SockaddrIn
 from rsyscall.path import Path
 from rsyscall.sched import CLONE
@@ -119,6 +120,18 @@ async def test_errors(thread: Thread) -> None:
         assert error.value.errno == errno.EBADF
         assert error.value.filename is pipe.write
     assert await thread.task.getuid() == os.getuid()
+
+
+async def test_a_call_that_the_kernel_lacks_is_named(thread: Thread) -> None:
+    sysif = thread.task.sysif
+    missing = f"{os.strerror(errno.ENOSYS)}: fchroot, in Linux since 7.3"
+    for call in (
+        sysif.syscall(SYS.fchroot, -1, 0),
+        sysif.recorded_syscall(CallRecord(None), SYS.fchroot, -1, 0),
+    ):
+        with pytest.raises(OSError) as caught:
+            await call
+        assert caught.value.strerror in (missing, os.strerror(errno.EBADF))
 
 
 async def test_submission_of_many(thread: Thread) -> None:

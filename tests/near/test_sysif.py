@@ -26,10 +26,24 @@ from rsyscall.near import (
     raise_if_error,
 )
 from rsyscall.near.along import Along, bytes_of, number_of
+from rsyscall.near.calls import BOOK
 from rsyscall.near.record import CallRecord
-from rsyscall.near.sysif import error_of
+from rsyscall.near.sysif import error_of, error_of_call
 
 Run = Callable[..., Any]
+
+
+@pytest.mark.parametrize("name", [name for name in BOOK if name in SYS.__members__])
+def test_a_missing_call_is_named_with_the_kernel_that_has_it(name: str) -> None:
+    error = error_of_call(-errno.ENOSYS, SYS[name])
+    assert error.errno == errno.ENOSYS
+    since = f", in Linux since {BOOK[name].since}" if BOOK[name].since else ""
+    assert error.strerror == f"{os.strerror(errno.ENOSYS)}: {name}{since}"
+    assert error_of_call(-errno.ENOENT, SYS[name]).strerror == os.strerror(errno.ENOENT)
+
+
+def test_a_call_that_is_only_a_number_is_missing_without_a_name() -> None:
+    assert str(error_of_call(-errno.ENOSYS, 4000)) == str(OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)))
 
 
 class Minimal(SyscallInterface):

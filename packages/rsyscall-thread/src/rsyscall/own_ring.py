@@ -32,6 +32,7 @@ from rsyscall.memory.socket_transport import StreamMemoryTransport
 from rsyscall.native import _fast, destructor
 from rsyscall.near import SYS, SyscallHangup, nr
 from rsyscall.near import types as near
+from rsyscall.near.sysif import error_of_call
 from rsyscall.ring import RingConnection, _Client
 from rsyscall.stub_connection import Exited, begin_driving, pidfd_of
 from rsyscall.sys.mman import MemoryMapping
@@ -210,7 +211,7 @@ class OwnRingConnection(RingConnection):
             self._hub.dismissed(self._pidfd)
 
     def _error(self, result: int, *call: SupportsInt) -> OSError:
-        return OSError(-result, os.strerror(-result))
+        return error_of_call(result, call[0])
 
     # ---- exec
 

@@ -47,7 +47,7 @@ from rsyscall.near.local import ForkedProcessError, WrongThreadError
 from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
 from rsyscall.near.stream import Exchange, StreamState
-from rsyscall.near.sysif import MAX_ERRNO
+from rsyscall.near.sysif import MAX_ERRNO, error_of_call
 from rsyscall.stream_structs import RsyscallSyscall, SyscallResponse
 from rsyscall.stream_wait import Reader, is_local, leave, wait_readable, wait_writable
 from rsyscall.sys.socket import MSG, SHUT
@@ -179,12 +179,12 @@ class SyscallConnection(SyscallInterface):
         """As `syscall`; the outcome is in `record`, too, even if an exception comes at any moment."""
         result = await self._call(Syscall(number, arg1, arg2, arg3, arg4, arg5, arg6), record)
         if 0 > result >= -MAX_ERRNO:
-            raise OSError(-result, os.strerror(-result))
+            raise error_of_call(result, number)
         return result if result >= 0 else result + 2**64
 
     def _call_error(self, result: int, number: SYS, *args: SupportsInt) -> OSError:
         """The error of a call; `args` are the first of its arguments."""
-        return OSError(-result, os.strerror(-result))
+        return error_of_call(result, number)
 
     async def _call(self, call: Syscall, record: CallRecord | None) -> int:
         """Make a call; returns what the kernel returned, where -4095 to -1 is an error number, negated."""

@@ -14,10 +14,10 @@ belongs to the address space or to the thread is the kernel's choice, call by ca
 from __future__ import annotations
 
 import errno
-import os
 from typing import NamedTuple, SupportsInt
 
 from rsyscall.near.abi import SYS
+from rsyscall.near.sysif import error_of_call
 
 __all__ = ["EFFECTS", "FILES", "REFUSABLE", "Effect", "call_error", "refusal", "refused_effect"]
 
@@ -172,4 +172,4 @@ def call_error(result: int, process: str, number: SupportsInt, *args: SupportsIn
         effect = refused_effect(number, *args)
         if effect is not None:
             return OSError(errno.EPERM, refusal(effect, process))
-    return OSError(-result, os.strerror(-result))
+    return error_of_call(result, number)

@@ -18,7 +18,7 @@ from typing import Any, SupportsInt
 from rsyscall.native import ForkedProcessError, WrongThreadError, _fast, destructor
 from rsyscall.near.abi import SYS
 from rsyscall.near.record import CallRecord
-from rsyscall.near.sysif import MAX_ERRNO, Syscall, SyscallInterface, as_syscalls, raise_if_error
+from rsyscall.near.sysif import MAX_ERRNO, Syscall, SyscallInterface, as_syscalls, error_of_call
 
 __all__ = ["ForkedProcessError", "LocalSyscall", "WrongThreadError"]
 
@@ -91,7 +91,7 @@ class LocalSyscall(SyscallInterface):
             return self._logged_syscall(Syscall(number, arg1, arg2, arg3, arg4, arg5, arg6))
         result = _syscall(number, arg1, arg2, arg3, arg4, arg5, arg6)
         if result < 0:
-            return _check_negative(result)
+            return _check_negative(result, number)
         return result
 
     async def recorded_syscall(
@@ -112,7 +112,7 @@ class LocalSyscall(SyscallInterface):
             return self._logged_syscall(Syscall(number, arg1, arg2, arg3, arg4, arg5, arg6), record)
         result = _recorded_syscall(record, number, arg1, arg2, arg3, arg4, arg5, arg6)
         if result < 0:
-            return _check_negative(result)
+            return _check_negative(result, number)
         return result
 
     async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
@@ -160,7 +160,7 @@ class LocalSyscall(SyscallInterface):
         logger.debug("%s", call)
         result = _recorded_syscall(record, call.number, *call.args())
         logger.debug("%s -> %d", call, result)
-        return result if result >= 0 else _check_negative(result)
+        return result if result >= 0 else _check_negative(result, call.number)
 
     def _bind(self) -> None:
         """Make the running thread the owner, or raise the error that says why it cannot be."""
@@ -194,9 +194,10 @@ def _describe_thread(name: str, tid: int) -> str:
     return f"thread {tid} ({name})"
 
 
-def _check_negative(result: int) -> int:
+def _check_negative(result: int, number: SupportsInt) -> int:
     """Raise the error that a negative result stands for; return any other as an unsigned number."""
-    raise_if_error(result)
+    if result >= -MAX_ERRNO:
+        raise error_of_call(result, number)
     return result + 2**64
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "UnusableSyscallInterface",
     "as_syscalls",
     "error_of",
+    "error_of_call",
     "raise_if_error",
 ]
 
@@ -79,6 +80,29 @@ def error_of(result: int) -> OSError:
     if -MAX_ERRNO <= result < 0:
         return OSError(-result, os.strerror(-result))
     return OSError(errno.EPROTO, f"the process says that the result of the call is {result}")
+
+
+def error_of_call(result: int, number: SupportsInt) -> OSError:
+    """The error of a call. That of one which is missing says which one it is, and which kernels have it.
+
+    Args:
+        result: the error number, negated: -4095 to -1.
+        number: of the call, a member of `SYS`; of any other number the name is not known.
+    """
+    text = os.strerror(-result)
+    if result == -errno.ENOSYS:
+        text += _missing(getattr(number, "name", ""))
+    return OSError(-result, text)
+
+
+def _missing(name: str) -> str:
+    try:
+        # Few programs need it, and one whose files are gone does without.
+        from rsyscall.near.calls import BOOK
+    except ImportError:
+        return f": {name}"
+    row = BOOK.get(name)
+    return "" if row is None else f": {name}, in Linux since {row.since}" if row.since else f": {name}"
 
 
 class Syscall(NamedTuple):
