@@ -15,7 +15,6 @@ from rsyscall.handle.arguments import (
     INT,
     PID,
     SIZE,
-    UNSIGNED,
     Memory,
     describe,
     flags,
@@ -28,7 +27,7 @@ from rsyscall.trace_structs import open_flags
 
 __all__ = ["describe_call", "format_result"]
 
-# The library makes some of these without a method, and a process may be prepared with the others.
+# The library makes these without a method.
 describe("readv", FDNUM, Memory("iovecs", after=True), SIZE)
 describe("writev", FDNUM, Memory("iovecs"), SIZE)
 describe("exit_group", INT)
@@ -39,12 +38,6 @@ describe(
     flags(W, "W"),
     ADDRESS,
 )
-describe("ioprio_set", INT, INT, INT)
-describe("prlimit64", PID, INT, ADDRESS, ADDRESS)
-describe("seccomp", INT, INT, ADDRESS)
-describe("landlock_restrict_self", FDNUM, UNSIGNED)
-describe("capget", ADDRESS, ADDRESS)
-describe("capset", ADDRESS, ADDRESS)
 
 _ADDRESS_RESULTS = frozenset(name for name, row in BOOK.items() if row.facts & Fact.ADDRESS)
 
