@@ -2,11 +2,13 @@
  * The server behind a byte stream: reads requests, makes the calls, writes the answers,
  * strictly in order. Returns when the stream ends, whatever the reason.
  */
+#include "call_facts.h"
 #include "door.h"
 #include "execute.h"
 #include "sleep.h"
 
 #define CHUNK 2048	/* on a stack of a few kilobytes */
+#define ANSWERS 64	/* that are written together */
 #define PIECE 65536	/* of a transfer that needs no room of ours */
 #define PAGE 4096	/* the smallest there is, of all architectures */
 #define MSG_DONTWAIT 0x40
@@ -225,23 +227,49 @@ static int serve_read(const struct stream *stream, uint64_t address, uint64_t le
 	return write_all(stream, (void *)address, length);
 }
 
+/*
+ * Answers that nobody needs yet. One that is written alone costs more than the call: the process that carries it on
+ * is woken for each.
+ */
+struct answers {
+	unsigned int count;
+	struct rsys_response kept[ANSWERS];
+};
+
+static int write_answers(const struct stream *stream, struct answers *answers)
+{
+	unsigned int count = answers->count;
+
+	answers->count = 0;
+	return count ? write_all(stream, answers->kept, count * sizeof(answers->kept[0])) : 0;
+}
+
 static int serve(const struct stream *stream)
 {
+	struct answers answers;
 	struct rsys_origin *origin = stream->origin;
 	struct rsys_request request;
 	int failed = 0;	/* in a chain of linked requests */
 	int now_failed;
 	long result;
 
+	answers.count = 0;
 	if (!rsys_begin(origin))
 		return 0;
 	while (read_all(stream, &request, sizeof(request)) == 0) {
 		uint64_t length = request.args[0];
 		int err;
 
-		if (request.flags & ~(request.op == RSYS_OP_READ ? 0 : RSYS_REQUEST_LINKED) ||
+		uint32_t known = request.op == RSYS_OP_CALL ? RSYS_REQUEST_LINKED | RSYS_REQUEST_MORE :
+			request.op == RSYS_OP_WRITE ? RSYS_REQUEST_LINKED : 0;
+
+		if (request.flags & ~known ||
 		    (request.op != RSYS_OP_CALL && length > RSYS_MAX_TRANSFER))
 			request.op = 0;
+		/* What may take long, or never return, holds up no answer. */
+		if ((request.op != RSYS_OP_CALL || !rsys_is_quick(request.number)) &&
+		    write_answers(stream, &answers) < 0)
+			return 0;
 		switch (request.op) {
 		case RSYS_OP_CALL:
 			if (failed)
@@ -249,7 +277,11 @@ static int serve(const struct stream *stream)
 			else
 				result = rsys_execute(origin, request.number, (int64_t *)request.args);
 			failed = request.flags & RSYS_REQUEST_LINKED && rsys_is_error(result);
-			err = respond(stream, result, 0);
+			answers.kept[answers.count].result = result;
+			answers.kept[answers.count++].length = 0;
+			err = 0;
+			if (!(request.flags & RSYS_REQUEST_MORE) || answers.count == ANSWERS)
+				err = write_answers(stream, &answers);
 			break;
 		case RSYS_OP_WRITE:
 			now_failed = 0;

@@ -410,16 +410,48 @@ static void memory_and_calls_in_one_go(void)
 
 /* ---- What breaks the rules --------------------------------------------------------------- */
 
+/* An answer that may wait does so for the next call, and for nothing that may take long. */
+static void answers_that_wait(void)
+{
+	static const uint32_t more = RSYS_REQUEST_MORE;
+	struct peer peer = start();
+	struct rsys_request request = { RSYS_OP_CALL, more, SYS_getpid, { 0 } };
+	struct pollfd answer = { .fd = peer.from, .events = POLLIN };
+	int i;
+
+	for (i = 0; i < 100; i++)
+		send_bytes(&peer, &request, sizeof(request));
+	for (i = 0; i < 64; i++)
+		CHECK_EQUAL(receive_result(&peer), peer.pid);
+	CHECK_EQUAL(poll(&answer, 1, 50), 0);
+	request.number = SYS_getuid;
+	request.flags = 0;
+	send_bytes(&peer, &request, sizeof(request));
+	for (i = 0; i < 36; i++)
+		CHECK_EQUAL(receive_result(&peer), peer.pid);
+	CHECK_EQUAL(receive_result(&peer), getuid());
+	/* One that may never return. */
+	request.number = SYS_getpid;
+	request.flags = more;
+	send_bytes(&peer, &request, sizeof(request));
+	request.number = SYS_pause;
+	send_bytes(&peer, &request, sizeof(request));
+	CHECK_EQUAL(receive_result(&peer), peer.pid);
+	CHECK_EQUAL(kill(peer.pid, SIGKILL), 0);
+	CHECK_EQUAL(wait_for_exit(peer.pid), 128 + SIGKILL);
+}
+
 static void malformed_requests_end_the_server(void)
 {
 	static const struct rsys_request bad[] = {
 		{ 0, 0, SYS_getpid, { 0 } },
 		{ 4, 0, SYS_getpid, { 0 } },
 		{ ~0u, ~0u, ~0ull, { ~0ull } },
-		{ RSYS_OP_CALL, 2, SYS_getpid, { 0 } },
+		{ RSYS_OP_CALL, 4, SYS_getpid, { 0 } },
 		{ RSYS_OP_CALL, RSYS_REQUEST_LINKED | 0x80000000u, SYS_getpid, { 0 } },
 		{ RSYS_OP_READ, RSYS_REQUEST_LINKED, 0, { 0 } },
-		{ RSYS_OP_WRITE, RSYS_REQUEST_LINKED, 0, { 0 } },
+		{ RSYS_OP_WRITE, RSYS_REQUEST_MORE, 0, { 0 } },
+		{ RSYS_OP_READ, RSYS_REQUEST_MORE, 0, { 0 } },
 		{ RSYS_OP_READ, 0, 0, { RSYS_MAX_TRANSFER + 1 } },
 		{ RSYS_OP_WRITE, 0, 0, { RSYS_MAX_TRANSFER + 1 } },
 		{ RSYS_OP_READ, 0, 0, { ~0ull } },
@@ -702,6 +734,7 @@ const struct test stream_tests[] = {
 	{ "exit_is_not_answered", exit_is_not_answered },
 	{ "memory_round_trips", memory_round_trips },
 	{ "memory_and_calls_in_one_go", memory_and_calls_in_one_go },
+	{ "answers_that_wait", answers_that_wait },
 	{ "malformed_requests_end_the_server", malformed_requests_end_the_server },
 	{ "truncated_requests_end_the_server", truncated_requests_end_the_server },
 	{ "slow_requests", slow_requests },

@@ -299,7 +299,7 @@ def test_memory(client: Client) -> None:
     [
         request(0, 0),
         request(4, 0),
-        request(CALL, NR["getpid"], flags=2),
+        request(CALL, NR["getpid"], flags=4),
         request(READ, 0, 0, flags=1),
         request(READ, 0, MAX_TRANSFER + 1),
         request(WRITE, 0, MAX_TRANSFER + 1),

@@ -62,6 +62,7 @@ _OP_CALL = 1
 _OP_WRITE = 2
 _OP_READ = 3
 _LINKED = 1
+_MORE = 2
 
 _pack_request = _REQUEST.pack
 _unpack_response = _RESPONSE.unpack_from
@@ -296,13 +297,16 @@ def _to_u64(value: SupportsInt) -> int:
     return number
 
 
-def encode_call(number: SupportsInt, args: Sequence[SupportsInt] = (), *, linked: bool = False) -> bytes:
+def encode_call(
+    number: SupportsInt, args: Sequence[SupportsInt] = (), *, linked: bool = False, more: bool = False
+) -> bytes:
     """The request to make a system call.
 
     Args:
         number: the number of the call on the architecture of the server (`ABI.number`).
         args: up to six arguments; missing ones are 0, negative ones go in two's complement.
         linked: if this call fails, the server does not make the next one, which then fails with ECANCELED.
+        more: another call follows at once, and the answer may come together with that to the next one.
 
     Raises:
         ValueError: more than six arguments, or a number that does not fit into 64 bits.
@@ -310,7 +314,7 @@ def encode_call(number: SupportsInt, args: Sequence[SupportsInt] = (), *, linked
     """
     if len(args) > 6:
         raise ValueError(f"a system call has at most six arguments, not {len(args)}")
-    flags = _LINKED if linked else 0
+    flags = (_LINKED if linked else 0) | (_MORE if more else 0)
     try:
         return _pack_request(_OP_CALL, flags, number, *args, *_ZEROS[len(args) :])
     except struct.error:
@@ -326,7 +330,7 @@ def decode_call(data: bytes) -> tuple[int, tuple[int, ...]]:
         ValueError: it is another kind of request.
     """
     op, flags, number, *args = _REQUEST.unpack(data)
-    if op != _OP_CALL or flags & ~_LINKED:
+    if op != _OP_CALL or flags & ~(_LINKED | _MORE):
         raise ValueError(f"a request of kind {op} with flags {flags} is not a system call")
     return number, tuple(args)
 

@@ -167,6 +167,7 @@ class Exchange:
                     abi.number(call[0]) if isinstance(call[0], SYS) else int(call[0]),
                     call[1:],
                     linked=linked and index < last,
+                    more=index < last,
                 ),
                 record=record,
                 number=-1 if record is None else _our_number(abi, call[0]),
