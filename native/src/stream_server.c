@@ -228,7 +228,7 @@ static int serve_read(const struct stream *stream, uint64_t address, uint64_t le
 }
 
 /*
- * Answers that nobody needs yet. One that is written alone costs more than the call: the process that carries it on
+ * Answers for which the client does not wait yet. One that is written alone costs more than the call: the process that carries it on
  * is woken for each.
  */
 struct answers {
