@@ -1,4 +1,4 @@
-"""`<sys/quota.h>`: limits on what users may store in a file system."""
+"""`<sys/quota.h>`, `<linux/quota.h>`: limits on what users may store in a file system."""
 
 from __future__ import annotations
 
