@@ -12,6 +12,7 @@ from pathlib import Path as LocalPath
 
 import pytest
 import trio
+import trio.testing
 
 from rsyscall.fuse_device import FuseDevice
 from rsyscall.fuse_server import serve
@@ -266,10 +267,29 @@ async def test_an_exception_in_the_block_is_no_group(user: ChildThread, tmp_path
     assert openers() == []
 
 
-async def test_the_process_that_serves_is_killed(user: ChildThread, tmp_path: LocalPath) -> None:
+@pytest.mark.needs("mounts")
+async def test_the_process_that_serves_has_no_pipes_of_others(tmp_path: LocalPath) -> None:
+    """Their readers would not see the end."""
+    read, write = os.pipe()
+    try:
+        async with serve(local_thread, tmp_path, Files()):
+            os.close(write)
+            with trio.fail_after(5):
+                await trio.lowlevel.wait_readable(read)
+            assert os.read(read, 1) == b""
+    finally:
+        os.close(read)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_the_process_that_serves_is_killed(
+    user: ChildThread, tmp_path: LocalPath, transport: str, waits: bool
+) -> None:
     files = Files(one=b"1")
     with pytest.raises(SyscallError):
         async with serve(user, tmp_path, files) as server:
+            if waits:
+                await trio.testing.wait_all_tasks_blocked()
             os.kill(server.device.server.process.pid, signal.SIGKILL)
             await trio.sleep_forever()
     assert files.destroyed == 1
