@@ -283,7 +283,8 @@ def _test_layer(session: nox.Session, layer: str, *more: str) -> None:
     if layer in TRIO_LAYERS:
         requirements.append("pytest-trio")
     if layer == "meta":
-        requirements.append("pexpect")  # one of the examples is compared with it
+        # One of the examples is compared with the first; our sockets carry messages of the second.
+        requirements += ["pexpect", "pyroute2"]
     _install(session, layer, *requirements)
     _check_nothing_above(session, layer)
     directories = [name for name in (f"tests/{layer}", *more, "tests/layers") if (ROOT / name).is_dir()]

@@ -119,7 +119,7 @@ def same(ours: object, theirs: object) -> bool:
         shorter = min(len(ours), len(theirs))
         return shorter >= 32 and ours[:shorter] == theirs[:shorter]
     if isinstance(theirs, dict) and theirs.keys() == {"u32", "u64"}:
-        return ours == theirs["u64"]
+        return bool(ours == theirs["u64"])
     # An address of ours is a structure or a string in theirs.
     return isinstance(ours, str) and ours.startswith("0x") and isinstance(theirs, tuple | dict | bytes)
 

@@ -120,6 +120,32 @@ class NetlinkSocket:
                     continue
                 return answer if consistent else None
 
+    async def carry(self, data: bytes) -> list[bytes]:
+        """Make the requests that another codec has encoded, one after the other, and give it the answers.
+
+        Those of pyroute2, for example, which knows many more messages than `rsyscall.linux.rtnetlink`:
+
+            message = ifinfmsg()
+            message["header"].update(type=RTM_GETLINK, flags=NLM_F_DUMP)
+            message.encode()
+            links = list(MarshalRtnl().parse(b"".join(await sock.carry(bytes(message.data)))))
+
+        Args:
+            data: messages with their headers. Their sequence and port numbers are replaced.
+
+        Returns:
+            The messages of the answers with their headers, one by one, without acknowledgements.
+
+        Raises:
+            ValueError: `data` is no list of messages.
+            OSError: as for `request`, of the first request that fails; later ones are not made.
+        """
+        return [
+            build_messages([answer])
+            for message in parse_messages(data)
+            for answer in await self.request(message.type, message.payload, message.flags)
+        ]
+
     async def send(self, data: bytes) -> None:
         """Send messages to the kernel, as they are: `build_messages` makes such bytes.
 
