@@ -122,7 +122,9 @@ def _sources(directory: Path) -> Iterator[Path]:
         parts = path.relative_to(directory).parts
         if path.is_dir() or ignored.intersection(parts) or any(part.endswith(".egg-info") for part in parts):
             continue
-        if path.suffix in {".o", ".a", ".so", ".pyc"} or path.name.startswith("rsyscall-stub"):
+        if path.suffix in {".o", ".a", ".so", ".pyc"} or path.name.startswith(
+            ("rsyscall-stub", "rsyscall-relay")
+        ):
             continue
         yield path
 

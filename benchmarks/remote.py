@@ -11,6 +11,7 @@ import getpass
 import importlib.util
 import json
 import multiprocessing
+import os
 import socket
 import subprocess
 import sys
@@ -31,8 +32,12 @@ from benchmarks.report import Page
 from benchmarks.rows import REMOTE_ROWS, REMOTE_TIMES
 from benchmarks.ssh_peers import CONTENTS, LIBRARIES, STATS
 from rsyscall.command import Command
+from rsyscall.handle import FileDescriptor
+from rsyscall.monitor import AsyncChildProcess
 from rsyscall.near import Syscall
+from rsyscall.sys.socket import AF, SOCK
 from rsyscall.sys.syscall import SYS
+from rsyscall.sys.un import SockaddrUn
 from rsyscall.tasks.local import local_thread
 from rsyscall.tasks.persistent import clone_persistent, connect_persistent
 from rsyscall.tasks.ssh import SSHHost, make_ssh_host
@@ -193,8 +198,6 @@ async def calls(repetitions: int) -> Outcome:
     async with AsyncExitStack() as stack:
         server, _ = await stack.enter_async_context(_server())
         thread = await stack.enter_async_context(_thread(server))
-        child = await thread.clone()
-        stack.push_async_callback(child.exit, 0)
         cat = await stack.enter_async_context(_ssh(server, "exec cat"))
         assert cat.stdin is not None
         assert cat.stdout is not None
@@ -213,7 +216,6 @@ async def calls(repetitions: int) -> Outcome:
         samples = await interleave(
             {
                 "ssh call": repeat(thread.task.getuid, 100, 10),
-                "ssh call in a child": repeat(child.task.getuid, 20, 2),
                 "ssh batch": batch_per_call,
                 "ssh cat": repeat(round_trip, 100, 10),
             },
@@ -225,6 +227,88 @@ async def calls(repetitions: int) -> Outcome:
         return Value(best[side] / best["ssh cat"], f"{us(best[side])} ÷ {us(best['ssh cat'])}")
 
     return Outcome({"ssh-call": ratio("ssh call"), "ssh-batch": ratio("ssh batch")}, samples)
+
+
+async def _cat(thread: StdioThread, fd: FileDescriptor) -> AsyncChildProcess:
+    """`cat` on the other side, between the two directions of a socket."""
+    child = await thread.clone()
+    inside = child.inherit_fd(fd)
+    await fd.close()
+    await inside.dup2(child.stdin)
+    await inside.dup2(child.stdout)
+    return await child.exec(Command("/bin/cat", ["cat"], {}))
+
+
+async def channels(repetitions: int) -> Outcome:
+    """A channel of ours, and a socket that ssh forwards, over one connection."""
+    async with AsyncExitStack() as stack:
+        server, directory = await stack.enter_async_context(_server())
+        here, there = directory / "here", directory / "there"
+        host = await make_ssh_host(
+            local_thread, lambda ssh: ssh.local_forward(str(here), str(there)).args(*server.words())
+        )
+        _, thread = await host.ssh(local_thread)
+        await stack.enter_async_context(thread)
+        child = await thread.clone()
+        stack.push_async_callback(child.exit, 0)
+        [(ours, theirs)] = await thread.open_channels(1)
+        relayed = trio.SocketStream(trio.socket.fromfd(int(ours.near), socket.AF_UNIX, socket.SOCK_STREAM))
+        await ours.close()
+        await stack.enter_async_context(await _cat(thread, theirs))
+        listening = await thread.task.socket(AF.UNIX, SOCK.STREAM | SOCK.CLOEXEC)
+        await listening.bind(await thread.ptr(SockaddrUn(os.fsencode(there))))
+        await listening.listen(1)
+        forwarded = await trio.open_unix_socket(here)
+        await stack.enter_async_context(await _cat(thread, await listening.accept(SOCK.CLOEXEC)))
+
+        def round_trip(stream: trio.SocketStream) -> Callable[[], Awaitable[None]]:
+            async def ask() -> None:
+                await stream.send_all(REQUEST)
+                await _receive(stream, len(REQUEST))
+
+            return ask
+
+        def bulk(stream: trio.SocketStream) -> Side:
+            async def there_and_back() -> float:
+                start = time.perf_counter()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(stream.send_all, bytes(LARGE // 4))
+                    await _receive(stream, LARGE // 4)
+                return time.perf_counter() - start
+
+            return there_and_back
+
+        samples = await interleave(
+            {
+                "ssh call in a child": repeat(child.task.getuid, 100, 10),
+                "channel": repeat(round_trip(relayed), 100, 10),
+                "forwarded": repeat(round_trip(forwarded), 100, 10),
+            },
+            repetitions,
+        )
+        large = await interleave(
+            {"channel": bulk(relayed), "forwarded": bulk(forwarded)}, MINIMAL_REPETITIONS
+        )
+        await relayed.aclose()
+        await forwarded.aclose()
+    best = {name: sample.best for name, sample in samples.items()}
+    ours_large, plain_large = large["channel"].best, large["forwarded"].best
+    return Outcome(
+        {
+            "ssh-child": Value(
+                best["ssh call in a child"] / best["forwarded"],
+                f"{us(best['ssh call in a child'])} ÷ {us(best['forwarded'])}",
+            ),
+            "ssh-channel": Value(
+                best["channel"] / best["forwarded"], f"{us(best['channel'])} ÷ {us(best['forwarded'])}"
+            ),
+            "ssh-channel-large": Value(
+                ours_large / plain_large,
+                f"{LARGE / 4e6 / ours_large:.0f} MB/s ÷ {LARGE / 4e6 / plain_large:.0f} MB/s, inverse",
+            ),
+        },
+        samples,
+    )
 
 
 async def memory(repetitions: int) -> Outcome:
@@ -428,6 +512,10 @@ def groups(program: Path, quick: bool) -> dict[str, Group]:
     return {
         "connections": ({"ssh-connect"}, lambda: connections(repetitions(25))),
         "calls": ({"ssh-call", "ssh-batch"}, lambda: calls(repetitions(61))),
+        "channels": (
+            {"ssh-child", "ssh-channel", "ssh-channel-large"},
+            lambda: channels(repetitions(61)),
+        ),
         "memory": ({"ssh-up", "ssh-down"}, lambda: memory(MINIMAL_REPETITIONS)),
         "reads from afar": ({"far-reads"}, lambda: reads_from_afar(MINIMAL_REPETITIONS)),
         "reconnecting": ({"reconnect"}, lambda: reconnecting(repetitions(31))),

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 import trio
 
+from rsyscall.tasks.local import local_thread
+
 from .guest import GuestThread, connect
 from .machine import MACHINES, Machine, running
 
@@ -14,6 +16,11 @@ from .machine import MACHINES, Machine, running
 @pytest.fixture(scope="session")
 def warm_up(guest: GuestThread) -> None:
     """What is made once must be there before the first count of descriptors."""
+
+    async def clone() -> None:
+        await (await local_thread.clone()).exit(0)
+
+    trio.run(clone)
 
 
 @pytest.fixture(scope="session", params=MACHINES, ids=lambda machine: machine.name)

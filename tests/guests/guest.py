@@ -14,10 +14,10 @@ from rsyscall.handle import FDTable, FileDescriptor, Task
 from rsyscall.memory.allocator import AllocatorClient
 from rsyscall.memory.ram import RAM
 from rsyscall.memory.socket_transport import StreamMemoryTransport
+from rsyscall.multiplexed import SharedStream
 from rsyscall.near import types as near
 from rsyscall.near.abi import abi_by_machine
 from rsyscall.near.protocol import Hello, HelloParser
-from rsyscall.stream import SyscallConnection
 from rsyscall.tasks.local import local_thread
 from rsyscall.thread import Thread
 
@@ -36,6 +36,7 @@ class GuestThread(Thread):
         self.task = task
         self.ram = ram
         self.epoller = epoller
+        self.hello = hello
         variables = dict(os.fsdecode(entry).split("=", 1) for entry in hello.environment)
         self.environ = Environment(variables, ExecutablePathCache(task, ram, [variables["PATH"]]))
         self.stdin, self.stdout, self.stderr = standard
@@ -52,7 +53,7 @@ async def connect(stream: socket.socket) -> GuestThread:
     ours = local_thread.task.make_fd_handle(near.FileDescriptor(stream.detach()))
     afd = await AsyncFileDescriptor.make(local_thread.epoller, local_thread.ram, ours)
     standard = [task.make_fd_handle(near.FileDescriptor(number)) for number in range(3)]
-    connection = SyscallConnection(logger, afd, afd, *(fd.for_task(task) for fd in standard[:2]))
+    connection = SharedStream(logger, afd, afd, *(fd.for_task(task) for fd in standard[:2]))
     connection.abi = abi_by_machine(hello.machine).with_page_size(hello.page_size)
     task.sysif = connection
     close_dropped(task.fd_table)

@@ -30,14 +30,25 @@ async def test_calls_on_another_host() -> None:
     outcome = await remote.calls(15)
     assert set(outcome.values) == {"ssh-call", "ssh-batch"}
     times = {side: samples.summary() for side, samples in outcome.samples.items()}
-    assert times["ssh batch"]["min"] < times["ssh call"]["min"] < times["ssh call in a child"]["min"]
+    assert times["ssh batch"]["min"] < times["ssh call"]["min"]
     values = {name: {"value": value.number, "detail": value.detail} for name, value in outcome.values.items()}
     facts = {"processor": "one", "processors": "1", "kernel": "6.0", "Python": "3"}
     results = {"facts": facts, "rows": values, "times": times}
     page = report.page(results, remote.REMOTE.page)
     assert "| per call, batch of 64 ÷ that round trip |" in page
-    assert "| **getuid in a child** |" in page
-    assert "getuid in a child" in report.picture(results, remote.REMOTE.page)
+    assert "| **getuid** |" in page
+    assert "getuid" in report.picture(results, remote.REMOTE.page)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(SSHD is None, reason="sshd is not installed")
+async def test_channels_and_forwarding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "LARGE", 4 << 20)
+    outcome = await remote.channels(15)
+    assert set(outcome.values) == {"ssh-child", "ssh-channel", "ssh-channel-large"}
+    times = {side: samples.summary() for side, samples in outcome.samples.items()}
+    # By way of the root it is more than five times as much.
+    assert times["ssh call in a child"]["min"] < 5 * times["forwarded"]["min"]
 
 
 def test_a_distance_is_a_delay_both_ways() -> None:

@@ -7,7 +7,8 @@ This layer is dangerous by nature: addresses are plain integers and nothing is c
 * `destructor`: makes a `__del__` of a function, of which exceptions of signal handlers are not lost;
 * `WrongThreadError`, `ForkedProcessError`: what all of it raises for others than its owner;
 * `symbols`: addresses of the functions that a new process can be started on;
-* `stub_path()`: the static program `rsyscall-stub`, for processes that do not share our memory.
+* `stub_path()`: the static program `rsyscall-stub`, for processes that do not share our memory;
+* `relay_path()`: the static program `rsyscall-relay`, for several streams over one.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ __all__ = [
     "lasting_trampoline",
     "lib",
     "read_memory",
+    "relay_path",
     "stub_path",
     "symbols",
     "syscall",
@@ -82,8 +84,16 @@ def stub_path(machine: str | None = None) -> Path:
     Raises:
         FileNotFoundError: the distribution was built without it: there was no compiler for that architecture.
     """
-    name = "rsyscall-stub" if machine in (None, os.uname().machine) else f"rsyscall-stub-{machine}"
-    path = Path(__file__).with_name(name)
+    return _program("rsyscall-stub", machine)
+
+
+def relay_path(machine: str | None = None) -> Path:
+    """Path of the static program `rsyscall-relay`; as `stub_path`."""
+    return _program("rsyscall-relay", machine)
+
+
+def _program(name: str, machine: str | None) -> Path:
+    path = Path(__file__).with_name(name if machine in (None, os.uname().machine) else f"{name}-{machine}")
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}: rsyscall-native was built without this program")
     return path

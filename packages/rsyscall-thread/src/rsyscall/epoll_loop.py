@@ -229,6 +229,19 @@ class EpollWaiter:
                 await trio.lowlevel.checkpoint()
         return t.cast("FileDescriptor | None", sysif.get_activity_fd())
 
+    @contextlib.asynccontextmanager
+    async def changing_activity_fd(self) -> t.AsyncIterator[None]:
+        """While the activity fd becomes another file, under the same number. No other call is made meanwhile.
+
+        The loop may have looked already, and be about to wait: so it is watched again before that can go on.
+        """
+        await self._watch_activity_fd(None)
+        try:
+            yield
+        finally:
+            with trio.CancelScope(shield=True), contextlib.suppress(SyscallError):
+                await self._watch_activity_fd(self.epfd.task.sysif.get_activity_fd())
+
     async def _watch_activity_fd(self, activity_fd: FileDescriptor | None) -> None:
         """Watch the activity fd that the process has now; it changes with its connection."""
         old_fd, old_number = self._activity_fd, self._activity_number

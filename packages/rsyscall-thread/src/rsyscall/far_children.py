@@ -3,8 +3,9 @@
 We have no pidfd for such a child, and its pid means nothing here. So its parent does the work that we do for
 our own children. That parent is the root of the far side: the process at the other end of our stream.
 
-* **Channels.** A child is served over a pair of sockets on the far side; the root has the other end. For each
-  call in the child, the root makes a few calls that pass on the request and the answer.
+* **Channels.** A child is served over a channel of its own (`rsyscall.multiplexed`). Where that is denied,
+  it is served over a pair of sockets on the far side; the root has the other end, and makes a few calls for
+  each call in the child, to pass on the request and the answer.
 * **Exits.** The root opens a pidfd of each child, and waits for it in its epoll instance.
 * **Copies.** A child is a copy of the process that clones it, with copies of all its descriptors. It must
   close the sockets that lead to other processes: we notice the exec or exit of a process when the last copy
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor, Pointer, WrittenPointer
     from rsyscall.hub import ProgramHub
     from rsyscall.linux.futex import FutexNode
+    from rsyscall.multiplexed import Multiplexer
     from rsyscall.own_parts import ParentThread
     from rsyscall.reaper import Reaper
 
@@ -75,6 +77,9 @@ class FarSide:
         epoller: waits for its descriptors.
         hub: of our program.
         family: another object of the same far side.
+
+    Attributes:
+        multiplexer: for channels to this program over the stream, where the stream can have several.
     """
 
     def __init__(
@@ -88,6 +93,7 @@ class FarSide:
         self.private: weakref.WeakSet[FileDescriptor]
         self.private = weakref.WeakSet() if family is None else family.private
         self.turns: Turns = Turns() if family is None else family.turns
+        self.multiplexer: Multiplexer | None = None if family is None else family.multiplexer
         self.watches: set[_Watch] = set()
         # Of the run of trio in which this was last used.
         self._token = trio.lowlevel.current_trio_token()
@@ -346,7 +352,7 @@ async def _clone(thr: ParentThread, monitor: FarMonitor, flags: CLONE) -> OwnMem
     theirs: list[FileDescriptor] = []
     handle: ChildProcess | None = None
     try:
-        [(ours, stream)] = await thr.connection.open_async_channels(1)
+        [(ours, stream)] = await _open_stream(thr, side.multiplexer)
         theirs.append(stream)
         passage, make_connection = await make_private(thr.connection)
         theirs.append(passage)
@@ -409,6 +415,15 @@ async def _clone(thr: ParentThread, monitor: FarMonitor, flags: CLONE) -> OwnMem
                 with contextlib.suppress(OSError, SyscallError):
                     await ours.close()
         raise
+
+
+async def _open_stream(
+    thr: ParentThread, multiplexer: Multiplexer | None
+) -> list[tuple[AsyncFileDescriptor, FileDescriptor]]:
+    """The stream of a new child: to us, where that is possible, and otherwise to the root."""
+    if multiplexer is not None and await multiplexer.start():
+        return await multiplexer.make_async(await multiplexer.open_in_turn(thr.connection, 1))
+    return await thr.connection.open_async_channels(1)
 
 
 async def _close(fds: list[FileDescriptor]) -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "StaticAllocation",
     "Trampoline",
     "TrampolineSerializer",
+    "function_at",
 ]
 
 TrampolineArgument = Union[BaseFileDescriptor, "WrittenPointer[Any]", "Pointer[Any]", int]
@@ -124,7 +125,8 @@ _SERIALIZER = NativeFunctionSerializer()
 _ALLOCATION = StaticAllocation()
 
 
-def _function(task: Task, address: object) -> Pointer[NativeFunction]:
+def function_at(task: Task, address: object) -> Pointer[NativeFunction]:
+    """A native function at an address in the memory of `task`."""
     # Code has no length that we know and no alignment: an invented mapping of no bytes.
     mapping = MemoryMapping(task, near.MemoryMapping(int(address), 0, 1), _FILE)  # type: ignore[call-overload] # int()-able
     return Pointer(mapping, _GATEWAY, _SERIALIZER, _ALLOCATION, NativeFunction)
@@ -154,10 +156,10 @@ class NativeLoader:
             symbols: an object with the attributes of `rsyscall.native.Symbols`.
         """
         return NativeLoader(
-            server_func=_function(task, symbols.rsyscall_server),
-            persistent_server_func=_function(task, symbols.rsyscall_persistent_server),
-            trampoline_func=_function(task, symbols.rsyscall_trampoline),
-            futex_helper_func=_function(task, symbols.rsyscall_futex_helper),
+            server_func=function_at(task, symbols.rsyscall_server),
+            persistent_server_func=function_at(task, symbols.rsyscall_persistent_server),
+            trampoline_func=function_at(task, symbols.rsyscall_trampoline),
+            futex_helper_func=function_at(task, symbols.rsyscall_futex_helper),
             shared_ring_server=symbols.rsyscall_shared_ring_server,
         )
 
@@ -169,10 +171,10 @@ class NativeLoader:
     def for_copy(self, task: Task) -> NativeLoader:
         """The same functions at the same addresses, in the memory of `task`, which is a copy of ours."""
         return NativeLoader(
-            server_func=_function(task, self.server_func.near.address),
-            persistent_server_func=_function(task, self.persistent_server_func.near.address),
-            trampoline_func=_function(task, self.trampoline_func.near.address),
-            futex_helper_func=_function(task, self.futex_helper_func.near.address),
+            server_func=function_at(task, self.server_func.near.address),
+            persistent_server_func=function_at(task, self.persistent_server_func.near.address),
+            trampoline_func=function_at(task, self.trampoline_func.near.address),
+            futex_helper_func=function_at(task, self.futex_helper_func.near.address),
         )
 
     def make_trampoline_stack(self, trampoline: Trampoline) -> Stack[Trampoline]:
@@ -197,7 +199,7 @@ class LazyLoader(NativeLoader):
     def __getattr__(self, name: str) -> Pointer[NativeFunction]:
         if name not in _SYMBOLS:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        pointer = _function(self._task, getattr(self._symbols, _SYMBOLS[name]))
+        pointer = function_at(self._task, getattr(self._symbols, _SYMBOLS[name]))
         setattr(self, name, pointer)
         return pointer
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from rsyscall.environ import Environment
     from rsyscall.hub import Sender
     from rsyscall.id_maps import IdMaps
+    from rsyscall.multiplexed import Multiplexer
     from rsyscall.network.connection import Connection
     from rsyscall.pty import Pty, Size
     from rsyscall.running import RunOptions
@@ -115,6 +116,13 @@ class Thread(WithPaths):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.task.process})"
+
+    def _multiplexer(self) -> Multiplexer | None:
+        if self.loader.hub is not None:
+            return None
+        from rsyscall.far_children import FarMonitor
+
+        return self.monitor.side.multiplexer if isinstance(self.monitor, FarMonitor) else None
 
     async def pty(
         self, size: Size | None = None, attributes: Termios | None = None, path: str = "/dev/ptmx"

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rsyscall.interfaces import Interfaces
     from rsyscall.linux.memfd import MFD
     from rsyscall.mounts import MountOptions
+    from rsyscall.multiplexed import Multiplexer
     from rsyscall.network.connection import Connection
     from rsyscall.sys.mount import MOUNT_ATTR
     from rsyscall.sys.socket import AF, SOCK, Socketpair, T_sockaddr
@@ -95,12 +96,28 @@ class WithFiles(WithSetup):
         return await AsyncFileDescriptor.make(self.epoller, self.ram, fd)
 
     async def open_async_channels(self, count: int) -> list[tuple[AsyncFileDescriptor, FileDescriptor]]:
-        """Make connected stream sockets: (our end, non-blocking; this process' end, blocking)."""
-        return await self.connection.open_async_channels(count)
+        """Make connected stream sockets: (our end, non-blocking; this process' end, blocking).
+
+        If the process is reached only over a stream, they go over that: see `rsyscall.multiplexed`. Where
+        that is not possible, our end is in another process there.
+        """
+        multiplexer = self._multiplexer()
+        if multiplexer is None:
+            return await self.connection.open_async_channels(count)
+        return await multiplexer.open_async_channels(self.connection, count)
 
     async def open_channels(self, count: int) -> list[tuple[FileDescriptor, FileDescriptor]]:
-        """Make connected stream sockets: (our end, this process' end), both blocking."""
-        return await self.connection.open_channels(count)
+        """Make connected stream sockets: (our end, this process' end), both blocking; see
+        `open_async_channels`.
+        """
+        multiplexer = self._multiplexer()
+        if multiplexer is None:
+            return await self.connection.open_channels(count)
+        return await multiplexer.open_channels(self.connection, count)
+
+    def _multiplexer(self) -> Multiplexer | None:
+        """What makes channels over the stream to a process elsewhere."""
+        return None
 
     async def bind_getsockname(self, sock: FileDescriptor, addr: T_sockaddr) -> T_sockaddr:
         """Bind a socket and return the address that the kernel gave it."""

@@ -16,6 +16,7 @@ trio, and is quoted when the bootstrap fails.
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Literal
@@ -24,23 +25,25 @@ import trio
 
 from rsyscall.background import RunLoop, weakly
 from rsyscall.child_process import end_process
+from rsyscall.command import Command
 from rsyscall.epoller import AsyncFileDescriptor
+from rsyscall.far_children import FarMonitor
 from rsyscall.fcntl import O
 from rsyscall.handle.fd import STANDARD
+from rsyscall.multiplexed import Multiplexer, SharedStream, relay_path
 from rsyscall.near import SyscallError
 from rsyscall.near import types as near
 from rsyscall.near.protocol import Hello, HelloParser, ProtocolError
 from rsyscall.network.connection import FDPassConnection
 from rsyscall.signal import SIG, Sigaction, Sighandler
-from rsyscall.stream import SyscallConnection
 from rsyscall.sys.wait import W
 from rsyscall.tasks._carrier import BootstrapError, describe_end, end_carrier, kill_carrier
 from rsyscall.tasks._far import make_far_task, make_far_thread
 from rsyscall.tasks._script import DIRECTORIES, available_machines, make_script
+from rsyscall.tasks.local import local_thread
 from rsyscall.thread import Thread
 
 if TYPE_CHECKING:
-    from rsyscall.command import Command
     from rsyscall.handle import FileDescriptor
     from rsyscall.monitor import AsyncChildProcess
     from rsyscall.near.stream import Exchange
@@ -94,7 +97,7 @@ class _Errors:
             data = data[written.size() :]
 
 
-class _StdioConnection(SyscallConnection):
+class _StdioConnection(SharedStream):
     """The stream to the process that a command has led to."""
 
     errors: _Errors | None = None
@@ -124,6 +127,9 @@ class StdioThread(Thread):
         with trio.CancelScope(shield=True):
             await self.task.sysif.close_interface()
             await end_carrier(self.carrier)
+            multiplexer = self._multiplexer()
+            if multiplexer is not None and multiplexer.relay is not None:
+                await end_carrier(multiplexer.relay)
             with trio.move_on_after(_TIME_TO_WRITE):
                 # Unless a process that outlives it may still write.
                 await self.errors.ended.wait()
@@ -366,4 +372,32 @@ async def _make_thread(
     connection.abi = hello.abi
     connection.errors = errors
     task.sysif = parent.task.sysif.wrap_child(connection, f"process {hello.pid} behind a command")
-    return await make_far_thread(StdioThread, parent, task, hello, ends, FDPassConnection.make)
+    thread = await make_far_thread(StdioThread, parent, task, hello, ends, FDPassConnection.make)
+    assert isinstance(thread.monitor, FarMonitor)
+    side = thread.monitor.side
+    side.multiplexer = Multiplexer(
+        connection,
+        task,
+        thread.ram,
+        thread.loader,
+        thread.epoller.epoll_waiter,
+        hello.machine,
+        side.private,
+        side.turns,
+        _start_relay,
+    )
+    return thread
+
+
+async def _start_relay(carrier: FileDescriptor, control: FileDescriptor) -> AsyncChildProcess:
+    """Execute the relay of this side."""
+    child = await local_thread.clone()
+    try:
+        inside = child.inherit_fd(carrier), child.inherit_fd(control)
+        await inside[0].dup2(child.stdin)
+        await inside[0].dup2(child.stdout)
+        await inside[1].dup2(child.stderr)
+        return await child.exec(Command(os.fspath(relay_path()), ["rsyscall-relay"], {}))
+    except BaseException:
+        await end_process(child.process)
+        raise
