@@ -126,8 +126,11 @@ async def test_the_program(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @needs_fuse
-def test_the_example() -> None:
-    command = [sys.executable, "-m", "rsyscall.scripts.symsh", "example"]
+@pytest.mark.needs("user namespaces")
+@pytest.mark.parametrize("prefix", [[], ["setpriv", "--inh-caps=-sys_admin", "--bounding-set=-sys_admin"]])
+def test_the_example(prefix: list[str]) -> None:
+    """Also where nothing may be mounted outside of a user namespace."""
+    command = [*prefix, sys.executable, "-m", "rsyscall.scripts.symsh", "example"]
     done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=SECONDS)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
