@@ -291,6 +291,7 @@ async def test_data_is_stored_and_retrieved(user: ChildThread, tmp_path: LocalPa
     assert (reply.hdr.unique, reply.data[:19]) == (77, b"what the kernel has")
 
 
+@pytest.mark.slow
 async def test_many_processes_at_once(user: ChildThread, tmp_path: LocalPath) -> None:
     """No request is lost, however many come while others are read."""
     files = Files(**{f"file{i}": os.urandom(300) for i in range(40)})

@@ -126,6 +126,7 @@ async def test_the_program(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @needs_fuse
+@pytest.mark.slow
 @pytest.mark.needs("user namespaces")
 @pytest.mark.parametrize("prefix", [[], ["setpriv", "--inh-caps=-sys_admin", "--bounding-set=-sys_admin"]])
 def test_the_example(prefix: list[str]) -> None:
