@@ -287,6 +287,28 @@ class WithPaths(WithFiles):
             yield directory, subdirectories, others
             waiting += [directory / name for name in reversed(subdirectories)]
 
+    async def glob(self, pattern: StrOrBytesPath) -> list[Path]:
+        """The files whose paths match a pattern.
+
+        `*` stands for any characters, `?` for one, `[a-z]` for one of those: within a name, and not for a dot
+        at its beginning. `**` as a whole part stands for any number of directories, without hidden ones and
+        without following symbolic links; at the end for all that is below them, too.
+
+        Args:
+            pattern: relative to the working directory, or absolute. With a slash at its end it finds
+                directories alone.
+
+        Returns:
+            The paths in order, relative if the pattern is. A directory that may not be read, or disappears
+            meanwhile, has no matches.
+
+        Raises:
+            OSError: EIO, EMFILE and others.
+        """
+        from rsyscall.globbing import find_matches
+
+        return await find_matches(self, pattern)
+
     async def mkdir(
         self, path: T_path, mode: int = 0o755, *, parents: bool = False, exist_ok: bool = False
     ) -> T_path:
