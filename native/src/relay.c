@@ -31,25 +31,22 @@
  * page of the memory of any process, of which a copy enters it at its entry point. Then the descriptors in `original`
  * have been filled in.
  */
-#include "freestanding.h"
+#include "sleep.h"
 
 RSYS_ARCH_START;
 
 enum {
 	CARRIER_IN, CARRIER_OUT, CONTROL, FREE,	/* descriptors, from the beginning on */
 	DATA = 1, CREDIT, END, STOP, RESET,
-	WINDOW = 1 << 20,
+	WINDOW = 1 << 20, MOST_CHANNELS = 512,
 	FRAME = 32768,			/* of DATA, at most */
-	MOST_CHANNELS = 512,
 	IN_SIZE = 65536,
 	OUT_SIZE = 4 * (FRAME + 8),
 	MOST_RESETS = 64,
 	PIPE_BUF = 4096,		/* a pipe that can be written to takes that much */
 	PROTOCOL = 76, UNAVAILABLE = 69,	/* EX_... in sysexits.h */
-	SOL_SOCKET = 1, SCM_RIGHTS = 1,
-	SHUT_RD = 0, SHUT_WR = 1,
-	MSG_DONTWAIT = 0x40,
-	MSG_NOSIGNAL = 0x4000,
+	SOL_SOCKET = 1, SCM_RIGHTS = 1, SHUT_RD = 0, SHUT_WR = 1,
+	MSG_DONTWAIT = 0x40, MSG_NOSIGNAL = 0x4000,
 	MSG_CMSG_CLOEXEC = 0x40000000,
 	F_DUPFD = 0, SIG_SETMASK = 2, PR_SET_NAME = 15,
 	POLLERR = 8, POLLHUP = 0x10,
@@ -476,7 +473,9 @@ static void read_control(struct relay *relay)
 	message.number = add(relay, &message, fd);
 	if (message.number && fd >= 0)
 		rsys_call1(__NR_close, fd);
-	rsys_call6(__NR_sendto, CONTROL, &message, sizeof(message), MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
+	n = rsys_call6(__NR_sendto, CONTROL, &message, sizeof(message), MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
+	if (rsys_is_denied(n) && n != -EPIPE)
+		leave(UNAVAILABLE);
 }
 
 /* ---- The loop */

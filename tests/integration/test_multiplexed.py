@@ -30,6 +30,7 @@ from rsyscall.tasks.ssh import make_ssh_host
 from rsyscall.tasks.stdio import StdioThread, stdio_bootstrap
 from rsyscall.thread import Thread
 
+from .filters import deny_in
 from .support import cloned, sh
 from .test_stdio import command, name_of, nothing_left
 
@@ -344,6 +345,29 @@ async def test_where_it_is_denied(tmp_path: LocalPath) -> None:
             assert await child.task.getpid() == child.task.near_process
             [(ours, theirs)] = await there.open_async_channels(1)
             assert ours.handle.task is there.task
+            await ask(ours, there, theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("denied", "running"),
+    [
+        ("ppoll", False),
+        ("dup3", False),
+        ("mprotect", False),
+        ("close_range", True),
+        ("munmap", True),
+        ("prctl", True),
+    ],
+)
+async def test_where_a_filter_denies(denied: str, running: bool, tmp_path: LocalPath) -> None:
+    """The relays run, or do not start: never is the thread lost."""
+    async with opened("sh", tmp_path) as there:
+        await deny_in(there, "EPERM", [denied])
+        async with cloned(there) as child:
+            assert multiplexer_of(there).running is running
+            assert await child.task.getuid() == os.getuid()
+            [(ours, theirs)] = await there.open_async_channels(1)
             await ask(ours, there, theirs)
 
 

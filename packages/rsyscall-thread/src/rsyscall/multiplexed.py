@@ -93,7 +93,7 @@ class SharedStream(SyscallConnection):
         token = _holder.set(holder)
         try:
             # Also one that waits for events returns because of this. Answers come in order.
-            await self.syscall(nr.getpid)
+            await any_answer(self)
             yield
         finally:
             _holder.reset(token)
@@ -345,6 +345,7 @@ class Multiplexer:
 
         control: AsyncFileDescriptor | None = None
         process: AsyncChildProcess | None = None
+        await _check_replacing(here.handle)
         try:
             near_stream, near_end = await pair(home, home_ram, SOCK.STREAM)
             near_control, near_relay = await pair(home, home_ram, SOCK.SEQPACKET)
@@ -399,8 +400,10 @@ class Multiplexer:
             memory: Pointer[Stack[Any]] = await ram.malloc(Stack, _STACK_SIZE)
             _free, rest = memory.split(_STACK_SIZE - _TRAMPOLINE_SIZE)
             start = self._loader.make_trampoline_stack(Trampoline(function_at(task, address + entry), []))
-            _, stack = await _together(
-                lambda: task.sysif.write_memory(address, image), lambda: rest.write(start)
+            _, stack, _ = await _together(
+                lambda: task.sysif.write_memory(address, image),
+                lambda: rest.write(start),
+                lambda: _check_replacing(control),
             )
             # The relay sends no signal when it exits, so that a wait for any child does not find it.
             calls = [
@@ -409,7 +412,8 @@ class Multiplexer:
             ]
             _check(await task.sysif.syscalls(calls, linked=True))
         finally:
-            with contextlib.suppress(SyscallError):
+            # It may be denied, too.
+            with contextlib.suppress(OSError, SyscallError):
                 await code.munmap()
 
 
@@ -430,6 +434,19 @@ async def _together(*steps: Callable[[], Awaitable[Any]]) -> list[Any]:
     if failures:
         raise failures[0]
     return results
+
+
+async def _check_replacing(fd: FileDescriptor) -> None:
+    """Raise if descriptors may not be replaced: where we need that first, there is no way back.
+
+    manpage: dup(2)
+    """
+    try:
+        # In place of itself, which the kernel refuses.
+        await fd.task.sysif.syscall(nr.dup3, fd.near, fd.near, 0)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
 
 
 def _check(results: Sequence[int]) -> None:
