@@ -72,7 +72,7 @@ if TYPE_CHECKING:
     from rsyscall.linux.openat2 import Openat2FileDescriptor, Openat2Task
     from rsyscall.linux.perf_event import PerfTask
     from rsyscall.linux.seccomp import SeccompFileDescriptor, SeccompListenerTask, SeccompTask
-    from rsyscall.linux.userfaultfd import UserfaultfdTask
+    from rsyscall.linux.userfaultfd import UserfaultfdFileDescriptor, UserfaultfdTask
     from rsyscall.mqueue import MqueueFileDescriptor, MqueueTask
     from rsyscall.poll import PollTask
     from rsyscall.sys._epoll_pwait2 import EpollPwaitFileDescriptor
@@ -142,6 +142,7 @@ if TYPE_CHECKING:
         ModuleFileDescriptor,
         Openat2FileDescriptor,
         SeccompFileDescriptor,
+        UserfaultfdFileDescriptor,
         MqueueFileDescriptor,
         EpollPwaitFileDescriptor,
         CachestatFileDescriptor,
@@ -256,6 +257,7 @@ else:
         seccomp_notif_id_valid = Later("rsyscall.linux.seccomp", "SeccompFileDescriptor")
         seccomp_notif_addfd = Later("rsyscall.linux.seccomp", "SeccompFileDescriptor")
         _listener_ioctl = Later("rsyscall.linux.seccomp", "SeccompFileDescriptor")
+        userfaultfd_read = Later("rsyscall.linux.userfaultfd", "UserfaultfdFileDescriptor")
         mq_timedsend = Later("rsyscall.mqueue", "MqueueFileDescriptor")
         mq_timedreceive = Later("rsyscall.mqueue", "MqueueFileDescriptor")
         mq_notify = Later("rsyscall.mqueue", "MqueueFileDescriptor")
@@ -280,6 +282,7 @@ else:
         getxattrat = Later("rsyscall.sys._xattr_at", "XattrAtFileDescriptor")
         listxattrat = Later("rsyscall.sys._xattr_at", "XattrAtFileDescriptor")
         removexattrat = Later("rsyscall.sys._xattr_at", "XattrAtFileDescriptor")
+        fanotify_read = Later("rsyscall.sys.fanotify", "FanotifyFileDescriptor")
         fanotify_mark = Later("rsyscall.sys.fanotify", "FanotifyFileDescriptor")
         flock = Later("rsyscall.sys.file", "FlockFileDescriptor")
         pidfd_getfd = Later("rsyscall.sys.pidfd", "PidfdFileDescriptor")

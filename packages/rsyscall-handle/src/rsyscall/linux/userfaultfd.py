@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from rsyscall.cstruct import CStruct, i64, nested, u8, u32, u64
 from rsyscall.handle.arguments import call, flags
-from rsyscall.handle.fd import FileDescriptorTask, T_fd
+from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
+from rsyscall.sys._owned_events import EventSerializer, read_events
 
 if TYPE_CHECKING:
+    from rsyscall.handle.pointer import LinearPointer, Pointer
     from rsyscall.near.sysif import SyscallInterface
 
 __all__ = [
@@ -21,6 +24,8 @@ __all__ = [
     "UFFDIO",
     "UFFD_API",
     "UFFD_EVENT",
+    "UffdEvent",
+    "UffdEventList",
     "UffdMsg",
     "UffdioApi",
     "UffdioCopy",
@@ -28,6 +33,7 @@ __all__ = [
     "UffdioRegister",
     "UffdioWriteprotect",
     "UffdioZeropage",
+    "UserfaultfdFileDescriptor",
     "UserfaultfdTask",
 ]
 
@@ -157,10 +163,9 @@ class UffdioWriteprotect(CStruct, c="struct uffdio_writeprotect", headers=_HEADE
 class UffdMsg(CStruct, c="struct uffd_msg", headers=_HEADERS, size=32):
     """`struct uffd_msg`: what `read` gives: a fault.
 
-    A message about `UFFD_EVENT.FORK` carries a new descriptor in the table of the process that reads, and
-    nothing owns it: `fork_ufd` is its number. Make a handle at once, exactly one, and for a task with that
-    table: `task.make_fd_handle(near.FileDescriptor(msg.fork_ufd))`. The kernel sends such messages only if
-    `UffdioApi.features` asks for them.
+    A message about `UFFD_EVENT.FORK` carries a new descriptor in the table of the process that reads:
+    `fork_ufd` is its number. `userfaultfd_read` makes a handle for it; after any other `read` nothing owns
+    it. The kernel sends such messages only if `UffdioApi.features` asks for them.
 
     Args:
         event: what has happened; the others are for `UFFD_EVENT.PAGEFAULT`.
@@ -182,6 +187,65 @@ class UffdMsg(CStruct, c="struct uffd_msg", headers=_HEADERS, size=32):
         if self.event != UFFD_EVENT.FORK:
             raise ValueError("no descriptor comes with this event", self.event)
         return self.flags & 0xFFFFFFFF
+
+
+@dataclass(eq=False)
+class UffdEvent:
+    """A message, as `userfaultfd_read` gives it.
+
+    Args:
+        msg: what has happened.
+        fork: for `UFFD_EVENT.FORK` the descriptor for faults of the new process; None for others.
+    """
+
+    msg: UffdMsg
+    fork: Any
+
+
+class UffdEventList(list[UffdEvent]):
+    """What one `userfaultfd_read` has got."""
+
+
+def _messages(data: bytes) -> list[UffdMsg]:
+    size = UffdMsg.sizeof()
+    return [UffdMsg.from_bytes(data[at : at + size]) for at in range(0, len(data) - size + 1, size)]
+
+
+def _numbers(data: bytes) -> list[int]:
+    return [msg.fork_ufd for msg in _messages(data) if msg.event == UFFD_EVENT.FORK]
+
+
+def _with_handles(data: bytes, handles: list[Any]) -> UffdEventList:
+    left = iter(handles)
+    return UffdEventList(
+        UffdEvent(msg, next(left) if msg.event == UFFD_EVENT.FORK else None) for msg in _messages(data)
+    )
+
+
+class UserfaultfdFileDescriptor(BaseFileDescriptor):
+    """Being told of faults."""
+
+    __slots__ = ()
+
+    async def userfaultfd_read(self, buf: Pointer[Any]) -> tuple[LinearPointer[UffdEventList], Pointer[Any]]:
+        """`read(uffd, buf, size)`: read messages; each descriptor in them gets an owner.
+
+        Args:
+            buf: where to put them, 32 bytes each; consumed.
+
+        Returns:
+            The memory with the messages, and the rest. Read it exactly once: this makes the handles. What is
+            dropped without having been read is closed if our own memory has it.
+
+        Raises:
+            OSError: EAGAIN, EINVAL (`UFFDIO.API` comes first, or `buf` is too small); `filename` is this
+                descriptor.
+
+        manpage: userfaultfd(2)
+        """
+        self._validate()
+        serializer = EventSerializer(self.task, _numbers, _with_handles)
+        return await read_events(self, buf, serializer, UffdEventList)
 
 
 class UserfaultfdTask(FileDescriptorTask[T_fd]):

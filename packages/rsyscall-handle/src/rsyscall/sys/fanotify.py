@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import enum
 import os
+import struct
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, SupportsInt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, SupportsInt
 
 from rsyscall.cstruct import CStruct, i32, u8, u16, u32, u64
 from rsyscall.fcntl import O, encode_open_flags
@@ -15,9 +17,10 @@ from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
+from rsyscall.sys._owned_events import EventSerializer, read_events
 
 if TYPE_CHECKING:
-    from rsyscall.handle.pointer import WrittenPointer
+    from rsyscall.handle.pointer import LinearPointer, Pointer, WrittenPointer
     from rsyscall.near.sysif import SyscallInterface
 
 __all__ = [
@@ -25,6 +28,8 @@ __all__ = [
     "FAN_INIT",
     "FAN_MARK",
     "FAN_RESPONSE",
+    "FanotifyEvent",
+    "FanotifyEventList",
     "FanotifyEventMetadata",
     "FanotifyFileDescriptor",
     "FanotifyResponse",
@@ -131,9 +136,8 @@ class FanotifyEventMetadata(CStruct, c="struct fanotify_event_metadata", headers
     """`struct fanotify_event_metadata`: an event; information about it may follow.
 
     An event carries a new descriptor in the table of the process that reads it, unless the group was made
-    with `FAN_INIT.REPORT_FID` or the like, and nothing owns it. Make a handle at once, exactly one, and for
-    a task with that table: `task.make_fd_handle(near.FileDescriptor(event.fd))`. With `FAN_INIT.REPORT_PIDFD`
-    the information that follows has another such descriptor. What is read and not looked at leaks.
+    with `FAN_INIT.REPORT_FID` or the like; with `FAN_INIT.REPORT_PIDFD` the information that follows has
+    another one. `fanotify_read` makes handles for them. After any other `read` nothing owns them.
 
     Args:
         event_len: bytes of the event with what follows.
@@ -169,10 +173,99 @@ class FanotifyResponse(CStruct, c="struct fanotify_response", headers=_HEADERS):
     response: FAN_RESPONSE = u32("response", FAN_RESPONSE)
 
 
+@dataclass(eq=False)
+class FanotifyEvent:
+    """An event, as `fanotify_read` gives it.
+
+    Args:
+        metadata: what happened.
+        fd: the file; None if the event has none.
+        pidfd: the process, with `FAN_INIT.REPORT_PIDFD`; None if the event has none.
+        info: the information that follows in memory, as bytes: `struct fanotify_event_info_header` and what
+            belongs to it, one after another.
+    """
+
+    metadata: FanotifyEventMetadata
+    fd: Any
+    pidfd: Any
+    info: bytes
+
+
+class FanotifyEventList(list[FanotifyEvent]):
+    """What one `fanotify_read` has got."""
+
+
+_INFO_PIDFD = 4
+_INFO = struct.Struct("=BxH")
+_PIDFD = struct.Struct("=i")
+
+
+def _events(data: bytes) -> list[tuple[FanotifyEventMetadata, bytes]]:
+    """The events in the bytes, each with the information that follows."""
+    found = []
+    while len(data) >= FanotifyEventMetadata.sizeof():
+        metadata = FanotifyEventMetadata.from_bytes(data)
+        # Never endless, whatever the bytes say.
+        length = max(metadata.event_len, FanotifyEventMetadata.sizeof())
+        found.append((metadata, data[max(metadata.metadata_len, FanotifyEventMetadata.sizeof()) : length]))
+        data = data[length:]
+    return found
+
+
+def _pidfd_in(info: bytes) -> int:
+    """The number of the pidfd in the information about an event; a negative number for none."""
+    while len(info) >= _INFO.size:
+        kind, length = _INFO.unpack_from(info)
+        if kind == _INFO_PIDFD and len(info) >= _INFO.size + _PIDFD.size:
+            (number,) = _PIDFD.unpack_from(info, _INFO.size)
+            return int(number)
+        info = info[max(length, _INFO.size) :]
+    return -1
+
+
+def _numbers(data: bytes) -> list[int]:
+    """The descriptors in the bytes."""
+    numbers = [number for event, info in _events(data) for number in (event.fd, _pidfd_in(info))]
+    return [number for number in numbers if number >= 0]
+
+
+def _with_handles(data: bytes, handles: list[Any]) -> FanotifyEventList:
+    """The events in the bytes, with the handles for their descriptors."""
+    left = iter(handles)
+
+    def handle(number: int) -> Any:
+        return next(left) if number >= 0 else None
+
+    return FanotifyEventList(
+        FanotifyEvent(metadata, handle(metadata.fd), handle(_pidfd_in(info)), info)
+        for metadata, info in _events(data)
+    )
+
+
 class FanotifyFileDescriptor(BaseFileDescriptor):
     """Watching."""
 
     __slots__ = ()
+
+    async def fanotify_read(self, buf: Pointer[Any]) -> tuple[LinearPointer[FanotifyEventList], Pointer[Any]]:
+        """`read(fanotify_fd, buf, size)`: read events; each descriptor in them gets an owner.
+
+        Args:
+            buf: where to put them; consumed.
+
+        Returns:
+            The memory with the events, and the rest. Read it exactly once: this makes the handles. What is
+            dropped without having been read is closed if our own memory has it.
+
+        Raises:
+            OSError: EAGAIN, EINVAL (`buf` is too small for an event), EMFILE, ENFILE, ETXTBSY; `filename` is
+                this descriptor.
+
+        manpage: fanotify(7)
+        """
+        self._validate()
+        serializer = EventSerializer(self.task, _numbers, _with_handles)
+        return await read_events(self, buf, serializer, FanotifyEventList)
 
     async def fanotify_mark(
         self,
