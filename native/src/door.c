@@ -14,6 +14,9 @@
  * else is closed, and what says nothing is closed when there are too many of them. Nothing here ever waits for
  * one of them.
  *
+ * What a program has made here for itself, and would never be used again, is closed when the next one comes and it is
+ * dead. It has written the numbers into a kit. One that lives may come back.
+ *
  * The stream always has the same number. When a program goes, it is shut down, and stays open until another
  * connection takes its place, in one step (dup3).
  */
@@ -76,16 +79,60 @@ static void answer(const struct rsys_door *door, int fd, int status)
 	welcome.door = door->epfd;
 	welcome.activity = door->activity;
 	welcome.store = door->store;
+	welcome.kit = status ? -1 : door->kit;
+	welcome.kits = (uint64_t)door->kits;
 	/* It has room for that: nothing was sent before. */
 	rsys_call6(__NR_sendto, fd, &welcome, sizeof(welcome), MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
 }
 
+struct peer {
+	int32_t pid;
+	uint32_t uid, gid;
+};
+
+static int get_peer(int fd, struct peer *ret_peer)
+{
+	int32_t size = sizeof(*ret_peer);
+
+	return !rsys_is_error(rsys_call5(__NR_getsockopt, fd, SOL_SOCKET, SO_PEERCRED, ret_peer, &size));
+}
+
+static void close_kits_of_the_dead(struct rsys_door *door)
+{
+	int i, j;
+
+	for (i = 0; i < RSYS_DOOR_KITS; i++) {
+		struct rsys_kit *kit = &door->kits[i];
+
+		if (kit->fds[0] < 0 || rsys_call2(__NR_kill, kit->pid, 0) != -ESRCH)
+			continue;
+		for (j = 0; j < 3; j++)
+			rsys_call1(__NR_close, kit->fds[j]);
+		kit->fds[0] = -1;
+	}
+}
+
+/* For the program that is connected now, unless it is in a place that we do not see. */
+static void choose_kit(struct rsys_door *door)
+{
+	struct peer peer;
+	int i;
+
+	door->kit = -1;
+	if (!get_peer(door->stream, &peer) || peer.pid <= 0)
+		return;
+	for (i = 0; i < RSYS_DOOR_KITS; i++)
+		if (door->kits[i].fds[0] < 0)
+			door->kit = i;
+	if (door->kit >= 0)
+		door->kits[door->kit].pid = peer.pid;
+}
+
 static int is_ours(int fd)
 {
-	struct { int32_t pid; uint32_t uid, gid; } peer;
-	int32_t size = sizeof(peer);
+	struct peer peer;
 
-	if (rsys_is_error(rsys_call5(__NR_getsockopt, fd, SOL_SOCKET, SO_PEERCRED, &peer, &size)))
+	if (!get_peer(fd, &peer))
 		return 0;
 	return peer.uid == 0 || peer.uid == (uint32_t)rsys_call0(__NR_geteuid);
 }
@@ -141,6 +188,7 @@ static void let_in(struct rsys_door *door, unsigned int key)
 		forget(door, key);
 		return;
 	}
+	close_kits_of_the_dead(door);
 	/* It stays open, under another number. */
 	unwatch(door->epfd, fd);
 	door->waiting[key] = -1;
@@ -174,6 +222,8 @@ int rsys_persist(int stream, int listening, char **envp, uint32_t page_size)
 	door.last = 0;
 	for (i = 0; i < RSYS_DOOR_WAITING; i++)
 		((volatile int32_t *)door.waiting)[i] = -1;
+	for (i = 0; i < RSYS_DOOR_KITS; i++)
+		door.kits[i].fds[0] = -1;
 	/* As the one who listens we are the peer of those who connect. */
 	if (rsys_is_error(rsys_call2(__NR_listen, listening, BACKLOG)))
 		return 2;
@@ -185,6 +235,7 @@ int rsys_persist(int stream, int listening, char **envp, uint32_t page_size)
 		return 2;
 	for (;;) {
 		door.connected = 1;
+		choose_kit(&door);
 		watch(door.activity, stream, 0);
 		answer(&door, stream, 0);
 		rsyscall_door_server(stream, stream, envp, page_size, &door);

@@ -11,6 +11,13 @@
 enum {
 	RSYS_DOOR_TAKE_OVER = 1,	/* also from a program that is connected */
 	RSYS_DOOR_WAITING = 4,		/* connections that have not said what they want */
+	RSYS_DOOR_KITS = 8,
+};
+
+/* What a program has made here for itself, which is closed when it has died. It writes the numbers. */
+struct rsys_kit {
+	int32_t pid;
+	int32_t fds[3];		/* all of them, or -1 is the first */
 };
 
 /* What a program says when it has connected; all of it at once. */
@@ -26,6 +33,8 @@ struct rsys_welcome {
 	int32_t status;		/* 0, or a negated error number, after which nothing comes */
 	/* Descriptors that belong to us: */
 	int32_t listening, door, activity, store;
+	int32_t kit;		/* which one of the kits is for this program; -1: none is */
+	uint64_t kits;		/* their address */
 };
 
 struct rsys_door {
@@ -40,6 +49,8 @@ struct rsys_door {
 	int32_t connected;
 	int32_t waiting[RSYS_DOOR_WAITING];
 	uint32_t last;
+	int32_t kit;
+	struct rsys_kit kits[RSYS_DOOR_KITS];
 };
 
 /* Serve one program after the other, the first over `stream`. Does not return unless it could not begin. */

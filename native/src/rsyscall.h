@@ -55,7 +55,7 @@ struct rsys_hello {
 };
 
 #define RSYS_REQUEST_LINKED 1u	/* a call or a write: as RSYS_NR_LINKED */
-#define RSYS_REQUEST_MORE 2u	/* a call: another one is right behind it, and the client waits for the answer to that */
+#define RSYS_REQUEST_MORE 2u	/* a call: behind it is one that takes no time, and the client waits for that */
 
 struct rsys_request {
 	uint32_t op;

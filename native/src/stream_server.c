@@ -2,7 +2,6 @@
  * The server behind a byte stream: reads requests, makes the calls, writes the answers,
  * strictly in order. Returns when the stream ends, whatever the reason.
  */
-#include "call_facts.h"
 #include "door.h"
 #include "execute.h"
 #include "sleep.h"
@@ -266,9 +265,7 @@ static int serve(const struct stream *stream)
 		if (request.flags & ~known ||
 		    (request.op != RSYS_OP_CALL && length > RSYS_MAX_TRANSFER))
 			request.op = 0;
-		/* What may take long, or never return, holds up no answer. */
-		if ((request.op != RSYS_OP_CALL || !rsys_is_quick(request.number)) &&
-		    write_answers(stream, &answers) < 0)
+		if (request.op != RSYS_OP_CALL && write_answers(stream, &answers) < 0)
 			return 0;
 		switch (request.op) {
 		case RSYS_OP_CALL:

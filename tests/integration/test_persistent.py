@@ -66,6 +66,34 @@ trio.run(main)
 """
 
 
+# Makes programs, one after another, each of which connects, opens a file and is killed or ends.
+PROGRAMS = """
+import os, signal, sys
+import trio
+import rsyscall.tasks.persistent
+
+async def connect(killed):
+    from rsyscall.tasks.local import local_thread
+    thread = await rsyscall.tasks.persistent.connect_persistent(local_thread, sys.argv[1], True)
+    kept = await thread.open("/dev/null")
+    await thread.task.sysif.syscall(rsyscall.near.nr.dup, kept.near)
+    if killed:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+for number in range(int(sys.argv[2])):
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            trio.run(connect, number % 2)
+            status = 0
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(pid, 0)
+    assert status == (signal.SIGKILL if number % 2 else 0), status
+"""
+
+
 def gone(pid: int) -> bool:
     """Whether there is no such process, or it only waits to be reaped."""
     try:
@@ -127,6 +155,28 @@ async def test_it_outlives_a_killed_program_which_another_one_continues(path: Lo
         finally:
             await thread.end()
         await wait_until(lambda: gone(pid))
+
+
+@pytest.mark.slow
+async def test_of_programs_that_have_ended_only_their_own_files_stay(path: LocalPath) -> None:
+    count = 300
+    thread = await clone_persistent(local_thread, path)
+    try:
+        with trio.fail_after(100):
+            before = set(await thread.descriptors())
+            await thread.prep_for_reconnect()
+            await trio.run_process([sys.executable, "-c", PROGRAMS, str(path), str(count)])
+            await thread.reconnect(local_thread)
+            left = set(await thread.descriptors()) - before
+            pid = int(await thread.task.getpid())
+            targets = [os.readlink(f"/proc/{pid}/fd/{number}") for number in left]
+            assert sorted(targets) == ["/dev/null"] * 2 * count
+            await thread.close_unadopted()
+            assert not set(await thread.descriptors()) - before
+            done = await thread.run(sh("echo works"), capture=True)
+            assert done.stdout == b"works\n"
+    finally:
+        await thread.end()
 
 
 @pytest.mark.slow

@@ -152,7 +152,7 @@ async def welcome_of(path: LocalPath) -> bytes:
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(str(path))
         sock.sendall(b"RSYSDOOR" + bytes(8))
-        said = sock.recv(28)
+        said = sock.recv(40)
         while parser.feed(data := sock.recv(parser.missing)) is None:
             said += data
         return said + data

@@ -306,7 +306,7 @@ def encode_call(
         number: the number of the call on the architecture of the server (`ABI.number`).
         args: up to six arguments; missing ones are 0, negative ones go in two's complement.
         linked: if this call fails, the server does not make the next one, which then fails with ECANCELED.
-        more: another call follows at once, and the answer may come together with that to the next one.
+        more: another call follows at once, which takes no time, and the answer may come with the one to that.
 
     Raises:
         ValueError: more than six arguments, or a number that does not fit into 64 bits.

@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from rsyscall.near.abi import ABI, SYS
+from rsyscall.near.calls import Fact, having
 from rsyscall.near.protocol import (
     ProtocolError,
     decode_call,
@@ -54,6 +55,8 @@ from rsyscall.near.sysif import (
 
 __all__ = ["Exchange", "StreamState"]
 
+# One of these holds up no answer to the call before it.
+_QUICK = having(Fact.QUICK)
 # After so many answers the queue is shortened although it is not empty.
 _LONG_QUEUE = 1024
 
@@ -167,7 +170,7 @@ class Exchange:
                     abi.number(call[0]) if isinstance(call[0], SYS) else int(call[0]),
                     call[1:],
                     linked=linked and index < last,
-                    more=index < last,
+                    more=index < last and calls[index + 1][0] in _QUICK,
                 ),
                 record=record,
                 number=-1 if record is None else _our_number(abi, call[0]),

@@ -75,7 +75,11 @@ MAX_STORE = 1 << 20
 _MAGIC = b"RSYSDOOR"
 _KNOCK = struct.Struct("=8sII")
 _TAKE_OVER = 1
-_WELCOME = struct.Struct("=8siiiii")
+_WELCOME = struct.Struct("=8siiiiiiQ")
+# What a program has made there for itself: its process id, and three descriptors.
+_KIT = struct.Struct("=4i")
+_KITS = 8
+_NO_KIT = _KIT.pack(-1, -1, -1, -1)
 # What a listing may have, in bytes: about a million descriptors, or children.
 _MAX_LISTING = 1 << 25
 # Between two attempts to connect to a process whose queue is full, in seconds.
@@ -105,6 +109,7 @@ class PersistentThread(Thread):
         self.process: AsyncChildProcess | None = None
         self._sysif: PersistentSyscallConnection | None = None
         self._welcome: _Welcome | None = None
+        self._kits: _Kits | None = None
         self._store: FileDescriptor | None = None
         # Its end of the stream.
         self._end: FileDescriptor | None = None
@@ -150,7 +155,7 @@ class PersistentThread(Thread):
         assert self._sysif is not None
         assert self._welcome is not None
         await self._sysif.shutdown_current_connection()
-        stream, welcome, hello = await _connect(thread, self.persistent_path, take_over)
+        stream, welcome, hello, _ = await _connect(thread, self.persistent_path, take_over)
         try:
             if welcome != self._welcome or hello.pid != self.task.process.near.id:
                 raise OSError(errno.ESTALE, "another process listens there", self.persistent_path)
@@ -247,11 +252,16 @@ class PersistentThread(Thread):
         """Close all that `descriptors` lists.
 
         That ends children which an earlier program drove, and which execute no program: adopt before what
-        has to stay. Each program that connects leaves an epoll instance and two sockets; after about a
-        hundred the kernel registers no more of them, and connecting fails with EINVAL. So a process that
-        many programs drive, one after another, needs this now and then.
+        has to stay. Of a program that has ended it need not close what the library had made there for that
+        program, an epoll instance and two sockets: the process does, when the next one connects. A program
+        that goes on, and connects again and again, needs this now and then: after about a hundred the
+        kernel registers no more of them, and connecting fails with EINVAL.
         """
         numbers = await self.descriptors()
+        if self._kits is not None:
+            # Other files may get these numbers.
+            for index in set(range(_KITS)) - {self._kits.own}:
+                await self.task.sysif.write_memory(self._kits.address(index), _NO_KIT)
         await self.task.sysif.syscalls([Syscall(nr.close, number) for number in numbers])
 
     async def children(self) -> list[int]:
@@ -375,8 +385,7 @@ async def clone_persistent(parent: Thread, path: StrPath) -> PersistentThread:
             with trio.CancelScope(shield=True):
                 await theirs.invalidate()
                 await listening.invalidate()
-        welcome, hello = await _receive(stream, where)
-        thread = await _make_thread(parent, where, stream, welcome, hello)
+        thread = await _make_thread(parent, where, stream, *await _receive(stream, where))
         # Otherwise it would be called as the number of the descriptor.
         await thread.task.sysif.syscall(nr.prctl, PR.SET_NAME, (await thread.ram.ptr(NAME)).near)
     except BaseException:
@@ -410,9 +419,9 @@ async def connect_persistent(thread: Thread, path: StrPath, take_over: bool = Fa
     It takes until a call has returned that blocks the process: use `trio.fail_after`.
     """
     where = await absolute(thread, Path(path))
-    stream, welcome, hello = await _connect(thread, where, take_over)
+    stream, welcome, hello, kits = await _connect(thread, where, take_over)
     try:
-        return await _make_thread(thread, where, stream, welcome, hello)
+        return await _make_thread(thread, where, stream, welcome, hello, kits)
     except BaseException:
         await _close(stream)
         raise
@@ -430,9 +439,20 @@ class _Welcome(NamedTuple):
     """-1: there is none."""
 
 
+class _Kits(NamedTuple):
+    """Where the server keeps what programs have made for themselves: it closes that when they have died."""
+
+    start: int
+    own: int
+    """Which one is ours; -1: none is."""
+
+    def address(self, index: int) -> int:
+        return self.start + index * _KIT.size
+
+
 async def _connect(
     thread: Thread, path: Path, take_over: bool
-) -> tuple[AsyncFileDescriptor, _Welcome, Hello]:
+) -> tuple[AsyncFileDescriptor, _Welcome, Hello, _Kits]:
     """Connect, and be let in."""
     sock = await thread.make_afd(await thread.socket(AF.UNIX, SOCK.STREAM | SOCK.NONBLOCK | SOCK.CLOEXEC))
     try:
@@ -449,21 +469,21 @@ async def _connect(
             with trio.CancelScope(shield=True):
                 await address.close()
         await sock.send_all_bytes(_KNOCK.pack(_MAGIC, _TAKE_OVER if take_over else 0, 0))
-        welcome, hello = await _receive(sock, path)
+        said = await _receive(sock, path)
     except BaseException:
         await _close(sock)
         raise
-    return sock, welcome, hello
+    return sock, *said
 
 
-async def _receive(stream: AsyncFileDescriptor, path: Path) -> tuple[_Welcome, Hello]:
+async def _receive(stream: AsyncFileDescriptor, path: Path) -> tuple[_Welcome, Hello, _Kits]:
     """What the process says of itself.
 
     Raises:
         OSError: it does not let us in, or is no such process.
     """
     try:
-        magic, status, *numbers = _WELCOME.unpack(await _read_exactly(stream, _WELCOME.size))
+        magic, status, *numbers, kit, kits = _WELCOME.unpack(await _read_exactly(stream, _WELCOME.size))
         if magic != _MAGIC or not -4096 < status <= 0:
             raise ProtocolError("it is no persistent process")
         if status == -errno.EBUSY:
@@ -474,6 +494,8 @@ async def _receive(stream: AsyncFileDescriptor, path: Path) -> tuple[_Welcome, H
         hello = None
         while hello is None:
             hello = parser.feed(await _read_exactly(stream, parser.missing))
+        if not -1 <= kit < _KITS or kits >= 1 << 63:
+            raise ProtocolError(f"it says that kit {kit} of those at {kits:#x} is for us")
         welcome = _Welcome(*numbers)
         known = [hello.infd, *(number for number in welcome if number != -1)]
         if hello.infd != hello.outfd or min(known) <= max(STANDARD) or len(set(known)) != len(known):
@@ -481,7 +503,7 @@ async def _receive(stream: AsyncFileDescriptor, path: Path) -> tuple[_Welcome, H
         _ = hello.abi
     except ProtocolError as error:
         raise OSError(errno.EPROTO, f"{os.strerror(errno.EPROTO)}: {error}", path) from error
-    return welcome, hello
+    return welcome, hello, _Kits(kits, kit)
 
 
 async def _read_exactly(stream: AsyncFileDescriptor, count: int) -> bytes:
@@ -501,7 +523,12 @@ def _make_connection(end: FileDescriptor, stream: AsyncFileDescriptor, hello: He
 
 
 async def _make_thread(
-    reaching: Thread, path: Path, stream: AsyncFileDescriptor, welcome: _Welcome, hello: Hello
+    reaching: Thread,
+    path: Path,
+    stream: AsyncFileDescriptor,
+    welcome: _Welcome,
+    hello: Hello,
+    kits: _Kits,
 ) -> PersistentThread:
     """Make the thread of a process that has let us in."""
     task = make_far_task(hello)
@@ -513,13 +540,23 @@ async def _make_thread(
     )
     own = [end, listening, door, sysif.activity_fd, *store]
 
+    own_sockets: list[FileDescriptor] = []
+
     async def connect(task: Task, ram: RAM, epoller: Epoller) -> FDPassConnection:
-        return await FDPassConnection.make(task, ram, epoller)
+        connection = await FDPassConnection.make(task, ram, epoller)
+        own_sockets.extend([connection.access_fd, connection.fd])
+        return connection
 
     plain = await make_far_thread(Thread, reaching, task, hello, own, connect)
     thread = PersistentThread(plain, path, listening)
     thread._sysif, thread._welcome, thread._end = sysif, welcome, end
     thread._store = store[0] if store else None
+    thread._kits = kits
+    if kits.own >= 0:
+        made = [plain.epoller.epfd, *own_sockets]
+        await task.sysif.write_memory(
+            kits.address(kits.own) + 4, struct.pack("=3i", *(int(fd.near) for fd in made))
+        )
     return thread
 
 
