@@ -17,15 +17,20 @@ from rsyscall.local import LocalThread
 from rsyscall.netinet.in_ import SockaddrIn
 from rsyscall.poll import POLL, Pollfd, PollfdList
 from rsyscall.sched import CLONE
+from rsyscall.signal import SIG, HowSIG, Sigset
 from rsyscall.struct import Int32
 from rsyscall.sys.epoll import EPOLL, EPOLL_CTL, EpollEvent, EpollEventList
+from rsyscall.sys.eventfd import EFD
+from rsyscall.sys.inotify import IN
 from rsyscall.sys.mman import MAP, PROT
 from rsyscall.sys.mount import MOUNT_ATTR, MS, MountAttr
 from rsyscall.sys.prctl import PR
 from rsyscall.sys.resource import RLIMIT, RUSAGE, Rlimit, Rusage
+from rsyscall.sys.signalfd import SFD
 from rsyscall.sys.socket import AF, SHUT, SO, SOCK, SOL, Sockbuf
 from rsyscall.sys.stat import STATX, Stat, Statx
 from rsyscall.sys.statfs import Statfs
+from rsyscall.sys.sysinfo import Sysinfo
 from rsyscall.sys.timerfd import TFD_TIMER
 from rsyscall.sys.un import SockaddrUn
 from rsyscall.sys.utsname import Utsname
@@ -139,7 +144,25 @@ async def waiting(thr: Thread) -> None:
     await timer.close()
 
 
-FAMILIES = (files, mounts, confinement, processes, memory, sockets, waiting)
+async def signals(thr: Thread) -> None:
+    task = thr.task
+    old = await thr.malloc(Sigset)
+    await task.sigprocmask((HowSIG.BLOCK, await thr.ptr(Sigset([SIG.USR1, SIG.USR2]))), old)
+    await task.sigprocmask((HowSIG.UNBLOCK, await thr.ptr(Sigset([SIG.USR1, SIG.USR2]))), old)
+    await (await task.signalfd(await thr.ptr(Sigset([SIG.INT])), SFD.NONBLOCK)).close()
+
+
+async def kernel(thr: Thread) -> None:
+    task = thr.task
+    await task.sysinfo(await thr.malloc(Sysinfo))
+    await (await task.eventfd(3, EFD.SEMAPHORE)).close()
+    inotify = await task.inotify_init()
+    with FAILS:
+        await inotify.inotify_add_watch(await thr.ptr("/does/not/exist"), IN.CREATE | IN.ONLYDIR)
+    await inotify.close()
+
+
+FAMILIES = (files, mounts, confinement, processes, memory, sockets, waiting, signals, kernel)
 
 
 async def main(output: Path) -> None:

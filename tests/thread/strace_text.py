@@ -15,8 +15,8 @@ _ESCAPE = re.compile(rb"\\(x[0-9a-f]{2}|[0-7]{1,3}|.)", re.DOTALL)
 _LETTERS = {b"n": b"\n", b"t": b"\t", b"r": b"\r", b"v": b"\v", b"f": b"\f", b"a": b"\a", b"b": b"\b"}
 # What strace calls 0 where we show the number, or nothing.
 _NAMES_OF_ZERO = {"SEEK_SET", "IPPROTO_IP", "AT_STATX_SYNC_AS_STAT", "O_RDONLY", "0"}
-# Members whose numbers have names in strace alone.
-_NAMED_NUMBERS = {"f_type"}
+# Members whose numbers have names in strace alone, or are fractions of 65536 there and have a point here.
+_SHOWN_OTHERWISE = {"f_type", "loads"}
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,8 @@ class _Parser:
         token = self.next()
         if token.startswith('"'):
             return _unquote(token)
-        if token == "[":
-            return self.items("]")
+        if token in "[(":
+            return self.items("]" if token == "[" else ")")
         if token == "{":
             items = self.items("}")
             return dict(item for item in items if isinstance(item, tuple) and len(item) == 2)
@@ -111,7 +111,7 @@ def same(ours: object, theirs: object) -> bool:
     if isinstance(ours, str) and isinstance(theirs, str):
         return {ours, theirs} <= _NAMES_OF_ZERO
     if isinstance(ours, dict) and isinstance(theirs, dict):
-        common = ours.keys() & theirs.keys() - _NAMED_NUMBERS
+        common = ours.keys() & theirs.keys() - _SHOWN_OTHERWISE
         return bool(common) and all(same(ours[name], theirs[name]) for name in common)
     if isinstance(ours, tuple) and isinstance(theirs, tuple):
         return len(ours) == len(theirs) and all(map(same, ours, theirs))
