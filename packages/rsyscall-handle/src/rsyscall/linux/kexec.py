@@ -153,7 +153,7 @@ class KexecTask(rsyscall.far.Task):
 
         Raises:
             BufferTooSmallError: the memory of the segments, or of one of them, is too small.
-            OSError: EPERM (needs CAP_SYS_BOOT), EADDRNOTAVAIL (no such physical memory), EBUSY, EINVAL,
+            OSError: EPERM (needs CAP_SYS_BOOT), EADDRNOTAVAIL (no whole pages, or no memory), EBUSY, EINVAL,
                 ENOMEM, ENOSYS (the kernel was built without it); `filename` is the address.
 
         manpage: kexec_load(2)
