@@ -304,6 +304,43 @@ async def test_history_is_not_kept_where_it_cannot_be(cli: Programs, tmp_path: P
     assert os.listdir(tmp_path / "home") == []
 
 
+async def test_history_with_what_cannot_be_typed(cli: Programs, tmp_path: Path) -> None:
+    path = tmp_path / "history"
+    # As a file may be after a crash of the system, or in another locale.
+    path.write_bytes(b"1\n\0\0\n\xff\n'\xc3\xa9'\n2\n")
+    for variables in ({}, {"LC_ALL": "POSIX"}):
+        async with prompt(cli, RSYSCALL_HISTORY=str(path), **variables) as typing:
+            await typing.session.write("\x10\r")
+            assert (await typing.seen()).endswith("\r\n2\r\n")
+            assert await typing.end("\x04") == (0, "\n")
+
+
+async def test_history_of_others_is_left_alone(cli: Programs, tmp_path: Path) -> None:
+    lines = "".join(f"{number}\n" for number in range(5000))
+    other, link, linked = tmp_path / "other", tmp_path / "link", tmp_path / "linked"
+    other.write_text(lines)
+    other.chmod(0o644)
+    link.symlink_to(other)
+    linked.hardlink_to(other)
+    for path in (link, linked):
+        async with prompt(cli, RSYSCALL_HISTORY=str(path)) as typing:
+            assert await typing.enter("5") == "5\n"
+            assert (await typing.end("\x04"))[0] == 0
+        assert other.read_text() == lines
+        assert other.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.needs("other users")
+async def test_history_of_another_user_is_left_alone(cli: Programs, tmp_path: Path) -> None:
+    path = tmp_path / "history"
+    path.write_text("1\n")
+    os.chown(path, 65534, -1)
+    async with prompt(cli, RSYSCALL_HISTORY=str(path)) as typing:
+        assert await typing.enter("5") == "5\n"
+        assert (await typing.end("\x04"))[0] == 0
+    assert path.read_text() == "1\n"
+
+
 async def test_long_history_is_cut(cli: Programs, tmp_path: Path) -> None:
     path = tmp_path / "history"
     path.write_text("".join(f"{number}\n" for number in range(5000)))

@@ -42,7 +42,8 @@ class History:
     """Lines that were typed, in a private file. Without a file, or if it cannot be written, it is forgotten.
 
     Args:
-        path: of the file, which is made; "" for none.
+        path: of the file, which is made; "" for none. One of another user, or that a symbolic link leads to,
+            is left alone: whose home directory this is may have put another file of ours into its place.
     """
 
     def __init__(self, path: str) -> None:
@@ -57,9 +58,10 @@ class History:
     def _open(self, path: str) -> None:
         # Without waiting: it may be a FIFO.
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-        self._fd = os.open(path, flags, 0o600)
+        self._fd = os.open(path, flags | os.O_NOFOLLOW, 0o600)
         status = os.fstat(self._fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
+        ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid() and status.st_nlink == 1
+        if not ours or status.st_size > _LARGEST:
             self._close()
             return
         if status.st_mode & 0o077:
@@ -73,7 +75,8 @@ class History:
                 os.write(self._fd, b"".join(lines[-_MOST_LINES:]))
         finally:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
-        self.lines = text.decode(errors="replace").splitlines()[-_MOST_LINES:]
+        # Not by `splitlines`: other characters that it takes for ends can be typed.
+        self.lines = text.decode(errors="replace").removesuffix("\n").split("\n")[-_MOST_LINES:]
 
     def add(self, line: str) -> bool:
         """Keep a line, unless it is empty or the same as the last one; returns whether it is kept."""
@@ -93,6 +96,14 @@ class History:
             self._fd = None
 
 
+def _recall(line: str) -> None:
+    """Have readline offer a line, unless it cannot: NUL, or characters that the locale does not have."""
+    try:
+        readline.add_history(line)
+    except ValueError:
+        pass
+
+
 class _Prompt:
     def __init__(self, number: int, history: History) -> None:
         link = socket.socket(fileno=number)
@@ -108,7 +119,7 @@ class _Prompt:
         if readline is not None:
             readline.set_auto_history(False)
             for line in self._history.lines:
-                readline.add_history(line)
+                _recall(line)
             readline.set_completer(self._complete)
             libedit = "libedit" in (readline.__doc__ or "")
             readline.parse_and_bind("bind ^I rl_complete" if libedit else "tab: complete")
@@ -134,7 +145,7 @@ class _Prompt:
         except UnicodeError as error:
             return {"line": "", "wrong": str(error)}
         if self._history.add(line) and readline is not None:
-            readline.add_history(line)
+            _recall(line)
         return {"line": line}
 
     def _answer(self, answer: dict[str, Any]) -> None:
