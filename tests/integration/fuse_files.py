@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -94,12 +95,13 @@ def _is_ours(pid: str) -> bool:
 def openers() -> list[int]:
     """The processes of ours that have /dev/fuse open."""
     found = set()
-    for link in LocalPath("/proc").glob("[0-9]*/fd/*"):
-        try:
-            if os.readlink(link) == "/dev/fuse" and _is_ours(link.parts[2]):
-                found.add(int(link.parts[2]))
-        except OSError:
-            pass
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        # Processes and descriptors may go meanwhile.
+        with contextlib.suppress(OSError):
+            for number in os.listdir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(OSError):
+                    if os.readlink(f"/proc/{pid}/fd/{number}") == "/dev/fuse" and _is_ours(pid):
+                        found.add(int(pid))
     return sorted(found)
 
 
