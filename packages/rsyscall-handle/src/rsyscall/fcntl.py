@@ -268,6 +268,20 @@ class RWH(enum.IntEnum):
     WRITE_LIFE_EXTREME = 5
 
 
+def _lock(number: int) -> F_LCK | int:
+    try:
+        return F_LCK(number)
+    except ValueError:
+        return number
+
+
+def _owner(number: int) -> F_OWNER | int:
+    try:
+        return F_OWNER(number)
+    except ValueError:
+        return number
+
+
 class Flock(CStruct, c="struct flock", headers=("linux/fcntl.h",)):
     """`struct flock`: a lock on a range of bytes, for `F.GETLK`, `F.SETLK`, `F.OFD_SETLK`...
 
@@ -275,7 +289,7 @@ class Flock(CStruct, c="struct flock", headers=("linux/fcntl.h",)):
     the file, however large the file grows. `pid` must be 0 for the `OFD_` commands.
     """
 
-    type: F_LCK = i16("l_type", F_LCK)
+    type: F_LCK | int = i16("l_type", _lock)
     whence: int = i16("l_whence", default=0)
     start: int = i64("l_start", default=0)
     len: int = i64("l_len", default=0)
@@ -285,7 +299,7 @@ class Flock(CStruct, c="struct flock", headers=("linux/fcntl.h",)):
 class OwnerEx(CStruct, c="struct f_owner_ex", headers=("linux/fcntl.h",)):
     """`struct f_owner_ex`: who gets the signals of a file, for `F.SETOWN_EX` and `F.GETOWN_EX`."""
 
-    type: F_OWNER = i32("type", F_OWNER)
+    type: F_OWNER | int = i32("type", _owner)
     pid: int = i32("pid")
 
 

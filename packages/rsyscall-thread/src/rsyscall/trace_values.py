@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rsyscall.cstruct import CStruct
-from rsyscall.fcntl import Flock
+from rsyscall.fcntl import F_LCK, Flock
 from rsyscall.near.types import Address
 from rsyscall.sched import CloneArgs
 from rsyscall.signal import SIG, Siginfo, Sigset
@@ -64,7 +64,7 @@ _TEXTS: dict[type, Callable[[Any], str]] = {
 }
 _FIELDS: dict[tuple[type[CStruct], str], Callable[[Any], str]] = {
     (CloneArgs, "exit_signal"): lambda value: signal_name(int(value)),
-    (Flock, "type"): lambda lock: f"F_{lock.name}LCK",
+    (Flock, "type"): lambda lock: f"F_{lock.name}LCK" if isinstance(lock, F_LCK) else number(lock),
 }
 
 
