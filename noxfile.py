@@ -285,8 +285,9 @@ def _test_layer(session: nox.Session, layer: str, *more: str) -> None:
     if layer in TRIO_LAYERS:
         requirements.append("pytest-trio")
     if layer == "meta":
-        # One of the examples is compared with the first; our sockets carry messages of the second.
-        requirements += ["pexpect", "pyroute2"]
+        # One of the examples is compared with the first; our sockets carry messages of the second, and
+        # `rsyscall repl` uses the third.
+        requirements += ["pexpect", "pyroute2", "ipython"]
     _install(session, layer, *requirements)
     _check_nothing_above(session, layer)
     directories = [name for name in (f"tests/{layer}", *more, "tests/layers") if (ROOT / name).is_dir()]

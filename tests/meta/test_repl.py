@@ -11,6 +11,7 @@ import sys
 import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -77,9 +78,13 @@ class Prompt:
         return result.returncode, result.stdout.decode().replace("\r\n", "\n")
 
 
+def absolute(path: str) -> str:
+    return os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
+
+
 @asynccontextmanager
-async def prompt(cli: Programs, *arguments: str, **variables: str) -> AsyncIterator[Prompt]:
-    """`rsyscall repl` on a terminal, in which the first prompt has been shown."""
+async def terminal(cli: Programs, *arguments: str, **variables: str) -> AsyncIterator[Prompt]:
+    """`rsyscall repl` on a terminal."""
     environment = {
         MARK: cli.mark,
         "TERM": "dumb",
@@ -87,12 +92,18 @@ async def prompt(cli: Programs, *arguments: str, **variables: str) -> AsyncItera
         "INPUTRC": "/dev/null",
         **variables,
     }
-    if path := os.environ.get("PYTHONPATH"):
-        environment["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, path.split(os.pathsep)))
+    if (path := os.environ.get("PYTHONPATH")) and "PYTHONPATH" not in variables:
+        environment["PYTHONPATH"] = absolute(path)
     words = [sys.executable, "-m", "rsyscall", "repl", *arguments]
     command = Command(sys.executable, words, environment)
     async with local_thread.run_on_terminal(command, size=(50, 200)) as session:
-        typing = Prompt(session)
+        yield Prompt(session)
+
+
+@asynccontextmanager
+async def prompt(cli: Programs, *arguments: str, **variables: str) -> AsyncIterator[Prompt]:
+    """Likewise without IPython; the first prompt has been shown."""
+    async with terminal(cli, "--plain", *arguments, **variables) as typing:
         assert "exit or Ctrl-D ends this" in await typing.seen()
         yield typing
 
@@ -393,6 +404,7 @@ def test_options() -> None:
     assert parse(["repl"]) == ReplOptions()
     assert parse(["repl", "--ssh", "-p 22 host"]) == ReplOptions(ssh=["-p", "22", "host"])
     assert parse(["repl", "--via", "sh", "--by", "shell"]) == ReplOptions(via=["sh"], by="shell")
+    assert parse(["repl", "--plain"]) == ReplOptions(plain=True)
 
 
 @pytest.mark.parametrize(
@@ -472,6 +484,70 @@ async def test_hangup_of_the_terminal(cli: Programs) -> None:
         await typing.session.pty.close()
         with trio.fail_after(30):
             await typing.session._ended.wait()
+
+
+# ---- IPython ----
+
+
+class Cells:
+    """A person at the prompt of IPython."""
+
+    def __init__(self, session: TerminalSession) -> None:
+        self.session = session
+        self.number = 1
+
+    async def expect(self, pattern: bytes) -> bytes:
+        """What is written up to what matches."""
+        with trio.fail_after(20):
+            return (await self.session.expect(re.compile(pattern, re.DOTALL)))[0]
+
+    async def next(self) -> str:
+        """What is written up to the prompt of the next cell."""
+        self.number += 1
+        return (await self.expect(rb".*In \[%d\]: " % self.number)).decode()
+
+    async def run(self, line: str) -> str:
+        """Type a cell; returns what is written up to the next prompt."""
+        await self.session.write(f"{line}\r")
+        return await self.next()
+
+
+@pytest.mark.skipif(find_spec("IPython") is None, reason="python: IPython is not installed")
+async def test_ipython(cli: Programs, tmp_path: Path) -> None:
+    async with terminal(cli, "--via", "sh -c", IPYTHONDIR=str(tmp_path)) as typing:
+        cells = Cells(typing.session)
+        await cells.expect(rb"In \[1\]: ")
+        assert "42" in await cells.run("6 * 7")
+        assert os.getcwd() in await cells.run("await thread.getcwd()")
+        thread = "import threading; threading.current_thread() is threading.main_thread()"
+        assert "True" in await cells.run(thread)
+        assert "ZeroDivisionError" in await cells.run("1 / 0")
+        await cells.run("child = await thread.clone()")
+        for line in (
+            "print('beg' 'un'); await trio.sleep_forever()",
+            "print('beg' 'un')or exec('while 1: 1')",
+        ):
+            await typing.session.write(f"{line}\r")
+            await cells.expect(rb"\nbegun\r?\n")
+            await typing.session.write("\x03")
+            assert "KeyboardInterrupt" in await cells.next()
+        assert os.getcwd() in await cells.run("await child.getcwd()")
+        await cells.run("nursery.start_soon(trio.sleep_forever)")
+        os.kill(typing.pid, signal.SIGINT)
+        assert "(1," in await cells.run("len(nursery.child_tasks), 0")
+        assert "__main__" in await cells.run("__name__")
+        assert (await typing.end("exit\r"))[0] == 0
+
+
+async def test_ipython_that_cannot_be_imported(cli: Programs, tmp_path: Path) -> None:
+    (tmp_path / "IPython").mkdir()
+    (tmp_path / "IPython" / "__init__.py").write_text("import no_such_module")
+    path = os.pathsep.join(filter(None, [str(tmp_path), absolute(os.environ.get("PYTHONPATH", ""))]))
+    async with terminal(cli, PYTHONPATH=path) as typing:
+        said = await typing.seen()
+        assert "rsyscall repl: IPython cannot be used: ModuleNotFoundError: No module named 'no_such" in said
+        assert await typing.enter("1") == "1\n"
+        assert (await typing.end("\x04"))[0] == 0
 
 
 # ---- without a terminal ----

@@ -398,6 +398,7 @@ def _parser() -> dict[str | None, _Parser]:
         allow_abbrev=False,
     )
     _add_place(repl)
+    repl.add_argument("--plain", action="store_true", help="do not use IPython, if that is installed")
     return {None: parser, "run": run, "copy": copy, "repl": repl}
 
 

@@ -136,3 +136,4 @@ class ReplOptions:
     via: list[str] | None = None
     ssh: list[str] | None = None
     by: str | None = None
+    plain: bool = False

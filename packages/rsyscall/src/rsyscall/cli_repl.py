@@ -24,6 +24,7 @@ import rsyscall
 from arepl.acompile import execute
 from arepl.aeval import without_our_frames
 from arepl.repl import PureREPL
+from rsyscall import cli_ipython
 from rsyscall.cli_far import BootstrapError, carrier
 from rsyscall.cli_lines import TerminalLines
 from rsyscall.cli_options import ReplOptions, innermost, readable, say
@@ -123,6 +124,15 @@ class _Repl:
         finally:
             await lines.close()
         return _status(self._leaving)
+
+    @trio.lowlevel.enable_ki_protection
+    async def interact_with_ipython(self, terminal: Any) -> int:
+        """Have IPython take inputs until the end; returns the exit status."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._keep_nursery)
+            await cli_ipython.interact(terminal, sys.modules["__main__"])
+            nursery.cancel_scope.cancel()
+        return 0
 
     async def _step(self, lines: TerminalLines) -> None:
         """Have one line typed, and do what it asks for."""
@@ -278,6 +288,14 @@ async def _in_place(options: ReplOptions, thread: Thread, interactive: bool) -> 
     if not interactive:
         return await prompt.run_script()
     _greet(options)
+    if not options.plain:
+        terminal = None
+        try:
+            terminal = cli_ipython.load()
+        except Exception as error:
+            say(f"IPython cannot be used: {type(error).__name__}: {error}", "repl")
+        if terminal is not None:
+            return await prompt.interact_with_ipython(terminal)
     return await prompt.interact()
 
 
