@@ -6,15 +6,17 @@ import errno
 import logging
 import os
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path as LocalPath
 
 import pytest
 import trio
 
 from rsyscall.fcntl import O
-from rsyscall.fuse_server import serve
+from rsyscall.fuse_server import FuseServer, serve
 from rsyscall.linux import fuse
 from rsyscall.linux.fuse import FUSE_ROOT_ID, FuseAttr, FuseNotify
+from rsyscall.near import SyscallError
 from rsyscall.signal import SIG
 from rsyscall.thread import ChildThread
 
@@ -272,6 +274,38 @@ async def test_a_notice_while_a_request_waits(user: ChildThread, tmp_path: Local
         nursery.start_soon(notify)
         assert await user.read_file(tmp_path / "one") == b"1" * 4096
         await notified.wait()
+
+
+async def test_a_notice_waits_for_a_request_at_the_end(tmp_path: LocalPath) -> None:
+    """No signal ends the process that gives the notice; nothing is left of it, nor of the request."""
+    files = Files(one=b"1" * 4096)
+    begun = trio.Event()
+
+    async def on_read(op: fuse.FuseReadOp, data: bytes) -> bytes:
+        begun.set()
+        await trio.sleep_forever()
+        return data
+
+    files.on_read = on_read
+    errors = []
+    with trio.fail_after(SECONDS):
+        async with namespace() as user, cloned(user) as reader, trio.open_nursery() as nursery:
+
+            async def read() -> None:
+                errors.append(await failing(reader, tmp_path / "one"))
+
+            async def notify(server: FuseServer) -> None:
+                with suppress(OSError, SyscallError):
+                    await server.notify(FuseNotify.inval_inode(2))
+
+            async with serve(user, tmp_path, files) as server:
+                nursery.start_soon(read)
+                await begun.wait()
+                nursery.start_soon(notify, server)
+                await trio.sleep(0.3)
+            assert not await mounts(user, tmp_path)
+    assert openers() == []
+    assert errors in ([errno.ENOTCONN], [errno.ECONNABORTED])
 
 
 async def test_data_is_stored_and_retrieved(user: ChildThread, tmp_path: LocalPath) -> None:

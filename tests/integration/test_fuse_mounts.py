@@ -296,6 +296,23 @@ async def test_the_process_that_serves_is_killed(
     assert not await mounts(user, tmp_path)
 
 
+async def test_the_process_that_serves_is_killed_while_tasks_of_the_block_wait(
+    user: ChildThread, tmp_path: LocalPath
+) -> None:
+    """They are all cancelled, and what is raised says why; no cancellation leaves the block."""
+    raised: BaseException | None = None
+    # Not pytest.raises: cancellations that leave a test are no failure of it.
+    try:
+        async with serve(user, tmp_path, Files()) as server, trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(trio.sleep_forever)
+            os.kill(server.device.server.process.pid, signal.SIGKILL)
+    except BaseException as error:
+        raised = error
+    assert isinstance(raised, SyscallError)
+    assert not await mounts(user, tmp_path)
+
+
 @pytest.mark.parametrize("options", ["fd=3", "allow_other,rootmode=40000", "user_id=5"])
 async def test_options_that_are_ours(user: ChildThread, tmp_path: LocalPath, options: str) -> None:
     with pytest.raises(ValueError, match="options"):

@@ -245,6 +245,12 @@ class FuseDevice:
         self._closed = True
         with trio.CancelScope(shield=True):
             if self._notifier is not None:
+                # The notifier may wait for an answer, which no signal ends, and while it waits it has
+                # /dev/fuse open: so the kernel has to abort first.
+                try:
+                    await _unmount(self.thread, self.path, self._mount_id, UMOUNT.FORCE | UMOUNT.DETACH)
+                except (OSError, SyscallError):
+                    pass  # what follows tries again without force
                 await end_process(self._notifier[0].process)
                 self._notifier = None
             try:

@@ -238,6 +238,12 @@ def _check_names(op: FuseIn) -> None:
             raise OSError(errno.EINVAL, "not a name of a file", name)
 
 
+def _has_cancelled(error: BaseException) -> bool:
+    """Whether a cancel scope has to see it; a nursery may raise several in a group."""
+    inner: tuple[BaseException, ...] = getattr(error, "exceptions", ())
+    return isinstance(error, trio.Cancelled) or any(map(_has_cancelled, inner))
+
+
 @asynccontextmanager
 async def serve(
     thread: Thread,
@@ -298,9 +304,11 @@ async def serve(
             nursery.start_soon(run)
             try:
                 yield server
-            except (trio.Cancelled, GeneratorExit):
+            except GeneratorExit:
                 raise
             except BaseException as error:
+                if _has_cancelled(error):
+                    raise
                 # Not in a group, as a nursery would raise it.
                 failure = error
             if not server.ended.is_set():
