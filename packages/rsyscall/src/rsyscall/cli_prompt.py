@@ -98,6 +98,8 @@ class History:
 
 def _recall(line: str) -> None:
     """Have readline offer a line, unless it cannot: NUL, or characters that the locale does not have."""
+    if readline is None:
+        return
     try:
         readline.add_history(line)
     except ValueError:
@@ -144,7 +146,7 @@ class _Prompt:
             return {"end": True}
         except UnicodeError as error:
             return {"line": "", "wrong": str(error)}
-        if self._history.add(line) and readline is not None:
+        if self._history.add(line):
             _recall(line)
         return {"line": line}
 
@@ -159,6 +161,8 @@ class _Prompt:
         return self._matches[state] if state < len(self._matches) else None
 
     def _find(self, text: str) -> list[str]:
+        if readline is None:
+            return []
         if not readline.get_line_buffer()[: readline.get_begidx()].strip() and not text:
             # The indentation of a block.
             return ["    "]
