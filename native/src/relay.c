@@ -24,7 +24,7 @@
  * it sends there say that it reads the carrier no more. Until then the relay does not read it, either.
  *
  * **The end.** When the first channel ends here, the relay sends what there is, and exits; when the carrier ends,
- * it passes on what there is, and exits. What no relay sends, such as more than the window or a number out of range,
+ * or takes no more, it passes on what there is, and exits. What no relay sends, such as more than the window or a number out of range,
  * ends it at once.
  *
  * The program needs no libc, takes no arguments, and has no data that is written: it may be executed, or copied to a
@@ -93,6 +93,7 @@ struct relay {
 	uint32_t out_start, out_end;
 	int32_t wait;			/* the carrier is not read before the first channel has said this much */
 	uint8_t opened, leaving, no_socket, carrier_ended, no_control;
+	uint8_t broken;			/* the carrier cannot be written to */
 	char in[IN_SIZE];
 	char out[OUT_SIZE];
 };
@@ -166,15 +167,17 @@ static void flush(struct relay *relay)
 		if (n == -ENOTSOCK) {
 			/* Others have it open, too, so that it stays blocking: one write for each time that it has room. */
 			relay->no_socket = 1;
-			if (!(relay->polled[CARRIER_OUT].revents & RSYS_POLLOUT))
+			if (!(relay->polled[CARRIER_OUT].revents & (RSYS_POLLOUT | POLLERR | POLLHUP)))
 				return;
 			relay->polled[CARRIER_OUT].revents = 0;
 			n = rsys_call3(__NR_write, CARRIER_OUT, from, length < PIPE_BUF ? length : PIPE_BUF);
 		}
 		if (would_block(n))
 			return;
-		if (n <= 0)
-			leave(0);
+		if (n <= 0) {
+			relay->broken = 1;
+			break;
+		}
 		relay->out_start += n;
 	}
 	relay->out_start = relay->out_end = 0;
@@ -505,8 +508,23 @@ static void __attribute__((noreturn)) finish(struct relay *relay)
 		}
 		if (!busy)
 			leave(0);
-		if (rsys_call5(__NR_ppoll, relay->polled, relay->count, 0, 0, 8) == -EINVAL)
+		if (rsys_is_denied(rsys_call5(__NR_ppoll, relay->polled, relay->count, 0, 0, 8)))
 			leave(UNAVAILABLE);
+	}
+}
+
+/* What we write is not read: the other relay has left, perhaps, and what it has sent is there. */
+static void drain(struct relay *relay)
+{
+	const struct rsys_timespec now = { 0, 0 };
+
+	if (relay->leaving || relay->wait)
+		leave(0);
+	while (!relay->carrier_ended) {
+		poll_for(relay, CARRIER_IN, CARRIER_IN, RSYS_POLLIN);
+		if (rsys_call5(__NR_ppoll, relay->polled, 1, &now, 0, 8) <= 0)
+			return;
+		read_carrier(relay);
 	}
 }
 
@@ -558,6 +576,10 @@ static void run(struct relay *relay)
 	if (relay->polled[CONTROL].revents)
 		read_control(relay);
 	flush(relay);
+	if (relay->broken) {
+		drain(relay);
+		finish(relay);
+	}
 }
 
 /* Have these three descriptors and no others, and no signals. */

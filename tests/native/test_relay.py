@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import random
 import signal
 import socket
 import struct
 import subprocess
+import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -424,6 +427,44 @@ def test_idle(relay: Relay) -> None:
     before = used()
     time.sleep(0.3)
     assert used() - before <= 3  # ticks of 10 ms
+
+
+@pytest.mark.parametrize("pipes", [False, True])
+def test_carrier_that_takes_no_more(pipes: bool) -> None:
+    """What has come over it before is passed on, also what is still in it."""
+    sent = random.Random(1).randbytes(20 * FRAME)
+    with contextlib.closing(Relay(pipes=pipes)) as relay:
+        relay.open(1)
+        relay.open(2)
+        for at in range(0, len(sent), FRAME):
+            relay.write(data(1, sent[at : at + FRAME]))
+        relay.write(data(2, b"all"))
+        assert receive(relay.channels[2], 3) == b"all"
+        relay.process.send_signal(signal.SIGSTOP)
+        relay.write(data(1, b"last"))
+        relay.channels[2].sendall(b"lost")
+        relay.end_carrier()
+        relay.process.send_signal(signal.SIGCONT)
+        assert receive(relay.channels[1], len(sent) + 5) == sent + b"last"
+        assert relay.status() == 0
+
+
+def test_full_pipe_without_reader() -> None:
+    """It can never be written to, and is reported for ever."""
+    with contextlib.closing(Relay(pipes=True)) as relay:
+        relay.open(1)
+        fcntl.fcntl(relay.source, fcntl.F_SETPIPE_SZ, 4096)
+        relay.channels[1].sendall(bytes(3 * FRAME))
+        while held_by(relay.source) < 4096:
+            time.sleep(0.001)
+        os.close(relay.source)
+        relay.source = relay.to
+        assert relay.status() == 0
+
+
+def held_by(fd: int) -> int:
+    """How much can be read."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 # ---- Lies
