@@ -6,11 +6,13 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -250,6 +252,61 @@ async def test_tasks_run_while_the_prompt_waits(cli: Programs) -> None:
         assert (await typing.end("\x04"))[0] == 0
 
 
+async def test_pasted_lines_after_the_end_are_dropped(cli: Programs) -> None:
+    async with prompt(cli, TERM="xterm") as typing:
+        paste = "\x1b[200~{}\x1b[201~\r".format
+        await typing.session.write(
+            paste("print('be' + 'gun'); await trio.sleep_forever()\nprint('mo' + 're')")
+        )
+        with trio.fail_after(30):
+            await typing.session.expect("begun\r\n")
+        assert "more" not in await typing.interrupt()
+        await typing.session.write(paste("1 / 0\nprint('mo' + 're')"))
+        assert "more" in await typing.seen()
+        status, text = await typing.end(paste("exit(3)\nprint('mo' + 're')"))
+        assert status == 3
+        assert "more" not in text
+
+
+def test_interrupt_that_is_lost() -> None:
+    # As far as `input` is concerned, standard error cannot be flushed.
+    program = """if True:
+        import os, signal, sys
+        from rsyscall import cli_prompt
+        class File:
+            def flush(self): os.kill(os.getpid(), signal.SIGINT)
+        sys.stderr = File()
+        cli_prompt.main([sys.argv[1], ""])
+    """
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        words = [sys.executable, "-c", program, str(theirs.fileno())]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, pass_fds=[theirs.fileno()]) as process:
+            theirs.close()
+            ours.settimeout(0.05)
+            ours.sendall(b'{"prompt": ""}\n')
+            answer, end = b"", time.monotonic() + 10
+            time.sleep(1)
+            while not answer and time.monotonic() < end:
+                process.send_signal(signal.SIGINT)
+                with suppress(TimeoutError):
+                    answer = ours.recv(100)
+            process.kill()
+    assert answer == b'{"interrupted": true}\n'
+
+
+async def test_interrupt_while_names_are_completed(cli: Programs) -> None:
+    async with prompt(cli) as typing:
+        await typing.enter("import os, signal")
+        await typing.enter(
+            "class C:", "    def __dir__(self): os.kill(os.getpid(), signal.SIGINT); return []", ""
+        )
+        await typing.enter("c = C()")
+        await typing.session.write("c.\t")
+        assert (await typing.seen()).endswith("KeyboardInterrupt\r\n")
+        assert await typing.enter("1") == "1\n"
+
+
 async def test_completion(cli: Programs) -> None:
     async with prompt(cli) as typing:
         await typing.session.write("await thread.getcw\t")
@@ -469,6 +526,23 @@ async def test_signals_restore_the_terminal(cli: Programs, sig: signal.Signals, 
         assert (await typing.end(""))[0] == -sig
 
 
+async def test_signal_to_a_stopped_job(cli: Programs) -> None:
+    words = shlex.join([sys.executable, "-m", "rsyscall", "repl"])
+    environment = {MARK: cli.mark, "TERM": "dumb", "RSYSCALL_HISTORY": "", "PS1": "", "PS2": ""}
+    shell = (await local_thread.environ.which("bash")).args("--norc", "--noediting", "-i")
+    async with local_thread.run_on_terminal(shell.env(environment), size=(50, 200)) as session:
+        typing = Prompt(session)
+        await session.write(f"{words}\r")
+        await typing.seen()
+        await session.write("\x1a")
+        with trio.fail_after(30):
+            await session.expect("Stopped")
+            # As a job that runs in the background, it would be stopped again.
+            await session.write("kill %1; while kill -0 %1 2>/dev/null; do sleep 0.1; done; echo 'g'one\r")
+            await session.expect("gone\r\n")
+        await typing.end("exit\r")
+
+
 async def test_end_of_what_reads_the_lines(cli: Programs) -> None:
     async with prompt(cli) as typing:
         children = Path(f"/proc/{typing.pid}/task/{typing.pid}/children").read_text().split()
@@ -587,6 +661,24 @@ def test_program_that_fails(cli: Programs) -> None:
     )
     assert status == -signal.SIGINT
     assert "KeyboardInterrupt" in err
+
+
+def test_program_whose_task_fails(cli: Programs) -> None:
+    start = "nursery.start_soon(f)\nawait trio.sleep(9)\n"
+    for error, status, message in [
+        ("ValueError('why')", 1, "ValueError: why\n"),
+        # Not as if it had been ours.
+        ("OSError(2, 'why', 'file')", 1, "FileNotFoundError: [Errno 2] why: 'file'\n"),
+        ("SystemExit(7)", 7, ""),
+    ]:
+        found = cli("repl", input=f"async def f(): raise {error}\n{start}")
+        assert (found.status, found.out) == (status, "")
+        assert found.err.endswith(message)
+        assert "rsyscall" not in found.err
+        if message:
+            assert found.err.startswith(
+                'Traceback (most recent call last):\n  File "<stdin>", line 1, in f\n'
+            )
 
 
 def test_standard_input_that_cannot_be_read(cli: Programs, tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ class TerminalLines:
             except SyscallError:
                 pass
 
+    @trio.lowlevel.enable_ki_protection
     async def serve(self) -> None:
         """Take what the process says, and answer what it asks; returns when it has ended."""
         rest = b""

@@ -18,11 +18,13 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import signal
 import socket
 import stat
 import sys
+import time
 from typing import Any
 
 try:
@@ -36,6 +38,8 @@ __all__ = ["History", "main"]
 _MOST_LINES = 2000
 # A larger file is not ours.
 _LARGEST = 1 << 24
+# How long after a SIGINT another one is taken for the same, in seconds.
+_ON_ITS_WAY = 0.02
 
 
 class History:
@@ -113,8 +117,9 @@ class _Prompt:
         self._answers = link.makefile("w", encoding="ascii")
         self._history = history
         self._matches: list[str] = []
-        # When SIGINT may raise, once: what we read belongs together with what we answer.
+        # When SIGINT may raise: what we read belongs together with what we answer.
         self._can_interrupt = False
+        self._interrupted_at = -math.inf
 
     def run(self) -> None:
         signal.signal(signal.SIGINT, self._interrupted)
@@ -129,8 +134,11 @@ class _Prompt:
             self._answer(self._read_line(json.loads(request)["prompt"]))
 
     def _interrupted(self, *_: object) -> None:
-        if self._can_interrupt:
-            self._can_interrupt = False
+        # Not again while the exception is on its way; but `input` may have lost it, as what goes wrong when
+        # it flushes standard error. The other side goes on sending.
+        now = time.monotonic()
+        if self._can_interrupt and now - self._interrupted_at > _ON_ITS_WAY:
+            self._interrupted_at = now
             raise KeyboardInterrupt
 
     def _read_line(self, prompt: str) -> dict[str, Any]:
@@ -141,6 +149,7 @@ class _Prompt:
             finally:
                 self._can_interrupt = False
         except KeyboardInterrupt:
+            self._can_interrupt = False
             return {"interrupted": True}
         except (EOFError, OSError):
             return {"end": True}

@@ -158,14 +158,16 @@ class _Repl:
             parsed = self._engine.parse_line(f"{part}\n")
             if isinstance(parsed, Exception):
                 _show(parsed)
-            elif parsed is not None:
-                await self._run(parsed)
+            elif parsed is not None and not await self._run(parsed):
+                # Several lines were pasted: the others are dropped.
+                return
 
     def _leaves(self, line: str) -> bool:
         name = line.strip()
         return name in _LEAVING and isinstance(self._names.get(name), _Leave)
 
-    async def _run(self, tree: ast.Interactive) -> None:
+    async def _run(self, tree: ast.Interactive) -> bool:
+        """Run an input; returns False if it has ended the prompt, or was interrupted."""
         try:
             await self._execute(tree)
         except BaseException as error:
@@ -173,13 +175,16 @@ class _Repl:
                 raise
             if isinstance(inner := innermost(error), SystemExit):
                 self._leaving, self._left = inner.code, True
-                return
+                return False
             _show(error.with_traceback(without_our_frames(error.__traceback__, self._engine.filename)))
+            return not _has(error, KeyboardInterrupt)
+        return True
 
     @trio.lowlevel.disable_ki_protection
     async def _execute(self, tree: ast.Interactive) -> None:
         await self._engine.execute(tree)
 
+    @trio.lowlevel.enable_ki_protection
     async def _keep_nursery(self, task_status: trio.TaskStatus[None]) -> None:
         """Have `nursery` at the prompt be one that runs: an exception of a task ends its other tasks only."""
         started = False
@@ -212,15 +217,22 @@ class _Repl:
             _show(error.with_traceback(None))
             return _FAILED
         status = 0
-        async with trio.open_nursery() as nursery:
-            self._names["nursery"] = nursery
-            try:
-                await self._execute_script(tree, name)
-            except BaseException as error:
-                if _has(error, trio.Cancelled):
-                    raise
-                status = _end(error.with_traceback(without_our_frames(error.__traceback__, name)))
-            nursery.cancel_scope.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._names["nursery"] = nursery
+                try:
+                    await self._execute_script(tree, name)
+                except BaseException as error:
+                    if _has(error, trio.Cancelled):
+                        raise
+                    status = _end(error.with_traceback(without_our_frames(error.__traceback__, name)))
+                nursery.cancel_scope.cancel()
+        except BaseException as error:
+            # Of its tasks.
+            if _has(error, trio.Cancelled):
+                raise
+            error = innermost(error)
+            status = _end(error.with_traceback(without_our_frames(error.__traceback__, name)))
         return status
 
     @trio.lowlevel.disable_ki_protection
@@ -299,6 +311,13 @@ async def _in_place(options: ReplOptions, thread: Thread, interactive: bool) -> 
     return await prompt.interact()
 
 
+def _in_background() -> bool:
+    try:
+        return os.tcgetpgrp(0) != os.getpgrp()
+    except OSError:  # it is not our controlling terminal
+        return False
+
+
 class _Terminal:
     """Restores the attributes of the terminal in the end, also when a signal ends the program."""
 
@@ -316,8 +335,10 @@ class _Terminal:
         self._restore()
 
     def _restore(self) -> None:
-        with suppress(termios.error):
-            termios.tcsetattr(0, termios.TCSADRAIN, self._attributes)
+        # In the background this would stop us, and the terminal is that of others.
+        if not _in_background():
+            with suppress(termios.error):
+                termios.tcsetattr(0, termios.TCSADRAIN, self._attributes)
 
     def _end(self, sig: int, frame: object) -> None:
         # Even if an input never gives control back to trio.
