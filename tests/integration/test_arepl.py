@@ -160,8 +160,14 @@ async def test_future_imports_last_and_ours_do_not_count(repl: PureREPL) -> None
 
 async def test_what_ends_the_program_and_what_does_not(repl: PureREPL) -> None:
     assert isinstance(await error(repl, "raise SystemExit(3)"), SystemExit)
+    repl.global_vars["trio"] = trio
+    leave = "async with trio.open_nursery(strict_exception_groups=True):\n  raise {}\n"
+    group = await error(repl, leave.format("SystemExit(3)"))
+    assert isinstance(group.exceptions[0], SystemExit)  # type: ignore[attr-defined]  # of a group
     with pytest.raises(KeyboardInterrupt):
         await repl.add_line("raise KeyboardInterrupt\n")
+    with pytest.raises(BaseException, match="nursery"):
+        await results(repl, leave.format("KeyboardInterrupt"))
     with trio.CancelScope() as scope:
         scope.cancel()
         await repl.add_line("await trio.sleep_forever()\n")
@@ -297,6 +303,9 @@ async def test_run_repl_ends() -> None:
     result, seen = await talk(b"raise SystemExit\nreturn 1\n", int)
     assert result == 1
     assert "SystemExit" in seen
+    result, seen = await talk(b"class C:\n  def __repr__(self): exit(2)\n\nC()\nreturn 1\n", int)
+    assert result == 1
+    assert "SystemExit: 2" in seen
     bad = b"class C:\n  def __repr__(self): 1/0\n\nC()\nclass E(Exception): __str__ = None\n\nraise E\n"
     result, seen = await talk(bad + b"return 1\n", int)
     assert result == 1

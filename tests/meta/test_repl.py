@@ -177,7 +177,9 @@ async def test_interrupts(cli: Programs) -> None:
         assert "KeyboardInterrupt" in await typing.interrupt()
         await typing.start("import time; print('begun'); time.sleep(1000)")
         assert "KeyboardInterrupt" in await typing.interrupt()
-        await typing.start("print('begun'); await thread.run(Command('/bin/sleep', ['sleep', '1000'], {}))")
+        # Otherwise its end by SIGINT may come first.
+        sleeping = """sh.args("-c", "trap '' INT; echo begun; exec sleep 1000")"""
+        await typing.start(f"await thread.run(thread.environ.{sleeping})")
         assert "KeyboardInterrupt" in await typing.interrupt()
         group = [
             "async with trio.open_nursery() as n:",
@@ -527,7 +529,7 @@ async def test_signals_restore_the_terminal(cli: Programs, sig: signal.Signals, 
 
 
 async def test_signal_to_a_stopped_job(cli: Programs) -> None:
-    words = shlex.join([sys.executable, "-m", "rsyscall", "repl"])
+    words = shlex.join([sys.executable, "-m", "rsyscall", "repl", "--plain"])
     environment = {MARK: cli.mark, "TERM": "dumb", "RSYSCALL_HISTORY": "", "PS1": "", "PS2": ""}
     shell = (await local_thread.environ.which("bash")).args("--norc", "--noediting", "-i")
     async with local_thread.run_on_terminal(shell.env(environment), size=(50, 200)) as session:

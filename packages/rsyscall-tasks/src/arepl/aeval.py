@@ -59,6 +59,14 @@ def without_our_frames(traceback: types.TracebackType | None, filename: str) -> 
     return part
 
 
+def _is_result(error: BaseException) -> bool:
+    # By its attribute: the class of groups is no builtin of Python 3.10.
+    inner = getattr(error, "exceptions", ())
+    if isinstance(error, (Exception, SystemExit)) or not inner:
+        return isinstance(error, (Exception, SystemExit))
+    return all(map(_is_result, inner))
+
+
 async def eval_single(
     astob: ast.Interactive, global_vars: dict[str, Any], filename: str = "<input>", future_flags: int = 0
 ) -> Result:
@@ -71,13 +79,15 @@ async def eval_single(
         future_flags: those of `from __future__ import ...` in earlier inputs.
 
     Returns:
-        How it ended. `SystemExit` is a result, too; what else is no `Exception` is raised: it is about the
-        program, as a cancellation is.
+        How it ended. `SystemExit` is a result, too, also in a group; what else is no `Exception` is raised:
+        it is about the program, as a cancellation is.
     """
     try:
         await compile_to_awaitable(astob, global_vars, filename, future_flags)
     except acompile._InternalResult as result:
         return ExpressionResult(result.value) if result.is_expression else ReturnResult(result.value)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if not _is_result(error):
+            raise
         return ExceptionResult(error.with_traceback(without_our_frames(error.__traceback__, filename)))
     return FallthroughResult()

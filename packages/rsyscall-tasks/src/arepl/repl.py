@@ -222,5 +222,5 @@ def _traceback(error: BaseException) -> str:
 def _repr(value: object) -> str:
     try:
         return f"{value!r}\n"
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return _traceback(error)
