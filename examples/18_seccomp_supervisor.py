@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 
 import trio
 
@@ -34,12 +35,15 @@ async def open_for(path: bytes, flags: O) -> FileDescriptor:
 async def answer_all(supervisor: SeccompSupervisor) -> None:
     """Each path is read once, and the file opened by us: the command cannot change the path in between."""
     async for call in supervisor:
-        path, flags = await call.read_string(call.args[1]), O(call.args[2] & 0xFFFFFFFF)
+        flags = O(call.args[2] & 0xFFFFFFFF)
         try:
+            path = await call.read_string(call.args[1])
             async with await open_for(path, flags) as file:
                 await call.give(file, flags)
         except OSError as error:
-            await call.fail(error.errno or errno.EIO)
+            # The command may have been killed meanwhile: then nothing waits for the error.
+            with suppress(FileNotFoundError):
+                await call.fail(error.errno or errno.EIO)
 
 
 async def main() -> None:

@@ -112,6 +112,26 @@ async def test_descriptors_and_memory(tmp_path: LocalPath) -> None:
             os.close(number)
 
 
+@pytest.mark.parametrize(
+    ("address", "count"), [(1 << 63, 1), ((1 << 64) - 1, 1), (4096, 1 << 63), ((1 << 64) - 1, (1 << 64) - 1)]
+)
+async def test_memory_that_no_process_has(address: int, count: int) -> None:
+    """A process says what it likes: that is an error of the call, whatever it says."""
+    async with supervised(SYS.umask) as (child, supervisor):
+        caught: list[Exception] = []
+
+        async def read(call: SupervisedCall) -> None:
+            for reading in (call.read_memory(address, count), call.read_string(max(address, 1 << 63))):
+                try:
+                    await reading
+                except Exception as error:
+                    caught.append(error)
+            await call.succeed()
+
+        await answered(supervisor, child.task.umask(0), read)
+        assert [getattr(error, "errno", None) for error in caught] == [errno.EIO, errno.EIO]
+
+
 async def test_a_command_and_its_end() -> None:
     async with supervised(SYS.getppid, SYS.uname) as (child, supervisor):
         names = []

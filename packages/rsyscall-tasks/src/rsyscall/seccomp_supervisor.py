@@ -83,6 +83,10 @@ class SupervisedCall:
     async def read_memory(self, address: int, count: int) -> bytes:
         """Read memory of the process.
 
+        Args:
+            address: where it begins, one of the arguments.
+            count: how many bytes. One that the process has chosen needs a limit: so much memory is used here.
+
         Raises:
             FileNotFoundError: the call does not wait any longer.
             OSError: EIO (no such memory), EACCES (we may not trace the process); `filename` is its file
@@ -128,6 +132,9 @@ class SupervisedCall:
         return memory
 
     async def _read(self, memory: FileDescriptor, address: int, count: int) -> bytes:
+        # The process chooses both, and pread takes no larger offset.
+        if address + count >= 1 << 63:
+            raise OSError(errno.EIO, "The process has no memory there", hex(address))
         data = b""
         while len(data) < count:
             room = await self.supervisor.thread.malloc(bytes, count - len(data))
