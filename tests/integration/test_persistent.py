@@ -253,6 +253,49 @@ async def test_calls_wait_for_the_next_connection_in_their_order(path: LocalPath
         await thread.end()
 
 
+async def test_steps_travel_together_and_wait_for_the_next_connection(path: LocalPath) -> None:
+    """Without `steps` of its own the calls and transfers of `read_file` would be made one by one."""
+    thread = await clone_persistent(local_thread, path)
+    sent: list[int] = []
+    file = path.with_name("file")
+    file.write_bytes(b"contents")
+    try:
+        with trio.fail_after(60):
+            await thread.prep_for_reconnect()
+            await thread.read_file(file)  # memory has been mapped
+            # There is no public name for the stream below, whose round trips are counted.
+            connection = thread._sysif._conn
+
+            class Counting:
+                async def steps(self, steps: list[object], *args: object) -> list[int | bytes]:
+                    sent.append(len(steps))
+                    return await connection.steps(steps, *args)
+
+                def __getattr__(self, name: str) -> object:
+                    return getattr(connection, name)
+
+            thread._sysif._conn = Counting()
+            assert await thread.read_file(file) == b"contents"
+            assert len(sent) == 2
+            assert sum(sent) > 4
+            other = await connect_persistent(local_thread, path, take_over=True)
+            contents: list[bytes] = []
+
+            async def read() -> None:
+                contents.append(await thread.read_file(file))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(read)
+                await trio.testing.wait_all_tasks_blocked()
+                assert not contents
+                await other.disconnect()
+                await thread.reconnect(local_thread)
+            assert contents == [b"contents"]
+    finally:
+        file.unlink()
+        await thread.end()
+
+
 async def test_strangers_disturb_nobody(path: LocalPath) -> None:
     thread = await clone_persistent(local_thread, path)
     silent: list[socket.socket] = []

@@ -12,7 +12,15 @@ import trio
 
 from rsyscall.background import Waiter
 from rsyscall.denied import any_answer
-from rsyscall.near import SYS, Syscall, SyscallError, SyscallHangup, SyscallInterface, SyscallSendError
+from rsyscall.near import (
+    SYS,
+    Step,
+    Syscall,
+    SyscallError,
+    SyscallHangup,
+    SyscallInterface,
+    SyscallSendError,
+)
 
 if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor
@@ -40,6 +48,8 @@ class PersistentSyscallConnection(SyscallInterface):
         activity_fd: the descriptor of the process that is readable when there is work for it, if that is the
             same one for all connections.
     """
+
+    pipelines = True
 
     def __init__(self, conn: SyscallConnection) -> None:
         self.abi = conn.abi
@@ -207,6 +217,12 @@ class PersistentSyscallConnection(SyscallInterface):
     async def syscalls(self, calls: Sequence[Syscall], linked: bool = False) -> list[int]:
         """Make several calls in one go; see `SyscallInterface.syscalls`."""
         return await self._over(lambda conn: conn.syscalls(calls, linked))
+
+    async def steps(
+        self, steps: Sequence[Step], linked: bool = False, record: CallRecord | None = None, recorded: int = 0
+    ) -> list[int | bytes]:
+        """Make calls and move memory in one go; see `SyscallInterface.steps`."""
+        return await self._over(lambda conn: conn.steps(steps, linked, record, recorded))
 
     async def read_memory(self, address: SupportsInt, length: int) -> bytes:
         """Copy `length` bytes out of the memory of the process; see `SyscallInterface.read_memory`."""
