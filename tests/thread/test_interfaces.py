@@ -29,11 +29,13 @@ from rsyscall.linux.rtnetlink import (
     IFLA,
     RT_SCOPE,
     RT_TABLE,
+    RTA,
     RTM,
     RTN,
     RTPROT,
     Ifaddrmsg,
     Ifinfomsg,
+    Rtmsg,
 )
 from rsyscall.net.if_ import IFF
 from rsyscall.netlink_socket import NetlinkSocket
@@ -207,6 +209,26 @@ async def test_routes() -> None:
         assert caught.value.filename == "10.8.0.0/16"
 
 
+async def test_a_router_of_another_family() -> None:
+    async with sandbox() as child:
+        net = child.net
+        await net.add_link("one", "veth", peer="two")
+        for name in ("one", "two"):
+            await net.set_up(name)
+        router = ip_address("fe80::9")
+        attributes = [
+            Nlattr(RTA.DST, bytes([10, 9, 0, 0])),
+            Nlattr(RTA.VIA, int(AF.INET6).to_bytes(2, "little") + router.packed),
+            Nlattr(RTA.OIF, (await net.link("one")).index.to_bytes(4, "little")),
+        ]
+        header = Rtmsg(AF.INET, 16, table=RT_TABLE.MAIN, protocol=RTPROT.STATIC, type=RTN.UNICAST)
+        async with await NetlinkSocket.make(child.task, child.ram) as sock:
+            payload = header.to_bytes() + build_attributes(attributes)
+            await sock.request(RTM.NEWROUTE, payload, NLM_F.CREATE)
+        found = {str(route.destination): route.gateway for route in await net.list_routes()}
+        assert found["10.9.0.0/16"] == router
+
+
 async def test_the_kernel_explains_errors() -> None:
     async with sandbox() as child:
         with pytest.raises(
@@ -233,6 +255,10 @@ async def test_wrong_arguments() -> None:
         for call, text in (
             (child.net.add_link("one", "bridge", peer="two"), "only a veth"),
             (child.net.add_link("o\0ne", "bridge"), "NUL"),
+            (child.net.set_link("lo", name=""), "empty"),
+            (child.net.set_link("lo", mtu=-1), "negative"),
+            (child.net.add_route("10.0.0.0/8", interface="lo", metric=1 << 32), "32 bits"),
+            (child.net.add_route("10.0.0.0/8", interface="lo", table=-1), "negative"),
             (child.net.add_address("lo", "10.0.0.300/24"), "10.0.0.300"),
             (child.net.add_address("lo", "10.0.0.1/24", peer="fd00::1"), "family"),
             (child.net.add_route("default"), "destination: "),

@@ -107,7 +107,8 @@ class Route:
 
     Attributes:
         destination: what is reached by it; a network of prefix length 0 for a default route.
-        gateway: the router; None if the destination is on the link.
+        gateway: the router, of IPv4 or IPv6, whichever the destination is; None if that is on the link, or if
+            there are several routers.
         index: of the interface; None if it has none, or several.
         source: the address that our packets have; None if the kernel chooses.
         metric: of several routes the one with the lowest is taken.
@@ -129,12 +130,15 @@ class Route:
 
 
 def _number(value: int) -> bytes:
+    if not 0 <= value < 1 << 32:
+        raise ValueError(f"expected a number of 32 bits, not negative, and not {value}")
     return value.to_bytes(4, "little")
 
 
 def _text(value: str) -> bytes:
-    if "\0" in value:
-        raise ValueError(f"expected a name without NUL characters, not {value!r}")
+    # The kernel takes an empty name for none: it changes nothing, or chooses one.
+    if not value or "\0" in value:
+        raise ValueError(f"expected a name without NUL characters that is not empty, not {value!r}")
     return os.fsencode(value) + b"\0"
 
 
@@ -153,6 +157,13 @@ def _string(attributes: Mapping[int, bytes], type: int) -> str | None:
 
 def _ip(attributes: Mapping[int, bytes], type: int) -> IPAddress | None:
     return ip_address(attributes[type]) if type in attributes else None
+
+
+def _via(attributes: Mapping[int, bytes]) -> IPAddress | None:
+    """A router of another family than the route: the family, two bytes, and its address."""
+    via = attributes.get(RTA.VIA, b"")
+    family = int.from_bytes(via[:2], "little")
+    return ip_address(via[2:]) if family in _FAMILIES.values() else None
 
 
 def _link(message: Nlmsg) -> Link:
@@ -201,7 +212,7 @@ def _route(message: Nlmsg) -> Route | None:
     table = _int(found, RTA.TABLE) or info.table
     return Route(
         destination,
-        _ip(found, RTA.GATEWAY),
+        _ip(found, RTA.GATEWAY) or _via(found),
         _int(found, RTA.OIF),
         _ip(found, RTA.PREFSRC),
         _int(found, RTA.PRIORITY) or 0,
@@ -255,7 +266,7 @@ class Interfaces:
         """Make an interface. It is not in use until `set_up`.
 
         Args:
-            name: its name, at most 15 bytes.
+            name: its name, at most 15 bytes. In one like "tap%d" the kernel puts a number that is free.
             kind: "veth", "bridge", "dummy" or another that the kernel knows.
             peer: of a veth, the name of the other end.
             peer_netns: where the other end is: a network namespace, such as `/proc/self/ns/net` of a process
