@@ -238,6 +238,7 @@ async def test_address_spaces_are_checked(local: Local) -> None:
     with pytest.raises(AddressSpaceMismatchError) as caught, pointer.borrow(stranger):
         raise AssertionError("borrowed")
     assert caught.value.args == (stranger.address_space, local.task.address_space)
+    assert f"made in {stranger.address_space}: make it with ptr or malloc" in str(caught.value)
     with pytest.raises(AddressSpaceMismatchError):
         pointer.check_address_space(stranger)
     # nothing is pinned by a borrow that did not begin

@@ -61,6 +61,14 @@ class FDTableMismatchError(NamespaceMismatchError):
 class AddressSpaceMismatchError(NamespaceMismatchError):
     """A pointer was used through a task with another address space."""
 
+    def __str__(self) -> str:
+        if len(self.args) != 2:
+            return super().__str__()
+        return (
+            f"the memory is in {self.args[1]}, but the call is made in {self.args[0]}: make it with ptr or "
+            "malloc of the process that makes the call (of a descriptor: the process that it belongs to)"
+        )
+
 
 class SharedAddressSpaceError(Exception):
     """A call would have changed the memory that processes share, for good. It was not made.
