@@ -147,7 +147,9 @@ _HEADERS = ("linux/quota.h",)
 
 
 class IfDqblk(CStruct, c="struct if_dqblk", headers=_HEADERS):
-    """`struct if_dqblk`: the quota of a user, a group or a project. A limit of 0 is none.
+    """`struct if_dqblk`, in the manual `struct dqblk`: the quota of a user, a group or a project.
+
+    A limit of 0 is none.
 
     Args:
         bhardlimit, bsoftlimit: limits of the space, in units of 1024 bytes.
@@ -172,7 +174,7 @@ class IfDqblk(CStruct, c="struct if_dqblk", headers=_HEADERS):
 
 
 class IfNextdqblk(CStruct, c="struct if_nextdqblk", headers=_HEADERS):
-    """`struct if_nextdqblk`: as `IfDqblk`, and whose quota it is: `id`.
+    """`struct if_nextdqblk`, in the manual `struct nextdqblk`: as `IfDqblk`, and whose quota it is: `id`.
 
     manpage: quotactl(2)
     """
@@ -190,7 +192,7 @@ class IfNextdqblk(CStruct, c="struct if_nextdqblk", headers=_HEADERS):
 
 
 class IfDqinfo(CStruct, c="struct if_dqinfo", headers=_HEADERS):
-    """`struct if_dqinfo`: what holds for all quotas of a kind.
+    """`struct if_dqinfo`, in the manual `struct dqinfo`: what holds for all quotas of a kind.
 
     Args:
         bgrace, igrace: for how many seconds the soft limits may be exceeded.
@@ -245,7 +247,7 @@ def _check_argument(command: int, addr: Pointer[Any] | None) -> None:
     if addr is not None:
         require_size(addr, _ARGUMENT.size(command))
     elif _ARGUMENT.size(command):
-        raise TypeError(f"{Q(command >> 8)!r} takes memory")
+        raise TypeError(f"addr: {Q(command >> 8)!r} needs memory, of the type that `Q` names")
 
 
 class QuotaFileDescriptor(BaseFileDescriptor):
