@@ -271,6 +271,12 @@ def test_error_that_the_kernel_does_not_take(error: int) -> None:
         fuse.FuseLookupOp(HDR, "x").error(error)
 
 
+def test_respond_with_what_is_no_answer() -> None:
+    answer = fuse.FuseLookupOp(HDR, "x").respond(5)  # type: ignore[arg-type]  # this is what is tested
+    with pytest.raises(TypeError, match=r"FuseLookupResponse\.msg: expected FuseEntryOut, not 5"):
+        answer.to_bytes()
+
+
 def test_times_before_1970_and_their_nanoseconds() -> None:
     data = ATTR.to_bytes()
     assert struct.unpack_from("=3q3I", data, 24) == (-1, 2, 3, 8, 9, 10)

@@ -153,6 +153,7 @@ async def test_a_value_that_no_field_can_have(
         assert await failing(user, tmp_path / "one") == errno.EIO
         assert await user.listdir(tmp_path) == ["one"]
     assert "FuseEntryOut.attr.nlink" in caplog.text
+    assert "the answer to FuseLookupOp is refused: FuseLookupResponse" in caplog.text
 
 
 async def test_names_that_are_paths(user: ChildThread, tmp_path: LocalPath) -> None:

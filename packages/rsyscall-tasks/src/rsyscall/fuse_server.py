@@ -198,7 +198,8 @@ class FuseServer:
         except Exception:
             # Too large for a field, of another type, or more than the kernel asked for. If it got that far,
             # the kernel has the error already.
-            logger.exception("an answer to %s is not possible", type(op).__name__)
+            # Answers can be as large as what is read.
+            logger.exception("the answer to %s is refused: %.300r", type(op).__name__, answer)
             with suppress(OSError):
                 await self.device.write(op.error(-errno.EIO).to_bytes())
 

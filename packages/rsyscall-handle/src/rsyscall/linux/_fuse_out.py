@@ -77,8 +77,13 @@ class FuseOut(Serializable):
 
     def msg_to_bytes(self) -> bytes:
         """What follows the header."""
-        data: bytes = b"" if self._msg is None else vars(self)["msg"].to_bytes()
-        return data
+        if self._msg is None:
+            return b""
+        msg = vars(self)["msg"]
+        # A number has a method of this name, too.
+        if not isinstance(msg, self._msg):
+            raise TypeError(f"{type(self).__name__}.msg: expected {self._msg.__name__}, not {msg!r}")
+        return msg.to_bytes()
 
     def to_bytes(self) -> bytes:
         """The whole answer, for one `write`.
