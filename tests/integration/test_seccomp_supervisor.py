@@ -69,6 +69,7 @@ async def test_answers(transport: str) -> None:
 
         assert await answered(supervisor, child.task.umask(0o31), note) == 0o22
         assert (seen[0].nr, seen[0].args[0], seen[0].pid) == (SYS.umask, 0o31, child.process.pid)
+        assert repr(seen[0]) == f"<umask(0x19{', 0x0' * 5}) in {child.process.pid}>"
         assert await answered(supervisor, child.task.umask(0o77), lambda call: call.succeed(5)) == 5
         assert await answered(supervisor, child.task.umask(0o77), lambda call: call.fail(errno.EXDEV)) == (
             errno.EXDEV

@@ -32,6 +32,7 @@ from rsyscall.linux.seccomp import (
     SeccompNotifResp,
     syscall_filter,
 )
+from rsyscall.near import SYS
 from rsyscall.poll import POLL, Pollfd, PollfdList
 from rsyscall.time import Timespec
 
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
     from rsyscall.async_fd import AsyncFileDescriptor
     from rsyscall.handle import FileDescriptor
-    from rsyscall.near import SYS
     from rsyscall.thread import Thread
 
 __all__ = ["SeccompSupervisor", "SupervisedCall"]
@@ -50,7 +50,7 @@ _PATH_MAX = 4096
 _PIECE = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SupervisedCall:
     """A call that waits for an answer.
 
@@ -64,6 +64,13 @@ class SupervisedCall:
 
     notif: SeccompNotif
     supervisor: SeccompSupervisor
+
+    def __repr__(self) -> str:
+        try:
+            name = SYS(self.nr).name
+        except ValueError:
+            name = f"call {self.nr}"
+        return f"<{name}({', '.join(map(hex, self.args))}) in {self.pid}>"
 
     @property
     def nr(self) -> int:
