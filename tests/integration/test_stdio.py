@@ -257,6 +257,10 @@ async def test_orphans(flags: CLONE) -> None:
 @pytest.mark.parametrize(
     ("carrier", "message"),
     [
+        (
+            script('printf "no file %s" "$1" >&2; exit 2'),
+            "status 2.: it took the script .* is -c missing .*[?]$",
+        ),
         (script("exit 0"), r"ended before it ran the script \(it exited with status 0\)$"),
         (script("echo This account is not available.; exit 1"), "standard output: This account is not"),
         (script("echo Permission denied >&2; exit 255"), "status 255.*standard error: Permission denied"),

@@ -264,6 +264,7 @@ class _Bootstrap:
         machines: Sequence[str],
     ) -> None:
         self._command = command
+        self._token = token.encode()
         self._mark = f"rsyscall-{token} ".encode()
         self._stream = stream
         self._errors = errors
@@ -271,14 +272,19 @@ class _Bootstrap:
         self._machines = machines
         self._output = b""
 
-    async def error(self, reason: str) -> BootstrapError:
-        """The error that says why, and quotes what came."""
+    async def error(self, reason: str, *, quoted: bool = False) -> BootstrapError:
+        """The error that says why, and quotes what came; `quoted` if the script in it was not run."""
         with trio.move_on_after(_TIME_TO_WRITE):
             # Most that fail exit, and have written everything then.
             state = await self._carrier.waitpid(W.EXITED)
             reason += f" (it {describe_end(state)})"
             await self._errors.ended.wait()
-        return BootstrapError(self._command, reason, self._output, self._errors.kept)
+        errors = self._errors.kept
+        if quoted and self._token in errors:
+            # The script is so long that nothing else of the message would be left.
+            reason += ": it took the script for something else; is -c missing at the end of the command?"
+            errors = b""
+        return BootstrapError(self._command, reason, self._output, errors)
 
     async def run(self, to_send: bytes) -> Hello:
         """Send the program, if it is not in the command, and receive the hello."""
@@ -350,7 +356,7 @@ class _Bootstrap:
             except OSError as error:
                 raise await self.error(f"the stream broke: {error}") from error
             if not data:
-                raise await self.error("it ended before it ran the script")
+                raise await self.error("it ended before it ran the script", quoted=True)
             self._output += data
 
 
