@@ -295,6 +295,7 @@ async def test_run_repl() -> None:
 
 async def test_run_repl_ends() -> None:
     result, _ = await talk(b"1\n", int)
+    assert isinstance(result, EOFError)
     assert str(result) == "REPL hangup"
     names = {"FromREPL": FromREPL}
     result, _ = await talk(b"raise FromREPL(KeyError('x'))\n", int, names)

@@ -165,7 +165,7 @@ async def test_hangup_while_an_input_waits(tmp_path: LocalPath, monkeypatch: pyt
             await second.close()
 
         nursery.start_soon(hang_up)
-        with pytest.raises(Exception, match="REPL connection hangup"):
+        with pytest.raises(EOFError, match="REPL connection hangup"):
             await run_repl(first, first, {"trio": trio, "entered": entered}, int, "")
     await first.close()
 

@@ -165,7 +165,8 @@ async def run_repl(
 
     Raises:
         FromREPL: raised at the prompt.
-        Exception: "REPL hangup": the end of the input; and what `read` and `write` raise.
+        EOFError: the input has ended without a value.
+        Exception: what `read` and `write` raise.
     """
 
     async def show(text: str) -> None:
@@ -191,7 +192,7 @@ async def run_repl(
     while True:
         data = await read()
         if not data:
-            raise Exception("REPL hangup")
+            raise EOFError("REPL hangup")
         for line in buffer.add(decoder.decode(data).replace("\r\n", "\n")):
             result = await repl.add_line(line)
             if isinstance(result, ReturnResult):

@@ -72,8 +72,8 @@ async def run_repl(
 
     Raises:
         FromREPL: raised at the prompt.
-        Exception: "REPL hangup" at the end of the input. "REPL connection hangup": it came while an input
-            waited, and that went on for more than a second.
+        EOFError: the input has ended without a value. If that happens while an input runs, the input has a
+            second to finish.
         OSError: EPIPE, ECONNRESET: the same.
     """
     error: Exception | None = None
@@ -84,7 +84,7 @@ async def run_repl(
             nonlocal error
             await infd.wait_for_rdhup()
             await trio.sleep(_GRACE)
-            error = Exception("REPL connection hangup")
+            error = EOFError("REPL connection hangup")
             nursery.cancel_scope.cancel()
 
         nursery.start_soon(watch)
