@@ -297,6 +297,31 @@ def test_interrupt_that_is_lost() -> None:
     assert answer == b'{"interrupted": true}\n'
 
 
+async def test_tasks_that_fail_in_the_end(cli: Programs) -> None:
+    async with prompt(cli) as typing:
+        lines = [
+            "async def f():",
+            "    try: await trio.sleep_forever()",
+            "    finally: raise OSError(2, 'why')",
+            "",
+        ]
+        await typing.enter(*lines, "nursery.start_soon(f)")
+        status, text = await typing.end("exit(5)\r")
+        assert status == 5
+        assert "FileNotFoundError: [Errno 2] why\n" in text
+        assert "runpy" not in text
+
+
+async def test_tasks_that_do_not_end(cli: Programs) -> None:
+    async with prompt(cli) as typing:
+        await typing.enter("import time")
+        await typing.enter("nursery.start_soon(trio.to_thread.run_sync, time.sleep, 1000)")
+        await typing.session.write("exit\r")
+        await typing.session.expect("exit\r\n")
+        await trio.sleep(0.2)
+        assert (await typing.end("\x03"))[0] == -signal.SIGINT
+
+
 async def test_interrupt_while_names_are_completed(cli: Programs) -> None:
     async with prompt(cli) as typing:
         await typing.enter("import os, signal")

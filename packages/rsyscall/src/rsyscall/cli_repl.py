@@ -107,6 +107,15 @@ class _Repl:
         self._engine = PureREPL(names)
         self._leaving: object = None
         self._left = False
+        self._nursery: trio.Nursery
+        self._interrupts = signal.getsignal(signal.SIGINT)
+
+    def _leave(self) -> None:
+        """End what goes on in the background. From now on SIGINT ends us, should that take long."""
+        self._left = True
+        if callable(self._interrupts) and signal.getsignal(signal.SIGINT) is self._interrupts:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        self._nursery.cancel_scope.cancel()
 
     # ---- typed at a terminal ----
 
@@ -117,9 +126,11 @@ class _Repl:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(lines.serve)
-                await nursery.start(self._keep_nursery)
-                while not self._left:
-                    await self._step(lines)
+                async with trio.open_nursery() as background:
+                    await background.start(self._keep_nursery)
+                    while not self._left:
+                        await self._step(lines)
+                    self._leave()
                 nursery.cancel_scope.cancel()
         finally:
             await lines.close()
@@ -131,7 +142,7 @@ class _Repl:
         async with trio.open_nursery() as nursery:
             await nursery.start(self._keep_nursery)
             await cli_ipython.interact(terminal, sys.modules["__main__"])
-            nursery.cancel_scope.cancel()
+            self._leave()
         return 0
 
     async def _step(self, lines: TerminalLines) -> None:
@@ -188,10 +199,10 @@ class _Repl:
     async def _keep_nursery(self, task_status: trio.TaskStatus[None]) -> None:
         """Have `nursery` at the prompt be one that runs: an exception of a task ends its other tasks only."""
         started = False
-        while True:
+        while not self._left:
             try:
                 async with trio.open_nursery() as nursery:
-                    self._names["nursery"] = nursery
+                    self._nursery = self._names["nursery"] = nursery
                     if not started:
                         task_status.started()
                     started = True
@@ -219,14 +230,14 @@ class _Repl:
         status = 0
         try:
             async with trio.open_nursery() as nursery:
-                self._names["nursery"] = nursery
+                self._nursery = self._names["nursery"] = nursery
                 try:
                     await self._execute_script(tree, name)
                 except BaseException as error:
                     if _has(error, trio.Cancelled):
                         raise
                     status = _end(error.with_traceback(without_our_frames(error.__traceback__, name)))
-                nursery.cancel_scope.cancel()
+                self._leave()
         except BaseException as error:
             # Of its tasks.
             if _has(error, trio.Cancelled):
