@@ -663,6 +663,7 @@ def test_program_on_standard_input(cli: Programs) -> None:
         "",
     )
     assert cli("repl", input="") == (0, "", "")
+    assert cli("repl", input="\ufeffprint(1)\n", env={"PYTHONUTF8": "1"}) == (0, "1\n", "")
     assert cli("repl", input="exit(7)") == (7, "", "")
     assert cli("repl", input="raise SystemExit('why')") == (1, "", "why\n")
 

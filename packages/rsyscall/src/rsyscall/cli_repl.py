@@ -222,6 +222,8 @@ class _Repl:
             return 0
         try:
             text = await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
+            # Some editors begin a file so; Python ignores it.
+            text = text.removeprefix("\ufeff")
             linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
             tree = ast.parse(text, name)
         except (OSError, ValueError, SyntaxError, RecursionError, MemoryError) as error:
