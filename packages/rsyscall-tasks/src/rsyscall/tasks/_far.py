@@ -52,7 +52,7 @@ async def make_far_thread(
     task: Task,
     hello: Hello,
     own: Sequence[FileDescriptor],
-    connect: Callable[[Task, RAM, Epoller], Awaitable[PassingConnection]],
+    connect: Callable[[Task, RAM], Awaitable[Callable[[Epoller], PassingConnection]]],
 ) -> T_thread:
     """Give the process of `task`, which can be driven already, the equipment of a thread.
 
@@ -62,7 +62,7 @@ async def make_far_thread(
         task: from `make_far_task`.
         hello: what it has sent.
         own: descriptors of the process, of which no copy may stay in its children.
-        connect: makes its connection.
+        connect: prepares its connection, which is made with its epoller.
 
     Raises:
         OSError: what it needs was refused there.
@@ -101,6 +101,40 @@ async def make_far_thread(
     raise SyscallError(f"{task} answers what no kernel does: {failure}") from failure
 
 
+async def _together(
+    task: Task, ram: RAM, connect: Callable[[Task, RAM], Awaitable[Callable[[Epoller], PassingConnection]]]
+) -> tuple[Epoller, Callable[[Epoller], PassingConnection]]:
+    """Do what does not depend on each other at the same time: far away, each round trip counts.
+
+    Raises:
+        Exception: the first, without a group.
+    """
+    epollers: list[Epoller] = []
+    prepared: list[Callable[[Epoller], PassingConnection]] = []
+    errors: list[Exception] = []
+
+    async def part(work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            errors.append(error)
+
+    async def make_epoller() -> None:
+        epollers.append(await Epoller.make_root(ram, task))
+
+    async def prepare() -> None:
+        prepared.append(await connect(task, ram))
+
+    # Its first memory: each of the three would have some mapped.
+    await ram.malloc(bytes, 1)
+    async with trio.open_nursery() as nursery:
+        for work in (_ignore_broken_pipes(task, ram), make_epoller(), prepare()):
+            nursery.start_soon(part, work)
+    if errors:
+        raise errors[0]
+    return epollers[0], prepared[0]
+
+
 async def _ignore_broken_pipes(task: Task, ram: RAM) -> None:
     """Let a write to a pipe that nothing reads fail, as in a process of Python, not end the process.
 
@@ -118,17 +152,16 @@ async def _equip(
     task: Task,
     hello: Hello,
     own: Sequence[FileDescriptor],
-    connect: Callable[[Task, RAM, Epoller], Awaitable[PassingConnection]],
+    connect: Callable[[Task, RAM], Awaitable[Callable[[Epoller], PassingConnection]]],
 ) -> T_thread:
     standard = [task.make_fd_handle(near.FileDescriptor(number)) for number in STANDARD]
     task.infrastructure_fds += tuple(own)
     close_dropped(task.fd_table)
     ram = RAM(task, StreamMemoryTransport(task), AllocatorClient.make_allocator(task))
-    await _ignore_broken_pipes(task, ram)
-    epoller = await Epoller.make_root(ram, task)
+    epoller, prepared = await _together(task, ram, connect)
     side = FarSide(task, ram, epoller, parent.monitor.hub)
     side.private.update(own)
-    connection = await connect(task, ram, epoller)
+    connection = prepared(epoller)
     side.private.update([connection.access_fd, connection.fd])
     variables = dict(entry.split("=", 1) for entry in map(os.fsdecode, hello.environment) if "=" in entry)
     path = ExecutablePathCache(task, ram, directories_of(variables.get("PATH")))

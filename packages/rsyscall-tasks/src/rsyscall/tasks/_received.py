@@ -35,6 +35,8 @@ from rsyscall.tasks._far import make_far_task, make_far_thread
 from rsyscall.thread import Thread
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rsyscall.epoller import AsyncFileDescriptor, Epoller
     from rsyscall.handle import FileDescriptor, Task
     from rsyscall.memory.ram import RAM
@@ -189,8 +191,8 @@ class Offer:
         task.sysif = sysif.wrap_child(connection, f"process {hello.pid} of others")
         our_passage, connection.life = self.ours
 
-        async def connect(task: Task, ram: RAM, epoller: Epoller) -> PassingConnection:
-            return PrivateConnection(self.access, our_passage, task, ram, passage)
+        async def connect(task: Task, ram: RAM) -> Callable[[Epoller], PassingConnection]:
+            return lambda epoller: PrivateConnection(self.access, our_passage, task, ram, passage)
 
         try:
             return await make_far_thread(kind, self.parent, task, hello, [stream, life], connect)

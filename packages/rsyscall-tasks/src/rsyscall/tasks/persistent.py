@@ -55,9 +55,7 @@ from rsyscall.unistd import SEEK
 
 if TYPE_CHECKING:
     from rsyscall.command import StrPath
-    from rsyscall.epoller import Epoller
-    from rsyscall.handle import FileDescriptor, Pointer, Task
-    from rsyscall.memory.ram import RAM
+    from rsyscall.handle import FileDescriptor, Pointer
 
 __all__ = [
     "MAX_STORE",
@@ -539,21 +537,14 @@ async def _make_thread(
         task.make_fd_handle(near.FileDescriptor(number)) for number in welcome if number >= 0
     )
     own = [end, listening, door, sysif.activity_fd, *store]
-
-    own_sockets: list[FileDescriptor] = []
-
-    async def connect(task: Task, ram: RAM, epoller: Epoller) -> FDPassConnection:
-        connection = await FDPassConnection.make(task, ram, epoller)
-        own_sockets.extend([connection.access_fd, connection.fd])
-        return connection
-
-    plain = await make_far_thread(Thread, reaching, task, hello, own, connect)
+    plain = await make_far_thread(Thread, reaching, task, hello, own, FDPassConnection.prepare)
     thread = PersistentThread(plain, path, listening)
     thread._sysif, thread._welcome, thread._end = sysif, welcome, end
     thread._store = store[0] if store else None
     thread._kits = kits
     if kits.own >= 0:
-        made = [plain.epoller.epfd, *own_sockets]
+        assert isinstance(plain.connection, FDPassConnection)
+        made = [plain.epoller.epfd, plain.connection.access_fd, plain.connection.fd]
         await task.sysif.write_memory(
             kits.address(kits.own) + 4, struct.pack("=3i", *(int(fd.near) for fd in made))
         )

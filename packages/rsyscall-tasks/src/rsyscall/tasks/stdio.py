@@ -378,7 +378,7 @@ async def _make_thread(
     connection.abi = hello.abi
     connection.errors = errors
     task.sysif = parent.task.sysif.wrap_child(connection, f"process {hello.pid} behind a command")
-    thread = await make_far_thread(StdioThread, parent, task, hello, ends, FDPassConnection.make)
+    thread = await make_far_thread(StdioThread, parent, task, hello, ends, FDPassConnection.prepare)
     assert isinstance(thread.monitor, FarMonitor)
     side = thread.monitor.side
     side.multiplexer = Multiplexer(

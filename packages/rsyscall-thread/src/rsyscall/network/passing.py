@@ -211,8 +211,13 @@ class FDPassConnection(PassingConnection):
 
         manpage: socketpair(2)
         """
+        return (await FDPassConnection.prepare(task, ram))(epoller)
+
+    @staticmethod
+    async def prepare(task: Task, ram: RAM) -> Callable[[Epoller], FDPassConnection]:
+        """As `make`, for a process whose epoller is made meanwhile."""
         pair = await _make_pair(task, ram, SOCK.SEQPACKET)
-        return FDPassConnection(task, ram, epoller, pair.first, task, ram, pair.second)
+        return lambda epoller: FDPassConnection(task, ram, epoller, pair.first, task, ram, pair.second)
 
     async def move_fds(self, fds: list[FileDescriptor]) -> list[FileDescriptor]:
         """Move file descriptors to the process: see `PassingConnection.move_fds`."""
