@@ -6,9 +6,9 @@
             ...
 
 /dev/fuse is open in one process only, which is made for it and has a descriptor table of its own. When that
-process ends, for whatever reason, the kernel aborts what was asked and not answered (ENOTCONN); a process
-that had a copy and does not answer would make every other process that uses the files wait without end. The
-same would happen if this process used the files itself: it never makes a call that may.
+process ends, for whatever reason, the kernel fails all requests with ENOTCONN. If another process had a copy
+of the descriptor, they would wait forever instead. They would also if this process used the files itself:
+it makes no call that could.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
         ...
 
 Requests are answered concurrently, each in a task of trio. The program must not use the files in its own
-thread, which would wait for itself; a child that is driven can, and commands can.
+process, which would wait for itself. Children and commands can.
 """
 
 from __future__ import annotations
@@ -259,8 +259,9 @@ async def serve(
 ) -> AsyncIterator[FuseServer]:
     """Mount a file system, and answer requests about it until the block is left; then unmount it.
 
-    If it is in use then, it is unmounted for those who look it up later, and for those who use it every
-    further request fails with ENOTCONN. What is cancelled is not written out before.
+    If it is in use then, it disappears from the namespace at once (MNT_DETACH), and later requests of the
+    processes that still use it fail with ENOTCONN. If the block is cancelled, written data that the kernel
+    still caches is lost.
 
     Args:
         thread: in whose mount namespace to mount. It needs CAP_SYS_ADMIN in the user namespace to which that

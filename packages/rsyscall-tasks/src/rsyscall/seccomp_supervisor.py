@@ -6,9 +6,8 @@
         async for call in supervisor:
             await call.fail(errno.EACCES)
 
-Such a call waits until it is answered. It can be answered with a result, an error or a new descriptor, and
-then the kernel does not make it. Or the process goes on, and the kernel makes it: what `go_on` says about
-that is important.
+Such a call blocks until it is answered. If the answer is a result, an error or a new descriptor, the kernel
+does not make the call. `go_on` has the kernel make it: read there why that is no way to permit a call.
 
 manpage: seccomp_unotify(2)
 """
@@ -171,8 +170,8 @@ class SupervisedCall:
     async def go_on(self) -> None:
         """Let the kernel make the call.
 
-        It reads the arguments again, and what they point to may be something else by now. So this must not
-        be an answer to "may it do that", if the answer depends on memory of the process.
+        The kernel reads the memory that the arguments point to again, and the process may have changed it
+        since. So do not use this to permit a call by what you have read there.
         """
         await self._send(SeccompNotifResp(self.notif.id, flags=SECCOMP_USER_NOTIF_FLAG.CONTINUE))
 

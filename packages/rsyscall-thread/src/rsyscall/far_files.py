@@ -1,9 +1,8 @@
-"""Short forms for files of a process that is far away: what can travel together does.
+"""Short forms for files of a process in another place, in as few round trips as possible.
 
-A call waits for what it needs of an earlier one, and for nothing else. A path is written and the file opened
-in one round trip. Its contents are read and it is closed in a second one: how much there is to read was asked
-by the path when it was opened, and that is only expected. If the file turns out to have more, it is read once
-more, in the ordinary way.
+A call waits only for an earlier one whose result it needs. The first round trip writes the path, opens the
+file and asks for its size. The second one reads that much and closes the file. If the file has more than
+that, it is read again, in the ordinary way.
 """
 
 from __future__ import annotations

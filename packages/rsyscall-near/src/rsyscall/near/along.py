@@ -1,12 +1,12 @@
 """A call, and steps that travel with it in the same round trip.
 
-A function that makes a call is given an interface. Given an `Along` instead, it makes its call as ever, with
-all that it does for it, and the steps before and after travel with the call:
+A function that makes a call takes a `SyscallInterface`. Given an `Along` in its place, it does what it always
+does, and the steps before and after its call are sent together with the call:
 
     along = Along(sysif, before=[MemoryWrite(address, path)], linked=True)
     file = await open_along(task, along, address, O.RDONLY, 0)
 
-That is of use where `SyscallInterface.pipelines` is true.
+This saves round trips where `SyscallInterface.pipelines` is true.
 """
 
 from __future__ import annotations
