@@ -12,12 +12,13 @@ from pathlib import Path as LocalPath
 import pytest
 import trio
 
-from rsyscall.fcntl import O
+from rsyscall.fcntl import FileHandle, O
 from rsyscall.fuse_server import FuseServer, serve
 from rsyscall.linux import fuse
 from rsyscall.linux.fuse import FUSE_ROOT_ID, FuseAttr, FuseNotify
 from rsyscall.near import SyscallError
 from rsyscall.signal import SIG
+from rsyscall.struct import Int32
 from rsyscall.thread import ChildThread
 
 from .fuse_files import LONG, NEVER, SECONDS, Files, failing, mounts, namespace, openers
@@ -169,6 +170,34 @@ async def test_names_that_are_paths(user: ChildThread, tmp_path: LocalPath) -> N
         assert (await server._call(fuse.FuseLookupOp(header, "one"))).hdr.error == 0
         newer = fuse.FuseUnknownOp(header, 4000, b"")
         assert (await server._call(newer)).hdr.error == -errno.ENOSYS
+
+
+@pytest.mark.needs("CAP_DAC_READ_SEARCH")
+async def test_files_are_found_by_their_handles(user: ChildThread, tmp_path: LocalPath) -> None:
+    """The kernel then looks up "." in a node that it has forgotten."""
+
+    class Exported(Files):
+        wanted = Files.wanted | fuse.FUSE_INIT.EXPORT_SUPPORT
+
+        async def lookup(self, op: fuse.FuseLookupOp) -> fuse.FuseEntryOut:
+            if op.name == ".":
+                op = fuse.FuseLookupOp(op.hdr, self.names[op.hdr.nodeid])
+            return await super().lookup(op)
+
+    files = Exported(one=b"1")
+    files.valid = LONG
+    async with serve(user, tmp_path, files) as server:
+        path, room = await user.ptr(tmp_path / "one"), await user.ptr(FileHandle.room())
+        memory, _ = await user.task.name_to_handle_at(path, room, await user.malloc(Int32))
+        handle = await user.ptr(await memory.read())
+        await server.notify(FuseNotify.inval_entry(FUSE_ROOT_ID, "one"))
+        await files.has_forgotten.wait()
+        mount = await user.open(tmp_path, O.DIRECTORY)
+        fd = await mount.open_by_handle_at(handle, O.RDONLY)
+        data, _ = await fd.read(await user.malloc(bytes, 10))
+        assert await data.read() == b"1"
+        await fd.close()
+        await mount.close()
 
 
 async def test_forgetting_fails(

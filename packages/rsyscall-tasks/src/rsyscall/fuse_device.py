@@ -206,6 +206,9 @@ class FuseDevice:
     async def notify(self, notice: FuseNotify) -> None:
         """Tell the kernel something. It may wait until requests about the same file are answered.
 
+        No signal ends that wait: if our program is killed while such a request has no answer, both processes
+        wait until a user aborts the connection, in /sys/fs/fuse, or unmounts with `UMOUNT.FORCE`.
+
         Raises:
             OSError: ENOENT (the kernel does not know that node or name), ENOTEMPTY, EINVAL.
 

@@ -99,7 +99,8 @@ class Filesystem:
 
     Attributes:
         wanted: what it wants of what the kernel offers. With `FUSE_INIT.ATOMIC_O_TRUNC`, for example, it is
-            `open` that truncates; otherwise the kernel asks for that by SETATTR.
+            `open` that truncates; otherwise the kernel asks for that by SETATTR. With
+            `FUSE_INIT.EXPORT_SUPPORT` a `lookup` can be of "." or "..", in a node that was forgotten, too.
         max_write: bytes in one request to write.
         time_gran: nanoseconds between two times that files can have.
 

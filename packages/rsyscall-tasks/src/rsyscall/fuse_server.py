@@ -21,6 +21,7 @@ import trio
 
 from rsyscall.fuse_device import FuseDevice
 from rsyscall.linux.fuse import (
+    FUSE_INIT,
     FUSE_OPCODE,
     FuseBatchForgetOp,
     FuseDestroyOp,
@@ -29,6 +30,7 @@ from rsyscall.linux.fuse import (
     FuseInitOp,
     FuseInitOut,
     FuseInterruptOp,
+    FuseLookupOp,
     FuseNotify,
     FuseNotifyReplyOp,
     FuseOut,
@@ -208,7 +210,7 @@ class FuseServer:
         try:
             if isinstance(op, FuseUnknownOp) or op.opcode == FUSE_OPCODE.CUSE_INIT:
                 return op.error(-errno.ENOSYS)
-            _check_names(op)
+            _check_names(op, exported=FUSE_INIT.EXPORT_SUPPORT in self.filesystem.wanted)
             method = getattr(self.filesystem, op.opcode.name.lower())
             result = await method(op)
             respond: Any = getattr(op, "respond")  # noqa: B009  # every class that has a method has it
@@ -229,8 +231,15 @@ class FuseServer:
         return op.error(-errno.EIO)
 
 
-def _check_names(op: FuseIn) -> None:
-    """Refuse names that lead elsewhere; the kernel does not send any."""
+def _check_names(op: FuseIn, exported: bool) -> None:
+    """Refuse names that lead elsewhere; the kernel does not send any.
+
+    Args:
+        op: the request.
+        exported: whether the kernel looks up "." and ".." of nodes that it has handles of.
+    """
+    if exported and isinstance(op, FuseLookupOp) and op.name in (".", ".."):
+        return
     if isinstance(op, (FuseSetxattrOp, FuseTmpfileOp)) or op.opcode == FUSE_OPCODE.REMOVEXATTR:
         return
     for field in ("name", "newname"):
