@@ -43,9 +43,10 @@ class Relay:
     Args:
         wait: how many bytes the first channel says before the carrier is read.
         pipes: the carrier is two pipes.
+        program: the relay.
     """
 
-    def __init__(self, wait: int = 0, pipes: bool = False) -> None:
+    def __init__(self, wait: int = 0, pipes: bool = False, program: Path | None = None) -> None:
         self.channels: dict[int, socket.socket] = {}
         self.control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         if pipes:
@@ -57,7 +58,7 @@ class Relay:
             theirs_in, theirs_out = theirs, os.dup(theirs)
         with control:
             self.process = subprocess.Popen(
-                [relay_path()], stdin=theirs_in, stdout=theirs_out, stderr=control.fileno()
+                [program or relay_path()], stdin=theirs_in, stdout=theirs_out, stderr=control.fileno()
             )
         os.close(theirs_in)
         os.close(theirs_out)
