@@ -164,17 +164,6 @@ class Thread(WithPaths):
         if flags:
             await self.task.unshare(flags)
 
-    async def unshare_files(self, going_to_exec: bool = True) -> None:
-        """Get a descriptor table of our own.
-
-        Args:
-            going_to_exec: leave the copies of descriptors without a handle open, since exec will close them;
-                otherwise close them now.
-        """
-        await self.task.unshare_files()
-        if not going_to_exec:
-            await do_cloexec_except(self, {fd.near for fd in self.task.fd_handles if fd.valid})
-
     async def unshare_user(
         self, in_namespace_uid: int | None = None, in_namespace_gid: int | None = None
     ) -> None:

@@ -119,6 +119,17 @@ class WithFiles(WithSetup):
         """What makes channels over the stream to a process elsewhere."""
         return None
 
+    async def unshare_files(self, going_to_exec: bool = True) -> None:
+        """Get a descriptor table of our own.
+
+        Args:
+            going_to_exec: leave the copies of descriptors without a handle open, since exec will close them;
+                otherwise close them now.
+        """
+        await self.task.unshare_files()
+        if not going_to_exec:
+            await do_cloexec_except(self, {fd.near for fd in self.task.fd_handles if fd.valid})
+
     async def bind_getsockname(self, sock: FileDescriptor, addr: T_sockaddr) -> T_sockaddr:
         """Bind a socket and return the address that the kernel gave it."""
         from rsyscall.sys.socket import Sockbuf
