@@ -1,4 +1,4 @@
-"""What a file system that the program serves can answer: one method for each request."""
+"""The base class of file systems that the program serves: one method for each request."""
 
 from __future__ import annotations
 
@@ -87,22 +87,22 @@ class Filesystem:
 
     A method gets the request, and returns what `op.respond` takes: nothing, one value, or a tuple of several.
     An OSError that it raises is the answer; any other exception is logged and answered with EIO. Methods run
-    concurrently. One is cancelled when its request is interrupted, and the answer then is EINTR; the kernel
-    still believes that a file that it has made was not made.
+    concurrently. When a signal interrupts the process that waits, the method is cancelled, and the answer is
+    EINTR. A method that has made a file by then should remove it: for the kernel, the call has failed.
 
-    Names have been checked: they are no paths. Numbers are what the kernel, on behalf of any process, says:
-    `op.hdr.nodeid` and `op.msg.fh` are those that this file system has given to the kernel; sizes of answers
-    are limits that the kernel has set.
+    Names have been checked: they are no paths. Numbers come from the kernel, on behalf of any process:
+    `op.hdr.nodeid` and `op.msg.fh` are numbers that this file system has given to the kernel; sizes are the
+    most that an answer may have.
 
-    The kernel remembers for some requests that they failed with ENOSYS, and makes none of that kind any more:
-    OPEN, FLUSH, FSYNC, ACCESS, GETXATTR, FALLOCATE, LSEEK and others.
+    If one of some requests fails with ENOSYS, the kernel sends no more of that kind: OPEN, FLUSH, FSYNC,
+    ACCESS, GETXATTR, FALLOCATE, LSEEK and others.
 
     Attributes:
-        wanted: what it wants of what the kernel offers. With `FUSE_INIT.ATOMIC_O_TRUNC`, for example, it is
-            `open` that truncates; otherwise the kernel asks for that by SETATTR. With
-            `FUSE_INIT.EXPORT_SUPPORT` a `lookup` can be of "." or "..", in a node that was forgotten, too.
-        max_write: bytes in one request to write.
-        time_gran: nanoseconds between two times that files can have.
+        wanted: flags to ask the kernel for. With `FUSE_INIT.ATOMIC_O_TRUNC`, for example, `open` truncates;
+            without it, the kernel sends SETATTR for that. With `FUSE_INIT.EXPORT_SUPPORT`, a `lookup` can be
+            of "." or "..", also in a node that the kernel has forgotten.
+        max_write: the most bytes of one WRITE request.
+        time_gran: the resolution of the times of files, in nanoseconds.
 
     manpage: fuse(4)
     """
@@ -114,19 +114,19 @@ class Filesystem:
     time_gran: int = 1
 
     async def begin(self, init: FuseInitOut) -> None:
-        """The kernel has begun; `init` is what was negotiated."""
+        """The kernel has mounted it; `init` is what was negotiated. Called once, before all requests."""
 
     async def destroy(self) -> None:
-        """It is mounted nowhere any more: close everything. Called once, at the end."""
+        """The file system is gone: close everything. Called once, at the end."""
 
     def forget(self, nodeid: int, nlookup: int) -> None:
-        """The kernel forgets so many of the lookups of a node: answers with a `FuseEntryOut` of it."""
+        """The kernel drops `nlookup` of its lookups of a node; each `FuseEntryOut` is one lookup."""
 
     async def notify_reply(self, op: FuseNotifyReplyOp) -> None:
         """The data that `FuseNotify.retrieve` has asked for. There is no answer."""
 
     async def lookup(self, op: FuseLookupOp) -> FuseEntryOut:
-        """Find `name` in a directory; the kernel then knows the node once more."""
+        """Find `name` in a directory. The kernel counts one more lookup of the node: see `forget`."""
         raise _missing(op)
 
     async def getattr(self, op: FuseGetattrOp) -> FuseAttrOut:
@@ -190,7 +190,7 @@ class Filesystem:
         raise _missing(op)
 
     async def tmpfile(self, op: FuseTmpfileOp) -> tuple[FuseEntryOut, FuseOpenOut]:
-        """Make a file without a name and open it; `name` is for people."""
+        """Make a file without a name and open it (O_TMPFILE). `name` has no meaning."""
         raise _missing(op)
 
     async def read(self, op: FuseReadOp) -> bytes:
@@ -294,7 +294,7 @@ class Filesystem:
         raise _missing(op)
 
     async def copy_file_range_64(self, op: FuseCopyFileRange64Op) -> FuseCopyFileRangeOut:
-        """The same, with an answer that has room for more."""
+        """The same, with a count of 64 bits in the answer."""
         raise _missing(op)
 
     async def setupmapping(self, op: FuseSetupmappingOp) -> None:

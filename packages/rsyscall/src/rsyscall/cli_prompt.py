@@ -1,14 +1,14 @@
 """The program that has the terminal while a line is typed at the prompt of `rsyscall repl`.
 
-A process of its own: it waits for the terminal with the readline of the standard library, which blocks an OS
-thread that no signal can get out, unless it is the first one of its process; and that one runs trio.
+It is a process of its own because `readline` blocks its OS thread, and a signal interrupts it only in the
+main thread; but the main thread of `rsyscall repl` runs trio.
 
-It is executed with its file as the script, and imports nothing of the layers. Standard input and output are
-the terminal. Messages are lines of JSON, over a socket whose number is the first argument; the second one is
-the file that keeps the history, or empty:
+It is executed with its file as the script, and imports no other module of rsyscall. Standard input and output
+are the terminal. The first argument is the number of a socket, the second one the file that keeps the
+history, or empty. Messages go over the socket as lines of JSON:
 
-* to us: `{"prompt": text}`: read a line; `{"matches": [...]}`: the answer to the last of the next ones.
-* from us: `{"complete": text}`: what can stand in the place of this text? `{"line": text}`: what was typed,
+* to us: `{"prompt": text}`: read a line; `{"matches": [...]}`: the answer to the last `complete`.
+* from us: `{"complete": text}`: how can this text go on? `{"line": text}`: what was typed,
   `{"interrupted": true}` by SIGINT, `{"end": true}`: end of the input.
 
 manpage: readline(3)

@@ -284,7 +284,7 @@ class FuseCreateOp(FuseIn, opcode=FUSE_OPCODE.CREATE, msg=FuseCreateIn, rest=(NA
 
 @dataclass
 class FuseTmpfileOp(FuseIn, opcode=FUSE_OPCODE.TMPFILE, msg=FuseCreateIn, rest=(NAME,)):
-    """Make a file without a name and open it; `name` is for people."""
+    """Make a file without a name and open it (O_TMPFILE). `name` has no meaning."""
 
     msg: FuseCreateIn
     name: str
