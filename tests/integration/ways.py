@@ -173,17 +173,27 @@ async def _executed_by_another() -> AsyncIterator[Thread]:
             process.wait(20)
 
 
-def _persistent(reconnected: bool) -> Callable[[], AbstractAsyncContextManager[Thread]]:
-    """A persistent process, over its first or its second connection."""
+def _persistent(
+    reconnected: bool, elsewhere: bool = False
+) -> Callable[[], AbstractAsyncContextManager[Thread]]:
+    """A persistent process, over its first or its second connection.
+
+    Args:
+        elsewhere: whether its parent is reached by nothing but the stream of a command.
+    """
 
     @contextlib.asynccontextmanager
     async def open() -> AsyncIterator[Thread]:
-        with tempfile.TemporaryDirectory() as directory:
-            persistent = await clone_persistent(local_thread, f"{directory}/socket")
+        async with contextlib.AsyncExitStack() as stack:
+            directory = stack.enter_context(tempfile.TemporaryDirectory())
+            parent: Thread = local_thread
+            if elsewhere:
+                parent = await stack.enter_async_context(_behind_a_command(0)())
+            persistent = await clone_persistent(parent, f"{directory}/socket")
             try:
                 await persistent.make_persistent()
                 if reconnected:
-                    await persistent.reconnect(local_thread)
+                    await persistent.reconnect(parent)
                 yield persistent
             finally:
                 await persistent.end()
@@ -274,6 +284,7 @@ def _ways() -> list[Way]:
     ways.append(Way("stub", _executed_by_another, own_memory=True))
     ways.append(Way("persistent", _persistent(False), own_memory=True))
     ways.append(Way("persistent-reconnected", _persistent(True), own_memory=True))
+    ways.append(Way("persistent-elsewhere", _persistent(True, elsewhere=True), own_memory=True))
     ways.append(Way("ring-on-stream", lambda: _mixed("stream", "ring")))
     ways.append(Way("stream-on-ring", lambda: _mixed("ring", "stream"), "stream"))
     return ways

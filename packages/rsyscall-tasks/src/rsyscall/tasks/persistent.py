@@ -377,7 +377,9 @@ async def clone_persistent(parent: Thread, path: StrPath) -> PersistentThread:
             for fd in own:
                 await fd.fcntl(F.SETFD, FD(0))
             numbers = [str(int(fd.near)) for fd in own]
-            image = Path(f"/proc/self/fd/{int(child.inherit_fd(program).near)}")
+            # A handle that is dropped is closed, with the next calls.
+            executed = child.inherit_fd(program)
+            image = Path(f"/proc/self/fd/{int(executed.near)}")
             await child.exec(Command(image, [NAME, "persist", *numbers], {}))
         finally:
             with trio.CancelScope(shield=True):
