@@ -152,6 +152,16 @@ def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
     return report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
 
 
+def _first_skip(error: BaseException | None) -> pytest.skip.Exception | None:
+    """The skip that has a reason, of those that led to this one: pytest-trio raises another one, without."""
+    while error is not None:
+        if isinstance(error, pytest.skip.Exception) and error.msg:
+            return error
+        inner = getattr(error, "exceptions", ())
+        error = inner[0] if len(inner) == 1 else error.__context__
+    return None
+
+
 def _forbid(report: pytest.TestReport | pytest.CollectReport) -> None:
     if report.outcome != "skipped" or hasattr(report, "wasxfail") or ALLOWED_SKIPS.match(_reason(report)):
         return
@@ -187,6 +197,10 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn skips into failures where everything that the tests need can be installed."""
     report = yield
+    if report.skipped and isinstance(report.longrepr, tuple) and call.excinfo is not None:
+        path, line, _ = report.longrepr
+        if (said := _first_skip(call.excinfo.value)) is not None:
+            report.longrepr = path, line, f"Skipped: {said.msg}"
     _forbid(report)
     if report.failed:
         item.stash[_FAILED] = True

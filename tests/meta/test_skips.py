@@ -35,6 +35,8 @@ def test_program(): pytest.skip("package: gcc is not installed")
 def test_other(): pytest.skip("no reason that is known")
 
 def test_kernel(): pytest.skip("kernel: too old")
+
+async def test_kernel_too(): pytest.skip("kernel: too old")
 """
 
 
@@ -65,9 +67,9 @@ def test_skips_are_counted_by_their_kind(tmp_path: Path) -> None:
     *_, counted, closing = output.splitlines()
     assert counted == (
         "3 skipped: the place does not permit it; 2 skipped: a package is missing; "
-        "1 skipped: not with this kernel, architecture or Python"
+        "2 skipped: not with this kernel, architecture or Python"
     )
-    assert "2 passed, 6 skipped" in closing
+    assert "2 passed, 7 skipped" in closing
 
 
 @pytest.mark.slow
@@ -79,9 +81,9 @@ def test_in_ci_a_missing_package_is_a_failure(tmp_path: Path) -> None:
     assert counted == (
         "3 skipped: the place does not permit it; "
         "0 skipped: a package is missing, and 2 failed for that, since this is CI; "
-        "1 skipped: not with this kernel, architecture or Python"
+        "2 skipped: not with this kernel, architecture or Python"
     )
-    assert "2 failed, 2 passed, 4 skipped" in closing
+    assert "2 failed, 2 passed, 5 skipped" in closing
 
 
 @pytest.mark.slow

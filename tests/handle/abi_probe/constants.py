@@ -23,6 +23,8 @@ from rsyscall.linux import (
     dirent,
     dqblk_xfs,
     futex,
+    if_alg,
+    if_packet,
     io_uring,
     ioprio,
     kexec,
@@ -36,6 +38,7 @@ from rsyscall.linux import (
     rtnetlink,
     seccomp,
     userfaultfd,
+    vm_sockets,
 )
 from rsyscall.linux import filter as bpf_filter
 from rsyscall.linux import fs as fs_h
@@ -747,6 +750,21 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     netlink.NETLINK_OPTION: Constants(
         ("linux/netlink.h",), "NETLINK_", left_out={"*": "protocols, which NETLINK has"}
     ),
+    if_alg.ALG_OP: Constants(("linux/if_alg.h",), "ALG_OP_"),
+    if_alg.ALG_SET: Constants(("linux/if_alg.h",), "ALG_SET_"),
+    if_packet.PACKET: Constants(
+        ("linux/if_packet.h",), "PACKET_", left_out={"*": "options, and values of options"}
+    ),
+    if_packet.PACKET_OPTION: Constants(
+        ("linux/if_packet.h",), "PACKET_", left_out={"*": "kinds of packets, and values of options"}
+    ),
+    if_packet.PACKET_FANOUT: Constants(
+        ("linux/if_packet.h",), "PACKET_FANOUT_", left_out={"PACKET_FANOUT_DATA": "an option"}
+    ),
+    if_packet.PACKET_MR: Constants(("linux/if_packet.h",), "PACKET_MR_"),
+    vm_sockets.SO_VM_SOCKETS: Constants(("sys/socket.h", "linux/vm_sockets.h"), "SO_VM_SOCKETS_"),
+    vm_sockets.VMADDR_CID: Constants(("sys/socket.h", "linux/vm_sockets.h"), "VMADDR_CID_"),
+    vm_sockets.VMADDR_FLAG: Constants(("sys/socket.h", "linux/vm_sockets.h"), "VMADDR_FLAG_"),
     netlink.NLM_F: Constants(("linux/netlink.h",), "NLM_F_"),
     netlink.NLMSGERR_ATTR: Constants(
         ("linux/netlink.h",), "NLMSGERR_ATTR_", left_out={"NLMSGERR_ATTR_MAX": "where the numbers end"}
@@ -873,6 +891,7 @@ NUMBERS: dict[str, Constants] = {
     },
     "rsyscall.linux.futex": Constants(("linux/futex.h",), ""),
     "rsyscall.linux.userfaultfd": Constants(_UFFD, ""),
+    "rsyscall.linux.vm_sockets": Constants(("sys/socket.h", "linux/vm_sockets.h"), ""),
     "rsyscall.linux.mount": Constants(
         _MOUNT, "", names={"LSMT_ROOT": "LSMT_ROOT"}, newer={"LSMT_ROOT": (6, 8)}
     ),

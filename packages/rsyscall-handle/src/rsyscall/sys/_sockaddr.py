@@ -39,6 +39,9 @@ _FAMILY_MODULES = {
     AF.INET: "rsyscall.netinet.in_",
     AF.INET6: "rsyscall.netinet.in_",
     AF.NETLINK: "rsyscall.linux.netlink",
+    AF.PACKET: "rsyscall.linux.if_packet",
+    AF.ALG: "rsyscall.linux.if_alg",
+    AF.VSOCK: "rsyscall.linux.vm_sockets",
 }
 
 

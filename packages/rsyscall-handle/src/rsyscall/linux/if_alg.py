@@ -1,0 +1,62 @@
+"""`<linux/if_alg.h>`: sockets that encrypt and hash in the kernel."""
+
+from __future__ import annotations
+
+import enum
+import os
+
+from rsyscall.cstruct import CStruct, constant, string, u16, u32
+from rsyscall.sys.socket import AF, Sockaddr, _register_sockaddr
+
+__all__ = ["ALG_OP", "ALG_SET", "SockaddrAlg"]
+
+
+class ALG_SET(enum.IntEnum):
+    """`ALG_SET_*`: options at level `SOL.ALG`, and types of control messages of that level.
+
+    A key is set as an option of the bound socket; the operation and the initialization vector are control
+    messages to the accepted one.
+    """
+
+    KEY = 1
+    IV = 2
+    OP = 3
+    AEAD_ASSOCLEN = 4
+    AEAD_AUTHSIZE = 5
+    DRBG_ENTROPY = 6
+
+
+class ALG_OP(enum.IntEnum):
+    """`ALG_OP_*`: what to do, the data of a control message `ALG_SET.OP`."""
+
+    DECRYPT = 0
+    ENCRYPT = 1
+
+
+class SockaddrAlg(
+    CStruct, Sockaddr, c="struct sockaddr_alg", headers=("linux/if_alg.h",), size=88, frozen=True
+):
+    """`struct sockaddr_alg`: names an algorithm of the kernel, for `bind`.
+
+    Args:
+        type: "hash", "skcipher", "aead" or "rng"; at most 13 characters.
+        name: as in /proc/crypto, for example "sha256" or "cbc(aes)"; at most 63 characters.
+        feat, mask: as `crypto_alloc_*` in the kernel takes them.
+
+    Raises:
+        ValueError: a name is too long; the kernel would see another one.
+    """
+
+    family = constant(u16("salg_family"), AF.ALG)
+    type: str = string("salg_type", 14)
+    name: str = string("salg_name", 64, offset=24)
+    feat: int = u32("salg_feat", offset=16, default=0)
+    mask: int = u32("salg_mask", offset=20, default=0)
+
+    def __post_init__(self) -> None:
+        for what, text, most in (("type", self.type, 13), ("name", self.name, 63)):
+            if len(os.fsencode(text)) > most or "\0" in text:
+                raise ValueError(f"{what} of an algorithm: up to {most} bytes without NUL, not {text!r}")
+
+
+_register_sockaddr(SockaddrAlg)

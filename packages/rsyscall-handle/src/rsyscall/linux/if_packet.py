@@ -1,0 +1,170 @@
+"""`<linux/if_packet.h>`: sockets that send and receive the packets of network devices as they are."""
+
+from __future__ import annotations
+
+import enum
+from typing import TypeVar
+
+from rsyscall.cstruct import CStruct, array, be16, constant, i32, u8, u16, u32
+from rsyscall.sys.socket import AF, Sockaddr, _register_sockaddr
+
+__all__ = [
+    "PACKET",
+    "PACKET_FANOUT",
+    "PACKET_MR",
+    "PACKET_OPTION",
+    "PacketMreq",
+    "SockaddrLl",
+    "TpacketStats",
+]
+
+T_self = TypeVar("T_self", bound="SockaddrLl")
+
+
+class PACKET(enum.IntEnum):
+    """`PACKET_*`: to whom a received packet was sent.
+
+    manpage: packet(7)
+    """
+
+    HOST = 0
+    BROADCAST = 1
+    MULTICAST = 2
+    OTHERHOST = 3
+    OUTGOING = 4
+    LOOPBACK = 5
+    USER = 6
+    FASTROUTE = 6
+    KERNEL = 7
+
+
+class PACKET_OPTION(enum.IntEnum):
+    """`PACKET_*`: socket options at level `SOL.PACKET`; most take an `Int32`.
+
+    manpage: packet(7)
+    """
+
+    ADD_MEMBERSHIP = 1
+    DROP_MEMBERSHIP = 2
+    RECV_OUTPUT = 3
+    RX_RING = 5
+    STATISTICS = 6
+    COPY_THRESH = 7
+    AUXDATA = 8
+    ORIGDEV = 9
+    VERSION = 10
+    HDRLEN = 11
+    RESERVE = 12
+    TX_RING = 13
+    LOSS = 14
+    VNET_HDR = 15
+    TX_TIMESTAMP = 16
+    TIMESTAMP = 17
+    FANOUT = 18
+    TX_HAS_OFF = 19
+    QDISC_BYPASS = 20
+    ROLLOVER_STATS = 21
+    FANOUT_DATA = 22
+    IGNORE_OUTGOING = 23
+
+
+class PACKET_FANOUT(enum.IntEnum):
+    """`PACKET_FANOUT_*`: how a group of sockets shares packets, and flags, in the upper half of the option.
+
+    manpage: packet(7)
+    """
+
+    HASH = 0
+    LB = 1
+    CPU = 2
+    ROLLOVER = 3
+    RND = 4
+    QM = 5
+    CBPF = 6
+    EBPF = 7
+    FLAG_ROLLOVER = 0x1000
+    FLAG_UNIQUEID = 0x2000
+    FLAG_DEFRAG = 0x8000
+
+
+class PACKET_MR(enum.IntEnum):
+    """`PACKET_MR_*`: which packets a membership adds.
+
+    manpage: packet(7)
+    """
+
+    MULTICAST = 0
+    PROMISC = 1
+    ALLMULTI = 2
+    UNICAST = 3
+
+
+def _kind(number: int) -> PACKET | int:
+    try:
+        return PACKET(number)
+    except ValueError:
+        return number
+
+
+class SockaddrLl(CStruct, Sockaddr, c="struct sockaddr_ll", headers=("linux/if_packet.h",), frozen=True):
+    """`struct sockaddr_ll`: a network device, and an address on its link.
+
+    Args:
+        protocol: `ETH_P_*`, the type of the packets; 3 is all, 0 in `bind` none.
+        ifindex: number of the device; 0 in `bind` is all.
+        hatype: `ARPHRD_*`, the kind of the device; only in received ones.
+        pkttype: to whom the packet was sent; only in received ones.
+        halen: how many bytes of `addr` count.
+        addr: the address on the link, 8 bytes.
+
+    manpage: packet(7)
+    """
+
+    family = constant(u16("sll_family"), AF.PACKET)
+    protocol: int = be16("sll_protocol", default=0)
+    ifindex: int = i32("sll_ifindex", default=0)
+    hatype: int = u16("sll_hatype", default=0)
+    pkttype: PACKET | int = u8("sll_pkttype", _kind, default=PACKET.HOST)
+    halen: int = u8("sll_halen", default=0)
+    addr: bytes = array("sll_addr", 8, default=bytes(8))
+
+    @property
+    def hardware_address(self) -> bytes:
+        """The bytes of `addr` that count: 6 of Ethernet."""
+        return self.addr[: self.halen]
+
+    @classmethod
+    def from_bytes(cls: type[T_self], data: bytes) -> T_self:
+        """Parse an address. The kernel leaves out what is behind the address on the link."""
+        return super().from_bytes(data.ljust(cls.sizeof(), b"\0"))
+
+
+class PacketMreq(CStruct, c="struct packet_mreq", headers=("linux/if_packet.h",), frozen=True):
+    """`struct packet_mreq`: more packets to receive, for `PACKET_OPTION.ADD_MEMBERSHIP`.
+
+    Args:
+        ifindex: number of the device.
+        type: which ones.
+        alen: how many bytes of `address` count.
+        address: on the link, 8 bytes.
+
+    manpage: packet(7)
+    """
+
+    ifindex: int = i32("mr_ifindex")
+    type: PACKET_MR | int = u16("mr_type")
+    alen: int = u16("mr_alen", default=0)
+    address: bytes = array("mr_address", 8, default=bytes(8))
+
+
+class TpacketStats(CStruct, c="struct tpacket_stats", headers=("linux/if_packet.h",), frozen=True):
+    """`struct tpacket_stats`: packets since the last `PACKET_OPTION.STATISTICS`, and how many were dropped.
+
+    manpage: packet(7)
+    """
+
+    packets: int = u32("tp_packets")
+    drops: int = u32("tp_drops")
+
+
+_register_sockaddr(SockaddrLl)
