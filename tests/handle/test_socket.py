@@ -349,7 +349,7 @@ def test_sockaddr_is_padded(family: AF, data: bytes) -> None:
 def test_families_without_a_class_stay_as_they_are() -> None:
     for addr in (
         Sockaddr(AF.CAN, b"x"),
-        SockaddrStorage(AF.VSOCK, b"y"),
+        SockaddrStorage(AF.BLUETOOTH, b"y"),
         SockaddrStorage.from_bytes(b"\xff\x7fz"),
     ):
         assert addr.parse() is addr

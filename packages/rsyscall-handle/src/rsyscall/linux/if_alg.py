@@ -58,5 +58,14 @@ class SockaddrAlg(
             if len(os.fsencode(text)) > most or "\0" in text:
                 raise ValueError(f"{what} of an algorithm: up to {most} bytes without NUL, not {text!r}")
 
+    @classmethod
+    def from_bytes(cls, data: bytes) -> SockaddrAlg:
+        """Parse an address as the kernel does, which takes the last byte of a name for a NUL."""
+        whole = bytearray(data)
+        for last in (15, 87):
+            if last < len(whole):
+                whole[last] = 0
+        return super().from_bytes(bytes(whole))
+
 
 _register_sockaddr(SockaddrAlg)
