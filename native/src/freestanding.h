@@ -43,6 +43,17 @@ struct rsys_iovec {
 	size_t len;
 };
 
+/* struct msghdr */
+struct rsys_msghdr {
+	void *name;
+	uint32_t name_length;
+	struct rsys_iovec *vectors;
+	size_t vector_count;
+	void *control;
+	size_t control_length;
+	int32_t flags;
+};
+
 struct rsys_timespec {
 	int64_t sec, nsec;
 };

@@ -77,15 +77,7 @@ static long receive(long sock, int32_t *fds)
 	} control __attribute__((aligned(8)));
 	char bytes[8];
 	struct rsys_iovec vector = { bytes, sizeof(bytes) };
-	struct {
-		void *name;
-		uint32_t name_length;
-		struct rsys_iovec *vectors;
-		size_t vector_count;
-		void *control;
-		size_t control_length;
-		int32_t flags;
-	} message = { 0, 0, &vector, 1, &control, sizeof(control), 0 };
+	struct rsys_msghdr message = { 0, 0, &vector, 1, &control, sizeof(control), 0 };
 	long result = rsys_call3(__NR_recvmsg, sock, &message, MSG_CMSG_CLOEXEC);
 	int i;
 

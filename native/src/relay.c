@@ -449,15 +449,7 @@ static void read_control(struct relay *relay)
 	} control __attribute__((aligned(8)));
 	struct message message;
 	struct rsys_iovec vector = { &message, sizeof(message) };
-	struct {
-		void *name;
-		uint32_t name_length;
-		struct rsys_iovec *vectors;
-		size_t vector_count;
-		void *control;
-		size_t control_length;
-		int32_t flags;
-	} head = { 0, 0, &vector, 1, &control, sizeof(control), 0 };
+	struct rsys_msghdr head = { 0, 0, &vector, 1, &control, sizeof(control), 0 };
 	long n = rsys_call3(__NR_recvmsg, CONTROL, &head, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	int32_t fd = -1;
 

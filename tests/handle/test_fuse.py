@@ -96,7 +96,7 @@ def test_request_round_trip(op: FuseIn) -> None:
 
 @pytest.mark.parametrize("op", REQUESTS, ids=lambda op: type(op).__name__)
 def test_request_that_is_cut_off(op: FuseIn) -> None:
-    """Whatever is missing, that is a ValueError, also where the header says that nothing is."""
+    """A request that is cut off anywhere is a ValueError, also if its header gives the shorter length."""
     data = op.to_bytes()
     for length in range(len(data)):
         with pytest.raises(ValueError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from rsyscall.cstruct import CStruct, i32, u32, u64
+from rsyscall.cstruct import CStruct, i32, known, u32, u64
 
 __all__ = ["SCHED", "SCHED_FLAG", "SCHED_RESET_ON_FORK", "SchedAttr", "SchedParam"]
 
@@ -56,13 +56,6 @@ class SchedParam(CStruct, c="struct sched_param", headers=("sched.h",)):
     priority: int = i32("sched_priority", default=0)
 
 
-def _policy(number: int) -> SCHED | int:
-    try:
-        return SCHED(number)
-    except ValueError:
-        return number
-
-
 class SchedAttr(CStruct, c="struct sched_attr", headers=("linux/types.h", "linux/sched/types.h")):
     """`struct sched_attr`: a policy with all that belongs to it.
 
@@ -79,7 +72,7 @@ class SchedAttr(CStruct, c="struct sched_attr", headers=("linux/types.h", "linux
     """
 
     size: int = u32("size", default=56)
-    policy: SCHED | int = u32("sched_policy", _policy, default=SCHED.NORMAL)
+    policy: SCHED | int = u32("sched_policy", known(SCHED), default=SCHED.NORMAL)
     flags: SCHED_FLAG = u64("sched_flags", SCHED_FLAG, default=SCHED_FLAG.NONE)
     nice: int = i32("sched_nice", default=0)
     priority: int = u32("sched_priority", default=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from rsyscall.cstruct import CStruct, i32, u32, u64
+from rsyscall.cstruct import CStruct, i32, known, u32, u64
 
 __all__ = ["SI", "SIGEV", "SS", "QueuedSiginfo", "Sigevent", "StackT"]
 
@@ -54,20 +54,6 @@ class SS(enum.IntFlag):
 _ASM_SIGINFO = ("#include <linux/types.h>", "asm/siginfo.h")
 
 
-def _code(number: int) -> SI | int:
-    try:
-        return SI(number)
-    except ValueError:
-        return number
-
-
-def _notify(number: int) -> SIGEV | int:
-    try:
-        return SIGEV(number)
-    except ValueError:
-        return number
-
-
 class Sigevent(CStruct, c="struct sigevent", headers=_ASM_SIGINFO, size=64):
     """`struct sigevent`: what the kernel does when a timer expires or a message comes.
 
@@ -82,7 +68,7 @@ class Sigevent(CStruct, c="struct sigevent", headers=_ASM_SIGINFO, size=64):
 
     value: int = u64("sigev_value.sival_ptr", default=0)
     signo: int = i32("sigev_signo", default=14)
-    notify: SIGEV | int = i32("sigev_notify", _notify, default=SIGEV.SIGNAL)
+    notify: SIGEV | int = i32("sigev_notify", known(SIGEV), default=SIGEV.SIGNAL)
     tid: int = i32("_sigev_un._tid", default=0)
 
 
@@ -102,7 +88,7 @@ class QueuedSiginfo(CStruct, c="siginfo_t", headers=_ASM_SIGINFO, size=128):
 
     signo: int = i32("si_signo", default=0)
     errno: int = i32("si_errno", default=0)
-    code: SI | int = i32("si_code", _code, default=SI.QUEUE)
+    code: SI | int = i32("si_code", known(SI), default=SI.QUEUE)
     pid: int = i32("si_pid", offset=16, default=0)
     uid: int = u32("si_uid", default=0)
     value: int = u64("si_ptr", default=0)

@@ -23,6 +23,7 @@ Fields, layouts, generated code and the class are one module, since each reads w
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import os
 import struct
@@ -69,6 +70,7 @@ __all__ = [
 
 T = TypeVar("T")
 T_self = TypeVar("T_self")
+T_enum = TypeVar("T_enum", bound=enum.IntEnum)
 
 
 class StructError(ValueError, struct.error):
@@ -138,6 +140,18 @@ def _field(
     )
     field: Callable[..., Any] = dataclasses.field
     return field(**options, metadata={_METADATA: spec})
+
+
+def known(enumeration: type[T_enum]) -> Callable[[int], T_enum | int]:
+    """For `convert`: the member of an enumeration, or the number itself, which a later kernel may have."""
+
+    def convert(number: int) -> T_enum | int:
+        try:
+            return enumeration(number)
+        except ValueError:
+            return number
+
+    return convert
 
 
 def u8(member: str, convert: Callable[[int], Any] | None = None, **options: Unpack[_Options]) -> Any:

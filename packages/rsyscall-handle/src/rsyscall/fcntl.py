@@ -11,7 +11,7 @@ import enum
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rsyscall.cstruct import CStruct, i16, i32, i64
+from rsyscall.cstruct import CStruct, i16, i32, i64, known
 from rsyscall.handle._later import later_names
 from rsyscall.handle.arguments import (
     FDNUM,
@@ -268,20 +268,6 @@ class RWH(enum.IntEnum):
     WRITE_LIFE_EXTREME = 5
 
 
-def _lock(number: int) -> F_LCK | int:
-    try:
-        return F_LCK(number)
-    except ValueError:
-        return number
-
-
-def _owner(number: int) -> F_OWNER | int:
-    try:
-        return F_OWNER(number)
-    except ValueError:
-        return number
-
-
 class Flock(CStruct, c="struct flock", headers=("linux/fcntl.h",)):
     """`struct flock`: a lock on a range of bytes, for `F.GETLK`, `F.SETLK`, `F.OFD_SETLK`...
 
@@ -289,7 +275,7 @@ class Flock(CStruct, c="struct flock", headers=("linux/fcntl.h",)):
     the file, however large the file grows. `pid` must be 0 for the `OFD_` commands.
     """
 
-    type: F_LCK | int = i16("l_type", _lock)
+    type: F_LCK | int = i16("l_type", known(F_LCK))
     whence: int = i16("l_whence", default=0)
     start: int = i64("l_start", default=0)
     len: int = i64("l_len", default=0)
@@ -299,7 +285,7 @@ class Flock(CStruct, c="struct flock", headers=("linux/fcntl.h",)):
 class OwnerEx(CStruct, c="struct f_owner_ex", headers=("linux/fcntl.h",)):
     """`struct f_owner_ex`: who gets the signals of a file, for `F.SETOWN_EX` and `F.GETOWN_EX`."""
 
-    type: F_OWNER | int = i32("type", _owner)
+    type: F_OWNER | int = i32("type", known(F_OWNER))
     pid: int = i32("pid")
 
 

@@ -6,5 +6,5 @@
 * `arepl.astcodeop`: tells whether an input is complete.
 * `arepl.help`: the text that `help` would show.
 
-Whatever is typed runs in this program, with all its rights. So talk only to people who may do that.
+The input runs in this program, with all its rights. So take it only from users who may have these.
 """

@@ -35,7 +35,16 @@ import trio
 
 from rsyscall.near.local import ForkedProcessError, WrongThreadError
 
-__all__ = ["RunLoop", "Waiter", "program_has_ended", "run_is_over", "run_now", "start_background", "weakly"]
+__all__ = [
+    "RunLoop",
+    "Waiter",
+    "program_has_ended",
+    "run_is_over",
+    "run_now",
+    "start_background",
+    "together",
+    "weakly",
+]
 
 T = TypeVar("T")
 
@@ -69,6 +78,29 @@ def run_now(coroutine: Coroutine[Any, Any, T]) -> T:
 _at_work: trio.lowlevel.RunVar[weakref.WeakSet[trio.lowlevel.Task] | None] = trio.lowlevel.RunVar(
     "rsyscall_at_work", None
 )
+
+
+async def together(*steps: Callable[[], Awaitable[Any]]) -> list[Any]:
+    """Run these at the same time; returns their results.
+
+    Raises:
+        Exception: the first one, without a group, when all have ended.
+    """
+    results: list[Any] = [None] * len(steps)
+    failures: list[Exception] = []
+
+    async def run(index: int) -> None:
+        try:
+            results[index] = await steps[index]()
+        except Exception as error:
+            failures.append(error)
+
+    async with trio.open_nursery() as nursery:
+        for index in range(len(steps)):
+            nursery.start_soon(run, index)
+    if failures:
+        raise failures[0]
+    return results
 
 
 def start_background(body: Callable[[], Awaitable[None]], name: str) -> None:

@@ -98,7 +98,7 @@ class FarFiles:
                     Syscall(nr.newfstatat, _FDCWD, path_address, address, flags),
                     MemoryRead(address, buf.size()),
                 ]
-                data = await self._steps(steps)
+                _, data = await self._steps(steps)
         return buf.serializer.from_bytes(data)
 
     async def readlink(self, path: StrOrBytesPath, most: int) -> bytes:
@@ -113,12 +113,7 @@ class FarFiles:
             with naming(_shown(path)), buf.borrow(self._task) as address:
                 async with self._written(path) as (write, path_address):
                     call = Syscall(nr.readlinkat, _FDCWD, path_address, address, size)
-                    results = await self._task.sysif.steps(
-                        [write, call, MemoryRead(address, size)], linked=True
-                    )
-                number_of(results[0])
-                count = number_of(results[1])
-                data = bytes_of(results[2])
+                    count, data = await self._steps([write, call, MemoryRead(address, size)])
             if count < size:
                 break
         return data[:count]
@@ -212,12 +207,11 @@ class FarFiles:
                 await file.invalidate()
             raise
 
-    async def _steps(self, steps: Sequence[Step]) -> bytes:
-        """Write, call and read, in this order; returns what is read."""
+    async def _steps(self, steps: Sequence[Step]) -> tuple[int, bytes]:
+        """Write, call and read, in this order; returns the result of the call, and what is read."""
         write, call, data = await self._task.sysif.steps(steps, linked=True)
         number_of(write)
-        number_of(call)
-        return bytes_of(data)
+        return number_of(call), bytes_of(data)
 
     async def _open(
         self,

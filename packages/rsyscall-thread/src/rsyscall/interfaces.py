@@ -458,7 +458,7 @@ class Interfaces:
         Args:
             destination: a network, an address, or "default" with a gateway or a source.
             gateway: the router; without one the destination is on the link.
-            interface: by which it is reached; the kernel finds the one of a gateway by itself.
+            interface: sends the packets; with a gateway, the kernel finds it.
             source: the address that packets from here have.
             metric: of several routes the one with the lowest is taken.
             table: where to add it.

@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from rsyscall.async_fd import AsyncFileDescriptor
+from rsyscall.background import together
 from rsyscall.denied import any_answer
 from rsyscall.fcntl import F, O
 from rsyscall.loader import Trampoline, function_at
@@ -304,7 +305,7 @@ class Multiplexer:
                 ]
                 results = await sysif.syscalls(calls, linked=True)
             _check(results)
-            answer, _ = await _together(lambda: ram.transport.read(buffer), lambda: _close_all([far_end]))
+            answer, _ = await together(lambda: ram.transport.read(buffer), lambda: _close_all([far_end]))
             await _check_answer(self._task, number, answer[: results[1]])
             # From now on, no answer may come over the stream that is not in a frame.
             await here.handle.sendmsg(
@@ -350,7 +351,7 @@ class Multiplexer:
             near_stream, near_end = await pair(home, home_ram, SOCK.STREAM)
             near_control, near_relay = await pair(home, home_ram, SOCK.SEQPACKET)
             # Round trips count.
-            (far_stream, far_end), (far_control, far_relay) = await _together(
+            (far_stream, far_end), (far_control, far_relay) = await together(
                 lambda: pair(task, ram, SOCK.STREAM), lambda: pair(task, ram, SOCK.SEQPACKET)
             )
             await near_stream.fcntl(F.SETFL, O.NONBLOCK)
@@ -400,7 +401,7 @@ class Multiplexer:
             memory: Pointer[Stack[Any]] = await ram.malloc(Stack, _STACK_SIZE)
             _free, rest = memory.split(_STACK_SIZE - _TRAMPOLINE_SIZE)
             start = self._loader.make_trampoline_stack(Trampoline(function_at(task, address + entry), []))
-            _, stack, _ = await _together(
+            _, stack, _ = await together(
                 lambda: task.sysif.write_memory(address, image),
                 lambda: rest.write(start),
                 lambda: _check_replacing(control),
@@ -415,25 +416,6 @@ class Multiplexer:
             # It may be denied, too.
             with contextlib.suppress(OSError, SyscallError):
                 await code.munmap()
-
-
-async def _together(*steps: Callable[[], Awaitable[Any]]) -> list[Any]:
-    """Run these at the same time; raises the first error when all have ended."""
-    results: list[Any] = [None] * len(steps)
-    failures: list[Exception] = []
-
-    async def run(index: int) -> None:
-        try:
-            results[index] = await steps[index]()
-        except Exception as error:
-            failures.append(error)
-
-    async with trio.open_nursery() as nursery:
-        for index in range(len(steps)):
-            nursery.start_soon(run, index)
-    if failures:
-        raise failures[0]
-    return results
 
 
 async def _check_replacing(fd: FileDescriptor) -> None:

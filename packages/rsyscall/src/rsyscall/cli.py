@@ -261,17 +261,28 @@ def _parser() -> dict[str | None, _Parser]:
         "--version", action=_Version, nargs=0, default=argparse.SUPPRESS, help="print the version and exit"
     )
     commands = parser.add_subparsers(dest="action", metavar="ACTION")
-    run = commands.add_parser(
+
+    def add(name: str, usage: str, help: str, description: str, epilog: str) -> _Parser:
+        command = commands.add_parser(
+            name,
+            prog=f"rsyscall {name}",
+            usage=f"%(prog)s {usage}",
+            help=help,
+            description=description,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        _add_place(command)
+        return command
+
+    run = add(
         "run",
-        prog="rsyscall run",
-        usage="%(prog)s [OPTION]... [--] COMMAND [ARGUMENT]...",
-        help="build a process step by step and run a command in it",
-        description=RUN_DESCRIPTION,
-        epilog=RUN_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "[OPTION]... [--] COMMAND [ARGUMENT]...",
+        "build a process step by step and run a command in it",
+        RUN_DESCRIPTION,
+        RUN_EPILOG,
     )
-    _add_place(run)
     namespaces = run.add_argument_group("new namespaces")
     namespaces.add_argument(
         "--user", action="store_true", help="of users; needed for the others unless you are root"
@@ -373,31 +384,23 @@ def _parser() -> dict[str | None, _Parser]:
     seeing.add_argument("--summary", action="store_true", help="print a table of these calls")
     seeing.add_argument("--verbose", action="store_true", help="print the steps to standard error")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run")
-    copy = commands.add_parser(
+    copy = add(
         "copy",
-        prog="rsyscall copy",
-        usage="%(prog)s {--ssh HOST | --via COMMAND} [OPTION]... SOURCE DESTINATION",
-        help="copy a file or a directory from or to another place",
-        description=COPY_DESCRIPTION,
-        epilog=COPY_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "{--ssh HOST | --via COMMAND} [OPTION]... SOURCE DESTINATION",
+        "copy a file or a directory from or to another place",
+        COPY_DESCRIPTION,
+        COPY_EPILOG,
     )
-    _add_place(copy)
     copy.add_argument("--quiet", action="store_true", help="do not show how far it is on a terminal")
     copy.add_argument("source", metavar="SOURCE", help="what to copy; begins with a colon if it is there")
     copy.add_argument("destination", metavar="DESTINATION", help="where to; the same")
-    repl = commands.add_parser(
+    repl = add(
         "repl",
-        prog="rsyscall repl",
-        usage="%(prog)s [--ssh HOST | --via COMMAND] [OPTION]...",
-        help="a Python prompt with await, here or in another place",
-        description=REPL_DESCRIPTION,
-        epilog=REPL_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "[--ssh HOST | --via COMMAND] [OPTION]...",
+        "a Python prompt with await, here or in another place",
+        REPL_DESCRIPTION,
+        REPL_EPILOG,
     )
-    _add_place(repl)
     repl.add_argument("--plain", action="store_true", help="do not use IPython, if that is installed")
     return {None: parser, "run": run, "copy": copy, "repl": repl}
 

@@ -34,7 +34,7 @@ def load() -> Any:
 
 
 class _Cell:
-    """What is to run in the main task for the other thread, which waits for it."""
+    """A coroutine that the main task runs for the other thread, which waits for the result."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self.coroutine = coroutine

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import TypeVar
 
-from rsyscall.cstruct import CStruct, array, be16, constant, i32, u8, u16, u32
+from rsyscall.cstruct import CStruct, array, be16, constant, i32, known, u8, u16, u32
 from rsyscall.sys.socket import AF, Sockaddr, _register_sockaddr
 
 __all__ = [
@@ -99,13 +99,6 @@ class PACKET_MR(enum.IntEnum):
     UNICAST = 3
 
 
-def _kind(number: int) -> PACKET | int:
-    try:
-        return PACKET(number)
-    except ValueError:
-        return number
-
-
 class SockaddrLl(CStruct, Sockaddr, c="struct sockaddr_ll", headers=("linux/if_packet.h",), frozen=True):
     """`struct sockaddr_ll`: a network device, and an address on its link.
 
@@ -124,7 +117,7 @@ class SockaddrLl(CStruct, Sockaddr, c="struct sockaddr_ll", headers=("linux/if_p
     protocol: int = be16("sll_protocol", default=0)
     ifindex: int = i32("sll_ifindex", default=0)
     hatype: int = u16("sll_hatype", default=0)
-    pkttype: PACKET | int = u8("sll_pkttype", _kind, default=PACKET.HOST)
+    pkttype: PACKET | int = u8("sll_pkttype", known(PACKET), default=PACKET.HOST)
     halen: int = u8("sll_halen", default=0)
     addr: bytes = array("sll_addr", 8, default=bytes(8))
 

@@ -7,7 +7,7 @@ import errno
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from rsyscall.cstruct import CStruct, constant, i32, u16, u32, u64
+from rsyscall.cstruct import CStruct, constant, i32, known, u16, u32, u64
 from rsyscall.handle.arguments import INT, PID, call, flags, given
 from rsyscall.handle.buffers import require_size, resized_on
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
@@ -134,13 +134,6 @@ class PERF_EVENT_IOC(enum.IntEnum):
     RESET = 0x2403
 
 
-def _kind(number: int) -> PERF_TYPE | int:
-    try:
-        return PERF_TYPE(number)
-    except ValueError:
-        return number
-
-
 # The bits have names in C, so their place has none.
 _ATTR = """
 struct rsyscall_perf_attr {
@@ -178,7 +171,7 @@ class PerfEventAttr(
     manpage: perf_event_open(2)
     """
 
-    type: PERF_TYPE | int = u32("type", _kind, default=PERF_TYPE.SOFTWARE)
+    type: PERF_TYPE | int = u32("type", known(PERF_TYPE), default=PERF_TYPE.SOFTWARE)
     size: int = u32("size", default=128)
     config: int = u64("config", default=0)
     sample_period: int = u64("sample_period", default=0)

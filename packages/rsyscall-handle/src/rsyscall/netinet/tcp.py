@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-from rsyscall.cstruct import CStruct, u8, u32, u64
+from rsyscall.cstruct import CStruct, known, u8, u32, u64
 
 __all__ = ["TCP", "TCP_CA", "TCP_STATE", "TcpInfo"]
 
@@ -90,20 +90,6 @@ class TCP_CA(enum.IntEnum):
     Loss = 4
 
 
-def _state(number: int) -> TCP_STATE | int:
-    try:
-        return TCP_STATE(number)
-    except ValueError:
-        return number
-
-
-def _ca(number: int) -> TCP_CA | int:
-    try:
-        return TCP_CA(number)
-    except ValueError:
-        return number
-
-
 class TcpInfo(
     CStruct,
     c="struct tcp_info",
@@ -125,8 +111,8 @@ class TcpInfo(
     manpage: tcp(7)
     """
 
-    state: TCP_STATE | int = u8("tcpi_state", _state, prefix="TCP_")
-    ca_state: TCP_CA | int = u8("tcpi_ca_state", _ca)
+    state: TCP_STATE | int = u8("tcpi_state", known(TCP_STATE), prefix="TCP_")
+    ca_state: TCP_CA | int = u8("tcpi_ca_state", known(TCP_CA))
     retransmits: int = u8("tcpi_retransmits")
     probes: int = u8("tcpi_probes")
     backoff: int = u8("tcpi_backoff")

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from rsyscall.cstruct import CStruct, array, i32, u8, u16, u32, u64
+from rsyscall.cstruct import CStruct, array, i32, known, u8, u16, u32, u64
 from rsyscall.linux.seccomp import AUDIT_ARCH, SECCOMP_FILTER_FLAG
 from rsyscall.near.abi import ABI
 from rsyscall.signal import SIG, signal_number
@@ -234,20 +234,6 @@ _ARGS = struct.Struct("<6Q")
 _RVAL = struct.Struct("<q")
 
 
-def _op(number: int) -> PTRACE_SYSCALL_INFO | int:
-    try:
-        return PTRACE_SYSCALL_INFO(number)
-    except ValueError:
-        return number
-
-
-def _arch(number: int) -> AUDIT_ARCH | int:
-    try:
-        return AUDIT_ARCH(number)
-    except ValueError:
-        return number
-
-
 class PtraceSyscallInfo(
     CStruct,
     c="struct ptrace_syscall_info",
@@ -272,10 +258,12 @@ class PtraceSyscallInfo(
     manpage: ptrace(2)
     """
 
-    op: PTRACE_SYSCALL_INFO | int = u8("op", _op, prefix="PTRACE_SYSCALL_INFO_", default=0)
+    op: PTRACE_SYSCALL_INFO | int = u8(
+        "op", known(PTRACE_SYSCALL_INFO), prefix="PTRACE_SYSCALL_INFO_", default=0
+    )
     reserved: int = u8("reserved", default=0)  # since Linux 6.16
     flags: int = u16("flags", default=0)  # since Linux 6.16
-    arch: AUDIT_ARCH | int = u32("arch", _arch, default=0)
+    arch: AUDIT_ARCH | int = u32("arch", known(AUDIT_ARCH), default=0)
     instruction_pointer: int = u64("instruction_pointer", default=0)
     stack_pointer: int = u64("stack_pointer", default=0)
     nr: int = u64("seccomp.nr", default=0)
@@ -375,11 +363,7 @@ class PtraceRseqConfiguration(CStruct, c="struct ptrace_rseq_configuration", hea
     pad: int = u32("pad", default=0)
 
 
-def _mode(number: int) -> PR_SYS_DISPATCH | int:
-    try:
-        return PR_SYS_DISPATCH(number)
-    except ValueError:
-        return number
+_mode = known(PR_SYS_DISPATCH)
 
 
 class PtraceSudConfig(CStruct, c="struct ptrace_sud_config", headers=_LINUX_PTRACE):

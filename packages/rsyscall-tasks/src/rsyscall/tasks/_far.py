@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
+from rsyscall.background import together
 from rsyscall.environ import Environment, ExecutablePathCache, directories_of
 from rsyscall.epoller import Epoller
 from rsyscall.far import AddressSpace, MountNamespace, PidNamespace
@@ -101,40 +103,6 @@ async def make_far_thread(
     raise SyscallError(f"{task} answers what no kernel does: {failure}") from failure
 
 
-async def _together(
-    task: Task, ram: RAM, connect: Callable[[Task, RAM], Awaitable[Callable[[Epoller], PassingConnection]]]
-) -> tuple[Epoller, Callable[[Epoller], PassingConnection]]:
-    """Do what does not depend on each other at the same time: far away, each round trip counts.
-
-    Raises:
-        Exception: the first, without a group.
-    """
-    epollers: list[Epoller] = []
-    prepared: list[Callable[[Epoller], PassingConnection]] = []
-    errors: list[Exception] = []
-
-    async def part(work: Awaitable[None]) -> None:
-        try:
-            await work
-        except Exception as error:
-            errors.append(error)
-
-    async def make_epoller() -> None:
-        epollers.append(await Epoller.make_root(ram, task))
-
-    async def prepare() -> None:
-        prepared.append(await connect(task, ram))
-
-    # Its first memory: each of the three would have some mapped.
-    await ram.malloc(bytes, 1)
-    async with trio.open_nursery() as nursery:
-        for work in (_ignore_broken_pipes(task, ram), make_epoller(), prepare()):
-            nursery.start_soon(part, work)
-    if errors:
-        raise errors[0]
-    return epollers[0], prepared[0]
-
-
 async def _ignore_broken_pipes(task: Task, ram: RAM) -> None:
     """Let a write to a pipe that nothing reads fail, as in a process of Python, not end the process.
 
@@ -158,7 +126,16 @@ async def _equip(
     task.infrastructure_fds += tuple(own)
     close_dropped(task.fd_table)
     ram = RAM(task, StreamMemoryTransport(task), AllocatorClient.make_allocator(task))
-    epoller, prepared = await _together(task, ram, connect)
+    # Its first memory: each of the three would have some mapped.
+    await ram.malloc(bytes, 1)
+    epoller: Epoller
+    prepared: Callable[[Epoller], PassingConnection]
+    # They do not depend on each other, and far away each round trip counts.
+    _, epoller, prepared = await together(
+        partial(_ignore_broken_pipes, task, ram),
+        partial(Epoller.make_root, ram, task),
+        partial(connect, task, ram),
+    )
     side = FarSide(task, ram, epoller, parent.monitor.hub)
     side.private.update(own)
     connection = prepared(epoller)
