@@ -484,7 +484,22 @@ def test_trace_file(cli: Programs, tmp_path: Path) -> None:
     text = (tmp_path / "trace").read_text()
     assert re.search(r"^\[pid \d+\] execve\(.*sh.* = \? \(executed\)$", text, re.MULTILINE), text
     assert "write(2, " not in text, "calls of the command are not shown"
-    assert cli.run("--trace-file", "/dev/full", "--", "sh", "-c", "exit 5") == (5, "", "")
+
+
+def test_a_trace_that_cannot_be_written_is_no_secret(cli: Programs) -> None:
+    result = cli.run("--trace-file", "/dev/full", "--", "sh", "-c", "echo done; exit 5")
+    said = "rsyscall run: write the trace: No space left on device (/dev/full); it is not whole\n"
+    assert result == (5, "done\n", said)
+
+
+def test_a_trace_that_is_cut_short_is_no_secret(cli: Programs, tmp_path: Path) -> None:
+    """A write that takes a part of a line is no error of its own."""
+    trace = tmp_path / "trace"
+    limit = ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh"]
+    result = cli("run", "--trace-file", trace, "--", "true", prefix=limit)
+    said = f"rsyscall run: write the trace: File too large ({trace}); it is not whole\n"
+    assert result == (0, "", said)
+    assert trace.stat().st_size in (512, 1024)
 
 
 def test_summary(cli: Programs) -> None:

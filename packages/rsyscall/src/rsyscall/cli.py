@@ -380,7 +380,12 @@ def _parser() -> dict[str | None, _Parser]:
         help="print every call that rsyscall makes, in every process, to standard error, up to the execve of"
         " the command; what the command does then is for strace to show",
     )
-    seeing.add_argument("--trace-file", metavar="FILE", help="print them to FILE instead (implies --trace)")
+    seeing.add_argument(
+        "--trace-file",
+        metavar="FILE",
+        help="print them to FILE instead (implies --trace); if it cannot be written, the command goes on,"
+        " and a warning comes at its end",
+    )
     seeing.add_argument("--summary", action="store_true", help="print a table of these calls")
     seeing.add_argument("--verbose", action="store_true", help="print the steps to standard error")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="what to run")

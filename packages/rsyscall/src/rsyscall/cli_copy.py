@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import trio
 
 from rsyscall.cli_far import BootstrapError, carrier
-from rsyscall.cli_options import CopyOptions, innermost, readable, say
+from rsyscall.cli_options import ENDING, CopyOptions, innermost, readable, say
 from rsyscall.environ import ExecutableNotFound
 from rsyscall.near import SyscallError
 from rsyscall.path import Path
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["copy"]
 
 _FAILED = 1
-# What ends us, when nothing of the copy is left.
-_ENDING = (SIG.HUP, SIG.INT, SIG.QUIT, SIG.TERM)
 # Seconds between two lines that say how far it is.
 _PAUSE = 0.1
 
@@ -86,7 +84,8 @@ async def _is_directory(thread: Thread, path: str) -> bool:
 
 async def _copy_until_a_signal(options: CopyOptions, bar: _Bar) -> int:
     """Copy; returns the number of the signal that has ended it, or 0."""
-    signals = [sig for sig in _ENDING if signal.getsignal(sig) is not signal.SIG_IGN]
+    # They end us when nothing of the copy is left.
+    signals = [SIG(sig) for sig in ENDING if signal.getsignal(sig) is not signal.SIG_IGN]
     if not signals:
         await _copy(options, bar, [])
         return 0

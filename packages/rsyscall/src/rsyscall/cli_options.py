@@ -5,11 +5,14 @@ Imports nothing of the layers, so that `--help` and a wrong command line are ans
 
 from __future__ import annotations
 
+import errno
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 __all__ = [
+    "ENDING",
     "FAILED",
     "TIMED_OUT",
     "CopyOptions",
@@ -18,6 +21,7 @@ __all__ = [
     "innermost",
     "print_error",
     "readable",
+    "reason_of",
     "say",
 ]
 
@@ -25,6 +29,8 @@ FAILED = 125
 """The exit status if a step failed."""
 TIMED_OUT = 124
 """The exit status if the command took longer than it may."""
+ENDING: tuple[int, ...] = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+"""The signals that ask a program to end."""
 # What is quoted may have several lines.
 _LAYOUT = "\n\t"
 
@@ -55,6 +61,12 @@ def readable(text: str, kept: str = "") -> str:
 def say(message: str, action: str = "run") -> None:
     """Print a message to standard error, if that is open and can be written."""
     print_error(f"rsyscall {action}: {readable(message, kept=_LAYOUT)}\n")
+
+
+def reason_of(error: OSError) -> str:
+    """Why the kernel refused something, in words."""
+    reason = error.strerror or str(error)
+    return f"{reason}; see ulimit -n" if error.errno == errno.EMFILE else reason
 
 
 def innermost(error: BaseException) -> BaseException:

@@ -10,14 +10,12 @@ import errno
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
-from io import RawIOBase
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from rsyscall.cli_options import FAILED, TIMED_OUT, RunOptions, innermost, print_error, readable, say
+from rsyscall.cli_options import ENDING, FAILED, TIMED_OUT, RunOptions, innermost, readable, reason_of, say
 from rsyscall.command import Command
 from rsyscall.environ import ExecutableNotFound
 from rsyscall.fcntl import O
@@ -51,8 +49,7 @@ NAMESPACES = {
 # What we are set up with. An empty one is as good as none.
 VARIABLES = ("RSYSCALL_SPIN_US", "RSYSCALL_TRANSPORT")
 _MASKS = ("SigCgt", "SigIgn", "SigBlk")
-PASSED_ON = (SIG.HUP, SIG.INT, SIG.QUIT, SIG.TERM, SIG.USR1, SIG.USR2)
-_ENDING = (SIG.HUP, SIG.INT, SIG.QUIT, SIG.TERM)
+PASSED_ON = (*map(SIG, ENDING), SIG.USR1, SIG.USR2)
 # si_code of a signal that no process sent: the terminal did, and to the command as well.
 SI_KERNEL = 0x80
 
@@ -198,7 +195,7 @@ class Run:
         try:
             yield
         except OSError as error:
-            reason = _reason(error) + (hint if error.errno == errno.EPERM else "")
+            reason = reason_of(error) + (hint if error.errno == errno.EPERM else "")
             raise StepError(name, reason, what) from error
         except SyscallError as error:
             raise StepError(name, "the process was killed", what) from error
@@ -398,7 +395,7 @@ class Run:
             return
         assert self.child is not None
         process = self.child.process
-        if self.elsewhere is not None and sig in _ENDING:
+        if self.elsewhere is not None and sig in ENDING:
             self.elsewhere.hurry()
         try:
             if self.options.pid and await _is_ignored_by_init(self.parent, process.process.near.id, sig):
@@ -471,11 +468,6 @@ async def _is_ignored_by_init(parent: Thread, pid: int, sig: SIG) -> bool:
     return False
 
 
-def _reason(error: OSError) -> str:
-    reason = error.strerror or str(error)
-    return f"{reason}; see ulimit -n" if error.errno == errno.EMFILE else reason
-
-
 async def _why_no_clone(parent: Thread, error: OSError, flags: CLONE) -> str:
     reason = os.strerror(error.errno or 0)
     if error.errno in (errno.EPERM, errno.EACCES, errno.ENOSYS):
@@ -488,7 +480,7 @@ async def _why_no_clone(parent: Thread, error: OSError, flags: CLONE) -> str:
         return "no more namespaces are allowed; see /proc/sys/user"
     if error.errno == errno.EAGAIN:
         return "no more processes are allowed; see ulimit -u"
-    return _reason(error)
+    return reason_of(error)
 
 
 async def _is_possible(parent: Thread, flags: CLONE) -> bool:
@@ -503,7 +495,7 @@ async def _is_possible(parent: Thread, flags: CLONE) -> bool:
 
 async def _why_no_exec(thread: ChildThread, command: Command, error: OSError) -> tuple[int, str]:
     """The exit status and the reason for people."""
-    reason = _reason(error)
+    reason = reason_of(error)
     if isinstance(error, FileNotFoundError):
         if await _exists(thread, Path(command.executable_path)):
             return NOT_EXECUTABLE, "the interpreter or dynamic loader that it names does not exist"
@@ -561,25 +553,7 @@ def _run(run: Run) -> int:
     options = run.options
     if not (options.trace or options.summary):
         return trio.run(run.run)
-    from rsyscall.trace import Tracer, write_to_stderr
+    # Not with the module: most commands are not traced.
+    from rsyscall.cli_trace import traced
 
-    with ExitStack() as stack:
-        write = write_to_stderr if options.trace else lambda line: None
-        if options.trace_file is not None:
-            try:
-                # Without a buffer: what cannot be written must not come up again at the end.
-                file = stack.enter_context(open(options.trace_file, "wb", buffering=0))
-            except OSError as error:
-                say(f"open the trace file: {_reason(error)} ({options.trace_file})")
-                return FAILED
-            write = partial(_write_line, file)
-        tracer = Tracer(write)
-        stack.enter_context(tracer.tracing(local_thread.task, "rsyscall"))
-        status = trio.run(run.run)
-    if options.summary:
-        print_error(f"{tracer.summary()}\n")
-    return status
-
-
-def _write_line(file: RawIOBase, line: str) -> None:
-    file.write(f"{line}\n".encode(errors="backslashreplace"))
+    return traced(options, lambda: trio.run(run.run))
