@@ -158,7 +158,7 @@ ROWS = [
         "`python -m rsyscall run -- true` ÷ `python -c 'import trio'`",
         1.4,
         1.2,
-        why=("113 modules of the layers take 72 of the 202 ms that `-X importtime` counts for all imports"),
+        why="107 modules of the layers take 71 of the 244 ms that `-X importtime` counts for all imports",
     ),
     Row(
         "big-parent",
