@@ -22,8 +22,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FunctionType, ModuleType
+from typing import NamedTuple
 
 import generated
+from call_evidence import structures_of, test_of
 
 from rsyscall.handle import ChildProcess, FileDescriptor, MemoryMapping, Process, Task
 from rsyscall.handle._later import Later
@@ -41,6 +43,12 @@ INDIRECT: dict[tuple[type, str], set[str]] = {
     (Thread, "clone"): {"clone3"},
 }
 NUMBERS = {"nr", "SYS"}
+# The headers of private modules that are not named after theirs.
+HEADERS = {
+    "_mmsg": "rsyscall.sys.socket",
+    "_owned_events": "rsyscall.unistd",
+    "_received": "rsyscall.sys.socket",
+}
 MANPAGE = re.compile(r"^\s*manpage: (.*)$", re.MULTILINE)
 
 HEAD = """\
@@ -72,17 +80,24 @@ True
 ```
 
 The calls of x86_64, aarch64 and riscv64, up to the newest kernel that the tables know: which method makes
-each of them, its manual page, and the module with its constants and structures. [From the manual page to the
+each of them, its manual page, its structures, and the tests that make it. They stand by header, each of which
+is a module with the constants and structures that belong to its calls. [From the manual page to the
 call](from-man-page.md) explains how parameters and results are translated.
 
 The first column has the kernel's name. It differs from the name in the manual where the kernel has replaced a
 call (`newfstatat` for `stat`). "since" is the first kernel that has the call, where that is newer than Linux
 2.6. A method of `Process` is one of `ChildProcess`, too. `Thread` has shorter methods for many of these.
 
-## Calls with a method
+{headers}
+"""
 
-| call | methods | manual page | module | since |
-|---|---|---|---|---|
+HEADER = """
+## {title}
+
+`{module}`
+
+| call | methods | manual page | structures | since | tested in |
+|---|---|---|---|---|---|
 """
 
 WITHOUT = """
@@ -180,6 +195,8 @@ def made_by(function: FunctionType, cls: type, public: bool) -> set[tuple[str, s
 def module_of(name: str) -> str:
     """The public module of a header, for one that holds a part of it."""
     parts = name.split(".")
+    if parts[-1] in HEADERS:
+        return HEADERS[parts[-1]]
     if parts[-1].startswith("_"):
         parts[-1] = parts[-1].split("_")[1]
         if importlib.util.find_spec(".".join(parts)) is None:
@@ -195,8 +212,27 @@ def pages_of(documentation: str) -> list[str]:
     return match[1].rstrip(".").split(", ") if match else []
 
 
-def all_methods() -> Iterator[tuple[str, str, list[str], str]]:
-    """Yield call, method, manual pages and module, for each call of each method."""
+class Found(NamedTuple):
+    """A method that makes a call.
+
+    Attributes:
+        method: with the name of its class.
+        pages: of the manual.
+        module: of the header of the call.
+    """
+
+    method: str
+    function: FunctionType
+    pages: list[str]
+    module: str
+
+    @property
+    def name(self) -> str:
+        return self.method.split(".")[1]
+
+
+def all_methods() -> Iterator[tuple[str, Found]]:
+    """Yield each call of each method."""
     made: dict[tuple[type, str], set[tuple[str, str]]] = {}
     for cls in CLASSES:
         for name in sorted(dir(cls)):
@@ -211,16 +247,39 @@ def all_methods() -> Iterator[tuple[str, str, list[str], str]]:
             inherited = set().union(*(made.get((base, name), ()) for base in cls.__mro__))
             made[cls, name] = calls
             for call, module in sorted(calls - inherited):
-                yield call, f"{cls.__name__}.{name}", pages, module_of(module)
+                yield call, Found(f"{cls.__name__}.{name}", function, pages, module_of(module))
     for (owner, name), names in INDIRECT.items():
-        function = getattr(owner, name)
+        function = function_of(getattr(owner, name))
+        assert function is not None
         for call in sorted(names):
             module = "rsyscall.sched" if "clone" in call else module_of(function.__module__)
-            yield call, f"{owner.__name__}.{name}", pages_of(function.__doc__ or "") or [f"{call}(2)"], module
+            pages = pages_of(function.__doc__ or "") or [f"{call}(2)"]
+            yield call, Found(f"{owner.__name__}.{name}", function, pages, module)
+
+
+def header_of(call: str, found: list[Found]) -> str:
+    """The module of a call: that of the method with its name, if there is one."""
+    modules = [method.module for method in found if method.name == call] or [
+        method.module for method in found
+    ]
+    return max(modules, key=modules.count)
+
+
+def title_of(module: str) -> str:
+    """The headers of a module, as it says itself."""
+    first = (importlib.import_module(module).__doc__ or "").splitlines()[0]
+    match = re.match(r"`<\S+>`(, `<\S+>`)*( and `<\S+>`)?", first)
+    assert match is not None, f"{module} does not begin with its header"
+    return match[0]
 
 
 def code(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in dict.fromkeys(names))
+
+
+def anchor(title: str) -> str:
+    """The anchor of a title, as Markdown on the web makes it."""
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
 def named(call: str, methods: list[str]) -> str:
@@ -233,16 +292,19 @@ def named(call: str, methods: list[str]) -> str:
     return code(same + methods)
 
 
-def row(call: str, found: list[tuple[str, list[str], str]], book: CallFacts | None) -> str:
-    pages = dict.fromkeys(page for _, of_method, _ in found for page in of_method if page.endswith("(2)"))
+def row(call: str, found: list[Found], book: CallFacts | None) -> str:
+    pages = dict.fromkeys(page for method in found for page in method.pages if page.endswith("(2)"))
     # A method that chooses between two calls names the pages of both.
     own = [page for page in pages if page == f"{call}(2)"] or list(pages)
+    test = test_of(call, {method.name for method in found}, header_of(call, found).split(".")[-1])
+    assert test is not None, f"no test makes {call}"
     cells = [
         f"`{call}`",
-        named(call, [method for method, _, _ in found]),
+        named(call, [method.method for method in found]),
         ", ".join(own),
-        code(module for _, _, module in found),
+        code(structures_of(method.function for method in found)),
         book.since if book else "",
+        f"[{test.stem.removeprefix('test_')}](../{test})",
     ]
     return f"| {' | '.join(cells)} |\n"
 
@@ -250,12 +312,21 @@ def row(call: str, found: list[tuple[str, list[str], str]], book: CallFacts | No
 def page() -> str:
     """The text of the page."""
     found = defaultdict(list)
-    for call, method, pages, module in all_methods():
-        found[call].append((method, pages, module))
+    for call, method in all_methods():
+        found[call].append(method)
     unknown = found.keys() - set(numbers())
     assert not unknown, f"no architecture has {unknown}"
-    text = HEAD.format(command=COMMAND)
-    text += "".join(row(call, found[call], BOOK.get(call)) for call in numbers() if call in found)
+    sections = defaultdict(list)
+    for call in numbers():
+        if call in found:
+            sections[header_of(call, found[call])].append(call)
+    titles = {module: title_of(module) for module in sections}
+    order = sorted(sections, key=titles.__getitem__)
+    links = (f"[{titles[module]}](#{anchor(titles[module])})" for module in order)
+    text = HEAD.format(command=COMMAND, headers=",\n".join(links) + ".")
+    for module in order:
+        text += HEADER.format(title=titles[module], module=module)
+        text += "".join(row(call, found[call], BOOK.get(call)) for call in sections[module])
     reasons = {call: BOOK[call].skipped for call in numbers() if call in BOOK and BOOK[call].skipped}
     contradictory = found.keys() & reasons.keys()
     assert not contradictory, f"the book says that there is no method for {contradictory}"
@@ -268,16 +339,15 @@ def page() -> str:
         if other != reason:
             reason = f"`{other}` does the same"
             if other in found:
-                theirs = [method for method, _, _ in found[other]]
-                same = [method for method in theirs if method.split(".")[1] == call]
-                reason += f": {code(same or theirs)}"
+                same = [method.method for method in found[other] if method.name == call]
+                reason += f": {code(same or (method.method for method in found[other]))}"
         text += f"| `{call}` | {reason} |\n"
     return text
 
 
 def table() -> int:
     """Print the counts, of all architectures together; return how many calls are not in the book."""
-    found = {call for call, _, _, _ in all_methods()}
+    found = {call for call, _ in all_methods()}
     skipped = {name for name, row in BOOK.items() if row.skipped}
     unlisted = set(numbers()) - found - skipped - LATER
     later = LATER & set(numbers()) - found

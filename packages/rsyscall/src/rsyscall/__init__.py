@@ -15,6 +15,9 @@ importing one layer stays as cheap with everything installed as it is alone:
 * `run_sync`, `Portal`: commands, and anything else, from other OS threads, synchronous code and asyncio.
 * `PIPE`, `STDOUT`, `DEVNULL`, `Limits`: for `Thread.run`; `CompletedCommand`, `ChildState`: how it ended;
   `CalledProcessError`, `CommandTimeoutError`, `OutputLimitError`, `ExecutableNotFound`: what went wrong.
+
+`docs/calls.md` of the source lists every system call: the method that makes it, its structures, the first
+kernel that has it. `docs/README.md` begins with what you want to do.
 """
 
 from __future__ import annotations

@@ -66,14 +66,15 @@ class _Request:
 
     Attributes:
         data: the bytes of it.
-        end: where it ends in the stream of all requests.
+        start: where it starts in the stream of all requests.
+        end: where it ends.
         read: how many bytes of memory the answer brings, if it is not an error.
         written: the only result that is not an error, of a request to write memory.
         record: of a call, the object that records its outcome; or None.
         number: the call, by its number on our own architecture: a record knows no other.
     """
 
-    __slots__ = ("data", "end", "exchange", "index", "number", "read", "record", "written")
+    __slots__ = ("data", "end", "exchange", "index", "number", "read", "record", "start", "written")
 
     def __init__(
         self,
@@ -93,11 +94,7 @@ class _Request:
         self.data = data
         self.read = read
         self.written = written
-        self.end = 0
-
-    @property
-    def start(self) -> int:
-        return self.end - len(self.data)
+        self.start = self.end = 0
 
     def check(self, result: int, payload: bytes) -> None:
         """Raise a ProtocolError if this cannot be an answer."""
@@ -129,7 +126,7 @@ class Exchange:
         finished: nothing more will come.
     """
 
-    __slots__ = ("_requests", "error", "on_finish", "payloads", "results")
+    __slots__ = ("_requests", "error", "finished", "on_finish", "payloads", "results")
 
     def __init__(self, on_finish: Callable[[], None]) -> None:
         self.on_finish = on_finish
@@ -137,6 +134,7 @@ class Exchange:
         self.results: list[int] = []
         self.payloads: list[bytes] = []
         self.error: SyscallError | None = None
+        self.finished = False
 
     @classmethod
     def calls(
@@ -232,11 +230,8 @@ class Exchange:
                 if record is not None and index == recorded:
                     request.record, request.number = record, _our_number(abi, step[0])
             self._requests.append(request)
+        self.finished = not steps
         return self
-
-    @property
-    def finished(self) -> bool:
-        return self.error is not None or len(self.results) == len(self._requests)
 
     def _answer(self, index: int, result: int, payload: bytes) -> None:
         """Take the answer to request `index`; the second time nothing happens."""
@@ -245,6 +240,7 @@ class Exchange:
         if len(self.results) == index:
             self.results.append(result)
         if len(self.results) == len(self._requests):
+            self.finished = True
             self.on_finish()
 
     def _fail(self, error: SyscallError) -> None:
@@ -257,6 +253,7 @@ class Exchange:
             if isinstance(error, SyscallHangup):
                 error.results = self.results
             self.error = error
+        self.finished = True
         self.on_finish()
 
     def check(self) -> list[int]:
@@ -359,6 +356,7 @@ class StreamState:
         queue = self._answers.queue
         end = queue[-1].end if queue else self._wire[1]
         for request in exchange._requests:
+            request.start = end
             end += len(request.data)
             request.end = end
         queue.extend(exchange._requests)
@@ -430,9 +428,12 @@ class StreamState:
         """
         sent, offered = self._wire
         if sent != offered:
-            self._wire = (sent + count, sent + count)
+            sent += count
+            self._wire = (sent, sent)
+            if sent == offered:
+                return
             # Others have been told. One may have its answer already, which can be faster than this news.
-            for request in self._requests_from(sent + count, offered):
+            for request in self._requests_from(sent, offered):
                 if request.record is not None:
                     request.record.unsent()
 
