@@ -23,7 +23,7 @@ def forked(test: Callable[[Local, Path], Coroutine[Any, Any, None]]) -> Callable
     """Make a test run in a child made by os.fork, if its calls must not change the process of the tests.
 
     The test gets a `Local` of its own, since one from before the fork refuses to work in the child, and a
-    temporary directory. Failures and skips are reported by the parent.
+    temporary directory. Failures and skips are reported by the parent. Marks may stand above this or below.
     """
 
     def wrapper(tmp_path: Path) -> None:
@@ -40,11 +40,18 @@ def forked(test: Callable[[Local, Path], Coroutine[Any, Any, None]]) -> Callable
             pytest.skip(text)
         assert code == 0, f"the child ended with {code}:\n{text}"
 
-    wrapper.__name__ = test.__name__
-    wrapper.__qualname__ = test.__qualname__
-    wrapper.__doc__ = test.__doc__
-    wrapper.__module__ = test.__module__
+    stand_for(test, wrapper)
     return wrapper
+
+
+def stand_for(test: Callable[..., object], wrapper: Callable[..., object]) -> None:
+    """Give the function that runs in the place of a test its name, its description and its marks.
+
+    Not by `functools.wraps`: pytest would look through it, and pass the fixtures that the test has.
+    """
+    for name in ("__name__", "__qualname__", "__doc__", "__module__"):
+        setattr(wrapper, name, getattr(test, name))
+    wrapper.__dict__.update(test.__dict__)
 
 
 def _run_child(test: Callable[[Local, Path], Coroutine[Any, Any, None]], tmp_path: Path, sender: int) -> None:

@@ -14,7 +14,7 @@ from rsyscall.handle.allocation import UseAfterFreeError
 from rsyscall.near import SYS
 from rsyscall.sys.mount import MS, UMOUNT
 
-from .helpers import forked, no_calls, stranger
+from .helpers import forked, no_calls, stand_for, stranger
 from .support import Local
 
 CLONE_NEWNS = 0x20000
@@ -41,8 +41,7 @@ def in_mount_namespace(
         )
         await test(local, tmp_path)
 
-    inner.__name__, inner.__qualname__ = test.__name__, test.__qualname__
-    inner.__doc__, inner.__module__ = test.__doc__, test.__module__
+    stand_for(test, inner)
     return pytest.mark.needs("mounts")(forked(inner))
 
 
