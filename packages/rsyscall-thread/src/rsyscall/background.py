@@ -80,8 +80,12 @@ _at_work: trio.lowlevel.RunVar[weakref.WeakSet[trio.lowlevel.Task] | None] = tri
 )
 
 
-async def together(*steps: Callable[[], Awaitable[Any]]) -> list[Any]:
+async def together(*steps: Callable[[], Awaitable[Any]], cancel_others: bool = False) -> list[Any]:
     """Run these at the same time; returns their results.
+
+    Args:
+        cancel_others: when one of them fails, cancel the others. Otherwise they go on to their ends, as they
+            have to where what they make is cleaned up by the caller.
 
     Raises:
         Exception: the first one, without a group, when all have ended.
@@ -94,6 +98,8 @@ async def together(*steps: Callable[[], Awaitable[Any]]) -> list[Any]:
             results[index] = await steps[index]()
         except Exception as error:
             failures.append(error)
+            if cancel_others:
+                nursery.cancel_scope.cancel()
 
     async with trio.open_nursery() as nursery:
         for index in range(len(steps)):

@@ -16,12 +16,13 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
 
+from rsyscall.background import together
 from rsyscall.fcntl import AT, O
 from rsyscall.linux.dirent import DT, DirentList
 from rsyscall.near import SyscallError
@@ -283,7 +284,8 @@ class _Copy:
                     # Calls of our own process are none.
                     await trio.lowlevel.checkpoint()
 
-        await _together(copy_pieces for _ in range(max(1, min(_PIECES, -(-size // _PIECE)))))
+        count = max(1, min(_PIECES, -(-size // _PIECE)))
+        await together(*[copy_pieces] * count, cancel_others=True)
 
     async def directory(
         self, read: FileDescriptor, above: FileDescriptor, name: str, path: Path, to: Path
@@ -303,7 +305,7 @@ class _Copy:
                 for entry, kind in others:
                     await self._entry(read, written, entry, kind, Path(path, entry), Path(to, entry))
 
-            await _together(copy_files for _ in range(_FILES))
+            await together(*[copy_files] * _FILES, cancel_others=True)
             for entry, kind in entries:
                 if kind == DT.DIR:
                     below = Path(path, entry)
@@ -391,21 +393,3 @@ async def _closing(fd: FileDescriptor) -> AsyncIterator[None]:
 
 async def _status(ram: RAM, fd: FileDescriptor) -> Stat:
     return await (await fd.fstat(await ram.malloc(Stat))).read()
-
-
-async def _together(jobs: Iterable[Callable[[], Awaitable[None]]]) -> None:
-    """Run them at the same time; the first that fails cancels the others, and its exception is raised."""
-    errors: list[Exception] = []
-    async with trio.open_nursery() as nursery:
-
-        async def run(job: Callable[[], Awaitable[None]]) -> None:
-            try:
-                await job()
-            except Exception as error:
-                errors.append(error)
-                nursery.cancel_scope.cancel()
-
-        for job in jobs:
-            nursery.start_soon(run, job)
-    if errors:
-        raise errors[0]
