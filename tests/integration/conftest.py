@@ -31,9 +31,11 @@ def warm_up() -> None:
     trio.run(main)
 
 
-@pytest.fixture(
-    params=[pytest.param(way, id=way.name, marks=pytest.mark.needs(*way.needs)) for way in WAYS],
-)
+def _marks(way: Way) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.needs(*way.needs), *([pytest.mark.slow] if way.slow else [])]
+
+
+@pytest.fixture(params=[pytest.param(way, id=way.name, marks=_marks(way)) for way in WAYS])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Way:
     """One of the ways of getting a thread."""
     way = request.param

@@ -30,9 +30,10 @@ from rsyscall.tasks.ssh import make_ssh_host
 from rsyscall.tasks.stdio import StdioThread, stdio_bootstrap
 from rsyscall.thread import Thread
 
+from .far_ways import command
 from .filters import deny_in
 from .support import cloned, sh
-from .test_stdio import command, name_of, nothing_left
+from .test_stdio import name_of, nothing_left
 
 __all__ = ["nothing_left"]
 

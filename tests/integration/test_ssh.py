@@ -24,8 +24,9 @@ from rsyscall.tasks.local import local_thread
 from rsyscall.tasks.ssh import SSHCommand, SSHHost, make_local_ssh, make_ssh_host
 from rsyscall.tasks.stdio import BootstrapError
 
+from .far_ways import command
 from .support import sh
-from .test_stdio import command, descendants, nothing_left, use
+from .test_stdio import descendants, nothing_left, use
 
 __all__ = ["nothing_left"]
 

@@ -29,19 +29,12 @@ from rsyscall.tasks._script import MACHINES, STALE_MINUTES
 from rsyscall.tasks.local import local_thread
 from rsyscall.tasks.stdio import BootstrapError, StdioThread, stdio_bootstrap
 
+from .far_ways import command
 from .support import sh
 
 By = Literal["argument", "line", "shell"]
 
 _DIRECTORY = re.compile("rsyscall-[0-9a-f]{16}")
-
-
-def command(*words: str) -> Command:
-    """A command that is looked up in PATH."""
-    path = shutil.which(words[0])
-    if path is None:
-        pytest.skip(f"{words[0]} is not installed")
-    return Command(path, words, {})
 
 
 def script(text: str) -> Command:

@@ -23,6 +23,7 @@ from rsyscall.tasks.stub import StubServer
 from rsyscall.thread import ChildThread, Thread
 from rsyscall.trace import Tracer
 
+from .far_ways import FAR
 from .filters import deny_in
 
 EVERYTHING_NEW = CLONE.NEWUSER | CLONE.NEWPID | CLONE.NEWNET | CLONE.NEWNS | CLONE.NEWUTS | CLONE.NEWIPC
@@ -47,6 +48,8 @@ class Way:
         transport: how processes that share our memory are driven meanwhile.
         flags: what the process does not share with us, or shares although that is not the rule.
         own_memory: whether it has memory of its own.
+        also_needs: what the place has to permit, beside what `flags` say.
+        slow: whether it takes long to get there.
     """
 
     name: str
@@ -54,11 +57,13 @@ class Way:
     transport: str = "ring"
     flags: CLONE = CLONE.NONE
     own_memory: bool = False
+    also_needs: tuple[str, ...] = ()
+    slow: bool = False
 
     @property
     def needs(self) -> list[str]:
         """What the place has to permit."""
-        return [name for flag, name in _NAMESPACES.items() if self.flags & flag]
+        return [*self.also_needs, *(name for flag, name in _NAMESPACES.items() if self.flags & flag)]
 
     @property
     def is_local(self) -> bool:
@@ -285,6 +290,8 @@ def _ways() -> list[Way]:
     ways.append(Way("persistent", _persistent(False), own_memory=True))
     ways.append(Way("persistent-reconnected", _persistent(True), own_memory=True))
     ways.append(Way("persistent-elsewhere", _persistent(True, elsewhere=True), own_memory=True))
+    for far, (open, needs) in FAR.items():
+        ways.append(Way(far, open, own_memory=True, also_needs=needs, slow=True))
     ways.append(Way("ring-on-stream", lambda: _mixed("stream", "ring")))
     ways.append(Way("stream-on-ring", lambda: _mixed("ring", "stream"), "stream"))
     return ways
