@@ -200,3 +200,57 @@ async def test_requests_are_shown() -> None:
     assert "{op=PTRACE_SYSCALL_INFO_NONE, arch=AUDIT_ARCH_" in texts
     assert "0, SIGCONT) = 0" in texts
     await end(child)
+
+
+@pytest.mark.parametrize("executed", [False, True])
+async def test_a_block_resumes_what_stops_at_its_end(executed: bool) -> None:
+    """Its tracer is this OS thread, which waits for the end of the block."""
+    child = await local_thread.clone()
+    with trio.fail_after(10):
+        async with child.process:
+            await child.process.process.ptrace_seize(PTRACE_O.TRACEEXIT)
+            if executed:
+                await child.exec(sh("sleep 1000"))
+    state = child.process.process.death_state
+    assert state is not None
+    assert state.killed_with() == SIG.KILL
+
+
+@pytest.mark.parametrize("options", [PTRACE_O.TRACEEXIT, PTRACE_O.NONE])
+async def test_a_block_does_not_wait_forever_for_another_tracer(
+    options: PTRACE_O, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stops at its end, or has ended and its tracer does not hear of it."""
+    monkeypatch.setattr("rsyscall.traced._PAUSE", 0.02)
+    child, tracer = await local_thread.clone(), await local_thread.clone()
+    await traced_by(tracer, child, options)
+    with trio.fail_after(10):
+        with pytest.raises(
+            RuntimeError, match=f"process {child.process.pid} .* {tracer.process.pid} traces it"
+        ):
+            async with child.process:
+                pass
+        with pytest.raises(KeyError, match="its own"):
+            async with child.process:
+                raise KeyError("its own")
+    await end(tracer)
+    state = await child.process.waitpid(W.EXITED)
+    assert state.killed_with() == SIG.KILL
+
+
+async def test_a_block_waits_for_a_tracer_that_does_its_work() -> None:
+    child, tracer = await local_thread.clone(), await local_thread.clone()
+    process = await traced_by(tracer, child, PTRACE_O.TRACEEXIT)
+    states = []
+
+    async def trace() -> None:
+        while not (state := await next_state(tracer, process)).died():
+            states.append(PtraceStop.of(state).event)
+            await process.ptrace_cont()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trace)
+        async with child.process:
+            pass
+    assert states == [PTRACE_EVENT.EXIT]
+    await end(tracer)

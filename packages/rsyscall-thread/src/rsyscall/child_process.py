@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import errno
 import math
+import sys
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -91,6 +92,10 @@ class AsyncChildProcess:
     As an async context manager it kills the child, if it is still alive, and reaps it. If we may not signal
     the child, but still drive it, we tell it to exit. If it does not exit, or we do not drive it, leaving the
     block raises PermissionError, unless another exception is on its way.
+
+    A tracer may hold a child that was killed (`PTRACE_O.TRACEEXIT`). If the tracer is this OS thread, leaving
+    the block resumes the child after half a second. If another tracer does nothing for five seconds, leaving
+    the block raises RuntimeError, unless another exception is on its way.
 
     Args:
         process: the handle of the child.
@@ -268,6 +273,9 @@ class AsyncChildProcess:
             state = await self._waitid_nohang(options)
             if state is not None:
                 return state
+            if self._exited.is_set():
+                # Another process traces it, and is told first.
+                await trio.sleep(_LONGEST_PAUSE)
 
     # With a signalfd an interrupt must not come between setting it up and taking it down; it comes while we
     # sleep.
@@ -425,7 +433,7 @@ class AsyncChildProcess:
             with trio.CancelScope(shield=True):
                 try:
                     await self.kill()
-                    await self.waitpid(W.EXITED)
+                    await self._reap_killed(any(exc_info))
                 except (SyscallError, ChildProcessError):
                     # Its parent has gone: we can reap it no more, and need not.
                     with trio.move_on_after(_TIME_TO_LEAVE):
@@ -433,6 +441,17 @@ class AsyncChildProcess:
                 except PermissionError:
                     if not await self._let_go() and not any(exc_info):
                         raise
+
+    async def _reap_killed(self, failing: bool) -> None:
+        """Wait for the end, and reap the child; `failing`: another exception is on its way."""
+        # Who traces has loaded this.
+        if self._is_ours and "rsyscall.sys.ptrace" in sys.modules:
+            from rsyscall.traced import wait_for_end_of_traced
+
+            sysif = self.process.task.sysif
+            await wait_for_end_of_traced(lambda: self.waitpid(W.EXITED), sysif, self.pid, failing)
+        else:
+            await self.waitpid(W.EXITED)
 
     async def _let_go(self) -> bool:
         """Have the child exit by closing the way to it; returns whether it is dead now."""

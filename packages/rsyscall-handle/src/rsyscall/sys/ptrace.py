@@ -14,8 +14,9 @@ call, an event, or a signal, as it was resumed and as `PTRACE_O` says. The trace
 `waitid`, as for a child, and `PtraceStop.of` says what it was. The kernel reports stops also to a tracer that
 waits for `W.EXITED` alone. Most requests need a process that has stopped.
 
-With `PTRACE_O.TRACEEXIT` a process stops also when it is killed, until the tracer resumes it. So an `async
-with` of its `AsyncChildProcess`, which kills it at the end, waits forever if the tracer does not.
+With `PTRACE_O.TRACEEXIT` a process stops also when it is killed, until the tracer resumes it. An `async with`
+of its `AsyncChildProcess`, which kills it at the end, waits for that; it resumes the process itself if it
+runs in the OS thread that traces, and raises RuntimeError if another tracer does not for five seconds.
 
 A process that the library drives answers no calls while it is stopped: they wait until the tracer lets it
 go on. So neither wait in the tracer for such a call, nor hold up a process that others wait for. After
