@@ -471,10 +471,11 @@ def floors(session: nox.Session) -> None:
 
 @nox.session(python=MAIN)
 def guests(session: nox.Session) -> None:
-    """Processes of other architectures, in machines that qemu emulates, with kernels of Debian."""
+    """Processes of other architectures, and of a newer kernel, in machines that qemu emulates."""
     machines = {"aarch64": "qemu-system-arm", "riscv64": "qemu-system-misc"}
     packages = {f"qemu-system-{machine}": package for machine, package in machines.items()}
     packages |= {f"{machine}-linux-gnu-gcc": f"gcc-{machine}-linux-gnu" for machine in machines}
+    packages |= {"qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static"}
     packages |= {"cpio": "cpio", "apt-get": "apt"}
     absent = sorted({package for program, package in packages.items() if shutil.which(program) is None})
     if absent:

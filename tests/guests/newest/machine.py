@@ -1,0 +1,63 @@
+"""A machine of x86_64 with the newest kernel of Debian, which qemu emulates, and a process in it that has all
+privileges.
+
+qemu is the command that leads to it: its standard input and output are a virtio port, at which a shell reads.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from guests.machine import KERNELS, pack
+from rsyscall.command import Command
+from rsyscall.tasks.local import local_thread
+from rsyscall.tasks.stdio import StdioThread, stdio_bootstrap
+
+HERE = Path(__file__).parent
+KERNEL = KERNELS / "vmlinux-x86_64"
+MODULES = KERNELS / "modules-x86_64"
+"""Modules of this kernel. They are in /modules of the machine."""
+
+
+def missing() -> str | None:
+    """What is not there and has to be, or None."""
+    if os.uname().machine != "x86_64":
+        return "architecture: the shell in the machine is the one of this machine, and not for x86_64"
+    for program in ("qemu-system-x86_64", "busybox", "cpio"):
+        if shutil.which(program) is None:
+            return f"{program} is not installed"
+    for path in (KERNEL, MODULES):
+        if not path.exists():
+            return f"there is no {path}: run tools/fetch_kernels.py"
+    return None
+
+
+def make_root(directory: Path) -> Path:
+    """Make the root file system, as an archive that the kernel unpacks."""
+    root = directory / "root"
+    for name in ("bin", "dev", "proc", "sys", "tmp"):
+        (root / name).mkdir(parents=True)
+    shutil.copy(HERE / "init", root)
+    shutil.copy(os.path.realpath(str(shutil.which("busybox"))), root / "bin" / "busybox")
+    shutil.copytree(MODULES, root / "modules")
+    return pack(root, directory / "root.cpio.gz")
+
+
+async def start(directory: Path) -> StdioThread:
+    """Start the machine, which is switched off when the thread is closed; what it prints is in `console`."""
+    qemu = Command(
+        str(shutil.which("qemu-system-x86_64")),
+        [
+            *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-cpu", "max"),
+            *("-smp", "2", "-m", "512"),
+            *("-display", "none", "-nodefaults", "-no-reboot", "-serial", f"file:{directory / 'console'}"),
+            *("-kernel", str(KERNEL), "-initrd", str(make_root(directory))),
+            *("-append", "console=ttyS0 quiet panic=-1"),
+            *("-device", "virtio-serial-pci,romfile=", "-device", "virtserialport,chardev=stream"),
+            *("-chardev", "stdio,id=stream,signal=off"),
+        ],
+        {},
+    )
+    return await stdio_bootstrap(local_thread, qemu, by="shell", machines=["x86_64"])
