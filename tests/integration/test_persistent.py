@@ -24,6 +24,7 @@ from rsyscall.sched import CLONE
 from rsyscall.sys.wait import W
 from rsyscall.tasks.local import local_thread
 from rsyscall.tasks.persistent import MAX_STORE, PersistentThread, clone_persistent, connect_persistent
+from rsyscall.tasks.stdio import stdio_bootstrap
 
 from .support import sh
 
@@ -394,5 +395,40 @@ async def test_in_a_child_and_from_a_child(path: LocalPath) -> None:
                 await thread.reconnect(child)
                 done = await thread.run(sh("echo $PPID"), capture=True)
                 assert int(done.stdout) == int(await thread.task.getpid())
+        finally:
+            await thread.end()
+
+
+async def test_calls_elsewhere_do_not_wait_for_the_process_that_has_connected(path: LocalPath) -> None:
+    """Its socket is a channel over the stream of the command, over the first and over the next connection."""
+    async with await stdio_bootstrap(local_thread, Command("/bin/sh", ["sh", "-c"], {})) as there:
+        pipe = await there.pipe()
+        write_end = f"/proc/{there.task.near_process.id}/fd/{int(pipe.write.near)}"
+        thread = await clone_persistent(there, path)
+        try:
+            await thread.make_persistent()
+            for take_over in (False, True):
+                await thread.reconnect(there, take_over)
+                answered = trio.Event()
+
+                async def call(answered: trio.Event = answered) -> None:
+                    assert await thread.task.getpid() == thread.task.near_process
+                    answered.set()
+
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(there.read, pipe.read)
+                    await trio.testing.wait_all_tasks_blocked()
+                    nursery.start_soon(call)
+                    with trio.move_on_after(20):
+                        await answered.wait()
+                    in_time = answered.is_set()
+                    LocalPath(write_end).write_text("x")
+                assert in_time
+            child = await there.clone()
+            async with child.process:
+                # Not of the process that has the stream: no channel, but it works.
+                await thread.reconnect(child, take_over=True)
+                assert await thread.task.getpid() == thread.task.near_process
+                await thread.reconnect(there)
         finally:
             await thread.end()

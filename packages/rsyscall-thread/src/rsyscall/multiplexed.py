@@ -284,6 +284,37 @@ class Multiplexer:
             raise
         return ours, theirs
 
+    @trio.lowlevel.enable_ki_protection
+    async def take(self, afd: AsyncFileDescriptor) -> AsyncFileDescriptor:
+        """Have the relay there read and write a socket, instead of calls of the root.
+
+        Args:
+            afd: a stream socket of a process there, whose peer has sent nothing that was not read. Used no more,
+                unless it is returned.
+
+        Returns:
+            Our end of a channel that leads to it. `afd` itself, if it is not of the root, or there are no relays.
+
+        Raises:
+            OSError, SyscallError: `afd` is closed then, or has to be closed by the caller.
+
+        manpage: socketpair(2), sendmsg(2)
+        """
+        if afd.handle.task is not self._task:
+            return afd
+        async with self._turns.next():
+            if not await self.start():
+                return afd
+            here = self._stream.tofd
+            [ours], [near_end] = await _make_pairs(here.handle.task, here.ram, SOCK.STREAM, 1)
+            try:
+                await afd.epolled.delete()
+                await self._hand_over(next(self._numbers), near_end, afd.handle, 0)
+                return await self._make_async(ours)
+            except BaseException:
+                await _close_all([ours, near_end])
+                raise
+
     async def _hand_over(
         self, number: int, near_end: FileDescriptor, far_end: FileDescriptor, wait: int
     ) -> None:

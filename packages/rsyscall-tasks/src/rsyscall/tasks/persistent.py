@@ -470,6 +470,10 @@ async def _connect(
                 await address.close()
         await sock.send_all_bytes(_KNOCK.pack(_MAGIC, _TAKE_OVER if take_over else 0, 0))
         said = await _receive(sock, path)
+        multiplexer = thread.monitor.side.multiplexer if isinstance(thread.monitor, FarMonitor) else None
+        if multiplexer is not None:
+            # Otherwise each call would take as many round trips as the calls that send and receive it.
+            sock = await multiplexer.take(sock)
     except BaseException:
         await _close(sock)
         raise
