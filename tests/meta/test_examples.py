@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
 import shutil
 import signal
+import socket
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -121,7 +123,7 @@ def joined(printed: str) -> str:
 
 def test_there_is_a_test_for_each() -> None:
     found = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.py")}
-    assert found == {*PRINTED, "demo.py", "19_watch_elsewhere.py"}
+    assert found == {*PRINTED, "demo.py", "19_watch_elsewhere.py", "20_many_hosts.py"}
 
 
 def parameters(names: Collection[str]) -> list[Any]:
@@ -191,6 +193,30 @@ def test_watching_on_the_far_side_of_ssh(cli: Programs, tmp_path: Path) -> None:
         watching.send_signal(signal.SIGINT)
         out, err = watching.communicate(timeout=60)
         assert (out, "KeyboardInterrupt" in err) == ("", True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(SSHD is None, reason="package: sshd is not installed")
+def test_a_hundred_hosts_and_a_dead_one(cli: Programs, tmp_path: Path) -> None:
+    """The others answer while the dead one says nothing."""
+    with (
+        serving(tmp_path, "MaxStartups=200") as server,
+        socket.create_server(("127.0.0.1", 0)) as silent,
+    ):
+        host = shlex.join(server.words())
+        dead = shlex.join(server.words(Port=str(silent.getsockname()[1])))
+        script = "echo $PPID; exit 3"
+        asking = cli.start(script, dead, *[host] * 100, program=EXAMPLES / "20_many_hosts.py")
+        assert asking.stdout is not None
+        lines = [asking.stdout.readline() for _ in range(100)]
+        assert all(
+            re.fullmatch(r"\w+@127\.0\.0\.1: \d+ \(exited with status 3\)\n", line) for line in lines
+        ), lines
+        assert len(set(lines)) == 100, "each from a process of its own"
+        silent.accept()[0].close()
+        out, err = asking.communicate(timeout=60)
+        assert (asking.returncode, err) == (0, "")
+        assert re.match(r"\w+@127\.0\.0\.1: (BootstrapError|TooSlowError)", out), out
 
 
 @pytest.mark.needs("network namespaces", "mounts of proc")

@@ -289,11 +289,12 @@ class Multiplexer:
         """Have the relay there read and write a socket, instead of calls of the root.
 
         Args:
-            afd: a stream socket of a process there, whose peer has sent nothing that was not read. Used no more,
-                unless it is returned.
+            afd: a stream socket of a process there, whose peer has sent nothing that was not read. It is used
+                no more, unless it is returned.
 
         Returns:
-            Our end of a channel that leads to it. `afd` itself, if it is not of the root, or there are no relays.
+            Our end of a channel that leads to it. `afd` itself, if it is not of the root, or there are no
+            relays.
 
         Raises:
             OSError, SyscallError: `afd` is closed then, or has to be closed by the caller.
