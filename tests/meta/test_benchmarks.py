@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -22,6 +23,20 @@ def test_every_row_is_of_one_group(suite: Suite) -> None:
         row.name for row in suite.rows
     )
     assert len({shown.side for shown in suite.times}) == len(suite.times)
+
+
+def test_every_aim_that_is_missed_has_a_reason() -> None:
+    results = json.loads(LOCAL.results.read_text())
+    missed = [
+        row
+        for row in LOCAL.rows
+        if row.aim is not None and row.name in results["rows"]
+        if row.verdict(results["rows"][row.name]["value"]) != "aim"
+    ]
+    assert missed
+    assert [row.measure for row in missed if not row.why] == []
+    page = (LocalPath(__file__).resolve().parents[2] / "docs/benchmarks.md").read_text()
+    assert [row.measure for row in missed if f"\n* {row.measure}: {row.why}\n" not in page] == []
 
 
 @pytest.mark.slow
