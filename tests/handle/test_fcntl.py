@@ -19,6 +19,9 @@ from rsyscall.fcntl import (
     F_OWNER,
     F_SEAL,
     FD,
+    FD_ROOT,
+    PIDFD_SELF,
+    Delegation,
     F,
     Flock,
     O,
@@ -32,7 +35,7 @@ from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.linux.memfd import MFD
 from rsyscall.near import SyscallSendError, native_abi
 from rsyscall.near.abi import ABIS
-from rsyscall.sched import CLONE
+from rsyscall.sched import CLONE, UNSHARE_EMPTY_MNTNS
 from rsyscall.unistd import Pipe
 
 from .helpers import forked, no_calls, stranger
@@ -239,3 +242,29 @@ async def test_misuse_raises_before_any_call(local: Local) -> None:
 def test_flags_of_the_newest_kernels() -> None:
     assert O(0x4000000) is O.EMPTYPATH is O.FMODE_NONOTIFY
     assert (F.GETDELEG, F.SETDELEG) == (1039, 1040)
+
+
+async def test_delegation(local: Local, tmp_path: Path) -> None:
+    directory = await local.task.open(await local.ptr(tmp_path), O.RDONLY | O.DIRECTORY)
+    for cmd in (F.GETDELEG, F.SETDELEG):
+        with pytest.raises(BufferTooSmallError):
+            await directory.fcntl(cmd, await local.malloc(bytes, Delegation.sizeof() - 1))
+    buf = await local.ptr(Delegation())
+    if tuple(map(int, os.uname().release.split(".")[:2])) < (6, 19):
+        with pytest.raises(OSError, match="Invalid argument") as caught:
+            await directory.fcntl(F.GETDELEG, buf)
+        assert caught.value.filename == (directory, F.GETDELEG, buf)
+    else:
+        await directory.fcntl(F.GETDELEG, buf)
+        assert await buf.read() == Delegation(type=F_LCK.UN)
+        await directory.fcntl(F.SETDELEG, await local.ptr(Delegation(type=F_LCK.RD)))
+        await directory.fcntl(F.GETDELEG, buf)
+        assert await buf.read() == Delegation(type=F_LCK.RD)
+    await directory.close()
+
+
+def test_numbers_in_the_place_of_a_descriptor() -> None:
+    """They are neither AT_FDCWD nor an error, and no two are the same."""
+    numbers = [*FD_ROOT, *PIDFD_SELF]
+    assert sorted(numbers) == list(range(-10004, -9999))
+    assert UNSHARE_EMPTY_MNTNS == 0x100000

@@ -175,6 +175,19 @@ ENUMS: dict[type[enum.Enum], Constants] = {
             **dict.fromkeys(("F_LOCK", "F_TLOCK", "F_ULOCK", "F_TEST"), "of the C function lockf"),
         },
     ),
+    fcntl.FD: Constants(
+        ("linux/fcntl.h",),
+        "FD_",
+        also=("fcntl.h",),
+        left_out={"FD_*_ROOT": "see FD_ROOT", "FD_INVALID": "a number that is no descriptor"},
+    ),
+    fcntl.FD_ROOT: Constants(
+        ("linux/fcntl.h",),
+        "FD_",
+        names={name: f"FD_{name}_ROOT" for name in ("PIDFS", "NSFS", "FAILFS")},
+        left_out={"FD_CLOEXEC": "see FD", "FD_INVALID": "a number that is no descriptor"},
+    ),
+    fcntl.PIDFD_SELF: Constants(("linux/fcntl.h", "linux/pidfd.h"), "PIDFD_SELF_"),
     fcntl.F_LCK: Constants(
         ("linux/fcntl.h",),
         "F_",
@@ -646,6 +659,9 @@ ENUMS: dict[type[enum.Enum], Constants] = {
             (prctl.PR_SHADOW_STACK, (6, 13)),
             (prctl.PR_TIMER_CREATE_RESTORE_IDS, (6, 15)),
             (prctl.PR_FUTEX_HASH, (6, 16)),
+            (prctl.PR_RSEQ_SLICE_EXTENSION, (7, 0)),
+            (prctl.PR_RSEQ_SLICE_EXT, (7, 0)),
+            (prctl.PR_CFI, (7, 0)),
         )
     },
     sc.AF: Constants(_SOCKET, "AF_", also=("linux/socket.h",), left_out={"AF_MAX": "how many there are"}),
@@ -904,7 +920,7 @@ NUMBERS: dict[str, Constants] = {
     "rsyscall.sys.ipc": Constants(("linux/ipc.h",), ""),
     "rsyscall.sys.mman": Constants(("linux/mman.h",), ""),
     "rsyscall.sys._mman_near": Constants(("linux/mman.h",), ""),
-    "rsyscall.sys.prctl": Constants(("linux/prctl.h",), ""),
+    "rsyscall.sys.prctl": Constants(("linux/prctl.h",), "", newer={"PR_CFI_BRANCH_LANDING_PADS": (7, 0)}),
     "rsyscall.sys.resource": Constants(("linux/resource.h",), ""),
     "rsyscall.sys.timerfd": Constants(("linux/timerfd.h",), ""),
     "rsyscall.sys.uio": Constants(("linux/uio.h",), ""),

@@ -11,7 +11,7 @@ import enum
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rsyscall.cstruct import CStruct, i16, i32, i64, known
+from rsyscall.cstruct import CStruct, i16, i32, i64, known, u16, u32
 from rsyscall.handle._later import later_names
 from rsyscall.handle.arguments import (
     FDNUM,
@@ -50,11 +50,14 @@ __all__ = [
     "DN",
     "F",
     "FD",
+    "FD_ROOT",
     "F_LCK",
     "F_OWNER",
     "F_SEAL",
     "O",
+    "PIDFD_SELF",
     "RWH",
+    "Delegation",
     "FcntlFileDescriptor",
     "Flock",
     "OwnerEx",
@@ -215,6 +218,30 @@ class FD(enum.IntFlag):
     CLOEXEC = 1
 
 
+class FD_ROOT(enum.IntEnum):
+    """`FD_*_ROOT`: what stands for the root of a file system of the kernel, in the place of a descriptor.
+
+    With `PIDFS` and `NSFS`, `open_by_handle_at` opens a pidfd or a namespace by its handle. `FAILFS` is for
+    `fchroot`: every path that begins at such a root directory leads nowhere.
+
+    manpage: open_by_handle_at(2)
+    """
+
+    PIDFS = -10002  # since Linux 6.17
+    NSFS = -10003  # since Linux 6.18
+    FAILFS = -10004  # since Linux 7.3
+
+
+class PIDFD_SELF(enum.IntEnum):
+    """`PIDFD_SELF_*`: what stands for the calling thread, or its process, in the place of a pidfd.
+
+    manpage: pidfd_open(2)
+    """
+
+    THREAD = -10000  # since Linux 6.14
+    THREAD_GROUP = -10001  # since Linux 6.14
+
+
 class F_LCK(enum.IntEnum):
     """`F_RDLCK`, `F_WRLCK`, `F_UNLCK`: kinds of locks and leases. `fcntl` refuses `EX` and `SH`.
 
@@ -289,6 +316,19 @@ class OwnerEx(CStruct, c="struct f_owner_ex", headers=("linux/fcntl.h",)):
     pid: int = i32("pid")
 
 
+class Delegation(CStruct, c="struct delegation", headers=("linux/fcntl.h",)):
+    """`struct delegation`: a lease that also breaks when a directory changes, for `F.GETDELEG`, `F.SETDELEG`.
+
+    Args:
+        flags: 0; none is defined yet.
+        type: `F_LCK.RD`, `F_LCK.WR`, or `F_LCK.UN` for none.
+    """
+
+    flags: int = u32("d_flags", default=0)  # since Linux 6.19
+    type: F_LCK | int = u16("d_type", known(F_LCK), default=F_LCK.UN)  # since Linux 6.19
+    pad: int = u16("__pad", default=0)  # since Linux 6.19
+
+
 _COMMON_FLAGS = ~(O.DIRECT.value | O.DIRECTORY.value | O.LARGEFILE.value | O.NOFOLLOW.value | O.TMPFILE.value)
 # TMPFILE has the bit of DIRECTORY and one of its own.
 _TMPFILE_BIT = O.TMPFILE.value & ~O.DIRECTORY.value
@@ -340,6 +380,8 @@ _ARGUMENT = by(
         **each((F.GETLK, F.OFD_GETLK), out(Flock)),
         F.SETOWN_EX: given(OwnerEx),
         F.GETOWN_EX: out(OwnerEx),
+        F.SETDELEG: given(Delegation),
+        F.GETDELEG: out(Delegation),
         F.GETOWNER_UIDS: buffer(8),  # two uid_t
         **each((F.GET_RW_HINT, F.SET_RW_HINT, F.GET_FILE_RW_HINT, F.SET_FILE_RW_HINT), buffer(8)),
     },

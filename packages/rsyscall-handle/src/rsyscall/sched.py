@@ -32,6 +32,7 @@ else:
 
 __all__ = [
     "CLONE",
+    "UNSHARE_EMPTY_MNTNS",
     "Borrowable",
     "CloneArgs",
     "CpuSet",
@@ -79,6 +80,11 @@ class CLONE(enum.IntFlag):
     NNP = 0x8_0000_0000  # since Linux 7.3
     PIDFD_AUTOKILL = 0x10_0000_0000  # since Linux 7.3
     EMPTY_MNTNS = 0x20_0000_0000  # since Linux 7.3
+
+
+UNSHARE_EMPTY_MNTNS = CLONE.PARENT_SETTID
+"""For `unshare`, with `CLONE.NEWNS`: the new mount namespace has no mounts, since Linux 7.3. clone3(2) has
+`CLONE.EMPTY_MNTNS` for that."""
 
 
 class Borrowable:

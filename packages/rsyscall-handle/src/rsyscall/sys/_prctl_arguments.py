@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 
 __all__ = [
+    "PR_CFI",
     "PR_ENDIAN",
     "PR_FPEMU",
     "PR_FP_EXC",
@@ -15,6 +16,8 @@ __all__ = [
     "PR_MDWE",
     "PR_PAC",
     "PR_RISCV_V_VSTATE_CTRL",
+    "PR_RSEQ_SLICE_EXT",
+    "PR_RSEQ_SLICE_EXTENSION",
     "PR_SCHED_CORE",
     "PR_SCHED_CORE_SCOPE",
     "PR_SET_MM",
@@ -328,3 +331,35 @@ class PR_FUTEX_HASH(enum.IntEnum):
 
     SET_SLOTS = 1
     GET_SLOTS = 2
+
+
+class PR_RSEQ_SLICE_EXTENSION(enum.IntEnum):
+    """`PR_RSEQ_SLICE_EXTENSION_*`: second argument of `PR.RSEQ_SLICE_EXTENSION`, since Linux 7.0.
+
+    manpage: prctl(2)
+    """
+
+    GET = 1
+    SET = 2
+
+
+class PR_RSEQ_SLICE_EXT(enum.IntFlag):
+    """`PR_RSEQ_SLICE_EXT_*`: third argument of `PR_RSEQ_SLICE_EXTENSION.SET`, since Linux 7.0.
+
+    manpage: prctl(2)
+    """
+
+    ENABLE = 1
+
+
+class PR_CFI(enum.IntFlag):
+    """`PR_CFI_*`: third argument of `PR.SET_CFI`, and what `PR.GET_CFI` stores, since Linux 7.0.
+
+    The second argument of both is `PR_CFI_BRANCH_LANDING_PADS`.
+
+    manpage: prctl(2)
+    """
+
+    ENABLE = 1
+    DISABLE = 2
+    LOCK = 4

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rsyscall.near import types as near
     from rsyscall.signal import SIG
     from rsyscall.sys._prctl_arguments import (
+        PR_CFI,
         PR_ENDIAN,
         PR_FP_EXC,
         PR_FP_MODE,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
         PR_MDWE,
         PR_PAC,
         PR_RISCV_V_VSTATE_CTRL,
+        PR_RSEQ_SLICE_EXT,
+        PR_RSEQ_SLICE_EXTENSION,
         PR_SCHED_CORE,
         PR_SCHED_CORE_SCOPE,
         PR_SET_MM,
@@ -60,6 +63,7 @@ else:
         __name__,
         {
             "rsyscall.sys._prctl_arguments": [
+                "PR_CFI",
                 "PR_ENDIAN",
                 "PR_FP_EXC",
                 "PR_FP_MODE",
@@ -70,6 +74,8 @@ else:
                 "PR_MDWE",
                 "PR_PAC",
                 "PR_RISCV_V_VSTATE_CTRL",
+                "PR_RSEQ_SLICE_EXT",
+                "PR_RSEQ_SLICE_EXTENSION",
                 "PR_SCHED_CORE",
                 "PR_SCHED_CORE_SCOPE",
                 "PR_SET_MM",
@@ -92,6 +98,8 @@ else:
 __all__ = [
     "PR",
     "PR_CAP_AMBIENT",
+    "PR_CFI",
+    "PR_CFI_BRANCH_LANDING_PADS",
     "PR_ENDIAN",
     "PR_FPEMU",
     "PR_FP_EXC",
@@ -102,6 +110,8 @@ __all__ = [
     "PR_MDWE",
     "PR_PAC",
     "PR_RISCV_V_VSTATE_CTRL",
+    "PR_RSEQ_SLICE_EXT",
+    "PR_RSEQ_SLICE_EXTENSION",
     "PR_SCHED_CORE",
     "PR_SCHED_CORE_SCOPE",
     "PR_SET_MM",
@@ -225,6 +235,8 @@ class PR_CAP_AMBIENT(enum.IntEnum):
 
 PR_SET_PTRACER_ANY = -1
 """For `PR.SET_PTRACER`: any process."""
+PR_CFI_BRANCH_LANDING_PADS = 0
+"""For `PR.GET_CFI` and `PR.SET_CFI`: indirect branches may lead to landing pads alone, on RISC-V."""
 PR_MTE_TAG_SHIFT = 3
 """Where the tags are in `PR_TAGGED_ADDR_CTRL.MTE_TAG_MASK`."""
 
