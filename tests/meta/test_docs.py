@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
 import pathlib
 import re
 import resource
@@ -115,3 +116,40 @@ def test_the_page_of_short_forms_is_complete() -> None:
     others = {"get", "await", "mkdtemp"}
     assert methods(Interfaces) <= named["Networks"]
     assert not documented - others - methods(ChildThread) - methods(Interfaces) - {"setresuid"}
+
+
+def modules_of(distribution: str) -> set[str]:
+    """The modules of a distribution, by their paths below `rsyscall`."""
+    source = ROOT / "packages" / distribution / "src/rsyscall"
+    found = {path.relative_to(source).with_suffix("") for path in source.rglob("*.py")}
+    return {str(path) for path in found if path.stem != "__init__"}
+
+
+@pytest.mark.parametrize("distribution", ["rsyscall-near", "rsyscall-thread", "rsyscall-tasks"])
+def test_the_architecture_has_every_module(distribution: str) -> None:
+    """By its name, by a pattern such as `trace*`, or with the package that it is in."""
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    named = {name.removesuffix(".py").rpartition("/")[2] for name in re.findall(r"`([\w./*]+)`", page)}
+    named = {part for name in named for part in name.split(".")} - {"near", "tasks"}
+    modules = modules_of(distribution)
+    assert len(modules) > 10
+    missing = {
+        module
+        for module in modules
+        if not any(fnmatch.filter(module.split("/"), name) for name in named - {"*"})
+    }
+    assert missing - {"tasks/clone", "tasks/connection"} == set()  # other names of modules of the layer below
+
+
+def test_the_table_of_tasks_has_every_module() -> None:
+    page = (ROOT / "packages/rsyscall-tasks/README.md").read_text()
+    named = set(re.findall(r"`rsyscall\.([\w.]+)`", page))
+    public = {module.replace("/", ".") for module in modules_of("rsyscall-tasks") if "/_" not in module}
+    assert public - {"tasks.clone", "tasks.connection"} <= named
+
+
+def test_every_example_is_listed() -> None:
+    page = (ROOT / "docs/README.md").read_text()
+    examples = {f"../examples/{path.name}" for path in (ROOT / "examples").glob("*.py")}
+    assert len(examples) > 15
+    assert examples == set(re.findall(r"\]\((\.\./examples/[^)]+)\)", page))
