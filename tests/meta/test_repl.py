@@ -207,6 +207,76 @@ async def test_interrupts(cli: Programs) -> None:
         assert (await typing.end("exit()\r"))[0] == 0
 
 
+CHILDREN = [
+    "child = await thread.clone()",
+    "own = await thread.clone(own_memory=True)",
+    "inner = [await child.clone(), await own.clone(), await child.clone(own_memory=True)]",
+    "threads = [child, own, *inner]",
+]
+
+
+async def test_an_interrupt_is_not_for_inert_children(cli: Programs) -> None:
+    async with prompt(cli) as typing:
+        await typing.enter(*CHILDREN, "sh = thread.environ.sh")
+        for _ in range(3):
+            assert "KeyboardInterrupt" in await typing.interrupt()
+        for _ in range(3):
+            await typing.start("print('begun'); await trio.sleep_forever()")
+            assert "KeyboardInterrupt" in await typing.interrupt()
+        assert await typing.enter("{await t.getcwd() for t in threads}") == f"{{{os.getcwd()!r}}}\n"
+        # They do not have the default action until they execute a program.
+        await typing.enter("process = await child.exec(sh.args('-c', 'sleep 1000'))")
+        await typing.start("print('begun'); await process.check()")
+        await typing.interrupt()
+        assert "SIGINT" in await typing.enter("(await process.wait()).describe()")
+
+
+async def test_programs_do_not_ignore_what_inert_children_do(cli: Programs) -> None:
+    async with prompt(cli) as typing:
+        await typing.enter(
+            *CHILDREN, "sh = thread.environ.sh", "show = sh.args('-c', 'grep SigIgn /proc/self/status')"
+        )
+        ways = [
+            "await t.run(show)",
+            "await (await t.prepare().exec(show)).check()",
+            "await (await t.exec(show)).check()",
+        ]
+        for way in ways:
+            # A child executes a program once, and those that share its memory stay.
+            for name in ("inner[0]", "inner[1]", "inner[2]", "own", "child"):
+                await typing.enter(f"t = {name}")
+                shown = await typing.enter(f"result = {way}")
+                assert int(shown.split()[1], 16) >> 1 & 1 == 0, (way, name)
+        # One that is told to ignore it goes on doing so.
+        await typing.enter(
+            "t = await thread.clone()",
+            "from rsyscall.signal import Sigaction, Sighandler",
+            "await t.task.sigaction(SIG.INT, await t.ptr(Sigaction(Sighandler.IGN)), None)",
+        )
+        shown = await typing.enter("result = await (await t.exec(show)).check()")
+        assert int(shown.split()[1], 16) >> 1 & 1 == 1
+
+
+async def test_a_second_interrupt_ends_a_call_that_does_not_return(cli: Programs) -> None:
+    async with prompt(cli) as typing:
+        await typing.enter(*CHILDREN)
+        for name in ("child", "own"):
+            await typing.enter(f"t = await {name}.clone()", "pipe = await t.pipe()")
+            await typing.enter("buffer = await t.malloc(bytes, 1)")
+            await typing.start("print('begun'); await pipe.read.read(buffer)")
+            await typing.session.write("\x03")
+            with trio.move_on_after(0.5):
+                await typing.session.expect(_PROMPT)
+                raise AssertionError("the call has not returned")
+            assert "SyscallHangup" in await typing.interrupt()
+            await typing.enter(*CHILDREN[:2])
+            # No interrupt is left over.
+            assert await typing.enter(
+                "await trio.sleep(0.01); await child.getcwd() == await own.getcwd()"
+            ) == ("True\n")
+        assert await typing.enter("1") == "1\n"
+
+
 async def test_ends(cli: Programs) -> None:
     async with prompt(cli) as typing:
         # In a block, it closes the block.

@@ -284,12 +284,15 @@ class SignalTask(rsyscall.far.Task):
         old_sigmask: `sigmask` as it was before the last `sigprocmask` that stored the old mask.
         sigmask_oldset_ptr: where that call stored the old mask; see `read_oldset_and_check`.
         sigprocmask_running: whether a `sigprocmask` is under way.
+        ignored_until_exec: signals that the process ignores, and a program that it executes is not to ignore.
+            Your own `sigaction` takes a signal out of these.
     """
 
     sigmask: Sigset
     old_sigmask: Sigset
     sigmask_oldset_ptr: Pointer[Sigset] | None
     sigprocmask_running: bool
+    ignored_until_exec: frozenset[SIG] = frozenset()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -324,6 +327,8 @@ class SignalTask(rsyscall.far.Task):
                 self._borrow_optional(stack, oldact),
                 Sigset.sizeof(),
             )
+        if act is not None and self.ignored_until_exec:
+            self.ignored_until_exec -= {signum}
 
     async def _sigprocmask(
         self, newset: tuple[HowSIG, WrittenPointer[Sigset]] | None, oldset: Pointer[Sigset] | None = None

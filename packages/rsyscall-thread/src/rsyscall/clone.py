@@ -225,6 +225,8 @@ def make_child_task(
         None if flags & _NEWNS else task.mountns,
     )
     child.sigmask = Sigset(task.sigmask)
+    if task.ignored_until_exec:
+        child.ignored_until_exec = task.ignored_until_exec
     return child
 
 

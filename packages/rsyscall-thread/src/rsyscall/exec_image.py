@@ -14,7 +14,7 @@ from rsyscall.environ import checked_variable
 from rsyscall.handle import Pointer, Task, WrittenPointer
 from rsyscall.native._fast import exec_image, exec_strings, write_memory
 from rsyscall.near import Syscall, SyscallHangup, nr
-from rsyscall.signal import SIG, HowSIG, Sigaction, Sigset
+from rsyscall.signal import SIG, HowSIG, Sigaction, Sighandler, Sigset
 
 if TYPE_CHECKING:
     from rsyscall.command import StrOrBytesPath, StrPath
@@ -28,6 +28,7 @@ __all__ = [
     "check_strings",
     "exec_after",
     "exec_with_signals",
+    "ignore_until_exec",
     "make_image",
 ]
 
@@ -199,7 +200,7 @@ async def exec_with_signals(
 
     manpage: execve(2)
     """
-    changed = _IGNORED_BY_PYTHON if restore else ()
+    changed = (*(_IGNORED_BY_PYTHON if restore else ()), *task.ignored_until_exec)
     # The mask, the default action (zeros), and room where the kernel stores the old mask and the old actions.
     room = _SIGSET_SIZE + (1 + len(changed)) * _SIGACTION_SIZE
     image = await ExecImage.make(ram, path, argv, envp, mask.to_bytes() + bytes(room))
@@ -223,6 +224,20 @@ async def exec_with_signals(
         raise
     finally:
         task.sigprocmask_running = False
+
+
+async def ignore_until_exec(task: Task, ram: RAM, signals: frozenset[SIG]) -> None:
+    """Have a process ignore signals, and the program that it executes not.
+
+    Args:
+        ram: memory of the process.
+
+    manpage: sigaction(2)
+    """
+    action = await ram.ptr(Sigaction(Sighandler.IGN))
+    for sig in signals:
+        await task.sigaction(sig, action, None)
+    task.ignored_until_exec = signals
 
 
 def call_error(calls: Sequence[Syscall], results: Sequence[int], path: str) -> OSError:

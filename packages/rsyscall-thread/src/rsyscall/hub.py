@@ -114,6 +114,8 @@ class ProgramHub:
             Syscall(nr.rt_sigaction, SIG.XFSZ, self.zeros_address, 0, size),
             Syscall(nr.rt_sigprocmask, HowSIG.SETMASK, self.zeros_address, 0, size),
         ]
+        # What new children ignore until they execute a program: at a prompt, Ctrl-C is not for them.
+        self.ignored_until_exec: frozenset[SIG] = frozenset()
         self._epoll = select.epoll()
         self._epoll_number = self._epoll.fileno()
         self._epoll.register(news, select.EPOLLIN)

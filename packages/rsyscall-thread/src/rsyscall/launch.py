@@ -217,6 +217,9 @@ async def start_spawn(
     every = hub.default_signals[:]
     if keep_blocked is not None:
         every[-1] = every[-1]._replace(arg2=int(keep_blocked.near))
+    for sig in parent.task.ignored_until_exec:
+        # The parent is inert, too.
+        every.insert(0, every[0]._replace(arg1=sig))
     every += calls
     every.append(Syscall(nr.execve, image.path, image.argv, image.envp))
     # One is for the end of a process that was made with CLONE_VFORK.

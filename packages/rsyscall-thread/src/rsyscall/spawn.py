@@ -371,8 +371,11 @@ class PreparedThread(WithSetup):
             *self._sysif.calls,
         ]
         child = await parent.clone(self._flags & ~CLONE.VFORK)
+        changed = [
+            Syscall(nr.rt_sigaction, sig, default.near, 0, size) for sig in child.task.ignored_until_exec
+        ]
         try:
-            await exec_after(child.task, calls, image, command)
+            await exec_after(child.task, [*changed, *calls], image, command)
         except BaseException:
             await end_process(child.process)
             raise

@@ -20,7 +20,7 @@ from rsyscall.command import Command, StrOrBytesPath, StrPath
 from rsyscall.completed import CompletedCommand
 from rsyscall.ending import GRACE, end_command
 from rsyscall.epoller import Epoller
-from rsyscall.exec_image import check_command, exec_with_signals, make_image
+from rsyscall.exec_image import check_command, exec_with_signals, ignore_until_exec, make_image
 from rsyscall.handle import FileDescriptor, Task, WrittenPointer
 from rsyscall.launch import start_spawn
 from rsyscall.loader import NativeLoader, Trampoline
@@ -242,6 +242,8 @@ class Thread(WithPaths):
             child = await self._clone(flags, automatically_write_user_mappings, own_memory, inherit)
             if id_maps is not None:
                 await self._map_ids(child, id_maps)
+            if ignored := self.monitor.hub.ignored_until_exec:
+                await ignore_until_exec(child.task, child.ram, ignored)
             return child
         except OSError as error:
             if error.filename is not flags:

@@ -90,8 +90,9 @@ A Python prompt in a running trio, where await may stand anywhere.
 
 thread is this program, or the process in the other place; local_thread is
 always this program, and nursery runs tasks in the background. Ctrl-C cancels
-what runs, and Ctrl-D or exit ends the prompt. If standard input is no terminal,
-it is run as a program.
+what runs, and leaves inert children alone; a second one ends them if what runs
+waits for them. Ctrl-D or exit ends the prompt. If standard input is no
+terminal, it is run as a program.
 """
 
 REPL_EPILOG = """\

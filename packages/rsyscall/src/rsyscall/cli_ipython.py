@@ -16,6 +16,8 @@ from typing import Any
 
 import trio
 
+from rsyscall.cli_interrupts import Interrupts
+
 __all__ = ["interact", "load"]
 
 
@@ -74,12 +76,13 @@ def _make_shell(terminal: Any, module: types.ModuleType, runner: Callable[[Any],
 
 
 @trio.lowlevel.enable_ki_protection
-async def interact(terminal: Any, module: types.ModuleType) -> None:
+async def interact(terminal: Any, module: types.ModuleType, interrupts: Interrupts) -> None:
     """Run the prompt of IPython until it ends. Called in the main task.
 
     Args:
         terminal: from `load`.
         module: its variables are those of the prompt.
+        interrupts: what SIGINT does.
     """
     send, receive = trio.open_memory_channel[_Cell](math.inf)
     token = trio.lowlevel.current_trio_token()
@@ -108,7 +111,8 @@ async def interact(terminal: Any, module: types.ModuleType) -> None:
                 continue  # not from the keyboard: there it is a key, unless a cell runs
             except trio.EndOfChannel:
                 break
-            await cell.run()
+            with interrupts.of_input():
+                await cell.run()
             # One that came too late for the cell.
             with suppress(KeyboardInterrupt):
                 await trio.lowlevel.checkpoint()

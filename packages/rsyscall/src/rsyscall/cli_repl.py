@@ -26,6 +26,7 @@ from arepl.aeval import without_our_frames
 from arepl.repl import PureREPL
 from rsyscall import cli_ipython
 from rsyscall.cli_far import BootstrapError, carrier
+from rsyscall.cli_interrupts import Interrupts
 from rsyscall.cli_lines import TerminalLines
 from rsyscall.cli_options import ReplOptions, innermost, readable, say
 from rsyscall.environ import ExecutableNotFound
@@ -120,7 +121,7 @@ class _Repl:
     # ---- typed at a terminal ----
 
     @trio.lowlevel.enable_ki_protection
-    async def interact(self) -> int:
+    async def interact(self, interrupts: Interrupts) -> int:
         """Take inputs until the end; returns the exit status."""
         lines = await TerminalLines.start(self._names)
         try:
@@ -129,7 +130,7 @@ class _Repl:
                 async with trio.open_nursery() as background:
                     await background.start(self._keep_nursery)
                     while not self._left:
-                        await self._step(lines)
+                        await self._step(lines, interrupts)
                     self._leave()
                 nursery.cancel_scope.cancel()
         finally:
@@ -137,15 +138,15 @@ class _Repl:
         return _status(self._leaving)
 
     @trio.lowlevel.enable_ki_protection
-    async def interact_with_ipython(self, terminal: Any) -> int:
+    async def interact_with_ipython(self, terminal: Any, interrupts: Interrupts) -> int:
         """Have IPython take inputs until the end; returns the exit status."""
         async with trio.open_nursery() as nursery:
             await nursery.start(self._keep_nursery)
-            await cli_ipython.interact(terminal, sys.modules["__main__"])
+            await cli_ipython.interact(terminal, sys.modules["__main__"], interrupts)
             self._leave()
         return 0
 
-    async def _step(self, lines: TerminalLines) -> None:
+    async def _step(self, lines: TerminalLines, interrupts: Interrupts) -> None:
         """Have one line typed, and do what it asks for."""
         with suppress(OSError, ValueError):
             sys.stdout.flush()
@@ -169,7 +170,7 @@ class _Repl:
             parsed = self._engine.parse_line(f"{part}\n")
             if isinstance(parsed, Exception):
                 _show(parsed)
-            elif parsed is not None and not await self._run(parsed):
+            elif parsed is not None and not await self._run(parsed, interrupts):
                 # Several lines were pasted: the others are dropped.
                 return
 
@@ -177,8 +178,17 @@ class _Repl:
         name = line.strip()
         return name in _LEAVING and isinstance(self._names.get(name), _Leave)
 
-    async def _run(self, tree: ast.Interactive) -> bool:
+    async def _run(self, tree: ast.Interactive, interrupts: Interrupts) -> bool:
         """Run an input; returns False if it has ended the prompt, or was interrupted."""
+        with interrupts.of_input():
+            goes_on = await self._run_input(tree)
+        try:
+            await trio.lowlevel.checkpoint()
+        except KeyboardInterrupt:  # it came too late for the input
+            return False
+        return goes_on
+
+    async def _run_input(self, tree: ast.Interactive) -> bool:
         try:
             await self._execute(tree)
         except BaseException as error:
@@ -309,9 +319,13 @@ async def _main(options: ReplOptions, interactive: bool) -> int:
 
 
 async def _in_place(options: ReplOptions, thread: Thread, interactive: bool) -> int:
-    prompt = _Repl(_names(thread))
     if not interactive:
-        return await prompt.run_script()
+        return await _Repl(_names(thread)).run_script()
+    with Interrupts(local_thread.monitor.hub) as interrupts:
+        return await _interact(options, _Repl(_names(thread)), interrupts)
+
+
+async def _interact(options: ReplOptions, prompt: _Repl, interrupts: Interrupts) -> int:
     _greet(options)
     if not options.plain:
         terminal = None
@@ -320,8 +334,8 @@ async def _in_place(options: ReplOptions, thread: Thread, interactive: bool) -> 
         except Exception as error:
             say(f"IPython cannot be used: {type(error).__name__}: {error}", "repl")
         if terminal is not None:
-            return await prompt.interact_with_ipython(terminal)
-    return await prompt.interact()
+            return await prompt.interact_with_ipython(terminal, interrupts)
+    return await prompt.interact(interrupts)
 
 
 def _in_background() -> bool:
