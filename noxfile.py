@@ -476,7 +476,7 @@ def guests(session: nox.Session) -> None:
     packages = {f"qemu-system-{machine}": package for machine, package in machines.items()}
     packages |= {f"{machine}-linux-gnu-gcc": f"gcc-{machine}-linux-gnu" for machine in machines}
     packages |= {"qemu-system-x86_64": "qemu-system-x86", "busybox": "busybox-static"}
-    packages |= {"cpio": "cpio", "apt-get": "apt"}
+    packages |= {"mkfs.ext4": "e2fsprogs", "cpio": "cpio", "apt-get": "apt"}
     absent = sorted({package for program, package in packages.items() if shutil.which(program) is None})
     if absent:
         session.skip(f"Debian's packages for it are not installed: {', '.join(absent)}")

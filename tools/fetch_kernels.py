@@ -47,7 +47,7 @@ KERNELS = {
         "trixie-backports",
         "linux-image-cloud-amd64",
         ("linux-binary-{}", "linux-modules-{}"),
-        ("af_alg", "algif_hash"),
+        ("af_alg", "algif_hash", "brd", "quota_tree", "quota_v2"),
     ),
 }
 

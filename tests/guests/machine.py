@@ -78,21 +78,21 @@ def make_root(machine: Machine, directory: Path) -> Path:
     compile_init = [machine.compiler, "-static", "-O1", "-Wall", "-o", root / "init", HERE / "init.c"]
     subprocess.run(compile_init, check=True)
     shutil.copy(stub_path(machine.name), root / "bin" / "rsyscall-stub")
-    return pack(root, directory / "root.cpio.gz")
+    result = directory / "root.cpio.gz"
+    result.write_bytes(gzip.compress(packed(root), 1))
+    return result
 
 
-def pack(root: Path, result: Path) -> Path:
-    """Write a directory as an archive that the kernel unpacks; all of it belongs to root."""
+def packed(root: Path) -> bytes:
+    """A directory as an archive that the kernel unpacks; all of it belongs to root."""
     names = "\n".join(str(path.relative_to(root)) for path in (root, *sorted(root.rglob("*"))))
-    archive = subprocess.run(
+    return subprocess.run(
         ["cpio", "--create", "--format=newc", "--quiet", "--owner=0:0"],
         cwd=root,
         input=names.encode(),
         stdout=subprocess.PIPE,
         check=True,
     ).stdout
-    result.write_bytes(gzip.compress(archive, 1))
-    return result
 
 
 @contextlib.contextmanager

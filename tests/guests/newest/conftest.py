@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import pytest
 import trio
 
+from rsyscall.linux.module import MODULE_INIT
 from rsyscall.tasks.stdio import StdioThread
 
-from .machine import missing, start
+from .machine import DISK_BYTES, missing, start
+from .support import opened
 
 BOOT_SECONDS = 120
 
@@ -47,3 +49,19 @@ def warm_up(machine: StdioThread) -> None:
 def thread(machine: StdioThread) -> StdioThread:
     """The same: the tests change nothing of it that lasts. They confine children of it."""
     return machine
+
+
+@pytest.fixture(scope="session")
+def disks(machine: StdioThread) -> list[str]:
+    """Two disks in the memory of the machine, of `DISK_BYTES` each."""
+
+    async def load() -> None:
+        async with await opened(machine, "/modules/brd.ko.xz") as file:
+            parameters = f"rd_nr=2 rd_size={DISK_BYTES >> 10}"
+            await file.finit_module(await machine.ptr(parameters), MODULE_INIT.COMPRESSED_FILE)
+        for name in ("quota_tree", "quota_v2"):
+            async with await opened(machine, f"/modules/{name}.ko.xz") as file:
+                await file.finit_module(await machine.ptr(""), MODULE_INIT.COMPRESSED_FILE)
+
+    trio.run(load)
+    return ["/dev/ram0", "/dev/ram1"]

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
-from guests.machine import KERNELS, pack
+from guests.machine import KERNELS, packed
 from rsyscall.command import Command
 from rsyscall.tasks.local import local_thread
 from rsyscall.tasks.stdio import StdioThread, stdio_bootstrap
@@ -18,14 +19,16 @@ from rsyscall.tasks.stdio import StdioThread, stdio_bootstrap
 HERE = Path(__file__).parent
 KERNEL = KERNELS / "vmlinux-x86_64"
 MODULES = KERNELS / "modules-x86_64"
-"""Modules of this kernel. They are in /modules of the machine."""
+"""Modules of this kernel. They are in /modules of the machine, the kernel is its /vmlinuz."""
+DISK_BYTES = 8 << 20
+"""Of each of its disks, and of its file /ext4, the contents of one that has a file system with quotas."""
 
 
 def missing() -> str | None:
     """What is not there and has to be, or None."""
     if os.uname().machine != "x86_64":
         return "architecture: the shell in the machine is the one of this machine, and not for x86_64"
-    for program in ("qemu-system-x86_64", "busybox", "cpio"):
+    for program in ("qemu-system-x86_64", "busybox", "cpio", "mkfs.ext4"):
         if shutil.which(program) is None:
             return f"{program} is not installed"
     for path in (KERNEL, MODULES):
@@ -42,7 +45,17 @@ def make_root(directory: Path) -> Path:
     shutil.copy(HERE / "init", root)
     shutil.copy(os.path.realpath(str(shutil.which("busybox"))), root / "bin" / "busybox")
     shutil.copytree(MODULES, root / "modules")
-    return pack(root, directory / "root.cpio.gz")
+    shutil.copy(KERNEL, root / "vmlinuz")
+    # As large as a disk of the module brd.
+    image = root / "ext4"
+    image.touch()
+    os.truncate(image, DISK_BYTES)
+    make = ["mkfs.ext4", "-q", "-O", "quota,^has_journal", "-E", "quotatype=usrquota", str(image)]
+    subprocess.run(make, check=True)
+    # Not compressed: the emulated processor would take longer to unpack it.
+    result = directory / "root.cpio"
+    result.write_bytes(packed(root))
+    return result
 
 
 async def start(directory: Path) -> StdioThread:
