@@ -115,6 +115,23 @@ TABLE: dict[str, tuple[list[tuple[Any, ...]], dict[str, Any]]] = {
         [("calls", "a", 2), ("calls", "b"), ("send",), ("answer", 1, 2, 3)],
         {"a": [1, 2], "b": [3]},
     ),
+    # ---- several answers of one exchange are taken at once
+    "some of several": (
+        [("calls", "a", 4), ("send",), ("answer", 1, 2), ("eof",)],
+        {"a": ("hangup", [1, 2])},
+    ),
+    "more than were offered": (
+        [("calls", "a", 3), ("offer", 2 * REQUEST_SIZE + 1), ("sent",), ("answer", 1, 2, 3)],
+        {"a": ("hangup", [1, 2])},
+    ),
+    "bytes among numbers": (
+        [("calls", "a", 3), ("send",), ("bytes", encode_response(1) + encode_response(2, b"ab"))],
+        {"a": ("hangup", [1])},
+    ),
+    "the next exchange gets none of them": (
+        [("calls", "a", 3), ("read", "b", 2), ("send",), ("answer", 1, 2, 3)],
+        {"a": [1, 2, 3], "b": "waits"},
+    ),
     # ---- the end, by how far a request has come
     "queued": ([("calls", "a"), ("eof",)], {"a": "unsent"}),
     "refused by the transport": ([("calls", "a"), ("offer",), ("unsent",), ("end",)], {"a": "unsent"}),
@@ -247,6 +264,23 @@ def test_an_answer_that_is_told_twice_is_taken_once() -> None:
     assert client.outcomes() == {"a": [1], "b": "waits"}
     client.state.received(encode_response(2), len(data))
     assert client.outcomes() == {"a": [1], "b": [2]}
+
+
+@given(st.lists(st.integers(1, 5), min_size=1), st.data())
+def test_answers_in_pieces_of_any_size_come_to_the_same(counts: list[int], data: st.DataObject) -> None:
+    client, expected = Client(), {}
+    stream = b""
+    for index, count in enumerate(counts):
+        results = data.draw(st.lists(st.integers(-4095, 2**63 - 1), min_size=count, max_size=count))
+        client.calls(str(index), count)
+        expected[str(index)] = results
+        stream += b"".join(map(encode_response, results))
+    client.send()
+    while stream:
+        size = data.draw(st.integers(1, 40))
+        client.bytes(stream[:size])
+        stream = stream[size:]
+    assert client.outcomes() == expected
 
 
 def test_the_cause_is_in_the_error() -> None:

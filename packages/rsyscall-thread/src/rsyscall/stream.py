@@ -106,6 +106,8 @@ class SyscallConnection(SyscallInterface):
         self._full = False
         # The call that sends what the state has on offer.
         self._sending: CallRecord | None = None
+        # Memory to send from, used again by a call that has returned when the next one is made.
+        self._outgoing: Pointer[bytes] | None = None
         # Memory to read into; and the call that reads, until what it has read has been taken, with the
         # position of that in the stream.
         self._memory: Pointer[bytes] | None = None
@@ -374,7 +376,14 @@ class SyscallConnection(SyscallInterface):
         if not data:
             return
         try:
-            await self._write(record, await self.tofd.ram.ptr(data))
+            if self.tofd.handle.task.sysif.immediate and len(data) <= _SMALL:
+                memory = self._outgoing
+                if memory is None:
+                    memory = self._outgoing = await self.tofd.ram.malloc(bytes, _SMALL)
+                await self.tofd.ram.transport.write(memory, data)
+                await self._write(record, memory, len(data))
+            else:
+                await self._write(record, await self.tofd.ram.ptr(data), len(data))
         except SyscallHangup:
             raise
         except (OSError, SyscallError) as exn:
@@ -394,9 +403,9 @@ class SyscallConnection(SyscallInterface):
         if record.result is not None:
             state.sent(max(record.result, 0))
 
-    async def _write(self, record: CallRecord, buf: Pointer[Any]) -> None:
+    async def _write(self, record: CallRecord, buf: Pointer[Any], size: int) -> None:
         handle = self.tofd.handle
-        task, size = handle.task, buf.size()
+        task = handle.task
         with handle.borrow(task) as fd, buf.borrow(task) as address, naming(handle):
             if self._is_socket:
                 try:

@@ -37,6 +37,7 @@ __all__ = [
     "encode_response",
     "encode_write",
     "parse_response",
+    "parse_results",
     "split_transfer",
 ]
 
@@ -298,7 +299,7 @@ def _to_u64(value: SupportsInt) -> int:
 
 
 def encode_call(
-    number: SupportsInt, args: Sequence[SupportsInt] = (), *, linked: bool = False, more: bool = False
+    number: SupportsInt, args: Sequence[SupportsInt] = (), linked: bool = False, more: bool = False
 ) -> bytes:
     """The request to make a system call.
 
@@ -402,6 +403,28 @@ def parse_response(data: bytes | bytearray, position: int) -> tuple[int, bytes, 
     if len(data) < end:
         return None
     return result, bytes(data[start:end]), end
+
+
+def parse_results(data: bytes, position: int, limit: int, results: list[int]) -> int:
+    """Take responses at a position as long as they are complete and carry no bytes.
+
+    Args:
+        data: where they are.
+        position: that of the first one.
+        limit: the most that are taken.
+        results: the raw results are appended.
+
+    Returns:
+        The position of the first response that is not taken.
+    """
+    count = min(limit, (len(data) - position) // RESPONSE_SIZE)
+    end = position + max(count, 0) * RESPONSE_SIZE
+    for result, length in _RESPONSE.iter_unpack(data[position:end]):
+        if length:
+            break
+        results.append(result)
+        position += RESPONSE_SIZE
+    return position
 
 
 class ResponseParser:

@@ -33,12 +33,14 @@ from typing import NamedTuple
 from rsyscall.near.abi import ABI, SYS
 from rsyscall.near.calls import Fact, having
 from rsyscall.near.protocol import (
+    REQUEST_SIZE,
     ProtocolError,
     decode_call,
     encode_call,
     encode_read,
     encode_write,
     parse_response,
+    parse_results,
     split_transfer,
 )
 from rsyscall.near.record import CallRecord
@@ -81,15 +83,12 @@ class _Request:
         exchange: Exchange,
         index: int,
         data: bytes,
-        *,
         read: int = 0,
         written: int | None = None,
-        record: CallRecord | None = None,
-        number: int = -1,
     ) -> None:
         self.exchange = exchange
-        self.record = record
-        self.number = number
+        self.record: CallRecord | None = None
+        self.number = -1
         self.index = index
         self.data = data
         self.read = read
@@ -101,6 +100,11 @@ class _Request:
         length = 0 if result < 0 else self.read
         if len(payload) != length or (result >= 0 and self.written not in (None, result)):
             raise ProtocolError(f"{result} with {len(payload)} bytes does not answer the request")
+
+
+def _number(abi: ABI, call: int) -> int:
+    """The number of a call on the architecture of the peer; of that is one without a name already."""
+    return abi.number(call) if isinstance(call, SYS) else int(call)
 
 
 def _our_number(abi: ABI, call: int) -> int:
@@ -126,11 +130,13 @@ class Exchange:
         finished: nothing more will come.
     """
 
-    __slots__ = ("_requests", "error", "finished", "on_finish", "payloads", "results")
+    __slots__ = ("_plain", "_requests", "error", "finished", "on_finish", "payloads", "results")
 
     def __init__(self, on_finish: Callable[[], None]) -> None:
         self.on_finish = on_finish
         self._requests: list[_Request] = []
+        # Whether any numbers are the right answers.
+        self._plain = False
         self.results: list[int] = []
         self.payloads: list[bytes] = []
         self.error: SyscallError | None = None
@@ -158,23 +164,18 @@ class Exchange:
             TypeError, ValueError, OverflowError: one of them cannot be encoded.
         """
         self = cls(on_finish)
+        self._plain = record is None
+        requests = self._requests
         last = len(calls) - 1
-        self._requests = [
-            # One without a name is that of the architecture of the peer.
-            _Request(
-                self,
-                index,
-                encode_call(
-                    abi.number(call[0]) if isinstance(call[0], SYS) else int(call[0]),
-                    call[1:],
-                    linked=linked and index < last,
-                    more=index < last and calls[index + 1][0] in _QUICK,
-                ),
-                record=record,
-                number=-1 if record is None else _our_number(abi, call[0]),
-            )
-            for index, call in enumerate(calls)
-        ]
+        for index in range(last):
+            call = calls[index]
+            data = encode_call(_number(abi, call[0]), call[1:], linked, calls[index + 1][0] in _QUICK)
+            requests.append(_Request(self, index, data))
+        call = calls[last]
+        request = _Request(self, last, encode_call(_number(abi, call[0]), call[1:]))
+        if record is not None:
+            request.record, request.number = record, _our_number(abi, call[0])
+        requests.append(request)
         return self
 
     @classmethod
@@ -225,20 +226,26 @@ class Exchange:
                 data = encode_write(*step, linked=linked and index < last)
                 request = _Request(self, index, data, written=len(step.data))
             else:
-                number = abi.number(step[0]) if isinstance(step[0], SYS) else int(step[0])
-                request = _Request(self, index, encode_call(number, step[1:], linked=linked and index < last))
+                data = encode_call(_number(abi, step[0]), step[1:], linked=linked and index < last)
+                request = _Request(self, index, data)
                 if record is not None and index == recorded:
                     request.record, request.number = record, _our_number(abi, step[0])
             self._requests.append(request)
         self.finished = not steps
         return self
 
-    def _answer(self, index: int, result: int, payload: bytes) -> None:
-        """Take the answer to request `index`; the second time nothing happens."""
+    def _answer(self, index: int, results: Sequence[int], payload: bytes) -> None:
+        """Take the answers to some requests; the second time nothing happens.
+
+        Args:
+            index: the first of them.
+            results: theirs.
+            payload: that of the only one; there is none with several results.
+        """
         if len(self.payloads) == index:
-            self.payloads.append(payload)
+            self.payloads.extend([payload] * len(results))
         if len(self.results) == index:
-            self.results.append(result)
+            self.results.extend(results)
         if len(self.results) == len(self._requests):
             self.finished = True
             self.on_finish()
@@ -394,7 +401,8 @@ class StreamState:
             index += 1
         self._unsent = index
         first = queue[index]
-        if index + 1 == len(queue) and first.start == sent and len(first.data) <= limit:
+        alone = index + 1 == len(queue) and first.start == sent and len(first.data) <= limit
+        if alone:
             data = first.data
         else:
             pieces = [memoryview(first.data)[sent - first.start :][:limit]]
@@ -405,7 +413,7 @@ class StreamState:
             data = b"".join(pieces)
         self._wire = (sent, sent + len(data))
         # Only now: interrupted before, the offer is taken back, and with it what the records have been told.
-        for request in self._requests_from(sent, sent + len(data)):
+        for request in (first,) if alone else self._requests_from(sent, sent + len(data)):
             if request.record is not None:
                 _, args = decode_call(request.data)
                 request.record.begin(request.number, *args)
@@ -464,28 +472,29 @@ class StreamState:
         """
         answers = self._answers
         if at == answers.total:
+            # They are kept with the first answer taken out of them, or at the end.
             rest = answers.data[answers.position :]
-            self._answers = answers._replace(data=rest + data, position=0, total=at + len(data))
+            answers = _Answers(rest + data, 0, at + len(data), answers.queue, answers.answered)
         if not data:
+            self._answers = answers
             self._end_of_stream()
             return
         try:
-            while not self.ended and self._take_answer():
-                pass
+            while not self.ended and (response := parse_response(answers.data, answers.position)) is not None:
+                answers = self._take(answers, *response)
+            self._answers = answers
         except ProtocolError as violation:
             self.end(violation)
 
-    def _take_answer(self) -> bool:
-        """Give the next answer to its exchange; returns whether there was one.
+    def _take(self, answers: _Answers, result: int, payload: bytes, position: int) -> _Answers:
+        """Give the next answer to its exchange, and the answers behind it that are easily taken with it.
+
+        Returns:
+            What `_answers` is now.
 
         Raises:
             ProtocolError: it cannot be an answer to anything.
         """
-        answers = self._answers
-        response = parse_response(answers.data, answers.position)
-        if response is None:
-            return False
-        result, payload, position = response
         queue, answered = answers.queue, answers.answered
         if answered == len(queue) or queue[answered].end > self._wire[1]:
             raise ProtocolError(f"an answer to no request: {result}")
@@ -493,13 +502,20 @@ class StreamState:
         request.check(result, payload)
         if request.record is not None:
             request.record.answer(result)
-        request.exchange._answer(request.index, result, payload)
-        answered += 1
-        if answered == len(queue) or answered == _LONG_QUEUE:
+        exchange = request.exchange
+        results = [result]
+        if exchange._plain:
+            # The following ones of the same exchange, of those that were offered.
+            count = min(len(exchange._requests), request.index + (self._wire[1] - request.start) // REQUEST_SIZE)
+            position = parse_results(answers.data, position, count - request.index - 1, results)
+        exchange._answer(request.index, results, payload)
+        answered += len(results)
+        if answered == len(queue) or answered >= _LONG_QUEUE:
             queue, answered = queue[answered:], 0
             self._unsent = 0
-        self._answers = _Answers(answers.data, position, answers.total, queue, answered)
-        return True
+        following = _Answers(answers.data, position, answers.total, queue, answered)
+        self._answers = following
+        return following
 
     def _end_of_stream(self) -> None:
         answers = self._answers
