@@ -506,8 +506,9 @@ class StreamState:
         results = [result]
         if exchange._plain:
             # The following ones of the same exchange, of those that were offered.
-            count = min(len(exchange._requests), request.index + (self._wire[1] - request.start) // REQUEST_SIZE)
-            position = parse_results(answers.data, position, count - request.index - 1, results)
+            offered = (self._wire[1] - request.end) // REQUEST_SIZE
+            limit = min(offered, len(exchange._requests) - request.index - 1)
+            position = parse_results(answers.data, position, limit, results)
         exchange._answer(request.index, results, payload)
         answered += len(results)
         if answered == len(queue) or answered >= _LONG_QUEUE:

@@ -11,6 +11,7 @@ before is not mistaken for them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from rsyscall.stub_program import stub_bytes
@@ -30,8 +31,20 @@ STALE_MINUTES = 5
 MACHINES = {"x86_64": "x86_64", "aarch64": "aarch64 | arm64", "riscv64": "riscv64"}
 """The architectures that there may be a program for, and what `uname -m` says there."""
 
-_LITERAL = frozenset(range(0x20, 0x7F)) - frozenset(b"\"$`\\'!%")
 _OCTAL_DIGITS = frozenset(b"01234567")
+_LITERAL = frozenset(range(0x20, 0x7F)) - frozenset(b"\"$`\\'!%")
+
+
+def _pieces(escape: str) -> list[str]:
+    """What stands for each byte in a format."""
+    pieces = [chr(byte) if byte in _LITERAL else escape.format(byte) for byte in range(256)]
+    pieces[ord("%")] = "%%"
+    return pieces
+
+
+_SHORT = _pieces("\\{:o}")
+# A digit that follows would be taken for a part of a shorter number.
+_BEFORE_DIGIT = _pieces("\\{:03o}")
 
 
 def available_machines() -> list[str]:
@@ -46,21 +59,16 @@ def available_machines() -> list[str]:
     return found
 
 
+@functools.cache
 def _printf_format(data: bytes) -> str:
     """The format with which `printf` prints `data`, to be put between double quotes."""
-    pieces = []
-    following = 0
-    for byte in reversed(data):
-        if byte in _LITERAL:
-            piece = chr(byte)
-        elif byte == ord("%"):
-            piece = "%%"
-        else:
-            # A digit that follows would be taken for a part of the number.
-            piece = f"\\{byte:03o}" if following in _OCTAL_DIGITS else f"\\{byte:o}"
-        following = ord(piece[0])
-        pieces.append(piece)
-    return "".join(reversed(pieces))
+    following = data[1:] + b"\n"
+    return "".join(
+        [
+            (_BEFORE_DIGIT if after in _OCTAL_DIGITS else _SHORT)[byte]
+            for byte, after in zip(data, following, strict=True)
+        ]
+    )
 
 
 def make_script(token: str, machines: Sequence[str]) -> str:
