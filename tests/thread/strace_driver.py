@@ -6,6 +6,7 @@ import contextlib
 import sys
 from pathlib import Path
 
+import strace_families
 import trio
 
 from rsyscall.fcntl import AT, F_LCK, FALLOC_FL, F, Flock, O
@@ -162,7 +163,10 @@ async def kernel(thr: Thread) -> None:
     await inotify.close()
 
 
-FAMILIES = (files, mounts, confinement, processes, memory, sockets, waiting, signals, kernel)
+FAMILIES = (
+    *(files, mounts, confinement, processes, memory, sockets, waiting, signals, kernel),
+    *strace_families.FAMILIES,
+)
 
 
 async def main(output: Path) -> None:

@@ -481,10 +481,8 @@ async def test_calls_that_a_process_was_prepared_with_are_shown(lines: Lines) ->
 
 def decode(name: str, *args: int, result: int = 0) -> str:
     frame = Frame(name, [*args, *[0] * (6 - len(args))], None, OwnMemory())
-    parts = frame.after(frame.before(), result)
-    while parts and not parts[-1]:
-        parts.pop()
-    return f"{name}({', '.join(parts)}) = {format_result(frame, result)}"
+    shown = frame.text(frame.after(frame.before(), result))
+    return f"{name}({shown}) = {format_result(frame, result)}"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import rsyscall.far
 from rsyscall.cstruct import CStruct, i16, i32
-from rsyscall.handle.arguments import ADDRESS, SIZE, call, given
+from rsyscall.handle.arguments import SIZE, array, call, given
 from rsyscall.handle.buffers import require_size, require_size_if_given
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.handle.pointer import check_pointers
@@ -128,7 +128,7 @@ class PollTask(rsyscall.far.Task):
                 )
 
 
-@call("ppoll", ADDRESS, SIZE, given(Timespec), given(Sigset), SIZE)
+@call("ppoll", array(Pollfd, 1), SIZE, given(Timespec), given(Sigset), SIZE)
 async def _ppoll(
     sysif: SyscallInterface,
     fds: near.Address,

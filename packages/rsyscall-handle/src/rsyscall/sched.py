@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, SupportsInt, TypeVar
 import rsyscall.far
 from rsyscall.cstruct import CStruct, u64
 from rsyscall.handle._later import later_names
-from rsyscall.handle.arguments import ADDRESS, FDNUM, PID, SIZE, Kind, Memory, call, flags
+from rsyscall.handle.arguments import ADDRESS, FDNUM, PID, SIZE, Kind, Memory, call, flags, given
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.light_dataclass import light_dataclass
@@ -283,7 +283,7 @@ async def _clone(
     return near.Process(pid)
 
 
-@call("clone3", Memory("clone_args"), SIZE)
+@call("clone3", given(CloneArgs, 1), SIZE)
 async def _clone3(sysif: SyscallInterface, args: near.Address, size: int) -> near.Process:
     """`clone3`; `args` is the address of a `CloneArgs`, `size` its size in bytes."""
     return near.Process(await sysif.syscall(nr.clone3, args, size))
@@ -302,13 +302,13 @@ async def _setns(sysif: SyscallInterface, fd: near.FileDescriptor, nstype: CLONE
     await sysif.syscall(nr.setns, fd, nstype)
 
 
-@call("sched_setaffinity", PID, SIZE, ADDRESS)
+@call("sched_setaffinity", PID, SIZE, Memory("cpu_set", length_in=1))
 async def _sched_setaffinity(sysif: SyscallInterface, pid: int, cpusetsize: int, mask: near.Address) -> None:
     """`sched_setaffinity`; pid 0 is the caller."""
     await sysif.syscall(nr.sched_setaffinity, pid, cpusetsize, mask)
 
 
-@call("sched_getaffinity", PID, SIZE, ADDRESS)
+@call("sched_getaffinity", PID, SIZE, Memory("cpu_set", after=True))
 async def _sched_getaffinity(sysif: SyscallInterface, pid: int, cpusetsize: int, mask: near.Address) -> int:
     """`sched_getaffinity`; returns how many bytes the kernel has stored."""
     return await sysif.syscall(nr.sched_getaffinity, pid, cpusetsize, mask)

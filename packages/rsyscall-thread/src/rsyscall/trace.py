@@ -86,23 +86,16 @@ class _Entry:
             if part is None:
                 return f"{self.frame.name}({''.join(text + ', ' for text in known)}"
             known.append(part)
-        return f"{self.frame.name}({', '.join(_without_empty_end(known))}"
+        return f"{self.frame.name}({self.frame.text(known)}"
 
     def line(self, result: int | None, outcome: str) -> str:
         """The call and its outcome."""
         parts = self.frame.after(self.parts, result)
         if not self.interrupted:
-            return f"{self.prefix}{self.frame.name}({', '.join(_without_empty_end(parts))}) = {outcome}"
+            return f"{self.prefix}{self.frame.name}({self.frame.text(parts)}) = {outcome}"
         unknown = next((index for index, part in enumerate(self.parts) if part is None), len(parts))
-        rest = ", ".join(_without_empty_end(parts[unknown:]))
+        rest = self.frame.text(parts, unknown)
         return f"{self.prefix}<... {self.frame.name} resumed>{rest}) = {outcome}"
-
-
-def _without_empty_end(parts: Sequence[str]) -> Sequence[str]:
-    end = len(parts)
-    while end and not parts[end - 1]:
-        end -= 1
-    return parts[:end]
 
 
 class Tracer:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 
+import rsyscall.trace_families  # noqa: F401 (it shows arguments)
 from rsyscall.fcntl import FD, F
 from rsyscall.handle.arguments import (
     ADDRESS,
@@ -39,6 +40,8 @@ describe(
     ADDRESS,
 )
 
+# Of two names for one number Python gives the one that the kernel does not use.
+_ERRORS = {**errno.errorcode, errno.EDEADLK: "EDEADLK", errno.EOPNOTSUPP: "EOPNOTSUPP"}
 _ADDRESS_RESULTS = frozenset(name for name, row in BOOK.items() if row.facts & Fact.ADDRESS)
 
 
@@ -46,7 +49,7 @@ def describe_call(call: Syscall) -> str:
     """A call that has been made in a process that shares our memory, as it would be in a trace."""
     name = getattr(call.number, "name", f"syscall_{int(call.number):d}")
     frame = Frame(name, call.args(), memory=OwnMemory())
-    return f"{name}({', '.join(frame.after(frame.before(), None))})"
+    return f"{name}({frame.text(frame.after(frame.before(), None))})"
 
 
 def format_result(frame: Frame, result: int) -> str:
@@ -57,7 +60,7 @@ def format_result(frame: Frame, result: int) -> str:
         result: as the kernel returned it, -4095 to -1 being errors.
     """
     if -4096 < result < 0:
-        name = errno.errorcode.get(-result, f"errno {-result}")
+        name = _ERRORS.get(-result, f"errno {-result}")
         return f"-1 {name} ({os.strerror(-result)})"
     if frame.name in _ADDRESS_RESULTS or result >= 2**63:
         return f"{result & WORD:#x}"

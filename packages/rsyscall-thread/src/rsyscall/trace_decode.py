@@ -20,7 +20,7 @@ from functools import cache
 from typing import Protocol, TypeAlias, TypeVar
 
 from rsyscall.fcntl import AT
-from rsyscall.handle.arguments import Enumeration, Kind, kinds_of
+from rsyscall.handle.arguments import Enumeration, Kind, Memory, kinds_of
 from rsyscall.native import syscall
 from rsyscall.near import nr
 from rsyscall.near.abi import ABI, native_abi
@@ -123,11 +123,25 @@ class Frame:
         for index, part in enumerate(parts):
             if part is None:
                 assert self.kinds is not None
+                kind, arg = self.kinds[index], self.args[index]
                 succeeded = result is not None and not -4096 < result < 0
-                arg = self.args[index]
-                part = self._show(self.kinds[index], arg) if succeeded else address(arg)
+                # What the call reads, too, is there in any case.
+                known = succeeded or (isinstance(kind, Memory) and kind.changed)
+                part = self._show(kind, arg) if known else address(arg)
             shown.append(part)
         return shown
+
+    def text(self, parts: Sequence[str], start: int = 0) -> str:
+        """Arguments from that index on, without those at the end that are left out."""
+        end = len(parts)
+        while end > start and not parts[end - 1]:
+            end -= 1
+        kinds: Sequence[Kind] = self.kinds or ()
+        return ", ".join(
+            part or "0"
+            for index, part in enumerate(parts[start:end], start)
+            if part or index >= len(kinds) or kinds[index].name != "nothing"
+        )
 
     def _show(self, kind: Kind, arg: int) -> str:
         try:
@@ -264,12 +278,17 @@ def show_flags(frame: Frame, kind: Kind, arg: int) -> str:
     return "|".join(flag_names(arg & 0xFFFFFFFF, kind.cls, kind.prefix, kind.only, kind.renamed)) or kind.zero
 
 
-def name_of(cls: type[enum.IntEnum] | type[enum.IntFlag], prefix: str, value: int) -> str:
+def name_of(
+    cls: type[enum.IntEnum] | type[enum.IntFlag],
+    prefix: str,
+    value: int,
+    renamed: Mapping[str, str] | None = None,
+) -> str:
     name = dict(members(cls)).get(value)
-    return number(value) if name is None else prefix + name
+    return number(value) if name is None else (renamed or {}).get(name, prefix + name)
 
 
 @shows("choice")
 def show_choice(frame: Frame, kind: Kind, arg: int) -> str:
     assert isinstance(kind, Enumeration)
-    return name_of(kind.cls, kind.prefix, signed(arg, 32))
+    return name_of(kind.cls, kind.prefix, signed(arg, 32), kind.renamed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 import struct
 from typing import cast
@@ -12,14 +13,30 @@ from rsyscall.handle.arguments import Kind, Memory
 from rsyscall.linux.dirent import DirentList
 from rsyscall.net.if_ import IFF, SIOC, Ifreq
 from rsyscall.netinet.in_ import SockaddrIn, SockaddrIn6
-from rsyscall.netinet.ip import IPPROTO
-from rsyscall.sched import CLONE, CloneArgs
+from rsyscall.netinet.ip import IP, IPPROTO, IPV6
+from rsyscall.netinet.tcp import TCP
+from rsyscall.sched import CLONE
 from rsyscall.signal import Sigset
 from rsyscall.sys.epoll import EpollEvent
 from rsyscall.sys.ioctl import FIO, TC, TIOC
 from rsyscall.sys.mman import MAP
 from rsyscall.sys.prctl import PR
-from rsyscall.sys.socket import AF, CMSG_ALIGN, MSG, SCM, SOCK, SOL, Cmsghdr, Mmsghdr, Msghdr, SockaddrStorage
+from rsyscall.sys.socket import (
+    AF,
+    CMSG_ALIGN,
+    MSG,
+    SCM,
+    SO,
+    SOCK,
+    SOL,
+    Cmsghdr,
+    Linger,
+    Mmsghdr,
+    Msghdr,
+    SockaddrStorage,
+    Ucred,
+)
+from rsyscall.sys.time import Timeval
 from rsyscall.sys.uio import Iovec
 from rsyscall.sys.un import SockaddrUn
 from rsyscall.trace_decode import (
@@ -43,7 +60,6 @@ from rsyscall.trace_values import (
     show_structs,
     signal_name,
     signal_set_text,
-    struct_text,
     value_text,
 )
 
@@ -197,16 +213,6 @@ def _signal_set(frame: Frame, arg: int) -> str:
     return address(arg) if word is None else signal_set_text(Sigset.from_int(word[0]))
 
 
-@shows("clone_args")
-def show_clone_args(frame: Frame, kind: Kind, arg: int) -> str:
-    # Programs for older kernels have a shorter structure.
-    length = CloneArgs.sizeof()
-    data = frame.read(arg, min(frame.args[1], length))
-    if data is None:
-        return address(arg)
-    return struct_text(CloneArgs.from_bytes(data.ljust(length, b"\0")))
-
-
 @shows("epoll_events")
 def show_epoll_events(frame: Frame, kind: Kind, arg: int) -> str:
     return show_structs(frame, arg, EpollEvent, frame.result or 0)
@@ -288,10 +294,12 @@ def _control_text(data: bytes) -> str:
             break
         payload = data[Cmsghdr.sizeof() : header.len]
         if header.level == SOL.SOCKET and header.type == SCM.RIGHTS:
-            numbers = ", ".join(str(number) for (number,) in struct.iter_unpack("=i", payload))
-            shown.append(f"{{SCM_RIGHTS, [{numbers}]}}")
+            kind = "SCM_RIGHTS"
+            text = f"[{', '.join(str(number) for (number,) in struct.iter_unpack('=i', payload))}]"
         else:
-            shown.append(f"{{{name_of(SOL, 'SOL_', header.level)}, {header.type}, {quote(payload)}}}")
+            kind, text = number(header.type), quote(payload)
+        level = name_of(SOL, "SOL_", header.level)
+        shown.append(f"{{cmsg_len={header.len}, cmsg_level={level}, cmsg_type={kind}, cmsg_data={text}}}")
         data = data[CMSG_ALIGN(header.len) :]
     return f"[{', '.join(shown)}]"
 
@@ -333,18 +341,45 @@ def show_messages(frame: Frame, kind: Kind, arg: int) -> str:
     return f"[{', '.join([*shown, '...'] if count > LIST_LIMIT else shown)}]"
 
 
+_LEVELS: dict[int, type[enum.IntEnum]] = {
+    SOL.SOCKET: SO,
+    IPPROTO.IP: IP,
+    IPPROTO.IPV6: IPV6,
+    IPPROTO.TCP: TCP,
+}
+
+
+@shows("socket_option")
+def show_option_name(frame: Frame, kind: Kind, arg: int) -> str:
+    cls = _LEVELS.get(frame.args[1])
+    return number(arg) if cls is None else name_of(cls, f"{cls.__name__}_", arg)
+
+
+_OPTIONS: dict[tuple[int, int], type[CStruct]] = {
+    (SOL.SOCKET, SO.LINGER): Linger,
+    (SOL.SOCKET, SO.PEERCRED): Ucred,
+    (SOL.SOCKET, SO.RCVTIMEO): Timeval,
+    (SOL.SOCKET, SO.SNDTIMEO): Timeval,
+}
+
+
+def _option(frame: Frame, arg: int, size: int) -> str:
+    cls = _OPTIONS.get((frame.args[1], frame.args[2]))
+    if cls is not None and size >= cls.layout(frame.abi).size:
+        return show_struct(frame, arg, cls)
+    return _int_array(frame, arg, 1) if size == 4 else _bytes_at(frame, arg, size)
+
+
 @shows("option")
 def show_option(frame: Frame, kind: Kind, arg: int) -> str:
-    if frame.args[4] == 4:
-        return _int_array(frame, arg, 1)
-    return _bytes_at(frame, arg, frame.args[4])
+    return _option(frame, arg, frame.args[4])
 
 
 @shows("option_out")
 def show_option_out(frame: Frame, kind: Kind, arg: int) -> str:
     length = frame.read(frame.args[4], 4)
     size = 0 if length is None else struct.unpack("=I", length)[0]
-    return _int_array(frame, arg, 1) if size == 4 else _bytes_at(frame, arg, size)
+    return _option(frame, arg, size)
 
 
 # ---------------------------------------------------------------------- calls that are many calls in one
@@ -400,4 +435,5 @@ def show_structure(frame: Frame, kind: Kind, arg: int) -> str:
     if kind.cls is Sigset:
         return _signal_set(frame, arg)
     # Every other structure that is shown as one is declared.
-    return show_struct(frame, arg, cast("type[CStruct]", kind.cls))
+    length = None if kind.length_in is None else frame.args[kind.length_in]
+    return show_struct(frame, arg, cast("type[CStruct]", kind.cls), length)

@@ -13,9 +13,12 @@ from typing import Any
 
 from rsyscall.cstruct import CStruct
 from rsyscall.fcntl import F_LCK, Flock
+from rsyscall.linux.openat2 import OpenHow
 from rsyscall.near.types import Address
 from rsyscall.sched import CloneArgs
 from rsyscall.signal import SIG, Siginfo, Sigset
+from rsyscall.sys.ipc import IPC, IpcPerm
+from rsyscall.sys.sem import SEM, Sembuf
 from rsyscall.sys.stat import S_IF, TypeMode
 from rsyscall.sys.wait import CLD
 from rsyscall.trace_decode import LIST_LIMIT, WORD, Frame, address, flag_names, name_of, number, quote
@@ -50,6 +53,15 @@ def _siginfo_text(info: Siginfo) -> str:
     )
 
 
+def _octal(value: Any) -> str:
+    return f"0{value:o}" if value else "0"
+
+
+def _operation_flags(value: int) -> str:
+    names = flag_names(value & SEM.UNDO, SEM, "SEM_") + flag_names(value & ~SEM.UNDO & 0xFFFF, IPC, "IPC_")
+    return "|".join(names) or "0"
+
+
 # What is not shown as its declaration says.
 _TEXTS: dict[type, Callable[[Any], str]] = {
     Sigset: signal_set_text,
@@ -63,6 +75,9 @@ _TEXTS: dict[type, Callable[[Any], str]] = {
     bytearray: lambda data: quote(bytes(data)),
 }
 _FIELDS: dict[tuple[type[CStruct], str], Callable[[Any], str]] = {
+    (OpenHow, "mode"): _octal,
+    (IpcPerm, "mode"): _octal,
+    (Sembuf, "flg"): _operation_flags,
     (CloneArgs, "exit_signal"): lambda value: signal_name(int(value)),
     (Flock, "type"): lambda lock: f"F_{lock.name}LCK" if isinstance(lock, F_LCK) else number(lock),
 }
@@ -100,15 +115,20 @@ def struct_text(value: CStruct) -> str:
     return f"{{{', '.join(shown)}}}"
 
 
-def read_struct(frame: Frame, cls: type[CStruct], start: int) -> Any:
-    """The structure there, as the process of the call lays it out; None if it cannot be read."""
-    data = frame.read(start, cls.layout(frame.abi).size)
-    return None if data is None else cls.serializer_for(frame.abi).from_bytes(data)
+def read_struct(frame: Frame, cls: type[CStruct], start: int, length: int | None = None) -> Any:
+    """The structure there, as the process of the call lays it out; None if it cannot be read.
+
+    Args:
+        length: how many bytes there are; the rest is 0, as for the kernel.
+    """
+    size = cls.layout(frame.abi).size
+    data = frame.read(start, size if length is None else min(size, length))
+    return None if data is None else cls.serializer_for(frame.abi).from_bytes(data.ljust(size, b"\0"))
 
 
-def show_struct(frame: Frame, arg: int, cls: type[CStruct]) -> str:
-    """The structure at an address."""
-    value = read_struct(frame, cls, arg)
+def show_struct(frame: Frame, arg: int, cls: type[CStruct], length: int | None = None) -> str:
+    """The structure at an address; one that may be shorter or longer, if a length is given."""
+    value = read_struct(frame, cls, arg, length)
     return address(arg) if value is None else value_text(value)
 
 

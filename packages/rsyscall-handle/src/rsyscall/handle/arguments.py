@@ -51,9 +51,11 @@ __all__ = [
     "Enumeration",
     "Kind",
     "Memory",
+    "array",
     "buffer",
     "by",
     "call",
+    "changed",
     "choice",
     "counted",
     "describe",
@@ -61,8 +63,10 @@ __all__ = [
     "each",
     "flags",
     "given",
+    "integers",
     "kinds_of",
     "out",
+    "words",
 ]
 
 T = TypeVar("T")
@@ -131,10 +135,12 @@ class Memory(Kind):
 
     Attributes:
         cls: the class of the structure there; None if it is no structure.
-        length_in: the index of the argument that says how many bytes there are; None if none does.
+        length_in: the index of the argument that says how many bytes, or elements, there are; None if none
+            does.
+        changed: whether the call reads the memory, too, if it fills it.
     """
 
-    __slots__ = ("_size", "cls", "length_in")
+    __slots__ = ("_size", "changed", "cls", "length_in")
 
     def __init__(
         self,
@@ -143,8 +149,10 @@ class Memory(Kind):
         cls: Sized | None = None,
         length_in: int | None = None,
         size: int = 0,
+        changed: bool = False,
     ) -> None:
         super().__init__(name, after, is_address=True)
+        self.changed = changed
         self.cls = cls
         self.length_in = length_in
         self._size = size
@@ -243,9 +251,11 @@ def flags(
     return Enumeration("flags", cls, prefix, only, renamed, zero)
 
 
-def choice(cls: type[enum.IntEnum] | type[enum.IntFlag], prefix: str) -> Enumeration:
-    """One member of an enumeration."""
-    return Enumeration("choice", cls, prefix)
+def choice(
+    cls: type[enum.IntEnum] | type[enum.IntFlag], prefix: str, renamed: Mapping[str, str] | None = None
+) -> Enumeration:
+    """One member of an enumeration; the arguments are the attributes of `Enumeration`."""
+    return Enumeration("choice", cls, prefix, (), renamed)
 
 
 def counted(length_in: int) -> Memory:
@@ -253,14 +263,39 @@ def counted(length_in: int) -> Memory:
     return Memory("counted", length_in=length_in)
 
 
-def given(cls: Sized) -> Memory:
-    """A structure that the call reads."""
-    return Memory("struct", cls=cls)
+def given(cls: Sized, length_in: int | None = None) -> Memory:
+    """A structure that the call reads; shorter or longer, if the argument `length_in` says how long."""
+    return Memory("struct", cls=cls, length_in=length_in)
 
 
 def out(cls: Sized) -> Memory:
     """A structure that the call fills."""
     return Memory("struct", after=True, cls=cls)
+
+
+def changed(cls: Sized) -> Memory:
+    """A structure that the call reads and fills."""
+    return Memory("struct", after=True, cls=cls, changed=True)
+
+
+def array(cls: Sized, count_in: int) -> Memory:
+    """Structures that the call reads; the argument with the index `count_in` says how many."""
+    return Memory("structs", cls=cls, length_in=count_in)
+
+
+def integers(count_in: int | None, after: bool = False) -> Memory:
+    """Numbers of 32 bits that the call reads or fills.
+
+    Args:
+        count_in: the index of the argument that says how many; None if the result does.
+        after: whether the call fills them.
+    """
+    return Memory("integers", after, length_in=count_in)
+
+
+def words(count_in: int | None, after: bool = False) -> Memory:
+    """Numbers of 64 bits; the arguments are those of `integers`."""
+    return Memory("words", after, length_in=count_in)
 
 
 def buffer(size: int) -> Memory:

@@ -6,7 +6,18 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, SupportsInt
 
 import rsyscall.far
-from rsyscall.handle.arguments import ADDRESS, INT, NUMBER, SIZE, UNSIGNED, call, choice, flags, given
+from rsyscall.handle.arguments import (
+    ADDRESS,
+    INT,
+    NUMBER,
+    SIZE,
+    UNSIGNED,
+    array,
+    call,
+    choice,
+    flags,
+    given,
+)
 from rsyscall.handle.buffers import require_size, require_size_if_given
 from rsyscall.handle.pointer import check_pointers
 from rsyscall.linux.futex import FUTEX, FUTEX2, FutexWaitv
@@ -229,7 +240,7 @@ async def _futex(
     return await sysif.syscall(nr.futex, uaddr, futex_op, val, timeout, uaddr2 or 0, val3)
 
 
-@call("futex_waitv", ADDRESS, SIZE, NUMBER, given(Timespec), choice(CLOCK, "CLOCK_"))
+@call("futex_waitv", array(FutexWaitv, 1), SIZE, NUMBER, given(Timespec), choice(CLOCK, "CLOCK_"))
 async def _futex_waitv(
     sysif: SyscallInterface,
     waiters: near.Address,

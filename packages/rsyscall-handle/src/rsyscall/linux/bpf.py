@@ -6,8 +6,8 @@ import enum
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, SupportsInt
 
-from rsyscall.cstruct import CStruct, string, u32, u64
-from rsyscall.handle.arguments import ADDRESS, SIZE, call, choice
+from rsyscall.cstruct import CStruct, known, string, u32, u64
+from rsyscall.handle.arguments import ADDRESS, SIZE, by, call, choice, each, given
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.handle.pointer import WrittenPointer, check_pointers
@@ -122,7 +122,7 @@ class BpfMapCreate(CStruct, c="union bpf_attr", headers=_HEADERS):
     manpage: bpf(2)
     """
 
-    map_type: int = u32("map_type")
+    map_type: BPF_MAP_TYPE | int = u32("map_type", known(BPF_MAP_TYPE))
     key_size: int = u32("key_size")
     value_size: int = u32("value_size")
     max_entries: int = u32("max_entries")
@@ -248,7 +248,21 @@ class BpfTask(FileDescriptorTask[T_fd]):
         return self._adopt(fd, record)
 
 
-@call("bpf", choice(BPF, "BPF_"), ADDRESS, SIZE)
+_ATTR = by(
+    0,
+    {
+        BPF.MAP_CREATE: given(BpfMapCreate, 2),
+        BPF.PROG_LOAD: given(BpfProgLoad, 2),
+        **each(
+            (BPF.MAP_LOOKUP_ELEM, BPF.MAP_UPDATE_ELEM, BPF.MAP_DELETE_ELEM, BPF.MAP_GET_NEXT_KEY),
+            given(BpfMapElem, 2),
+        ),
+    },
+    ADDRESS,
+)
+
+
+@call("bpf", choice(BPF, "BPF_"), _ATTR, SIZE)
 async def _bpf_fd(
     sysif: SyscallInterface, record: CallRecord, cmd: BPF, attr: near.Address, size: int
 ) -> near.FileDescriptor:
@@ -256,7 +270,7 @@ async def _bpf_fd(
     return near.FileDescriptor(await sysif.recorded_syscall(record, nr.bpf, cmd, attr, size))
 
 
-@call("bpf", choice(BPF, "BPF_"), ADDRESS, SIZE)
+@call("bpf", choice(BPF, "BPF_"), _ATTR, SIZE)
 async def _bpf(sysif: SyscallInterface, cmd: int, attr: near.Address, size: int) -> int:
     """The raw call."""
     return await sysif.syscall(nr.bpf, cmd, attr, size)

@@ -7,7 +7,20 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from rsyscall.cstruct import CStruct, i32, nested, u8, u16, u32, u64
-from rsyscall.handle.arguments import ADDRESS, FDNUM, INT, SIZE, call, choice, flags, given
+from rsyscall.handle.arguments import (
+    ADDRESS,
+    FDNUM,
+    INT,
+    SIZE,
+    array,
+    by,
+    call,
+    changed,
+    choice,
+    each,
+    flags,
+    integers,
+)
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.handle.pointer import check_pointers
@@ -15,6 +28,7 @@ from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
+from rsyscall.sys.uio import Iovec
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
@@ -414,7 +428,29 @@ async def _io_uring_enter(
     return await sysif.syscall(nr.io_uring_enter, fd, to_submit, min_complete, flags, arg or 0, argsz)
 
 
-@call("io_uring_register", FDNUM, choice(IORING_REGISTER, "IORING_REGISTER_"), ADDRESS, INT)
+_OPERATION = choice(
+    IORING_REGISTER,
+    "IORING_REGISTER_",
+    {name: f"IORING_{name}" for name in IORING_REGISTER.__members__ if name.startswith("UNREGISTER_")},
+)
+
+
+@call(
+    "io_uring_register",
+    FDNUM,
+    _OPERATION,
+    by(
+        1,
+        {
+            IORING_REGISTER.BUFFERS: array(Iovec, 3),
+            **each(
+                (IORING_REGISTER.FILES, IORING_REGISTER.EVENTFD, IORING_REGISTER.EVENTFD_ASYNC), integers(3)
+            ),
+        },
+        ADDRESS,
+    ),
+    INT,
+)
 async def _io_uring_register(
     sysif: SyscallInterface,
     fd: near.FileDescriptor,
@@ -426,7 +462,7 @@ async def _io_uring_register(
     return await sysif.syscall(nr.io_uring_register, fd, opcode, arg or 0, nr_args)
 
 
-@call("io_uring_setup", INT, given(IoUringParams))
+@call("io_uring_setup", INT, changed(IoUringParams))
 async def _io_uring_setup(
     sysif: SyscallInterface, record: CallRecord, entries: int, params: near.Address
 ) -> near.FileDescriptor:

@@ -8,7 +8,18 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, SupportsInt, TypeVar
 
 import rsyscall.far
-from rsyscall.handle.arguments import INT, NUMBER, SIZE, STRING, call, choice, counted
+from rsyscall.handle.arguments import (
+    INT,
+    OUT,
+    SIZE,
+    STRING,
+    Kind,
+    by,
+    call,
+    choice,
+    counted,
+    each,
+)
 from rsyscall.handle.pointer import check_pointers
 from rsyscall.near import nr
 from rsyscall.near import types as near
@@ -455,7 +466,10 @@ class KeyTask(rsyscall.far.Task):
             return await _keyctl(self.sysif, operation, arg2, arg3, arg4, arg5)
 
 
-@call("add_key", STRING, STRING, counted(3), SIZE, INT)
+_RING = choice(KEY_SPEC, "KEY_SPEC_")
+
+
+@call("add_key", STRING, STRING, counted(3), SIZE, _RING)
 async def _add_key(
     sysif: SyscallInterface,
     type: near.Address,
@@ -468,7 +482,7 @@ async def _add_key(
     return await sysif.syscall(nr.add_key, type, description, payload or 0, plen, keyring)
 
 
-@call("request_key", STRING, STRING, STRING, INT)
+@call("request_key", STRING, STRING, STRING, _RING)
 async def _request_key(
     sysif: SyscallInterface,
     type: near.Address,
@@ -480,7 +494,35 @@ async def _request_key(
     return await sysif.syscall(nr.request_key, type, description, callout_info or 0, dest_keyring)
 
 
-@call("keyctl", choice(KEYCTL, "KEYCTL_"), NUMBER, NUMBER, NUMBER, NUMBER)
+_FILLED = (KEYCTL.DESCRIBE, KEYCTL.READ, KEYCTL.GET_SECURITY)
+
+
+@call(
+    "keyctl",
+    choice(KEYCTL, "KEYCTL_"),
+    by(0, {KEYCTL.JOIN_SESSION_KEYRING: STRING, KEYCTL.GET_PERSISTENT: INT}, _RING),
+    by(
+        0,
+        {
+            **each(_FILLED, OUT),
+            **each((KEYCTL.LINK, KEYCTL.UNLINK, KEYCTL.MOVE, KEYCTL.GET_PERSISTENT), _RING),
+            KEYCTL.UPDATE: counted(3),
+            KEYCTL.SETPERM: Kind("hex"),
+            KEYCTL.SEARCH: STRING,
+            KEYCTL.CHOWN: INT,
+        },
+    ),
+    by(
+        0,
+        {
+            **each((*_FILLED, KEYCTL.UPDATE), SIZE),
+            KEYCTL.MOVE: _RING,
+            KEYCTL.SEARCH: STRING,
+            KEYCTL.CHOWN: INT,
+        },
+    ),
+    by(0, {KEYCTL.SEARCH: _RING}),
+)
 async def _keyctl(
     sysif: SyscallInterface,
     operation: KEYCTL,

@@ -10,13 +10,12 @@ where a rule allows them. What is handled must be known to the kernel, which `Ta
 from __future__ import annotations
 
 import enum
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rsyscall import far
-from rsyscall.cstruct import CStruct, u64
-from rsyscall.handle.arguments import ADDRESS, FDNUM, SIZE, call, choice, flags, given
+from rsyscall.cstruct import CStruct, i32, u64
+from rsyscall.handle.arguments import ADDRESS, FDNUM, SIZE, by, call, choice, flags, given
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.handle.pointer import check_pointers
@@ -204,7 +203,9 @@ class NetPortAttr(CStruct, c="struct landlock_net_port_attr", headers=("linux/la
     port: int = u64("port")  # since Linux 6.7
 
 
-_PATH_BENEATH = struct.Struct("=Qi")
+class _PathBeneath(CStruct, c="struct landlock_path_beneath_attr", headers=("linux/landlock.h",), size=12):
+    allowed_access: LANDLOCK_ACCESS_FS = u64("allowed_access", LANDLOCK_ACCESS_FS)
+    parent_fd: int = i32("parent_fd")
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,7 @@ class PathBeneathAttr(HasSerializer):
 
 class _PathBeneathSerializer(Serializer[PathBeneathAttr]):
     def to_bytes(self, val: PathBeneathAttr) -> bytes:
-        return _PATH_BENEATH.pack(val.allowed_access, int(val.parent_fd.near))
+        return _PathBeneath(val.allowed_access, int(val.parent_fd.near)).to_bytes()
 
     def from_bytes(self, data: bytes) -> PathBeneathAttr:
         raise NotImplementedError("a number cannot be made into a descriptor again")
@@ -263,7 +264,7 @@ class LandlockFileDescriptor(BaseFileDescriptor):
         rule = rule_attr.value
         with rule_attr.borrow(self.task) as addr, naming((self, rule)):
             if isinstance(rule, PathBeneathAttr):
-                require_size(rule_attr, _PATH_BENEATH.size)
+                require_size(rule_attr, _PathBeneath.sizeof())
                 with rule.parent_fd.borrow(self.task):
                     await _landlock_add_rule(
                         self.task.sysif, self.near, LANDLOCK_RULE.PATH_BENEATH, addr, flags
@@ -340,7 +341,7 @@ class LandlockTask(FileDescriptorTask[T_fd]):
 
 @call(
     "landlock_create_ruleset",
-    given(RulesetAttr),
+    given(RulesetAttr, 1),
     SIZE,
     flags(LANDLOCK_CREATE_RULESET, "LANDLOCK_CREATE_RULESET_"),
 )
@@ -357,7 +358,11 @@ async def _landlock_create_ruleset(
     "landlock_add_rule",
     FDNUM,
     choice(LANDLOCK_RULE, "LANDLOCK_RULE_"),
-    ADDRESS,
+    by(
+        1,
+        {LANDLOCK_RULE.PATH_BENEATH: given(_PathBeneath), LANDLOCK_RULE.NET_PORT: given(NetPortAttr)},
+        ADDRESS,
+    ),
     flags(LANDLOCK_ADD_RULE, "LANDLOCK_ADD_RULE_"),
 )
 async def _landlock_add_rule(

@@ -7,7 +7,19 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, TypeVar
 
 import rsyscall.far
-from rsyscall.handle.arguments import ADDRESS, INT, NUMBER, OUT_INT, PID, SIZE, call, flags
+from rsyscall.handle.arguments import (
+    ADDRESS,
+    INT,
+    NUMBER,
+    PID,
+    SIZE,
+    Kind,
+    Memory,
+    call,
+    flags,
+    integers,
+    words,
+)
 from rsyscall.handle.base_process import BaseProcess
 from rsyscall.handle.buffers import require_size, require_size_if_given
 from rsyscall.handle.pointer import check_pointers
@@ -268,7 +280,11 @@ class MempolicyProcess(BaseProcess):
                 )
 
 
-@call("set_mempolicy", INT, ADDRESS, INT)
+_MODE = Kind("memory_policy")
+_NODES_OF_NEXT = {index: Memory("node_mask", length_in=index + 1) for index in (1, 3)}
+
+
+@call("set_mempolicy", _MODE, _NODES_OF_NEXT[1], INT)
 async def _set_mempolicy(
     sysif: SyscallInterface, mode: int, nodemask: near.Address | None, maxnode: int
 ) -> None:
@@ -276,7 +292,14 @@ async def _set_mempolicy(
     await sysif.syscall(nr.set_mempolicy, mode, nodemask or 0, maxnode)
 
 
-@call("get_mempolicy", OUT_INT, ADDRESS, INT, ADDRESS, flags(MPOL_F, "MPOL_F_"))
+@call(
+    "get_mempolicy",
+    Memory("memory_policy_out", after=True, size=4),
+    Memory("node_mask", after=True, length_in=2),
+    INT,
+    ADDRESS,
+    flags(MPOL_F, "MPOL_F_"),
+)
 async def _get_mempolicy(
     sysif: SyscallInterface,
     mode: near.Address | None,
@@ -289,7 +312,7 @@ async def _get_mempolicy(
     await sysif.syscall(nr.get_mempolicy, mode or 0, nodemask or 0, maxnode, addr or 0, flags)
 
 
-@call("mbind", ADDRESS, SIZE, INT, ADDRESS, INT, flags(MPOL_MF, "MPOL_MF_"))
+@call("mbind", ADDRESS, SIZE, _MODE, _NODES_OF_NEXT[3], INT, flags(MPOL_MF, "MPOL_MF_"))
 async def _mbind(
     sysif: SyscallInterface,
     pages: near.MemoryMapping,
@@ -310,7 +333,7 @@ async def _set_mempolicy_home_node(
     await sysif.syscall(nr.set_mempolicy_home_node, pages.address, pages.length, home_node, 0)
 
 
-@call("migrate_pages", PID, INT, ADDRESS, ADDRESS)
+@call("migrate_pages", PID, INT, *[Memory("node_mask", length_in=1)] * 2)
 async def _migrate_pages(
     sysif: SyscallInterface, pid: near.Process, old_nodes: near.Address, new_nodes: near.Address
 ) -> int:
@@ -318,7 +341,7 @@ async def _migrate_pages(
     return await sysif.syscall(nr.migrate_pages, pid, _MAXNODE, old_nodes, new_nodes)
 
 
-@call("move_pages", PID, SIZE, ADDRESS, ADDRESS, ADDRESS, flags(MPOL_MF, "MPOL_MF_"))
+@call("move_pages", PID, SIZE, words(1), integers(1), ADDRESS, flags(MPOL_MF, "MPOL_MF_"))
 async def _move_pages(
     sysif: SyscallInterface,
     pid: near.Process,

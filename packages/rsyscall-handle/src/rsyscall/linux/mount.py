@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from rsyscall import far
 from rsyscall.cstruct import CStruct, u32, u64
-from rsyscall.handle.arguments import OUT, SIZE, Memory, call, flags, given
+from rsyscall.handle.arguments import SIZE, Memory, call, flags, given, words
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.pointer import WrittenPointer, check_pointers
 from rsyscall.near import nr
@@ -323,7 +323,7 @@ async def _statmount(
     await sysif.syscall(nr.statmount, req, buf, bufsize, flags)
 
 
-@call("listmount", given(MntIdReq), OUT, SIZE, flags(LISTMOUNT, "LISTMOUNT_"))
+@call("listmount", given(MntIdReq), words(None, after=True), SIZE, flags(LISTMOUNT, "LISTMOUNT_"))
 async def _listmount(
     sysif: SyscallInterface, req: near.Address, mnt_ids: near.Address, nr_mnt_ids: int, flags: LISTMOUNT
 ) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rsyscall import far
 from rsyscall.cstruct import CStruct, u32, u64
-from rsyscall.handle.arguments import NUMBER, OUT, SIZE, call, given
+from rsyscall.handle.arguments import NUMBER, SIZE, call, given, words
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.pointer import WrittenPointer, check_pointers
 from rsyscall.near import nr
@@ -113,7 +113,7 @@ class NsfsTask(far.Task):
         return ns_ids.readable_split(count * 8)
 
 
-@call("listns", given(NsIdReq), OUT, SIZE, NUMBER)
+@call("listns", given(NsIdReq), words(None, after=True), SIZE, NUMBER)
 async def _listns(
     sysif: SyscallInterface, req: near.Address, ns_ids: near.Address, nr_ns_ids: int, flags: int
 ) -> int:

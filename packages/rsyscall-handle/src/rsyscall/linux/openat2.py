@@ -145,7 +145,7 @@ class Openat2Task(FileDescriptorTask[T_fd]):
         return await _open(self, None, path, how)
 
 
-@call("openat2", DIRFD, PATH, given(OpenHow), SIZE)
+@call("openat2", DIRFD, PATH, given(OpenHow, 3), SIZE)
 async def _openat2(
     sysif: SyscallInterface,
     record: CallRecord,

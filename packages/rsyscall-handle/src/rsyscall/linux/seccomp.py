@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsyscall import far
 from rsyscall.cstruct import CStruct, array, i32, i64, nested, u16, u32, u64
-from rsyscall.handle.arguments import ADDRESS, call, choice, flags
+from rsyscall.handle.arguments import ADDRESS, Memory, by, call, choice, flags, out
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
 from rsyscall.handle.pointer import check_pointers
@@ -449,7 +449,19 @@ _ARGUMENT_SIZES = {
 }
 
 
-@call("seccomp", choice(SECCOMP, "SECCOMP_"), flags(SECCOMP_FILTER_FLAG, "SECCOMP_FILTER_FLAG_"), ADDRESS)
+_OPERATION = choice(SECCOMP, "SECCOMP_")
+_FLAGS = flags(SECCOMP_FILTER_FLAG, "SECCOMP_FILTER_FLAG_")
+_ARGUMENT = by(
+    0,
+    {
+        SECCOMP.GET_ACTION_AVAIL: Memory("seccomp_action", size=4),
+        SECCOMP.GET_NOTIF_SIZES: out(SeccompNotifSizes),
+    },
+    ADDRESS,
+)
+
+
+@call("seccomp", _OPERATION, _FLAGS, _ARGUMENT)
 async def _seccomp(
     sysif: SyscallInterface, operation: SECCOMP, flags: SECCOMP_FILTER_FLAG, args: near.Address | None
 ) -> int:
@@ -457,7 +469,7 @@ async def _seccomp(
     return await sysif.syscall(nr.seccomp, operation, flags, args or 0)
 
 
-@call("seccomp", choice(SECCOMP, "SECCOMP_"), flags(SECCOMP_FILTER_FLAG, "SECCOMP_FILTER_FLAG_"), ADDRESS)
+@call("seccomp", _OPERATION, _FLAGS, _ARGUMENT)
 async def _seccomp_listener(
     sysif: SyscallInterface, record: CallRecord, flags: SECCOMP_FILTER_FLAG, prog: near.Address
 ) -> near.FileDescriptor:

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 from rsyscall import far
 from rsyscall.cstruct import CStruct, u64
 from rsyscall.fcntl import O
-from rsyscall.handle.arguments import ADDRESS, FDNUM, NUMBER, OPEN_FLAGS, SIZE, call, choice, given, out
+from rsyscall.handle.arguments import (
+    ADDRESS,
+    FDNUM,
+    NUMBER,
+    OPEN_FLAGS,
+    SIZE,
+    array,
+    call,
+    choice,
+    given,
+    out,
+)
 from rsyscall.handle.arguments import flags as argument_flags
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
@@ -269,7 +280,7 @@ async def _cachestat(
     await sysif.syscall(nr.cachestat, fd, cstat_range, cstat, 0)
 
 
-@call("process_madvise", FDNUM, ADDRESS, SIZE, choice(MADV, "MADV_"), NUMBER)
+@call("process_madvise", FDNUM, array(Iovec, 2), SIZE, choice(MADV, "MADV_"), NUMBER)
 async def _process_madvise(
     sysif: SyscallInterface, pidfd: near.FileDescriptor, iovec: near.Address, vlen: int, advice: MADV
 ) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rsyscall.cstruct import CStruct, u64
 from rsyscall.fcntl import AT
 from rsyscall.handle.arguments import (
+    ADDRESS,
     DIRFD,
     FDNUM,
     INT,
@@ -488,7 +489,7 @@ async def _open_tree(
     return near.FileDescriptor(number)
 
 
-@call("open_tree_attr", DIRFD, PATH, _TREE_FLAGS, given(MountAttr), SIZE)
+@call("open_tree_attr", DIRFD, PATH, _TREE_FLAGS, given(MountAttr, 4), SIZE)
 async def _open_tree_attr(
     sysif: SyscallInterface,
     record: CallRecord,
@@ -531,7 +532,7 @@ async def _fsopen(
     FDNUM,
     choice(FSCONFIG, "FSCONFIG_"),
     STRING,
-    by(1, {**each((FSCONFIG.SET_STRING, *_WITH_PATH), STRING), FSCONFIG.SET_BINARY: counted(4)}),
+    by(1, {**each((FSCONFIG.SET_STRING, *_WITH_PATH), STRING), FSCONFIG.SET_BINARY: counted(4)}, ADDRESS),
     by(1, {**each(_WITH_PATH, DIRFD), FSCONFIG.SET_FD: FDNUM}, INT),
 )
 async def _fsconfig(
@@ -576,7 +577,7 @@ async def _fspick(
     DIRFD,
     PATH,
     flags(AT, "AT_", ["EMPTY_PATH", "RECURSIVE", "SYMLINK_NOFOLLOW", "NO_AUTOMOUNT"]),
-    given(MountAttr),
+    given(MountAttr, 4),
     SIZE,
 )
 async def _mount_setattr(

@@ -10,8 +10,8 @@ from rsyscall.handle.arguments import (
     OUT,
     OUT_INT,
     SIZE,
+    Kind,
     Memory,
-    by,
     call,
     choice,
     counted,
@@ -19,7 +19,7 @@ from rsyscall.handle.arguments import (
 )
 from rsyscall.near import nr
 from rsyscall.near import types as near
-from rsyscall.sys._socket_constants import MSG, SHUT, SO, SOCK, SOL
+from rsyscall.sys._socket_constants import MSG, SHUT, SOCK, SOL
 
 if TYPE_CHECKING:
     from rsyscall.near.record import CallRecord
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 _LEVEL = choice(SOL, "SOL_")
-_OPTION = by(1, {SOL.SOCKET: choice(SO, "SO_")})
+_OPTION = Kind("socket_option")
 _MSG = flags(MSG, "MSG_")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from rsyscall.handle.arguments import ADDRESS, NUMBER, PID, SIZE, Memory, call
+from rsyscall.handle.arguments import NUMBER, PID, SIZE, Memory, array, call
 from rsyscall.handle.base_process import BaseProcess
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.pointer import check_pointers
@@ -96,7 +96,7 @@ class UioProcess(BaseProcess):
         return await _copy(self, _process_vm_writev, local_iov, remote_iov)
 
 
-@call("process_vm_readv", PID, Memory("iovecs", after=True), SIZE, ADDRESS, SIZE, NUMBER)
+@call("process_vm_readv", PID, Memory("iovecs", after=True), SIZE, array(Iovec, 4), SIZE, NUMBER)
 async def _process_vm_readv(
     sysif: SyscallInterface,
     pid: near.Process,
@@ -109,7 +109,7 @@ async def _process_vm_readv(
     return await sysif.syscall(nr.process_vm_readv, pid, local_iov, liovcnt, remote_iov, riovcnt, 0)
 
 
-@call("process_vm_writev", PID, Memory("iovecs"), SIZE, ADDRESS, SIZE, NUMBER)
+@call("process_vm_writev", PID, Memory("iovecs"), SIZE, array(Iovec, 4), SIZE, NUMBER)
 async def _process_vm_writev(
     sysif: SyscallInterface,
     pid: near.Process,

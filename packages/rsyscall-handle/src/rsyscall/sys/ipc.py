@@ -5,8 +5,13 @@ from __future__ import annotations
 import enum
 
 from rsyscall.cstruct import CStruct, i32, u16, u32
+from rsyscall.handle.arguments import Enumeration, Kind
 
 __all__ = ["IPC", "IPC_PRIVATE", "IpcPerm"]
+
+KEY = Kind("ipc_key")
+CONTROLS = {"RMID": "IPC_RMID", "SET": "IPC_SET", "STAT": "IPC_STAT", "INFO": "IPC_INFO"}
+"""The names in C of operations that all objects have."""
 
 IPC_PRIVATE = 0
 """The key of an object that is always new."""
@@ -22,6 +27,11 @@ class IPC(enum.IntFlag):
     CREAT = 0o1000
     EXCL = 0o2000
     NOWAIT = 0o4000
+
+
+def made_with(cls: type[enum.IntFlag], *only: str) -> Enumeration:
+    """The kind of flags and permissions: those of this class, and those of `IPC`."""
+    return Enumeration("ipc_flags", cls, f"{cls.__name__}_", only)
 
 
 class IpcPerm(CStruct, c="struct ipc64_perm", headers=("#include <linux/types.h>", "asm/ipcbuf.h"), size=48):

@@ -9,14 +9,26 @@ from typing import TYPE_CHECKING
 
 import rsyscall.far
 from rsyscall.cstruct import CStruct, i32, i64, nested, u64
-from rsyscall.handle.arguments import ADDRESS, INT, LONG, SIZE, buffer, call, choice
+from rsyscall.handle.arguments import (
+    ADDRESS,
+    INT,
+    LONG,
+    SIZE,
+    Memory,
+    by,
+    call,
+    choice,
+    each,
+    given,
+    out,
+)
 from rsyscall.handle.buffers import require_size, require_size_if_given
 from rsyscall.handle.pointer import check_pointers
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
 from rsyscall.struct import Serializable
-from rsyscall.sys.ipc import IPC, IpcPerm
+from rsyscall.sys.ipc import CONTROLS, IPC, KEY, IpcPerm, made_with
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
@@ -208,19 +220,19 @@ class MsgTask(rsyscall.far.Task):
                 return await _msgctl(self.sysif, msqid, cmd, buf_addr)
 
 
-@call("msgget", INT, INT)
+@call("msgget", KEY, made_with(IPC))
 async def _msgget(sysif: SyscallInterface, key: int, msgflg: IPC) -> int:
     """The raw call."""
     return await sysif.syscall(nr.msgget, key, msgflg)
 
 
-@call("msgsnd", INT, ADDRESS, SIZE, INT)
+@call("msgsnd", INT, Memory("ipc_message", length_in=2), SIZE, made_with(IPC))
 async def _msgsnd(sysif: SyscallInterface, msqid: int, msgp: near.Address, msgsz: int, msgflg: int) -> None:
     """The raw call."""
     await sysif.syscall(nr.msgsnd, msqid, msgp, msgsz, msgflg)
 
 
-@call("msgrcv", INT, buffer(8), SIZE, LONG, INT)
+@call("msgrcv", INT, Memory("ipc_message", after=True, size=8), SIZE, LONG, made_with(MSG))
 async def _msgrcv(
     sysif: SyscallInterface, msqid: int, msgp: near.Address, msgsz: int, msgtyp: int, msgflg: int
 ) -> int:
@@ -228,7 +240,13 @@ async def _msgrcv(
     return await sysif.syscall(nr.msgrcv, msqid, msgp, msgsz, msgtyp, msgflg)
 
 
-@call("msgctl", INT, choice(MSGCTL, ""), ADDRESS)
+_MEMORY = {
+    **each((MSGCTL.STAT, MSGCTL.MSG_STAT, MSGCTL.MSG_STAT_ANY), out(MsqidDs)),
+    MSGCTL.SET: given(MsqidDs),
+}
+
+
+@call("msgctl", INT, choice(MSGCTL, "", CONTROLS), by(1, _MEMORY, ADDRESS))
 async def _msgctl(sysif: SyscallInterface, msqid: int, cmd: MSGCTL, buf: near.Address | None) -> int:
     """The raw call."""
     return await sysif.syscall(nr.msgctl, msqid, cmd, buf or 0)

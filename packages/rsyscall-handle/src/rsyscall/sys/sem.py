@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import rsyscall.far
 from rsyscall.cstruct import CStruct, i16, i64, nested, u16
-from rsyscall.handle.arguments import ADDRESS, INT, SIZE, call, choice, given
+from rsyscall.handle.arguments import ADDRESS, INT, SIZE, array, by, call, choice, each, given, out
 from rsyscall.handle.buffers import BufferTooSmallError, require_size
 from rsyscall.handle.pointer import check_pointers
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
 from rsyscall.struct import Serializable, StructList
-from rsyscall.sys.ipc import IPC, IpcPerm
+from rsyscall.sys.ipc import CONTROLS, IPC, KEY, IpcPerm, made_with
 from rsyscall.time import Timespec
 
 if TYPE_CHECKING:
@@ -221,19 +221,19 @@ class SemTask(rsyscall.far.Task):
             return await _semctl(self.sysif, semid, semnum, cmd, addr)
 
 
-@call("semget", INT, INT, INT)
+@call("semget", KEY, INT, made_with(IPC))
 async def _semget(sysif: SyscallInterface, key: int, nsems: int, semflg: IPC) -> int:
     """The raw call."""
     return await sysif.syscall(nr.semget, key, nsems, semflg)
 
 
-@call("semop", INT, ADDRESS, SIZE)
+@call("semop", INT, array(Sembuf, 2), SIZE)
 async def _semop(sysif: SyscallInterface, semid: int, sops: near.Address, nsops: int) -> None:
     """The raw call."""
     await sysif.syscall(nr.semop, semid, sops, nsops)
 
 
-@call("semtimedop", INT, ADDRESS, SIZE, given(Timespec))
+@call("semtimedop", INT, array(Sembuf, 2), SIZE, given(Timespec))
 async def _semtimedop(
     sysif: SyscallInterface, semid: int, sops: near.Address, nsops: int, timeout: near.Address
 ) -> None:
@@ -241,7 +241,13 @@ async def _semtimedop(
     await sysif.syscall(nr.semtimedop, semid, sops, nsops, timeout)
 
 
-@call("semctl", INT, INT, choice(SEMCTL, ""), ADDRESS)
+_MEMORY = {
+    **each((SEMCTL.STAT, SEMCTL.SEM_STAT, SEMCTL.SEM_STAT_ANY), out(SemidDs)),
+    SEMCTL.SET: given(SemidDs),
+}
+
+
+@call("semctl", INT, INT, choice(SEMCTL, "", CONTROLS), by(2, _MEMORY, ADDRESS))
 async def _semctl(
     sysif: SyscallInterface, semid: int, semnum: int, cmd: SEMCTL, arg: near.Address | int
 ) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import rsyscall.far
 from rsyscall.cstruct import CStruct, i32, i64, nested, u64
-from rsyscall.handle.arguments import ADDRESS, INT, SIZE, call, choice, flags
+from rsyscall.handle.arguments import ADDRESS, INT, SIZE, by, call, choice, each, flags, given, out
 from rsyscall.handle.buffers import require_size, require_size_if_given
 from rsyscall.handle.mapping import MemoryMapping
 from rsyscall.handle.pointer import check_pointers
@@ -16,7 +16,7 @@ from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
 from rsyscall.near.record import CallRecord
-from rsyscall.sys.ipc import IPC, IpcPerm
+from rsyscall.sys.ipc import CONTROLS, IPC, KEY, IpcPerm, made_with
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import Pointer
@@ -185,7 +185,7 @@ class ShmTask(rsyscall.far.Task):
                 return await _shmctl(self.sysif, shmid, cmd, buf_addr)
 
 
-@call("shmget", INT, SIZE, INT)
+@call("shmget", KEY, SIZE, made_with(SHM, "HUGETLB", "NORESERVE"))
 async def _shmget(sysif: SyscallInterface, key: int, size: int, shmflg: IPC | SHM | int) -> int:
     """The raw call."""
     return await sysif.syscall(nr.shmget, key, size, shmflg)
@@ -205,7 +205,13 @@ async def _shmdt(sysif: SyscallInterface, record: CallRecord, shmaddr: near.Addr
     await sysif.recorded_syscall(record, nr.shmdt, shmaddr)
 
 
-@call("shmctl", INT, choice(SHMCTL, ""), ADDRESS)
+_MEMORY = {
+    **each((SHMCTL.STAT, SHMCTL.SHM_STAT, SHMCTL.SHM_STAT_ANY), out(ShmidDs)),
+    SHMCTL.SET: given(ShmidDs),
+}
+
+
+@call("shmctl", INT, choice(SHMCTL, "", CONTROLS), by(1, _MEMORY, ADDRESS))
 async def _shmctl(sysif: SyscallInterface, shmid: int, cmd: SHMCTL, buf: near.Address | None) -> int:
     """The raw call."""
     return await sysif.syscall(nr.shmctl, shmid, cmd, buf or 0)

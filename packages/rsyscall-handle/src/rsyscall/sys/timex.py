@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import rsyscall.far
 from rsyscall.cstruct import CStruct, i32, i64, u32
-from rsyscall.handle.arguments import call, choice, given
+from rsyscall.handle.arguments import call, changed, choice
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.pointer import check_pointers
 from rsyscall.near import nr
@@ -176,13 +176,13 @@ class TimexTask(rsyscall.far.Task):
         return TIME(state), buf.unsafe()
 
 
-@call("adjtimex", given(Timex))
+@call("adjtimex", changed(Timex))
 async def _adjtimex(sysif: SyscallInterface, buf: near.Address) -> int:
     """The raw call."""
     return await sysif.syscall(nr.adjtimex, buf)
 
 
-@call("clock_adjtime", choice(CLOCK, "CLOCK_"), given(Timex))
+@call("clock_adjtime", choice(CLOCK, "CLOCK_"), changed(Timex))
 async def _clock_adjtime(sysif: SyscallInterface, clockid: CLOCK | int, buf: near.Address) -> int:
     """The raw call."""
     return await sysif.syscall(nr.clock_adjtime, clockid, buf)

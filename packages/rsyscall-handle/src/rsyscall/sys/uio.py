@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsyscall.cstruct import CStruct, u64
 from rsyscall.handle._later import late
-from rsyscall.handle.arguments import FDNUM, LONG, NUMBER, SIZE, Memory, call
+from rsyscall.handle.arguments import FDNUM, LONG, NOTHING, SIZE, Memory, call, flags
 from rsyscall.handle.buffers import require_size
 from rsyscall.handle.fd import BaseFileDescriptor
 from rsyscall.near import nr
@@ -234,7 +234,7 @@ class UioFileDescriptor(BaseFileDescriptor):
         return split_iovec(iov, ret)
 
 
-@call("preadv2", FDNUM, Memory("iovecs", after=True), SIZE, LONG, NUMBER, NUMBER)
+@call("preadv2", FDNUM, Memory("iovecs", after=True), SIZE, LONG, NOTHING, flags(RWF, "RWF_"))
 async def _preadv2(
     sysif: SyscallInterface, fd: near.FileDescriptor, iov: near.Address, iovcnt: int, offset: int, flags: RWF
 ) -> int:
@@ -244,7 +244,7 @@ async def _preadv2(
     return await sysif.syscall(nr.preadv2, fd, iov, iovcnt, offset, 0, flags)
 
 
-@call("pwritev2", FDNUM, Memory("iovecs"), SIZE, LONG, NUMBER, NUMBER)
+@call("pwritev2", FDNUM, Memory("iovecs"), SIZE, LONG, NOTHING, flags(RWF, "RWF_"))
 async def _pwritev2(
     sysif: SyscallInterface, fd: near.FileDescriptor, iov: near.Address, iovcnt: int, offset: int, flags: RWF
 ) -> int:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, SupportsInt, overload
 from rsyscall import far
 from rsyscall.cstruct import CStruct, u32
 from rsyscall.handle._later import late
-from rsyscall.handle.arguments import ADDRESS, ID, INT, OUT_INT, PID, SIZE, call
+from rsyscall.handle.arguments import ID, INT, OUT_INT, PID, SIZE, call, integers
 from rsyscall.handle.buffers import require_size
 from rsyscall.near import SYS, Syscall, nr
 from rsyscall.near import types as near
@@ -389,13 +389,13 @@ async def _setsid(sysif: SyscallInterface) -> int:
     return await sysif.syscall(nr.setsid)
 
 
-@call("getgroups", INT, ADDRESS)
+@call("getgroups", INT, integers(None, after=True))
 async def _getgroups(sysif: SyscallInterface, size: int, groups: near.Address | None) -> int:
     """The raw call; `size` counts groups, not bytes."""
     return await sysif.syscall(nr.getgroups, size, 0 if groups is None else groups)
 
 
-@call("setgroups", SIZE, ADDRESS)
+@call("setgroups", SIZE, integers(0))
 async def _setgroups(sysif: SyscallInterface, size: int, groups: near.Address) -> None:
     """The raw call; `size` counts groups, not bytes."""
     await sysif.syscall(nr.setgroups, size, groups)
