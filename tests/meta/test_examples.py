@@ -219,6 +219,10 @@ def test_a_hundred_hosts_and_a_dead_one(cli: Programs, tmp_path: Path) -> None:
         assert re.match(r"\w+@127\.0\.0\.1: (BootstrapError|TooSlowError)", out), out
 
 
+# Late in execve the kernel gives a process the name of its program: exec has returned by then, perhaps.
+EXECUTED = ("tr", "init")
+
+
 @pytest.mark.needs("network namespaces", "mounts of proc")
 def test_demo(cli: Programs, user: int | None) -> None:
     printed = run(cli, "demo.py", user).out
@@ -227,7 +231,8 @@ def test_demo(cli: Programs, user: int | None) -> None:
     listing = lines[start + 1 : start + 5]
     assert listing[0].split() == ["PID", "PPID", "NAME"]
     assert listing[1].split() == ["1", "0", "init"]
-    assert listing[2].split() == ["2", "1", "tr"]
+    assert listing[2].split()[:2] == ["2", "1"]
+    assert listing[2].split()[2] in EXECUTED
     assert [line.split()[:2] for line in listing[3:]] == [["3", "1"]]
     text = "A PIPE HAS TWO ENDS\nAND A FILE DESCRIPTOR\nNEEDS NO NAME\n"
     assert text in printed
@@ -281,7 +286,9 @@ def test_demo_where_proc_is_masked(cli: Programs) -> None:
         "# This place does not permit mounting /proc (EPERM)."
     ]
     start = lines.index("# demo:")
-    assert [line.split()[2] for line in lines[start + 2 : start + 4]] == ["init", "tr"]
+    first, second = (line.split()[2] for line in lines[start + 2 : start + 4])
+    assert first == "init"
+    assert second in EXECUTED
     assert "A PIPE HAS TWO ENDS\nAND A FILE DESCRIPTOR\nNEEDS NO NAME\n" in result.out
 
 
