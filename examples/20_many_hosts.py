@@ -34,7 +34,7 @@ async def ask(host: str, command: Command, connecting: trio.CapacityLimiter) -> 
             done = await there.run(command, stdin=b"", capture=True, check=False, timeout=PATIENCE)
     except FAILURES as error:
         return f"{type(error).__name__} {error}".strip()
-    output = (done.stdout + done.stderr).decode(errors="replace").strip()
+    output = b"".join(filter(None, [done.stdout, done.stderr])).decode(errors="replace").strip()
     return output if done.clean() else f"{output} ({done.describe()})"
 
 

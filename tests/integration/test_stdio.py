@@ -126,6 +126,19 @@ async def test_carriers_of_root(name: str) -> None:
         assert (await thread.task.getuid() != os.getuid()) is ("nobody" in words)
 
 
+@pytest.mark.needs("CAP_SYS_ADMIN", "mount namespaces", "network namespaces")
+async def test_network_namespace_with_a_name() -> None:
+    command("ip")
+    # Names are files in /run/netns: of a file system that ends with the command.
+    carrier = script(
+        "exec unshare --mount sh -c 'mount -t tmpfs none /run && ip netns add own && "
+        'exec ip netns exec own sh -c "$1"\' x "$1"'
+    )
+    async with await stdio_bootstrap(local_thread, carrier) as thread:
+        await use(thread)
+        assert (await thread.read_file("/proc/net/dev")).count(b":") == 1, "only the loopback device"
+
+
 @pytest.mark.needs("user namespaces")
 async def test_unshare_of_an_ordinary_user() -> None:
     carrier = command("unshare", "--user", "--map-root-user", "sh", "-c")

@@ -136,10 +136,10 @@ async def test_behind_a_command(change: str) -> None:
         if error is not None:
             raise error
 
-    # The line of the script and the hello, then answers.
+    # Two lines of the script and the hello, then answers.
     step = 1 if change == "other" else 7
     ends = await at_every_position(
-        (32 + len(HELLO) + 200) // step,
+        (64 + len(HELLO) + 200) // step,
         lambda position: attempt(position * step),
         (BootstrapError, SyscallError, OSError),
     )

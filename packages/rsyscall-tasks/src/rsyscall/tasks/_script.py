@@ -87,6 +87,7 @@ def make_script(token: str, machines: Sequence[str]) -> str:
     directories = " ".join(f'"{directory}"' for directory in DIRECTORIES)
     # Not 2>/dev/null, which may not exist.
     return (
+        f'{say} begin"; '
         f"u=$(umask); umask 077; m=$(uname -m); case $m in {cases} "
         f'*) {say} machine $m"; exit 1;; esac; '
         f'for d in {directories}; do p="$d/rsyscall-{token}"; f="$p/rsyscall-stub"; '

@@ -1,9 +1,10 @@
 """A thread at the other end of any command whose standard input and output reach a shell.
 
-`sudo`, `su`, `nsenter`, `chroot`, `unshare`, `ip netns exec`, `docker exec -i`, `kubectl exec -i`, `ssh`:
-each of them carries bytes to a shell in another place. Here they carry a small script, which holds the static
-program `rsyscall-stub`, writes it to a directory, executes it and so becomes a process that we drive. Neither
-file nor directory is left after that. Nothing has to be installed on the other side.
+`sudo`, `su`, `nsenter`, `chroot`, `unshare`, `ip netns exec`, `systemd-run --pipe`, `docker exec -i`,
+`kubectl exec -i`, `ssh`: each of them carries bytes to a shell in another place. Here they carry a small
+script, which holds the static program `rsyscall-stub`, writes it to a directory, executes it and so becomes a
+process that we drive. Neither file nor directory is left after that. Nothing has to be installed on the other
+side.
 
 **What comes back is not trusted.** It may be anything: the greeting of a login shell, which is skipped; the
 complaint of a shell, which is quoted; or the lies of a hostile machine. Nothing of it is followed here: its
@@ -342,11 +343,16 @@ class _Bootstrap:
         return hello
 
     async def _answer(self) -> tuple[str, bytes]:
-        """The word that the script says, and the bytes after its line."""
+        """The word that the script says in the end, and the bytes after its line."""
+        where = "before it ran the script"
         while True:
             before, mark, after = self._output.partition(self._mark)
             line, newline, rest = after.partition(b"\n")
             if mark and newline:
+                if line == b"begin":
+                    where = "while the script placed the program"
+                    self._output = before + rest
+                    continue
                 self._output = before
                 return line.decode("ascii", "backslashreplace"), rest
             if len(self._output) > _MOST_NOISE:
@@ -356,7 +362,7 @@ class _Bootstrap:
             except OSError as error:
                 raise await self.error(f"the stream broke: {error}") from error
             if not data:
-                raise await self.error("it ended before it ran the script", quoted=True)
+                raise await self.error(f"it ended {where}", quoted=True)
             self._output += data
 
 
