@@ -1,6 +1,6 @@
 """Build the two extension modules and the static program of rsyscall-native.
 
-`rsyscall.native._raw` is made by cffi (ffi_build.py), `rsyscall.native._fast` is written against the limited
+`rsyscall.native._raw` is made by cffi (ffi_build.py), `rsyscall.native.fast` is written against the limited
 C API; both are abi3, so one wheel serves every supported Python. `rsyscall-stub` is a program without libc:
 the Makefile builds it into the package, from where it is installed as package data.
 """
@@ -29,7 +29,7 @@ from setuptools.command.build_py import build_py
 # The oldest supported Python, as the limited API spells it and as the wheel's tag does.
 LIMITED_API = "0x030A0000"
 WHEEL_TAG = "cp310"
-# The files of `_fast`; those that driven processes run are in ffi_build.py.
+# The files of `fast`; those that driven processes run are in ffi_build.py.
 FAST = [
     "allocation",
     "arguments",
@@ -90,7 +90,7 @@ setup(
     cffi_modules=["ffi_build.py:ffibuilder"],
     ext_modules=[
         Extension(
-            "rsyscall.native._fast",
+            "rsyscall.native.fast",
             sources=[f"src/{name}.c" for name in FAST],
             depends=sorted([*glob("src/*.h"), *glob("src/arch/*.h")]),
             include_dirs=["src"],

@@ -5,7 +5,7 @@
 * A distribution requires a third-party package exactly if its modules import it.
 * Every module has one owner; every package directory has `__init__.py` and `py.typed`; the root `py.typed` is
   in rsyscall-near and the root `__init__.py` in the meta package, each only there.
-* No layer imports a name of the meta package.
+* No layer imports a name of the meta package, nor a name of another one that begins with an underscore.
 * `.importlinter` has every module of every distribution, on the line of its layer, and every module of the
   handle and the thread layer on a line of its own.
 * Licences are the same text, and every changelog has an entry for the present version.
@@ -16,7 +16,7 @@ from __future__ import annotations
 import ast
 import configparser
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +183,37 @@ def check_root_imports() -> Iterator[str]:
                         yield f"{path.relative_to(ROOT)}:{node.lineno}: imports {alias.name} of the root"
 
 
+def private_imports(path: Path, owner: str, owners: Mapping[str, str]) -> Iterator[tuple[int, str]]:
+    """Yield line and name of each private module or name that a file imports from another distribution.
+
+    Args:
+        owner: the distribution of the file.
+        owners: the distributions of the names below `rsyscall`.
+    """
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            root, *parts = name.split(".")
+            private = any(part.startswith("_") and not part.endswith("__") for part in parts)
+            if private and root == "rsyscall" and owners.get(parts[0], owner) != owner:
+                yield node.lineno, name
+
+
+def check_private_names() -> Iterator[str]:
+    """Check that what has an underscore is used in its own distribution alone."""
+    sources = {name: directory / source for name, (directory, source) in DISTRIBUTIONS.items()}
+    owners = {entry.stem: name for name, source in sources.items() for entry in source.iterdir()}
+    for name, source in sources.items():
+        for path in sorted(source.rglob("*.py")):
+            for line, private in private_imports(path, name, owners):
+                yield f"{path.relative_to(ROOT)}:{line}: imports {private} of another distribution"
+
+
 def check_texts() -> Iterator[str]:
     """Check licences, changelogs and READMEs."""
     licence = (ROOT / "LICENSE").read_text()
@@ -204,6 +235,7 @@ def main() -> int:
         check_contract,
         check_floors,
         check_root_imports,
+        check_private_names,
         check_texts,
     ]
     problems = [problem for check in checks for problem in check()]

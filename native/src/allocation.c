@@ -368,7 +368,7 @@ static PyType_Slot allocation_slots[] = {
 };
 
 static PyType_Spec allocation_spec = {
-	"rsyscall.native._fast.Allocation", sizeof(Allocation), 0,
+	"rsyscall.native.fast.Allocation", sizeof(Allocation), 0,
 	Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, allocation_slots,
 };
 

@@ -225,7 +225,7 @@ static PyType_Slot borrow_slots[] = {
 };
 
 static PyType_Spec borrow_spec = {
-	"rsyscall.native._fast.Borrow", sizeof(Borrow), 0,
+	"rsyscall.native.fast.Borrow", sizeof(Borrow), 0,
 	Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_HAVE_GC, borrow_slots,
 };
 

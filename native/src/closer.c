@@ -199,7 +199,7 @@ static PyType_Slot closer_slots[] = {
 };
 
 static PyType_Spec closer_spec = {
-	"rsyscall.native._fast.Closer", sizeof(Closer), 0, Py_TPFLAGS_DEFAULT, closer_slots,
+	"rsyscall.native.fast.Closer", sizeof(Closer), 0, Py_TPFLAGS_DEFAULT, closer_slots,
 };
 
 int rsys_is_closer(PyObject *hook)

@@ -127,7 +127,7 @@ static PyType_Slot destructor_slots[] = {
 };
 
 static PyType_Spec destructor_spec = {
-	"rsyscall.native._fast.destructor", sizeof(Destructor), 0, Py_TPFLAGS_DEFAULT, destructor_slots,
+	"rsyscall.native.fast.destructor", sizeof(Destructor), 0, Py_TPFLAGS_DEFAULT, destructor_slots,
 };
 
 int rsys_destructor_init(PyObject *module)

@@ -1,5 +1,5 @@
 /*
- * rsyscall.native._fast: the client side, as thin as the C API of Python allows.
+ * rsyscall.native.fast: the client side, as thin as the C API of Python allows.
  *
  * cffi releases the interpreter lock around every call, which costs milliseconds when
  * another Python thread is busy. Here the lock is kept for calls that cannot block and for
@@ -41,7 +41,7 @@ static PyMethodDef module_methods[] = {
 };
 
 static struct PyModuleDef module_def = {
-	PyModuleDef_HEAD_INIT, "_fast", NULL, -1, module_methods, NULL, NULL, NULL, NULL,
+	PyModuleDef_HEAD_INIT, "fast", NULL, -1, module_methods, NULL, NULL, NULL, NULL,
 };
 
 static int add_code(PyObject *module, const char *name, int64_t value)
@@ -53,7 +53,7 @@ static int add_code(PyObject *module, const char *name, int64_t value)
 	return err;
 }
 
-PyMODINIT_FUNC PyInit__fast(void)
+PyMODINIT_FUNC PyInit_fast(void)
 {
 	PyObject *module;
 	PyTypeObject *hub_type, *ring_type, *record_type, *pidfd_type, *pipe_type;

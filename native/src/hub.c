@@ -328,7 +328,7 @@ static PyType_Slot hub_slots[] = {
 };
 
 static PyType_Spec hub_spec = {
-	.name = "rsyscall.native._fast.Hub",
+	.name = "rsyscall.native.fast.Hub",
 	.basicsize = sizeof(Hub),
 	.flags = Py_TPFLAGS_DEFAULT,
 	.slots = hub_slots,

@@ -95,7 +95,7 @@ static PyType_Slot naming_slots[] = {
 };
 
 static PyType_Spec naming_spec = {
-	"rsyscall.native._fast.Naming", sizeof(Naming), 0,
+	"rsyscall.native.fast.Naming", sizeof(Naming), 0,
 	Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_HAVE_GC, naming_slots,
 };
 

@@ -234,7 +234,7 @@ static PyType_Slot pidfd_slots[] = {
 };
 
 static PyType_Spec pidfd_spec = {
-	.name = "rsyscall.native._fast.OwnedPidfd",
+	.name = "rsyscall.native.fast.OwnedPidfd",
 	.basicsize = sizeof(OwnedPidfd),
 	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
 	.slots = pidfd_slots,

@@ -168,7 +168,7 @@ static PyType_Slot pipe_slots[] = {
 };
 
 static PyType_Spec pipe_spec = {
-	.name = "rsyscall.native._fast.OwnedPipe",
+	.name = "rsyscall.native.fast.OwnedPipe",
 	.basicsize = sizeof(OwnedPipe),
 	.flags = Py_TPFLAGS_DEFAULT,
 	.slots = pipe_slots,

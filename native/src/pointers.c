@@ -215,7 +215,7 @@ static PyType_Slot pointer_slots[] = {
 };
 
 static PyType_Spec pointer_spec = {
-	"rsyscall.native._fast.DroppedPointer", sizeof(Pointer), 0,
+	"rsyscall.native.fast.DroppedPointer", sizeof(Pointer), 0,
 	Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, pointer_slots,
 };
 
@@ -237,7 +237,7 @@ static PyType_Slot nothing_slots[] = {
 };
 
 static PyType_Spec nothing_spec = {
-	"rsyscall.native._fast.NothingToFree", sizeof(PyObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+	"rsyscall.native.fast.NothingToFree", sizeof(PyObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
 	nothing_slots,
 };
 

@@ -507,7 +507,7 @@ static PyType_Slot record_slots[] = {
 };
 
 static PyType_Spec record_spec = {
-	"rsyscall.native._fast.CallRecord", sizeof(CallRecord), 0, Py_TPFLAGS_DEFAULT, record_slots,
+	"rsyscall.native.fast.CallRecord", sizeof(CallRecord), 0, Py_TPFLAGS_DEFAULT, record_slots,
 };
 
 PyTypeObject *rsys_record_init(void)

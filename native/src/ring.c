@@ -635,7 +635,7 @@ static PyType_Slot ring_slots[] = {
 };
 
 static PyType_Spec ring_spec = {
-	.name = "rsyscall.native._fast.Ring",
+	.name = "rsyscall.native.fast.Ring",
 	.basicsize = sizeof(Ring),
 	.flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_HAVE_GC,
 	.slots = ring_slots,

@@ -360,7 +360,7 @@ static PyType_Slot space_slots[] = {
 };
 
 static PyType_Spec space_spec = {
-	"rsyscall.native._fast.FreeSpace", sizeof(FreeSpace), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, space_slots,
+	"rsyscall.native.fast.FreeSpace", sizeof(FreeSpace), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, space_slots,
 };
 
 int rsys_space_init(PyObject *module)

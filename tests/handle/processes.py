@@ -18,7 +18,7 @@ from typing import SupportsInt
 from rsyscall.handle.fd import FDTable
 from rsyscall.handle.process import ChildProcess
 from rsyscall.handle.task import Task
-from rsyscall.native import _fast
+from rsyscall.native import fast
 from rsyscall.near import SYS, SyscallHangup, SyscallInterface, SyscallSendError
 from rsyscall.near import types as near
 
@@ -81,7 +81,7 @@ def _serve(sock: socket.socket) -> None:
         request = sock.recv(_REQUEST.size, socket.MSG_WAITALL)
         if len(request) < _REQUEST.size:
             return
-        sock.sendall(_ANSWER.pack(_fast.syscall(*_REQUEST.unpack(request))))
+        sock.sendall(_ANSWER.pack(fast.syscall(*_REQUEST.unpack(request))))
 
 
 @contextlib.contextmanager

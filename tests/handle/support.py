@@ -23,7 +23,7 @@ from rsyscall.handle.allocation import AllocationInterface, UseAfterFreeError
 from rsyscall.handle.fd import BaseFileDescriptor, FDTable
 from rsyscall.handle.pointer import LinearPointer, MemoryGateway, Pointer, WrittenPointer
 from rsyscall.handle.task import Task
-from rsyscall.native import _fast
+from rsyscall.native import fast
 from rsyscall.near import LocalSyscall
 from rsyscall.near import types as near
 from rsyscall.struct import (
@@ -135,13 +135,13 @@ class LocalGateway(MemoryGateway):
 
     async def read(self, src: Pointer[Any]) -> bytes:
         with src.borrow(self.task) as address:
-            return _fast.read_memory(int(address), src.size()) if src.size() else b""
+            return fast.read_memory(int(address), src.size()) if src.size() else b""
 
     async def write(self, dest: Pointer[Any], data: bytes) -> None:
         assert len(data) <= dest.size()
         with dest.borrow(self.task) as address:
             if data:
-                _fast.write_memory(int(address), data)
+                fast.write_memory(int(address), data)
 
 
 @dataclass

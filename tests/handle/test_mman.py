@@ -19,7 +19,7 @@ from rsyscall.fcntl import O
 from rsyscall.handle.allocation import UseAfterFreeError
 from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.linux import memfd
-from rsyscall.native import _fast
+from rsyscall.native import fast
 from rsyscall.near import SYS, SyscallHangup, UnusableSyscallInterface
 from rsyscall.sys.mman import MADV, MAP, MFD, PROT, MemoryMapping
 
@@ -60,9 +60,9 @@ async def test_anonymous_memory(local: Local) -> None:
     assert mapping.near.length == 3 * PAGE
     assert mapping.near.page_size == PAGE
     address = mapping.near.address
-    assert _fast.read_memory(address, 16) == bytes(16)
-    _fast.write_memory(address + 2 * PAGE, b"here")
-    assert _fast.read_memory(address + 2 * PAGE, 4) == b"here"
+    assert fast.read_memory(address, 16) == bytes(16)
+    fast.write_memory(address + 2 * PAGE, b"here")
+    assert fast.read_memory(address + 2 * PAGE, 4) == b"here"
     assert permissions(address) == "rw-p"
     await mapping.munmap()
     assert not is_mapped(address)
@@ -76,8 +76,8 @@ async def test_mappings_of_a_file_share_its_bytes(local: Local) -> None:
     second = await fd.mmap(PAGE, PROT.READ, MAP.SHARED, offset=PAGE, file=file)
     assert first.file is second.file is file
     await fd.close()  # the mappings keep the file
-    _fast.write_memory(first.near.address + PAGE, b"shared")
-    assert _fast.read_memory(second.near.address, 6) == b"shared"
+    fast.write_memory(first.near.address + PAGE, b"shared")
+    assert fast.read_memory(second.near.address, 6) == b"shared"
     await first.munmap()
     await second.munmap()
 
@@ -287,10 +287,10 @@ async def test_mprotect_beyond_what_the_file_is_open_for_names_the_mapping(local
 async def test_madvise_removes_pages(local: Local) -> None:
     mapping = await local.task.mmap(2 * PAGE, RW, MAP.SHARED)
     address = mapping.near.address
-    _fast.write_memory(address, b"a" * 2 * PAGE)
+    fast.write_memory(address, b"a" * 2 * PAGE)
     await mapping[1].madvise(MADV.REMOVE)
-    assert _fast.read_memory(address, 1) == b"a"
-    assert _fast.read_memory(address + PAGE, PAGE) == bytes(PAGE)
+    assert fast.read_memory(address, 1) == b"a"
+    assert fast.read_memory(address + PAGE, PAGE) == bytes(PAGE)
     with pytest.raises(OSError, match="Invalid argument") as info:
         await mapping.madvise(MADV(77))
     assert info.value.filename is mapping
@@ -349,7 +349,7 @@ async def test_shared_mapping_is_shared_with_a_forked_process(local: Local, tmp_
     mapping = await local.task.mmap(PAGE, RW, MAP.SHARED)
     child = os.fork()
     if not child:
-        _fast.write_memory(mapping.near.address, b"child")
+        fast.write_memory(mapping.near.address, b"child")
         os._exit(0)
     os.waitpid(child, 0)
-    assert _fast.read_memory(mapping.near.address, 5) == b"child"
+    assert fast.read_memory(mapping.near.address, 5) == b"child"

@@ -27,7 +27,7 @@ from rsyscall.handle.pointer import (
     UseAfterFreeError,
     WrittenPointer,
 )
-from rsyscall.native import _fast
+from rsyscall.native import fast
 from rsyscall.near import types as near
 from rsyscall.near.record import borrow_pointer
 from rsyscall.struct import BytesSerializer, Int32, Serializer, StrSerializer
@@ -647,7 +647,7 @@ async def test_nothing_is_complained_about_while_the_table_changes(
     caplog.set_level(logging.ERROR)
     task = local.task
     linear = await task.pipe(await local.malloc(Pipe))
-    numbers = struct.unpack("ii", _fast.read_memory(int(linear.near), 8))
+    numbers = struct.unpack("ii", fast.read_memory(int(linear.near), 8))
     task.manipulating_fd_table = True
     try:
         with pytest.raises(ManipulatingFDTableError):

@@ -11,7 +11,7 @@ from rsyscall import far
 from rsyscall.handle.fd import FDTable
 from rsyscall.handle.task import Task
 from rsyscall.memory.allocator import Allocation, Arena
-from rsyscall.native._fast import FreeSpace
+from rsyscall.native.fast import FreeSpace
 from rsyscall.near import SYS, LocalSyscall, SyscallInterface
 from rsyscall.near import types as near
 

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from rsyscall.memory import allocator as allocator_module
 from rsyscall.memory.allocator import Allocation, UnlimitedAllocator
-from rsyscall.native import _fast
+from rsyscall.native import fast
 from rsyscall.sys.mman import MemoryMapping
 
 from .support import check, make_task, mapped, run
@@ -52,13 +52,13 @@ class Memory:
     def fill(self, number: int) -> None:
         size = self.allocation.size()
         self.content = (number.to_bytes(4, "little") * (size // 4 + 1))[:size]
-        _fast.write_memory(self.address, self.content)
+        fast.write_memory(self.address, self.content)
 
     def check(self) -> None:
         assert self.allocation.valid
         assert self.allocation.size() == len(self.content)
         assert self.allocation.offset() + self.allocation.size() <= self.mapping.near.length
-        assert _fast.read_memory(self.address, len(self.content)) == self.content
+        assert fast.read_memory(self.address, len(self.content)) == self.content
 
 
 class AllocatorMachine(RuleBasedStateMachine):

@@ -13,7 +13,7 @@ from rsyscall.handle.pointer import Pointer
 from rsyscall.handle.task import Task
 from rsyscall.memory.local import LocalMemoryTransport
 from rsyscall.memory.ram import RAM, NullAllocation
-from rsyscall.native import _fast
+from rsyscall.native import fast
 from rsyscall.near import types as near
 from rsyscall.struct import BytesSerializer
 from rsyscall.sys.mman import MemoryMapping
@@ -27,7 +27,7 @@ async def test_what_is_written_can_be_read(ram: RAM, size: int) -> None:
     pointer = await ram.malloc(bytes, size)
     await ram.transport.write(pointer, data[:size])
     assert await ram.transport.read(pointer) == data[:size]
-    assert _fast.read_memory(int(pointer.near), size) == data[:size]
+    assert fast.read_memory(int(pointer.near), size) == data[:size]
 
 
 async def test_shorter_data_leaves_the_rest_alone(ram: RAM) -> None:

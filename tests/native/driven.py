@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rsyscall.native import Hub, Ring, _fast, symbols, syscall
+from rsyscall.native import Hub, Ring, fast, symbols, syscall
 
 _X86_64 = {
     "getpid": 39, "getppid": 110, "umask": 95, "close": 3, "clone3": 435, "nanosleep": 35, "exit": 60,
@@ -79,14 +79,14 @@ class Driven:
 
     def result(self) -> int:
         """The next answer, however long it takes."""
-        while (result := self.ring.next_result()) == _fast.PENDING:
+        while (result := self.ring.next_result()) == fast.PENDING:
             os.sched_yield()
         return result
 
     def call(self, name: str, *args: int) -> int:
         """Make a call and wait for the answer, however long it takes."""
         result = self.ring.call(NR[name], *args)
-        return self.result() if result == _fast.PENDING else result
+        return self.result() if result == fast.PENDING else result
 
     def wait_until_in(self, name: str) -> None:
         """Wait until the process is in this call."""

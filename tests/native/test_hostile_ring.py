@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 from liar import EVERY_LIE
 
-from rsyscall.native import Hub, Ring, _fast
+from rsyscall.native import Hub, Ring, fast
 
 from .driven import NR
 
@@ -49,7 +49,7 @@ class Lying:
         self.hub = Hub(self.completion, 100.0, 100.0)
         self.ring: Ring = self.hub.ring()
         self.file = os.memfd_create("liar", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
-        os.ftruncate(self.file, _fast.SHARED_SIZE)
+        os.ftruncate(self.file, fast.SHARED_SIZE)
         fcntl.fcntl(self.file, fcntl.F_ADD_SEALS, SEALS)
         self.base = 0  # what the liar says
         self.ours, self.theirs = socket.socketpair()
@@ -101,7 +101,7 @@ def do_something(ring: Ring, chosen: random.Random, sleeper: Sleeper) -> None:
     if kind <= 2:
         ring.call(*call)
     elif kind == 3:
-        ring.recorded_call(_fast.CallRecord(), NR["close"], 2**31)
+        ring.recorded_call(fast.CallRecord(), NR["close"], 2**31)
     elif kind == 4:
         ring.call_many([call] * chosen.choice([1, 10, 200]), chosen.random() < 0.5)
     elif kind == 5:
@@ -123,7 +123,7 @@ def do_something(ring: Ring, chosen: random.Random, sleeper: Sleeper) -> None:
     else:
         assert None not in (ring.mute, ring.deaf, ring.left, ring.parks)
     # The largest number that there can be; more would be a number of the liar's.
-    assert 0 <= ring.outstanding < _fast.RING_SLOTS
+    assert 0 <= ring.outstanding < fast.RING_SLOTS
 
 
 @pytest.mark.parametrize(
@@ -148,11 +148,11 @@ def test_a_spin_ends_although_much_seems_to_be_done(liar: str) -> None:
     with lying(liar, 0, "p", 20000) as made:
         for _ in range(3):
             start = time.monotonic()
-            assert made.ring.call(NR["getpid"]) == _fast.PENDING
+            assert made.ring.call(NR["getpid"]) == fast.PENDING
             assert time.monotonic() - start < LONGEST
             made.ring.forget()
         results = made.ring.call_many([(NR["getpid"],)] * 1000, False)
-        assert results == ([], _fast.PENDING)
+        assert results == ([], fast.PENDING)
 
 
 def test_answers_out_of_order(liar: str) -> None:
@@ -160,7 +160,7 @@ def test_answers_out_of_order(liar: str) -> None:
     with lying(liar, 0, "o", 20000) as made:
         for _ in range(3):
             results, code = made.ring.call_many([(NR["getpid"],)] * 5, False)
-            assert (len(results), code) in {(0, _fast.PENDING), (1, _fast.PENDING)}
+            assert (len(results), code) in {(0, fast.PENDING), (1, fast.PENDING)}
             made.ring.forget()
 
 
@@ -178,12 +178,12 @@ def test_one_that_is_dead_stays_dead(liar: str) -> None:
             assert time.monotonic() < end
         for _ in range(1000):
             assert made.ring.left
-            assert made.ring.call(NR["getpid"]) == _fast.UNSENT
+            assert made.ring.call(NR["getpid"]) == fast.UNSENT
 
 
 def test_the_arena_is_bounded() -> None:
     """By the address that the file has in the process, which may be anything."""
-    for base in (0, 4096, 2**47, 2**63, 2**64 - 4096, 2**64 - _fast.SHARED_SIZE):
+    for base in (0, 4096, 2**47, 2**63, 2**64 - 4096, 2**64 - fast.SHARED_SIZE):
         made = Lying(sys.executable, 0, "", 0)
         try:
             made.process.wait()
@@ -192,7 +192,7 @@ def test_the_arena_is_bounded() -> None:
             greeting = made.ring.greeted(0.0, 0)
             assert greeting is not None
             assert greeting[1] == base
-            ring, size = made.ring, _fast.SHARED_SIZE
+            ring, size = made.ring, fast.SHARED_SIZE
 
             def at(offset: int, base: int = base) -> int:
                 return (base + offset) % 2**64
@@ -201,9 +201,9 @@ def test_the_arena_is_bounded() -> None:
             assert ring.read(at(size - 3), 3) == b"abc"
             assert ring.read(at(size), 0) == b""
             for offset, length in [
-                (0, 1), (_fast.BOUNCE_OFFSET - 1, 1), (_fast.BOUNCE_OFFSET - 1, 10), (size, 1), (size - 3, 4),
-                (size + 4096, 1), (-1, 1), (-4096, 8192), (_fast.ARENA_OFFSET, size),
-                (_fast.ARENA_OFFSET, 2**62),
+                (0, 1), (fast.BOUNCE_OFFSET - 1, 1), (fast.BOUNCE_OFFSET - 1, 10), (size, 1), (size - 3, 4),
+                (size + 4096, 1), (-1, 1), (-4096, 8192), (fast.ARENA_OFFSET, size),
+                (fast.ARENA_OFFSET, 2**62),
             ]:  # fmt: skip
                 assert ring.read(at(offset), length) is None
                 if length < 2**20:
@@ -223,14 +223,14 @@ def test_after_unshare_nothing_is_reached() -> None:
         os.pwrite(made.file, b"\1\0\0\0", OFFSET_OF_READY)
         greeting = made.ring.greeted(0.0, 0)
         assert greeting is not None
-        address = greeting[1] + _fast.ARENA_OFFSET
+        address = greeting[1] + fast.ARENA_OFFSET
         assert made.ring.read(address, 1) == b"\0"
         made.ring.unshare()
         made.ring.unshare()
         assert made.ring.read(address, 1) is None
         assert not made.ring.write(address, b"x")
         assert made.ring.left
-        assert made.ring.call(NR["getpid"]) == _fast.UNSENT
+        assert made.ring.call(NR["getpid"]) == fast.UNSENT
         assert not made.ring.heard()
         assert made.ring.socket == -1
     finally:
@@ -246,7 +246,7 @@ def test_a_peer_that_is_gone_does_not_kill_us() -> None:
     assert made.ring.greeted(0.0, 0) is not None
     made.close()
     # Of the socket the ring has a copy, and nothing else has.
-    assert made.ring.call(NR["getpid"]) == _fast.PENDING
+    assert made.ring.call(NR["getpid"]) == fast.PENDING
     made.ring.kick()
     assert not made.ring.heard()
 
@@ -256,13 +256,13 @@ def test_a_ring_in_the_arena_of_a_liar(liar: str, lies: str) -> None:
     """Only memory in the arena becomes a ring, which the liar may write into, too."""
     with lying(liar, 0, lies) as made:
         ring, number = made.ring, made.ours.fileno()
-        arena = made.base + _fast.ARENA_OFFSET
-        end = arena + _fast.ARENA_SIZE
+        arena = made.base + fast.ARENA_OFFSET
+        end = arena + fast.ARENA_SIZE
         for address in (
             0,
             made.base,
-            arena - _fast.ARENA_OFFSET,
-            end - _fast.NESTED_SIZE + 64,
+            arena - fast.ARENA_OFFSET,
+            end - fast.NESTED_SIZE + 64,
             end,
             2**64 - 64,
         ):
@@ -278,7 +278,7 @@ def test_a_ring_in_the_arena_of_a_liar(liar: str, lies: str) -> None:
         nested.nested(1234, 0)
         ring.unshare()
         nested.call(NR["getppid"], 0, 0, 0, 0, 0, 0)
-        assert nested.write(arena + _fast.NESTED_SIZE, b"data")
+        assert nested.write(arena + fast.NESTED_SIZE, b"data")
         assert not made.hub.ring().nest(ring, arena, number)
         nested.exited()
         nested.unshare()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from rsyscall.native import Hub, Ring, _fast, read_memory, symbols, syscall, write_memory
+from rsyscall.native import Hub, Ring, fast, read_memory, symbols, syscall, write_memory
 
 from .driven import (
     CLONE_ARGS_SIZE,
@@ -54,7 +54,7 @@ def test_every_budget_works(client: float, server: float) -> None:
     with driven(hub, completion) as child:
         for _ in range(200):
             result = child.ring.call(NR["getpid"])
-            while result == _fast.PENDING:
+            while result == fast.PENDING:
                 wait_readable(news)
                 os.read(news, 4096)
                 assert drain(hub) in ([child.ring], [])
@@ -70,7 +70,7 @@ def test_budgets_can_be_changed() -> None:
         assert child.call("getpid") == child.pid
         hub.set_spin(0.0, 0.0)
         # Without a budget hardly any answer is there at once.
-        assert any(child.ring.call(NR["getpid"]) == _fast.PENDING and child.result() for _ in range(100))
+        assert any(child.ring.call(NR["getpid"]) == fast.PENDING and child.result() for _ in range(100))
         for budgets in ((-1.0, 1.0), (1.0, -1.0)):
             with pytest.raises(ValueError, match="microseconds"):
                 hub.set_spin(*budgets)
@@ -105,7 +105,7 @@ def test_memory_of_a_living_process_is_not_used_again() -> None:
     address = child.ring.address
     pid, pidfd = child.pid, child.ring.pidfd
     # A process whose Ring is gone is told to exit; this one does not hear it.
-    assert child.ring.call(NR["ppoll"]) == _fast.PENDING
+    assert child.ring.call(NR["ppoll"]) == fast.PENDING
     del child
     gc.collect()
     # The Ring is gone, and what runs on its memory is not.
@@ -137,14 +137,14 @@ def test_many_at_once() -> None:
     pause = timespec(0.1)
     children = [Driven(hub, completion) for _ in range(100)]
     for child in children:
-        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
-        assert child.ring.call(NR["getpid"]) == _fast.PENDING
+        assert child.ring.call(NR["nanosleep"], pause.address) == fast.PENDING
+        assert child.ring.call(NR["getpid"]) == fast.PENDING
     waiting = {child.ring: child for child in children}
     while waiting:
         wait_readable(news)
         os.read(news, 4096)
         for ring in drain(hub):
-            while ring.outstanding and (result := ring.next_result()) != _fast.PENDING:
+            while ring.outstanding and (result := ring.next_result()) != fast.PENDING:
                 assert result == (waiting[ring].pid if ring.outstanding == 0 else 0)
             if not ring.outstanding:
                 del waiting[ring]
@@ -163,7 +163,7 @@ def test_a_ring_that_is_gone_is_not_drained() -> None:
     hub = Hub(completion, 0.0, 0.0)
     child = Driven(hub, completion)
     pause = timespec(0.1)
-    assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+    assert child.ring.call(NR["nanosleep"], pause.address) == fast.PENDING
     wait_readable(news)
     pid, pidfd = child.pid, child.ring.pidfd
     del child
@@ -222,7 +222,7 @@ def test_processes_that_leave_are_announced() -> None:
             with driven(hub) as child:
                 index = hub.watch_word(child.ring.ctid_address)
                 assert index == 0
-                assert child.ring.call(NR["exit"], 0) in (_fast.PENDING, _fast.HANGUP)
+                assert child.ring.call(NR["exit"], 0) in (fast.PENDING, fast.HANGUP)
                 wait_readable(news)
                 os.read(news, 4096)
                 assert child.ring.left
@@ -257,9 +257,9 @@ def test_a_deaf_process_is_spoken_for() -> None:
         for _ in range(20):
             pause = timespec(0.1)
             result = child.ring.call(NR["nanosleep"], pause.address)
-            assert result == _fast.PENDING
+            assert result == fast.PENDING
             # More than once, if the answer to the call before was told when it had been taken already.
-            while result == _fast.PENDING:
+            while result == fast.PENDING:
                 wait_readable(news)
                 os.read(news, 4096)
                 drain(hub)
@@ -277,7 +277,7 @@ def test_replaced_pipe_is_left_alone() -> None:
         for _ in range(20):
             pause = timespec(0.1)
             result = child.ring.call(NR["nanosleep"], pause.address)
-            while result == _fast.PENDING:
+            while result == fast.PENDING:
                 wait_readable(news)
                 os.read(news, 4096)
                 drain(hub)
@@ -346,7 +346,7 @@ def test_announcements_found_while_blocks_are_reclaimed_are_passed_on() -> None:
         drain(hub)
         with contextlib.suppress(BlockingIOError):
             os.read(news, 4096)
-        assert deaf.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        assert deaf.ring.call(NR["nanosleep"], pause.address) == fast.PENDING
         deaf.wait_until_parked()
         spare.append(hub.ring())
         wait_readable(news)

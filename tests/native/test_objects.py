@@ -7,16 +7,16 @@ import sys
 
 import pytest
 
-from rsyscall.native import _fast
+from rsyscall.native import fast
 
-CLASSES = [name for name, value in vars(_fast).items() if isinstance(value, type)]
+CLASSES = [name for name, value in vars(fast).items() if isinstance(value, type)]
 
 # Errors are welcome, crashes are not. Some attributes take no value, a wrong one, or a wrong number of them.
 PROGRAM = """
 import gc, sys
-from rsyscall.native import _fast
+from rsyscall.native import fast
 
-cls = getattr(_fast, sys.argv[1])
+cls = getattr(fast, sys.argv[1])
 try:
     empty = cls.__new__(cls)
 except TypeError:
@@ -50,7 +50,7 @@ def test_empty_objects_do_not_crash(name: str) -> None:
 
 
 def test_a_record_without_a_table_owns_nothing() -> None:
-    record = _fast.CallRecord()
+    record = fast.CallRecord()
     with pytest.raises(ValueError, match="table"):
         record.own(1)
     assert record.owned == ()

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from rsyscall.native import ForkedProcessError, Hub, Ring, WrongThreadError, _fast
+from rsyscall.native import ForkedProcessError, Hub, Ring, WrongThreadError, fast
 
 from .driven import CLONE_FILES, NR, Buffer, Driven, drain, driven, timespec, wait_readable
 
-SLOTS = _fast.RING_SLOTS
+SLOTS = fast.RING_SLOTS
 
 
 def test_calls() -> None:
@@ -52,7 +52,7 @@ def test_numbers_that_no_call_has(number: int) -> None:
     with driven() as child:
         assert child.call("getpid") == child.pid
         result = child.ring.call(number)
-        assert (child.result() if result == _fast.PENDING else result) == -errno.ENOSYS
+        assert (child.result() if result == fast.PENDING else result) == -errno.ENOSYS
         assert finish_batch(child, [(number,), (NR["getpid"],)]) == [-errno.ENOSYS, child.pid]
         assert child.call("getpid") == child.pid
 
@@ -83,15 +83,15 @@ def test_a_call_that_blocks_is_pending_and_the_hub_tells() -> None:
     hub = Hub(completion, 100.0, 100.0)
     pause = timespec(0.1)
     with driven(hub, completion) as child:
-        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        assert child.ring.call(NR["nanosleep"], pause.address) == fast.PENDING
         assert child.ring.outstanding == 1
-        assert child.ring.next_result() == _fast.PENDING
+        assert child.ring.next_result() == fast.PENDING
         wait_readable(news)
         assert len(os.read(news, 4096)) == 1
         assert drain(hub) == [child.ring]
         assert drain(hub) == []
         assert child.ring.next_result() == 0
-        assert child.ring.next_result() == _fast.PENDING
+        assert child.ring.next_result() == fast.PENDING
         assert child.ring.outstanding == 0
     os.close(news)
     os.close(completion)
@@ -102,16 +102,16 @@ def test_calls_behind_one_that_blocks_are_answered_in_order() -> None:
     hub = Hub(completion, 100.0, 100.0)
     pause = timespec(0.1)
     with driven(hub, completion) as child:
-        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        assert child.ring.call(NR["nanosleep"], pause.address) == fast.PENDING
         for _ in range(10):
-            assert child.ring.call(NR["getpid"]) == _fast.PENDING
+            assert child.ring.call(NR["getpid"]) == fast.PENDING
         results: list[int] = []
         while len(results) < 11:
             wait_readable(news)
             os.read(news, 4096)
             for ring in drain(hub):
                 assert ring is child.ring
-                while (result := ring.next_result()) != _fast.PENDING:
+                while (result := ring.next_result()) != fast.PENDING:
                     results.append(result)
         assert results == [0] + 10 * [child.pid]
     os.close(news)
@@ -121,17 +121,17 @@ def test_calls_behind_one_that_blocks_are_answered_in_order() -> None:
 def test_full() -> None:
     pause = timespec(0.1)
     with driven() as child:
-        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        assert child.ring.call(NR["nanosleep"], pause.address) == fast.PENDING
         for _ in range(SLOTS - 2):
-            assert child.ring.call(NR["getpid"]) == _fast.PENDING
-        assert child.ring.call(NR["getpid"]) == _fast.FULL
-        assert child.ring.put(NR["getpid"]) == _fast.FULL
-        assert child.ring.call_many([(NR["getpid"],)], False) == ([], _fast.FULL)
+            assert child.ring.call(NR["getpid"]) == fast.PENDING
+        assert child.ring.call(NR["getpid"]) == fast.FULL
+        assert child.ring.put(NR["getpid"]) == fast.FULL
+        assert child.ring.call_many([(NR["getpid"],)], False) == ([], fast.FULL)
         assert child.ring.outstanding == SLOTS - 1
         # All are waited for: an answer that is not would be dropped by the next call.
         child.ring.sleep(Sleeper(), SLOTS - 1, 0)
         assert child.result() == 0
-        assert child.ring.call(NR["getppid"]) == _fast.PENDING
+        assert child.ring.call(NR["getppid"]) == fast.PENDING
         assert [child.result() for _ in range(SLOTS - 1)] == (SLOTS - 2) * [child.pid] + [os.getpid()]
         assert child.call("getpid") == child.pid
 
@@ -211,12 +211,12 @@ def finish_batch(child: Any, calls: list[Any], linked: bool = False) -> list[int
     if isinstance(answer, list):
         return answer
     results, code = answer
-    assert code == _fast.PENDING
+    assert code == fast.PENDING
     rest = calls[len(results) + child.ring.outstanding :]
     assert not rest or child.ring.outstanding == SLOTS - 1
     for number, call in enumerate(rest):
         results.append(child.result())
-        link = _fast.LINKED if linked and number < len(rest) - 1 else 0
+        link = fast.LINKED if linked and number < len(rest) - 1 else 0
         assert child.ring.put(call[0] | link, *call[1:]) > 0
         child.ring.kick()
     results += [child.result() for _ in range(child.ring.outstanding)]
@@ -239,7 +239,7 @@ def test_a_batch_with_a_call_that_blocks() -> None:
     with driven() as child:
         calls: list[tuple[Any, ...]] = [(NR["getpid"],), (NR["nanosleep"], pause.address), (NR["getppid"],)]
         results, code = child.ring.call_many(calls, False)
-        assert code == _fast.PENDING
+        assert code == fast.PENDING
         assert child.ring.outstanding + len(results) == 3
         results += [child.result() for _ in range(child.ring.outstanding)]
         assert results == [child.pid, 0, os.getpid()]
@@ -305,13 +305,13 @@ def test_arguments_that_make_calls_while_they_are_converted() -> None:
 def test_exit_hangs_up_and_then_nothing_is_sent() -> None:
     with driven() as child:
         result = child.ring.call(NR["exit"], 3)
-        assert (child.result() if result == _fast.PENDING else result) == _fast.HANGUP
+        assert (child.result() if result == fast.PENDING else result) == fast.HANGUP
         assert child.wait() == 3
         assert child.ring.left
         submitted = child.ring.submitted
-        assert child.ring.call(NR["getpid"]) == _fast.UNSENT
-        assert child.ring.put(NR["getpid"]) == _fast.UNSENT
-        assert child.ring.call_many([(NR["getpid"],)], False) == ([], _fast.UNSENT)
+        assert child.ring.call(NR["getpid"]) == fast.UNSENT
+        assert child.ring.put(NR["getpid"]) == fast.UNSENT
+        assert child.ring.call_many([(NR["getpid"],)], False) == ([], fast.UNSENT)
         assert child.ring.submitted == submitted
         child.ring.kick()
         child.ring.shutdown()
@@ -320,18 +320,18 @@ def test_exit_hangs_up_and_then_nothing_is_sent() -> None:
 def test_exec_hangs_up_and_a_failed_one_does_not() -> None:
     def word(*values: int) -> Buffer:
         buffer = Buffer(8 * len(values))
-        _fast.write_memory(buffer.address, b"".join(value.to_bytes(8, "little") for value in values))
+        fast.write_memory(buffer.address, b"".join(value.to_bytes(8, "little") for value in values))
         return buffer
 
     path, missing, empty = Buffer(20), Buffer(20), word(0)
-    _fast.write_memory(path.address, b"/bin/true")
-    _fast.write_memory(missing.address, b"/nonexistent")
+    fast.write_memory(path.address, b"/bin/true")
+    fast.write_memory(missing.address, b"/nonexistent")
     argv = word(path.address, 0)
     with driven() as child:
         assert child.call("execve", missing.address, argv.address, empty.address) == -errno.ENOENT
         assert not child.ring.left
         assert child.call("getpid") == child.pid
-        assert child.call("execve", path.address, argv.address, empty.address) == _fast.HANGUP
+        assert child.call("execve", path.address, argv.address, empty.address) == fast.HANGUP
         assert child.ring.left
         assert child.wait() == 0
 
@@ -341,16 +341,16 @@ def test_killed_in_the_middle() -> None:
     with driven() as child:
         child.ring.put(NR["getppid"])
         child.ring.sleep(object(), 1, 0)  # an answer without a waiter is dropped
-        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
-        assert child.ring.call(NR["getpid"]) == _fast.PENDING
+        assert child.ring.call(NR["nanosleep"], pause.address) == fast.PENDING
+        assert child.ring.call(NR["getpid"]) == fast.PENDING
         child.wait_until_in("nanosleep")
         child.kill()
         # What was answered is still delivered.
         assert child.ring.next_result() == os.getpid()
-        assert child.ring.next_result() == _fast.HANGUP
-        assert child.ring.next_result() == _fast.HANGUP
+        assert child.ring.next_result() == fast.HANGUP
+        assert child.ring.next_result() == fast.HANGUP
         assert child.ring.outstanding == 2
-        assert child.ring.call(NR["getpid"]) == _fast.UNSENT
+        assert child.ring.call(NR["getpid"]) == fast.UNSENT
 
 
 def test_killed_at_any_moment_nothing_hangs() -> None:
@@ -361,9 +361,9 @@ def test_killed_at_any_moment_nothing_hangs() -> None:
             timer.start()
             while True:
                 result = child.ring.call(NR["getpid"])
-                if result == _fast.PENDING:
+                if result == fast.PENDING:
                     result = child.result()
-                if result in (_fast.HANGUP, _fast.UNSENT):
+                if result in (fast.HANGUP, fast.UNSENT):
                     break
                 assert result == child.pid
             timer.join()
@@ -373,13 +373,13 @@ def test_killed_at_any_moment_nothing_hangs() -> None:
 def test_shutdown_comes_after_what_was_sent() -> None:
     pause = timespec(0.1)
     with driven() as child:
-        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
-        assert child.ring.call(NR["getpid"]) == _fast.PENDING
+        assert child.ring.call(NR["nanosleep"], pause.address) == fast.PENDING
+        assert child.ring.call(NR["getpid"]) == fast.PENDING
         child.ring.shutdown()
         assert child.wait() == 0
         assert child.ring.next_result() == 0
         assert child.ring.next_result() == child.pid
-        assert child.ring.next_result() == _fast.HANGUP
+        assert child.ring.next_result() == fast.HANGUP
 
 
 def test_an_idle_process_sleeps() -> None:
@@ -412,7 +412,7 @@ def activity_watched(child: Driven) -> tuple[int, Buffer]:
     doorbell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
     child.ring.watch_activity(os.dup(doorbell))
     pollfd = Buffer(8)
-    _fast.write_memory(pollfd.address, doorbell.to_bytes(4, "little") + b"\1\0\0\0")
+    fast.write_memory(pollfd.address, doorbell.to_bytes(4, "little") + b"\1\0\0\0")
     return doorbell, pollfd
 
 
@@ -420,9 +420,9 @@ def test_doorbell_ends_a_call_with_another_behind_it() -> None:
     with driven(flags=CLONE_FILES) as child:
         doorbell, pollfd = activity_watched(child)
         for _ in range(50):
-            assert child.ring.call(NR["poll"], pollfd.address, 1, 20_000) == _fast.PENDING
+            assert child.ring.call(NR["poll"], pollfd.address, 1, 20_000) == fast.PENDING
             started = time.monotonic()
-            assert child.ring.call(NR["getpid"]) == _fast.PENDING
+            assert child.ring.call(NR["getpid"]) == fast.PENDING
             assert child.result() == 1
             assert child.result() == child.pid
             assert time.monotonic() - started < 20
@@ -470,9 +470,9 @@ def test_number_of_the_doorbell_is_left_alone() -> None:
             results = []
             for call in (NR["poll"], pollfd.address, 1, 1), (NR["getpid"],):
                 results.append(child.ring.call(*call))
-                if results[-1] == _fast.PENDING:
+                if results[-1] == fast.PENDING:
                     child.ring.sleep(Sleeper(), 1, 0)
-            results = [result for result in results if result != _fast.PENDING]
+            results = [result for result in results if result != fast.PENDING]
             results += [child.result() for _ in range(child.ring.outstanding)]
             assert results == [1, child.pid]
             child.wait_until_parked()
@@ -506,9 +506,9 @@ def test_changed_credentials_are_recorded() -> None:
     # What has been sent and not been made yet counts, too.
     pause = timespec(0.1)
     with driven() as child:
-        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        assert child.ring.call(NR["nanosleep"], pause.address) == fast.PENDING
         assert not child.ring.may_change_credentials
-        assert child.ring.call(NR["setresuid"], uid, uid, uid) == _fast.PENDING
+        assert child.ring.call(NR["setresuid"], uid, uid, uid) == fast.PENDING
         assert child.ring.may_change_credentials
         assert [child.result(), child.result()] == [0, 0]
         assert child.ring.may_change_credentials
@@ -520,21 +520,21 @@ def test_an_exit_that_the_kernel_does_not_tell() -> None:
         assert not child.ring.left
         child.ring.exited()
         assert child.ring.left
-        assert child.ring.call(NR["getpid"]) == _fast.UNSENT
+        assert child.ring.call(NR["getpid"]) == fast.UNSENT
 
 
 def test_spin_for_exit() -> None:
     with driven() as child:
-        assert _fast.spin_for_exit(child.ring.pidfd, 1000.0) is False
+        assert fast.spin_for_exit(child.ring.pidfd, 1000.0) is False
         os.kill(child.pid, signal.SIGKILL)
-        assert _fast.spin_for_exit(child.ring.pidfd, 20e6) is True
+        assert fast.spin_for_exit(child.ring.pidfd, 20e6) is True
 
 
 def test_block_for_exit() -> None:
     with driven() as child:
-        assert _fast.block_for_exit(child.ring.pidfd, 1000.0) is False
+        assert fast.block_for_exit(child.ring.pidfd, 1000.0) is False
         os.kill(child.pid, signal.SIGKILL)
-        assert _fast.block_for_exit(child.ring.pidfd, 20e6) is True
+        assert fast.block_for_exit(child.ring.pidfd, 20e6) is True
 
 
 @pytest.mark.parametrize("what", ["exit", "answer"])
@@ -549,7 +549,7 @@ def test_a_handler_of_a_signal_runs_in_spite_of_a_block(what: str) -> None:
             signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
             # A signal that comes before the block has begun does not end it: the next one does.
             if what == "exit":
-                assert _fast.block_for_exit(child.ring.pidfd, 900e3) is False
+                assert fast.block_for_exit(child.ring.pidfd, 900e3) is False
             else:
                 assert child.ring.block(60e6) is False
             assert ran
@@ -702,14 +702,14 @@ def test_an_answer_is_given_to_the_one_who_sleeps_for_it() -> None:
         pause = timespec(0.1)
         first, last = Sleeper(), Sleeper()
         references = sys.getrefcount(first)
-        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        assert child.ring.call(NR["nanosleep"], pause.address) == fast.PENDING
         child.ring.sleep(first, 1, 7)
         # An exception came before the caller of this one went to sleep.
-        assert child.ring.call(NR["getppid"]) == _fast.PENDING
-        assert child.ring.call(NR["getpid"]) == _fast.PENDING
+        assert child.ring.call(NR["getppid"]) == fast.PENDING
+        assert child.ring.call(NR["getpid"]) == fast.PENDING
         child.ring.sleep(last, 1, 3)
         assert child.ring.sleepers() == [first, last]
-        while child.ring.deliver() == _fast.PENDING:
+        while child.ring.deliver() == fast.PENDING:
             os.sched_yield()
         assert (first.answers, last.answers) == ([(7, 0)], [(3, child.pid)])
         assert child.ring.sleepers() == []
@@ -721,14 +721,14 @@ def test_an_answer_is_given_to_the_one_who_sleeps_for_it() -> None:
 def test_an_answer_that_nobody_waits_for_is_dropped() -> None:
     with driven() as child:
         pause = timespec(0.1)
-        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        assert child.ring.call(NR["nanosleep"], pause.address) == fast.PENDING
         # On a busy machine its answers may be late, too, and are dropped then.
-        while (result := child.ring.call(NR["getpid"])) == _fast.PENDING:
+        while (result := child.ring.call(NR["getpid"])) == fast.PENDING:
             time.sleep(0.001)
         assert result == child.pid
-        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        assert child.ring.call(NR["nanosleep"], pause.address) == fast.PENDING
         while isinstance(answer := child.ring.call_many([(NR["getpid"],)], False), tuple):
-            assert answer in (([], _fast.FULL), ([], _fast.PENDING))
+            assert answer in (([], fast.FULL), ([], fast.PENDING))
             time.sleep(0.001)
         assert answer == [child.pid]
 
@@ -738,11 +738,11 @@ def test_who_was_interrupted_in_being_told_is_told_again() -> None:
         pause = timespec(0.1)
         sleeper = Sleeper()
         sleeper.interrupt = True
-        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        assert child.ring.call(NR["nanosleep"], pause.address) == fast.PENDING
         child.ring.sleep(sleeper, 1, 0)
         drain(hub)
         with pytest.raises(KeyboardInterrupt):
-            while child.ring.deliver() == _fast.PENDING:
+            while child.ring.deliver() == fast.PENDING:
                 os.sched_yield()
         assert drain(hub)[-1] is child.ring
         assert child.ring.deliver() == 0
@@ -753,11 +753,11 @@ def test_a_backlog_is_sent_as_far_as_there_is_room() -> None:
     with driven() as child:
         pause = timespec(0.1)
         sleeper = Sleeper()
-        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        assert child.ring.call(NR["nanosleep"], pause.address) == fast.PENDING
         backlog: deque[Any] = deque((sleeper, index, (NR["getpid"],), None) for index in range(300))
-        assert child.ring.put_backlog(backlog) == _fast.RING_SLOTS - 2
+        assert child.ring.put_backlog(backlog) == fast.RING_SLOTS - 2
         assert child.ring.put_backlog(backlog) == 0
-        while (code := child.ring.deliver()) == _fast.PENDING or backlog:
+        while (code := child.ring.deliver()) == fast.PENDING or backlog:
             child.ring.put_backlog(backlog)
         assert code == 0
         assert sleeper.answers == [(index, child.pid) for index in range(300)]
@@ -772,12 +772,12 @@ def test_sleepers_of_a_process_that_is_gone_are_forgotten() -> None:
         sleeper = Sleeper()
         references = sys.getrefcount(sleeper)
         pause = timespec(100)
-        assert child.ring.call(NR["nanosleep"], pause.address) == _fast.PENDING
+        assert child.ring.call(NR["nanosleep"], pause.address) == fast.PENDING
         child.ring.sleep(sleeper, 1, 0)
         os.kill(child.pid, signal.SIGKILL)
-        while child.ring.deliver() == _fast.PENDING:
+        while child.ring.deliver() == fast.PENDING:
             os.sched_yield()
-        assert child.ring.deliver() == _fast.HANGUP
+        assert child.ring.deliver() == fast.HANGUP
         assert child.ring.sleepers() == [sleeper]
         child.ring.forget()
         assert (child.ring.deliver(), child.ring.outstanding, child.ring.sleepers()) == (0, 0, [])

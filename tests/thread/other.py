@@ -22,7 +22,7 @@ from rsyscall.epoller import Epoller
 from rsyscall.handle import FDTable, FileDescriptor, Task
 from rsyscall.memory.allocator import AllocatorClient
 from rsyscall.memory.ram import RAM
-from rsyscall.native import _fast
+from rsyscall.native import fast
 from rsyscall.near import SYS, SyscallHangup, SyscallInterface, SyscallSendError
 from rsyscall.near import types as near
 from rsyscall.near.sysif import raise_if_error
@@ -49,12 +49,12 @@ class OtherSyscall(SyscallInterface):
 
     def _serve(self, share_files: bool) -> None:
         if not share_files:
-            raise_if_error(_fast.syscall(SYS.unshare, CLONE_FILES))
+            raise_if_error(fast.syscall(SYS.unshare, CLONE_FILES))
         self._started.set()
         while (item := self.queue.get()) is not None:
             os.read(self.activity, 8)
             args, done = item
-            done(_fast.syscall(*args))
+            done(fast.syscall(*args))
 
     async def syscall(self, number: SYS, *args: t.Any) -> int:
         await trio.lowlevel.checkpoint_if_cancelled()

@@ -17,8 +17,9 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from rsyscall.native import _fast
-from rsyscall.native._fast import (
+from rsyscall.native import fast
+from rsyscall.native._raw import ffi, lib
+from rsyscall.native.fast import (
     ForkedProcessError,
     Hub,
     Ring,
@@ -28,7 +29,6 @@ from rsyscall.native._fast import (
     syscall,
     write_memory,
 )
-from rsyscall.native._raw import ffi, lib
 
 __all__ = [
     "ForkedProcessError",
@@ -72,7 +72,7 @@ symbols = Symbols(*(lib.rsyscall_symbol(which) for which in range(6)))
 lasting_trampoline: int = lib.rsyscall_symbol(6)
 """Where a new process starts that is not killed when its parent dies, not even in its first instants."""
 
-_fast.set_raw_syscall(int(ffi.cast("uintptr_t", ffi.addressof(lib, "rsyscall_raw_syscall"))))
+fast.set_raw_syscall(int(ffi.cast("uintptr_t", ffi.addressof(lib, "rsyscall_raw_syscall"))))
 
 
 def stub_path(machine: str | None = None) -> Path:

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from rsyscall.background import RunLoop, run_now
-from rsyscall.native._fast import syscall as local_syscall
+from rsyscall.native.fast import syscall as local_syscall
 from rsyscall.near import nr
 from rsyscall.near.calls import Fact, having
 from rsyscall.sched import CLONE

@@ -12,7 +12,7 @@ from rsyscall.async_signalfd import mask_settled
 from rsyscall.command import Command
 from rsyscall.environ import checked_variable
 from rsyscall.handle import Pointer, Task, WrittenPointer
-from rsyscall.native._fast import exec_image, exec_strings, write_memory
+from rsyscall.native.fast import exec_image, exec_strings, write_memory
 from rsyscall.near import Syscall, SyscallHangup, nr
 from rsyscall.signal import SIG, HowSIG, Sigaction, Sighandler, Sigset
 

@@ -28,7 +28,7 @@ import trio
 from rsyscall.background import RunLoop
 from rsyscall.denied import is_denied, wait4
 from rsyscall.native import read_memory
-from rsyscall.native._fast import block_for_exit, forget_watched, spin_for_exit
+from rsyscall.native.fast import block_for_exit, forget_watched, spin_for_exit
 from rsyscall.near import nr
 from rsyscall.pidfd import Pidfd
 from rsyscall.signal import SIG, Siginfo

@@ -31,7 +31,7 @@ from rsyscall.exits import Exits
 from rsyscall.far import AddressSpace
 from rsyscall.fd_collector import note_run
 from rsyscall.native import Hub, Ring, symbols
-from rsyscall.native._fast import forget_watched
+from rsyscall.native.fast import forget_watched
 from rsyscall.near import Syscall, SyscallHangup, nr
 from rsyscall.near import types as near
 from rsyscall.pidfd import Pidfd

@@ -23,7 +23,7 @@ from rsyscall.exec_image import ExecImage, call_error
 from rsyscall.handle import FileDescriptor, Task, WrittenPointer
 from rsyscall.memory.ram import RAM
 from rsyscall.native import Ring, symbols
-from rsyscall.native._fast import RING_SLOTS
+from rsyscall.native.fast import RING_SLOTS
 from rsyscall.near import Syscall, nr
 from rsyscall.sched import CLONE
 from rsyscall.signal import Sigset

@@ -33,7 +33,7 @@ from rsyscall.loader import Trampoline
 from rsyscall.memory.allocator import AllocatorClient
 from rsyscall.memory.ram import RAM
 from rsyscall.memory.socket_transport import StreamMemoryTransport
-from rsyscall.native import _fast
+from rsyscall.native import fast
 from rsyscall.near import Syscall, SyscallError, SyscallHangup, nr
 from rsyscall.near import types as near
 from rsyscall.near.record import CallRecord
@@ -93,7 +93,7 @@ class _Room:
         relative = ring_connection(thr.task)
         if relative is None or relative.ring.left or transport_name() != "ring":
             return None
-        size = _NESTED_STACK_SIZE + _fast.NESTED_SIZE
+        size = _NESTED_STACK_SIZE + fast.NESTED_SIZE
         mapping, memory = await thr.ram.allocator.malloc(size, _RING_ALIGNMENT)
         address = mapping.near.address + memory.offset()
         if relative.ring.read(address, 0) is None or relative.ring.read(address + size, 0) is None:

@@ -42,7 +42,7 @@ from rsyscall.memory.allocator import AllocatorClient
 from rsyscall.memory.ram import RAM
 from rsyscall.memory.socket_transport import StreamMemoryTransport
 from rsyscall.native import Symbols
-from rsyscall.native._fast import spin_for_exit
+from rsyscall.native.fast import spin_for_exit
 from rsyscall.near import Syscall, SyscallHangup, nr
 from rsyscall.near import types as near
 from rsyscall.near.protocol import HelloParser, ProtocolError

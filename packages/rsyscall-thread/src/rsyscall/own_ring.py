@@ -29,7 +29,7 @@ from rsyscall.linux.memfd import MFD
 from rsyscall.memory.allocator import Allocation, AllocatorClient, Arena, UnlimitedAllocator
 from rsyscall.memory.ram import RAM
 from rsyscall.memory.socket_transport import StreamMemoryTransport
-from rsyscall.native import _fast, destructor
+from rsyscall.native import destructor, fast
 from rsyscall.near import SYS, SyscallHangup, nr
 from rsyscall.near import types as near
 from rsyscall.near.sysif import error_of_call
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from rsyscall.hub import ProgramHub
     from rsyscall.monitor import AsyncChildProcess
     from rsyscall.native import Ring
-    from rsyscall.native._fast import Sleeper
+    from rsyscall.native.fast import Sleeper
     from rsyscall.pidfd import Pidfd
 
 __all__ = [
@@ -86,7 +86,7 @@ def make_file() -> int | None:
             return None
         raise
     try:
-        os.ftruncate(number, _fast.SHARED_SIZE)
+        os.ftruncate(number, fast.SHARED_SIZE)
         fcntl.fcntl(number, fcntl.F_ADD_SEALS, int(_SEALS))
     except OSError as error:
         os.close(number)
@@ -141,7 +141,7 @@ class _Arena:
 
     def __init__(self, ring: Ring, base: int) -> None:
         self._ring = ring
-        self._end = base + _fast.SHARED_SIZE
+        self._end = base + fast.SHARED_SIZE
 
     def read(self, address: int, length: int) -> bytes:
         """As many of the bytes there as are in the file."""
@@ -256,9 +256,9 @@ class OwnRingConnection(RingConnection):
         parts = []
         async with self.bounce.next():
             while length > 0:
-                size = min(length, _fast.BOUNCE_SIZE)
+                size = min(length, fast.BOUNCE_SIZE)
                 moved = await self._transfer(nr.pwrite64, address, size)
-                part = self.ring.read(self.base + _fast.BOUNCE_OFFSET, moved)
+                part = self.ring.read(self.base + fast.BOUNCE_OFFSET, moved)
                 assert part is not None
                 parts.append(part)
                 address += moved
@@ -270,12 +270,12 @@ class OwnRingConnection(RingConnection):
         done = 0
         async with self.bounce.next():
             while done < len(data):
-                part = data[done : done + _fast.BOUNCE_SIZE]
-                self.ring.write(self.base + _fast.BOUNCE_OFFSET, part)
+                part = data[done : done + fast.BOUNCE_SIZE]
+                self.ring.write(self.base + fast.BOUNCE_OFFSET, part)
                 done += await self._transfer(nr.pread64, address + done, len(part))
 
     async def _transfer(self, number: SYS, address: int, size: int) -> int:
-        moved = await self.syscall(number, self.file.near.number, address, size, _fast.BOUNCE_OFFSET)
+        moved = await self.syscall(number, self.file.near.number, address, size, fast.BOUNCE_OFFSET)
         if not 0 < moved <= size:
             raise OSError(errno.EFAULT, os.strerror(errno.EFAULT))
         return moved
@@ -360,7 +360,7 @@ class OwnRAM(RAM):
 
     def locate(self, base: int) -> None:
         """Say where the process has the file."""
-        pages = near.MemoryMapping(base + _fast.ARENA_OFFSET, _fast.ARENA_SIZE, _PAGE)
+        pages = near.MemoryMapping(base + fast.ARENA_OFFSET, fast.ARENA_SIZE, _PAGE)
         arena = Arena(MemoryMapping(self.task, pages, File()), self._shared.space)
         # So it is never empty, and not unmapped.
         self._pin = arena.allocate(1, 1)
@@ -386,7 +386,7 @@ def check_base(child: Task, base: int) -> None:
     Raises:
         SyscallHangup
     """
-    if base % _PAGE or not 0 < base < _LARGEST_ADDRESS - _fast.SHARED_SIZE:
+    if base % _PAGE or not 0 < base < _LARGEST_ADDRESS - fast.SHARED_SIZE:
         raise SyscallHangup(f"{child} says that its ring is at {base:#x}")
 
 

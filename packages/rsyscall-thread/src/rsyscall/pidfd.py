@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from rsyscall.denied import pid_behind, reap_by_pidfd, send_signal
-from rsyscall.native._fast import OwnedPidfd
+from rsyscall.native.fast import OwnedPidfd
 
 __all__ = ["Pidfd"]
 

@@ -23,7 +23,7 @@ from rsyscall.near import nr
 
 if TYPE_CHECKING:
     from rsyscall.epoller import AsyncFileDescriptor
-    from rsyscall.native._fast import OwnedPipe
+    from rsyscall.native.fast import OwnedPipe
 
 __all__ = ["LARGE_PIPE", "PIPE_SIZE", "Collector", "LocalEnd", "RemoteEnd", "enlarge", "feed", "pump_out"]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
     from rsyscall.monitor import AsyncChildProcess
-    from rsyscall.native._fast import OwnedPipe
+    from rsyscall.native.fast import OwnedPipe
     from rsyscall.pump import Collector
 
 __all__ = ["Relay"]

@@ -26,8 +26,8 @@ import trio
 
 from rsyscall.background import Waiter
 from rsyscall.dumpable import CREDENTIAL_CALLS
-from rsyscall.native import Ring, _fast, destructor
-from rsyscall.native._fast import LINKED
+from rsyscall.native import Ring, destructor, fast
+from rsyscall.native.fast import LINKED
 from rsyscall.near import (
     SYS,
     Syscall,
@@ -45,12 +45,12 @@ from rsyscall.near.calls import Fact, having
 if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor, Task
     from rsyscall.hub import Offer, ProgramHub
-    from rsyscall.native._fast import Sleeper
+    from rsyscall.native.fast import Sleeper
     from rsyscall.near.record import CallRecord
 
 __all__ = ["RingConnection"]
 
-_PENDING, _UNSENT, _HANGUP, _FULL = _fast.PENDING, _fast.UNSENT, _fast.HANGUP, _fast.FULL
+_PENDING, _UNSENT, _HANGUP, _FULL = fast.PENDING, fast.UNSENT, fast.HANGUP, fast.FULL
 _MAX_ERRNO = 4095
 # How long to spin for the answer of a call that takes no time, in microseconds.
 _QUICK_CALL_US = 1000.0
@@ -532,11 +532,11 @@ class RingConnection(SyscallInterface):
 
     async def read_memory(self, address: SupportsInt, length: int) -> bytes:
         """Copy out of the memory that we share. The range has to be readable: nothing checks it."""
-        return _fast.read_memory(address, length)
+        return fast.read_memory(address, length)
 
     async def write_memory(self, address: SupportsInt, data: bytes) -> None:
         """Copy into the memory that we share. The range has to be writable: nothing checks it."""
-        _fast.write_memory(address, data)
+        fast.write_memory(address, data)
 
     @trio.lowlevel.enable_ki_protection
     async def close_interface(self) -> None:

@@ -16,7 +16,7 @@ from rsyscall.far import FDTableMismatchError
 from rsyscall.fcntl import F, O
 from rsyscall.handle import FileDescriptor
 from rsyscall.launch import SpawningThread
-from rsyscall.native._fast import OwnedPipe
+from rsyscall.native.fast import OwnedPipe
 from rsyscall.near import Syscall, SyscallError, nr
 from rsyscall.near import types as near
 from rsyscall.pump import Collector, End, Feed, LocalEnd, RemoteEnd, Sink, feed, pump_out

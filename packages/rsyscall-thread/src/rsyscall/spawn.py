@@ -20,7 +20,7 @@ from rsyscall.handle import FDTable, FileDescriptor, Task, WrittenPointer
 from rsyscall.handle.fd import InvalidHandleError
 from rsyscall.launch import Spawning, SpawningThread, launch, start_spawn
 from rsyscall.memory.ram import RAM
-from rsyscall.native._fast import inherit, note
+from rsyscall.native.fast import inherit, note
 from rsyscall.near import SYS, Syscall, SyscallInterface, nr
 from rsyscall.near import types as near
 from rsyscall.near.address_space import REFUSABLE, refusal, refused_effect

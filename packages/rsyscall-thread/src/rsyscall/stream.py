@@ -31,7 +31,7 @@ from rsyscall.async_fd import finish
 from rsyscall.background import RunLoop, run_now, weakly
 from rsyscall.denied import any_answer
 from rsyscall.handle.fd import InvalidHandleError
-from rsyscall.native import _fast, destructor
+from rsyscall.native import destructor, fast
 from rsyscall.near import (
     SYS,
     Step,
@@ -143,7 +143,7 @@ class SyscallConnection(SyscallInterface):
         for afd in {self.tofd, self.fromfd}:
             if afd.handle.task.sysif.immediate and afd.handle.is_tracked():
                 # Not through the task: this may be any thread.
-                _fast.syscall(_SHUTDOWN, afd.handle.near, SHUT.RDWR)
+                fast.syscall(_SHUTDOWN, afd.handle.near, SHUT.RDWR)
 
     # ---- calls
 

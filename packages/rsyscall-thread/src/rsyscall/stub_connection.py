@@ -13,7 +13,7 @@ import trio
 
 from rsyscall.background import RunLoop, weakly
 from rsyscall.handle import Task
-from rsyscall.native import _fast, destructor
+from rsyscall.native import destructor, fast
 from rsyscall.near import Syscall, SyscallError, SyscallHangup, as_syscalls, native_abi, nr
 from rsyscall.near.calls import Fact, having
 from rsyscall.stream import SyscallConnection
@@ -168,7 +168,7 @@ class LifelineConnection(SyscallConnection):
             return
         if life.task.sysif.immediate and life.is_tracked():
             # In a call it does not see the end of its stream.
-            _fast.syscall(native_abi().number(nr.shutdown), life.near, SHUT.RDWR)
+            fast.syscall(native_abi().number(nr.shutdown), life.near, SHUT.RDWR)
 
     @trio.lowlevel.enable_ki_protection
     async def close_interface(self) -> None:

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING
 
 from rsyscall.handle.allocation import AllocationInterface, OutOfSpaceError, UseAfterFreeError
 from rsyscall.memory.allocation_interface import AllocatorInterface
-from rsyscall.native import _fast
+from rsyscall.native import fast
 from rsyscall.near.record import CallRecord
 from rsyscall.near.sysif import SyscallError, SyscallSendError
 from rsyscall.sys.mman import MAP, PROT, MemoryMapping
@@ -71,7 +71,7 @@ logger = logging.getLogger(__name__)
 GRANULE = 16
 """Allocations start at a multiple of this many bytes: enough for structs, futex words, iovecs and stacks."""
 
-_fast.set_memory_errors(UseAfterFreeError)
+fast.set_memory_errors(UseAfterFreeError)
 
 
 def align(num: int, alignment: int) -> int:
@@ -88,7 +88,7 @@ def _check_request(size: int, alignment: int) -> None:
         raise ValueError(f"alignment {alignment} is more than {LARGEST_ALIGNMENT}")
 
 
-class Allocation(_fast.Allocation, AllocationInterface):
+class Allocation(fast.Allocation, AllocationInterface):
     """A range of bytes of an arena, owned by the holder of this object. Made by arenas.
 
     Attributes:
@@ -121,18 +121,18 @@ class Arena(AllocatorInterface):
 
     __slots__ = ("mapping", "size", "space")
 
-    space: _fast.FreeSpace[Allocation]
+    space: fast.FreeSpace[Allocation]
 
     def __init__(
         self,
         mapping: MemoryMapping,
-        _space: _fast.FreeSpace[Allocation] | None = None,
+        _space: fast.FreeSpace[Allocation] | None = None,
         _record: CallRecord | None = None,
     ) -> None:
         """Hand out pieces of `mapping`, which the caller unmaps, or has `close` unmap."""
         self.mapping = mapping
         self.size = mapping.near.length
-        self.space = _fast.FreeSpace(Allocation, LARGEST_ARENA) if _space is None else _space
+        self.space = fast.FreeSpace(Allocation, LARGEST_ARENA) if _space is None else _space
         # Now the mapping is not its record's any more.
         self.space.add(self, self.size, _record)
 
@@ -200,7 +200,7 @@ class UnlimitedAllocator(AllocatorInterface):
     def __init__(self, task: Task) -> None:
         self.task = task
         self.address_space = task.address_space
-        self.space: _fast.FreeSpace[Allocation] = _fast.FreeSpace(Allocation, LARGEST_ARENA)
+        self.space: fast.FreeSpace[Allocation] = fast.FreeSpace(Allocation, LARGEST_ARENA)
         # The ident of the OS thread that allocates here; 0 until `check_owner` has accepted one.
         self._owner = 0
         _allocators.add(self)

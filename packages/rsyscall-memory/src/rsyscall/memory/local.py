@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rsyscall.memory.allocator import Allocation
 from rsyscall.memory.transport import MemoryTransport, locate
-from rsyscall.native import _fast
+from rsyscall.native import fast
 
 if TYPE_CHECKING:
     from rsyscall.handle.pointer import Pointer
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalMemoryTransport"]
 
-_read_memory = _fast.read_memory
-_write_memory = _fast.write_memory
+_read_memory = fast.read_memory
+_write_memory = fast.write_memory
 
 
 class LocalMemoryTransport(MemoryTransport):

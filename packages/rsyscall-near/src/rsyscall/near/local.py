@@ -15,7 +15,7 @@ from _thread import get_ident
 from collections.abc import Sequence
 from typing import Any, SupportsInt
 
-from rsyscall.native import ForkedProcessError, WrongThreadError, _fast, destructor
+from rsyscall.native import ForkedProcessError, WrongThreadError, destructor, fast
 from rsyscall.near.abi import SYS
 from rsyscall.near.record import CallRecord
 from rsyscall.near.sysif import MAX_ERRNO, Syscall, SyscallInterface, as_syscalls, error_of_call
@@ -24,8 +24,8 @@ __all__ = ["ForkedProcessError", "LocalSyscall", "WrongThreadError"]
 
 logger = logging.getLogger(__name__)
 
-_syscall = _fast.syscall
-_recorded_syscall = _fast.recorded_syscall
+_syscall = fast.syscall
+_recorded_syscall = fast.recorded_syscall
 
 # No thread has these as its ident: idents are addresses.
 _UNBOUND = 0
@@ -148,13 +148,13 @@ class LocalSyscall(SyscallInterface):
         """Copy `length` bytes from our own memory. Nothing checks whether the range is readable."""
         if get_ident() != self._ident:
             self._bind()
-        return _fast.read_memory(int(address), length)
+        return fast.read_memory(int(address), length)
 
     async def write_memory(self, address: SupportsInt, data: bytes) -> None:
         """Copy `data` into our own memory. Nothing checks whether the range is writable."""
         if get_ident() != self._ident:
             self._bind()
-        _fast.write_memory(int(address), data)
+        fast.write_memory(int(address), data)
 
     def _logged_syscall(self, call: Syscall, record: CallRecord | None = None) -> int:
         logger.debug("%s", call)

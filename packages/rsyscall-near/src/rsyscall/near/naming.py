@@ -9,6 +9,6 @@ Each method gives it once, in the `with` statement around its call:
 
 from __future__ import annotations
 
-from rsyscall.native._fast import naming
+from rsyscall.native.fast import naming
 
 __all__ = ["naming"]

@@ -16,7 +16,7 @@ at once in our own process, and soon in another one. `native/src/record.c` and `
 
 from __future__ import annotations
 
-from rsyscall.native._fast import (
+from rsyscall.native.fast import (
     Borrow,
     CallRecord,
     Closer,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import FrozenInstanceError, dataclass
 from typing import NoReturn
 
-from rsyscall.native._fast import set_word_types
+from rsyscall.native.fast import set_word_types
 from rsyscall.near.light_dataclass import light_dataclass
 
 __all__ = [
