@@ -6,6 +6,8 @@
 #undef RSYS_ARCH_START
 #define RSYS_ARCH_START struct relay	/* libc enters main */
 #include "../../src/relay.c"
+#include "../../src/relay_carrier.c"
+#include "../../src/relay_channel.c"
 
 static void check(int right)
 {
