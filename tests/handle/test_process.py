@@ -500,6 +500,8 @@ async def test_clone_checks_the_stack(local: Local) -> None:
     other_free, other_used = await make_stack(local, 0)
     with pytest.raises(ValueError, match="not adjacent"):
         await local.task.clone(CLONE.VM, (free_part, other_used), None, None, None)
+    with pytest.raises(ValueError, match="only clone3"):
+        await local.task.clone(CLONE.VM | CLONE.NNP, (free_part, used_part), None, None, None)
     memory: Pointer[Any] = local.malloc_serializer(other_used.serializer, 8192, Stack)
     memory, _ = memory.split(8192 - 8)
     unaligned = await memory.write_to_end(other_used.value, 8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import re
@@ -176,6 +177,22 @@ async def test_noise_is_skipped() -> None:
     noisy = script('echo Welcome; echo "rsyscall-0123456789abcdef start"; echo RSYSCALL; exec sh -c "$1"')
     async with await stdio_bootstrap(local_thread, noisy) as thread:
         await use(thread)
+
+
+async def test_flags_that_only_clone3_takes() -> None:
+    """clone takes no notice of them."""
+    async with await stdio_bootstrap(local_thread, command("sh", "-c")) as thread:
+        child = await thread.clone(CLONE.CLEAR_SIGHAND)
+        assert await child.task.getpid() == child.task.process.near
+        await child.exit(0)
+        try:
+            child = await thread.clone(CLONE.NNP)
+        except OSError as error:
+            # Before Linux 7.3.
+            assert (error.errno, error.filename) == (errno.EINVAL, CLONE.NNP)  # noqa: PT017 (it may work)
+        else:
+            assert await child.task.prctl_get_no_new_privs()
+            await child.exit(0)
 
 
 @pytest.mark.slow

@@ -1,4 +1,7 @@
-"""The call that makes a process which shares our memory: clone3, or clone where that is missing."""
+"""The call that makes a process: clone3, or clone where that is missing.
+
+clone takes no notice of the flags that are only for clone3.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,11 @@ from rsyscall.sched import CLONE, CloneArgs
 
 if TYPE_CHECKING:
     from rsyscall.handle import Task
+    from rsyscall.memory.ram import RAM
     from rsyscall.native import Ring
+    from rsyscall.near.record import CallRecord
 
-__all__ = ["Clone3Missing", "clone_block"]
+__all__ = ["Clone3Missing", "clone_block", "clone_on_stack"]
 
 _SHARE_MEMORY = int(CLONE.VM | CLONE.CHILD_CLEARTID | CLONE.PIDFD)
 _PARENT_SETTID = int(CLONE.PARENT_SETTID)
@@ -30,6 +35,8 @@ _CLONE_ARGS_SIZE = _CLONE_ARGS.size
 _RESET_SIGNALS, _FOREIGN_PID = 1, 4  # RSYS_ORIGIN_RESET_SIGNALS, RSYS_ORIGIN_FOREIGN_PID
 _INTO_CGROUP = int(CLONE.INTO_CGROUP)
 _CGROUP_OFFSET = 80  # of `cgroup` in struct clone_args
+_PARENT = int(CLONE.PARENT)
+_ONLY_CLONE3 = (1 << 64) - (1 << 32)
 _clone3_missing = False
 
 
@@ -129,9 +136,37 @@ async def clone_block(
             return pid
     if cgroup >= 0:
         raise Clone3Missing(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if flags & _ONLY_CLONE3 & ~_CLEAR_SIGHAND:
+        reason = f"{os.strerror(errno.EINVAL)}: only clone3 takes these flags, and it is missing or denied"
+        raise OSError(errno.EINVAL, reason)
     return await _clone_without_clone3(
         task, ring, flags, exit_signal, start, function, args, watcher_fd, parent_pid, completion, cloner
     )
+
+
+async def clone_on_stack(task: Task, ram: RAM, record: CallRecord, flags: int, top: int) -> int:
+    """Clone, from a process with memory of its own, one that begins on a stack there.
+
+    Args:
+        ram: the memory of `task`.
+        record: of the call.
+        top: the address of what is on the stack.
+
+    Returns:
+        The process id in the pid namespace of `task`.
+
+    Raises:
+        OSError: ENOSYS, for flags that are only for clone3: the kernel has no clone3, or a filter denies it.
+
+    manpage: clone3(2)
+    """
+    if not flags & _ONLY_CLONE3:
+        return await task.sysif.recorded_syscall(record, nr.clone, flags | signal.SIGCHLD, top, 0, 0, 0)
+    # With PARENT it is that of the caller; clone3 insists that we do not name it.
+    exit_signal = 0 if flags & _PARENT else signal.SIGCHLD
+    # The kernel adds the two, and does not look at what is below.
+    args = await ram.ptr(CloneArgs(CLONE(flags), exit_signal=exit_signal, stack=top - 16, stack_size=16))
+    return await task.sysif.recorded_syscall(record, nr.clone3, args.near, args.size())
 
 
 async def _has_gone(cloner: Ring | None) -> bool:

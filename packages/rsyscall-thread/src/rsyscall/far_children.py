@@ -30,6 +30,7 @@ from rsyscall.async_signalfd import first_of
 from rsyscall.background import RunLoop, weakly
 from rsyscall.child_process import end_process
 from rsyscall.clone import clone_error, make_child_task
+from rsyscall.clone_call import clone_on_stack
 from rsyscall.denied import any_answer
 from rsyscall.epoller import Epoller, RemovedFromEpollError
 from rsyscall.far import AddressSpace
@@ -363,11 +364,11 @@ async def _clone(thr: ParentThread, monitor: FarMonitor, flags: CLONE) -> OwnMem
         stack = await rest.write(start)
         # Before the clone: a descriptor that is opened during it may not be in the copy.
         table = task.fd_table if flags & CLONE.FILES else FDTable(0, task.fd_table)
-        number = int(flags) | int(SIG.CHLD) | (int(CLONE.PARENT) if monitor.use_clone_parent else 0)
+        number = int(flags) | (int(CLONE.PARENT) if monitor.use_clone_parent else 0)
         beginning = side.task.children.begin() if side.task.children is not None else None
         try:
             # The stack may be freed once the copy has been made, which has its own.
-            pid = await task.sysif.recorded_syscall(clone, nr.clone, number, stack.near, 0, 0, 0)
+            pid = await clone_on_stack(task, thr.ram, clone, number, int(stack.near))
         except OSError as error:
             raise clone_error(error, flags) from None
         handle = ChildProcess(side.task, near.Process(pid))

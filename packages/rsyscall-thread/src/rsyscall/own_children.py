@@ -25,6 +25,7 @@ import trio
 from rsyscall.background import run_now
 from rsyscall.child_process import end_process
 from rsyscall.clone import clone_error, make_child_task
+from rsyscall.clone_call import clone_on_stack
 from rsyscall.denied import is_denied
 from rsyscall.far import AddressSpace
 from rsyscall.handle import FDTable, Task
@@ -43,7 +44,6 @@ from rsyscall.own_ring import ArenaTransport, OwnRAM, connect_by_ring, drive_by_
 from rsyscall.pidfd import Pidfd
 from rsyscall.sched import CLONE, Stack
 from rsyscall.settings import transport_name
-from rsyscall.signal import SIG
 from rsyscall.stub_connection import Exited, drive
 
 if TYPE_CHECKING:
@@ -154,12 +154,12 @@ async def clone_child(thr: ParentThread, flags: CLONE, sharing: bool) -> OwnMemo
         secret = await thr.ram.ptr(os.urandom(16))
         table = task.fd_table if flags & CLONE.FILES else FDTable(0, task.fd_table)
         exited = Exited(hub)
-        number |= int(SIG.CHLD) | (int(CLONE.PARENT) if monitor.use_clone_parent else 0)
+        number |= int(CLONE.PARENT) if monitor.use_clone_parent else 0
         watch = partial(_watch_child, thr, hub, clone, secret, exited)
         beginning = monitor.task.children.begin() if monitor.task.children is not None else None
         try:
             # The stack of a copy may go as soon as we have seen that it is one.
-            await task.sysif.recorded_syscall(clone, nr.clone, number, start, 0, 0, 0)
+            await clone_on_stack(task, thr.ram, clone, number, start)
         except OSError as error:
             raise clone_error(error, flags) from None
         process = await watch()

@@ -504,10 +504,13 @@ class ProcessTask(rsyscall.far.Task):
 
         Raises:
             ValueError: the two parts of the stack are not adjacent, not of one piece of memory, or not
-                aligned; or our parent, which is to get the child, is not known.
+                aligned; or our parent, which is to get the child, is not known; or a flag is only for clone3,
+                and clone would take no notice of it.
 
         manpage: clone(2)
         """
+        if int(flags) >> 32:
+            raise ValueError(f"flags: clone does not take {CLONE(flags & ~0xFFFFFFFF)!r}, only clone3 does")
         free_stack, used_stack = child_stack
         owner: rsyscall.far.Task = self
         if flags & CLONE.PARENT:
