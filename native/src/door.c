@@ -14,8 +14,9 @@
  * else is closed, and what says nothing is closed when there are too many of them. Nothing here ever waits for
  * one of them.
  *
- * What a program has made here for itself, and would never be used again, is closed when the next one comes and it is
- * dead. It has written the numbers into a kit. One that lives may come back.
+ * What a program needs here, an epoll instance and a pair of sockets, is made before it is let in: so it need not ask
+ * for it, and one for which that fails does not disturb the one that is connected. It would never be used again by
+ * others, and is closed when the next program comes and this one is dead. One that lives may come back.
  *
  * The stream always has the same number. When a program goes, it is shut down, and stays open until another
  * connection takes its place, in one step (dup3).
@@ -26,6 +27,9 @@
 
 #define SOCK_CLOEXEC 02000000
 #define SOCK_NONBLOCK 04000
+#define SOCK_SEQPACKET 5
+#define AF_UNIX 1
+#define SIGPIPE 13
 #define MSG_DONTWAIT 0x40
 #define MSG_NOSIGNAL 0x4000
 #define SHUT_RDWR 2
@@ -47,11 +51,12 @@ __attribute__((packed))
 #endif
 ;
 
-static int watch(int epfd, int fd, uint64_t key)
+/* 0 or an error. */
+static long watch(int epfd, int fd, uint64_t key)
 {
 	struct event event = { RSYS_POLLIN, key };
 
-	return !rsys_is_error(rsys_call4(__NR_epoll_ctl, epfd, EPOLL_CTL_ADD, fd, &event));
+	return rsys_call4(__NR_epoll_ctl, epfd, EPOLL_CTL_ADD, fd, &event);
 }
 
 static void unwatch(int epfd, int fd)
@@ -66,23 +71,28 @@ static void forget(struct rsys_door *door, unsigned int key)
 	door->waiting[key] = -1;
 }
 
-static void answer(const struct rsys_door *door, int fd, int status)
+static void fill_welcome(struct rsys_door *door)
 {
 	static const char magic[] = RSYS_DOOR_MAGIC;
-	struct rsys_welcome welcome;
+	struct rsys_welcome *welcome = &door->welcome;
 	int i;
 
 	for (i = 0; i < 8; i++)
-		((volatile char *)welcome.magic)[i] = magic[i];
-	welcome.status = status;
-	welcome.listening = door->listening;
-	welcome.door = door->epfd;
-	welcome.activity = door->activity;
-	welcome.store = door->store;
-	welcome.kit = status ? -1 : door->kit;
-	welcome.kits = (uint64_t)door->kits;
+		((volatile char *)welcome->magic)[i] = magic[i];
+	welcome->status = welcome->reserved = 0;
+	welcome->listening = door->listening;
+	welcome->door = door->epfd;
+	welcome->activity = door->activity;
+	welcome->store = door->store;
+	welcome->kits = (uint64_t)door->kits;
+}
+
+static void refuse(struct rsys_door *door, int fd, int error)
+{
+	door->welcome.status = error;
 	/* It has room for that: nothing was sent before. */
-	rsys_call6(__NR_sendto, fd, &welcome, sizeof(welcome), MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
+	rsys_call6(__NR_sendto, fd, &door->welcome, sizeof(door->welcome), MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0);
+	door->welcome.status = 0;
 }
 
 struct peer {
@@ -97,35 +107,72 @@ static int get_peer(int fd, struct peer *ret_peer)
 	return !rsys_is_error(rsys_call5(__NR_getsockopt, fd, SOL_SOCKET, SO_PEERCRED, ret_peer, &size));
 }
 
-static void close_kits_of_the_dead(struct rsys_door *door)
+static void close_kit(int32_t *fds)
 {
-	int i, j;
+	int i;
 
-	for (i = 0; i < RSYS_DOOR_KITS; i++) {
-		struct rsys_kit *kit = &door->kits[i];
-
-		if (kit->fds[0] < 0 || rsys_call2(__NR_kill, kit->pid, 0) != -ESRCH)
-			continue;
-		for (j = 0; j < 3; j++)
-			rsys_call1(__NR_close, kit->fds[j]);
-		kit->fds[0] = -1;
+	for (i = 0; i < RSYS_KIT_SIZE; i++) {
+		if (fds[i] >= 0)
+			rsys_call1(__NR_close, fds[i]);
+		fds[i] = -1;
 	}
 }
 
-/* For the program that is connected now, unless it is in a place that we do not see. */
-static void choose_kit(struct rsys_door *door)
+static void close_kits_of_the_dead(struct rsys_door *door)
 {
-	struct peer peer;
 	int i;
 
-	door->kit = -1;
-	if (!get_peer(door->stream, &peer) || peer.pid <= 0)
-		return;
 	for (i = 0; i < RSYS_DOOR_KITS; i++)
-		if (door->kits[i].fds[0] < 0)
-			door->kit = i;
-	if (door->kit >= 0)
-		door->kits[door->kit].pid = peer.pid;
+		if (door->kits[i].fds[0] >= 0 && rsys_call2(__NR_kill, door->kits[i].pid, 0) == -ESRCH)
+			close_kit(door->kits[i].fds);
+}
+
+/*
+ * Write it down, unless the program that has connected is in a place that we do not see, or there are too many that
+ * live.
+ */
+static int keep_kit(struct rsys_door *door, int fd, const int32_t *fds)
+{
+	struct peer peer;
+	int i, j;
+
+	if (!get_peer(fd, &peer) || peer.pid <= 0)
+		return -1;
+	for (i = 0; i < RSYS_DOOR_KITS; i++) {
+		if (door->kits[i].fds[0] >= 0)
+			continue;
+		door->kits[i].pid = peer.pid;
+		for (j = 0; j < RSYS_KIT_SIZE; j++)
+			door->kits[i].fds[j] = fds[j];
+		return i;
+	}
+	return -1;
+}
+
+/* Make what the program needs that has connected over `fd`; 0 or an error. */
+static int equip(struct rsys_door *door, int fd)
+{
+	/* Of all architectures: the action comes first, and the rest is 0. */
+	uint64_t ignore[4] = { 1 /* SIG_IGN */, 0, 0, 0 };
+	int32_t fds[RSYS_KIT_SIZE] = { -1, -1, -1 };
+	long result;
+	int i;
+
+	result = fds[RSYS_KIT_EPOLL] = rsys_call1(__NR_epoll_create1, SOCK_CLOEXEC);
+	if (result >= 0)
+		result = watch(fds[RSYS_KIT_EPOLL], door->activity, door->activity);
+	if (result >= 0)
+		result = rsys_call4(__NR_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, &fds[RSYS_KIT_ACCESS]);
+	if (result < 0) {
+		close_kit(fds);
+		return result;
+	}
+	/* A write to a pipe that nothing reads is to fail. A filter may deny that. */
+	rsys_call4(__NR_rt_sigaction, SIGPIPE, ignore, 0, 8);
+	door->welcome.kit = keep_kit(door, fd, fds);
+	for (i = 0; i < RSYS_KIT_SIZE; i++)
+		door->welcome.made[i] = fds[i];
+	return 0;
 }
 
 static int is_ours(int fd)
@@ -157,7 +204,7 @@ static void accept_one(struct rsys_door *door)
 	/* The one that has said nothing for the longest time. */
 	forget(door, key);
 	door->waiting[key] = fd;
-	if (!watch(door->epfd, fd, key))
+	if (watch(door->epfd, fd, key))
 		forget(door, key);
 }
 
@@ -174,21 +221,29 @@ static void let_in(struct rsys_door *door, unsigned int key)
 {
 	static const char magic[] = RSYS_DOOR_MAGIC;
 	struct rsys_knock knock;
-	int i, fd = door->waiting[key];
+	int i, error, fd = door->waiting[key];
 	int good = rsys_call3(__NR_read, fd, &knock, sizeof(knock)) == sizeof(knock);
 
 	for (i = 0; good && i < 8; i++)
 		good = knock.magic[i] == magic[i];
-	if (!good || knock.flags & ~RSYS_DOOR_TAKE_OVER || knock.reserved) {
+	if (!good || knock.flags & ~(RSYS_DOOR_TAKE_OVER | RSYS_DOOR_EQUIP) || knock.reserved) {
 		forget(door, key);
 		return;
 	}
-	if (door->connected && !(knock.flags & RSYS_DOOR_TAKE_OVER) && !has_left(door)) {
-		answer(door, fd, -EBUSY);
+	error = door->connected && !(knock.flags & RSYS_DOOR_TAKE_OVER) && !has_left(door) ? -EBUSY : 0;
+	if (!error) {
+		close_kits_of_the_dead(door);
+		door->welcome.kit = -1;
+		for (i = 0; i < RSYS_KIT_SIZE; i++)
+			door->welcome.made[i] = -1;
+		if (knock.flags & RSYS_DOOR_EQUIP)
+			error = equip(door, fd);
+	}
+	if (error) {
+		refuse(door, fd, error);
 		forget(door, key);
 		return;
 	}
-	close_kits_of_the_dead(door);
 	/* It stays open, under another number. */
 	unwatch(door->epfd, fd);
 	door->waiting[key] = -1;
@@ -213,7 +268,8 @@ int rsys_persist(int stream, int listening, char **envp, uint32_t page_size)
 {
 	static const char name[] = "rsyscall-store";
 	struct rsys_door door;
-	int i;
+	struct rsys_preface preface = { &door.welcome, sizeof(door.welcome), (char *[]){ 0 } };
+	int i, error;
 
 	door.opened = opened;
 	door.stream = stream;
@@ -230,15 +286,19 @@ int rsys_persist(int stream, int listening, char **envp, uint32_t page_size)
 	door.epfd = rsys_call1(__NR_epoll_create1, SOCK_CLOEXEC);
 	door.activity = rsys_call1(__NR_epoll_create1, SOCK_CLOEXEC);
 	door.store = rsys_call2(__NR_memfd_create, name, MFD_CLOEXEC);
-	if (door.epfd < 0 || door.activity < 0 || !watch(door.epfd, listening, KEY_LISTENING) ||
-	    !watch(door.activity, door.epfd, 0))
+	if (door.epfd < 0 || door.activity < 0 || watch(door.epfd, listening, KEY_LISTENING) ||
+	    watch(door.activity, door.epfd, 0))
 		return 2;
+	fill_welcome(&door);
+	error = equip(&door, stream);
+	if (error) {
+		refuse(&door, stream, error);
+		return 2;
+	}
 	for (;;) {
 		door.connected = 1;
-		choose_kit(&door);
 		watch(door.activity, stream, 0);
-		answer(&door, stream, 0);
-		rsyscall_door_server(stream, stream, envp, page_size, &door);
+		rsyscall_prefaced_server(stream, stream, envp, page_size, &door, &preface);
 		/* It is readable for ever. Others may have copies of it, which keep it in the instance. */
 		unwatch(door.activity, stream);
 		rsys_call2(__NR_shutdown, stream, SHUT_RDWR);

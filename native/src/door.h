@@ -10,14 +10,22 @@
 
 enum {
 	RSYS_DOOR_TAKE_OVER = 1,	/* also from a program that is connected */
+	RSYS_DOOR_EQUIP = 2,		/* make what a program needs here */
 	RSYS_DOOR_WAITING = 4,		/* connections that have not said what they want */
 	RSYS_DOOR_KITS = 8,
 };
 
-/* What a program has made here for itself, which is closed when it has died. It writes the numbers. */
+/* What was made here for one program, which is closed when it has died. */
+enum {
+	RSYS_KIT_EPOLL,		/* an epoll instance, with `activity` in it */
+	RSYS_KIT_ACCESS,	/* a pair of sockets, for packets */
+	RSYS_KIT_PASSING,
+	RSYS_KIT_SIZE,
+};
+
 struct rsys_kit {
 	int32_t pid;
-	int32_t fds[3];		/* all of them, or -1 is the first */
+	int32_t fds[RSYS_KIT_SIZE];	/* all of them, or -1 is the first; programs write that, too */
 };
 
 /* What a program says when it has connected; all of it at once. */
@@ -33,8 +41,10 @@ struct rsys_welcome {
 	int32_t status;		/* 0, or a negated error number, after which nothing comes */
 	/* Descriptors that belong to us: */
 	int32_t listening, door, activity, store;
-	int32_t kit;		/* which one of the kits is for this program; -1: none is */
-	uint64_t kits;		/* their address */
+	int32_t made[RSYS_KIT_SIZE];	/* for this program; -1: it did not ask for that */
+	int32_t kit;		/* where they are written down; -1: nowhere */
+	int32_t reserved;
+	uint64_t kits;		/* where all kits are */
 };
 
 struct rsys_door {
@@ -49,7 +59,7 @@ struct rsys_door {
 	int32_t connected;
 	int32_t waiting[RSYS_DOOR_WAITING];
 	uint32_t last;
-	int32_t kit;
+	struct rsys_welcome welcome;	/* for the program that is let in */
 	struct rsys_kit kits[RSYS_DOOR_KITS];
 };
 

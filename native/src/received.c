@@ -36,15 +36,6 @@ enum {
 	MAX_ADDRESS = 108,
 };
 
-static size_t length_of(const char *text)
-{
-	size_t n = 0;
-
-	while (text[n])
-		n++;
-	return n;
-}
-
 /* Say this in one write, so that the words of many processes do not mix. The last piece is NULL. */
 static void complain(const char *const *pieces)
 {
@@ -108,37 +99,6 @@ static void open_standard(void)
 	rsys_call1(__NR_close, fd);
 }
 
-static long write_all(long fd, const void *data, size_t length)
-{
-	while (length) {
-		long n = rsys_call3(__NR_write, fd, data, length);
-
-		if (n <= 0)
-			return -EPIPE;
-		data = (const char *)data + n;
-		length -= n;
-	}
-	return 0;
-}
-
-static long say_arguments(const int32_t *fds, char **argv)
-{
-	struct rsys_received received = { "RSYSARGV", sizeof(received), 0, fds[PASSAGE], fds[LIFE] };
-	uint32_t i;
-
-	for (; argv[received.count]; received.count++)
-		received.length += 4 + length_of(argv[received.count]);
-	if (write_all(fds[STREAM], &received, sizeof(received)) < 0)
-		return -EPIPE;
-	for (i = 0; i < received.count; i++) {
-		uint32_t n = length_of(argv[i]);
-
-		if (write_all(fds[STREAM], &n, sizeof(n)) < 0 || write_all(fds[STREAM], argv[i], n) < 0)
-			return -EPIPE;
-	}
-	return 0;
-}
-
 /* Have the kernel kill this process when `fd` has no peer any more; 0 or an error. */
 static long die_with(long fd)
 {
@@ -159,8 +119,13 @@ static long die_with(long fd)
 /* Returns only when the client is done with a process that cannot be killed, the init of a pid namespace. */
 static int serve(const int32_t *fds, char **argv, char **envp, uint32_t page_size)
 {
-	if (die_with(fds[LIFE]) == 0 && say_arguments(fds, argv) == 0)
-		rsyscall_greeting_server(fds[STREAM], fds[STREAM], envp, page_size);
+	struct rsys_received received = { "RSYSARGV", sizeof(received), 0, fds[PASSAGE], fds[LIFE] };
+	struct rsys_preface preface = { &received, sizeof(received), argv };
+
+	for (; argv[received.count]; received.count++)
+		received.length += 4 + rsys_string_length(argv[received.count]);
+	if (die_with(fds[LIFE]) == 0)
+		rsyscall_prefaced_server(fds[STREAM], fds[STREAM], envp, page_size, 0, &preface);
 	/* As if it had been in a call: no exit status of ours is to look like one of the client's. */
 	rsys_call2(__NR_kill, rsys_call0(__NR_getpid), RSYS_SIGKILL);
 	return UNAVAILABLE;
@@ -204,7 +169,7 @@ static long read_address(const char *executed, char *path)
 	n = rsys_call4(__NR_pread64, fd, path, MAX_PATH, rsys_stamp.address);
 	rsys_call1(__NR_close, fd);
 	path[n > 0 ? n : 0] = 0;
-	return n < 0 ? n : (long)length_of(path);
+	return n < 0 ? n : (long)rsys_string_length(path);
 }
 
 /* Connect to a path of any length; 0 or an error. */

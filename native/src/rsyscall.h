@@ -4,6 +4,7 @@
 #ifndef RSYSCALL_H
 #define RSYSCALL_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* ---- How a driven process is started ------------------------------------------------ */
@@ -160,8 +161,16 @@ void rsyscall_trampoline(void);
 void rsyscall_lasting_trampoline(void);
 int rsyscall_server(int infd, int outfd, struct rsys_origin *origin);
 int rsyscall_greeting_server(int infd, int outfd, char **envp, uint32_t page_size);
+/* What is said before the hello. */
+struct rsys_preface {
+	const void *data;
+	size_t length;
+	char **strings;		/* each with its length before it, and without its NUL */
+};
 struct rsys_door;
-int rsyscall_door_server(int infd, int outfd, char **envp, uint32_t page_size, struct rsys_door *door);
+int rsyscall_prefaced_server(int infd, int outfd, char **envp, uint32_t page_size, struct rsys_door *door,
+			     const struct rsys_preface *preface);
+size_t rsys_string_length(const char *s);
 int rsyscall_persistent_server(int infd, int outfd, int listenfd);
 struct rsys_shared;
 int rsyscall_ring_server(struct rsys_ring *ring);

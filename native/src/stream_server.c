@@ -8,6 +8,7 @@
 
 #define CHUNK 2048	/* on a stack of a few kilobytes */
 #define ANSWERS 64	/* that are written together */
+#define GREETING 4096	/* of what is said first, in one piece; an environment is seldom longer */
 #define PIECE 65536	/* of a transfer that needs no room of ours */
 #define PAGE 4096	/* the smallest there is, of all architectures */
 #define MSG_DONTWAIT 0x40
@@ -307,7 +308,7 @@ int rsyscall_server(int infd, int outfd, struct rsys_origin *origin)
 	return serve(&stream);
 }
 
-static size_t string_length(const char *s)
+size_t rsys_string_length(const char *s)
 {
 	size_t n = 0;
 
@@ -343,35 +344,77 @@ void rsyscall_fill_hello(struct rsys_hello *hello, uint32_t page_size)
 	hello->symbols[5] = (uint64_t)rsyscall_shared_ring_server;
 }
 
+/*
+ * What is said first, gathered: each piece that is written alone wakes the client, which reads it alone, and is a
+ * packet of its own for a process that carries it on.
+ */
+struct greeting {
+	const struct stream *stream;
+	size_t count;
+	char bytes[GREETING];
+};
+
+static int flush(struct greeting *greeting)
+{
+	size_t count = greeting->count;
+
+	greeting->count = 0;
+	return write_all(greeting->stream, greeting->bytes, count);
+}
+
+static int say(struct greeting *greeting, const void *data, size_t len)
+{
+	const volatile char *p = data;
+
+	for (; len; len--) {
+		if (greeting->count == GREETING && flush(greeting) < 0)
+			return -1;
+		greeting->bytes[greeting->count++] = *p++;
+	}
+	return 0;
+}
+
+static int say_strings(struct greeting *greeting, char **strings)
+{
+	for (; *strings; strings++) {
+		uint32_t n = rsys_string_length(*strings);
+
+		if (say(greeting, &n, sizeof(n)) < 0 || say(greeting, *strings, n) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 /* For a process that does not share the client's memory: say who and where we are first. */
-int rsyscall_door_server(int infd, int outfd, char **envp, uint32_t page_size, struct rsys_door *door)
+int rsyscall_prefaced_server(int infd, int outfd, char **envp, uint32_t page_size, struct rsys_door *door,
+			     const struct rsys_preface *preface)
 {
 	struct rsys_origin no_owner = { .watcher_fd = -1, .parent_pid = -1, .flags = RSYS_ORIGIN_OWN_MEMORY };
-	struct stream whole = { infd, outfd, &no_owner, door };
-	const struct stream *stream = &whole;
+	struct stream stream = { infd, outfd, &no_owner, door };
+	struct greeting greeting;
 	struct rsys_hello hello;
-	uint32_t i, count = 0;
+	uint32_t count = 0;
 
 	rsyscall_fill_hello(&hello, page_size);
 	for (; envp[count]; count++)
-		hello.length += 4 + string_length(envp[count]);
+		hello.length += 4 + rsys_string_length(envp[count]);
 	hello.env_count = count;
 	hello.infd = infd;
 	hello.outfd = outfd;
-	if (write_all(stream, &hello, sizeof(hello)) < 0)
+	/* One by one, or compilers call memset. */
+	greeting.stream = &stream;
+	greeting.count = 0;
+	if (preface && (say(&greeting, preface->data, preface->length) < 0 ||
+			say_strings(&greeting, preface->strings) < 0))
 		return 1;
-	for (i = 0; i < count; i++) {
-		uint32_t n = string_length(envp[i]);
-
-		if (write_all(stream, &n, sizeof(n)) < 0 || write_all(stream, envp[i], n) < 0)
-			return 1;
-	}
-	return serve(stream);
+	if (say(&greeting, &hello, sizeof(hello)) < 0 || say_strings(&greeting, envp) < 0 || flush(&greeting) < 0)
+		return 1;
+	return serve(&stream);
 }
 
 int rsyscall_greeting_server(int infd, int outfd, char **envp, uint32_t page_size)
 {
-	return rsyscall_door_server(infd, outfd, envp, page_size, 0);
+	return rsyscall_prefaced_server(infd, outfd, envp, page_size, 0, 0);
 }
 
 /*

@@ -728,6 +728,45 @@ static void greeting(void)
 	finish(&peer);
 }
 
+/* Each packet would wake the client, and a carrier. */
+static void greeting_in_few_pieces(void)
+{
+	static char large[5000];
+	char *environment[] = { "A=b", large, "C=d", NULL };
+	struct rsys_hello *hello;
+	struct peer peer;
+	char text[8192];
+	size_t said = 0;
+	int pair[2], i;
+
+	memset(large, 'x', sizeof(large) - 1);
+	for (i = 0; i < 2; i++) {
+		CHECK_CALL(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair));
+		peer = (struct peer){ pair[0], pair[0], CHECK_CALL(fork()) };
+		if (peer.pid == 0) {
+			close(pair[0]);
+			_exit(rsyscall_greeting_server(pair[1], pair[1], environment + 2 * (1 - i), 4096));
+		}
+		close(pair[1]);
+		said = CHECK_CALL(read(pair[0], text, sizeof(text)));
+		hello = (struct rsys_hello *)text;
+		if (i == 0) {
+			CHECK_EQUAL(hello->length, sizeof(*hello) + 4 + 3);
+			CHECK_EQUAL(said, hello->length);
+			CHECK_EQUAL(memcmp(text + sizeof(*hello) + 4, "C=d", 3), 0);
+		} else {
+			size_t length = hello->length;
+
+			CHECK_EQUAL(length, sizeof(*hello) + 3 * 4 + 3 + sizeof(large) - 1 + 3);
+			CHECK(said >= length / 2 && said < length);
+			CHECK_EQUAL(read(pair[0], text + said, sizeof(text) - said), length - said);
+			CHECK_EQUAL(memcmp(text + length - 3, "C=d", 3), 0);
+			CHECK_EQUAL(memcmp(text + sizeof(*hello) + 4 + 3 + 4, large, sizeof(large) - 1), 0);
+		}
+		finish(&peer);
+	}
+}
+
 const struct test stream_tests[] = {
 	{ "calls", calls },
 	{ "pipelined_calls_in_order", pipelined_calls_in_order },
@@ -745,6 +784,7 @@ const struct test stream_tests[] = {
 	{ "over_pipes", over_pipes },
 	{ "over_nonblocking_pipes", over_nonblocking_pipes },
 	{ "greeting", greeting },
+	{ "greeting_in_few_pieces", greeting_in_few_pieces },
 	{ NULL, NULL },
 };
 

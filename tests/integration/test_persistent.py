@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import socket
 import struct
@@ -21,6 +22,8 @@ from waiting import wait_until
 from rsyscall.command import Command
 from rsyscall.near import SyscallError, nr
 from rsyscall.sched import CLONE
+from rsyscall.signal import SIG, Sigaction, Sighandler
+from rsyscall.sys.socket import AF, SOCK
 from rsyscall.sys.wait import W
 from rsyscall.tasks.local import local_thread
 from rsyscall.tasks.persistent import MAX_STORE, PersistentThread, clone_persistent, connect_persistent
@@ -221,6 +224,66 @@ async def test_one_program_at_a_time(path: LocalPath) -> None:
         await first.end()
 
 
+async def test_connecting_makes_no_call_there(path: LocalPath) -> None:
+    """Each would be a round trip, and there are long ways."""
+    first = await clone_persistent(local_thread, path)
+    try:
+        with trio.fail_after(60):
+            # What an earlier program may have done, and what the next one need not undo.
+            await first.task.sigaction(SIG.PIPE, await first.ram.ptr(Sigaction(Sighandler.DFL)), None)
+            second = await connect_persistent(local_thread, path, take_over=True)
+            # There is no public name for the stream below, whose answers are counted.
+            state = second._sysif._conn._state
+            assert state.received_total == 0
+            assert await second.task.getpid() == first.task.near_process
+            assert state.received_total == 16
+            pipe = await second.pipe()
+            await pipe.read.invalidate()
+            with pytest.raises(BrokenPipeError):
+                await pipe.write.write(await second.ram.ptr(b"x"))
+            # Waiting, and what it sends and receives, is equipment that the process has made.
+            sockets = await second.socketpair(AF.UNIX, SOCK.STREAM)
+            reading = await second.make_afd(sockets.first, set_nonblock=True)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(reading.read_some_bytes)
+                await trio.testing.wait_all_tasks_blocked()
+                await sockets.second.write(await second.ram.ptr(b"x"))
+            [(ours, theirs)] = await second.open_channels(1)
+            await theirs.write(await second.ram.ptr(b"over a channel"))
+            valid, _ = await ours.read(await second.ram.malloc(bytes, 100))
+            assert await valid.read() == b"over a channel"
+            await ours.invalidate()
+            await second.disconnect()
+            await first.reconnect(local_thread)
+    finally:
+        await first.end()
+
+
+async def test_one_for_which_nothing_can_be_made_disturbs_nobody(path: LocalPath) -> None:
+    first = await clone_persistent(local_thread, path)
+    try:
+        with trio.fail_after(60):
+            pid = int(await first.task.getpid())
+            before = {int(number) for number in os.listdir(f"/proc/{pid}/fd")}
+            # For the connection, the epoll instance, and one of two sockets.
+            most = max(before) + 4
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most + 4))
+            for _ in set(range(max(before))) - before:
+                await first.task.sysif.syscall(nr.dup, 0)
+            held = set(os.listdir(f"/proc/{pid}/fd"))
+            with pytest.raises(OSError, match="Too many") as full:
+                await connect_persistent(local_thread, path, take_over=True)
+            assert full.value.errno == errno.EMFILE
+            assert await first.task.getpid() == first.task.near_process
+            assert set(os.listdir(f"/proc/{pid}/fd")) == held
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (most + 4, most + 4))
+            second = await connect_persistent(local_thread, path, take_over=True)
+            await second.disconnect()
+            await first.reconnect(local_thread)
+    finally:
+        await first.end()
+
+
 async def _suppressing(call: object) -> None:
     try:
         await call()  # type: ignore[operator]
@@ -303,7 +366,7 @@ async def test_strangers_disturb_nobody(path: LocalPath) -> None:
     try:
         with trio.fail_after(60):
             assert os.stat(path).st_mode & 0o777 == 0o600
-            for data in [b""] * 6 + [b"x", b"GET / HTTP/1.1\r\n", struct.pack("8sII", b"RSYSDOOR", 2, 0)]:
+            for data in [b""] * 6 + [b"x", b"GET / HTTP/1.1\r\n", struct.pack("8sII", b"RSYSDOOR", 4, 0)]:
                 stranger = socket.socket(socket.AF_UNIX)
                 silent.append(stranger)
                 stranger.connect(str(path))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path as LocalPath
@@ -146,13 +147,16 @@ async def test_behind_a_command(change: str) -> None:
     assert ends.get("BootstrapError", 0) >= 20 // step, ends
 
 
+KNOCK = struct.pack("8sII", b"RSYSDOOR", 2, 0)
+
+
 async def welcome_of(path: LocalPath) -> bytes:
-    """What a persistent process says to the program that it lets in."""
-    parser = HelloParser()
+    """What a persistent process says to the program that it lets in, and for which it makes something."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.connect(str(path))
-        sock.sendall(b"RSYSDOOR" + bytes(8))
-        said = sock.recv(40)
+        sock.sendall(KNOCK)
+        said = sock.recv(56)
+        parser = HelloParser()
         while parser.feed(data := sock.recv(parser.missing)) is None:
             said += data
         return said + data
@@ -183,7 +187,10 @@ async def test_persistent(tmp_path: LocalPath, change: str, monkeypatch: pytest.
                 try:
                     with trio.move_on_after(PATIENCE):
                         there = await connect_persistent(local_thread, own)
-                        await there.disconnect()
+                        try:
+                            await there.task.getpid()
+                        finally:
+                            await there.disconnect()
                 except (OSError, SyscallError) as raised:
                     error = raised
                 nursery.cancel_scope.cancel()
@@ -195,7 +202,7 @@ async def test_persistent(tmp_path: LocalPath, change: str, monkeypatch: pytest.
         await trio.lowlevel.wait_readable(listening)
         with listening.accept()[0] as sock:
             await trio.lowlevel.wait_readable(sock)
-            assert sock.recv(100) == b"RSYSDOOR" + bytes(8)
+            assert sock.recv(100) == KNOCK
             sock.sendall(data)
             sock.shutdown(socket.SHUT_WR)
             # The client may still send requests: read and drop them until it closes.

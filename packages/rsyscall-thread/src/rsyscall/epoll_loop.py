@@ -406,6 +406,20 @@ class Epoller:
             raise
         return Epoller(waiter, ram, epfd)
 
+    @staticmethod
+    def make_prepared(ram: RAM, epfd: FileDescriptor, activity_fd: FileDescriptor) -> Epoller:
+        """As `make_root`, on an instance in which the process watches its activity fd already.
+
+        Args:
+            ram: memory that the task of `epfd` can use.
+            epfd: the instance; becomes the epoller's.
+            activity_fd: registered there, with its number as data.
+        """
+        waiter = EpollWaiter(ram, epfd, None, -1)
+        waiter._activity_fd = activity_fd
+        waiter._activity_number = waiter.allocate_number(int(activity_fd.near))
+        return Epoller(waiter, ram, epfd)
+
     def inherit(self, ram: RAM) -> Epoller:
         """Return an epoller on the same instance for the file descriptors of `ram.task`, a child that
         inherited the instance.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor
     from rsyscall.near.protocol import Hello
 
-__all__ = ["make_far_task", "make_far_thread"]
+__all__ = ["make_equipped_thread", "make_far_task", "make_far_thread"]
 
 T_thread = TypeVar("T_thread", bound=Thread)
 
@@ -122,10 +122,7 @@ async def _equip(
     own: Sequence[FileDescriptor],
     connect: Callable[[Task, RAM], Awaitable[Callable[[Epoller], PassingConnection]]],
 ) -> T_thread:
-    standard = [task.make_fd_handle(near.FileDescriptor(number)) for number in STANDARD]
-    task.infrastructure_fds += tuple(own)
-    close_dropped(task.fd_table)
-    ram = RAM(task, StreamMemoryTransport(task), AllocatorClient.make_allocator(task))
+    ram = _begin(task, own)
     # Its first memory: each of the three would have some mapped.
     await ram.malloc(bytes, 1)
     epoller: Epoller
@@ -136,10 +133,28 @@ async def _equip(
         partial(Epoller.make_root, ram, task),
         partial(connect, task, ram),
     )
+    return _assemble(kind, parent, task, hello, own, ram, epoller, prepared(epoller))
+
+
+def _begin(task: Task, own: Sequence[FileDescriptor]) -> RAM:
+    task.infrastructure_fds += tuple(own)
+    close_dropped(task.fd_table)
+    return RAM(task, StreamMemoryTransport(task), AllocatorClient.make_allocator(task))
+
+
+def _assemble(
+    kind: type[T_thread],
+    parent: Thread,
+    task: Task,
+    hello: Hello,
+    own: Sequence[FileDescriptor],
+    ram: RAM,
+    epoller: Epoller,
+    connection: PassingConnection,
+) -> T_thread:
+    standard = [task.make_fd_handle(near.FileDescriptor(number)) for number in STANDARD]
     side = FarSide(task, ram, epoller, parent.monitor.hub)
-    side.private.update(own)
-    connection = prepared(epoller)
-    side.private.update([connection.access_fd, connection.fd])
+    side.private.update([*own, connection.access_fd, connection.fd])
     variables = dict(entry.split("=", 1) for entry in map(os.fsdecode, hello.environment) if "=" in entry)
     path = ExecutablePathCache(task, ram, directories_of(variables.get("PATH")))
     return kind(
@@ -152,3 +167,21 @@ async def _equip(
         Environment(variables, path),
         *standard,
     )
+
+
+def make_equipped_thread(
+    kind: type[T_thread],
+    parent: Thread,
+    task: Task,
+    hello: Hello,
+    own: Sequence[FileDescriptor],
+    connect: Callable[[RAM], tuple[Epoller, PassingConnection]],
+) -> T_thread:
+    """As `make_far_thread`, of a process that has made itself what a thread needs. It makes no call there.
+
+    Args:
+        kind, parent, task, hello, own: as there.
+        connect: given the memory of the process, returns its epoller and its connection.
+    """
+    ram = _begin(task, own)
+    return _assemble(kind, parent, task, hello, own, ram, *connect(ram))

@@ -29,7 +29,7 @@ import trio
 
 from rsyscall.child_process import AsyncChildProcess, end_process
 from rsyscall.command import Command
-from rsyscall.epoller import AsyncFileDescriptor
+from rsyscall.epoller import AsyncFileDescriptor, Epoller
 from rsyscall.far_children import FarMonitor
 from rsyscall.fcntl import FD, F, O
 from rsyscall.handle.fd import STANDARD
@@ -47,7 +47,7 @@ from rsyscall.sys.prctl import PR
 from rsyscall.sys.socket import AF, SOCK
 from rsyscall.sys.un import SockaddrUn
 from rsyscall.sys.wait import W
-from rsyscall.tasks._far import make_far_task, make_far_thread
+from rsyscall.tasks._far import make_equipped_thread, make_far_task
 from rsyscall.tasks._listening import absolute, bind
 from rsyscall.tasks._replaceable import PersistentSyscallConnection
 from rsyscall.thread import Thread
@@ -56,6 +56,7 @@ from rsyscall.unistd import SEEK
 if TYPE_CHECKING:
     from rsyscall.command import StrPath
     from rsyscall.handle import FileDescriptor, Pointer
+    from rsyscall.memory.ram import RAM
 
 __all__ = [
     "MAX_STORE",
@@ -73,8 +74,11 @@ MAX_STORE = 1 << 20
 _MAGIC = b"RSYSDOOR"
 _KNOCK = struct.Struct("=8sII")
 _TAKE_OVER = 1
-_WELCOME = struct.Struct("=8siiiiiiQ")
-# What a program has made there for itself: its process id, and three descriptors.
+_EQUIP = 2
+_WELCOME = struct.Struct("=8s10iQ")
+# How many bytes of it are read at once: with most environments, all of it.
+_GREETING = 8192
+# What was made there for one program: its process id, and three descriptors.
 _KIT = struct.Struct("=4i")
 _KITS = 8
 _NO_KIT = _KIT.pack(-1, -1, -1, -1)
@@ -153,7 +157,9 @@ class PersistentThread(Thread):
         assert self._sysif is not None
         assert self._welcome is not None
         await self._sysif.shutdown_current_connection()
-        stream, welcome, hello, _ = await _connect(thread, self.persistent_path, take_over)
+        stream, (welcome, _, _), hello = await _connect(
+            thread, self.persistent_path, _TAKE_OVER if take_over else 0
+        )
         try:
             if welcome != self._welcome or hello.pid != self.task.process.near.id:
                 raise OSError(errno.ESTALE, "another process listens there", self.persistent_path)
@@ -385,7 +391,7 @@ async def clone_persistent(parent: Thread, path: StrPath) -> PersistentThread:
             with trio.CancelScope(shield=True):
                 await theirs.invalidate()
                 await listening.invalidate()
-        thread = await _make_thread(parent, where, stream, *await _receive(stream, where))
+        thread = _make_thread(parent, where, stream, *await _receive(stream, where, _EQUIP))
         # Otherwise it would be called as the number of the descriptor.
         await thread.task.sysif.syscall(nr.prctl, PR.SET_NAME, (await thread.ram.ptr(NAME)).near)
     except BaseException:
@@ -419,9 +425,10 @@ async def connect_persistent(thread: Thread, path: StrPath, take_over: bool = Fa
     It takes until a call has returned that blocks the process: use `trio.fail_after`.
     """
     where = await absolute(thread, Path(path))
-    stream, welcome, hello, kits = await _connect(thread, where, take_over)
+    flags = _EQUIP | (_TAKE_OVER if take_over else 0)
+    stream, welcome, hello = await _connect(thread, where, flags)
     try:
-        return await _make_thread(thread, where, stream, welcome, hello, kits)
+        return _make_thread(thread, where, stream, welcome, hello)
     except BaseException:
         await _close(stream)
         raise
@@ -439,8 +446,18 @@ class _Welcome(NamedTuple):
     """-1: there is none."""
 
 
+class _Made(NamedTuple):
+    """The descriptors that the server has made for this program; all are -1 if that was not asked for."""
+
+    epfd: int
+    """An epoll instance that watches `activity`."""
+    access: int
+    passing: int
+    """Connected to `access`."""
+
+
 class _Kits(NamedTuple):
-    """Where the server keeps what programs have made for themselves: it closes that when they have died."""
+    """Where the server keeps what it has made for programs: it closes that when they have died."""
 
     start: int
     own: int
@@ -450,9 +467,15 @@ class _Kits(NamedTuple):
         return self.start + index * _KIT.size
 
 
-async def _connect(
-    thread: Thread, path: Path, take_over: bool
-) -> tuple[AsyncFileDescriptor, _Welcome, Hello, _Kits]:
+class _Said(NamedTuple):
+    """What the server says before its hello."""
+
+    welcome: _Welcome
+    made: _Made
+    kits: _Kits
+
+
+async def _connect(thread: Thread, path: Path, flags: int) -> tuple[AsyncFileDescriptor, _Said, Hello]:
     """Connect, and be let in."""
     sock = await thread.make_afd(await thread.socket(AF.UNIX, SOCK.STREAM | SOCK.NONBLOCK | SOCK.CLOEXEC))
     try:
@@ -468,8 +491,8 @@ async def _connect(
         finally:
             with trio.CancelScope(shield=True):
                 await address.close()
-        await sock.send_all_bytes(_KNOCK.pack(_MAGIC, _TAKE_OVER if take_over else 0, 0))
-        said = await _receive(sock, path)
+        await sock.send_all_bytes(_KNOCK.pack(_MAGIC, flags, 0))
+        said = await _receive(sock, path, flags)
         multiplexer = thread.monitor.side.multiplexer if isinstance(thread.monitor, FarMonitor) else None
         if multiplexer is not None:
             # Otherwise each call would take as many round trips as the calls that send and receive it.
@@ -480,43 +503,60 @@ async def _connect(
     return sock, *said
 
 
-async def _receive(stream: AsyncFileDescriptor, path: Path) -> tuple[_Welcome, Hello, _Kits]:
+async def _receive(stream: AsyncFileDescriptor, path: Path, flags: int) -> tuple[_Said, Hello]:
     """What the process says of itself.
+
+    Args:
+        stream: nothing has been read from it.
+        path: for errors.
+        flags: what it was asked for.
 
     Raises:
         OSError: it does not let us in, or is no such process.
     """
+    # Nothing follows until it is asked for something.
+    rest = bytearray()
     try:
-        magic, status, *numbers, kit, kits = _WELCOME.unpack(await _read_exactly(stream, _WELCOME.size))
-        if magic != _MAGIC or not -4096 < status <= 0:
-            raise ProtocolError("it is no persistent process")
-        if status == -errno.EBUSY:
-            raise OSError(errno.EBUSY, "another program drives this process", path)
-        if status:
-            raise OSError(-status, os.strerror(-status), path)
+        said = _parse_welcome(await _take(stream, rest, _WELCOME.size), path, flags)
         parser = HelloParser()
         hello = None
         while hello is None:
-            hello = parser.feed(await _read_exactly(stream, parser.missing))
-        if not -1 <= kit < _KITS or kits >= 1 << 63:
-            raise ProtocolError(f"it says that kit {kit} of those at {kits:#x} is for us")
-        welcome = _Welcome(*numbers)
-        known = [hello.infd, *(number for number in welcome if number != -1)]
+            hello = parser.feed(await _take(stream, rest, parser.missing))
+        if rest:
+            raise ProtocolError(f"it says {len(rest)} bytes more than its hello")
+        known = [hello.infd, *(number for number in (*said.welcome, *said.made) if number != -1)]
         if hello.infd != hello.outfd or min(known) <= max(STANDARD) or len(set(known)) != len(known):
             raise ProtocolError(f"it says that it serves the descriptors {known}")
         _ = hello.abi
     except ProtocolError as error:
         raise OSError(errno.EPROTO, f"{os.strerror(errno.EPROTO)}: {error}", path) from error
-    return welcome, hello, _Kits(kits, kit)
+    return said, hello
 
 
-async def _read_exactly(stream: AsyncFileDescriptor, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        more = await stream.read_some_bytes(count - len(data))
+def _parse_welcome(data: bytes, path: Path, flags: int) -> _Said:
+    magic, status, listening, door, activity, store, *made, kit, _, kits = _WELCOME.unpack(data)
+    if magic != _MAGIC or not -4096 < status <= 0:
+        raise ProtocolError("it is no persistent process")
+    if status == -errno.EBUSY:
+        raise OSError(errno.EBUSY, "another program drives this process", path)
+    if status:
+        raise OSError(-status, os.strerror(-status), path)
+    if not -1 <= kit < _KITS or kits >= 1 << 63:
+        raise ProtocolError(f"it says that kit {kit} of those at {kits:#x} is for us")
+    if {number == -1 for number in made} != {not flags & _EQUIP}:
+        raise ProtocolError(f"it says that it has made the descriptors {made}")
+    return _Said(_Welcome(listening, door, activity, store), _Made(*made), _Kits(kits, kit))
+
+
+async def _take(stream: AsyncFileDescriptor, rest: bytearray, count: int) -> bytes:
+    """The next bytes; `rest` is what has been read too much."""
+    while len(rest) < count:
+        more = await stream.read_some_bytes(_GREETING)
         if not more:
             raise ProtocolError("the stream ended")
-        data += more
+        rest += more
+    data = bytes(rest[:count])
+    del rest[:count]
     return data
 
 
@@ -526,34 +566,32 @@ def _make_connection(end: FileDescriptor, stream: AsyncFileDescriptor, hello: He
     return connection
 
 
-async def _make_thread(
-    reaching: Thread,
-    path: Path,
-    stream: AsyncFileDescriptor,
-    welcome: _Welcome,
-    hello: Hello,
-    kits: _Kits,
+def _make_thread(
+    reaching: Thread, path: Path, stream: AsyncFileDescriptor, said: _Said, hello: Hello
 ) -> PersistentThread:
     """Make the thread of a process that has let us in."""
+    welcome, made, kits = said
     task = make_far_task(hello)
     end = task.make_fd_handle(near.FileDescriptor(hello.infd))
     sysif = PersistentSyscallConnection(_make_connection(end, stream, hello))
     task.sysif = reaching.task.sysif.wrap_child(sysif, f"persistent process {hello.pid}")
-    listening, door, sysif.activity_fd, *store = (
+    listening, door, activity, *store = (
         task.make_fd_handle(near.FileDescriptor(number)) for number in welcome if number >= 0
     )
-    own = [end, listening, door, sysif.activity_fd, *store]
-    plain = await make_far_thread(Thread, reaching, task, hello, own, FDPassConnection.prepare)
-    thread = PersistentThread(plain, path, listening)
+    epfd, access, passing = (task.make_fd_handle(near.FileDescriptor(number)) for number in made)
+    sysif.activity_fd = activity
+
+    def connect(ram: RAM) -> tuple[Epoller, FDPassConnection]:
+        epoller = Epoller.make_prepared(ram, epfd, activity)
+        return epoller, FDPassConnection(task, ram, epoller, access, task, ram, passing)
+
+    own = [end, listening, door, activity, *store]
+    thread = PersistentThread(
+        make_equipped_thread(Thread, reaching, task, hello, own, connect), path, listening
+    )
     thread._sysif, thread._welcome, thread._end = sysif, welcome, end
     thread._store = store[0] if store else None
     thread._kits = kits
-    if kits.own >= 0:
-        assert isinstance(plain.connection, FDPassConnection)
-        made = [plain.epoller.epfd, plain.connection.access_fd, plain.connection.fd]
-        await task.sysif.write_memory(
-            kits.address(kits.own) + 4, struct.pack("=3i", *(int(fd.near) for fd in made))
-        )
     return thread
 
 
