@@ -125,9 +125,14 @@ int rsyscall_shared_ring_server(struct rsys_shared *shared, int socket, uint32_t
 	struct robust_head head = { { &entry }, (long)((uintptr_t)&shared->life - (uintptr_t)&entry), 0 };
 	struct rsys_ring *ring = &shared->ring;
 	uint64_t stat[32];
+	long tid = rsys_call0(__NR_gettid);
 
 	entry.next = &head.list;
-	shared->life = rsys_call0(__NR_gettid);
+	/* Where that is denied: the process has one thread. Without either number the word is as the client wrote it. */
+	if (rsys_is_error(tid))
+		tid = rsys_call0(__NR_getpid);
+	if (!rsys_is_error(tid))
+		shared->life = tid;
 	rsys_call2(__NR_set_robust_list, &head, sizeof(head));
 	ring->hub = &shared->hub;
 	ring->completion = socket;

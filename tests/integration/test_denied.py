@@ -10,6 +10,7 @@ from pathlib import Path as LocalPath
 import pytest
 import trio
 
+from rsyscall.command import Command
 from rsyscall.near import SYS, SyscallError
 from rsyscall.sched import CLONE
 from rsyscall.signal import SIG
@@ -153,11 +154,16 @@ async def test_what_watches_a_shared_table_is_opened_by_us() -> None:
                 assert (await grandchild.process.waitpid(W.STOPPED)).sig == SIG.STOP
 
 
-@pytest.mark.parametrize("call", ["execveat", "memfd_create", "capset", "fcntl"])
+# As docs/denied-calls.md has them.
+OWN_MEMORY_REFUSED = {"execveat", "fcntl", "capget"}
+OWN_MEMORY_WITHOUT = {"memfd_create", "ftruncate", "capset", "set_robust_list", "get_robust_list", "gettid"}
+
+
+@pytest.mark.parametrize("call", sorted(OWN_MEMORY_REFUSED | OWN_MEMORY_WITHOUT))
 async def test_a_child_with_memory_of_its_own(call: str) -> None:
     async with cloned(local_thread) as parent:
         await deny_in(parent, "EPERM", [call])
-        if call in ("execveat", "fcntl"):
+        if call in OWN_MEMORY_REFUSED:
             for _ in range(3):
                 with pytest.raises(PermissionError) as caught:
                     await parent.clone(CLONE.FS, own_memory=True)
@@ -167,3 +173,17 @@ async def test_a_child_with_memory_of_its_own(call: str) -> None:
         child = await parent.clone(CLONE.FS, own_memory=True)
         async with child.process:
             assert await child.task.getppid() == await local_thread.task.getpid()
+
+
+@pytest.mark.parametrize("calls", ["gettid", "gettid,getpid"])
+async def test_a_child_of_a_process_with_memory_of_its_own(calls: str) -> None:
+    """It holds a robust mutex by its number, which the one who clones it knows, too."""
+    child = await local_thread.clone(own_memory=True)
+    async with child.process:
+        await deny_in(child, "EPERM", calls.split(","))
+        grandchild = await child.clone(CLONE.FILES)
+        async with grandchild.process:
+            assert await grandchild.task.getuid() == os.getuid()
+            with trio.fail_after(60):
+                process = await grandchild.exec(Command("/bin/true", ["true"], {}))
+                assert (await process.waitpid(W.EXITED)).clean()
