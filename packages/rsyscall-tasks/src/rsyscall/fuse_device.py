@@ -22,6 +22,7 @@ import trio
 
 from rsyscall.async_fd import finish
 from rsyscall.child_process import end_process
+from rsyscall.closing import ClosedAtEnd
 from rsyscall.fcntl import AT, O
 from rsyscall.linux.fuse import (
     FUSE_MIN_READ_BUFFER,
@@ -37,8 +38,6 @@ from rsyscall.sys.mount import MS, UMOUNT
 from rsyscall.sys.stat import STATX, Statx
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from rsyscall.async_fd import AsyncFileDescriptor
     from rsyscall.command import StrOrBytesPath
     from rsyscall.handle import FileDescriptor, Pointer
@@ -51,7 +50,7 @@ logger = logging.getLogger(__name__)
 _OVER = (errno.ENODEV, errno.ECONNABORTED)
 
 
-class FuseDevice:
+class FuseDevice(ClosedAtEnd):
     """A mounted file system, and the descriptor of /dev/fuse by which it is served. See `mount`.
 
     Attributes:
@@ -265,17 +264,6 @@ class FuseDevice:
                 await self.unmount(detach=True)
             except SyscallError:
                 pass  # its process is gone, and its mount namespace
-
-    async def __aenter__(self) -> FuseDevice:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        await self.close()
 
 
 async def _close_copies(server: ChildThread) -> None:

@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from rsyscall.closing import ClosedAtEnd
 from rsyscall.epoller import RemovedFromEpollError
 from rsyscall.sys.inotify import IN, InotifyEvent, InotifyEventList, InotifyFlag
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from rsyscall.async_fd import AsyncFileDescriptor
     from rsyscall.handle import Pointer
     from rsyscall.memory.ram import RAM
@@ -113,7 +112,7 @@ class Watch:
         await self.inotify.asyncfd.handle.inotify_rm_watch(self.wd)
 
 
-class Inotify:
+class Inotify(ClosedAtEnd):
     """An inotify instance with any number of watches. See `make`.
 
     Args:
@@ -186,17 +185,6 @@ class Inotify:
         for watch in watches.values():
             watch._removed = True
         await self.asyncfd.close()
-
-    async def __aenter__(self) -> Inotify:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        await self.close()
 
     async def _read_or_wait(self) -> None:
         """Read once, or wait until the task that reads has done so."""

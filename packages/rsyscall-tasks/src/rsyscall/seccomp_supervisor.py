@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rsyscall.closing import ClosedAtEnd
 from rsyscall.far import FDTableMismatchError
 from rsyscall.fcntl import O
 from rsyscall.linux.filter import SockFprog
@@ -36,8 +37,6 @@ from rsyscall.poll import POLL, Pollfd, PollfdList
 from rsyscall.time import Timespec
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from rsyscall.async_fd import AsyncFileDescriptor
     from rsyscall.handle import FileDescriptor
     from rsyscall.thread import Thread
@@ -198,7 +197,7 @@ class SupervisedCall:
         await listener.seccomp_notif_send(await self.supervisor.thread.ptr(response))
 
 
-class SeccompSupervisor:
+class SeccompSupervisor(ClosedAtEnd):
     """The calls that wait for an answer, one after the other. See `make`.
 
     Iteration ends when no process that has the filter is left.
@@ -288,14 +287,3 @@ class SeccompSupervisor:
     async def close(self) -> None:
         """Close the listener. Calls that wait fail with ENOSYS, and so do later ones."""
         await self.listener.close()
-
-    async def __aenter__(self) -> SeccompSupervisor:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        await self.close()

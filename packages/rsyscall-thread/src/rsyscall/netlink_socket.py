@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-from types import TracebackType
 from typing import TYPE_CHECKING
 
+from rsyscall.closing import ClosedAtEnd
 from rsyscall.handle import FileDescriptor, Task
 from rsyscall.linux.netlink import (
     NETLINK,
@@ -35,7 +35,7 @@ _RECEIVE_SIZE = 32768
 _ATTEMPTS = 100
 
 
-class NetlinkSocket:
+class NetlinkSocket(ClosedAtEnd):
     """A netlink socket, which talks to the kernel alone. See `make`.
 
     Args:
@@ -176,17 +176,6 @@ class NetlinkSocket:
     async def close(self) -> None:
         """Close the socket."""
         await self.sock.close()
-
-    async def __aenter__(self) -> NetlinkSocket:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None = None,
-        exc: BaseException | None = None,
-        traceback: TracebackType | None = None,
-    ) -> None:
-        await self.sock.__aexit__(exc_type, exc, traceback)
 
 
 def _raise_if_error(message: Nlmsg, what: object) -> None:

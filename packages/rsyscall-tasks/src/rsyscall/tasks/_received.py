@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from rsyscall.async_fd import finish
+from rsyscall.closing import ClosedAtEnd
 from rsyscall.handle.fd import STANDARD
 from rsyscall.near import SyscallError
 from rsyscall.near import types as near
@@ -58,7 +59,7 @@ class PeerError(Exception):
     """The process did not do what `rsyscall-stub` does; or it is gone."""
 
 
-class ReceivedThread(Thread):
+class ReceivedThread(Thread, ClosedAtEnd):
     """A process of others. As an async context manager it is closed in the end.
 
     Its descriptors, environment and signal mask are those it was executed with.
@@ -68,12 +69,6 @@ class ReceivedThread(Thread):
         """Kill the process, unless it has exited or executes another program. Done even when cancelled."""
         with trio.CancelScope(shield=True):
             await self.task.sysif.close_interface()
-
-    async def __aenter__(self: T_thread) -> T_thread:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.close()
 
 
 @dataclass

@@ -26,6 +26,7 @@ import trio
 
 from rsyscall.background import RunLoop, weakly
 from rsyscall.child_process import end_process
+from rsyscall.closing import ClosedAtEnd
 from rsyscall.command import Command
 from rsyscall.epoller import AsyncFileDescriptor
 from rsyscall.far_children import FarMonitor
@@ -110,7 +111,7 @@ class _StdioConnection(SharedStream):
         await super()._exchange(exchange, waiter)
 
 
-class StdioThread(Thread):
+class StdioThread(Thread, ClosedAtEnd):
     """A process at the other end of a command. As an async context manager it is closed in the end.
 
     Its standard input is empty, and its standard output is its standard error, so that commands which it runs
@@ -134,12 +135,6 @@ class StdioThread(Thread):
             with trio.move_on_after(_TIME_TO_WRITE):
                 # Unless a process that outlives it may still write.
                 await self.errors.ended.wait()
-
-    async def __aenter__(self) -> StdioThread:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.close()
 
 
 # A command that was started must not get lost because of a KeyboardInterrupt.

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from rsyscall.background import start_background
+from rsyscall.closing import ClosedAtEnd
 from rsyscall.epoller import AsyncFileDescriptor
 from rsyscall.exec_image import exec_after, make_image
 from rsyscall.far import FDTableMismatchError
@@ -100,7 +101,7 @@ class _Greeting:
 
 
 @dataclass
-class StubServer:
+class StubServer(ClosedAtEnd):
     """Accepts processes that execute the stub. As an async context manager it is closed in the end.
 
     Attributes:
@@ -308,12 +309,6 @@ class StubServer:
                 await greeting.ended.wait()
             while self._ready:
                 await self._ready.popleft()[1].close()
-
-    async def __aenter__(self) -> StubServer:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.close()
 
 
 @trio.lowlevel.enable_ki_protection
