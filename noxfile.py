@@ -516,6 +516,7 @@ def lint(session: nox.Session) -> None:
         ["python", "tools/checklayers.py"],
         ["python", "tools/checkimports.py"],
         ["python", "tools/checkwords.py"],
+        ["python", "tools/abigen/call_facts.py", "--check"],
         ["python", "tools/abigen/call_methods.py", "--check"],
         ["python", "tools/abigen/later_calls.py", "--check"],
     ]

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import fnmatch
+import inspect
 import pathlib
 import re
 import resource
 import struct
+import subprocess
 
 import pytest
+import trio
 
-from rsyscall import ChildThread, Command, Int32, Path, local_thread
+from rsyscall import ChildThread, Command, Int32, Limits, Path, local_thread
 from rsyscall.fcntl import O
 from rsyscall.handle.allocation import UseAfterFreeError
 from rsyscall.interfaces import Interfaces
 from rsyscall.near import SYS
+from rsyscall.running import RunOptions
 from rsyscall.spawn import PreparedThread
 from rsyscall.struct import StructList
 from rsyscall.sys.stat import Stat
@@ -153,3 +158,20 @@ def test_every_example_is_listed() -> None:
     examples = {f"../examples/{path.name}" for path in (ROOT / "examples").glob("*.py")}
     assert len(examples) > 15
     assert examples == set(re.findall(r"\]\((\.\./examples/[^)]+)\)", page))
+
+
+def test_the_page_about_subprocess_is_complete() -> None:
+    """All that `subprocess` and `trio.run_process` take and have, and all of our options."""
+    page = (ROOT / "docs/coming-from-subprocess.md").read_text()
+    theirs = {
+        *subprocess.__all__,
+        *inspect.signature(subprocess.Popen).parameters,
+        *inspect.signature(subprocess.run).parameters,
+        *(name for name in dir(subprocess.Popen) if not name.startswith("_")),
+        *inspect.signature(trio.run_process).parameters,
+    }
+    ours = {*RunOptions.__annotations__, *(option.name for option in dataclasses.fields(Limits))}
+    words = set(re.findall(r"\w+", page))
+    # The parameters of their functions that collect others, and what nursery.start passes.
+    others = {"popenargs", "kwargs", "options", "args", "command", "task_status"}
+    assert (theirs | ours) - others - words == set()
