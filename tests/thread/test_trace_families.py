@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 
 import pytest
+from support import local_thread
 
 from rsyscall.fcntl import O
 from rsyscall.linux.mempolicy import NodeMask
 from rsyscall.linux.openat2 import RESOLVE, OpenHow
-from rsyscall.local import LocalThread
 from rsyscall.poll import POLL, Pollfd, PollfdList
 from rsyscall.struct import Int32, StructList
 from rsyscall.sys.msg import Msgbuf
@@ -51,7 +51,7 @@ def test_decoding(name: str, args: tuple[int, ...], result: int, expected: str) 
 
 
 async def test_arrays() -> None:
-    ptr = LocalThread().ptr
+    ptr = local_thread.ptr
     fds = await ptr(PollfdList([Pollfd(3, POLL.IN), Pollfd(4, POLL.OUT, POLL.HUP)]))
     expected = "[{fd=3, events=POLLIN, revents=0}, {fd=4, events=POLLOUT, revents=POLLHUP}]"
     assert decode("ppoll", int(fds.near), 2) == f"ppoll({expected}, 2, NULL, NULL, 0) = 0"
@@ -68,20 +68,20 @@ async def test_arrays() -> None:
 
 
 async def test_structures_that_are_shorter_or_longer_than_ours() -> None:
-    how = int((await LocalThread().ptr(OpenHow(O.RDWR, 0o640, RESOLVE.BENEATH))).near)
+    how = int((await local_thread.ptr(OpenHow(O.RDWR, 0o640, RESOLVE.BENEATH))).near)
     assert ", mode=0640, resolve=RESOLVE_BENEATH}, 24)" in decode("openat2", -100, 0, how, 24, result=3)
     assert ", mode=0640, resolve=0}, 16)" in decode("openat2", -100, 0, how, 16, result=3)
     assert ", mode=0640, resolve=RESOLVE_BENEATH}, 99)" in decode("openat2", -100, 0, how, 99, result=3)
 
 
 async def test_what_a_call_reads_and_fills_is_shown_if_it_fails_too() -> None:
-    timex = int((await LocalThread().ptr(Timex())).near)
+    timex = int((await local_thread.ptr(Timex())).near)
     for result in 0, -errno.EPERM:
         assert decode("adjtimex", timex, result=result).startswith("adjtimex({modes=0, offset=0, freq=0")
 
 
 async def test_messages_and_options() -> None:
-    ptr = LocalThread().ptr
+    ptr = local_thread.ptr
     message = int((await ptr(Msgbuf(7, b"a\0text"))).near)
     expected = 'msgsnd(5, {mtype=7, mtext="a\\000text"}, 6, 0) = 0'
     assert decode("msgsnd", 5, message, 6) == expected

@@ -14,7 +14,7 @@ from typing import Any
 
 from rsyscall import _fcntl_handle, poll, sched, signal
 from rsyscall.asm import hwprobe, ldt
-from rsyscall.linux import aio_abi, bpf, dirent, fuse, keyctl, lsm, mempolicy, mount, nsfs
+from rsyscall.linux import aio_abi, bpf, dirent, fuse, keyctl, lsm, mempolicy, mount, nsfs, rseq
 from rsyscall.near import types as near
 from rsyscall.net import if_
 from rsyscall.netinet import in_
@@ -288,6 +288,7 @@ BEGINNINGS: dict[type, str] = {
     lsm.LsmCtx: "the value follows, of any length",
     sem.SemidDs: "the rest differs between architectures",
     mount.StatmountHeader: "the strings follow, of any length",
+    rseq.Rseq: "later kernels have more, and take this much",
 }
 """Declared structures that are only the beginning of the C structure, and why."""
 

@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from rsyscall.linux.nsfs import NsfsTask
     from rsyscall.linux.openat2 import Openat2FileDescriptor, Openat2Task
     from rsyscall.linux.perf_event import PerfTask
+    from rsyscall.linux.rseq import RseqTask
     from rsyscall.linux.seccomp import SeccompFileDescriptor, SeccompListenerTask, SeccompTask
     from rsyscall.linux.userfaultfd import UserfaultfdFileDescriptor, UserfaultfdTask
     from rsyscall.mqueue import MqueueFileDescriptor, MqueueTask
@@ -189,6 +190,7 @@ if TYPE_CHECKING:
         NsfsTask,
         Openat2Task[T_fd],
         PerfTask[T_fd],
+        RseqTask,
         SeccompTask,
         SeccompListenerTask[T_fd],
         UserfaultfdTask[T_fd],
@@ -381,6 +383,7 @@ else:
         listns = Later("rsyscall.linux.nsfs", "NsfsTask")
         openat2 = Later("rsyscall.linux.openat2", "Openat2Task")
         perf_event_open = Later("rsyscall.linux.perf_event", "PerfTask")
+        rseq = Later("rsyscall.linux.rseq", "RseqTask")
         seccomp = Later("rsyscall.linux.seccomp", "SeccompTask")
         seccomp_listener = Later("rsyscall.linux.seccomp", "SeccompListenerTask")
         userfaultfd = Later("rsyscall.linux.userfaultfd", "UserfaultfdTask")

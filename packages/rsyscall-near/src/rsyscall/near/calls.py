@@ -431,10 +431,7 @@ BOOK: dict[str, CallFacts] = {
     "pkey_free": facts(QUICK, since="4.9"),
     "statx": facts(since="4.11"),
     "io_pgetevents": facts(WAITS, since="4.18"),
-    "rseq": skipped(
-        "registers memory for critical sections of the very thread that calls: the C library does, in the "
-        "program, and a driven process has none"
-    ),
+    "rseq": facts(since="4.18"),
     "uretprobe": skipped("made by the kernel's own trampoline; SIGILL for others"),
     "uprobe": skipped("made by the kernel's own trampoline; ENXIO for others"),
     "pidfd_send_signal": facts(QUICK, since="5.1"),
