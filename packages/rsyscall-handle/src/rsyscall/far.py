@@ -197,9 +197,9 @@ class Task:
         mountns: the mount namespace; a fresh one if not given.
 
     Attributes:
-        departed: whether the process has exited or executed a program, as far as we know. borrowed: for a
-        task that only notes calls down, to be made later: the objects that the calls use, which
-            this list keeps alive. None if calls are made at once.
+        departed: whether the process has exited or executed a program, as far as we know.
+        borrowed: for a task that only notes calls down, to be made later: the objects that the calls use,
+            which this list keeps alive. None if calls are made at once.
         children: which children have handles, if the library reaps all others; None otherwise.
     """
 
