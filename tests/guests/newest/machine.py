@@ -19,7 +19,7 @@ from rsyscall.tasks.stdio import StdioThread, stdio_bootstrap
 HERE = Path(__file__).parent
 KERNEL = KERNELS / "vmlinux-x86_64"
 MODULES = KERNELS / "modules-x86_64"
-"""Modules of this kernel. They are in /modules of the machine, the kernel is its /vmlinuz."""
+"""Modules of this kernel. They are in /modules of the machine."""
 DISK_BYTES = 8 << 20
 """Of each of its disks, and of its file /ext4, the contents of one that has a file system with quotas."""
 
@@ -45,7 +45,6 @@ def make_root(directory: Path) -> Path:
     shutil.copy(HERE / "init", root)
     shutil.copy(os.path.realpath(str(shutil.which("busybox"))), root / "bin" / "busybox")
     shutil.copytree(MODULES, root / "modules")
-    shutil.copy(KERNEL, root / "vmlinuz")
     # As large as a disk of the module brd.
     image = root / "ext4"
     image.touch()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import AsyncIterator
+
 import pytest
 
 from rsyscall.linux.kexec import KEXEC, KEXEC_FILE, KexecSegment
+from rsyscall.path import Path
+from rsyscall.stdlib import mkdtemp
 from rsyscall.struct import StructList
 from rsyscall.sys.reboot import LINUX_REBOOT_CMD
 from rsyscall.thread import Thread
@@ -43,8 +48,35 @@ async def test_kexec_load(thread: Thread) -> None:
     assert nothing.value.filename == LINUX_REBOOT_CMD.KEXEC
 
 
-async def test_kexec_file_load(thread: Thread) -> None:
-    async with await opened(thread, "/vmlinuz") as kernel, await opened(thread, "/init") as other:
+def image() -> bytes:
+    """A file that looks like a kernel of x86_64, which may be loaded anywhere; in it are zeros."""
+    fields = {
+        0x1F1: b"\x01",  # the kernel begins after 2 sectors of 512 bytes
+        0x1FE: b"\x55\xaa",
+        0x200: b"\xeb\x6a",  # a jump across these fields
+        0x202: b"HdrS" + struct.pack("<H", 0x20F),
+        0x211: b"\x01",  # to be loaded high
+        0x230: struct.pack("<IB", 2 << 20, 1),  # the alignment; it can be moved
+        # Entered in 64 bits, above 4 GB as well, with page tables of 5 levels; the length of the command.
+        0x236: struct.pack("<HI", 0x63, 255),
+        0x258: struct.pack("<QI", 16 << 20, 1 << 16),  # where it would like to be, and how much it needs
+    }
+    file = bytearray(8192)
+    for offset, field in fields.items():
+        file[offset : offset + len(field)] = field
+    return bytes(file)
+
+
+@pytest.fixture
+async def directory(thread: Thread) -> AsyncIterator[Path]:
+    async with await mkdtemp(thread) as directory:
+        await thread.spit(directory / "kernel", image(), 0o644)
+        yield directory
+
+
+async def test_kexec_file_load(thread: Thread, directory: Path) -> None:
+    path = str(directory / "kernel")
+    async with await opened(thread, path) as kernel, await opened(thread, "/init") as other:
         with pytest.raises(OSError, match="Exec format error") as caught:
             await other.kexec_file_load(None, await thread.ptr("quiet"))
         assert caught.value.filename is other
@@ -54,7 +86,7 @@ async def test_kexec_file_load(thread: Thread) -> None:
         await kernel.kexec_file_load(None, None, KEXEC_FILE.UNLOAD)
         assert not await kernel_is_loaded(thread)
     async with child_of(thread) as child:
-        kernel = await opened(child, "/vmlinuz")
+        kernel = await opened(child, path)
         await drop_capabilities(child)
         with pytest.raises(PermissionError):
             await kernel.kexec_file_load(None, None)

@@ -47,7 +47,7 @@ __all__ = ["abandon", "clone_child_task", "clone_process", "clone_ring_task", "m
 
 # In plain numbers: members of a flag class are combined by Python code.
 _FILES = int(CLONE.FILES)
-_NEWNS = int(CLONE.NEWNS)
+_NEWNS = int(CLONE.NEWNS | CLONE.EMPTY_MNTNS)  # each of them makes a namespace
 _PARENT = int(CLONE.PARENT)
 _NEWPID = int(CLONE.NEWPID)
 _SIGCHLD = int(SIG.CHLD)
@@ -161,7 +161,14 @@ async def clone_process(
 
 
 _NAMESPACES = (
-    CLONE.NEWUSER | CLONE.NEWPID | CLONE.NEWNET | CLONE.NEWNS | CLONE.NEWUTS | CLONE.NEWIPC | CLONE.NEWCGROUP
+    CLONE.NEWUSER
+    | CLONE.NEWPID
+    | CLONE.NEWNET
+    | CLONE.NEWNS
+    | CLONE.EMPTY_MNTNS
+    | CLONE.NEWUTS
+    | CLONE.NEWIPC
+    | CLONE.NEWCGROUP
 )
 
 

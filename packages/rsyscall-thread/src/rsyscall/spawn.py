@@ -50,7 +50,7 @@ _ALWAYS_PREPARABLE = _PREPARABLE - REFUSABLE
 
 _NEWUSER = int(CLONE.NEWUSER)
 _FILES = int(CLONE.FILES)
-_NEWNS = int(CLONE.NEWNS)
+_NEWNS = int(CLONE.NEWNS | CLONE.EMPTY_MNTNS)  # each of them makes a namespace
 
 _AT_FDCWD = int(AT.FDCWD)
 # What clone3 says of a cgroup that it cannot make a process in.
