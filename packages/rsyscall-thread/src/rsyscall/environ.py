@@ -72,10 +72,19 @@ class ExecutablePathCache:
     def __init__(self, task: Task, ram: RAM, paths: Sequence[StrPath]) -> None:
         self.task = task
         self.ram = ram
-        self.paths = [Path(path) for path in paths]
+        # Most tasks never look for a program.
+        self._given: tuple[StrPath, ...] = tuple(paths)
+        self._paths: list[Path] | None = None
         # The programs found in this mount namespace. Shared with caches for the same directories there.
         self._found: dict[str, Command] = {}
         self._mountns = task.mountns
+
+    @property
+    def paths(self) -> list[Path]:
+        """The directories."""
+        if self._paths is None:
+            self._paths = [Path(path) for path in self._given]
+        return self._paths
 
     def for_task(self, task: Task, ram: RAM) -> ExecutablePathCache:
         """Return a cache for the same directories that looks through `task`; this one if it does so already.
@@ -83,8 +92,8 @@ class ExecutablePathCache:
         """
         if task is self.task:
             return self
-        cache = ExecutablePathCache(task, ram, ())
-        cache.paths = self.paths
+        cache = ExecutablePathCache(task, ram, self._given)
+        cache._paths = self._paths
         if task.mountns is self._mountns:
             cache._found = self._found
         return cache

@@ -165,8 +165,8 @@ class NativeLoader:
 
     @staticmethod
     def make_from_addresses(task: Task, addresses: Sequence[int]) -> NativeLoader:
-        """As `make_from_symbols`, with the addresses as a hello has them."""
-        return NativeLoader.make_from_symbols(task, Symbols._make(addresses[: len(Symbols._fields)]))
+        """As `make_from_symbols`, with addresses as a hello has them. Pointers are made when first used."""
+        return LazyLoader(task, Symbols._make(addresses[: len(Symbols._fields)]))
 
     def for_copy(self, task: Task) -> NativeLoader:
         """The same functions at the same addresses, in the memory of `task`, which is a copy of ours."""

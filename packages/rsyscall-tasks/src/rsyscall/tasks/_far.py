@@ -155,7 +155,9 @@ def _assemble(
     standard = [task.make_fd_handle(near.FileDescriptor(number)) for number in STANDARD]
     side = FarSide(task, ram, epoller, parent.monitor.hub)
     side.private.update([*own, connection.access_fd, connection.fd])
-    variables = dict(entry.split("=", 1) for entry in map(os.fsdecode, hello.environment) if "=" in entry)
+    # None of them has a NUL in it.
+    entries = os.fsdecode(b"\0".join(hello.environment)).split("\0")
+    variables = dict(entry.split("=", 1) for entry in entries if "=" in entry)
     path = ExecutablePathCache(task, ram, directories_of(variables.get("PATH")))
     return kind(
         task,

@@ -477,7 +477,8 @@ class _Said(NamedTuple):
 
 async def _connect(thread: Thread, path: Path, flags: int) -> tuple[AsyncFileDescriptor, _Said, Hello]:
     """Connect, and be let in."""
-    sock = await thread.make_afd(await thread.socket(AF.UNIX, SOCK.STREAM | SOCK.NONBLOCK | SOCK.CLOEXEC))
+    end = await thread.socket(AF.UNIX, SOCK.STREAM | SOCK.NONBLOCK | SOCK.CLOEXEC)
+    sock = await AsyncFileDescriptor.make(thread.epoller, thread.ram, end)
     try:
         address = await SockaddrUn.from_path(thread, path)
         try:
