@@ -420,13 +420,13 @@ async def test_credentials_that_are_cut_off_stay_raw(local: Local) -> None:
 
 async def test_unknown_messages_are_kept_as_they_are(local: Local) -> None:
     pair = await socketpair(local, SOCK.DGRAM)
-    await pair.second.setsockopt(SOL.SOCKET, SO.TIMESTAMPNS, await local.ptr(Int32(1)))
+    await pair.second.setsockopt(SOL.SOCKET, SO.TIMESTAMPNS_NEW, await local.ptr(Int32(1)))
     await send(local, pair.first, CmsgList([CmsgSCMRights([pair.first])]))
     _, hdr = await receive(local, pair.second)
     assert hdr.control is not None
     found = await hdr.control.read()
     [raw] = [cmsg for cmsg in found if isinstance(cmsg, CmsgRaw)]
-    assert (raw.cmsg_level, raw.cmsg_type) == (SOL.SOCKET, SCM.TIMESTAMPNS)
+    assert (raw.cmsg_level, raw.cmsg_type) == (SOL.SOCKET, SO.TIMESTAMPNS_NEW)
     assert len(raw.data) == 16
     [rights] = [cmsg for cmsg in found if isinstance(cmsg, CmsgSCMRights)]
     assert same_file(rights[0], pair.first)

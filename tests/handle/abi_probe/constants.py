@@ -22,6 +22,7 @@ from rsyscall.linux import (
     bpf,
     dirent,
     dqblk_xfs,
+    errqueue,
     futex,
     if_alg,
     if_packet,
@@ -562,6 +563,10 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         },
         left_out=dict.fromkeys(("ST_WRITE", "ST_APPEND", "ST_IMMUTABLE"), "never set"),
     ),
+    **{
+        cls: Constants(("time.h", "linux/errqueue.h"), f"{cls.__name__}_")
+        for cls in (errqueue.SO_EE_ORIGIN, errqueue.SO_EE_CODE)
+    },
     inotify.InotifyFlag: Constants(("linux/inotify.h",), "IN_", left_out={"*": "see IN"}),
     xattr.XATTR: Constants(
         ("linux/xattr.h",),

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import enum
+import ipaddress
+import operator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from rsyscall.cstruct import CStruct, array, i32, u32
+from rsyscall.linux.errqueue import SockExtendedErr
 from rsyscall.netinet.in_ import INADDR, SockaddrIn, SockaddrIn6
+from rsyscall.sys._cmsg_known import CmsgNumber, CmsgStruct
+from rsyscall.sys._msghdr import _CutOffError
+from rsyscall.sys.socket import AF, SOL
+
+if TYPE_CHECKING:
+    from rsyscall.handle.fd import FileDescriptorTask
 
 __all__ = [
     "INADDR",
@@ -22,9 +34,25 @@ __all__ = [
     "IP_DEFAULT_MULTICAST_TTL",
     "IP_MAX_MEMBERSHIPS",
     "IP_PMTUDISC",
+    "CmsgIpPktinfo",
+    "CmsgIpRecverr",
+    "CmsgIpTos",
+    "CmsgIpTtl",
+    "CmsgIpv6Hoplimit",
+    "CmsgIpv6Pktinfo",
+    "CmsgIpv6Recverr",
+    "CmsgIpv6Tclass",
+    "In6Pktinfo",
+    "InPktinfo",
+    "IpMreqn",
+    "Ipv6Mreq",
     "SockaddrIn",
     "SockaddrIn6",
 ]
+
+_PACKED = operator.attrgetter("packed")
+_ANY = ipaddress.IPv4Address(0)
+_ANY6 = ipaddress.IPv6Address(0)
 
 
 class IPPROTO(enum.IntEnum):
@@ -277,3 +305,178 @@ IPV6_FLOWINFO_FLOWLABEL = 0x000FFFFF
 """Bits of `flowinfo`, in host order, that are the flow label."""
 IPV6_FLOWINFO_PRIORITY = 0x0FF00000
 """Bits of `flowinfo`, in host order, that are the traffic class."""
+
+
+class InPktinfo(CStruct, c="struct in_pktinfo", headers=("netinet/in.h",), frozen=True):
+    """`struct in_pktinfo`: which interface and addresses a datagram has.
+
+    Args:
+        ifindex: of the interface; 0 in a message that is sent: the kernel chooses.
+        spec_dst: our address: where it was received, or from which it is sent.
+        addr: the destination in its header, which may be a broadcast address. Not used for sending.
+
+    manpage: ip(7)
+    """
+
+    ifindex: int = i32("ipi_ifindex", default=0)
+    spec_dst: ipaddress.IPv4Address = array(
+        "ipi_spec_dst", 4, ipaddress.IPv4Address, encode=_PACKED, default=_ANY
+    )
+    addr: ipaddress.IPv4Address = array("ipi_addr", 4, ipaddress.IPv4Address, encode=_PACKED, default=_ANY)
+
+
+class In6Pktinfo(CStruct, c="struct in6_pktinfo", headers=("netinet/in.h",), frozen=True):
+    """`struct in6_pktinfo`: which interface and address a datagram has.
+
+    Args:
+        addr: ours: the destination of one that was received, or from which it is sent.
+        ifindex: of the interface; 0 in a message that is sent: the kernel chooses.
+
+    manpage: ipv6(7)
+    """
+
+    addr: ipaddress.IPv6Address = array("ipi6_addr", 16, ipaddress.IPv6Address, encode=_PACKED, default=_ANY6)
+    ifindex: int = u32("ipi6_ifindex", default=0, offset=16)
+
+
+class IpMreqn(CStruct, c="struct ip_mreqn", headers=("netinet/in.h",), frozen=True):
+    """`struct ip_mreqn`: the value of `IP.ADD_MEMBERSHIP`, `IP.DROP_MEMBERSHIP` and `IP.MULTICAST_IF`.
+
+    Args:
+        multiaddr: the group.
+        address: ours, of the interface.
+        ifindex: of the interface; 0: the one with `address`.
+
+    manpage: ip(7)
+    """
+
+    multiaddr: ipaddress.IPv4Address = array("imr_multiaddr", 4, ipaddress.IPv4Address, encode=_PACKED)
+    address: ipaddress.IPv4Address = array(
+        "imr_address", 4, ipaddress.IPv4Address, encode=_PACKED, default=_ANY
+    )
+    ifindex: int = i32("imr_ifindex", default=0)
+
+
+class Ipv6Mreq(CStruct, c="struct ipv6_mreq", headers=("netinet/in.h",), frozen=True):
+    """`struct ipv6_mreq`: the value of `IPV6.JOIN_GROUP` and `IPV6.LEAVE_GROUP`.
+
+    Args:
+        multiaddr: the group.
+        ifindex: of the interface; 0: the kernel chooses.
+
+    manpage: ipv6(7)
+    """
+
+    multiaddr: ipaddress.IPv6Address = array("ipv6mr_multiaddr", 16, ipaddress.IPv6Address, encode=_PACKED)
+    ifindex: int = u32("ipv6mr_interface", default=0, offset=16)
+
+
+@dataclass(frozen=True)
+class CmsgIpPktinfo(CmsgStruct, level=SOL.IP, type=IP.PKTINFO, struct=InPktinfo):
+    """`IP_PKTINFO`: the interface and addresses of a datagram; received because of the option.
+
+    manpage: ip(7)
+    """
+
+    value: InPktinfo
+
+
+@dataclass(frozen=True)
+class CmsgIpTtl(CmsgNumber, level=SOL.IP, type=IP.TTL, format="i"):
+    """`IP_TTL`: how many routers a datagram may pass; received because of `IP.RECVTTL`.
+
+    manpage: ip(7)
+    """
+
+
+@dataclass(frozen=True)
+class CmsgIpTos(CmsgNumber, level=SOL.IP, type=IP.TOS, format="iB"):
+    """`IP_TOS`: the type of service, with the congestion bits; received because of `IP.RECVTOS`.
+
+    manpage: ip(7)
+    """
+
+
+@dataclass(frozen=True)
+class CmsgIpv6Pktinfo(CmsgStruct, level=SOL.IPV6, type=IPV6.PKTINFO, struct=In6Pktinfo):
+    """`IPV6_PKTINFO`: the interface and address of a datagram; received because of `IPV6.RECVPKTINFO`.
+
+    manpage: ipv6(7)
+    """
+
+    value: In6Pktinfo
+
+
+@dataclass(frozen=True)
+class CmsgIpv6Hoplimit(CmsgNumber, level=SOL.IPV6, type=IPV6.HOPLIMIT, format="i"):
+    """`IPV6_HOPLIMIT`: how many routers a datagram may pass; received because of `IPV6.RECVHOPLIMIT`.
+
+    manpage: ipv6(7)
+    """
+
+
+@dataclass(frozen=True)
+class CmsgIpv6Tclass(CmsgNumber, level=SOL.IPV6, type=IPV6.TCLASS, format="i"):
+    """`IPV6_TCLASS`: the traffic class, with the congestion bits; received because of `IPV6.RECVTCLASS`.
+
+    manpage: ipv6(7)
+    """
+
+
+def _split_error(data: bytes) -> tuple[SockExtendedErr, bytes]:
+    size = SockExtendedErr.sizeof()
+    if len(data) < size:
+        raise _CutOffError("an error was cut off", len(data))
+    return SockExtendedErr.from_bytes(data), data[size:]
+
+
+@dataclass(frozen=True)
+class CmsgIpRecverr(CmsgStruct, level=SOL.IP, type=IP.RECVERR, struct=SockExtendedErr):
+    """`IP_RECVERR`: an error of a datagram that was sent, from the error queue; because of the option.
+
+    Args:
+        value: the error.
+        offender: the host that has reported it; None: this one.
+
+    manpage: ip(7)
+    """
+
+    value: SockExtendedErr
+    offender: SockaddrIn | None = None
+
+    def to_data(self) -> bytes:
+        """The error, and the address or zeros."""
+        return self.value.to_bytes() + (self.offender.to_bytes() if self.offender else bytes(16))
+
+    @classmethod
+    def from_data(cls, task: FileDescriptorTask[Any], data: bytes) -> CmsgIpRecverr:
+        """Parse both. Raises ValueError if the error was cut off."""
+        error, rest = _split_error(data)
+        there = len(rest) >= SockaddrIn.sizeof() and rest[:2] == AF.INET.to_bytes(2, "little")
+        return cls(error, SockaddrIn.from_bytes(rest) if there else None)
+
+
+@dataclass(frozen=True)
+class CmsgIpv6Recverr(CmsgStruct, level=SOL.IPV6, type=IPV6.RECVERR, struct=SockExtendedErr):
+    """`IPV6_RECVERR`: an error of a datagram that was sent, from the error queue; because of the option.
+
+    Args:
+        value: the error.
+        offender: the host that has reported it; None: this one.
+
+    manpage: ipv6(7)
+    """
+
+    value: SockExtendedErr
+    offender: SockaddrIn6 | None = None
+
+    def to_data(self) -> bytes:
+        """The error, and the address or zeros."""
+        return self.value.to_bytes() + (self.offender.to_bytes() if self.offender else bytes(28))
+
+    @classmethod
+    def from_data(cls, task: FileDescriptorTask[Any], data: bytes) -> CmsgIpv6Recverr:
+        """Parse both. Raises ValueError if the error was cut off."""
+        error, rest = _split_error(data)
+        there = len(rest) >= SockaddrIn6.sizeof() and rest[:2] == AF.INET6.to_bytes(2, "little")
+        return cls(error, SockaddrIn6.from_bytes(rest) if there else None)

@@ -299,6 +299,22 @@ def _register_cmsg(cls: type[Cmsg]) -> None:
 _register_cmsg(CmsgUcred)
 # Above this module. Whatever was imported, no descriptor may arrive without an owner.
 _WITH_FDS = {(SOL.SOCKET, SCM.RIGHTS), (SOL.SOCKET, SCM.PIDFD)}
+# Which modules have the others, by level. They are imported when such a message is received.
+_WITH_CMSGS: dict[int, str] = {
+    SOL.SOCKET: "rsyscall.sys._cmsg_known",
+    SOL.IP: "rsyscall.netinet.ip",
+    SOL.IPV6: "rsyscall.netinet.ip",
+    SOL.UDP: "rsyscall.netinet.udp",
+}
+
+
+def _class_of(level: int, typ: int) -> type[Cmsg] | None:
+    """The class of received messages of this kind."""
+    if (level, typ) not in _CMSG_CLASSES:
+        module = "rsyscall.sys._cmsg_fds" if (level, typ) in _WITH_FDS else _WITH_CMSGS.get(level)
+        if module is not None:
+            importlib.import_module(module)
+    return _CMSG_CLASSES.get((level, typ))
 
 
 class CmsgList(list[Cmsg], FixedSerializer):
@@ -337,9 +353,7 @@ class CmsgListSerializer(Serializer[T_cmsglist]):
         failure: Exception | None = None
         for level, typ, body in _split_cmsgs(data):
             try:
-                if (level, typ) in _WITH_FDS and (level, typ) not in _CMSG_CLASSES:
-                    importlib.import_module("rsyscall.sys._cmsg_fds")
-                cls = _CMSG_CLASSES.get((level, typ))
+                cls = _class_of(level, typ)
                 result.append(cls.from_data(self.task, body) if cls else CmsgRaw(level, typ, body))
             except _CutOffError:
                 result.append(CmsgRaw(level, typ, body))

@@ -18,6 +18,16 @@ from rsyscall.handle._facade import facade
 
 if TYPE_CHECKING:
     from rsyscall.sys._cmsg_fds import CmsgPidfd, CmsgSCMRights
+    from rsyscall.sys._cmsg_known import (
+        CmsgMark,
+        CmsgPriority,
+        CmsgRxqOvfl,
+        CmsgTimestamp,
+        CmsgTimestamping,
+        CmsgTimestampns,
+        CmsgTxtime,
+        ScmTimestamping,
+    )
     from rsyscall.sys._mmsg import (
         MmsgFileDescriptor,
         MmsgLengths,
@@ -93,6 +103,16 @@ else:
             "rsyscall.sys._cmsg_fds": [
                 "CmsgPidfd",
                 "CmsgSCMRights",
+            ],
+            "rsyscall.sys._cmsg_known": [
+                "CmsgMark",
+                "CmsgPriority",
+                "CmsgRxqOvfl",
+                "CmsgTimestamp",
+                "CmsgTimestamping",
+                "CmsgTimestampns",
+                "CmsgTxtime",
+                "ScmTimestamping",
             ],
             "rsyscall.sys._mmsg": [
                 "MmsgFileDescriptor",
@@ -179,6 +199,14 @@ else:
     )
 
 __all__ = [
+    "CmsgMark",
+    "CmsgPriority",
+    "CmsgRxqOvfl",
+    "CmsgTimestamp",
+    "CmsgTimestamping",
+    "CmsgTimestampns",
+    "CmsgTxtime",
+    "ScmTimestamping",
     "AF",
     "CMSG_ALIGN",
     "CMSG_LEN",
