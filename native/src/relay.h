@@ -80,6 +80,15 @@ static inline uint32_t room(const struct relay *relay)
 	return OUT_SIZE - relay->out_end;
 }
 
+/* Each uses only those above it. */
+
+/* ---- relay_out.c */
+
+/* Add a frame to what goes out; for DATA, the caller adds that. 0: there is no room. */
+RSYS_EXPORT int rsys_relay_put(struct relay *relay, uint32_t id, uint32_t kind, uint32_t amount);
+/* Write as much as the carrier takes now. */
+RSYS_EXPORT void rsys_relay_flush(struct relay *relay);
+
 /* ---- relay_channel.c */
 
 RSYS_EXPORT struct channel *rsys_relay_find(struct relay *relay, uint32_t id);
@@ -96,12 +105,8 @@ RSYS_EXPORT void rsys_relay_write_ring(struct channel *channel);
 /* Write to the socket what has come, and keep what it does not take. */
 RSYS_EXPORT void rsys_relay_deliver(struct channel *channel, const char *from, uint32_t length);
 
-/* ---- relay_carrier.c */
+/* ---- relay_in.c */
 
-/* Add a frame to what goes out; for DATA, the caller adds that. 0: there is no room. */
-RSYS_EXPORT int rsys_relay_put(struct relay *relay, uint32_t id, uint32_t kind, uint32_t amount);
-/* Write as much as the carrier takes now. */
-RSYS_EXPORT void rsys_relay_flush(struct relay *relay);
 RSYS_EXPORT void rsys_relay_read_carrier(struct relay *relay);
 
 #endif

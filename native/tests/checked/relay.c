@@ -6,8 +6,9 @@
 #undef RSYS_ARCH_START
 #define RSYS_ARCH_START struct relay	/* libc enters main */
 #include "../../src/relay.c"
-#include "../../src/relay_carrier.c"
 #include "../../src/relay_channel.c"
+#include "../../src/relay_in.c"
+#include "../../src/relay_out.c"
 
 static void check(int right)
 {
