@@ -52,6 +52,23 @@ async def test_matches(pattern: str, tree: LocalPath) -> None:
     assert normal(found) == normal(expected)
 
 
+async def test_a_name_that_is_too_long_matches_nothing(tree: LocalPath) -> None:
+    (tree / "a/link").symlink_to("y" * 4095)
+    (tree / "a/other").symlink_to("y" * 256)
+    assert await local_thread.glob(f"{tree}/a/*/") == [Path(tree / "a/b")]
+    assert await local_thread.glob(f"{tree}/{'x' * 256}") == []
+    assert await local_thread.glob(f"{tree}/{'x' * 256}/") == []
+    assert await local_thread.glob(f"{tree}/{'x' * 256}/*") == []
+    assert await local_thread.glob(f"{tree}/*/{'x/' * 3000}") == []
+
+
+async def test_the_working_directory() -> None:
+    for pattern in ".", "./", Path("."):
+        assert await local_thread.glob(pattern) == [Path(".")]
+    assert await local_thread.glob("") == []
+    assert await local_thread.glob("..") == [Path("..")]
+
+
 async def test_in_a_child_and_relative(transport: str, tree: LocalPath) -> None:
     child = await local_thread.clone()
     async with child.process:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Interface, ip_address, ip_interface, ip_network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from support import local_thread
@@ -268,6 +268,22 @@ async def test_wrong_arguments() -> None:
             with pytest.raises(ValueError, match=text):
                 await call
         assert [link.name for link in await child.net.list_links()] == ["lo"]
+
+
+async def test_arguments_of_a_wrong_type() -> None:
+    wrong: Any
+    async with sandbox() as child:
+        net = child.net
+        for use, wrong, text in (
+            (net.link, 1, "a name, not 1"),
+            (net.list_addresses, 1, "a name, not 1"),
+            (lambda mtu: net.set_link("lo", mtu=mtu), "1500", "32 bits, not '1500'"),
+            (lambda address: net.set_link("lo", address=address), "02:00:00:00:00:01", "address: "),
+            (lambda address: net.add_address("lo", address), 5, "address: "),
+            (lambda address: net.delete_address("lo", address), 5, "address: "),
+        ):
+            with pytest.raises(TypeError, match=text):
+                await use(wrong)
 
 
 # ------------------------------------------------------------------------------------------ sockets

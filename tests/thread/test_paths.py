@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -304,6 +305,78 @@ async def test_descriptor_of_another_process_is_not_sent() -> None:
 async def test_misuse(method: str, arguments: Any, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         await getattr(local_thread, method)(*arguments)
+
+
+@pytest.mark.parametrize("data", [None, 5, ["text"], "\ud800"])
+@pytest.mark.parametrize("options", [{}, {"append": True}, {"atomic": True}])
+async def test_what_cannot_be_written_leaves_the_file_alone(
+    kind: str, tmp_path: LocalPath, data: Any, options: dict[str, bool]
+) -> None:
+    (tmp_path / "file").write_text("contents")
+    async with process_of(kind) as thread:
+        for name in "file", "missing":
+            with pytest.raises((TypeError, UnicodeEncodeError)):
+                await thread.write_file(tmp_path / name, data, **options)
+    assert (tmp_path / "file").read_text() == "contents"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+async def test_errors_are_about_the_path(kind: str, tmp_path: LocalPath) -> None:
+    (tmp_path / "directory").mkdir()
+    full = LocalPath("/dev/full")
+    async with process_of(kind) as thread:
+        for path, use in (
+            (tmp_path / "directory", thread.read_file),
+            (tmp_path / "directory", lambda path: thread.write_file(path, b"x", atomic=True)),
+            (tmp_path / "no" / "file", lambda path: thread.write_file(path, b"x", atomic=True)),
+            (full, lambda path: thread.write_file(path, b"x")),
+            (tmp_path / "no", lambda path: names_in(thread, path)),
+        ):
+            with pytest.raises(OSError) as caught:
+                await use(path)
+            assert (caught.value.filename, caught.value.filename2) == (path, None)
+            with pytest.raises(OSError) as caught:
+                await use(os.fsencode(path))
+            assert (caught.value.filename, caught.value.filename2) == (str(path), None)
+        assert sorted(os.listdir(tmp_path)) == ["directory"]
+        with pytest.raises(FileNotFoundError):
+            await names_in(thread, "")
+
+
+async def names_in(thread: Thread, top: Any) -> list[str]:
+    return [str(directory) async for directory, _, _ in thread.walk(top)]
+
+
+async def test_owners_and_permissions(kind: str, tmp_path: LocalPath) -> None:
+    path, link = tmp_path / "file", tmp_path / "link"
+    path.touch(0o640)
+    link.symlink_to(path)
+    async with process_of(kind) as thread:
+        for owner, group in ((2**32, 0), (0, 2**32), (-2, 0), (2**32 - 1, 0)):
+            with pytest.raises(ValueError, match="32 bits"):
+                await thread.chown(path, owner, group)
+        names: Any = "root"
+        with pytest.raises(TypeError):
+            await thread.chown(path, names, names)
+        await thread.chown(path, -1, -1)
+        try:
+            await thread.chmod(path, 0o600, follow_symlinks=False)
+        except OSError as error:
+            assert error.errno == errno.ENOSYS  # noqa: PT017 (it may work)
+        else:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            with pytest.raises(OSError) as caught:
+                await thread.chmod(link, 0o644, follow_symlinks=False)
+            assert (caught.value.errno, caught.value.filename) == (errno.EOPNOTSUPP, link)
+
+
+async def test_sizes_and_modes_are_numbers() -> None:
+    wrong: Any = "1M"
+    for options in ({"size": wrong}, {"mode": wrong}):
+        with pytest.raises(TypeError, match=r"(size|mode): expected a number, not '1M'"):
+            await local_thread.mount_tmpfs("/does/not/exist", **options)
+    with pytest.raises(ValueError, match=r"size: .* not negative"):
+        await local_thread.mount_tmpfs("/does/not/exist", size=-1)
 
 
 async def test_contradictions() -> None:

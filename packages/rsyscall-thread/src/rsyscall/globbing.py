@@ -29,7 +29,7 @@ __all__ = ["find_matches"]
 
 _MAGIC = re.compile(r"[*?[]")
 # What there is to say of a directory that is not there, is none, or is not for us.
-_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES)
+_NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.ENAMETOOLONG)
 
 
 async def _entries(thread: _Reader, directory: Path) -> list[Dirent]:
@@ -43,15 +43,24 @@ async def _entries(thread: _Reader, directory: Path) -> list[Dirent]:
 
 async def _is_directory(thread: _Reader, path: Path, entry: Dirent, *, follow: bool) -> bool:
     if entry.type == DT.UNKNOWN or (follow and entry.type == DT.LNK):
+        if follow:
+            return await _leads_to_directory(thread, path)
         try:
-            if follow:
-                return await thread.is_dir(path)
             return (await thread.lstat(path)).mode.type.name == "DIR"
         except OSError as error:
             if error.errno in _NOTHING_THERE:
                 return False
             raise
     return entry.type == DT.DIR
+
+
+async def _leads_to_directory(thread: _Reader, path: Path) -> bool:
+    try:
+        return await thread.is_dir(path)
+    except OSError as error:
+        if error.errno in _NOTHING_THERE:
+            return False
+        raise
 
 
 async def _exists(thread: _Reader, path: Path) -> bool:
@@ -92,6 +101,8 @@ async def find_matches(thread: _Reader, pattern: StrOrBytesPath) -> list[Path]:
     text = os.fsdecode(pattern)
     whole = Path(text)
     parts = list(whole.parts)
+    if text and not parts:
+        return [whole]  # "." and "./"
     only_directories = text.endswith("/")
     found = {Path()}
     if whole.is_absolute():
@@ -109,7 +120,7 @@ async def find_matches(thread: _Reader, pattern: StrOrBytesPath) -> list[Path]:
                 if last and not directories:
                     there = await _exists(thread, path)
                 elif last or parts[0] == "**":
-                    there = await thread.is_dir(path)
+                    there = await _leads_to_directory(thread, path)
                 else:
                     there = True  # or its directory will have nothing that matches
                 if there:

@@ -130,12 +130,16 @@ class Route:
 
 
 def _number(value: int) -> bytes:
+    if not isinstance(value, int):
+        raise TypeError(f"expected a number of 32 bits, not {value!r}")
     if not 0 <= value < 1 << 32:
         raise ValueError(f"expected a number of 32 bits, not negative, and not {value}")
     return value.to_bytes(4, "little")
 
 
 def _text(value: str) -> bytes:
+    if not isinstance(value, str):
+        raise TypeError(f"expected a name, not {value!r}")
     # The kernel takes an empty name for none: it changes nothing, or chooses one.
     if not value or "\0" in value:
         raise ValueError(f"expected a name without NUL characters that is not empty, not {value!r}")
@@ -314,6 +318,8 @@ class Interfaces:
         if mtu is not None:
             attributes.append(Nlattr(IFLA.MTU, _number(mtu)))
         if address is not None:
+            if not isinstance(address, bytes):
+                raise TypeError(f"address: expected the bytes of a hardware address, not {address!r}")
             attributes.append(Nlattr(IFLA.ADDRESS, address))
         return attributes
 
@@ -416,6 +422,9 @@ class Interfaces:
     async def _address_request(
         self, interface: str, address: str | IPInterface, peer: str | IPAddress | None, flags: IFA_F
     ) -> bytes:
+        if isinstance(address, int):
+            # `ipaddress` takes a number for an address: 5 would be 0.0.0.5.
+            raise TypeError(f"address: expected text or an object of ipaddress, not {address!r}")
         own = ip_interface(address)
         other = own.ip if peer is None else ip_address(peer)
         if other.version != own.version:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import operator
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from pathlib import PurePath
 from typing import TYPE_CHECKING, TypeVar, overload
 
 import trio
@@ -32,6 +35,25 @@ _DOTS = (".", "..")
 _NO_LINK = O.DIRECTORY | O.NOFOLLOW
 # What is said where a directory was. Of the last two Linux says one or the other for a symbolic link.
 _NO_DIRECTORY = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_MOST_ID = 2**32 - 2
+
+
+@contextlib.contextmanager
+def _about(path: StrOrBytesPath) -> Iterator[None]:
+    """An OSError is about this path, whatever it is called inside, or whatever has been opened."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            error.filename = path if isinstance(path, str | PurePath) else os.fsdecode(path)
+            error.filename2 = None
+        raise
+
+
+def _check_id(name: str, value: int) -> None:
+    # The kernel takes 32 bits: of 2**32 it sees 0, which is root.
+    if not -1 <= operator.index(value) <= _MOST_ID:
+        raise ValueError(f"{name}: expected a number of 32 bits, or -1 to leave it as it is, not {value}")
 
 
 class WithPaths(WithFiles):
@@ -74,10 +96,13 @@ class WithPaths(WithFiles):
             if data is not None:
                 return data
             if opened is not None:
-                async with opened:
-                    return await self.read_to_eof(opened)
-        async with await self.open(path) as file:
-            return await self.read_to_eof(file)
+                with _about(path):
+                    async with opened:
+                        return await self.read_to_eof(opened)
+        file = await self.open(path)
+        with _about(path):
+            async with file:
+                return await self.read_to_eof(file)
 
     def _far_files(self) -> FarFiles | None:
         """Short forms that cost less, if this process is driven over a stream."""
@@ -114,17 +139,22 @@ class WithPaths(WithFiles):
         """
         if append and atomic:
             raise ValueError("append, atomic: one does not go with the other")
+        # Before the file is truncated: nothing is lost if they cannot be written.
+        data = as_bytes(data)
         if atomic:
             await self._replace_file(path, data, mode)
             return
         flags = O.WRONLY | O.CREAT | (O.APPEND if append else O.TRUNC)
-        if (far := self._far_files()) is not None and 0 < len(to_write := as_bytes(data)) <= far.MOST:
-            opened, rest = await far.open_with(path, flags, mode, to_write)
-            async with opened:
-                await self._write_pointer(opened, rest)
+        if (far := self._far_files()) is not None and 0 < len(data) <= far.MOST:
+            opened, rest = await far.open_with(path, flags, mode, data)
+            with _about(path):
+                async with opened:
+                    await self._write_pointer(opened, rest)
             return
-        async with await self.open(path, flags, mode) as file:
-            await self.write_all(file, data)
+        file = await self.open(path, flags, mode)
+        with _about(path):
+            async with file:
+                await self.write_all(file, data)
 
     async def _replace_file(self, path: StrOrBytesPath, data: Data, mode: int) -> None:
         directory, name = os.path.split(os.fsdecode(path))
@@ -132,16 +162,17 @@ class WithPaths(WithFiles):
             raise ValueError(f"path: expected that of a file, not {path!r}")
         # The name may have been chosen as long as it can be.
         temporary = os.path.join(directory, f".{os.urandom(8).hex()}.tmp")
-        file = await self.open(temporary, O.WRONLY | O.CREAT | O.EXCL, mode)
-        try:
-            async with file:
-                await self.write_all(file, data)
-                await file.fsync()
-            await self.rename(temporary, path)
-        except BaseException:
-            with trio.CancelScope(shield=True):
-                await self.unlink(temporary)
-            raise
+        with _about(path):
+            file = await self.open(temporary, O.WRONLY | O.CREAT | O.EXCL, mode)
+            try:
+                async with file:
+                    await self.write_all(file, data)
+                    await file.fsync()
+                await self.rename(temporary, path)
+            except BaseException:
+                with trio.CancelScope(shield=True):
+                    await self.unlink(temporary, missing_ok=True)
+                raise
 
     @overload
     async def spit(self, path: FileDescriptor, text: str | bytes) -> None: ...
@@ -269,7 +300,10 @@ class WithPaths(WithFiles):
         while waiting:
             directory = waiting.pop()
             try:
-                entries = await self._scandir(directory, O.DIRECTORY if directory is root else _NO_LINK)
+                if directory is root:
+                    entries = await self._scandir(top, O.DIRECTORY)
+                else:
+                    entries = await self._scandir(directory, _NO_LINK)
             except OSError as error:
                 if directory is root or error.errno not in _NO_DIRECTORY:
                     raise
@@ -429,9 +463,22 @@ class WithPaths(WithFiles):
         filled, _ = await self.task.readlink(await self._path(path), await self.ram.malloc(bytes, _PATH_MAX))
         return os.fsdecode(await filled.read())
 
-    async def chmod(self, path: StrOrBytesPath, mode: int) -> None:
-        """Set the permissions of a file. manpage: chmod(2)."""
-        await self.task.chmod(await self._path(path), mode)
+    async def chmod(self, path: StrOrBytesPath, mode: int, *, follow_symlinks: bool = True) -> None:
+        """Set the permissions of a file.
+
+        Args:
+            path: of the file.
+            mode: the permissions.
+            follow_symlinks: change what a symbolic link leads to, and not the link, which Linux refuses.
+
+        Raises:
+            OSError: EPERM (another user's), ENOENT; without `follow_symlinks` EOPNOTSUPP (a link), and ENOSYS
+                before Linux 6.6.
+
+        manpage: chmod(2)
+        """
+        flags = AT.NONE if follow_symlinks else AT.SYMLINK_NOFOLLOW
+        await self.task.chmod(await self._path(path), mode, flags)
 
     async def chown(
         self, path: StrOrBytesPath, owner: int, group: int, *, follow_symlinks: bool = True
@@ -444,10 +491,13 @@ class WithPaths(WithFiles):
             follow_symlinks: change what a symbolic link leads to, and not the link.
 
         Raises:
+            ValueError: a number is not one of 32 bits.
             OSError: EPERM (needs CAP_CHOWN), ENOENT, EINVAL (not mapped in the user namespace).
 
         manpage: chown(2)
         """
+        _check_id("owner", owner)
+        _check_id("group", group)
         call = self.task.chown if follow_symlinks else self.task.lchown
         await call(await self._path(path), owner, group)
 

@@ -38,6 +38,14 @@ def _option(path: StrOrBytesPath, joined_by: str) -> str:
     return text
 
 
+def _number(name: str, value: int) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"{name}: expected a number, not {value!r}")
+    if value < 0:
+        raise ValueError(f"{name}: expected a number that is not negative, not {value}")
+    return value
+
+
 class WithSetup(WithMemory):
     """Where a process is, what it sees of the file system, and who it is.
 
@@ -187,7 +195,9 @@ class WithSetup(WithMemory):
         """
         from rsyscall.sys.mount import MS
 
-        options = f"mode={mode:o}" if size is None else f"mode={mode:o},size={size:d}"
+        options = f"mode={_number('mode', mode):o}"
+        if size is not None:
+            options += f",size={_number('size', size)}"
         await self.mount("tmpfs", target, "tmpfs", MS.NOSUID | MS.NODEV, options)
 
     async def mount_proc(self, target: StrOrBytesPath = "/proc") -> None:
