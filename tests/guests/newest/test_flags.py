@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
-import struct
 
 import pytest
 
-from rsyscall.fcntl import F, O
+from rsyscall.fcntl import F_LCK, Delegation, F, O
 from rsyscall.linux.openat2 import OPENAT2, OpenHow
 from rsyscall.sched import CLONE
+from rsyscall.signal import SIG, Sigaction, Sighandler
 from rsyscall.stdlib import mkdtemp
 from rsyscall.sys.mount import FSCONFIG, FSMOUNT, OPEN_TREE
 from rsyscall.sys.prctl import PR
@@ -73,14 +73,26 @@ async def test_a_child_without_new_privileges(thread: Thread) -> None:
 
 
 async def test_delegations(thread: Thread) -> None:
-    layout = struct.Struct("=IHH")
-    async with await mkdtemp(thread) as directory, await opened(thread, str(directory)) as fd:
-        memory = await thread.ptr(layout.pack(0, 0, 0))
-        await fd.fcntl(F.GETDELEG, memory)
-        assert layout.unpack(await memory.read())[1] == 2
-        await fd.fcntl(F.SETDELEG, await thread.ptr(layout.pack(0, 0, 0)))
-        await fd.fcntl(F.GETDELEG, memory)
-        assert layout.unpack(await memory.read())[1] == 0
+    """The holder is told of a change of the directory, which waits until it has answered, or a second."""
+    async with await opened(thread, "/proc/sys/fs/lease-break-time", O.WRONLY) as limit:
+        await limit.write(await thread.ptr(b"1"))
+    async with await mkdtemp(thread) as directory, child_of(thread) as child:
+        fd, memory = await opened(child, str(directory)), await child.ptr(Delegation())
+
+        async def held() -> int:
+            await fd.fcntl(F.GETDELEG, memory)
+            return (await memory.read()).type
+
+        await child.task.sigaction(SIG.IO, await child.ptr(Sigaction(Sighandler.IGN)), None)
+        assert await held() == F_LCK.UN
+        await fd.fcntl(F.SETDELEG, await child.ptr(Delegation(type=F_LCK.RD)))
+        assert await held() == F_LCK.RD
+        assert await thread.listdir(directory) == []
+        assert await held() == F_LCK.RD
+        await thread.mkdir(directory / "made")
+        assert await held() == F_LCK.UN
+        with pytest.raises(OSError, match="Invalid argument"):
+            await fd.fcntl(F.SETDELEG, await child.ptr(Delegation(flags=1, type=F_LCK.RD)))
 
 
 async def test_options_for_what_it_was_built_without(thread: Thread) -> None:

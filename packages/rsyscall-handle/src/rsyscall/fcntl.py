@@ -318,6 +318,7 @@ class OwnerEx(CStruct, c="struct f_owner_ex", headers=("linux/fcntl.h",)):
 
 class Delegation(CStruct, c="struct delegation", headers=("linux/fcntl.h",)):
     """`struct delegation`: a lease that also breaks when a directory changes, for `F.GETDELEG`, `F.SETDELEG`.
+    The kernel reads it for both: for `F.GETDELEG` write an empty one first.
 
     Args:
         flags: 0; none is defined yet.
