@@ -17,8 +17,7 @@ from rsyscall.seccomp_supervisor import SeccompSupervisor
 from rsyscall.sys.wait import W
 
 GREETING = b"/etc/greeting"
-# What programs need to run.
-ALLOWED = (b"/usr/", b"/lib", b"/etc/ld.so.cache")
+ALLOWED = (b"/usr/", b"/lib", b"/etc/ld.so.cache")  # what programs need to run
 
 
 async def open_for(path: bytes, flags: O) -> FileDescriptor:
@@ -53,9 +52,8 @@ async def main() -> None:
     async with child.process, supervisor, trio.open_nursery() as nursery:
         # It ends with the last process that has the filter.
         nursery.start_soon(answer_all, supervisor)
-        script = f"cat {GREETING.decode()} /etc/passwd 2>&1"
-        process = await child.exec(local_thread.environ.sh.args("-c", script))
-        await process.waitpid(W.EXITED)
+        shell = local_thread.environ.sh.args("-c", f"cat {GREETING.decode()} /etc/passwd 2>&1")
+        await (await child.exec(shell)).waitpid(W.EXITED)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from rsyscall.linux import (
     dirent,
     dqblk_xfs,
     errqueue,
+    fib_rules,
     futex,
     if_alg,
     if_packet,
@@ -566,6 +567,14 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     **{
         cls: Constants(("time.h", "linux/errqueue.h"), f"{cls.__name__}_")
         for cls in (errqueue.SO_EE_ORIGIN, errqueue.SO_EE_CODE)
+    },
+    **{
+        cls: Constants(
+            ("linux/fib_rules.h",),
+            f"{cls.__name__}_",
+            left_out={f"{cls.__name__}_MAX": "where the numbers end"},
+        )
+        for cls in (fib_rules.FRA, fib_rules.FR_ACT)
     },
     inotify.InotifyFlag: Constants(("linux/inotify.h",), "IN_", left_out={"*": "see IN"}),
     xattr.XATTR: Constants(
