@@ -193,12 +193,12 @@ async def test_requests_are_shown() -> None:
         await process.ptrace_detach(SIG.CONT)
     shown = [line.partition(f", {process.near.id}, ") for line in lines if "ptrace(PTRACE_" in line]
     assert shown[0][0].endswith("ptrace(PTRACE_SEIZE")
-    assert shown[0][2] == "0, PTRACE_O_TRACEEXEC) = 0"
+    assert shown[0][2] == "NULL, PTRACE_O_TRACEEXEC) = 0"
     texts = "\n".join(rest for _, _, rest in shown)
     assert "NT_PRSTATUS, {iov_base=0x" in texts
-    assert "0, {si_signo=5, " in texts
+    assert "NULL, {si_signo=5, " in texts
     assert "{op=PTRACE_SYSCALL_INFO_NONE, arch=AUDIT_ARCH_" in texts
-    assert "0, SIGCONT) = 0" in texts
+    assert "NULL, SIGCONT) = 0" in texts
     await end(child)
 
 
