@@ -18,7 +18,16 @@ CFLAGS = [
     "-fno-plt",
 ]
 SOURCES = [
-    f"src/{name}.c" for name in ("execute", "sleep", "stream_server", "ring_server", "shared_ring", "watcher")
+    f"src/{name}.c"
+    for name in (
+        "execute",
+        "ring_server",
+        "ring_socket",
+        "shared_ring",
+        "sleep",
+        "stream_server",
+        "watcher",
+    )
 ]
 
 ffibuilder = cffi.FFI()

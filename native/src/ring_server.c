@@ -10,7 +10,7 @@
  * entry of this process' table. We notice and fall back to the watcher.
  */
 #include "execute.h"
-#include "shared_ring.h"
+#include "ring_socket.h"
 #include "sleep.h"
 
 /* Of a spin: a pause takes as long as a short call, so the first looks go without. */

@@ -130,7 +130,7 @@ struct rsys_ring {
 	uint32_t mute;			/* a filter denies the server to wake the client: the client must poll */
 	uint32_t server_cpu;
 	uint32_t client_cpu;
-	uint32_t ring_again;		/* the server asks for a byte; see shared_ring.c */
+	uint32_t ring_again;		/* the server asks for a byte; see before_polling() in ring_server.c */
 	/* written by the server at every call */
 	_Alignas(64) uint32_t executed;	/* sequence number of the last finished call */
 	uint64_t parks;
@@ -174,7 +174,8 @@ size_t rsys_string_length(const char *s);
 int rsyscall_persistent_server(int infd, int outfd, int listenfd);
 struct rsys_shared;
 int rsyscall_ring_server(struct rsys_ring *ring);
-int rsyscall_shared_ring_server(struct rsys_shared *shared, int socket, uint32_t page_size);
+int rsyscall_shared_ring_server(struct rsys_shared *shared, int socket, uint32_t greets);
+/* All of it but the environment. */
 void rsyscall_fill_hello(struct rsys_hello *hello, uint32_t page_size);
 int rsyscall_futex_helper(struct rsys_hub *hub, const struct rsys_ring *self);
 #pragma GCC visibility pop

@@ -2,23 +2,18 @@
  * The server behind a byte stream: reads requests, makes the calls, writes the answers,
  * strictly in order. Returns when the stream ends, whatever the reason.
  */
+#include "stream_server.h"
+
 #include "door.h"
 #include "execute.h"
 #include "sleep.h"
 
 #define CHUNK 2048	/* on a stack of a few kilobytes */
 #define ANSWERS 64	/* that are written together */
-#define GREETING 4096	/* of what is said first, in one piece; an environment is seldom longer */
 #define PIECE 65536	/* of a transfer that needs no room of ours */
 #define PAGE 4096	/* the smallest there is, of all architectures */
 #define MSG_DONTWAIT 0x40
 #define MSG_NOSIGNAL 0x4000
-
-struct stream {
-	int infd, outfd;
-	struct rsys_origin *origin;
-	struct rsys_door *door;	/* of a persistent process, which looks after it while it waits; or NULL */
-};
 
 /* Whether anything beside the stream has to be waited for. */
 static int must_watch(const struct stream *stream)
@@ -89,7 +84,7 @@ static int read_all(const struct stream *stream, void *buf, size_t len)
 	return 0;
 }
 
-static int write_all(const struct stream *stream, const void *buf, size_t len)
+int rsys_write_all(const struct stream *stream, const void *buf, size_t len)
 {
 	const char *p = buf;
 	int fd = stream->outfd;
@@ -120,7 +115,7 @@ static int respond(const struct stream *stream, int64_t result, uint64_t length)
 {
 	struct rsys_response response = { result, length };
 
-	return write_all(stream, &response, sizeof(response));
+	return rsys_write_all(stream, &response, sizeof(response));
 }
 
 /*
@@ -219,12 +214,12 @@ static int serve_read(const struct stream *stream, uint64_t address, uint64_t le
 	if (length <= CHUNK) {
 		answer.response.result = length;
 		answer.response.length = length;
-		return write_all(stream, &answer, sizeof(answer.response) + length);
+		return rsys_write_all(stream, &answer, sizeof(answer.response) + length);
 	}
 	/* If it is gone by now (another process unmapped it), the answer cannot be taken back. */
 	if (respond(stream, length, length) < 0)
 		return -1;
-	return write_all(stream, (void *)address, length);
+	return rsys_write_all(stream, (void *)address, length);
 }
 
 /*
@@ -241,10 +236,10 @@ static int write_answers(const struct stream *stream, struct answers *answers)
 	unsigned int count = answers->count;
 
 	answers->count = 0;
-	return count ? write_all(stream, answers->kept, count * sizeof(answers->kept[0])) : 0;
+	return count ? rsys_write_all(stream, answers->kept, count * sizeof(answers->kept[0])) : 0;
 }
 
-static int serve(const struct stream *stream)
+int rsys_serve(const struct stream *stream)
 {
 	struct answers answers;
 	struct rsys_origin *origin = stream->origin;
@@ -305,116 +300,7 @@ int rsyscall_server(int infd, int outfd, struct rsys_origin *origin)
 	struct rsys_origin no_owner = { .watcher_fd = -1, .parent_pid = -1, .flags = RSYS_ORIGIN_OWN_MEMORY };
 	struct stream stream = { infd, outfd, origin ? origin : &no_owner, 0 };
 
-	return serve(&stream);
-}
-
-size_t rsys_string_length(const char *s)
-{
-	size_t n = 0;
-
-	while (s[n])
-		n++;
-	return n;
-}
-
-/* All of it but the environment. */
-void rsyscall_fill_hello(struct rsys_hello *hello, uint32_t page_size)
-{
-	static const char magic[] = RSYS_MAGIC;
-	unsigned char *p = (unsigned char *)hello;
-	uint32_t i;
-
-	for (i = 0; i < sizeof(*hello); i++)
-		((volatile unsigned char *)p)[i] = 0;
-	for (i = 0; i < 8; i++)
-		hello->magic[i] = magic[i];
-	hello->version = RSYS_VERSION;
-	hello->length = sizeof(*hello);
-	hello->machine = RSYS_ELF_MACHINE;
-	hello->page_size = page_size;
-	hello->pid = rsys_call0(__NR_getpid);
-	hello->uid = rsys_call0(__NR_getuid);
-	hello->gid = rsys_call0(__NR_getgid);
-	rsys_call4(__NR_rt_sigprocmask, 0, 0, &hello->sigmask, 8);
-	hello->symbols[0] = (uint64_t)rsyscall_server;
-	hello->symbols[1] = (uint64_t)rsyscall_persistent_server;
-	hello->symbols[2] = (uint64_t)rsyscall_futex_helper;
-	hello->symbols[3] = (uint64_t)rsyscall_trampoline;
-	hello->symbols[4] = (uint64_t)rsyscall_ring_server;
-	hello->symbols[5] = (uint64_t)rsyscall_shared_ring_server;
-}
-
-/*
- * What is said first, gathered: each piece that is written alone wakes the client, which reads it alone, and is a
- * packet of its own for a process that carries it on.
- */
-struct greeting {
-	const struct stream *stream;
-	size_t count;
-	char bytes[GREETING];
-};
-
-static int flush(struct greeting *greeting)
-{
-	size_t count = greeting->count;
-
-	greeting->count = 0;
-	return write_all(greeting->stream, greeting->bytes, count);
-}
-
-static int say(struct greeting *greeting, const void *data, size_t len)
-{
-	const volatile char *p = data;
-
-	for (; len; len--) {
-		if (greeting->count == GREETING && flush(greeting) < 0)
-			return -1;
-		greeting->bytes[greeting->count++] = *p++;
-	}
-	return 0;
-}
-
-static int say_strings(struct greeting *greeting, char **strings)
-{
-	for (; *strings; strings++) {
-		uint32_t n = rsys_string_length(*strings);
-
-		if (say(greeting, &n, sizeof(n)) < 0 || say(greeting, *strings, n) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-/* For a process that does not share the client's memory: say who and where we are first. */
-int rsyscall_prefaced_server(int infd, int outfd, char **envp, uint32_t page_size, struct rsys_door *door,
-			     const struct rsys_preface *preface)
-{
-	struct rsys_origin no_owner = { .watcher_fd = -1, .parent_pid = -1, .flags = RSYS_ORIGIN_OWN_MEMORY };
-	struct stream stream = { infd, outfd, &no_owner, door };
-	struct greeting greeting;
-	struct rsys_hello hello;
-	uint32_t count = 0;
-
-	rsyscall_fill_hello(&hello, page_size);
-	for (; envp[count]; count++)
-		hello.length += 4 + rsys_string_length(envp[count]);
-	hello.env_count = count;
-	hello.infd = infd;
-	hello.outfd = outfd;
-	/* One by one, or compilers call memset. */
-	greeting.stream = &stream;
-	greeting.count = 0;
-	if (preface && (say(&greeting, preface->data, preface->length) < 0 ||
-			say_strings(&greeting, preface->strings) < 0))
-		return 1;
-	if (say(&greeting, &hello, sizeof(hello)) < 0 || say_strings(&greeting, envp) < 0 || flush(&greeting) < 0)
-		return 1;
-	return serve(&stream);
-}
-
-int rsyscall_greeting_server(int infd, int outfd, char **envp, uint32_t page_size)
-{
-	return rsyscall_prefaced_server(infd, outfd, envp, page_size, 0, 0);
+	return rsys_serve(&stream);
 }
 
 /*

@@ -120,8 +120,10 @@ static int serve(int ring, char **argv, char **envp, uint32_t page_size)
 	if (ring) {
 		struct rsys_shared *shared = map_shared(number(argv[1]));
 
-		if (shared)
-			return rsyscall_shared_ring_server(shared, number(argv[0]), page_size);
+		if (shared) {
+			rsyscall_fill_hello(&shared->hello, page_size);
+			return rsyscall_shared_ring_server(shared, number(argv[0]), 1);
+		}
 	}
 	return rsyscall_greeting_server(number(argv[0]), number(argv[0]), envp, page_size);
 }
