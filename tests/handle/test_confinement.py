@@ -148,7 +148,7 @@ async def test_errors_of_landlock(local: Local) -> None:
         with pytest.raises(BufferTooSmallError):
             await fd.landlock_add_rule(small)
         with pytest.raises(BufferTooSmallError):
-            await task.landlock_create_ruleset((await local.malloc(RulesetAttr)).split(47)[0])
+            await task.landlock_create_ruleset((await local.malloc(RulesetAttr)).split(7)[0])
         with pytest.raises(ValueError, match="landlock_create_ruleset"):
             await task.landlock_abi(LANDLOCK_CREATE_RULESET.NONE)
     await elsewhere.close()

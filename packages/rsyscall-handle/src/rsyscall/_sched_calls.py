@@ -26,6 +26,17 @@ if TYPE_CHECKING:
 __all__ = ["SchedPolicyTask", "SchedProcess"]
 
 
+# Of `struct sched_attr` in Linux 3.14; the kernel takes 0 for it.
+_FIRST_SIZE = 48
+
+
+def _size_in(attr: WrittenPointer[SchedAttr] | WrittenPointer[bytes]) -> int:
+    """How many bytes the kernel will read, as the structure itself says."""
+    value = attr.value
+    said = value.size if isinstance(value, SchedAttr) else int.from_bytes(value[:4], "little")
+    return max(said, _FIRST_SIZE)
+
+
 class SchedPolicyTask(rsyscall.far.Task):
     """How the kernel chooses when this process runs."""
 
@@ -106,8 +117,12 @@ class SchedPolicyTask(rsyscall.far.Task):
             await _sched_rr_get_interval(self.sysif, None, tp_addr)
         return tp
 
-    async def sched_setattr(self, attr: WrittenPointer[SchedAttr]) -> None:
+    async def sched_setattr(self, attr: WrittenPointer[SchedAttr] | WrittenPointer[bytes]) -> None:
         """`sched_setattr(0, attr, 0)`: set the policy of this process and all that belongs to it.
+
+        Args:
+            attr: not consumed. As bytes it may have more members, or fewer, than ours: the first 4 bytes are
+                its size, 48 or more.
 
         Raises:
             BufferTooSmallError: the memory is too small.
@@ -118,7 +133,7 @@ class SchedPolicyTask(rsyscall.far.Task):
         manpage: sched_setattr(2)
         """
         check_pointers(attr)
-        require_size(attr, max(SchedAttr.sizeof(), attr.value.size))
+        require_size(attr, _size_in(attr))
         with resized_on(errno.E2BIG, attr), attr.borrow(self) as attr_addr, naming(attr.value):
             await _sched_setattr(self.sysif, None, attr_addr)
 
@@ -269,8 +284,11 @@ class SchedProcess(BaseProcess):
             await _sched_rr_get_interval(self.task.sysif, self.near, tp_addr)
         return tp
 
-    async def sched_setattr(self, attr: WrittenPointer[SchedAttr]) -> None:
+    async def sched_setattr(self, attr: WrittenPointer[SchedAttr] | WrittenPointer[bytes]) -> None:
         """`sched_setattr(pid, attr, 0)`: set the policy of the process and all that belongs to it.
+
+        Args:
+            attr: as for `Task.sched_setattr`.
 
         Raises:
             BufferTooSmallError: the memory is too small.
@@ -281,7 +299,7 @@ class SchedProcess(BaseProcess):
         manpage: sched_setattr(2)
         """
         check_pointers(attr)
-        require_size(attr, max(SchedAttr.sizeof(), attr.value.size))
+        require_size(attr, _size_in(attr))
         with (
             self._using(),
             resized_on(errno.E2BIG, attr),

@@ -193,6 +193,10 @@ class RulesetAttr(CStruct, c="struct landlock_ruleset_attr", headers=("linux/lan
     )
 
 
+_FIRST_SIZE = 8
+"""Of `struct landlock_ruleset_attr` in Linux 5.13."""
+
+
 class NetPortAttr(CStruct, c="struct landlock_net_port_attr", headers=("linux/landlock.h",)):
     """`struct landlock_net_port_attr`: what is allowed with a port. With port 0, `bind` may choose any.
 
@@ -299,7 +303,9 @@ class LandlockTask(FileDescriptorTask[T_fd]):
         """`landlock_create_ruleset(attr, size, 0)`: make a ruleset.
 
         Args:
-            attr: what it denies; not consumed.
+            attr: what it denies; not consumed. Its first members are enough, 8 bytes or more: all that is
+                behind them is empty. One with more members is taken, too, if the kernel knows those that are
+                not empty.
 
         Returns:
             A new descriptor.
@@ -313,7 +319,7 @@ class LandlockTask(FileDescriptorTask[T_fd]):
         manpage: landlock_create_ruleset(2)
         """
         check_pointers(attr)
-        require_size(attr, RulesetAttr.sizeof())
+        require_size(attr, _FIRST_SIZE)
         record = CallRecord(self.fd_table)
         with attr.borrow(self) as addr, naming("landlock_create_ruleset"):
             fd = await _landlock_create_ruleset(self.sysif, record, addr, attr.size())
