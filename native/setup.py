@@ -38,7 +38,9 @@ FAST = [
     "clock",
     "closer",
     "destructor",
+    "entries",
     "fastmodule",
+    "garbage",
     "handles",
     "holes",
     "hub",
@@ -66,7 +68,7 @@ class BuildWithStub(build_py):
         """Run `make stub`, then collect."""
         make = os.environ.get("MAKE", "make")
         try:
-            subprocess.run([make, "stub"], check=True)
+            subprocess.run([make, "stub", f"PYTHON={sys.executable}"], check=True)
         except FileNotFoundError:
             raise SystemExit(
                 f"rsyscall-native: {make!r} is needed to build rsyscall-stub; install make and gcc"
