@@ -341,7 +341,7 @@ static PyObject *allocation_new(PyTypeObject *type, PyObject *args, PyObject *kw
 	space = PyObject_GetAttrString(object, "space");
 	if (!space)
 		return NULL;
-	arena = rsys_is_space(space) ? rsys_find_arena((FreeSpace *)space, object) : NULL;
+	arena = PyObject_TypeCheck(space, rsys_space_type) ? rsys_find_arena((FreeSpace *)space, object) : NULL;
 	if (!arena || start > end || end > arena->size) {
 		PyErr_SetString(PyExc_ValueError, "no such bytes in this arena");
 	} else if (rsys_holes_prepare((FreeSpace *)space, 1) == 0 && (self = rsys_new_allocation(type))) {

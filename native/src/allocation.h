@@ -26,7 +26,6 @@ static inline struct arena *rsys_find_arena(FreeSpace *self, PyObject *object)
 /* Makes the type; once. */
 int rsys_allocation_init(PyObject *module);
 int rsys_is_allocation_type(PyObject *type);
-int rsys_is_space(PyObject *object);
 
 /* One that owns nothing yet, of no arena. */
 Allocation *rsys_new_allocation(PyTypeObject *type);

@@ -5,6 +5,7 @@
 #include "closer.h"
 
 #include "attribute.h"
+#include "entries.h"
 #include "freestanding.h"
 
 static PyTypeObject *closer_type;

@@ -1,4 +1,4 @@
-/* Closing the garbage of a table: closer.c, for handles.c. */
+/* Closing the garbage of a table: closer.c, for garbage.c. */
 #ifndef RSYS_CLOSER_H
 #define RSYS_CLOSER_H
 
@@ -13,9 +13,6 @@ int rsys_is_closer(PyObject *hook);
 
 /* Close the garbage of a table now, or have it closed soon; -1 with an exception. */
 int rsys_closer_run(PyObject *closer, PyObject *table);
-
-/* Take the entry of a number that is about to be closed out of its table (handles.c). */
-int rsys_forget_entry(PyObject *table, PyObject *entry);
 
 #pragma GCC visibility pop
 

@@ -2,7 +2,7 @@
  * How a handle begins and ends to own a descriptor, without a moment in between.
  *
  * Python keeps the books (rsyscall.handle.fd): a table has an entry for each open number, an entry is a set
- * of weak references to the handles. What is here are the steps that an exception must not divide, see
+ * of weak references to the handles (entries.c). What is here are the steps that an exception must not divide, see
  * record.c: `track` takes a number over from a record, `untrack` gives it to one.
  *
  * The end of a handle that was dropped is here too. An exception in a destructor goes nowhere: the
@@ -13,126 +13,20 @@
  */
 #include "attribute.h"
 #include "closer.h"
+#include "entries.h"
+#include "garbage.h"
 #include "record.h"
 
-/* Classes of rsyscall.handle.fd, and what numbers its events. */
-static PyObject *entry_type, *ref_type, *next_serial;
+/* A class of rsyscall.handle.fd. */
+static PyObject *ref_type;
 static PyObject *dropped_callback;
 
 /* Names of attributes. */
-#define NAMES(X) X(_copied_at) X(_entries) X(_first_closed) X(_garbage) X(_handle_class) X(_parent) X(_ref) \
-	X(add) X(append) X(closer) \
-	X(discard) X(entry) X(fd_table) X(garbage_hook) X(keep_open) \
-	X(manipulating_fd_table) X(near) X(number) X(origins) X(popleft) X(serial) X(_table) X(task) X(valid)
+#define NAMES(X) X(append) X(closer) X(_copied_at) X(_entries) X(entry) X(fd_table) X(_first_closed) X(_garbage) \
+	X(_handle_class) X(manipulating_fd_table) X(near) X(number) X(_parent) X(popleft) X(_ref) X(serial) \
+	X(task) X(valid)
 #define DECLARE(name) static PyObject *s_##name;
 NAMES(DECLARE)
-
-/* An entry that is in no table yet. May collect garbage, so that tables change. */
-static PyObject *new_entry(PyObject *table, PyObject *number, PyObject *origins)
-{
-	PyObject *weak_table = PyWeakref_NewRef(table, NULL), *entry = weak_table ? PyObject_CallNoArgs(entry_type) : NULL;
-	PyObject *serial = entry ? PyObject_CallNoArgs(next_serial) : NULL;
-
-	if (!serial || PyObject_SetAttr(entry, s__table, weak_table) < 0 || PyObject_SetAttr(entry, s_number, number) < 0 ||
-	    PyObject_SetAttr(entry, s_serial, serial) < 0 || PyObject_SetAttr(entry, s_origins, origins) < 0 ||
-	    PyObject_SetAttr(entry, s_closer, Py_None) < 0)
-		Py_CLEAR(entry);
-	Py_XDECREF(weak_table);
-	Py_XDECREF(serial);
-	return entry;
-}
-
-/* The table of an entry, as a new reference; NULL without an exception if it is gone. */
-static PyObject *table_of(PyObject *entry)
-{
-	PyObject *weak = attribute(entry, s__table), *table = weak && PyWeakref_Check(weak) ? PyWeakref_GetObject(weak) : NULL;
-
-	if (table == Py_None)
-		return NULL;
-	Py_XINCREF(table);
-	return table;
-}
-
-int rsys_forget_entry(PyObject *table, PyObject *entry)
-{
-	PyObject *entries = attribute(table, s__entries), *number = attribute(entry, s_number);
-	PyObject *parent = attribute(table, s__parent), *closed, *serial;
-	int err;
-
-	if (!entries || !number || PyDict_DelItem(entries, number) < 0)
-		return -1;
-	if (!parent || parent == Py_None)
-		return 0;
-	closed = attribute(table, s__first_closed);
-	if (!closed || PyDict_GetItemWithError(closed, number))
-		return 0;
-	serial = PyObject_CallNoArgs(next_serial);
-	err = serial ? PyDict_SetItem(closed, number, serial) : -1;
-	Py_XDECREF(serial);
-	return err;
-}
-
-/* Have the number of an entry without handles closed, unless that has been arranged already. */
-static int became_garbage(PyObject *table, PyObject *entry, int quietly)
-{
-	PyObject *entries = attribute(table, s__entries), *number = attribute(entry, s_number);
-	PyObject *keep, *hook, *result;
-
-	if (!entries || !number || PyDict_GetItemWithError(entries, number) != entry)
-		return 0;
-	keep = attribute(table, s_keep_open);
-	if (keep && PySequence_Contains(keep, number) > 0)
-		return PyDict_DelItem(entries, number);
-	result = PyObject_CallMethodObjArgs(attribute(table, s__garbage), s_append, entry, NULL);
-	if (!result)
-		return -1;
-	Py_DECREF(result);
-	hook = attribute(table, s_garbage_hook);
-	if (!hook || hook == Py_None || quietly)
-		return 0;
-	if (rsys_is_closer(hook))
-		return rsys_closer_run(hook, table);
-	Py_INCREF(hook);
-	result = PyObject_CallNoArgs(hook);
-	Py_DECREF(hook);
-	Py_XDECREF(result);
-	return result ? 0 : -1;
-}
-
-static int abandon(PyObject *table, PyObject *number, int quietly)
-{
-	PyObject *entries = attribute(table, s__entries), *none = PyTuple_New(0), *entry = NULL;
-	int err = -1;
-
-	if (!entries || !none)
-		goto out;
-	entry = new_entry(table, number, none);
-	if (!entry)
-		goto out;
-	err = 0;
-	/* Not if it has been opened again meanwhile. */
-	if (!PyDict_GetItemWithError(entries, number)) {
-		err = PyDict_SetItem(entries, number, entry);
-		if (!err)
-			err = became_garbage(table, entry, quietly);
-	}
-out:
-	Py_XDECREF(entry);
-	Py_XDECREF(none);
-	return err;
-}
-
-void rsys_abandon(PyObject *table, int number, int quietly)
-{
-	PyObject *type, *value, *traceback, *num;
-
-	PyErr_Fetch(&type, &value, &traceback);
-	num = PyLong_FromLong(number);
-	if (!num || abandon(table, num, quietly) < 0)
-		PyErr_WriteUnraisable(table);
-	Py_XDECREF(num);
-	PyErr_Restore(type, value, traceback);
-}
 
 /* The callback of the weak reference to a handle. Runs anywhere, in any thread, also at interpreter exit. */
 static PyObject *handle_dropped(PyObject *module, PyObject *ref)
@@ -144,14 +38,14 @@ static PyObject *handle_dropped(PyObject *module, PyObject *ref)
 	if (!entry)
 		Py_RETURN_NONE;	/* it was never listed */
 	Py_INCREF(entry);
-	table = table_of(entry);
+	table = rsys_table_of(entry);
 	PySet_Discard(entry, ref);
 	if (table && !PySet_Size(entry)) {
 		PyObject *task = attribute(ref, s_task);
 
 		if (task)
 			PyObject_SetAttr(entry, s_closer, task);
-		err = became_garbage(table, entry, 0);
+		err = rsys_became_garbage(table, entry, 0);
 	}
 	Py_XDECREF(table);
 	Py_DECREF(entry);
@@ -187,7 +81,7 @@ static int do_track(PyObject *table, PyObject *handle, CallRecord *record)
 	entry = PyDict_GetItemWithError(entries, number);
 	if (!entry) {
 		none = PyTuple_New(0);
-		fresh = none ? new_entry(table, number, none) : NULL;
+		fresh = none ? rsys_new_entry(table, number, none) : NULL;
 		if (!fresh)
 			goto out;
 		entry = PyDict_GetItemWithError(entries, number);
@@ -251,7 +145,7 @@ static PyObject *track_all(PyObject *module, PyObject *const *args, Py_ssize_t n
 static int was_copied(PyObject *table, PyObject *parent, PyObject *fd, PyObject *number)
 {
 	PyObject *ref = attribute(fd, s__ref), *entry = ref && ref != Py_None ? attribute(ref, s_entry) : NULL;
-	PyObject *owner = entry ? table_of(entry) : NULL, *closed = attribute(table, s__first_closed);
+	PyObject *owner = entry ? rsys_table_of(entry) : NULL, *closed = attribute(table, s__first_closed);
 	PyObject *serial = entry ? attribute(entry, s_serial) : NULL, *copied_at = attribute(table, s__copied_at);
 
 	Py_XDECREF(owner);	/* the parent keeps itself, and what is not the parent is not looked at */
@@ -317,7 +211,7 @@ static PyObject *leave(PyObject *module, PyObject *const *args, Py_ssize_t n)
 		int err = entry ? PySet_Discard(entry, PyList_GetItem(args[1], i)) : -1;
 
 		if (err >= 0 && !PySet_Size(entry))
-			err = became_garbage(args[0], entry, args[2] == Py_True);
+			err = rsys_became_garbage(args[0], entry, args[2] == Py_True);
 		Py_XDECREF(entry);
 		if (err < 0)
 			return NULL;
@@ -345,7 +239,7 @@ static PyObject *untrack(PyObject *module, PyObject *const *args, Py_ssize_t n)
 		return NULL;
 	ref = PyObject_GetAttr(handle, s__ref);
 	entry = ref && ref != Py_None ? attribute(ref, s_entry) : NULL;
-	table = entry ? table_of(entry) : NULL;
+	table = entry ? rsys_table_of(entry) : NULL;
 	if (!table) {
 		if (!PyErr_Occurred())
 			PyErr_SetString(PyExc_ValueError, "no table tracks this handle");
@@ -375,61 +269,6 @@ static int is_of(PyObject *entry, PyObject *task)
 	PyObject *closer = attribute(entry, s_closer);
 
 	return closer && closer != Py_None && PyWeakref_GetObject(closer) == task;
-}
-
-/* new_entry(table, number, origins): of a number that is, or is about to be, open */
-static PyObject *new_entry_function(PyObject *module, PyObject *const *args, Py_ssize_t n)
-{
-	(void)module;
-	if (n != 3) {
-		PyErr_SetString(PyExc_TypeError, "new_entry(table, number, origins)");
-		return NULL;
-	}
-	return new_entry(args[0], args[1], args[2]);
-}
-
-/* rsys_forget_entry(entry): its number is about to be closed */
-static PyObject *forget_function(PyObject *module, PyObject *entry)
-{
-	PyObject *table = table_of(entry);
-	int err;
-
-	(void)module;
-	if (!table) {
-		PyErr_SetString(PyExc_TypeError, "not an entry of a table");
-		return NULL;
-	}
-	err = rsys_forget_entry(table, entry);
-	Py_DECREF(table);
-	if (err < 0)
-		return NULL;
-	Py_RETURN_NONE;
-}
-
-/* became_garbage(table, entry): have its number closed, unless that has been arranged already */
-static PyObject *became_garbage_function(PyObject *module, PyObject *const *args, Py_ssize_t n)
-{
-	(void)module;
-	if (n != 2) {
-		PyErr_SetString(PyExc_TypeError, "became_garbage(table, entry)");
-		return NULL;
-	}
-	if (became_garbage(args[0], args[1], 0) < 0)
-		return NULL;
-	Py_RETURN_NONE;
-}
-
-/* abandon(table, number): it is open and has no handle. Not if it has been opened again meanwhile. */
-static PyObject *abandon_function(PyObject *module, PyObject *const *args, Py_ssize_t n)
-{
-	(void)module;
-	if (n != 2) {
-		PyErr_SetString(PyExc_TypeError, "abandon(table, number)");
-		return NULL;
-	}
-	if (abandon(args[0], args[1], 0) < 0)
-		return NULL;
-	Py_RETURN_NONE;
 }
 
 /*
@@ -483,12 +322,13 @@ static PyObject *take_garbage(PyObject *module, PyObject *const *args, Py_ssize_
 /* set_handle_types(entry_type, ref_type, next_serial): of rsyscall.handle.fd */
 static PyObject *set_handle_types(PyObject *module, PyObject *args)
 {
+	PyObject *entry_type, *next_serial;
+
 	(void)module;
 	if (!PyArg_ParseTuple(args, "OOO", &entry_type, &ref_type, &next_serial))
 		return NULL;
-	Py_INCREF(entry_type);
 	Py_INCREF(ref_type);
-	Py_INCREF(next_serial);
+	rsys_entries_use(entry_type, next_serial);
 	Py_RETURN_NONE;
 }
 
@@ -500,10 +340,6 @@ static PyMethodDef functions[] = {
 	{ "inherit", FASTCALL(inherit), NULL },
 	{ "leave", FASTCALL(leave), NULL },
 	{ "untrack", FASTCALL(untrack), NULL },
-	{ "new_entry", FASTCALL(new_entry_function), NULL },
-	{ "forget", forget_function, METH_O, NULL },
-	{ "became_garbage", FASTCALL(became_garbage_function), NULL },
-	{ "abandon", FASTCALL(abandon_function), NULL },
 	{ "take_garbage", FASTCALL(take_garbage), NULL },
 	{ "set_handle_types", set_handle_types, METH_VARARGS, NULL },
 	{ NULL, NULL, 0, NULL },
@@ -516,7 +352,8 @@ int rsys_handles_init(PyObject *module)
 #define INTERN(name) if (!(s_##name = PyUnicode_InternFromString(#name))) return -1;
 	NAMES(INTERN)
 	dropped_callback = PyCFunction_New(&dropped_def, NULL);
-	if (!dropped_callback || rsys_closer_init(module) < 0)
+	if (!dropped_callback || rsys_entries_init(module) < 0 || rsys_closer_init(module) < 0 ||
+	    rsys_garbage_init(module) < 0)
 		return -1;
 	return PyModule_AddFunctions(module, functions);
 }

@@ -15,6 +15,8 @@
 /* How many holes that perhaps fit are looked at before giving up. */
 #define SCAN_LIMIT 16
 
+PyTypeObject *rsys_space_type;
+
 static size_t bucket(FreeSpace *self, struct arena *arena, uint64_t offset)
 {
 	uint64_t key = ((uintptr_t)arena >> 4) * 0x9e3779b97f4a7c15ull ^ offset * 0xc2b2ae3d27d4eb4full;

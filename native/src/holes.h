@@ -56,6 +56,9 @@ static inline int fits(struct hole *hole, uint64_t size, uint64_t alignment)
 
 #pragma GCC visibility push(hidden)
 
+/* The type, which space.c makes. */
+extern PyTypeObject *rsys_space_type;
+
 /*
  * Before anything becomes live, `more` of it: memory for the holes that giving it back may make; -1: there is
  * none, and MemoryError is set. None of the others can fail.

@@ -32,6 +32,7 @@
 
 #include "arguments.h"
 #include "freestanding.h"
+#include "garbage.h"
 
 enum { NOT_SENT, SENT, ANSWERED };
 enum { MAKES_NOTHING, MAKES_DESCRIPTOR, MAKES_DESCRIPTORS_IN_MEMORY, MAKES_MAPPING };

@@ -43,12 +43,6 @@ void rsys_record_own(CallRecord *record, int number);
 /* Makes the types; once. */
 int rsys_handles_init(PyObject *module);
 
-/*
- * Have a number without a handle closed, now or soon; quietly: when garbage is collected the next time. Keeps
- * the current exception.
- */
-void rsys_abandon(PyObject *table, int number, int quietly);
-
 #pragma GCC visibility pop
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "execute.h"
 #include "freestanding.h"
+#include "garbage.h"
 #include "local_call.h"
 #include "pidfd.h"
 #include "record.h"

@@ -14,13 +14,6 @@
 
 #define MOST_ALIGNMENT 4096
 
-static PyTypeObject *space_type;
-
-int rsys_is_space(PyObject *object)
-{
-	return PyObject_TypeCheck(object, space_type);
-}
-
 /* FreeSpace(allocation_type, largest_kept): the type is a subclass of Allocation */
 static PyObject *space_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -365,8 +358,8 @@ static PyType_Spec space_spec = {
 
 int rsys_space_init(PyObject *module)
 {
-	space_type = (PyTypeObject *)PyType_FromSpec(&space_spec);
-	if (!space_type || rsys_allocation_init(module) < 0)
+	rsys_space_type = (PyTypeObject *)PyType_FromSpec(&space_spec);
+	if (!rsys_space_type || rsys_allocation_init(module) < 0)
 		return -1;
-	return PyModule_AddObjectRef(module, "FreeSpace", (PyObject *)space_type);
+	return PyModule_AddObjectRef(module, "FreeSpace", (PyObject *)rsys_space_type);
 }

@@ -3,8 +3,8 @@
 A destructor cannot make system calls, so a number without handles becomes *garbage* of its table. Code that
 can await then closes it through a task that is in the table: `fd_collector.py` of the thread layer does that
 in the background, and several calls do it on the way. C code moves numbers between handles, records and the
-garbage, each in one step (`native/src/handles.c`). While a close is under way a `CallRecord` owns the number,
-so that an exception at any moment makes it garbage again, and never closes it twice.
+garbage, each in one step (`native/src/handles.c` and `garbage.c`). While a close is under way a `CallRecord`
+owns the number, so that an exception at any moment makes it garbage again, and never closes it twice.
 """
 
 from __future__ import annotations
