@@ -1,7 +1,7 @@
 """Take the section headers off programs: `headerless.py FILE...`
 
-No kernel reads them, and rsyscall-stub, which travels in a command line, is a twentieth shorter without them. (ld
-leaves them out itself since 2.41, with `-z nosectionheader`.)
+No kernel reads them, and rsyscall-stub, which travels in a command line, is a twentieth shorter without
+them. (ld leaves them out itself since 2.41, with `-z nosectionheader`.)
 """
 
 from __future__ import annotations
