@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import hmac
 import lzma
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,9 +12,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from rsyscall.fcntl import O
-from rsyscall.linux.if_alg import SockaddrAlg
+from rsyscall.linux.if_alg import ALG_SET, SockaddrAlg
 from rsyscall.linux.module import MODULE_INIT
-from rsyscall.sys.socket import AF, MSG, SOCK
+from rsyscall.sys.socket import AF, MSG, SOCK, SOL
 from rsyscall.thread import Thread
 
 from .machine import MODULES
@@ -85,4 +86,9 @@ async def test_sockets_that_hash(thread: Thread) -> None:
                     await work.send(await thread.ptr(data[100:]), MSG.NONE)
                     digest = await thread.read(work, 64)
                     assert digest == hashlib.sha256(data).digest()
-                assert await thread.task.getpid() == thread.task.process.near
+        async with await thread.socket(AF.ALG, SOCK.SEQPACKET) as keyed:
+            await keyed.bind(await thread.ptr(SockaddrAlg("hash", "hmac(sha256)")))
+            await keyed.setsockopt(SOL.ALG, ALG_SET.KEY, await thread.ptr(b"secret"))
+            async with await keyed.accept() as work:
+                await work.send(await thread.ptr(b"abc"), MSG.NONE)
+                assert await thread.read(work, 64) == hmac.digest(b"secret", b"abc", "sha256")
