@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 
+from rsyscall.async_fd import finish
 from rsyscall.child_process import AsyncChildProcess, end_process
 from rsyscall.command import Command
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
@@ -490,8 +491,7 @@ async def _connect(thread: Thread, path: Path, flags: int) -> tuple[AsyncFileDes
                     # Its queue is full, and nothing tells when that changes.
                     await trio.sleep(_PAUSE)
         finally:
-            with trio.CancelScope(shield=True):
-                await address.close()
+            await finish(address.close)
         await sock.send_all_bytes(_KNOCK.pack(_MAGIC, flags, 0))
         said = await _receive(sock, path, flags)
         multiplexer = thread.monitor.side.multiplexer if isinstance(thread.monitor, FarMonitor) else None
