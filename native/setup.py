@@ -32,6 +32,7 @@ WHEEL_TAG = "cp310"
 # The files of `fast`; those that driven processes run are in ffi_build.py.
 FAST = [
     "allocation",
+    "announced",
     "arguments",
     "blocks",
     "borrow",
@@ -53,6 +54,7 @@ FAST = [
     "pointers",
     "record",
     "ring",
+    "ring_answers",
     "ring_call",
     "ring_sleep",
     "ring_wait",

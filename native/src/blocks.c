@@ -1,10 +1,12 @@
 /* The memory that driven processes run on: blocks, and the arenas that they are cut from. */
 #include "client.h"
-#include "freestanding.h"
 
 #include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
+
+#include "announced.h"
+#include "freestanding.h"
 
 #define BLOCKS_PER_ARENA 64
 

@@ -134,12 +134,6 @@ static inline int rsys_hub_check(Hub *hub)
 /* Makes the type; once. */
 PyTypeObject *rsys_hub_init(void);
 
-/* Move what the servers announced to our own list. */
-int rsys_hub_collect(Hub *self);
-
-/* As if the server of this block had announced itself. */
-int rsys_hub_announce(Hub *self, struct block *block);
-
 /* ---- blocks.c ------------------------------------------------------------------------- */
 
 struct block *rsys_take_block(Hub *self);

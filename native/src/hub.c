@@ -1,4 +1,4 @@
-/* The type Hub: who may use its rings, their budgets and announcements, the words that the watcher watches. */
+/* The type Hub: who may use its rings, their budgets, the words that the watcher watches. */
 #include "client.h"
 
 #include <linux/futex.h>
@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "announced.h"
 #include "clock.h"
 #include "freestanding.h"
 
@@ -98,93 +99,6 @@ static void hub_dealloc(PyObject *self)
 	free(((Hub *)self)->collected);
 	((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
 	Py_DECREF(type);
-}
-
-static int add_collected(Hub *self, struct block *block)
-{
-	if (self->n_collected == self->room_collected) {
-		size_t room = self->room_collected ? 2 * self->room_collected : 64;
-		void *bigger = realloc(self->collected, room * sizeof(struct block *));
-
-		if (!bigger) {
-			PyErr_NoMemory();
-			return -1;
-		}
-		self->collected = bigger;
-		self->room_collected = room;
-	}
-	self->collected[self->n_collected++] = block;
-	return 0;
-}
-
-int rsys_hub_announce(Hub *self, struct block *block)
-{
-	if (add_collected(self, block) < 0)
-		return -1;
-	rsys_call3(__NR_write, self->hub->watcher.completion, "", 1);
-	return 0;
-}
-
-int rsys_hub_collect(Hub *self)
-{
-	uint64_t head = __atomic_exchange_n(&self->hub->ready, 0, __ATOMIC_SEQ_CST);
-
-	while (head) {
-		struct block *block = (struct block *)head;
-
-		head = block->ring.ready_next;
-		if (add_collected(self, block) < 0)
-			return -1;
-		/* From here on the server may announce it again. */
-		__atomic_store_n(&block->ring.queued, 0, __ATOMIC_SEQ_CST);
-	}
-	return 0;
-}
-
-/*
- * announced() -> the rings that have something to be delivered. They stay announced until delivered(ring) is
- * called: an exception in between does not lose them.
- */
-static PyObject *hub_announced(PyObject *op, PyObject *unused)
-{
-	Hub *self = (Hub *)op;
-	PyObject *list;
-	size_t i;
-
-	(void)unused;
-	if (rsys_hub_check(self) < 0 || rsys_hub_collect(self) < 0)
-		return NULL;
-	list = PyList_New(0);
-	if (!list)
-		return NULL;
-	for (i = 0; i < self->n_collected; i++) {
-		struct block *block = self->collected[i];
-
-		if (block->owner && PyList_Append(list, block->owner) < 0) {
-			Py_DECREF(list);
-			return NULL;
-		}
-	}
-	self->n_handed = self->n_collected;
-	return list;
-}
-
-/* delivered(ring): it is not announced any more, unless by something that came after announced() */
-static PyObject *hub_delivered(PyObject *op, PyObject *ring)
-{
-	Hub *self = (Hub *)op;
-	size_t i, kept = 0, handed = self->n_handed;
-
-	for (i = 0; i < self->n_collected; i++) {
-		PyObject *owner = self->collected[i]->owner;
-
-		if (owner && (owner != ring || i >= handed))
-			self->collected[kept++] = self->collected[i];
-		else if (i < handed)
-			self->n_handed--;
-	}
-	self->n_collected = kept;
-	Py_RETURN_NONE;
 }
 
 static PyObject *hub_ring(PyObject *op, PyObject *unused)
@@ -305,8 +219,8 @@ static PyMethodDef hub_methods[] = {
 	{ "ring", hub_ring, METH_NOARGS, NULL },
 	{ "check_owner", hub_check_owner, METH_NOARGS, NULL },
 	{ "set_spin", hub_set_spin, METH_VARARGS, NULL },
-	{ "announced", hub_announced, METH_NOARGS, NULL },
-	{ "delivered", hub_delivered, METH_O, NULL },
+	{ "announced", rsys_hub_announced, METH_NOARGS, NULL },
+	{ "delivered", rsys_hub_delivered, METH_O, NULL },
 	{ "watch_word", hub_watch_word, METH_O, NULL },
 	{ "unwatch_word", hub_unwatch_word, METH_VARARGS, NULL },
 	{ "configure_watcher", hub_configure_watcher, METH_VARARGS, NULL },

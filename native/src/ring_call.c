@@ -9,6 +9,7 @@
 #include "call_facts.h"
 #include "freestanding.h"
 #include "record.h"
+#include "ring_answers.h"
 #include "ring_wait.h"
 #include "shared_file.h"
 

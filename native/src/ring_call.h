@@ -19,12 +19,6 @@ PyObject *rsys_ring_last_sleeper(PyObject *op, PyObject *unused);
 PyObject *rsys_ring_forget(PyObject *op, PyObject *unused);
 PyObject *rsys_ring_results(PyObject *op, PyObject *unused);
 
-/* The answer to the oldest call has been taken; NULL: there is none, and never will be. */
-void rsys_ring_consume(Ring *self, const int64_t *answer);
-
-/* Take answers that no caller waits for, as long as the oldest is one. */
-void rsys_ring_drop_answers(Ring *self);
-
 /* As rsys_parse_call; a number that the word of a slot cannot hold is not that of a call. */
 int rsys_ring_parse(PyObject *const *args, Py_ssize_t n, int64_t v[7]);
 

@@ -11,41 +11,10 @@
  */
 #include "ring_call.h"
 
+#include "announced.h"
 #include "record.h"
+#include "ring_answers.h"
 #include "ring_wait.h"
-
-/* The answer to the oldest call has been taken; NULL: there is none, and never will be. */
-void rsys_ring_consume(Ring *self, const int64_t *answer)
-{
-	struct rsys_ring *ring = &self->block->ring;
-	uint32_t seq = ring->consumed + 1;
-	struct wait *wait = &self->waits[seq % RSYS_RING_SLOTS];
-	PyObject *sleeper = wait->sleeper;
-	CallRecord *record = wait->record;
-
-	if (record && answer)
-		rsys_record_answered(record, *answer);
-	wait->sleeper = NULL;
-	wait->record = NULL;
-	ring->consumed = seq;
-	/* Last, since these may run destructors, which make calls. */
-	Py_XDECREF(sleeper);
-	Py_XDECREF((PyObject *)record);
-}
-
-/* No caller waits for these. */
-void rsys_ring_drop_answers(Ring *self)
-{
-	struct rsys_ring *ring = &self->block->ring;
-
-	while (ring->consumed != ring->submitted && slot_done(self, ring->consumed + 1) &&
-	       !self->waits[(ring->consumed + 1) % RSYS_RING_SLOTS].sleeper) {
-		int64_t answer = slot_result(self, ring->consumed + 1);
-
-		rsys_ring_consume(self, &answer);
-	}
-}
-
 
 /* sleep(sleeper, count, index): it waits for the last `count` calls; index is what it calls the first of them */
 PyObject *rsys_ring_sleep(PyObject *op, PyObject *args)
