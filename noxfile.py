@@ -515,6 +515,7 @@ def lint(session: nox.Session) -> None:
         ["lint-imports"],
         ["python", "tools/checklayers.py"],
         ["python", "tools/checkimports.py"],
+        ["python", "tools/checkcircles.py"],
         ["python", "tools/checkwords.py"],
         ["python", "tools/abigen/call_facts.py", "--check"],
         ["python", "tools/abigen/call_methods.py", "--check"],
