@@ -7,16 +7,14 @@ import itertools
 import os
 import random
 import select
-import shutil
 import socket
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from .checked import build
 from .test_relay import CREDIT, DATA, END, HEADER, PROTOCOL, RESET, STOP, WINDOW, Relay, data, frame, receive
 
-NATIVE = Path(__file__).resolve().parents[2] / "native"
 FRAMES = 100_000
 PATTERN = bytes(range(251)) * 512
 
@@ -24,16 +22,7 @@ PATTERN = bytes(range(251)) * 512
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The program; skips without the tools to build it."""
-    for tool in ("make", "gcc"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"package: {tool} is not installed")
-    if not (NATIVE / "Makefile").exists():
-        pytest.skip("package: the sources of the C code are not here")
-    build = tmp_path_factory.mktemp("build")
-    program = build / "checked-relay"
-    command = ["make", "-s", "-C", str(NATIVE), f"BUILD={build}", f"OUT={build}", str(program)]
-    subprocess.run(command, check=True)
-    return program
+    return build("relay", tmp_path_factory.mktemp("build"))
 
 
 class Channel:
