@@ -118,8 +118,8 @@ class Server:
         self.listening.bind(b"")  # an abstract name that nothing else has
         self.listening.listen()
         self.process = subprocess.Popen(
-            [program, *["hard"] * hard],
-            stdin=self.listening,
+            [str(program), *(["hard"] if hard else [])],
+            stdin=self.listening.fileno(),
             env={"ASAN_OPTIONS": f"log_path={reports}/report"},
         )
 
