@@ -19,7 +19,7 @@ DIRECTORIES = {
     None: [ROOT / "examples", ROOT / "examples/near_only"],
 }
 # They need arguments: see the tests of the meta package.
-WITH_ARGUMENTS = {"19_watch_elsewhere"}
+WITH_ARGUMENTS = {"19_watch_elsewhere", "20_many_hosts"}
 EXAMPLES = [
     path
     for directory in DIRECTORIES.get(LAYER, [])
