@@ -14,6 +14,14 @@ from typing import Any
 import pytest
 
 from rsyscall.linux.errqueue import SO_EE_ORIGIN, SockExtendedErr
+from rsyscall.linux.if_packet import (
+    PACKET_OPTION,
+    TP_STATUS,
+    CmsgPacketAuxdata,
+    SockaddrLl,
+    TpacketAuxdata,
+)
+from rsyscall.linux.netlink import NETLINK, NETLINK_OPTION, CmsgNetlinkPktinfo, NlPktinfo, SockaddrNl
 from rsyscall.netinet.in_ import SockaddrIn, SockaddrIn6
 from rsyscall.netinet.ip import (
     IP,
@@ -187,6 +195,45 @@ async def test_marks(local: Local) -> None:
     assert await received(local, receiving) == [CmsgMark(77)]
 
 
+@pytest.mark.needs("CAP_NET_RAW")
+async def test_of_packets(local: Local) -> None:
+    """What is known of a packet of which a part is received."""
+    receiving = await local.task.socket(AF.PACKET, SOCK.RAW)
+    await receiving.setsockopt(SOL.PACKET, PACKET_OPTION.AUXDATA, await local.ptr(Int32(1)))
+    await receiving.bind(await local.ptr(SockaddrLl(0x88B5, INTERFACE)))
+    sending = await local.task.socket(AF.PACKET, SOCK.RAW)
+    await sending.bind(await local.ptr(SockaddrLl(0, INTERFACE)))
+    frame = bytes(12) + b"\x88\xb5" + b"rsyscall control messages".ljust(150)
+    await sending.send(await local.ptr(frame), MSG.NONE)
+    # Another program may use the number of the protocol too.
+    while True:
+        data, header = await receive(local, receiving)
+        if b"".join([await part.read() for part in data]) == frame[:100]:
+            break
+    assert header.control is not None
+    [cmsg] = await header.control.read()
+    assert isinstance(cmsg, CmsgPacketAuxdata)
+    info = cmsg.value
+    assert (info.len, info.snaplen, info.mac, info.net) == (164, 164, 0, 14)
+    assert TP_STATUS.USER in info.status
+    assert TP_STATUS.VLAN_VALID not in info.status
+
+
+@pytest.mark.needs("CAP_NET_ADMIN")
+async def test_of_netlink(local: Local) -> None:
+    """The number of the group to which a message was sent."""
+    receiving = await local.task.socket(AF.NETLINK, SOCK.RAW, NETLINK.USERSOCK)
+    await receiving.bind(await local.ptr(SockaddrNl(0, 1 << 4)))
+    await receiving.setsockopt(SOL.NETLINK, NETLINK_OPTION.PKTINFO, await local.ptr(Int32(1)))
+    sending = await local.task.socket(AF.NETLINK, SOCK.RAW, NETLINK.USERSOCK)
+    await sending.bind(await local.ptr(SockaddrNl(0, 0)))
+    name = await sending.getsockname(await local.ptr(Sockbuf(await local.malloc(SockaddrNl))))
+    own = await (await name.read()).buf.read()
+    # There is no socket of the kernel, to which it would go too: the sender gets that one.
+    await send(local, sending, None, name=SockaddrNl(own.pid, 1 << 4))
+    assert await received(local, receiving) == [CmsgNetlinkPktinfo(NlPktinfo(5))]
+
+
 @pytest.mark.parametrize(
     "cmsg",
     [
@@ -209,6 +256,8 @@ async def test_marks(local: Local) -> None:
         CmsgTxtime(1 << 63),
         CmsgUdpGro(24),
         CmsgUdpSegment(25),
+        CmsgPacketAuxdata(TpacketAuxdata(TP_STATUS.VLAN_VALID | TP_STATUS.TS_RAW_HARDWARE, 2, 3, 4, 5, 6, 7)),
+        CmsgNetlinkPktinfo(NlPktinfo(26)),
     ],
     ids=lambda cmsg: type(cmsg).__name__,
 )
@@ -227,9 +276,15 @@ from rsyscall.handle.task import Task
 import struct, sys
 from rsyscall.sys.socket import CmsgList
 serializer = CmsgList.get_serializer(None)
-kinds = [(1, 35, "Timestampns"), (0, 8, "IpPktinfo"), (41, 50, "Ipv6Pktinfo"), (17, 104, "UdpGro")]
-for level, type, name in kinds:
-    size = {0: 12, 1: 16, 41: 20, 17: 4}[level]
+kinds = [
+    (1, 35, "Timestampns", 16),
+    (0, 8, "IpPktinfo", 12),
+    (41, 50, "Ipv6Pktinfo", 20),
+    (17, 104, "UdpGro", 4),
+    (263, 8, "PacketAuxdata", 20),
+    (270, 3, "NetlinkPktinfo", 4),
+]
+for level, type, name, size in kinds:
     [cmsg] = serializer.from_bytes(struct.pack("=Qii", 16 + size, level, type) + bytes(size))
     assert type and cmsg.__class__.__name__ == "Cmsg" + name, cmsg
 """

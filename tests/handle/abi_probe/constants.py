@@ -791,6 +791,7 @@ ENUMS: dict[type[enum.Enum], Constants] = {
     if_packet.PACKET_FANOUT: Constants(
         ("linux/if_packet.h",), "PACKET_FANOUT_", left_out={"PACKET_FANOUT_DATA": "an option"}
     ),
+    if_packet.TP_STATUS: Constants(("linux/if_packet.h",), "TP_STATUS_"),
     if_packet.PACKET_MR: Constants(("linux/if_packet.h",), "PACKET_MR_"),
     vm_sockets.SO_VM_SOCKETS: Constants(("sys/socket.h", "linux/vm_sockets.h"), "SO_VM_SOCKETS_"),
     vm_sockets.VMADDR_CID: Constants(("sys/socket.h", "linux/vm_sockets.h"), "VMADDR_CID_"),

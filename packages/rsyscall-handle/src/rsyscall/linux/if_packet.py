@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 from typing import TypeVar
 
 from rsyscall.cstruct import CStruct, array, be16, constant, i32, known, u8, u16, u32
-from rsyscall.sys.socket import AF, Sockaddr, _register_sockaddr
+from rsyscall.sys._cmsg_known import CmsgStruct
+from rsyscall.sys.socket import AF, SOL, Sockaddr, _register_sockaddr
 
 __all__ = [
     "PACKET",
     "PACKET_FANOUT",
     "PACKET_MR",
     "PACKET_OPTION",
+    "TP_STATUS",
+    "CmsgPacketAuxdata",
     "PacketMreq",
     "SockaddrLl",
+    "TpacketAuxdata",
     "TpacketStats",
 ]
 
@@ -99,6 +104,32 @@ class PACKET_MR(enum.IntEnum):
     UNICAST = 3
 
 
+class TP_STATUS(enum.IntFlag):
+    """`TP_STATUS_*`: what the kernel says of a packet, and who has the memory of one in a ring.
+
+    manpage: packet(7)
+    """
+
+    KERNEL = 0
+    USER = 1 << 0
+    COPY = 1 << 1
+    LOSING = 1 << 2
+    CSUMNOTREADY = 1 << 3
+    VLAN_VALID = 1 << 4
+    BLK_TMO = 1 << 5
+    VLAN_TPID_VALID = 1 << 6
+    CSUM_VALID = 1 << 7
+    GSO_TCP = 1 << 8  # since Linux 6.2
+    TS_SOFTWARE = 1 << 29
+    TS_SYS_HARDWARE = 1 << 30
+    TS_RAW_HARDWARE = 1 << 31
+    # of a packet to send
+    AVAILABLE = 0
+    SEND_REQUEST = 1 << 0
+    SENDING = 1 << 1
+    WRONG_FORMAT = 1 << 2
+
+
 class SockaddrLl(CStruct, Sockaddr, c="struct sockaddr_ll", headers=("linux/if_packet.h",), frozen=True):
     """`struct sockaddr_ll`: a network device, and an address on its link.
 
@@ -158,6 +189,40 @@ class TpacketStats(CStruct, c="struct tpacket_stats", headers=("linux/if_packet.
 
     packets: int = u32("tp_packets")
     drops: int = u32("tp_drops")
+
+
+class TpacketAuxdata(CStruct, c="struct tpacket_auxdata", headers=("linux/if_packet.h",), frozen=True):
+    """`struct tpacket_auxdata`: what else is known of a packet.
+
+    Args:
+        status: flags, among them which of the following fields count.
+        len: bytes of the packet.
+        snaplen: bytes of it that a filter has left.
+        mac: where its link-layer header begins, in the data of a `SOCK.RAW` socket.
+        net: where its network header begins.
+        vlan_tci: number and priority of its VLAN, if `TP_STATUS.VLAN_VALID`.
+        vlan_tpid: `ETH_P_*`, the kind of VLAN, if `TP_STATUS.VLAN_TPID_VALID`.
+
+    manpage: packet(7)
+    """
+
+    status: TP_STATUS = u32("tp_status", TP_STATUS)
+    len: int = u32("tp_len")
+    snaplen: int = u32("tp_snaplen")
+    mac: int = u16("tp_mac", default=0)
+    net: int = u16("tp_net", default=0)
+    vlan_tci: int = u16("tp_vlan_tci", default=0)
+    vlan_tpid: int = u16("tp_vlan_tpid", default=0)
+
+
+@dataclass(frozen=True)
+class CmsgPacketAuxdata(CmsgStruct, level=SOL.PACKET, type=PACKET_OPTION.AUXDATA, struct=TpacketAuxdata):
+    """`PACKET_AUXDATA`: what else is known of a packet, such as its VLAN; received because of the option.
+
+    manpage: packet(7)
+    """
+
+    value: TpacketAuxdata
 
 
 _register_sockaddr(SockaddrLl)

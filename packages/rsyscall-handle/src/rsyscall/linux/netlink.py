@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rsyscall.cstruct import CStruct, constant, i32, nested, u16, u32
-from rsyscall.sys.socket import AF, Sockaddr, _register_sockaddr
+from rsyscall.sys._cmsg_known import CmsgStruct
+from rsyscall.sys.socket import AF, SOL, Sockaddr, _register_sockaddr
 
 __all__ = [
     "NETLINK",
@@ -17,6 +18,8 @@ __all__ = [
     "NLMSG",
     "NLMSGERR_ATTR",
     "NLM_F",
+    "CmsgNetlinkPktinfo",
+    "NlPktinfo",
     "Nlattr",
     "Nlmsg",
     "Nlmsgerr",
@@ -166,6 +169,28 @@ class SockaddrNl(CStruct, Sockaddr, c="struct sockaddr_nl", headers=("linux/netl
     family = constant(u16("nl_family"), AF.NETLINK)
     pid: int = u32("nl_pid", offset=4)
     groups: int = u32("nl_groups", offset=8)
+
+
+class NlPktinfo(CStruct, c="struct nl_pktinfo", headers=("linux/netlink.h",), frozen=True):
+    """`struct nl_pktinfo`: how a message has come.
+
+    Args:
+        group: number of the multicast group to which it was sent; 0: to this socket alone.
+
+    manpage: netlink(7)
+    """
+
+    group: int = u32("group")
+
+
+@dataclass(frozen=True)
+class CmsgNetlinkPktinfo(CmsgStruct, level=SOL.NETLINK, type=NETLINK_OPTION.PKTINFO, struct=NlPktinfo):
+    """`NETLINK_PKTINFO`: the multicast group of a message; received because of the option.
+
+    manpage: netlink(7)
+    """
+
+    value: NlPktinfo
 
 
 class Nlmsghdr(CStruct, c="struct nlmsghdr", headers=("linux/netlink.h",), frozen=True):

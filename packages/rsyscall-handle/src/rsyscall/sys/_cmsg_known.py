@@ -1,7 +1,7 @@
 """Control messages that hold a number or a structure; import them from the module of their level.
 
 Received ones are parsed by level and type. Those of other levels are beside the options that ask for them:
-`rsyscall.netinet.ip`, `rsyscall.netinet.udp`.
+`rsyscall.netinet.ip`, `rsyscall.netinet.udp`, `rsyscall.linux.if_packet`, `rsyscall.linux.netlink`.
 """
 
 from __future__ import annotations

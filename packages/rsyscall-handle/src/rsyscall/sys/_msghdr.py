@@ -305,6 +305,8 @@ _WITH_CMSGS: dict[int, str] = {
     SOL.IP: "rsyscall.netinet.ip",
     SOL.IPV6: "rsyscall.netinet.ip",
     SOL.UDP: "rsyscall.netinet.udp",
+    SOL.PACKET: "rsyscall.linux.if_packet",
+    SOL.NETLINK: "rsyscall.linux.netlink",
 }
 
 

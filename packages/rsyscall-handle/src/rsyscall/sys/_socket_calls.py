@@ -339,7 +339,8 @@ class SocketFileDescriptor(BaseFileDescriptor):
 
         Args:
             msg: where to put everything; consumed, unless the call fails.
-            flags: `RecvmsgFlags.CMSG_CLOEXEC` is always added, and shows up in the flags of the result.
+            flags: `RecvmsgFlags.CMSG_CLOEXEC` is added, and shows up in the flags of the result. Where the
+                kernel answers EINVAL, as packet sockets do, the call is made again without it.
 
         Returns:
             The places that were filled, and the rest (with `RecvmsgFlags.TRUNC` there may be no saying how
@@ -364,7 +365,16 @@ class SocketFileDescriptor(BaseFileDescriptor):
             if hdr.control is not None:
                 stack.enter_context(hdr.control.borrow(self.task))
             with naming(self):
-                ret = await _recvmsg(self.task.sysif, record, self.near, msg_near, int(flags) | _CMSG_CLOEXEC)
+                try:
+                    ret = await _recvmsg(
+                        self.task.sysif, record, self.near, msg_near, int(flags) | _CMSG_CLOEXEC
+                    )
+                except OSError as error:
+                    # Packet sockets, which carry no descriptors, refuse the flag.
+                    if error.errno != errno.EINVAL:
+                        raise
+                    record = CallRecord(self.task.fd_table, True)
+                    ret = await _recvmsg(self.task.sysif, record, self.near, msg_near, int(flags))
         # First, since file descriptors that have come are not forgotten from here on, whatever happens.
         out = _received_header(hdr, msg, self.task, ret, record)
         valid, rest = hdr.iov.value.split(min(ret, hdr.iov.value.size()))
