@@ -19,7 +19,7 @@ from rsyscall.tasks.stdio import BootstrapError
 # Most of the work is that of ssh, which encrypts: this many connections are being made at a time.
 AT_ONCE = 16
 # In seconds, for a connection, and for the command.
-PATIENCE = 20
+PATIENCE = 60
 FAILURES = (BootstrapError, CommandTimeoutError, OSError, SyscallError, trio.TooSlowError)
 
 

@@ -215,7 +215,8 @@ def test_a_hundred_hosts_and_a_dead_one(cli: Programs, tmp_path: Path) -> None:
         assert len(set(lines)) == 100, "each from a process of its own"
         silent.accept()[0].close()
         out, err = asking.communicate(timeout=60)
-        assert (asking.returncode, err) == (0, "")
+        # A hundred shells that log in at once may have something to say.
+        assert (asking.returncode, "Traceback" in err) == (0, False), err
         assert re.match(r"\w+@127\.0\.0\.1: (BootstrapError|TooSlowError)", out), out
 
 

@@ -19,10 +19,12 @@ from pathlib import Path
 import pytest
 import trio
 from sshd import SSHD, serving
+from waiting import wait_for_call
 
 from rsyscall import Command, local_thread
 from rsyscall.cli import parse
 from rsyscall.cli_options import ReplOptions
+from rsyscall.near import SYS
 from rsyscall.terminal import TerminalSession
 from rsyscall.termios import LFLAG
 
@@ -263,7 +265,9 @@ async def test_a_second_interrupt_ends_a_call_that_does_not_return(cli: Programs
         for name in ("child", "own"):
             await typing.enter(f"t = await {name}.clone()", "pipe = await t.pipe()")
             await typing.enter("buffer = await t.malloc(bytes, 1)")
+            pid = int(await typing.enter("t.process.process.near.id"))
             await typing.start("print('begun'); await pipe.read.read(buffer)")
+            await wait_for_call(pid, SYS.read)
             await typing.session.write("\x03")
             with trio.move_on_after(0.5):
                 await typing.session.expect(_PROMPT)
