@@ -343,7 +343,10 @@ ENUMS: dict[type[enum.Enum], Constants] = {
             "FUSE_REMOVEMAPPING_MAX_ENTRY": "of the size of a page",
         },
     ),
-    io_uring.IORING_OP: Constants(_IO_URING, "IORING_OP_"),
+    **{
+        cls: Constants(_IO_URING, f"{cls.__name__}_")
+        for cls in (io_uring.IORING_ENTER, io_uring.IORING_FEAT, io_uring.IORING_OP, io_uring.IORING_SETUP)
+    },
     io_uring.IORING_REGISTER: Constants(
         _IO_URING,
         "IORING_REGISTER_",
