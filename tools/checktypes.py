@@ -36,9 +36,9 @@ def programs() -> list[str]:
 
 def run_mypy(packages: Path, tree: bool) -> int:
     """Check the packages by name, then the programs; returns how many of the two runs found errors."""
-    environment = dict(os.environ)
-    if tree:
-        environment["MYPYPATH"] = str(packages)
+    # Tools import each other by name, as they do when they run.
+    path = [str(packages)] if tree else []
+    environment = {**os.environ, "MYPYPATH": os.pathsep.join([*path, str(ROOT / "tools")])}
     base = [sys.executable, "-m", "mypy", "--strict"]
     failures = 0
     for what in (["-p", "rsyscall", *(word for name in OTHERS for word in ("-p", name))], programs()):
@@ -58,7 +58,8 @@ def run_pyright(packages: Path) -> int:
         "include": [os.path.relpath(path, config.parent) for path in checked],
         # Not the default, which leaves out what is below directories that start with a dot.
         "exclude": ["**/__pycache__"],
-        "extraPaths": [str(packages), str(ROOT)],  # the second for `benchmarks`
+        # The others for `benchmarks`, and for tools that import each other.
+        "extraPaths": [str(packages), str(ROOT), str(ROOT / "tools")],
         "pythonVersion": "3.10",
         "pythonPlatform": "Linux",
         "typeCheckingMode": "standard",
