@@ -26,6 +26,7 @@ from rsyscall.netinet.in_ import SockaddrIn, SockaddrIn6
 from rsyscall.netinet.ip import (
     IP,
     IPV6,
+    MCAST,
     CmsgIpPktinfo,
     CmsgIpRecverr,
     CmsgIpTos,
@@ -34,9 +35,12 @@ from rsyscall.netinet.ip import (
     CmsgIpv6Pktinfo,
     CmsgIpv6Recverr,
     CmsgIpv6Tclass,
+    GroupReq,
+    GroupSourceReq,
     In6Pktinfo,
     InPktinfo,
     IpMreqn,
+    IpMreqSource,
     Ipv6Mreq,
 )
 from rsyscall.netinet.udp import UDP, CmsgUdpGro, CmsgUdpSegment
@@ -309,3 +313,63 @@ async def test_groups(local: Local) -> None:
         await sock.setsockopt(SOL.IPV6, IPV6.LEAVE_GROUP, await local.ptr(joining))
         with pytest.raises(OSError, match="Cannot assign"):
             await sock.setsockopt(SOL.IPV6, IPV6.LEAVE_GROUP, await local.ptr(joining))
+
+
+GROUP = ipaddress.IPv4Address("239.1.2.4")
+IN_GROUP = SockaddrIn(0, GROUP)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        (IP.ADD_SOURCE_MEMBERSHIP, IpMreqSource(GROUP, LOOPBACK, OTHER)),
+        (MCAST.JOIN_SOURCE_GROUP, GroupSourceReq(INTERFACE, IN_GROUP, SockaddrIn(0, OTHER))),
+        (MCAST.JOIN_GROUP, GroupReq(INTERFACE, IN_GROUP)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_senders_to_groups(
+    local: Local, option: int, value: IpMreqSource | GroupSourceReq | GroupReq
+) -> None:
+    """A socket gets what the sender sends that it has chosen, or all."""
+    receiving, address = await socket_of(local, SockaddrIn(0, 0))
+    sending, _ = await socket_of(local, SockaddrIn(0, 0))
+    await receiving.setsockopt(SOL.IP, option, await local.ptr(value))
+    found = []
+    for sender in (LOOPBACK, OTHER):
+        control = CmsgList([CmsgIpPktinfo(InPktinfo(INTERFACE, sender))])
+        await send(local, sending, control, sender.packed, name=SockaddrIn(address.port, GROUP))
+    with pytest.raises(BlockingIOError):
+        while True:
+            data, _ = await receive(local, receiving, flags=RecvmsgFlags.DONTWAIT)
+            found += [ipaddress.IPv4Address(await part.read()) for part in data]
+    assert found == ([LOOPBACK, OTHER] if isinstance(value, GroupReq) else [OTHER])
+
+
+async def test_groups_of_ipv6_by_address(local: Local) -> None:
+    sock, _ = await socket_of(local, V6)
+    group = await local.ptr(GroupReq(INTERFACE, SockaddrIn6(0, "ff02::1235")))
+    source = await local.ptr(
+        GroupSourceReq(INTERFACE, SockaddrIn6(0, "ff02::1236"), SockaddrIn6(0, "fe80::1"))
+    )
+    for join, leave, value in (
+        (MCAST.JOIN_GROUP, MCAST.LEAVE_GROUP, group),
+        (MCAST.JOIN_SOURCE_GROUP, MCAST.LEAVE_SOURCE_GROUP, source),
+    ):
+        await sock.setsockopt(SOL.IPV6, join, value)
+        await sock.setsockopt(SOL.IPV6, leave, value)
+        with pytest.raises(OSError, match=r"Cannot assign|Invalid argument"):
+            await sock.setsockopt(SOL.IPV6, leave, value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        IpMreqSource(GROUP, LOOPBACK, OTHER),
+        GroupReq(3, SockaddrIn6(0, LOOPBACK6)),
+        GroupSourceReq(4, IN_GROUP, SockaddrIn(0, OTHER)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_groups_round_trip(value: IpMreqSource | GroupReq | GroupSourceReq) -> None:
+    assert type(value).from_bytes(value.to_bytes()) == value

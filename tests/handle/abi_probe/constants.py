@@ -873,6 +873,12 @@ ENUMS: dict[type[enum.Enum], Constants] = {
         "IP_",
         also=("netinet/in.h",),
     ),
+    ip.MCAST: Constants(
+        ("linux/in.h",),
+        "MCAST_",
+        also=("netinet/in.h",),
+        left_out=dict.fromkeys(("MCAST_EXCLUDE", "MCAST_INCLUDE"), "modes of a filter that is not here"),
+    ),
     ip.IP_PMTUDISC: Constants(("linux/in.h",), "IP_PMTUDISC_"),
     ip.IPV6: Constants(
         ("linux/in6.h",),

@@ -13,7 +13,7 @@ from rsyscall.linux.errqueue import SockExtendedErr
 from rsyscall.netinet.in_ import INADDR, SockaddrIn, SockaddrIn6
 from rsyscall.sys._cmsg_known import CmsgNumber, CmsgStruct
 from rsyscall.sys._msghdr import _CutOffError
-from rsyscall.sys.socket import AF, SOL
+from rsyscall.sys.socket import AF, SOL, Sockaddr, SockaddrStorage
 
 if TYPE_CHECKING:
     from rsyscall.handle.fd import FileDescriptorTask
@@ -34,6 +34,7 @@ __all__ = [
     "IP_DEFAULT_MULTICAST_TTL",
     "IP_MAX_MEMBERSHIPS",
     "IP_PMTUDISC",
+    "MCAST",
     "CmsgIpPktinfo",
     "CmsgIpRecverr",
     "CmsgIpTos",
@@ -42,8 +43,11 @@ __all__ = [
     "CmsgIpv6Pktinfo",
     "CmsgIpv6Recverr",
     "CmsgIpv6Tclass",
+    "GroupReq",
+    "GroupSourceReq",
     "In6Pktinfo",
     "InPktinfo",
+    "IpMreqSource",
     "IpMreqn",
     "Ipv6Mreq",
     "SockaddrIn",
@@ -307,6 +311,21 @@ IPV6_FLOWINFO_PRIORITY = 0x0FF00000
 """Bits of `flowinfo`, in host order, that are the traffic class."""
 
 
+class MCAST(enum.IntEnum):
+    """`MCAST_*`: options at levels `SOL.IP` and `SOL.IPV6` about multicast groups, with addresses of both.
+
+    manpage: ip(7)
+    """
+
+    JOIN_GROUP = 42
+    BLOCK_SOURCE = 43
+    UNBLOCK_SOURCE = 44
+    LEAVE_GROUP = 45
+    JOIN_SOURCE_GROUP = 46
+    LEAVE_SOURCE_GROUP = 47
+    MSFILTER = 48
+
+
 class InPktinfo(CStruct, c="struct in_pktinfo", headers=("netinet/in.h",), frozen=True):
     """`struct in_pktinfo`: which interface and addresses a datagram has.
 
@@ -369,6 +388,65 @@ class Ipv6Mreq(CStruct, c="struct ipv6_mreq", headers=("netinet/in.h",), frozen=
 
     multiaddr: ipaddress.IPv6Address = array("ipv6mr_multiaddr", 16, ipaddress.IPv6Address, encode=_PACKED)
     ifindex: int = u32("ipv6mr_interface", default=0, offset=16)
+
+
+class IpMreqSource(CStruct, c="struct ip_mreq_source", headers=("netinet/in.h",), frozen=True):
+    """`struct ip_mreq_source`: the value of options about one sender to a group.
+
+    They are `IP.ADD_SOURCE_MEMBERSHIP`, `IP.DROP_SOURCE_MEMBERSHIP`, `IP.BLOCK_SOURCE`, `IP.UNBLOCK_SOURCE`.
+
+    Args:
+        multiaddr: the group.
+        interface: our address, of the interface.
+        sourceaddr: who sends.
+
+    manpage: ip(7)
+    """
+
+    multiaddr: ipaddress.IPv4Address = array("imr_multiaddr", 4, ipaddress.IPv4Address, encode=_PACKED)
+    interface: ipaddress.IPv4Address = array("imr_interface", 4, ipaddress.IPv4Address, encode=_PACKED)
+    sourceaddr: ipaddress.IPv4Address = array("imr_sourceaddr", 4, ipaddress.IPv4Address, encode=_PACKED)
+
+
+def _stored(data: bytes) -> Sockaddr:
+    return SockaddrStorage.from_bytes(data).parse()
+
+
+def _to_store(address: Sockaddr) -> bytes:
+    return address.to_bytes()
+
+
+class GroupReq(CStruct, c="struct group_req", headers=("netinet/in.h",), frozen=True):
+    """`struct group_req`: the value of `MCAST.JOIN_GROUP` and `MCAST.LEAVE_GROUP`.
+
+    Args:
+        interface: its index; 0: the kernel chooses.
+        group: a `SockaddrIn` or `SockaddrIn6`; the port is not used.
+
+    manpage: ip(7)
+    """
+
+    interface: int = u32("gr_interface")
+    group: Sockaddr = array("gr_group", 128, _stored, encode=_to_store, offset=8)
+
+
+class GroupSourceReq(CStruct, c="struct group_source_req", headers=("netinet/in.h",), frozen=True):
+    """`struct group_source_req`: the value of options about one sender to a group.
+
+    They are `MCAST.JOIN_SOURCE_GROUP`, `MCAST.LEAVE_SOURCE_GROUP`, `MCAST.BLOCK_SOURCE`,
+    `MCAST.UNBLOCK_SOURCE`.
+
+    Args:
+        interface: its index; 0: the kernel chooses.
+        group: a `SockaddrIn` or `SockaddrIn6`; the port is not used.
+        source: who sends, an address of the same family.
+
+    manpage: ip(7)
+    """
+
+    interface: int = u32("gsr_interface")
+    group: Sockaddr = array("gsr_group", 128, _stored, encode=_to_store, offset=8)
+    source: Sockaddr = array("gsr_source", 128, _stored, encode=_to_store)
 
 
 @dataclass(frozen=True)
