@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from rsyscall.linux.errqueue import SO_EE_ORIGIN, SockExtendedErr
+from rsyscall.linux.if_alg import ALG_OP, CmsgAlgAeadAssoclen, CmsgAlgOp
 from rsyscall.linux.if_packet import (
     PACKET_OPTION,
     TP_STATUS,
@@ -262,6 +263,8 @@ async def test_of_netlink(local: Local) -> None:
         CmsgUdpSegment(25),
         CmsgPacketAuxdata(TpacketAuxdata(TP_STATUS.VLAN_VALID | TP_STATUS.TS_RAW_HARDWARE, 2, 3, 4, 5, 6, 7)),
         CmsgNetlinkPktinfo(NlPktinfo(26)),
+        CmsgAlgOp(ALG_OP.ENCRYPT),
+        CmsgAlgAeadAssoclen(27),
     ],
     ids=lambda cmsg: type(cmsg).__name__,
 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import enum
 import os
+from dataclasses import dataclass
 
 from rsyscall.cstruct import CStruct, constant, string, u16, u32
-from rsyscall.sys.socket import AF, Sockaddr, _register_sockaddr
+from rsyscall.sys._cmsg_known import CmsgNumber
+from rsyscall.sys.socket import AF, SOL, Sockaddr, _register_sockaddr
 
-__all__ = ["ALG_OP", "ALG_SET", "SockaddrAlg"]
+__all__ = ["ALG_OP", "ALG_SET", "CmsgAlgAeadAssoclen", "CmsgAlgOp", "SockaddrAlg"]
 
 
 class ALG_SET(enum.IntEnum):
@@ -66,6 +68,16 @@ class SockaddrAlg(
             if last < len(whole):
                 whole[last] = 0
         return super().from_bytes(bytes(whole))
+
+
+@dataclass(frozen=True)
+class CmsgAlgOp(CmsgNumber, level=SOL.ALG, type=ALG_SET.OP, format="I"):
+    """`ALG_SET_OP`: what to do with the data, an `ALG_OP`; never received."""
+
+
+@dataclass(frozen=True)
+class CmsgAlgAeadAssoclen(CmsgNumber, level=SOL.ALG, type=ALG_SET.AEAD_ASSOCLEN, format="I"):
+    """`ALG_SET_AEAD_ASSOCLEN`: how many bytes at the beginning are authenticated alone; never received."""
 
 
 _register_sockaddr(SockaddrAlg)

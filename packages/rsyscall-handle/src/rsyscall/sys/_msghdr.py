@@ -307,6 +307,7 @@ _WITH_CMSGS: dict[int, str] = {
     SOL.UDP: "rsyscall.netinet.udp",
     SOL.PACKET: "rsyscall.linux.if_packet",
     SOL.NETLINK: "rsyscall.linux.netlink",
+    SOL.ALG: "rsyscall.linux.if_alg",
 }
 
 
