@@ -24,14 +24,14 @@ FUNCTION, FILE = 100, 50
 
 @functools.cache
 def names_for_types(module: str) -> dict[str, object]:
-    """What a module imports for type checkers alone."""
+    """What a module imports from ours for type checkers alone."""
     tree = ast.parse(Path(inspect.getfile(sys.modules[module])).read_text())
     return {
         alias.asname or alias.name: getattr(importlib.import_module(node.module), alias.name, None)
         for block in tree.body
         if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
         for node in block.body
-        if isinstance(node, ast.ImportFrom) and node.module
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("rsyscall.")
         for alias in node.names
     }
 
