@@ -71,6 +71,21 @@ MACHINES = (
 )
 
 
+# For qemu. What is at the port is the character device "stream".
+COMMON_OPTIONS = (
+    *("-smp", "2", "-m", "512", "-display", "none", "-nodefaults", "-no-reboot"),
+    *("-device", "virtio-serial-pci,romfile=", "-device", "virtserialport,chardev=stream"),
+)
+
+
+def boot_options(kernel: Path, root: Path, console: str, printed: Path) -> list[str]:
+    """For qemu: what to boot, and the file for what the kernel prints at its console of that name."""
+    return [
+        *("-kernel", str(kernel), "-initrd", str(root)),
+        *("-append", f"console={console} quiet panic=-1", "-serial", f"file:{printed}"),
+    ]
+
+
 def make_root(machine: Machine, directory: Path) -> Path:
     """Make the root file system, as an archive that the kernel unpacks."""
     root = directory / "root"
@@ -109,11 +124,8 @@ def running(machine: Machine) -> Iterator[socket.socket]:
         listener.listen(1)
         console = directory / "console"
         command = [
-            *(machine.emulator, *machine.options, "-smp", "2", "-m", "512"),
-            *("-display", "none", "-nodefaults", "-no-reboot", "-serial", f"file:{console}"),
-            *("-kernel", machine.kernel, "-initrd", make_root(machine, directory)),
-            *("-append", f"console={machine.console} quiet panic=-1"),
-            *("-device", "virtio-serial-pci,romfile=", "-device", "virtserialport,chardev=stream"),
+            *(machine.emulator, *machine.options, *COMMON_OPTIONS),
+            *boot_options(machine.kernel, make_root(machine, directory), machine.console, console),
             *("-chardev", f"socket,id=stream,path={directory / 'stream'}"),
         ]
         qemu = subprocess.Popen(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+import resource
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import trio
@@ -25,6 +26,27 @@ from rsyscall.unistd import Pipe
 def sh(script: str) -> Command:
     """A command that runs a shell script."""
     return Command("/bin/sh", ["sh", "-c", script], {})
+
+
+async def errors_by_limit(work: Callable[[], Awaitable[None]], more: int) -> list[int | None]:
+    """Do some work under every limit of open descriptors, from 3 to that many more than are open.
+
+    Returns:
+        The error numbers, where it failed.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    errors: list[int | None] = []
+    for limit in range(3, highest + more):
+        try:
+            with trio.fail_after(30):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+                await work()
+        except OSError as error:
+            errors.append(error.errno)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return errors
 
 
 @asynccontextmanager

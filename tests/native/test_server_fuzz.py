@@ -44,7 +44,7 @@ class Model:
         self.kept: list[bytes] = []
         self.failed = False
         self.ended = False
-        """Whether the server ends by itself; otherwise it waits for more."""
+        """Whether the server has closed the stream; otherwise it waits for more requests."""
         at = 0
         while not self.ended and len(stream) - at >= REQUEST.size:
             op, flags, number, *args = REQUEST.unpack_from(stream, at)

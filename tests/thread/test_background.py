@@ -25,7 +25,7 @@ async def test_the_results_are_in_the_order_of_the_steps() -> None:
 
 @pytest.mark.parametrize("cancel_others", [False, True])
 async def test_when_one_fails(cancel_others: bool) -> None:
-    """The first exception comes when all have ended: by themselves, or cancelled."""
+    """The first exception comes when all have finished or were cancelled."""
     started = trio.Event()
     ends = []
 
@@ -37,11 +37,11 @@ async def test_when_one_fails(cancel_others: bool) -> None:
         started.set()
         try:
             await trio.sleep(0.05)
-            ends.append("by itself")
+            ends.append("finished")
         except trio.Cancelled:
             ends.append("cancelled")
             raise KeyError("the second") from None
 
     with pytest.raises(ValueError, match="the first"):
         await together(go_on, fail, cancel_others=cancel_others)
-    assert ends == ["cancelled" if cancel_others else "by itself"]
+    assert ends == ["cancelled" if cancel_others else "finished"]

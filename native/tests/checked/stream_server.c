@@ -20,7 +20,10 @@ static const char *stack_top;
 static int hard;
 static unsigned int turn;
 
-/* What it writes and reads has to be on its stack, where a look at a variable that is no more is found out by itself. */
+/*
+ * The addresses that the server gives to the kernel are compared with those of its stack. To find uses after return,
+ * the sanitizer would move the variables to a heap of its own.
+ */
 const char *__asan_default_options(void)
 {
 	return "detect_stack_use_after_return=0";

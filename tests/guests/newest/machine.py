@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from guests.machine import KERNELS, packed
+from guests.machine import COMMON_OPTIONS, KERNELS, boot_options, packed
 from rsyscall.command import Command
 from rsyscall.tasks.local import local_thread
 from rsyscall.tasks.stdio import StdioThread, stdio_bootstrap
@@ -63,11 +63,8 @@ async def start(directory: Path) -> StdioThread:
         str(shutil.which("qemu-system-x86_64")),
         [
             *("qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-cpu", "max"),
-            *("-smp", "2", "-m", "512"),
-            *("-display", "none", "-nodefaults", "-no-reboot", "-serial", f"file:{directory / 'console'}"),
-            *("-kernel", str(KERNEL), "-initrd", str(make_root(directory))),
-            *("-append", "console=ttyS0 quiet panic=-1"),
-            *("-device", "virtio-serial-pci,romfile=", "-device", "virtserialport,chardev=stream"),
+            *COMMON_OPTIONS,
+            *boot_options(KERNEL, make_root(directory), "ttyS0", directory / "console"),
             *("-chardev", "stdio,id=stream,signal=off"),
         ],
         {},

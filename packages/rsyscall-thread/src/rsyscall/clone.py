@@ -42,16 +42,25 @@ if TYPE_CHECKING:
     from rsyscall.memory.ram import RAM
     from rsyscall.network.connection import Connection
 
-__all__ = ["abandon", "clone_child_task", "clone_process", "clone_ring_task", "make_child_task"]
+__all__ = [
+    "NEW_MOUNTNS",
+    "abandon",
+    "clone_child_task",
+    "clone_process",
+    "clone_ring_task",
+    "make_child_task",
+]
 
 
 # In plain numbers: members of a flag class are combined by Python code.
 _FILES = int(CLONE.FILES)
-_NEWNS = int(CLONE.NEWNS | CLONE.EMPTY_MNTNS)  # each of them makes a namespace
 _PARENT = int(CLONE.PARENT)
 _NEWPID = int(CLONE.NEWPID)
 _SIGCHLD = int(SIG.CHLD)
 _LEAVING = having(Fact.LEAVES)
+
+NEW_MOUNTNS = int(CLONE.NEWNS | CLONE.EMPTY_MNTNS)
+"""Each of these flags makes a mount namespace; a plain number, too."""
 
 
 async def clone_process(
@@ -229,7 +238,7 @@ def make_child_task(
         table,
         address_space,
         PidNamespace(pid) if flags & _NEWPID else task.pidns,
-        None if flags & _NEWNS else task.mountns,
+        None if flags & NEW_MOUNTNS else task.mountns,
     )
     child.sigmask = Sigset(task.sigmask)
     if task.ignored_until_exec:

@@ -25,7 +25,6 @@ __all__ = ["ParentThread", "OwnMemory", "close_all", "monitor_for"]
 logger = logging.getLogger(__name__)
 
 # In plain numbers: members of a flag class are combined by Python code.
-_NEWNS = int(CLONE.NEWNS)
 _NEWPID = int(CLONE.NEWPID)
 
 

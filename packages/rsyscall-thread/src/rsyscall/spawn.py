@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, SupportsInt
 
 from rsyscall.child_process import end_process
+from rsyscall.clone import NEW_MOUNTNS
 from rsyscall.clone_call import Clone3Missing
 from rsyscall.command import Command
 from rsyscall.exec_image import exec_after, make_image
@@ -50,7 +51,6 @@ _ALWAYS_PREPARABLE = _PREPARABLE - REFUSABLE
 
 _NEWUSER = int(CLONE.NEWUSER)
 _FILES = int(CLONE.FILES)
-_NEWNS = int(CLONE.NEWNS | CLONE.EMPTY_MNTNS)  # each of them makes a namespace
 
 _AT_FDCWD = int(AT.FDCWD)
 # What clone3 says of a cgroup that it cannot make a process in.
@@ -183,7 +183,7 @@ class PreparedThread(WithSetup):
         self._sysif = _NotingInterface()
         task = parent.task
         table = task.fd_table if numeric & _FILES else FDTable(0, task.fd_table)
-        mountns = None if numeric & _NEWNS else task.mountns
+        mountns = None if numeric & NEW_MOUNTNS else task.mountns
         self.task: Task = PreparedTask(_NO_PROCESS, table, task.address_space, task.pidns, mountns)
         self.task.sysif = self._sysif
         # Of the memory that noted calls refer to. It has to stay until they have been made.

@@ -376,14 +376,7 @@ class SyscallConnection(SyscallInterface):
         if not data:
             return
         try:
-            if self.tofd.handle.task.sysif.immediate and len(data) <= _SMALL:
-                memory = self._outgoing
-                if memory is None:
-                    memory = self._outgoing = await self.tofd.ram.malloc(bytes, _SMALL)
-                await self.tofd.ram.transport.write(memory, data)
-                await self._write(record, memory, len(data))
-            else:
-                await self._write(record, await self.tofd.ram.ptr(data), len(data))
+            await self._write(record, await self._in_memory(data), len(data))
         except SyscallHangup:
             raise
         except (OSError, SyscallError) as exn:
@@ -392,6 +385,17 @@ class SyscallConnection(SyscallInterface):
             raise
         state.sent(record.result or 0)
         self._full = False
+
+    async def _in_memory(self, data: bytes) -> Pointer[Any]:
+        """Where our end can send these bytes from, the first ones there."""
+        ram = self.tofd.ram
+        if not self.tofd.handle.task.sysif.immediate or len(data) > _SMALL:
+            return await ram.ptr(data)
+        memory = self._outgoing
+        if memory is None:
+            memory = self._outgoing = await ram.malloc(bytes, _SMALL)
+        await ram.transport.write(memory, data)
+        return memory
 
     async def _settle_offer(self) -> None:
         """Tell the state how many of the bytes on offer were sent, if an exception kept that from it."""

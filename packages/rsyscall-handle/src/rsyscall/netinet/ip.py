@@ -6,14 +6,14 @@ import enum
 import ipaddress
 import operator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from rsyscall.cstruct import CStruct, array, i32, u32
 from rsyscall.linux.errqueue import SockExtendedErr
 from rsyscall.netinet.in_ import INADDR, SockaddrIn, SockaddrIn6
 from rsyscall.sys._cmsg_known import CmsgNumber, CmsgStruct
 from rsyscall.sys._msghdr import _CutOffError
-from rsyscall.sys.socket import AF, SOL, Sockaddr, SockaddrStorage
+from rsyscall.sys.socket import SOL, Sockaddr, SockaddrStorage
 
 if TYPE_CHECKING:
     from rsyscall.handle.fd import FileDescriptorTask
@@ -53,6 +53,8 @@ __all__ = [
     "SockaddrIn",
     "SockaddrIn6",
 ]
+
+T_recverr = TypeVar("T_recverr", bound="_CmsgRecverr")
 
 _PACKED = operator.attrgetter("packed")
 _ANY = ipaddress.IPv4Address(0)
@@ -501,15 +503,38 @@ class CmsgIpv6Tclass(CmsgNumber, level=SOL.IPV6, type=IPV6.TCLASS, format="i"):
     """
 
 
-def _split_error(data: bytes) -> tuple[SockExtendedErr, bytes]:
-    size = SockExtendedErr.sizeof()
-    if len(data) < size:
-        raise _CutOffError("an error was cut off", len(data))
-    return SockExtendedErr.from_bytes(data), data[size:]
+@dataclass(frozen=True)
+class _CmsgRecverr(CmsgStruct, struct=SockExtendedErr):
+    """An error of a datagram that was sent, and the host that has reported it."""
+
+    value: SockExtendedErr
+    offender: SockaddrIn | SockaddrIn6 | None = None
+
+    _address: ClassVar[type[SockaddrIn] | type[SockaddrIn6]]
+
+    def __init_subclass__(cls, address: type[SockaddrIn] | type[SockaddrIn6], **kwargs: Any) -> None:
+        cls._address = address
+        super().__init_subclass__(**kwargs)
+
+    def to_data(self) -> bytes:
+        """The error, and the address or zeros."""
+        return self.value.to_bytes() + (
+            self.offender.to_bytes() if self.offender else bytes(self._address.sizeof())
+        )
+
+    @classmethod
+    def from_data(cls: type[T_recverr], task: FileDescriptorTask[Any], data: bytes) -> T_recverr:
+        """Parse both. Raises ValueError if the error was cut off."""
+        size = SockExtendedErr.sizeof()
+        if len(data) < size:
+            raise _CutOffError("an error was cut off", len(data))
+        address, rest = cls._address, data[size:]
+        there = len(rest) >= address.sizeof() and rest[:2] == address.family.to_bytes(2, "little")
+        return cls(SockExtendedErr.from_bytes(data), address.from_bytes(rest) if there else None)
 
 
 @dataclass(frozen=True)
-class CmsgIpRecverr(CmsgStruct, level=SOL.IP, type=IP.RECVERR, struct=SockExtendedErr):
+class CmsgIpRecverr(_CmsgRecverr, level=SOL.IP, type=IP.RECVERR, address=SockaddrIn):
     """`IP_RECVERR`: an error of a datagram that was sent, from the error queue; because of the option.
 
     Args:
@@ -519,23 +544,11 @@ class CmsgIpRecverr(CmsgStruct, level=SOL.IP, type=IP.RECVERR, struct=SockExtend
     manpage: ip(7)
     """
 
-    value: SockExtendedErr
     offender: SockaddrIn | None = None
-
-    def to_data(self) -> bytes:
-        """The error, and the address or zeros."""
-        return self.value.to_bytes() + (self.offender.to_bytes() if self.offender else bytes(16))
-
-    @classmethod
-    def from_data(cls, task: FileDescriptorTask[Any], data: bytes) -> CmsgIpRecverr:
-        """Parse both. Raises ValueError if the error was cut off."""
-        error, rest = _split_error(data)
-        there = len(rest) >= SockaddrIn.sizeof() and rest[:2] == AF.INET.to_bytes(2, "little")
-        return cls(error, SockaddrIn.from_bytes(rest) if there else None)
 
 
 @dataclass(frozen=True)
-class CmsgIpv6Recverr(CmsgStruct, level=SOL.IPV6, type=IPV6.RECVERR, struct=SockExtendedErr):
+class CmsgIpv6Recverr(_CmsgRecverr, level=SOL.IPV6, type=IPV6.RECVERR, address=SockaddrIn6):
     """`IPV6_RECVERR`: an error of a datagram that was sent, from the error queue; because of the option.
 
     Args:
@@ -545,16 +558,4 @@ class CmsgIpv6Recverr(CmsgStruct, level=SOL.IPV6, type=IPV6.RECVERR, struct=Sock
     manpage: ipv6(7)
     """
 
-    value: SockExtendedErr
     offender: SockaddrIn6 | None = None
-
-    def to_data(self) -> bytes:
-        """The error, and the address or zeros."""
-        return self.value.to_bytes() + (self.offender.to_bytes() if self.offender else bytes(28))
-
-    @classmethod
-    def from_data(cls, task: FileDescriptorTask[Any], data: bytes) -> CmsgIpv6Recverr:
-        """Parse both. Raises ValueError if the error was cut off."""
-        error, rest = _split_error(data)
-        there = len(rest) >= SockaddrIn6.sizeof() and rest[:2] == AF.INET6.to_bytes(2, "little")
-        return cls(error, SockaddrIn6.from_bytes(rest) if there else None)

@@ -95,6 +95,10 @@ class _Request:
         self.written = written
         self.start = self.end = 0
 
+    def report_to(self, record: CallRecord, number: int) -> None:
+        """Have the outcome recorded."""
+        self.record, self.number = record, number
+
     def check(self, result: int, payload: bytes) -> None:
         """Raise a ProtocolError if this cannot be an answer."""
         length = 0 if result < 0 else self.read
@@ -103,7 +107,7 @@ class _Request:
 
 
 def _number(abi: ABI, call: int) -> int:
-    """The number of a call on the architecture of the peer; of that is one without a name already."""
+    """The number of a call on the architecture of the peer, to which one without a name belongs already."""
     return abi.number(call) if isinstance(call, SYS) else int(call)
 
 
@@ -165,17 +169,13 @@ class Exchange:
         """
         self = cls(on_finish)
         self._plain = record is None
-        requests = self._requests
         last = len(calls) - 1
-        for index in range(last):
-            call = calls[index]
-            data = encode_call(_number(abi, call[0]), call[1:], linked, calls[index + 1][0] in _QUICK)
-            requests.append(_Request(self, index, data))
-        call = calls[last]
-        request = _Request(self, last, encode_call(_number(abi, call[0]), call[1:]))
+        for index, call in enumerate(calls):
+            more = index < last and calls[index + 1][0] in _QUICK
+            data = encode_call(_number(abi, call[0]), call[1:], linked and index < last, more)
+            self._requests.append(_Request(self, index, data))
         if record is not None:
-            request.record, request.number = record, _our_number(abi, call[0])
-        requests.append(request)
+            self._requests[0].report_to(record, _our_number(abi, calls[0][0]))
         return self
 
     @classmethod
@@ -229,7 +229,7 @@ class Exchange:
                 data = encode_call(_number(abi, step[0]), step[1:], linked=linked and index < last)
                 request = _Request(self, index, data)
                 if record is not None and index == recorded:
-                    request.record, request.number = record, _our_number(abi, step[0])
+                    request.report_to(record, _our_number(abi, step[0]))
             self._requests.append(request)
         self.finished = not steps
         return self
