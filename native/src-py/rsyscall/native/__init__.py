@@ -66,7 +66,7 @@ class Symbols(NamedTuple):
     "`int (struct rsys_shared *, int socket, uint32_t page_size)`: serve one in a memory file."
 
 
-symbols = Symbols(*(lib.rsyscall_symbol(which) for which in range(6)))
+symbols: Symbols = Symbols(*(lib.rsyscall_symbol(which) for which in range(6)))
 """The functions in our own address space."""
 
 lasting_trampoline: int = lib.rsyscall_symbol(6)

@@ -46,7 +46,9 @@ class Command:
         self.executable_path = executable_path
         self.arguments: list[StrOrBytesPath] = list(arguments)
         # With names as text: the same name as text and as bytes is one variable.
-        self.env_updates = {os.fsdecode(name): value for name, value in env_updates.items()}
+        self.env_updates: dict[str, StrOrBytesPath] = {
+            os.fsdecode(name): value for name, value in env_updates.items()
+        }
 
     def args(self: T_command, *args: StrOrBytesPath) -> T_command:
         """Return a command with more arguments behind the present ones."""

@@ -17,7 +17,7 @@ class Output:
     """
 
     def __init__(self) -> None:
-        self.text = ""
+        self.text: str = ""
 
     def write(self, s: str) -> None:
         """Add to the text."""

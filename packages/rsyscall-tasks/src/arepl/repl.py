@@ -53,7 +53,7 @@ class PureREPL:
         self.global_vars = global_vars
         self._lines = ""
         self._future_flags = 0
-        self.filename = "<input>"
+        self.filename: str = "<input>"
 
     @property
     def is_continued(self) -> bool:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FuseDevice"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _OVER = (errno.ENODEV, errno.ECONNABORTED)
 

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FuseServer", "serve"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _GRACE = 5.0
 
@@ -70,7 +70,7 @@ class FuseServer:
         self.device = device
         self.filesystem = filesystem
         self.init: FuseInitOut | None = None
-        self.ended = trio.Event()
+        self.ended: trio.Event = trio.Event()
         # The requests that are being answered.
         self._scopes: dict[int, trio.CancelScope] = {}
         self._dead = False

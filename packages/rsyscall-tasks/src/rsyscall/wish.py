@@ -43,7 +43,7 @@ __all__ = ["ConsoleGenie", "ConsoleServerGenie", "run_repl", "serve_repls"]
 
 T = TypeVar("T")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _BACKLOG = 16
 # How long an input may go on when the person has hung up, in seconds.

@@ -77,9 +77,9 @@ class AsyncFileDescriptor:
     __slots__ = ("__weakref__", "epolled", "handle", "ram")
 
     def __init__(self, ram: RAM, handle: FileDescriptor, epolled: EpolledFileDescriptor) -> None:
-        self.ram = ram
-        self.handle = handle
-        self.epolled = epolled
+        self.ram: RAM = ram
+        self.handle: FileDescriptor = handle
+        self.epolled: EpolledFileDescriptor = epolled
 
     @staticmethod
     async def make(epoller: Epoller, ram: RAM, fd: FileDescriptor) -> AsyncFileDescriptor:

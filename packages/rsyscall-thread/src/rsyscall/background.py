@@ -363,7 +363,7 @@ class Waiter(Generic[T]):
     def __init__(self) -> None:
         self._task: trio.lowlevel.Task | None = None
         self._outcome: outcome.Outcome[T] | None = None
-        self.abandoned = False
+        self.abandoned: bool = False
 
     @property
     def done(self) -> bool:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ChildStream"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _LEAVING = having(Fact.LEAVES)
 

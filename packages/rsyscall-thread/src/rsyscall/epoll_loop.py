@@ -363,9 +363,9 @@ class Epoller:
     __slots__ = ("_lease", "epfd", "epoll_waiter", "ram")
 
     def __init__(self, epoll_waiter: EpollWaiter, ram: RAM, epfd: FileDescriptor) -> None:
-        self.epoll_waiter = epoll_waiter
-        self.ram = ram
-        self.epfd = epfd
+        self.epoll_waiter: EpollWaiter = epoll_waiter
+        self.ram: RAM = ram
+        self.epfd: FileDescriptor = epfd
         self._lease = epoll_waiter.lease()
 
     @staticmethod
@@ -479,10 +479,10 @@ class EpolledFileDescriptor:
     __slots__ = ("__weakref__", "_removed", "_waits", "epoller", "fd", "number", "status")
 
     def __init__(self, epoller: Epoller, fd: FileDescriptor, number: int) -> None:
-        self.epoller = epoller
-        self.fd = fd
-        self.number = number
-        self.status = FDStatus()
+        self.epoller: Epoller = epoller
+        self.fd: FileDescriptor = fd
+        self.number: int = number
+        self.status: FDStatus = FDStatus()
         # The tasks that sleep, and the flags for which they do.
         self._waits: dict[Waiter[None], int] = {}
         self._removed = False

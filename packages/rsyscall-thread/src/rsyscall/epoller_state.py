@@ -65,7 +65,7 @@ class FDStatus:
         self._unconsumed = 0
         # When each single flag was last told; a flag that was never told is not in it.
         self._latest: dict[int, int] = {}
-        self.now = 0
+        self.now: int = 0
         """The time: the number of things told so far. Read it before an operation is sent."""
 
     @property
@@ -156,7 +156,7 @@ class FDStatus:
     def __eq__(self, other: object) -> bool:
         return self._mask == other._mask if isinstance(other, FDStatus) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]  # mutable, compared by value
+    __hash__: t.ClassVar[None] = None  # type: ignore[assignment]  # mutable, compared by value
 
     def __repr__(self) -> str:
         return f"FDStatus({self.mask!r})"

@@ -87,12 +87,12 @@ class ExecImage:
     def __init__(
         self, path_text: str, front: int, path: int, argv: int, envp: int, keep: tuple[object, ...]
     ) -> None:
-        self.path_text = path_text
-        self.front = front
-        self.path = path
-        self.argv = argv
-        self.envp = envp
-        self.keep = keep
+        self.path_text: str = path_text
+        self.front: int = front
+        self.path: int = path
+        self.argv: int = argv
+        self.envp: int = envp
+        self.keep: tuple[object, ...] = keep
 
     @staticmethod
     async def make(

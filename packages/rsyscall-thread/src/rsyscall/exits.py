@@ -97,7 +97,7 @@ class Exits:
         self, task: Task, epoll: select.epoll, loop: RunLoop, siginfo_address: int, spin_us: float
     ) -> None:
         self.task = task
-        self.pid = os.getpid()
+        self.pid: int = os.getpid()
         self.spin_us = spin_us
         self.helpers = 0
         self.numbers: dict[Ring | Pidfd, int] = {}

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FarMonitor", "FarSide", "clone_far"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _STACK_SIZE = 16384
 _TRAMPOLINE_SIZE = 64
@@ -185,7 +185,7 @@ class _Watch:
         self._handle = process.process
         self._process = weakref.ref(process)
         self.connection: weakref.ref[_FarConnection] | None = None
-        self.loop = RunLoop(self._wait, f"exit of {process}")
+        self.loop: RunLoop = RunLoop(self._wait, f"exit of {process}")
         side.watches.add(self)
         self.loop.ensure_running()
 

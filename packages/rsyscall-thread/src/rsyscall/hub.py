@@ -98,18 +98,18 @@ class ProgramHub:
     def __init__(self, task: Task) -> None:
         client, server = spin_budgets()
         self.task = task
-        self.pid = os.getpid()
+        self.pid: int = os.getpid()
         news, completion = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._news: FileDescriptor = task.make_fd_handle(near.FileDescriptor(news))
         self.completion: FileDescriptor = task.make_fd_handle(near.FileDescriptor(completion))
-        self.native = Hub(completion, client, server)
+        self.native: Hub = Hub(completion, client, server)
         self.native.configure_watcher(self.pid)
         # Signal masks and actions that are all zero, and the memory for the results of our waitid calls.
         self._constants = run_now(task.mmap(4096, PROT.READ | PROT.WRITE, MAP.PRIVATE))
         self.zeros_address: int = self._constants.near.address
         # Programs expect to start with no signal blocked, and with the default actions that Python changed.
         size = Sigset.sizeof()
-        self.default_signals = [
+        self.default_signals: list[Syscall] = [
             Syscall(nr.rt_sigaction, SIG.PIPE, self.zeros_address, 0, size),
             Syscall(nr.rt_sigaction, SIG.XFSZ, self.zeros_address, 0, size),
             Syscall(nr.rt_sigprocmask, HowSIG.SETMASK, self.zeros_address, 0, size),
@@ -120,7 +120,7 @@ class ProgramHub:
         self._epoll_number = self._epoll.fileno()
         self._epoll.register(news, select.EPOLLIN)
         self._loop = RunLoop(self._run, "rsyscall hub")
-        self.exits = Exits(task, self._epoll, self._loop, self.zeros_address + 256, client)
+        self.exits: Exits = Exits(task, self._epoll, self._loop, self.zeros_address + 256, client)
         self._leaving: dict[Ring, tuple[int, Callable[[], None]]] = {}
         self._connections: dict[Ring, RingClient] = {}
         self._when_left: dict[Ring, list[Callable[[], None]]] = {}
@@ -142,7 +142,7 @@ class ProgramHub:
         self.stubs = weakref.WeakKeyDictionary()
         self.senders: weakref.WeakKeyDictionary[Task, weakref.ref[Sender]] = weakref.WeakKeyDictionary()
         _hubs[task.address_space] = self
-        self.dumpable = DumpableGuard(task, self.pid)
+        self.dumpable: DumpableGuard = DumpableGuard(task, self.pid)
         self.watcher: Ring | None = None
         self._end_watcher: Callable[[], None] | None = None
         self._poller = RunLoop(self._poll, "rsyscall hub: in place of the watcher")

@@ -96,10 +96,10 @@ class Spawning:
         image: ExecImage,
         on_exit: Callable[[], None] | None = None,
     ) -> None:
-        self.hub = hub
+        self.hub: ProgramHub = hub
         self.process: AsyncChildProcess
         self.error: OSError | None = None
-        self.finished = False
+        self.finished: bool = False
         # The tracer of the calls: gets their results if one fails, and an empty list otherwise.
         self.report: Callable[[Sequence[int]], None] | None = None
         self._ring = ring

@@ -193,8 +193,8 @@ class LazyLoader(NativeLoader):
     def __init__(self, task: Task, symbols: Symbols) -> None:
         self._task = task
         self._symbols = symbols
-        self.shared_ring_server = symbols.rsyscall_shared_ring_server
-        self.hub = None
+        self.shared_ring_server: int = symbols.rsyscall_shared_ring_server
+        self.hub: ProgramHub | None = None
 
     def __getattr__(self, name: str) -> Pointer[NativeFunction]:
         if name not in _SYMBOLS:

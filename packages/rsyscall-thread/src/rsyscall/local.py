@@ -74,13 +74,15 @@ class LocalThread(Thread):
     def __init__(self) -> None:
         # Not Thread.__init__: epoller, monitor, connection and loader.hub are made when first asked for.
         pid = os.getpid()
-        self.task = Task(near.Process(pid), FDTable(pid), AddressSpace(pid), PidNamespace(pid))
+        self.task: Task = Task(near.Process(pid), FDTable(pid), AddressSpace(pid), PidNamespace(pid))
         self.task.sysif = LocalSyscall()
         close_dropped(self.task.fd_table, self.task)
         # Python itself uses them, whatever becomes of this object.
         self.task.fd_table.keep_open = frozenset(STANDARD)
-        self.ram = RAM(self.task, LocalMemoryTransport(self.task), AllocatorClient.make_allocator(self.task))
-        self.environ = ProgramEnvironment(self.task, self.ram)
+        self.ram: RAM = RAM(
+            self.task, LocalMemoryTransport(self.task), AllocatorClient.make_allocator(self.task)
+        )
+        self.environ: ProgramEnvironment = ProgramEnvironment(self.task, self.ram)
         self._standard = [self.task.make_fd_handle(near.FileDescriptor(number)) for number in STANDARD]
         _threads.add(self)
 
@@ -103,9 +105,9 @@ class LocalThread(Thread):
         if loader is not None and loader.hub is not None:
             loader.hub.discard()
 
-    stdin = _StandardDescriptor(0)
-    stdout = _StandardDescriptor(1)
-    stderr = _StandardDescriptor(2)
+    stdin: _StandardDescriptor = _StandardDescriptor(0)
+    stdout: _StandardDescriptor = _StandardDescriptor(1)
+    stderr: _StandardDescriptor = _StandardDescriptor(2)
 
     def __getattr__(self, name: str) -> Any:
         make = _MADE_ON_DEMAND.get(name)

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Multiplexer", "SharedStream", "relay_path"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _MESSAGE = struct.Struct("=Ii")
 _STAMP = struct.Struct("=16s4i")

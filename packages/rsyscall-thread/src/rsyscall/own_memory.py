@@ -75,7 +75,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OwnMemory", "clone_own_memory"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 # In plain numbers: members of a flag class are combined by Python code.
 _FILES = int(CLONE.FILES)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ParentThread", "OwnMemory", "close_all", "monitor_for"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 # In plain numbers: members of a flag class are combined by Python code.
 _NEWPID = int(CLONE.NEWPID)

@@ -184,8 +184,8 @@ class OwnRingConnection(RingConnection):
         bounce: Turns,
         memory: object,
     ) -> None:
-        self.bounce = bounce
-        self.file = file
+        self.bounce: Turns = bounce
+        self.file: FileDescriptor = file
         self._leaving = False
         self._pidfd = pidfd
         self._server_fd = server_fd
@@ -196,8 +196,8 @@ class OwnRingConnection(RingConnection):
 
     def locate(self, base: int) -> None:
         """Say where the process has the file."""
-        self.arena = _Arena(self.ring, base)
-        self.base = base
+        self.arena: _Arena = _Arena(self.ring, base)
+        self.base: int = base
 
     def give_up(self) -> None:
         """Leave the process alone when this is dropped: it is driven another way."""

@@ -79,7 +79,7 @@ class LocalEnd:
 
     def __init__(self, pipe: OwnedPipe) -> None:
         self._pipe = pipe
-        self.number = pipe.ours
+        self.number: int = pipe.ours
 
     async def read(self, size: int) -> bytes:
         while True:
@@ -116,7 +116,7 @@ class RemoteEnd:
     __slots__ = ("afd",)
 
     def __init__(self, afd: AsyncFileDescriptor) -> None:
-        self.afd = afd
+        self.afd: AsyncFileDescriptor = afd
 
     @property
     def number(self) -> int:
@@ -162,7 +162,7 @@ class Collector:
         self._buffer = BytesIO()
         self._room = limit
         self._exceeded = exceeded
-        self.truncated = False
+        self.truncated: bool = False
 
     def take(self, data: bytes) -> None:
         """Keep what there is room for."""

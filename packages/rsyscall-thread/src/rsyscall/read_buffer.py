@@ -35,7 +35,7 @@ class AsyncReadBuffer:
     def __init__(self, fd: AsyncFileDescriptor, parsing_ffi: t.Any = None) -> None:
         self.fd = fd
         self.parsing_ffi = parsing_ffi
-        self.buf = bytearray()
+        self.buf: bytearray = bytearray()
         # Memory to read into. When a read was cancelled before its bytes were fetched, they are in `_unread`.
         self._memory: Pointer[bytes] | None = None
         self._unread: tuple[Pointer[bytes], Pointer[bytes]] | None = None

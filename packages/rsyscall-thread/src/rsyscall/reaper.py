@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reaper"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 # Between two looks, in seconds: doubled while there is nothing new.
 _SHORTEST_PAUSE = 0.1
@@ -95,7 +95,7 @@ class Reaper:
     """
 
     def __init__(self, ram: RAM, task: Task, hub: ProgramHub, gone: SignalEvent) -> None:
-        self.reaped = 0
+        self.reaped: int = 0
         self._ram = ram
         self._task = task
         self._hub = hub

@@ -225,8 +225,8 @@ class RingConnection(SyscallInterface):
     )
 
     def __init__(self, hub: ProgramHub, ring: Ring, name: str) -> None:
-        self.ring = ring
-        self.name = name
+        self.ring: Ring = ring
+        self.name: str = name
         self._hub = hub
         self._call = ring.call
         self._recorded_call = ring.recorded_call

@@ -142,10 +142,10 @@ class Files:
         self.thread = thread
         self.placed: dict[int, FileDescriptor | HasFileno | OwnedPipe] = {}
         self.pumps: list[Pump] = []
-        self.relay = Relay()
+        self.relay: Relay = Relay()
         self.captured: dict[str, Collector] = {}
         self.given: dict[str, AsyncFileDescriptor] = {}
-        self.error_is_output = False
+        self.error_is_output: bool = False
         self._immediate = thread.task.sysif.immediate
         self._limit = limit
         self._on_limit = on_limit

@@ -189,7 +189,7 @@ class PreparedThread(WithSetup):
         # Of the memory that noted calls refer to. It has to stay until they have been made.
         self.task.borrowed = []
         # Out of the parent's memory, since only the parent can map more.
-        self.ram = RAM(self.task, parent.ram.transport, parent.ram.allocator)
+        self.ram: RAM = RAM(self.task, parent.ram.transport, parent.ram.allocator)
         self._inherited: dict[str, FileDescriptor] = {}
         # The noted calls contain the numbers of these, so they must stay open.
         self._originals: list[FileDescriptor] = []

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Exited", "LifelineConnection", "StubConnection", "begin_driving", "drive", "pidfd_of"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _LEAVING = having(Fact.LEAVES)
 _KCMP_FILES = 2

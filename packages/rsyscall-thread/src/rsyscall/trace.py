@@ -39,6 +39,7 @@ from rsyscall.trace_decode import Frame, OwnMemory, ProcessMemory
 
 if TYPE_CHECKING:
     from rsyscall.far import Task
+    from rsyscall.near.abi import ABI
 
 __all__ = ["CallCount", "Tracer", "TracingSyscallInterface"]
 
@@ -252,9 +253,9 @@ class TracingSyscallInterface(SyscallInterface):
         self.name = name
         self.pid = pid
         self.memory = memory
-        self.abi = inner.abi
-        self.immediate = inner.immediate
-        self.borrows_memory = inner.borrows_memory
+        self.abi: ABI = inner.abi
+        self.immediate: bool = inner.immediate
+        self.borrows_memory: bool = inner.borrows_memory
 
     def __repr__(self) -> str:
         return f"TracingSyscallInterface({self.inner!r})"

@@ -97,11 +97,11 @@ class Frame:
         abi: ABI | None = None,
         memory: ProcessMemory | None = None,
     ) -> None:
-        self.name = name
-        self.args = [arg & WORD for arg in args]
-        self.abi = native_abi() if abi is None else abi
-        self.memory = memory
-        self.kinds = kinds_of(name, self.args)
+        self.name: str = name
+        self.args: list[int] = [arg & WORD for arg in args]
+        self.abi: ABI = native_abi() if abi is None else abi
+        self.memory: ProcessMemory | None = memory
+        self.kinds: list[Kind] | None = kinds_of(name, self.args)
         self.result: int | None = None
 
     def before(self) -> list[str | None]:

@@ -66,9 +66,9 @@ class _Turn:
     def __init__(self, turns: Turns, when: Callable[[], Awaitable[None]] | None) -> None:
         self._turns = turns
         self._when = when
-        self.run = trio.lowlevel.current_trio_token()
+        self.run: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
         # Last: until then the destructor does nothing.
-        self.over = False
+        self.over: bool = False
 
     async def __aenter__(self) -> None:
         turns = self._turns

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 __all__ = [
     "ENDING",
@@ -84,7 +85,7 @@ class _Options:
     def __eq__(self, other: object) -> bool:
         return vars(self) == vars(other) if type(other) is type(self) else NotImplemented
 
-    __hash__ = None  # type: ignore[assignment] # as for any class whose instances change
+    __hash__: ClassVar[None] = None  # type: ignore[assignment] # as for any class whose instances change
 
     def __repr__(self) -> str:
         return (

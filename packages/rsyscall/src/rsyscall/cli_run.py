@@ -85,15 +85,15 @@ class Run:
 
     def __init__(self, options: RunOptions, setenv: dict[str, str], ignore_sigchld: bool) -> None:
         self.options = options
-        self.setenv = {**setenv, **dict(options.setenv)}
+        self.setenv: dict[str, str] = {**setenv, **dict(options.setenv)}
         self.ignore_sigchld = ignore_sigchld
         # Makes the process.
         self.parent: Thread = local_thread
         self.elsewhere: Elsewhere | None = None
         self.child: ChildThread | None = None
-        self.executing = False
-        self.executed = trio.Event()
-        self.setup = trio.CancelScope()
+        self.executing: bool = False
+        self.executed: trio.Event = trio.Event()
+        self.setup: trio.CancelScope = trio.CancelScope()
         # What ended the command in the name of which signal.
         self.ended_by: int | None = None
         # The signals that have come.

@@ -92,9 +92,9 @@ class Kind:
     __slots__ = ("after", "is_address", "name")
 
     def __init__(self, name: str, after: bool = False, is_address: bool = False) -> None:
-        self.name = name
-        self.after = after
-        self.is_address = is_address
+        self.name: str = name
+        self.after: bool = after
+        self.is_address: bool = is_address
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
@@ -123,11 +123,11 @@ class Enumeration(Kind):
         zero: str = "0",
     ) -> None:
         super().__init__(name)
-        self.cls = cls
-        self.prefix = prefix
-        self.only = only
-        self.renamed = renamed
-        self.zero = zero
+        self.cls: type[enum.IntEnum | enum.IntFlag] = cls
+        self.prefix: str = prefix
+        self.only: Sequence[str] = only
+        self.renamed: Mapping[str, str] | None = renamed
+        self.zero: str = zero
 
 
 class Memory(Kind):
@@ -152,9 +152,9 @@ class Memory(Kind):
         changed: bool = False,
     ) -> None:
         super().__init__(name, after, is_address=True)
-        self.changed = changed
-        self.cls = cls
-        self.length_in = length_in
+        self.changed: bool = changed
+        self.cls: Sized | None = cls
+        self.length_in: int | None = length_in
         self._size = size
 
     @property
@@ -177,9 +177,9 @@ class By(Kind):
         self, index: int, cases: Mapping[int, Kind] | Callable[[], Mapping[int, Kind]], otherwise: Kind
     ) -> None:
         super().__init__("by")
-        self.index = index
+        self.index: int = index
         self._cases = cases
-        self.otherwise = otherwise
+        self.otherwise: Kind = otherwise
 
     @property
     def cases(self) -> Mapping[int, Kind]:

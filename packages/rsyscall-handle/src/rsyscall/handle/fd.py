@@ -66,7 +66,7 @@ __all__ = [
     "close_along",
 ]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 T_fd = TypeVar("T_fd", bound="BaseFileDescriptor")
 # The class of the handles that a structure such as `Pipe` owns. Without one they are not type-checked.

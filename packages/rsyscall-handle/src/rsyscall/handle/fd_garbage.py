@@ -25,7 +25,7 @@ from rsyscall.near.sysif import error_of
 
 __all__ = ["GarbageFDTable"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 class GarbageFDTable(rsyscall.far.FDTable):

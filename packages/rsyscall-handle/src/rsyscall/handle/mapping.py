@@ -47,7 +47,7 @@ class _Region:
     __slots__ = ("address_space", "gone")
 
     def __init__(self, address_space: far.AddressSpace) -> None:
-        self.address_space = address_space
+        self.address_space: far.AddressSpace = address_space
         self.gone: list[tuple[int, int]] = []
 
     def overlaps_gone(self, start: int, end: int) -> bool:

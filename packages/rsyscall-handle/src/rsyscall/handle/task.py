@@ -210,11 +210,11 @@ class Task(
 
     def _make_fresh_address_space(self) -> None:
         """Record that the process has memory of its own now."""
-        self.address_space = rsyscall.far.AddressSpace(self.near_process.id)
+        self.address_space: rsyscall.far.AddressSpace = rsyscall.far.AddressSpace(self.near_process.id)
 
     def _make_fresh_mount_namespace(self) -> None:
         """Record that the process has a mount namespace of its own now."""
-        self.mountns = rsyscall.far.MountNamespace(self.near_process.id)
+        self.mountns: rsyscall.far.MountNamespace = rsyscall.far.MountNamespace(self.near_process.id)
 
     async def unshare(self, flags: CLONE) -> None:
         """Stop sharing things with other processes, or make new namespaces and enter them.
@@ -318,7 +318,7 @@ class Task(
         with ExitStack() as stack:
             filename_address = stack.enter_context(filename.borrow(self))
             argv_address, envp_address = self._borrow_arguments(stack, argv, envp)
-            self.manipulating_fd_table = True
+            self.manipulating_fd_table: bool = True
             try:
                 with naming(filename.value):
                     await _execve(self.sysif, filename_address, argv_address, envp_address)

@@ -127,9 +127,9 @@ class IoUringRings:
         self, params: IoUringParams, ring: MemoryMapping, sqes: MemoryMapping, transport: MemoryGateway
     ) -> None:
         """Use what `mmap` has mapped; `transport` moves bytes to and from there."""
-        self.params = params
-        self.ring = ring
-        self.sqes = sqes
+        self.params: IoUringParams = params
+        self.ring: MemoryMapping = ring
+        self.sqes: MemoryMapping = sqes
         self._transport = transport
 
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import rsyscall.far
 from rsyscall.cstruct import CStruct, constant, i64, u32, u64
@@ -192,8 +192,8 @@ class RobustListHead(CStruct, c="struct robust_list_head", headers=("linux/futex
     """
 
     first: WrittenPointer[FutexNode] = u64("list.next", encode=_address)
-    futex_offset = constant(i64("futex_offset"), _FUTEX_OFFSET)
-    list_op_pending = constant(u64("list_op_pending"), 0)
+    futex_offset: ClassVar[int] = constant(i64("futex_offset"), _FUTEX_OFFSET)
+    list_op_pending: ClassVar[int] = constant(u64("list_op_pending"), 0)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> RobustListHead:
@@ -220,7 +220,7 @@ class FutexWaitv(CStruct, c="struct futex_waitv", headers=("linux/futex.h",)):
     val: int = u64("val")
     uaddr: Pointer[Any] | near.Address = u64("uaddr", near.Address, encode=_word)
     flags: FUTEX2 = u32("flags", FUTEX2, default=FUTEX2.SIZE_U32)
-    reserved = constant(u32("__reserved"), 0)
+    reserved: ClassVar[int] = constant(u32("__reserved"), 0)
 
     def borrow_with(self, stack: ExitStack, task: rsyscall.far.Task) -> None:
         """Borrow the memory for `task`, until `stack` is left; `BufferTooSmallError` if it is too small."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import os
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rsyscall.cstruct import CStruct, constant, string, u16, u32
 from rsyscall.sys._cmsg_known import CmsgNumber
@@ -49,7 +50,7 @@ class SockaddrAlg(
         ValueError: a name is too long; the kernel would see another one.
     """
 
-    family = constant(u16("salg_family"), AF.ALG)
+    family: ClassVar[AF] = constant(u16("salg_family"), AF.ALG)  # type: ignore[misc]  # the same for all of them
     type: str = string("salg_type", 14)
     name: str = string("salg_name", 64, offset=24)
     feat: int = u32("salg_feat", offset=16, default=0)

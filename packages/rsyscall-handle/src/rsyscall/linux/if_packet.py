@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from rsyscall.cstruct import CStruct, array, be16, constant, i32, known, u8, u16, u32
 from rsyscall.sys._cmsg_known import CmsgStruct
@@ -144,7 +144,7 @@ class SockaddrLl(CStruct, Sockaddr, c="struct sockaddr_ll", headers=("linux/if_p
     manpage: packet(7)
     """
 
-    family = constant(u16("sll_family"), AF.PACKET)
+    family: ClassVar[AF] = constant(u16("sll_family"), AF.PACKET)  # type: ignore[misc]  # the same for all of them
     protocol: int = be16("sll_protocol", default=0)
     ifindex: int = i32("sll_ifindex", default=0)
     hatype: int = u16("sll_hatype", default=0)

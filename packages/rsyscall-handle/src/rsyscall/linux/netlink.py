@@ -6,6 +6,7 @@ import enum
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from rsyscall.cstruct import CStruct, constant, i32, nested, u16, u32
 from rsyscall.sys._cmsg_known import CmsgStruct
@@ -166,7 +167,7 @@ class SockaddrNl(CStruct, Sockaddr, c="struct sockaddr_nl", headers=("linux/netl
     manpage: netlink(7)
     """
 
-    family = constant(u16("nl_family"), AF.NETLINK)
+    family: ClassVar[AF] = constant(u16("nl_family"), AF.NETLINK)  # type: ignore[misc]  # the same for all of them
     pid: int = u32("nl_pid", offset=4)
     groups: int = u32("nl_groups", offset=8)
 

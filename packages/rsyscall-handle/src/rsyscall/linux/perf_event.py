@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import errno
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from rsyscall.cstruct import CStruct, constant, i32, known, u16, u32, u64
 from rsyscall.handle.arguments import INT, PID, call, flags, given
@@ -189,9 +189,9 @@ class PerfEventAttr(
     sample_regs_intr: int = u64("sample_regs_intr", default=0)
     aux_watermark: int = u32("aux_watermark", default=0)
     sample_max_stack: int = u16("sample_max_stack", default=0)
-    reserved_2 = constant(u16("reserved_2"), 0)
+    reserved_2: ClassVar[int] = constant(u16("reserved_2"), 0)
     aux_sample_size: int = u32("aux_sample_size", default=0)
-    reserved_3 = constant(u32("reserved_3"), 0)
+    reserved_3: ClassVar[int] = constant(u32("reserved_3"), 0)
     sig_data: int = u64("sig_data", default=0)
 
 

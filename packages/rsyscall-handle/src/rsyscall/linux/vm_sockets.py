@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import ClassVar
 
 from rsyscall.cstruct import CStruct, constant, u8, u16, u32
 from rsyscall.sys.socket import AF, Sockaddr, _register_sockaddr
@@ -70,7 +71,7 @@ class SockaddrVm(
     manpage: vsock(7)
     """
 
-    family = constant(u16("svm_family"), AF.VSOCK)
+    family: ClassVar[AF] = constant(u16("svm_family"), AF.VSOCK)  # type: ignore[misc]  # the same for all of them
     port: int = u32("svm_port", offset=4, default=VMADDR_PORT_ANY)
     cid: int = u32("svm_cid", default=VMADDR_CID.ANY)
     flags: VMADDR_FLAG = u8("svm_flags", VMADDR_FLAG, prefix="VMADDR_FLAG_", default=VMADDR_FLAG.NONE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import os
 import struct
-from typing import Any
+from typing import Any, ClassVar
 
 from rsyscall.net._if_requests import SIOC, TUN, ifreq_size
 from rsyscall.struct import Struct
@@ -205,19 +205,19 @@ class Ifreq(Struct):
     manpage: netdevice(7)
     """
 
-    name = CStringField("ifr_name")
-    addr = AddressField("ifr_addr")
-    dstaddr = AddressField("ifr_dstaddr")
-    broadaddr = AddressField("ifr_broadaddr")
-    netmask = AddressField("ifr_netmask")
-    hwaddr = _HardwareAddressField("ifr_hwaddr")
-    flags = IFFField("ifr_flags")
-    ifindex = IntField("ifr_ifindex")
-    metric = IntField("ifr_metric")
-    mtu = IntField("ifr_mtu")
-    qlen = IntField("ifr_qlen")
-    slave = CStringField("ifr_slave")
-    newname = CStringField("ifr_newname")
+    name: CStringField = CStringField("ifr_name")
+    addr: AddressField = AddressField("ifr_addr")
+    dstaddr: AddressField = AddressField("ifr_dstaddr")
+    broadaddr: AddressField = AddressField("ifr_broadaddr")
+    netmask: AddressField = AddressField("ifr_netmask")
+    hwaddr: _HardwareAddressField = _HardwareAddressField("ifr_hwaddr")
+    flags: IFFField = IFFField("ifr_flags")
+    ifindex: IntField = IntField("ifr_ifindex")
+    metric: IntField = IntField("ifr_metric")
+    mtu: IntField = IntField("ifr_mtu")
+    qlen: IntField = IntField("ifr_qlen")
+    slave: CStringField = CStringField("ifr_slave")
+    newname: CStringField = CStringField("ifr_newname")
 
     def __init__(
         self,
@@ -261,7 +261,7 @@ class Ifreq(Struct):
             return NotImplemented
         return self._data == other._data
 
-    __hash__ = None  # type: ignore[assignment]  # mutable; this is how Python spells it
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]  # mutable; this is how Python spells it
 
     def __repr__(self) -> str:
         return f"Ifreq({self.name!r}, cffi={bytes(self._data)!r})"

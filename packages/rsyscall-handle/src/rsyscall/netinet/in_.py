@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 import operator
+from typing import ClassVar
 
 from rsyscall.cstruct import CStruct, array, be16, constant, u16, u32
 from rsyscall.sys.socket import AF, Sockaddr, _register_sockaddr
@@ -57,7 +58,7 @@ class SockaddrIn(CStruct, Sockaddr, c="struct sockaddr_in", headers=("netinet/in
     manpage: ip(7)
     """
 
-    family = constant(u16("sin_family"), AF.INET)
+    family: ClassVar[AF] = constant(u16("sin_family"), AF.INET)  # type: ignore[misc]  # the same for all of them
     port: int = be16("sin_port")
     addr: ipaddress.IPv4Address = array("sin_addr", 4, ipaddress.IPv4Address, encode=_PACKED)
 
@@ -87,7 +88,7 @@ class SockaddrIn6(CStruct, Sockaddr, c="struct sockaddr_in6", headers=("netinet/
     manpage: ipv6(7)
     """
 
-    family = constant(u16("sin6_family"), AF.INET6)
+    family: ClassVar[AF] = constant(u16("sin6_family"), AF.INET6)  # type: ignore[misc]  # the same for all of them
     port: int = be16("sin6_port")
     addr: ipaddress.IPv6Address = array("sin6_addr", 16, ipaddress.IPv6Address, encode=_PACKED, offset=8)
     flowinfo: int = u32("sin6_flowinfo", offset=4)

@@ -6,7 +6,7 @@ import enum
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import rsyscall.far
 from rsyscall.cstruct import CStruct, constant, i32, u32
@@ -100,7 +100,7 @@ class CapHeader(CStruct, c="struct __user_cap_header_struct", headers=("linux/ca
         pid: 0 for the process itself; for `capget` also another one.
     """
 
-    version = constant(u32("version"), 0x20080522)
+    version: ClassVar[int] = constant(u32("version"), 0x20080522)
     pid: int = i32("pid", default=0)
 
 

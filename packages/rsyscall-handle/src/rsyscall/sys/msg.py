@@ -80,8 +80,8 @@ class Msgbuf(Serializable):
     __slots__ = ("mtext", "mtype")
 
     def __init__(self, mtype: int, mtext: bytes) -> None:
-        self.mtype = mtype
-        self.mtext = mtext
+        self.mtype: int = mtype
+        self.mtext: bytes = mtext
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Msgbuf):

@@ -45,8 +45,10 @@ class FdSet(Struct):
 
     def __init__(self, fds: Iterable[BaseFileDescriptor | int] = ()) -> None:
         members = list(fds)
-        self.handles = tuple(fd for fd in members if isinstance(fd, BaseFileDescriptor))
-        self.numbers = frozenset(int(fd) for fd in members)
+        self.handles: tuple[BaseFileDescriptor, ...] = tuple(
+            fd for fd in members if isinstance(fd, BaseFileDescriptor)
+        )
+        self.numbers: frozenset[int] = frozenset(int(fd) for fd in members)
 
     def __contains__(self, fd: BaseFileDescriptor | int) -> bool:
         """Whether the descriptor is in the set."""
@@ -96,7 +98,7 @@ class SigmaskArg(HasSerializer):
     __slots__ = ("sigset",)
 
     def __init__(self, sigset: WrittenPointer[Sigset]) -> None:
-        self.sigset = sigset
+        self.sigset: WrittenPointer[Sigset] = sigset
 
     def get_self_serializer(self, task: rsyscall.far.Task) -> _SigmaskSerializer:
         """The serializer, which writes the address and the size of the set."""

@@ -44,6 +44,7 @@ from rsyscall.sys.mman import MAP, PROT, MemoryMapping
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rsyscall.far import AddressSpace
     from rsyscall.handle.task import Task
 
 __all__ = [
@@ -66,7 +67,7 @@ All mappings are multiples of it, and so of the page size of any machine.
 LARGEST_ARENA = 4 * 1024 * 1024
 """The length in bytes that arenas grow to; a request for more gets a mapping of its own."""
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 GRANULE = 16
 """Allocations start at a multiple of this many bytes: enough for structs, futex words, iovecs and stacks."""
@@ -130,8 +131,8 @@ class Arena(AllocatorInterface):
         _record: CallRecord | None = None,
     ) -> None:
         """Hand out pieces of `mapping`, which the caller unmaps, or has `close` unmap."""
-        self.mapping = mapping
-        self.size = mapping.near.length
+        self.mapping: MemoryMapping = mapping
+        self.size: int = mapping.near.length
         self.space = fast.FreeSpace(Allocation, LARGEST_ARENA) if _space is None else _space
         # Now the mapping is not its record's any more.
         self.space.add(self, self.size, _record)
@@ -199,7 +200,7 @@ class UnlimitedAllocator(AllocatorInterface):
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.address_space = task.address_space
+        self.address_space: AddressSpace = task.address_space
         self.space: fast.FreeSpace[Allocation] = fast.FreeSpace(Allocation, LARGEST_ARENA)
         # The ident of the OS thread that allocates here; 0 until `check_owner` has accepted one.
         self._owner = 0
@@ -354,8 +355,8 @@ class AllocatorClient(AllocatorInterface):
         Raises:
             AddressSpaceMismatchError: they are in different address spaces.
         """
-        self.task = task
-        self.allocator = shared_allocator
+        self.task: Task = task
+        self.allocator: UnlimitedAllocator = shared_allocator
         self._address_space = shared_allocator.address_space
         self._allocate = shared_allocator.space.allocate
         self._mappings: dict[Arena, MemoryMapping] = {}

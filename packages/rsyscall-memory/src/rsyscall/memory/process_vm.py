@@ -67,10 +67,10 @@ class _Target:
     __slots__ = ("_local", "_ranges", "_ranges_address", "pid", "pidfd", "task", "usable")
 
     def __init__(self, local: Task, task: Task, pid: int, pidfd: FileDescriptor) -> None:
-        self.task = task
-        self.pid = pid
-        self.pidfd = pidfd
-        self.usable = True
+        self.task: Task = task
+        self.pid: int = pid
+        self.pidfd: FileDescriptor = pidfd
+        self.usable: bool = True
         self._local = local
         # Overwritten for every call.
         self._ranges = bytearray(_RANGES.size)

@@ -384,7 +384,7 @@ class PrefilledAllocator(AllocatorInterface):
     """
 
     def __init__(self, allocations: Sequence[tuple[MemoryMapping, AllocationInterface]]) -> None:
-        self.allocations = list(reversed(allocations))
+        self.allocations: list[tuple[MemoryMapping, AllocationInterface]] = list(reversed(allocations))
 
     async def malloc(self, size: int, alignment: int) -> tuple[MemoryMapping, AllocationInterface]:
         """Hand out the next allocation. Never suspends.

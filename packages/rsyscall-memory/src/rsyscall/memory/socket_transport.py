@@ -39,7 +39,7 @@ class StreamMemoryTransport(BatchMemoryTransport):
     __slots__ = ("task",)
 
     def __init__(self, task: Task) -> None:
-        self.task = task
+        self.task: Task = task
 
     def inherit(self, task: Task) -> StreamMemoryTransport:
         """A transport to the same memory that goes through `task`.

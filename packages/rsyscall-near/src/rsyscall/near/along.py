@@ -21,6 +21,8 @@ from rsyscall.near.sysif import MAX_ERRNO, Step, Syscall, SyscallInterface, Sysc
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rsyscall.near.abi import ABI
+
 __all__ = ["Along", "bytes_of", "number_of"]
 
 
@@ -45,7 +47,7 @@ class Along(SyscallInterface):
         after: Iterable[Step] = (),
         linked: bool = False,
     ) -> None:
-        self.abi = sysif.abi
+        self.abi: ABI = sysif.abi
         self.results: Sequence[int | bytes] = ()
         self._sysif = sysif
         self._before = list(before)

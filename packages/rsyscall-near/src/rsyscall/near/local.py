@@ -22,7 +22,7 @@ from rsyscall.near.sysif import MAX_ERRNO, Syscall, SyscallInterface, as_syscall
 
 __all__ = ["ForkedProcessError", "LocalSyscall", "WrongThreadError"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _syscall = fast.syscall
 _recorded_syscall = fast.recorded_syscall
@@ -53,7 +53,7 @@ class LocalSyscall(SyscallInterface):
     shares_memory = True
 
     def __init__(self, log_calls: bool | None = None) -> None:
-        self.log_calls = logger.isEnabledFor(logging.DEBUG) if log_calls is None else log_calls
+        self.log_calls: bool = logger.isEnabledFor(logging.DEBUG) if log_calls is None else log_calls
         self._ident = _UNBOUND
         self._tid = 0
         self._thread_name = ""

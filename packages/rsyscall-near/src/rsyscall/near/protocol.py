@@ -74,7 +74,7 @@ class ProtocolError(Exception):
 
     def __init__(self, message: str, responses: Sequence[tuple[int, bytes]] = ()) -> None:
         super().__init__(message)
-        self.responses = list(responses)
+        self.responses: list[tuple[int, bytes]] = list(responses)
         """Responses that were complete before the error; they are valid. See `ResponseParser.feed`."""
 
 

@@ -137,14 +137,14 @@ class Exchange:
     __slots__ = ("_plain", "_requests", "error", "finished", "on_finish", "payloads", "results")
 
     def __init__(self, on_finish: Callable[[], None]) -> None:
-        self.on_finish = on_finish
+        self.on_finish: Callable[[], None] = on_finish
         self._requests: list[_Request] = []
         # Whether any numbers are the right answers.
         self._plain = False
         self.results: list[int] = []
         self.payloads: list[bytes] = []
         self.error: SyscallError | None = None
-        self.finished = False
+        self.finished: bool = False
 
     @classmethod
     def calls(
@@ -329,13 +329,14 @@ class StreamState:
     __slots__ = ("_answers", "_unsent", "_wire", "cause", "ended", "peer", "stopped")
 
     def __init__(self, peer: str) -> None:
-        self.peer = peer
+        self.peer: str = peer
         self._answers = _Answers(b"", 0, 0, [], 0)
         # Positions in the stream of requests: up to where bytes have been sent, and up to where offered.
         self._wire = (0, 0)
         # A hint: all requests before this one in the queue have been sent. 0 is never wrong.
         self._unsent = 0
-        self.stopped = self.ended = False
+        self.stopped: bool = False
+        self.ended: bool = False
         self.cause: BaseException | None = None
 
     # ---- requests

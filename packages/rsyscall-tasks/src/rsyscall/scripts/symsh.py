@@ -159,7 +159,7 @@ class Symlinks(Filesystem):
     max_write = 4096
 
     def __init__(self, target: str | os.PathLike[str]) -> None:
-        self.target = os.fspath(target)
+        self.target: str = os.fspath(target)
 
     def _attr(self, nodeid: int) -> FuseAttr:
         never = Timespec(0, 0)

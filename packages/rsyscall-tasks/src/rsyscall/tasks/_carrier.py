@@ -40,7 +40,7 @@ class BootstrapError(Exception):
             for name, data in (("standard error", errors), ("standard output", output))
             if data.strip()
         ]
-        self.reason = "; ".join([reason, *said])
+        self.reason: str = "; ".join([reason, *said])
         super().__init__(f"{command}: {self.reason}")
 
 

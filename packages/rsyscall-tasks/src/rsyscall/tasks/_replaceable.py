@@ -24,6 +24,7 @@ from rsyscall.near import (
 
 if TYPE_CHECKING:
     from rsyscall.handle import FileDescriptor
+    from rsyscall.near.abi import ABI
     from rsyscall.near.record import CallRecord
     from rsyscall.stream import SyscallConnection
 
@@ -52,8 +53,8 @@ class PersistentSyscallConnection(SyscallInterface):
     pipelines = True
 
     def __init__(self, conn: SyscallConnection) -> None:
-        self.abi = conn.abi
-        self.keeps_calls = False
+        self.abi: ABI = conn.abi
+        self.keeps_calls: bool = False
         self.activity_fd: FileDescriptor | None = None
         # The last one, and whether it can be used.
         self._conn = conn

@@ -10,5 +10,5 @@ from rsyscall.near import LocalSyscall
 
 __all__ = ["LocalMemoryTransport", "LocalSyscall", "LocalThread", "local_thread"]
 
-local_thread = LocalThread()
+local_thread: LocalThread = LocalThread()
 """The thread of the running program."""

@@ -67,7 +67,7 @@ __all__ = [
     "connect_persistent",
 ]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_STORE = 1 << 20
 """How many bytes the store of a process may have."""
@@ -108,7 +108,7 @@ class PersistentThread(Thread):
         self._init_from(thread)
         self.persistent_path = persistent_path
         self.persistent_sock = persistent_sock
-        self.prepped_for_reconnect = False
+        self.prepped_for_reconnect: bool = False
         self.process: AsyncChildProcess | None = None
         self._sysif: PersistentSyscallConnection | None = None
         self._welcome: _Welcome | None = None

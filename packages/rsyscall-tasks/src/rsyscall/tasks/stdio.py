@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BootstrapError", "StdioThread", "stdio_bootstrap"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 # As long as one argument of a program may be, with its terminating zero byte (execve(2)).
 _MAX_ARGUMENT = 32 * 4096
@@ -73,10 +73,10 @@ class _Errors:
     def __init__(self, afd: AsyncFileDescriptor, to: FileDescriptor) -> None:
         self._afd = afd
         self._to = to
-        self.kept = b""
-        self.passing_on = False
-        self.ended = trio.Event()
-        self.loop = RunLoop(weakly(self, _Errors._run), "standard error of a command")
+        self.kept: bytes = b""
+        self.passing_on: bool = False
+        self.ended: trio.Event = trio.Event()
+        self.loop: RunLoop = RunLoop(weakly(self, _Errors._run), "standard error of a command")
 
     async def _run(self) -> None:
         try:

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StubServer", "StubThread"]
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 # Of processes that have connected and are not accepted yet, if the sysctl net.core.somaxconn permits; others
 # wait.

@@ -355,7 +355,7 @@ class Offer:
             *(20, socket.SOL.SOCKET, socket.SCM.RIGHTS, number),
             self._number,
         )
-        self.call = Syscall(nr.sendmsg, sender.near, base, socket.SendmsgFlags.NOSIGNAL)
+        self.call: Syscall = Syscall(nr.sendmsg, sender.near, base, socket.SendmsgFlags.NOSIGNAL)
 
     def take(self) -> int:
         """Return our copy, now that the call has succeeded: a number without a handle.
@@ -463,7 +463,7 @@ class _Receiver:
     def __init__(self, task: Task, ram: RAM, fd: FileDescriptor, count: int) -> None:
         self._task = task
         self._ram = ram
-        self.fd = fd
+        self.fd: FileDescriptor = fd
         self._count = count
         self._prepared: WrittenPointer[RecvMsghdr] | None = None
 
