@@ -93,7 +93,7 @@ class CmsgNumber(_Known):
 class CmsgStruct(_Known):
     """A control message that is one structure."""
 
-    value: Any
+    value: CStruct
 
     _struct: ClassVar[type[CStruct]]
 
@@ -104,8 +104,7 @@ class CmsgStruct(_Known):
 
     def to_data(self) -> bytes:
         """The structure."""
-        data: bytes = self.value.to_bytes()
-        return data
+        return self.value.to_bytes()
 
     @classmethod
     def from_data(cls: type[T_struct], task: FileDescriptorTask[Any], data: bytes) -> T_struct:

@@ -1,0 +1,84 @@
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+"""Types of received control messages: a class says which value it has."""
+
+from __future__ import annotations
+
+from typing_extensions import assert_type
+
+from rsyscall.cstruct import CStruct
+from rsyscall.linux.errqueue import SockExtendedErr
+from rsyscall.linux.if_packet import CmsgPacketAuxdata, TpacketAuxdata
+from rsyscall.linux.netlink import CmsgNetlinkPktinfo, NlPktinfo
+from rsyscall.netinet.in_ import SockaddrIn, SockaddrIn6
+from rsyscall.netinet.ip import (
+    CmsgIpPktinfo,
+    CmsgIpRecverr,
+    CmsgIpTtl,
+    CmsgIpv6Hoplimit,
+    CmsgIpv6Pktinfo,
+    CmsgIpv6Recverr,
+    In6Pktinfo,
+    InPktinfo,
+)
+from rsyscall.netinet.udp import CmsgUdpGro
+from rsyscall.sys._cmsg_known import CmsgNumber, CmsgStruct
+from rsyscall.sys.socket import (
+    Cmsg,
+    CmsgList,
+    CmsgSCMRights,
+    CmsgTimestamp,
+    CmsgTimestamping,
+    CmsgTimestampns,
+    CmsgUcred,
+    ScmTimestamping,
+)
+from rsyscall.sys.time import Timeval
+from rsyscall.time import Timespec
+
+
+def numbers(received: CmsgList) -> None:
+    for cmsg in received:
+        assert_type(cmsg, Cmsg)
+        _ = cmsg.value  # type: ignore[attr-defined]  # not all have one
+        if isinstance(cmsg, CmsgIpTtl):
+            assert_type(cmsg.value, int)
+        if isinstance(cmsg, (CmsgIpv6Hoplimit, CmsgUdpGro)):
+            assert_type(cmsg.value, int)
+        if isinstance(cmsg, CmsgNumber):
+            assert_type(cmsg.value, int)
+        if isinstance(cmsg, CmsgUcred):
+            assert_type(cmsg.uid, int)
+
+
+def structures(received: CmsgList) -> None:
+    for cmsg in received:
+        if isinstance(cmsg, CmsgStruct):
+            assert_type(cmsg.value, CStruct)
+        if isinstance(cmsg, CmsgTimestamp):
+            assert_type(cmsg.value, Timeval)
+        if isinstance(cmsg, CmsgTimestampns):
+            assert_type(cmsg.value, Timespec)
+        if isinstance(cmsg, CmsgTimestamping):
+            assert_type(cmsg.value, ScmTimestamping)
+        if isinstance(cmsg, CmsgIpPktinfo):
+            assert_type(cmsg.value, InPktinfo)
+        if isinstance(cmsg, CmsgIpv6Pktinfo):
+            assert_type(cmsg.value, In6Pktinfo)
+        if isinstance(cmsg, CmsgNetlinkPktinfo):
+            assert_type(cmsg.value, NlPktinfo)
+        if isinstance(cmsg, CmsgPacketAuxdata):
+            assert_type(cmsg.value, TpacketAuxdata)
+        if isinstance(cmsg, CmsgIpRecverr):
+            assert_type(cmsg.value, SockExtendedErr)
+            assert_type(cmsg.offender, SockaddrIn | None)
+        if isinstance(cmsg, CmsgIpv6Recverr):
+            assert_type(cmsg.offender, SockaddrIn6 | None)
+
+
+def making(info: InPktinfo) -> None:
+    assert_type(CmsgIpTtl(64), CmsgIpTtl)
+    CmsgIpPktinfo(info)
+    CmsgIpTtl("64")  # type: ignore[arg-type]
+    CmsgIpv6Pktinfo(info)  # type: ignore[arg-type]  # which is of the other family
+    CmsgTimestamp(Timespec(1, 0))  # type: ignore[arg-type]  # not nanoseconds
+    CmsgSCMRights([1])  # type: ignore[list-item]  # handles, not numbers
