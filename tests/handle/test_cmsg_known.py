@@ -62,11 +62,14 @@ from rsyscall.sys.socket import (
     CmsgTimestamping,
     CmsgTimestampns,
     CmsgTxtime,
+    RecvMmsghdrList,
     RecvmsgFlags,
+    RecvMsghdr,
     ScmTimestamping,
     Sockbuf,
 )
 from rsyscall.sys.time import Timeval
+from rsyscall.sys.uio import IovecList
 from rsyscall.time import Timespec
 
 from .support import Local, make_task
@@ -226,6 +229,17 @@ async def test_of_packets(local: Local) -> None:
     assert (info.len, info.snaplen, info.mac, info.net) == (164, 164, 0, 14)
     assert TP_STATUS.USER in info.status
     assert TP_STATUS.VLAN_VALID not in info.status
+    # The same for several at once.
+    await sending.send(await local.ptr(frame), MSG.NONE)
+    text = b""
+    while text != frame[:100]:
+        iov = await local.ptr(IovecList([await local.malloc(bytes, 100)]))
+        place = RecvMsghdr(None, iov, await local.malloc(CmsgList, 200))
+        out, _ = await receiving.recvmmsg(await local.ptr(RecvMmsghdrList([place])), RecvmsgFlags.WAITFORONE)
+        [message] = await out.read()
+        text = b"".join([await part.read() for part in message.valid])
+    assert message.hdr.control is not None
+    assert [type(cmsg) for cmsg in await message.hdr.control.read()] == [CmsgPacketAuxdata]
 
 
 @pytest.mark.needs("CAP_NET_ADMIN")

@@ -9,6 +9,8 @@ import logging
 import os
 import socket
 import struct
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, SupportsInt
 
 import pytest
@@ -41,6 +43,7 @@ from rsyscall.sys.socket import (
     CmsgSerializer,
     CmsgUcred,
     MsghdrFlags,
+    RecvMmsghdrList,
     RecvmsgFlags,
     RecvMsghdr,
     RecvMsghdrOut,
@@ -762,3 +765,57 @@ def test_headers_are_not_read_back_as_what_was_written() -> None:
     for cls in SendMsghdr, RecvMsghdr:
         with pytest.raises(NotImplementedError):
             cls.from_bytes(bytes(56))
+
+
+class ConnectedMeanwhile(LocalSyscall):
+    """The socket is connected, and sent descriptors, right after the first call that receives has failed."""
+
+    __slots__ = ("connect",)
+
+    def __init__(self, connect: Callable[[], None]) -> None:
+        super().__init__()
+        self.connect = connect
+
+    async def syscall(self, number: SYS, *args: SupportsInt) -> int:
+        try:
+            return await super().syscall(number, *args)
+        except OSError:
+            if number in (SYS.recvmsg, SYS.recvmmsg):
+                self.connect()
+            raise
+
+
+@pytest.mark.parametrize("several", [False, True], ids=["recvmsg", "recvmmsg"])
+async def test_no_descriptor_arrives_inheritable(local: Local, tmp_path: Path, several: bool) -> None:
+    """EINVAL says here that the socket is not connected, not that it refuses MSG_CMSG_CLOEXEC."""
+    sock = await local.task.socket(AF.UNIX, SOCK.STREAM)
+    peers: list[socket.socket] = []
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "listening"))
+        listening.listen()
+
+        def connect() -> None:
+            with socket.socket(fileno=os.dup(sock.near.number)) as same:
+                same.connect(listening.getsockname())
+            peers.append(listening.accept()[0])
+            socket.send_fds(peers[-1], [b"x"], [0])
+
+        local.task.sysif = ConnectedMeanwhile(connect)
+        iov = await local.ptr(IovecList([await local.malloc(bytes, 10)]))
+        hdr = RecvMsghdr(None, iov, await local.malloc(CmsgList, CMSG_SPACE(4)))
+        with pytest.raises(OSError, match="Invalid argument"):
+            if several:
+                await sock.recvmmsg(await local.ptr(RecvMmsghdrList([hdr])))
+            else:
+                await sock.recvmsg(await local.ptr(hdr))
+        [peer] = peers
+        _, _, out = await sock.recvmsg(await local.ptr(hdr))
+        control = (await out.read()).control
+        assert control is not None
+        [rights] = await control.read()
+        assert isinstance(rights, CmsgSCMRights)
+        [received] = rights
+        assert fcntl.fcntl(received.near.number, fcntl.F_GETFD) == fcntl.FD_CLOEXEC
+        await received.close()
+        peer.close()
+        await sock.close()

@@ -42,6 +42,8 @@ INDIRECT: dict[tuple[type, str], set[str]] = {
     (FileDescriptor, "close"): {"close"},
     (Thread, "clone"): {"clone3"},
 }
+# Functions whose call only answers a question about another one.
+QUESTIONS = {"_may_omit_cmsg_cloexec"}
 NUMBERS = {"nr", "SYS"}
 # The headers of private modules that are not named after theirs.
 HEADERS = {
@@ -186,7 +188,7 @@ def made_by(function: FunctionType, cls: type, public: bool) -> set[tuple[str, s
                 case _:
                     pass
             found = function_of(called)
-            if found is not None and found not in seen:
+            if found is not None and found not in seen and found.__name__ not in QUESTIONS:
                 seen.add(found)
                 pending.append(found)
     return calls

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast, overload
 
 from rsyscall.handle.arguments import FDNUM, SIZE, Memory, call, flags, given
@@ -26,6 +27,7 @@ from rsyscall.sys._msghdr import (
     _ReceivedHeader,
 )
 from rsyscall.sys._socket_constants import MSG, RecvmsgFlags, SendmsgFlags
+from rsyscall.sys._socket_near import _may_omit_cmsg_cloexec
 from rsyscall.sys.uio import Iovec
 from rsyscall.time import Timespec
 
@@ -287,15 +289,7 @@ class MmsgFileDescriptor(BaseFileDescriptor):
             timeout_near = None if timeout is None else stack.enter_context(timeout.borrow(self.task))
             with naming(self):
                 try:
-                    received = await _recvmmsg(
-                        self.task.sysif,
-                        record,
-                        self.near,
-                        msgvec_near,
-                        len(hdrs),
-                        int(flags) | _CMSG_CLOEXEC,
-                        timeout_near,
-                    )
+                    received = await _receive(self, record, msgvec_near, hdrs, flags, timeout_near)
                 except SyscallHangup:
                     # It may have died while it waited for the next message.
                     record.lost()
@@ -327,3 +321,23 @@ async def _recvmmsg(
 ) -> int:
     """The raw call; returns how many messages have come. `record` owns descriptors, if it sees the memory."""
     return await sysif.recorded_syscall(record, nr.recvmmsg, fd, msgvec, vlen, flags, timeout or 0)
+
+
+async def _receive(
+    sock: BaseFileDescriptor,
+    record: CallRecord,
+    msgvec: near.Address,
+    hdrs: RecvMmsghdrList,
+    flags: RecvmsgFlags,
+    timeout: near.Address | None,
+) -> int:
+    """Make the call with MSG_CMSG_CLOEXEC, where the socket takes it."""
+    sysif, number = sock.task.sysif, sock.near
+    call = partial(_recvmmsg, sysif, record, number, msgvec, len(hdrs))
+    try:
+        return await call(int(flags) | _CMSG_CLOEXEC, timeout)
+    except OSError as error:
+        descriptors = any(map(_may_get_descriptors, hdrs))
+        if not await _may_omit_cmsg_cloexec(sysif, number, error, descriptors):
+            raise
+    return await call(int(flags), timeout)

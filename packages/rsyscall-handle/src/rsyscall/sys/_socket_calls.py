@@ -17,6 +17,7 @@ from rsyscall.sys._msghdr import (
     RecvMsghdr,
     RecvMsghdrOut,
     SendMsghdr,
+    _may_get_descriptors,
     _received_header,
 )
 from rsyscall.sys._sockaddr import (
@@ -40,6 +41,7 @@ from rsyscall.sys._socket_near import (
     _getsockname,
     _getsockopt,
     _listen,
+    _may_omit_cmsg_cloexec,
     _recv,
     _recvmsg,
     _send,
@@ -339,8 +341,8 @@ class SocketFileDescriptor(BaseFileDescriptor):
 
         Args:
             msg: where to put everything; consumed, unless the call fails.
-            flags: `RecvmsgFlags.CMSG_CLOEXEC` is added, and shows up in the flags of the result. Where the
-                kernel answers EINVAL, as packet sockets do, the call is made again without it.
+            flags: `RecvmsgFlags.CMSG_CLOEXEC` is added, and shows up in the flags of the result. A packet
+                socket refuses it, so there the call is made again without it.
 
         Returns:
             The places that were filled, and the rest (with `RecvmsgFlags.TRUNC` there may be no saying how
@@ -370,8 +372,8 @@ class SocketFileDescriptor(BaseFileDescriptor):
                         self.task.sysif, record, self.near, msg_near, int(flags) | _CMSG_CLOEXEC
                     )
                 except OSError as error:
-                    # Packet sockets, which carry no descriptors, refuse the flag.
-                    if error.errno != errno.EINVAL:
+                    descriptors = _may_get_descriptors(hdr)
+                    if not await _may_omit_cmsg_cloexec(self.task.sysif, self.near, error, descriptors):
                         raise
                     record = CallRecord(self.task.fd_table, True)
                     ret = await _recvmsg(self.task.sysif, record, self.near, msg_near, int(flags))

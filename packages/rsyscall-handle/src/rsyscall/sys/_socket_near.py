@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from rsyscall.handle.arguments import (
@@ -162,3 +163,22 @@ async def _recvmsg(
 async def _sendmsg(sysif: SyscallInterface, fd: near.FileDescriptor, msg: near.Address, flags: int) -> int:
     """The raw call."""
     return await sysif.syscall(nr.sendmsg, fd, msg, flags)
+
+
+async def _may_omit_cmsg_cloexec(
+    sysif: SyscallInterface, fd: near.FileDescriptor, error: OSError, descriptors: bool
+) -> bool:
+    """Whether a message can be received without MSG_CMSG_CLOEXEC, with which the call failed.
+
+    Some kinds of sockets refuse the flag with EINVAL, packet sockets among them. But EINVAL has other
+    reasons, too: a UNIX socket is not connected yet, and may be so a moment later. If `descriptors` may
+    arrive, they must not be inheritable, so only a packet socket will do, which carries none. It is known by
+    its options: with no place to put one, they fail with EFAULT, and those of other sockets otherwise.
+    """
+    if error.errno != errno.EINVAL or not descriptors:
+        return error.errno == errno.EINVAL
+    try:
+        await _getsockopt(sysif, fd, SOL.PACKET, 0, near.Address(0), near.Address(0))
+    except OSError as answer:
+        return answer.errno == errno.EFAULT
+    return False
