@@ -541,7 +541,7 @@ def coverage_table(session: nox.Session) -> None:
 
 @nox.session(python=MAIN)
 def types(session: nox.Session) -> None:
-    """Mypy --strict and pyright on the packages, the typing tests, the examples and the tools."""
+    """Mypy --strict and pyright on the packages and the programs; whether all public names have types."""
     _install(
         session, "meta", "mypy", "pyright[nodejs]", "pytest", "hypothesis", "nox", "tomli", "pytest-trio"
     )

@@ -1,7 +1,8 @@
 """Run mypy --strict and pyright over the packages, the typing tests, the examples and the tools.
 
 `python tools/checktypes.py` checks the packages that are installed for this Python; with `--tree` the
-development tree (`tools/devtree.py`), for daily work.
+development tree (`tools/devtree.py`), for daily work. The last part finds out whether the types of all public
+names are known; `--public` does only that.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import checkpublic
+
 ROOT = Path(__file__).resolve().parent.parent
 # Packages beside `rsyscall`.
 OTHERS = ("arepl", "nixdeps", "wish")
 # Programs that use the packages, next to the packages themselves.
-PROGRAMS = ["tests/typing", "examples", "benchmarks", "tools/*.py", "noxfile.py"]
+PROGRAMS = ["tests/typing", "examples", "benchmarks", "tools/*.py", "noxfile.py", "tests/native/test_stub.py"]
 
 
 def installed() -> Path:
@@ -78,7 +81,9 @@ def main(arguments: list[str]) -> int:
     """Return a process exit status."""
     tree = "--tree" in arguments
     packages = ROOT / ".dev" if tree else installed()
-    return 1 if run_mypy(packages, tree) + run_pyright(packages) else 0
+    failures = 0 if "--public" in arguments else run_mypy(packages, tree) + run_pyright(packages)
+    failures += checkpublic.main(packages, ["rsyscall", *OTHERS], tree)
+    return int(bool(failures))
 
 
 if __name__ == "__main__":

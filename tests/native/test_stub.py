@@ -198,7 +198,7 @@ def test_served_over_an_inherited_stream() -> None:
 def test_serving_takes_descriptors() -> None:
     for argument in ("", "x", "-1", "12345678901", str(2**64), "999"):
         for arguments in ([*capabilities(), argument], [argument]):
-            command = [stub_path(), "serve", *arguments]
+            command: list[str | Path] = [stub_path(), "serve", *arguments]
             assert subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 2
 
 
@@ -240,7 +240,8 @@ def test_write(tmp_path: Path) -> None:
     assert write(first, "1", second, "2", tmp_path, "3") == 64 * 2 + errno.EISDIR
     assert (first.read_text(), second.read_text()) == ("1ne\n", "2")
     assert write(first) == 2
-    assert write(*[first, ""] * 5) == 2
+    pair: list[str | Path] = [first, ""]
+    assert write(*pair * 5) == 2
 
 
 # ---- The protocol
