@@ -12,12 +12,12 @@ enum {
 	RSYS_DOOR_TAKE_OVER = 1,	/* also from a program that is connected */
 	RSYS_DOOR_EQUIP = 2,		/* make what a program needs here */
 	RSYS_DOOR_WAITING = 4,		/* connections that have not said what they want */
-	RSYS_DOOR_KITS = 8,
+	RSYS_DOOR_KITS = 256,
 };
 
-/* What was made here for one program, which is closed when it has died. */
+/* What was made here for a program, for one thread of it: closed when it has no use for it any more. */
 enum {
-	RSYS_KIT_EPOLL,		/* an epoll instance, with `activity` in it */
+	RSYS_KIT_EPOLL,		/* an epoll instance, with `activity` in it while this program is connected */
 	RSYS_KIT_ACCESS,	/* a pair of sockets, for packets */
 	RSYS_KIT_PASSING,
 	RSYS_KIT_SIZE,
@@ -26,13 +26,17 @@ enum {
 struct rsys_kit {
 	int32_t pid;
 	int32_t fds[RSYS_KIT_SIZE];	/* all of them, or -1 is the first; programs write that, too */
+	int32_t life;	/* a socket whose peer the program closes with its thread; -1: the kit lasts as long as `pid` */
 };
 
-/* What a program says when it has connected; all of it at once. */
+/*
+ * What a program says when it has connected; all of it at once. With RSYS_DOOR_EQUIP it may send a socket along, which
+ * becomes the life of its kit.
+ */
 struct rsys_knock {
 	char magic[8];
 	uint32_t flags;
-	uint32_t reserved;	/* 0 */
+	uint32_t kit;	/* one more than the number of the one that it had; 0: none */
 };
 
 /* The answer, before the hello. */
@@ -42,8 +46,8 @@ struct rsys_welcome {
 	/* Descriptors that belong to us: */
 	int32_t listening, door, activity, store;
 	int32_t made[RSYS_KIT_SIZE];	/* for this program; -1: it did not ask for that */
-	int32_t kit;		/* where they are written down; -1: nowhere */
-	int32_t reserved;
+	int32_t kit;		/* where they are written down; -1: it did not ask for that */
+	int32_t life;		/* of that kit */
 	uint64_t kits;		/* where all kits are */
 };
 
@@ -56,6 +60,8 @@ struct rsys_door {
 	int32_t stream;		/* always the same number, so that those who know it need not be told */
 	int32_t store;		/* a memory file for the programs; nothing here looks into it */
 	int32_t next;		/* a connection that has been let in; -1: none */
+	int32_t kit;		/* of the program that is connected; -1: it has none */
+	int32_t next_kit;	/* of the one that has been let in */
 	int32_t connected;
 	int32_t waiting[RSYS_DOOR_WAITING];
 	uint32_t last;

@@ -231,8 +231,8 @@ async def test_knocking(tmp_path: LocalPath) -> None:
     try:
         for name, change in CHANGES.items():
             for position in range(len(knock)):
-                if position == 8 and name == "one bit":
-                    continue  # it asks to take over
+                if (position, name) in {(8, "one bit"), (12, "one bit"), (12, "other"), (13, "one bit")}:
+                    continue  # it asks to take over, or says what it had
                 said = change(knock, position)
                 with socket.socket(socket.AF_UNIX) as sock:
                     sock.settimeout(TOO_LONG)

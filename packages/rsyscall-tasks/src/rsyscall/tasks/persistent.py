@@ -20,34 +20,30 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import os
-import struct
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import trio
 
-from rsyscall.async_fd import finish
 from rsyscall.child_process import AsyncChildProcess, end_process
 from rsyscall.command import Command
 from rsyscall.epoller import AsyncFileDescriptor, Epoller
 from rsyscall.far_children import FarMonitor
 from rsyscall.fcntl import FD, F, O
-from rsyscall.handle.fd import STANDARD
 from rsyscall.handle.process import ChildProcess
 from rsyscall.linux.dirent import DirentList
 from rsyscall.linux.memfd import MFD
 from rsyscall.near import Syscall, SyscallError, nr
 from rsyscall.near import types as near
-from rsyscall.near.protocol import Hello, HelloParser, ProtocolError
+from rsyscall.near.protocol import Hello
 from rsyscall.network.connection import FDPassConnection
 from rsyscall.path import Path
 from rsyscall.stream import SyscallConnection
 from rsyscall.stub_program import NAME, stub_descriptor
 from rsyscall.sys.prctl import PR
 from rsyscall.sys.socket import AF, SOCK
-from rsyscall.sys.un import SockaddrUn
 from rsyscall.sys.wait import W
+from rsyscall.tasks._door import EQUIP, KITS, NO_KIT, TAKE_OVER, Kits, Said, Welcome, close, connect, receive
 from rsyscall.tasks._far import make_equipped_thread, make_far_task
 from rsyscall.tasks._listening import absolute, bind
 from rsyscall.tasks._replaceable import PersistentSyscallConnection
@@ -72,21 +68,8 @@ logger: logging.Logger = logging.getLogger(__name__)
 MAX_STORE = 1 << 20
 """How many bytes the store of a process may have."""
 
-_MAGIC = b"RSYSDOOR"
-_KNOCK = struct.Struct("=8sII")
-_TAKE_OVER = 1
-_EQUIP = 2
-_WELCOME = struct.Struct("=8s10iQ")
-# How many bytes of it are read at once: with most environments, all of it.
-_GREETING = 8192
-# What was made there for one program: its process id, and three descriptors.
-_KIT = struct.Struct("=4i")
-_KITS = 8
-_NO_KIT = _KIT.pack(-1, -1, -1, -1)
 # What a listing may have, in bytes: about a million descriptors, or children.
 _MAX_LISTING = 1 << 25
-# Between two attempts to connect to a process whose queue is full, in seconds.
-_PAUSE = 0.01
 
 
 class PersistentThread(Thread):
@@ -111,11 +94,13 @@ class PersistentThread(Thread):
         self.prepped_for_reconnect: bool = False
         self.process: AsyncChildProcess | None = None
         self._sysif: PersistentSyscallConnection | None = None
-        self._welcome: _Welcome | None = None
-        self._kits: _Kits | None = None
+        self._welcome: Welcome | None = None
+        self._kits: Kits | None = None
         self._store: FileDescriptor | None = None
         # Its end of the stream.
         self._end: FileDescriptor | None = None
+        # When it is closed, with the last handle, the process closes what it has made for this thread.
+        self._life: FileDescriptor | None = None
         self._children: weakref.WeakValueDictionary[int, AsyncChildProcess] = weakref.WeakValueDictionary()
 
     # ---- the connection
@@ -158,14 +143,15 @@ class PersistentThread(Thread):
         assert self._sysif is not None
         assert self._welcome is not None
         await self._sysif.shutdown_current_connection()
-        stream, (welcome, _, _), hello = await _connect(
-            thread, self.persistent_path, _TAKE_OVER if take_over else 0
+        kit = self._kits.own + 1 if self._kits is not None else 0
+        stream, (welcome, _, _), hello = await connect(
+            thread, self.persistent_path, TAKE_OVER if take_over else 0, kit
         )
         try:
             if welcome != self._welcome or hello.pid != self.task.process.near.id:
                 raise OSError(errno.ESTALE, "another process listens there", self.persistent_path)
         except BaseException:
-            await _close(stream)
+            await close(stream)
             raise
         old = self._end
         assert old is not None
@@ -257,16 +243,15 @@ class PersistentThread(Thread):
         """Close all that `descriptors` lists.
 
         That ends children which an earlier program drove, and which execute no program: adopt before what
-        has to stay. Of a program that has ended it need not close what the library had made there for that
-        program, an epoll instance and two sockets: the process does, when the next one connects. A program
-        that goes on, and connects again and again, needs this now and then: after about a hundred the
-        kernel registers no more of them, and connecting fails with EINVAL.
+        has to stay. It need not close what the library had made there for a thread of a program that has
+        ended, or has dropped the thread, an epoll instance and three sockets: the process does, when the next
+        program connects. Threads that are not connected now, of whatever program, cannot be used again.
         """
         numbers = await self.descriptors()
         if self._kits is not None:
             # Other files may get these numbers.
-            for index in set(range(_KITS)) - {self._kits.own}:
-                await self.task.sysif.write_memory(self._kits.address(index), _NO_KIT)
+            for index in set(range(KITS)) - {self._kits.own}:
+                await self.task.sysif.write_memory(self._kits.address(index), NO_KIT)
         await self.task.sysif.syscalls([Syscall(nr.close, number) for number in numbers])
 
     async def children(self) -> list[int]:
@@ -392,7 +377,7 @@ async def clone_persistent(parent: Thread, path: StrPath) -> PersistentThread:
             with trio.CancelScope(shield=True):
                 await theirs.invalidate()
                 await listening.invalidate()
-        thread = _make_thread(parent, where, stream, *await _receive(stream, where, _EQUIP))
+        thread = _make_thread(parent, where, stream, *await receive(stream, where, EQUIP))
         # Otherwise it would be called as the number of the descriptor.
         await thread.task.sysif.syscall(nr.prctl, PR.SET_NAME, (await thread.ram.ptr(NAME)).near)
     except BaseException:
@@ -400,7 +385,7 @@ async def clone_persistent(parent: Thread, path: StrPath) -> PersistentThread:
             if process is not None:
                 await end_process(process)
             if stream is not None:
-                await _close(stream)
+                await close(stream)
             with contextlib.suppress(OSError, SyscallError):
                 await parent.task.unlink(await parent.ram.ptr(where))
         raise
@@ -420,145 +405,32 @@ async def connect_persistent(thread: Thread, path: StrPath, take_over: bool = Fa
     Raises:
         FileNotFoundError: there is no such socket.
         ConnectionRefusedError: the process has ended, and left the file.
-        OSError: EBUSY, another program drives it; EPROTO, it is something else; as connect(2).
+        OSError: EBUSY, another program drives it; EPROTO, it is something else; EUSERS, there are 256 threads
+            which may still be connected again, as programs that go on have not dropped them; as connect(2).
         SyscallError: it was lost.
 
     It takes until a call has returned that blocks the process: use `trio.fail_after`.
     """
     where = await absolute(thread, Path(path))
-    flags = _EQUIP | (_TAKE_OVER if take_over else 0)
-    stream, welcome, hello = await _connect(thread, where, flags)
+    flags = EQUIP | (TAKE_OVER if take_over else 0)
+    life = await thread.socketpair(AF.UNIX, SOCK.STREAM | SOCK.CLOEXEC)
     try:
-        return _make_thread(thread, where, stream, welcome, hello)
-    except BaseException:
-        await _close(stream)
-        raise
-
-
-class _Welcome(NamedTuple):
-    """The descriptors that belong to the server."""
-
-    listening: int
-    door: int
-    """Readable when there is something to do for others who connect."""
-    activity: int
-    """The same, or for us."""
-    store: int
-    """-1: there is none."""
-
-
-class _Made(NamedTuple):
-    """The descriptors that the server has made for this program; all are -1 if that was not asked for."""
-
-    epfd: int
-    """An epoll instance that watches `activity`."""
-    access: int
-    passing: int
-    """Connected to `access`."""
-
-
-class _Kits(NamedTuple):
-    """Where the server keeps what it has made for programs: it closes that when they have died."""
-
-    start: int
-    own: int
-    """Which one is ours; -1: none is."""
-
-    def address(self, index: int) -> int:
-        return self.start + index * _KIT.size
-
-
-class _Said(NamedTuple):
-    """What the server says before its hello."""
-
-    welcome: _Welcome
-    made: _Made
-    kits: _Kits
-
-
-async def _connect(thread: Thread, path: Path, flags: int) -> tuple[AsyncFileDescriptor, _Said, Hello]:
-    """Connect, and be let in."""
-    end = await thread.socket(AF.UNIX, SOCK.STREAM | SOCK.NONBLOCK | SOCK.CLOEXEC)
-    sock = await AsyncFileDescriptor.make(thread.epoller, thread.ram, end)
-    try:
-        address = await SockaddrUn.from_path(thread, path)
         try:
-            while True:
-                try:
-                    await sock.connect(await thread.ram.ptr(address))
-                    break
-                except BlockingIOError:
-                    # Its queue is full, and nothing tells when that changes.
-                    await trio.sleep(_PAUSE)
+            stream, said, hello = await connect(thread, where, flags, life=life.second)
         finally:
-            await finish(address.close)
-        await sock.send_all_bytes(_KNOCK.pack(_MAGIC, flags, 0))
-        said = await _receive(sock, path, flags)
-        multiplexer = thread.monitor.side.multiplexer if isinstance(thread.monitor, FarMonitor) else None
-        if multiplexer is not None:
-            # Otherwise each call would take as many round trips as the calls that send and receive it.
-            sock = await multiplexer.take(sock)
+            with trio.CancelScope(shield=True), contextlib.suppress(SyscallError):
+                await life.second.invalidate()
+        try:
+            made = _make_thread(thread, where, stream, said, hello)
+        except BaseException:
+            await close(stream)
+            raise
     except BaseException:
-        await _close(sock)
+        with trio.CancelScope(shield=True), contextlib.suppress(SyscallError):
+            await life.first.invalidate()
         raise
-    return sock, *said
-
-
-async def _receive(stream: AsyncFileDescriptor, path: Path, flags: int) -> tuple[_Said, Hello]:
-    """What the process says of itself.
-
-    Args:
-        stream: nothing has been read from it.
-        path: for errors.
-        flags: what it was asked for.
-
-    Raises:
-        OSError: it does not let us in, or is no such process.
-    """
-    # Nothing follows until it is asked for something.
-    rest = bytearray()
-    try:
-        said = _parse_welcome(await _take(stream, rest, _WELCOME.size), path, flags)
-        parser = HelloParser()
-        hello = None
-        while hello is None:
-            hello = parser.feed(await _take(stream, rest, parser.missing))
-        if rest:
-            raise ProtocolError(f"it says {len(rest)} bytes more than its hello")
-        known = [hello.infd, *(number for number in (*said.welcome, *said.made) if number != -1)]
-        if hello.infd != hello.outfd or min(known) <= max(STANDARD) or len(set(known)) != len(known):
-            raise ProtocolError(f"it says that it serves the descriptors {known}")
-        _ = hello.abi
-    except ProtocolError as error:
-        raise OSError(errno.EPROTO, f"{os.strerror(errno.EPROTO)}: {error}", path) from error
-    return said, hello
-
-
-def _parse_welcome(data: bytes, path: Path, flags: int) -> _Said:
-    magic, status, listening, door, activity, store, *made, kit, _, kits = _WELCOME.unpack(data)
-    if magic != _MAGIC or not -4096 < status <= 0:
-        raise ProtocolError("it is no persistent process")
-    if status == -errno.EBUSY:
-        raise OSError(errno.EBUSY, "another program drives this process", path)
-    if status:
-        raise OSError(-status, os.strerror(-status), path)
-    if not -1 <= kit < _KITS or kits >= 1 << 63:
-        raise ProtocolError(f"it says that kit {kit} of those at {kits:#x} is for us")
-    if {number == -1 for number in made} != {not flags & _EQUIP}:
-        raise ProtocolError(f"it says that it has made the descriptors {made}")
-    return _Said(_Welcome(listening, door, activity, store), _Made(*made), _Kits(kits, kit))
-
-
-async def _take(stream: AsyncFileDescriptor, rest: bytearray, count: int) -> bytes:
-    """The next bytes; `rest` is what has been read too much."""
-    while len(rest) < count:
-        more = await stream.read_some_bytes(_GREETING)
-        if not more:
-            raise ProtocolError("the stream ended")
-        rest += more
-    data = bytes(rest[:count])
-    del rest[:count]
-    return data
+    made._life = life.first
+    return made
 
 
 def _make_connection(end: FileDescriptor, stream: AsyncFileDescriptor, hello: Hello) -> SyscallConnection:
@@ -568,7 +440,7 @@ def _make_connection(end: FileDescriptor, stream: AsyncFileDescriptor, hello: He
 
 
 def _make_thread(
-    reaching: Thread, path: Path, stream: AsyncFileDescriptor, said: _Said, hello: Hello
+    reaching: Thread, path: Path, stream: AsyncFileDescriptor, said: Said, hello: Hello
 ) -> PersistentThread:
     """Make the thread of a process that has let us in."""
     welcome, made, kits = said
@@ -579,23 +451,23 @@ def _make_thread(
     listening, door, activity, *store = (
         task.make_fd_handle(near.FileDescriptor(number)) for number in welcome if number >= 0
     )
-    epfd, access, passing = (task.make_fd_handle(near.FileDescriptor(number)) for number in made)
+    epfd, access, passing, *life = (
+        task.make_fd_handle(near.FileDescriptor(number)) for number in made if number >= 0
+    )
     sysif.activity_fd = activity
 
     def connect(ram: RAM) -> tuple[Epoller, FDPassConnection]:
         epoller = Epoller.make_prepared(ram, epfd, activity)
         return epoller, FDPassConnection(task, ram, epoller, access, task, ram, passing)
 
-    own = [end, listening, door, activity, *store]
+    own = [end, listening, door, activity, *store, *life]
     thread = PersistentThread(
         make_equipped_thread(Thread, reaching, task, hello, own, connect), path, listening
     )
     thread._sysif, thread._welcome, thread._end = sysif, welcome, end
     thread._store = store[0] if store else None
     thread._kits = kits
+    # If the thread is dropped and its task is not yet, handles of the thread alone would be closed there: the
+    # process needs its own, and closes itself what it has made for us.
+    task.infrastructure_fds += (epfd, access, passing, thread.stdin, thread.stdout, thread.stderr)
     return thread
-
-
-async def _close(stream: AsyncFileDescriptor) -> None:
-    with trio.CancelScope(shield=True), contextlib.suppress(OSError, SyscallError):
-        await stream.close()
