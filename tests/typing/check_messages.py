@@ -1,10 +1,11 @@
 # pyright: reportUnnecessaryTypeIgnoreComment=true
-"""Types of received control messages: a class says which value it has."""
+"""Types of what is received: the values of control messages, and the handles that come with events."""
 
 from __future__ import annotations
 
 from typing_extensions import assert_type
 
+from rsyscall import FileDescriptor, Pointer
 from rsyscall.cstruct import CStruct
 from rsyscall.linux.errqueue import SockExtendedErr
 from rsyscall.linux.if_packet import CmsgPacketAuxdata, TpacketAuxdata
@@ -82,3 +83,14 @@ def making(info: InPktinfo) -> None:
     CmsgIpv6Pktinfo(info)  # type: ignore[arg-type]  # which is of the other family
     CmsgTimestamp(Timespec(1, 0))  # type: ignore[arg-type]  # not nanoseconds
     CmsgSCMRights([1])  # type: ignore[list-item]  # handles, not numbers
+
+
+async def events(watch: FileDescriptor, buffer: Pointer[bytes]) -> None:
+    got, rest = await watch.fanotify_read(buffer)
+    assert_type(rest, Pointer[bytes])
+    for event in await got.read():
+        assert_type(event.fd, FileDescriptor | None)
+        assert_type(event.pidfd, FileDescriptor | None)
+    faults, _ = await watch.userfaultfd_read(buffer)
+    for fault in await faults.read():
+        assert_type(fault.fork, FileDescriptor | None)

@@ -5,8 +5,17 @@ from __future__ import annotations
 
 from typing_extensions import assert_type
 
-from rsyscall import AsyncChildProcess, AsyncFileDescriptor, ChildThread, Command, FileDescriptor, Thread
+from rsyscall import (
+    AsyncChildProcess,
+    AsyncFileDescriptor,
+    ChildThread,
+    Command,
+    FileDescriptor,
+    Thread,
+    local_thread,
+)
 from rsyscall.completed import CompletedCommand
+from rsyscall.epoller import Epoller
 from rsyscall.sched import CLONE
 from rsyscall.sys.socket import AF, SOCK, Socketpair
 from rsyscall.sys.wait import ChildState, W
@@ -42,3 +51,9 @@ async def talking(thread: Thread) -> None:
     assert_type(await afd.read_some_bytes(), bytes)
     assert_type(await thread.open_async_channels(1), list[tuple[AsyncFileDescriptor, FileDescriptor]])
     assert_type(await thread.open_channels(1), list[tuple[FileDescriptor, FileDescriptor]])
+
+
+async def here() -> None:
+    assert_type(local_thread.stdin, FileDescriptor)
+    assert_type(local_thread.epoller, Epoller)
+    local_thread.nothing  # type: ignore[attr-defined]  # noqa: B018  # not every name is an attribute

@@ -197,7 +197,7 @@ class EpollWaiter:
                 if wait_readable is not None and not self._unsettled:
                     await wait_readable()
                 try:
-                    activity_fd = self.epfd.task.sysif.get_activity_fd()
+                    activity_fd = self._activity_fd_now()
                 except RuntimeError:
                     activity_fd = await self._ask_for_activity_fd()
                 if activity_fd is not self._activity_fd:
@@ -219,15 +219,18 @@ class EpollWaiter:
 
     async def _ask_for_activity_fd(self) -> FileDescriptor | None:
         """Some processes have an activity fd only when it has been asked for once, in between two calls."""
-        sysif = self.epfd.task.sysif
         for _ in range(ATTEMPTS):
             try:
-                return t.cast("FileDescriptor | None", sysif.get_activity_fd())
+                return self._activity_fd_now()
             except RuntimeError:
-                await any_answer(sysif)
+                await any_answer(self.epfd.task.sysif)
                 # Let the task that made the other call hear of its end.
                 await trio.lowlevel.checkpoint()
-        return t.cast("FileDescriptor | None", sysif.get_activity_fd())
+        return self._activity_fd_now()
+
+    def _activity_fd_now(self) -> FileDescriptor | None:
+        # The near layer, which declares it, does not know the class.
+        return t.cast("FileDescriptor | None", self.epfd.task.sysif.get_activity_fd())
 
     @contextlib.asynccontextmanager
     async def changing_activity_fd(self) -> t.AsyncIterator[None]:
@@ -240,7 +243,7 @@ class EpollWaiter:
             yield
         finally:
             with trio.CancelScope(shield=True), contextlib.suppress(SyscallError):
-                await self._watch_activity_fd(self.epfd.task.sysif.get_activity_fd())
+                await self._watch_activity_fd(self._activity_fd_now())
 
     async def _watch_activity_fd(self, activity_fd: FileDescriptor | None) -> None:
         """Watch the activity fd that the process has now; it changes with its connection."""

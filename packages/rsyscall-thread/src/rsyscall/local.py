@@ -109,13 +109,16 @@ class LocalThread(Thread):
     stdout: _StandardDescriptor = _StandardDescriptor(1)
     stderr: _StandardDescriptor = _StandardDescriptor(2)
 
-    def __getattr__(self, name: str) -> Any:
-        make = _MADE_ON_DEMAND.get(name)
-        if make is None:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        value = make(self)
-        setattr(self, name, value)
-        return value
+    # Hidden from type checkers, for which every name would be an attribute.
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            make = _MADE_ON_DEMAND.get(name)
+            if make is None:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            value = make(self)
+            setattr(self, name, value)
+            return value
 
 
 class ProgramEnvironment(Environment):

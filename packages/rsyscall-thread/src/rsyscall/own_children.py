@@ -28,7 +28,7 @@ from rsyscall.clone import clone_error, make_child_task
 from rsyscall.clone_call import clone_on_stack
 from rsyscall.denied import is_denied
 from rsyscall.far import AddressSpace
-from rsyscall.handle import FDTable, Task
+from rsyscall.handle import FDTable, FileDescriptor, Task
 from rsyscall.handle.process import ChildProcess
 from rsyscall.loader import Trampoline
 from rsyscall.memory.allocator import AllocatorClient
@@ -48,7 +48,7 @@ from rsyscall.stub_connection import Exited, drive
 
 if TYPE_CHECKING:
     from rsyscall.epoller import AsyncFileDescriptor
-    from rsyscall.handle import FileDescriptor, Pointer, WrittenPointer
+    from rsyscall.handle import Pointer, WrittenPointer
     from rsyscall.handle.allocation import AllocationInterface
     from rsyscall.hub import ProgramHub
     from rsyscall.monitor import AsyncChildProcess
@@ -231,7 +231,7 @@ async def _close_streams(parents: FDTable, child: Task) -> None:
     be noticed.
     """
     fds = [other.sysif.get_activity_fd() for other in parents.tasks if not other.departed]
-    await child.sysif.syscalls([Syscall(nr.close, fd.near) for fd in fds if fd is not None])
+    await child.sysif.syscalls([Syscall(nr.close, fd.near) for fd in fds if isinstance(fd, FileDescriptor)])
 
 
 async def _watch_child(

@@ -566,7 +566,7 @@ class RingConnection(SyscallInterface):
         if pidfd is not None:
             pidfd.kill()  # if that is not possible it leaves when it likes
 
-    def get_activity_fd(self) -> Any:
+    def get_activity_fd(self) -> FileDescriptor:
         """An eventfd in the process that becomes readable when we have work for it.
 
         Made when first asked for, since most processes never block on behalf of others.

@@ -260,11 +260,14 @@ class TracingSyscallInterface(SyscallInterface):
     def __repr__(self) -> str:
         return f"TracingSyscallInterface({self.inner!r})"
 
-    def __getattr__(self, name: str) -> Any:
-        # What particular interfaces have in addition.
-        if name == "inner":
-            raise AttributeError(name)
-        return getattr(self.inner, name)
+    # Hidden from type checkers, for which every name would be an attribute.
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # What particular interfaces have in addition.
+            if name == "inner":
+                raise AttributeError(name)
+            return getattr(self.inner, name)
 
     @property
     def prefix(self) -> str:
@@ -348,7 +351,7 @@ class TracingSyscallInterface(SyscallInterface):
         """Close the other interface."""
         await self.inner.close_interface()
 
-    def get_activity_fd(self) -> Any | None:
+    def get_activity_fd(self) -> object | None:
         """That of the other interface."""
         return self.inner.get_activity_fd()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from rsyscall.cstruct import CStruct
 from rsyscall.fcntl import F_LCK, Flock
@@ -22,6 +22,8 @@ from rsyscall.sys.sem import SEM, Sembuf
 from rsyscall.sys.stat import S_IF, TypeMode
 from rsyscall.sys.wait import CLD
 from rsyscall.trace_decode import LIST_LIMIT, WORD, Frame, address, flag_names, name_of, number, quote
+
+T_struct = TypeVar("T_struct", bound=CStruct)
 
 
 def signal_name(number: int) -> str:
@@ -115,7 +117,7 @@ def struct_text(value: CStruct) -> str:
     return f"{{{', '.join(shown)}}}"
 
 
-def read_struct(frame: Frame, cls: type[CStruct], start: int, length: int | None = None) -> Any:
+def read_struct(frame: Frame, cls: type[T_struct], start: int, length: int | None = None) -> T_struct | None:
     """The structure there, as the process of the call lays it out; None if it cannot be read.
 
     Args:

@@ -6,7 +6,7 @@ import enum
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rsyscall.cstruct import CStruct, u8, u16, u32
 from rsyscall.handle.buffers import require_size
@@ -121,5 +121,5 @@ class _SockFprogSerializer(Serializer[SockFprog]):
     def to_bytes(self, val: SockFprog) -> bytes:
         return _FPROG.pack(len(val.filter.value.elems), int(val.filter.near))
 
-    def from_bytes(self, data: bytes) -> Any:
+    def from_bytes(self, data: bytes) -> SockFprog:
         raise NotImplementedError("an address cannot be made into a pointer again")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from rsyscall.cstruct import CStruct, i64, nested, u8, u32, u64
 from rsyscall.handle.arguments import call, flags
-from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
+from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd, T_held
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
@@ -36,6 +36,8 @@ __all__ = [
     "UserfaultfdFileDescriptor",
     "UserfaultfdTask",
 ]
+
+T = TypeVar("T")
 
 
 class UFFD(enum.IntFlag):
@@ -190,7 +192,7 @@ class UffdMsg(CStruct, c="struct uffd_msg", headers=_HEADERS, size=32):
 
 
 @dataclass(eq=False)
-class UffdEvent:
+class UffdEvent(Generic[T_held]):
     """A message, as `userfaultfd_read` gives it.
 
     Args:
@@ -199,10 +201,10 @@ class UffdEvent:
     """
 
     msg: UffdMsg
-    fork: Any
+    fork: T_held | None
 
 
-class UffdEventList(list[UffdEvent]):
+class UffdEventList(list[UffdEvent[T_held]], Generic[T_held]):
     """What one `userfaultfd_read` has got."""
 
 
@@ -215,7 +217,7 @@ def _numbers(data: bytes) -> list[int]:
     return [msg.fork_ufd for msg in _messages(data) if msg.event == UFFD_EVENT.FORK]
 
 
-def _with_handles(data: bytes, handles: list[Any]) -> UffdEventList:
+def _with_handles(data: bytes, handles: list[T_fd]) -> UffdEventList[T_fd]:
     left = iter(handles)
     return UffdEventList(
         UffdEvent(msg, next(left) if msg.event == UFFD_EVENT.FORK else None) for msg in _messages(data)
@@ -227,7 +229,9 @@ class UserfaultfdFileDescriptor(BaseFileDescriptor):
 
     __slots__ = ()
 
-    async def userfaultfd_read(self, buf: Pointer[Any]) -> tuple[LinearPointer[UffdEventList], Pointer[Any]]:
+    async def userfaultfd_read(
+        self: T_fd, buf: Pointer[T]
+    ) -> tuple[LinearPointer[UffdEventList[T_fd]], Pointer[T]]:
         """`read(uffd, buf, size)`: read messages; each descriptor in them gets an owner.
 
         Args:
@@ -244,8 +248,8 @@ class UserfaultfdFileDescriptor(BaseFileDescriptor):
         manpage: userfaultfd(2)
         """
         self._validate()
-        serializer = EventSerializer(self.task, _numbers, _with_handles)
-        return await read_events(self, buf, serializer, UffdEventList)
+        events: type[UffdEventList[T_fd]] = UffdEventList
+        return await read_events(self, buf, EventSerializer(self.task, _numbers, _with_handles), events)
 
 
 class UserfaultfdTask(FileDescriptorTask[T_fd]):

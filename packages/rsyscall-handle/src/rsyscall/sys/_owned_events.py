@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["EventSerializer", "read_events"]
 
 T = TypeVar("T")
+T_buf = TypeVar("T_buf")
 
 
 @dataclass
@@ -80,16 +81,16 @@ class _NoEvents(LinearPointer[T]):
 
 
 async def read_events(
-    fd: BaseFileDescriptor, buf: Pointer[Any], serializer: EventSerializer[T], typ: type[T]
-) -> tuple[LinearPointer[T], Pointer[Any]]:
+    fd: BaseFileDescriptor, buf: Pointer[T_buf], serializer: EventSerializer[T], typ: type[T]
+) -> tuple[LinearPointer[T], Pointer[T_buf]]:
     """Read from `fd`, and make a pointer that owns what has come; consumes `buf`."""
     with buf.borrow(fd.task) as address, naming(fd):
         count = await _read(fd.task.sysif, fd.near, address, buf.size())
     filled, rest = buf.split(count)
-    filled = filled._reinterpret(serializer, typ)
-    pinned_by = filled._consume()
+    arrived = filled._reinterpret(serializer, typ)
+    pinned_by = arrived._consume()
     cls = _Events if count else _NoEvents
-    events = cls(filled.mapping, filled.transport, filled.serializer, filled.allocation, typ)
+    events = cls(arrived.mapping, arrived.transport, arrived.serializer, arrived.allocation, typ)
     events._pinned_by = pinned_by
     return events, rest
 

@@ -7,12 +7,12 @@ import os
 import struct
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, SupportsInt
+from typing import TYPE_CHECKING, Generic, SupportsInt, TypeVar
 
 from rsyscall.cstruct import CStruct, i32, u8, u16, u32, u64
 from rsyscall.fcntl import O, encode_open_flags
 from rsyscall.handle.arguments import DIRFD, FDNUM, OPEN_FLAGS, PATH, call, directory, flags
-from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd
+from rsyscall.handle.fd import BaseFileDescriptor, FileDescriptorTask, T_fd, T_held
 from rsyscall.near import nr
 from rsyscall.near import types as near
 from rsyscall.near.naming import naming
@@ -35,6 +35,8 @@ __all__ = [
     "FanotifyResponse",
     "FanotifyTask",
 ]
+
+T = TypeVar("T")
 
 
 class FAN(enum.IntFlag):
@@ -174,7 +176,7 @@ class FanotifyResponse(CStruct, c="struct fanotify_response", headers=_HEADERS):
 
 
 @dataclass(eq=False)
-class FanotifyEvent:
+class FanotifyEvent(Generic[T_held]):
     """An event, as `fanotify_read` gives it.
 
     Args:
@@ -186,12 +188,12 @@ class FanotifyEvent:
     """
 
     metadata: FanotifyEventMetadata
-    fd: Any
-    pidfd: Any
+    fd: T_held | None
+    pidfd: T_held | None
     info: bytes
 
 
-class FanotifyEventList(list[FanotifyEvent]):
+class FanotifyEventList(list[FanotifyEvent[T_held]], Generic[T_held]):
     """What one `fanotify_read` has got."""
 
 
@@ -229,11 +231,11 @@ def _numbers(data: bytes) -> list[int]:
     return [number for number in numbers if number >= 0]
 
 
-def _with_handles(data: bytes, handles: list[Any]) -> FanotifyEventList:
+def _with_handles(data: bytes, handles: list[T_fd]) -> FanotifyEventList[T_fd]:
     """The events in the bytes, with the handles for their descriptors."""
     left = iter(handles)
 
-    def handle(number: int) -> Any:
+    def handle(number: int) -> T_fd | None:
         return next(left) if number >= 0 else None
 
     return FanotifyEventList(
@@ -247,7 +249,9 @@ class FanotifyFileDescriptor(BaseFileDescriptor):
 
     __slots__ = ()
 
-    async def fanotify_read(self, buf: Pointer[Any]) -> tuple[LinearPointer[FanotifyEventList], Pointer[Any]]:
+    async def fanotify_read(
+        self: T_fd, buf: Pointer[T]
+    ) -> tuple[LinearPointer[FanotifyEventList[T_fd]], Pointer[T]]:
         """`read(fanotify_fd, buf, size)`: read events; each descriptor in them gets an owner.
 
         Args:
@@ -264,8 +268,8 @@ class FanotifyFileDescriptor(BaseFileDescriptor):
         manpage: fanotify(7)
         """
         self._validate()
-        serializer = EventSerializer(self.task, _numbers, _with_handles)
-        return await read_events(self, buf, serializer, FanotifyEventList)
+        events: type[FanotifyEventList[T_fd]] = FanotifyEventList
+        return await read_events(self, buf, EventSerializer(self.task, _numbers, _with_handles), events)
 
     async def fanotify_mark(
         self,

@@ -12,7 +12,7 @@ This saves round trips where `SyscallInterface.pipelines` is true.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, SupportsInt
+from typing import TYPE_CHECKING, SupportsInt
 
 from rsyscall.near.abi import SYS
 from rsyscall.near.record import CallRecord
@@ -103,7 +103,7 @@ class Along(SyscallInterface):
     async def close_interface(self) -> None:
         """Do nothing: the connection is another's."""
 
-    def get_activity_fd(self) -> Any | None:
+    def get_activity_fd(self) -> object | None:
         """Raise `SyscallSendError`: this is for one call."""
         raise SyscallSendError(f"{self} has no activity fd")
 

@@ -13,7 +13,7 @@ import threading
 import weakref
 from _thread import get_ident
 from collections.abc import Sequence
-from typing import Any, SupportsInt
+from typing import SupportsInt
 
 from rsyscall.native import ForkedProcessError, WrongThreadError, destructor, fast
 from rsyscall.near.abi import SYS
@@ -140,7 +140,7 @@ class LocalSyscall(SyscallInterface):
     async def close_interface(self) -> None:
         """Do nothing: a thread can always make calls in itself."""
 
-    def get_activity_fd(self) -> Any | None:
+    def get_activity_fd(self) -> object | None:
         """None: no other thread sends calls to this thread."""
         return None
 

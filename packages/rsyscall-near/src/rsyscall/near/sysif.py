@@ -370,7 +370,7 @@ class SyscallInterface(abc.ABC):
         """
 
     @abc.abstractmethod
-    def get_activity_fd(self) -> Any | None:
+    def get_activity_fd(self) -> object | None:
         """The descriptor in the target that becomes readable when more work is waiting for the target.
 
         A call that makes the target block has to poll this descriptor, too. None if there is no such
@@ -441,6 +441,6 @@ class UnusableSyscallInterface(SyscallInterface):
     async def close_interface(self) -> None:
         """Do nothing: there is nothing to close."""
 
-    def get_activity_fd(self) -> Any | None:
+    def get_activity_fd(self) -> object | None:
         """Raise `SyscallError`: no caller can block in a process that cannot be reached."""
         raise SyscallError("this process has no usable syscall interface, so it has no activity fd")
