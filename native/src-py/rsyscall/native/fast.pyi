@@ -223,7 +223,6 @@ class FreeSpace(Generic[T_allocation]):
     """
 
     def __init__(self, allocation_type: type[T_allocation], largest_kept: int, /) -> None: ...
-    def __class_getitem__(cls, item: Any, /) -> Any: ...
     def add(self, arena: Any, size: int, record: CallRecord | None = None, /) -> None:
         """Take charge of an arena all of whose bytes are free, and which `record` owned so far."""
 

@@ -88,7 +88,7 @@ class Path(pathlib.PurePosixPath):
         def _plain(self, derived: pathlib.PurePosixPath) -> Path:
             return derived if type(derived) is Path else Path(*derived.parts)
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[type[Path], tuple[str, ...]]:
         # The constructor of a subclass may not take segments.
         return (Path, tuple(self.parts))
 

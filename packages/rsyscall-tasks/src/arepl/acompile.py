@@ -25,7 +25,7 @@ class _InternalResult(Exception):
     """How the value of an input leaves it."""
 
     is_expression: bool
-    value: Any
+    value: object
 
 
 # The input finds the class by this: no name of its own is in the way.
@@ -34,7 +34,7 @@ _RESULT = f"__import__({__name__!r}, fromlist=['*'])._InternalResult"
 
 def compile_to_awaitable(
     astob: ast.Interactive, global_vars: dict[str, Any], filename: str = "<input>", future_flags: int = 0
-) -> t.Awaitable[Any]:
+) -> t.Awaitable[None]:
     """Compile an input; nothing of it runs before the result is awaited.
 
     Args:

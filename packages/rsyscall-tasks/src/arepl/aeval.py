@@ -29,7 +29,7 @@ class Result:
 class ReturnResult(Result):
     """By `return value`."""
 
-    value: Any
+    value: object
 
 
 @dataclass
@@ -43,7 +43,7 @@ class ExceptionResult(Result):
 class ExpressionResult(Result):
     """Its last statement is an expression, with this value."""
 
-    value: Any
+    value: object
 
 
 @dataclass

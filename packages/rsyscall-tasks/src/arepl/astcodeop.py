@@ -6,7 +6,7 @@ import __future__
 import ast
 import codeop
 import warnings
-from typing import Any
+from typing import Literal, overload
 
 __all__ = ["FUTURE_FLAGS", "ast_compile_command", "ast_compile_interactive"]
 
@@ -19,9 +19,19 @@ for _name in __future__.all_feature_names:
 _PARSE = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | 0x200
 
 
+@overload
+def ast_compile_command(
+    source: str, filename: str = ..., symbol: Literal["single"] = ..., future_flags: int = ...
+) -> ast.Interactive | None: ...
+@overload
+def ast_compile_command(
+    source: str, filename: str = ..., symbol: str = ..., future_flags: int = ...
+) -> ast.Interactive | ast.Module | ast.Expression | None: ...
+
+
 def ast_compile_command(
     source: str, filename: str = "<input>", symbol: str = "single", future_flags: int = 0
-) -> Any:
+) -> ast.Interactive | ast.Module | ast.Expression | None:
     """Parse an input if it is complete.
 
     Args:
@@ -51,8 +61,10 @@ def ast_compile_command(
         # Also of a `return` at the top, which the parser accepts. It raises the others again.
         pass
 
-    def parse(text: str) -> Any:
-        return compile(text, filename, symbol, _PARSE | future_flags, dont_inherit=True)
+    def parse(text: str) -> ast.Interactive | ast.Module | ast.Expression:
+        tree: ast.Interactive | ast.Module | ast.Expression
+        tree = compile(text, filename, symbol, _PARSE | future_flags, dont_inherit=True)
+        return tree
 
     # A text of comments alone has no statement.
     if symbol != "eval" and not any(_has_code(line) for line in source.splitlines()):

@@ -8,7 +8,7 @@ import codecs
 import linecache
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from arepl import aeval
 from arepl.acompile import execute
@@ -201,8 +201,7 @@ async def run_repl(
                 except TypeError as error:
                     await show(f"TypeError: {error}\n")
                 else:
-                    value: T = result.value
-                    return value
+                    return cast("T", result.value)  # which it is, by the check
             elif isinstance(result, ExceptionResult):
                 if isinstance(result.exception, FromREPL):
                     raise result.exception

@@ -21,7 +21,7 @@ from rsyscall.cli_interrupts import Interrupts
 __all__ = ["interact", "load"]
 
 
-def load() -> Any:
+def load() -> types.ModuleType | None:
     """The module of IPython with its prompt; None if it is not installed.
 
     Raises:

@@ -104,6 +104,7 @@ class Allocation(fast.Allocation, AllocationInterface):
     # offset, size, slack, split, merge and free come from the C class, which stands before the interface
     # where they are abstract. Type checkers do not know the names of its parameters.
     if TYPE_CHECKING:
+        arena: Arena
 
         def split(self, size: int) -> tuple[Allocation, Allocation]: ...
         def merge(self, other: AllocationInterface) -> Allocation: ...
