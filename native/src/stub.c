@@ -9,6 +9,9 @@
 
 RSYS_ARCH_START;
 
+#define WNOHANG 1
+#define __WCLONE 0x80000000
+
 static void say(const char *text)
 {
 	size_t n = 0;
@@ -134,6 +137,8 @@ static int serve(int ring, char **argv, char **envp, uint32_t page_size)
  *
  * Programs that this process executes must not find the stream where they look for input, nor write into it. So
  * it moves to other descriptors, input is empty instead, and output goes where errors go.
+ *
+ * With one more argument, the death of the parent means nothing.
  */
 static int serve_once(char **argv, char **envp, uint32_t page_size)
 {
@@ -141,7 +146,8 @@ static int serve_once(char **argv, char **envp, uint32_t page_size)
 	long infd, outfd;
 
 	/* A carrier that dies, such as the one process of sshd's for this connection, may not end its children. */
-	rsys_call5(__NR_prctl, RSYS_PR_SET_PDEATHSIG, RSYS_SIGKILL, 0, 0, 0);
+	if (!argv[2])
+		rsys_call5(__NR_prctl, RSYS_PR_SET_PDEATHSIG, RSYS_SIGKILL, 0, 0, 0);
 	rsys_call3(__NR_unlinkat, RSYS_AT_FDCWD, argv[0], 0);
 	rsys_call3(__NR_unlinkat, RSYS_AT_FDCWD, argv[1], RSYS_AT_REMOVEDIR);
 	infd = rsys_call3(__NR_fcntl, 0, RSYS_F_DUPFD_CLOEXEC, 3);
@@ -178,7 +184,7 @@ static int persist(char **argv, char **envp, uint32_t page_size)
 /* Short: the program goes into a command line. CAPABILITIES are three numbers. */
 static const char usage[] =
 	"usage: rsyscall-stub stdio: serve the rsyscall library over standard input and output\n"
-	"  once FILE DIRECTORY: the same, and remove these\n"
+	"  once FILE DIRECTORY [keep]: the same, and remove these\n"
 	"  serve CAPABILITIES FD...: over the first FD\n"
 	"  ring CAPABILITIES FD MEMFD FD...: by a ring in MEMFD, or over FD\n"
 	"  persist FD SOCKET: over FD, then over connections\n"
@@ -189,7 +195,7 @@ static int run(int argc, char **argv, char **envp, uint32_t page_size)
 {
 	if (argc == 2 && equal(argv[1], "stdio"))
 		return rsyscall_greeting_server(0, 1, envp, page_size);
-	if (argc == 4 && equal(argv[1], "once"))
+	if ((argc == 4 || argc == 5) && equal(argv[1], "once"))
 		return serve_once(argv + 2, envp, page_size);
 	if (argc >= 6 && equal(argv[1], "serve"))
 		return serve(0, argv + 2, envp, page_size);
@@ -205,6 +211,20 @@ static int run(int argc, char **argv, char **envp, uint32_t page_size)
 	return argc == 2 && equal(argv[1], "--help") ? 0 : 2;
 }
 
+/*
+ * The relay beside us (relay.c), if there is one, ends when the stream does, perhaps a little after us. Then it would
+ * be for the init process to reap it, and that of a container often reaps nothing. No other child that we make is
+ * without SIGCHLD; for one that a client made we do not wait long.
+ */
+static void reap_relay(void)
+{
+	const struct rsys_timespec millisecond = { 0, 1000000 };
+	int tries = 200;
+
+	while (rsys_call4(__NR_wait4, -1, 0, WNOHANG | __WCLONE, 0) == 0 && tries--)
+		rsys_call5(__NR_ppoll, 0, 0, &millisecond, 0, 8);
+}
+
 __attribute__((used, noreturn)) void rsys_start(long *stack)
 {
 	int argc = stack[0];
@@ -212,6 +232,7 @@ __attribute__((used, noreturn)) void rsys_start(long *stack)
 	uint32_t page_size = 4096;
 	const char *executed = "";
 	const unsigned long *entry;
+	int status;
 
 	/* The auxiliary vector follows the environment (getauxval(3)). */
 	while (*end)
@@ -222,8 +243,10 @@ __attribute__((used, noreturn)) void rsys_start(long *stack)
 		else if (entry[0] == 31 /* AT_EXECFN */)
 			executed = (const char *)entry[1];
 	}
-	rsys_call1(__NR_exit_group, rsys_stamp.address ? rsys_serve_caller(argv, envp, executed, page_size)
-						       : run(argc, argv, envp, page_size));
+	status = rsys_stamp.address ? rsys_serve_caller(argv, envp, executed, page_size)
+				    : run(argc, argv, envp, page_size);
+	reap_relay();
+	rsys_call1(__NR_exit_group, status);
 	for (;;)
 		;
 }

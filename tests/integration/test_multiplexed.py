@@ -33,7 +33,7 @@ from rsyscall.thread import Thread
 from .far_ways import command
 from .filters import deny_in
 from .support import cloned, sh
-from .test_stdio import name_of, nothing_left
+from .test_stdio import name_of, nothing_left, parent_of
 
 __all__ = ["nothing_left"]
 
@@ -81,13 +81,6 @@ def relays_of(thread: StdioThread) -> list[int]:
 
 def all_pids() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
-def parent_of(pid: int) -> int:
-    try:
-        return int(LocalPath(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except (ProcessLookupError, FileNotFoundError):
-        return 0
 
 
 def is_running(pid: int) -> bool:
@@ -331,6 +324,29 @@ async def test_program_is_killed() -> None:
         process.kill()
         process.wait()
         await wait_until(lambda: not any(map(is_running, pids)))
+
+
+IDLE_INIT = ("unshare", "--mount", "--pid", "--fork", "--mount-proc", "sh", "-c", "echo; exec sleep inf")
+
+
+@pytest.mark.slow
+@pytest.mark.needs("privileged pid namespaces", "privileged mount namespaces", "mounts of proc")
+async def test_an_init_that_reaps_nothing() -> None:
+    """The init process of a container is often a program that knows nothing of the children of others."""
+    words = command(*IDLE_INIT).arguments
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as outside:
+        assert outside.stdout is not None
+        await trio.to_thread.run_sync(outside.stdout.readline)
+        [init] = [pid for pid in all_pids() if parent_of(pid) == outside.pid]
+        try:
+            for _ in range(10):
+                carrier = command("nsenter", f"--target={init}", "--mount", "--pid", "sh", "-c")
+                async with await stdio_bootstrap(local_thread, carrier) as there:
+                    await there.run(sh("true"))
+                    assert multiplexer_of(there).running
+                assert [name_of(pid) for pid in all_pids() if parent_of(pid) == init] == []
+        finally:
+            os.kill(init, signal.SIGKILL)
 
 
 @pytest.mark.slow

@@ -55,6 +55,13 @@ def children(thread: StdioThread) -> list[int]:
     return [pid for pid in descendants(thread.carrier.pid) if name_of(pid) != "rsyscall-relay"]
 
 
+def parent_of(pid: int) -> int:
+    try:
+        return int(LocalPath(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (ProcessLookupError, FileNotFoundError):
+        return 0
+
+
 def name_of(pid: int) -> str:
     try:
         return LocalPath(f"/proc/{pid}/comm").read_text().strip()
@@ -177,6 +184,25 @@ async def test_noise_is_skipped() -> None:
     noisy = script('echo Welcome; echo "rsyscall-0123456789abcdef start"; echo RSYSCALL; exec sh -c "$1"')
     async with await stdio_bootstrap(local_thread, noisy) as thread:
         await use(thread)
+
+
+@pytest.mark.parametrize("name", ["runc", "crun"])
+async def test_a_parent_that_exits(name: str, tmp_path: LocalPath) -> None:
+    """Runtimes of containers exit when the command of `docker exec` runs, which then has another parent."""
+    runtime, staying, using = tmp_path / name, tmp_path / "staying", tmp_path / "using"
+    runtime.write_text(f'#!/bin/sh\nsh -c "$1" <&3 &\nwhile [ -e {staying} ]; do sleep 0.01; done\n')
+    runtime.chmod(0o755)
+    staying.touch()
+    using.touch()
+    carrier = script(f'{runtime} "$1" 3<&0; while [ -e {using} ]; do sleep 0.01; done')
+    async with await stdio_bootstrap(local_thread, carrier) as thread:
+        root = thread.task.process.near.id
+        parent = parent_of(root)
+        assert name_of(parent) == name
+        staying.unlink()
+        await wait_until(lambda: parent_of(root) != parent)
+        await use(thread)
+        using.unlink()
 
 
 async def test_flags_that_only_clone3_takes() -> None:
@@ -400,10 +426,11 @@ async def test_a_cancelled_pipe_is_not_lost(caplog: pytest.LogCaptureFixture) ->
                 await pipe.read.close()
                 await pipe.write.close()
         pipe = None
-        gc.collect()
+        # A task of its own closes descriptors whose handles are gone.
+        await wait_until(lambda: len(os.listdir(descriptors)) == before, collecting=True)
         await thread.run(sh("true"))
         assert [record.message for record in caplog.records] == []
-        assert len(os.listdir(descriptors)) == before
+        await wait_until(lambda: len(os.listdir(descriptors)) == before, collecting=True)
 
 
 async def test_a_cancelled_message_is_not_lost() -> None:

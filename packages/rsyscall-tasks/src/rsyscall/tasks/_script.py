@@ -85,10 +85,13 @@ def make_script(token: str, machines: Sequence[str]) -> str:
         for machine in machines
     )
     directories = " ".join(f'"{directory}"' for directory in DIRECTORIES)
+    # The program asks to be killed when its parent dies. But what puts a process into a container exits soon
+    # afterwards. Such a parent is outside of the pid namespace, or is known by its name.
+    brief = '{ read -r c <"/proc/$PPID/comm"; } 2>&-; case $PPID-$c in 0-* | *-runc* | *-crun*) k=keep;; esac'
     # Not 2>/dev/null, which may not exist.
     return (
         f'{say} begin"; '
-        f"u=$(umask); umask 077; m=$(uname -m); case $m in {cases} "
+        f"c=; k=; {brief}; u=$(umask); umask 077; m=$(uname -m); case $m in {cases} "
         f'*) {say} machine $m"; exit 1;; esac; '
         f'for d in {directories}; do p="$d/rsyscall-{token}"; f="$p/rsyscall-stub"; '
         # In a subshell, because a pattern that matches nothing is an error in zsh.
@@ -96,6 +99,6 @@ def make_script(token: str, machines: Sequence[str]) -> str:
         f'find "$o" -prune -mmin +{STALE_MINUTES} -exec rm -rf "{{}}" ";"; fi; done ) 2>&-; '
         f'if [ -n "$d" ] && mkdir "$p" 2>&-; then '
         f'if b >"$f" && chmod 700 "$f" && "$f" write 2>&-; then '
-        f'{say} start"; umask "$u"; exec "$f" once "$f" "$p"; fi; '
+        f'{say} start"; umask "$u"; exec "$f" once "$f" "$p" $k; fi; '
         f'rm -rf "$p"; fi; done; {say} directory"; exit 1'
     )
