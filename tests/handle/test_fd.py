@@ -493,6 +493,21 @@ async def test_shared_table(local: Local) -> None:
     assert not is_open(int(other))
 
 
+async def test_the_oldest_task_closes_what_one_that_is_gone_has_left(local: Local) -> None:
+    """When a younger one is killed meanwhile, the number may be that of another file already."""
+    others = [make_task(local.task) for _ in range(8)]
+    watching = [Watching() for _ in others]
+    for task, sysif in zip(others, watching, strict=True):
+        task.sysif = sysif
+    gone = make_task(local.task)
+    numbers = [int(fd) for fd in null_fds(gone, 2)]
+    del gone
+    gc.collect()
+    await local.task.fd_table.run_gc()
+    assert not any(map(is_open, numbers))
+    assert not any(sysif.calls for sysif in watching)
+
+
 async def test_move(local: Local) -> None:
     """Scenario 10."""
     child = make_task(local.task)

@@ -230,8 +230,12 @@ class FDTable(GarbageFDTable):
         return False
 
     def _usable_tasks(self) -> Iterator[FileDescriptorTask[Any]]:
-        """The tasks that are in this table and are not changing that right now."""
-        for task in list(self.tasks):
+        """The tasks that are in this table and are not changing that right now, the oldest first.
+
+        That is the one of the process which has made the others. When a child is killed while it closes a
+        number, that is closed once more, and may be another file's by then.
+        """
+        for task in sorted(self.tasks, key=lambda task: task._joined):
             if task.fd_table is not self:
                 self.tasks.discard(task)
             elif not task.manipulating_fd_table:
@@ -483,6 +487,7 @@ class FileDescriptorTask(rsyscall.far.Task, Generic[T_fd]):
         raise NotImplementedError
 
     def _add_to_active_fd_table_tasks(self) -> None:
+        self._joined = _next_serial()
         self.fd_table.tasks.add(self)
 
     @property
