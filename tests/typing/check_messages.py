@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from typing_extensions import assert_type
 
-from rsyscall import FileDescriptor, Pointer
+from rsyscall import FileDescriptor, LinearPointer, Pointer, WrittenPointer
 from rsyscall.cstruct import CStruct
 from rsyscall.linux.errqueue import SockExtendedErr
 from rsyscall.linux.if_packet import CmsgPacketAuxdata, TpacketAuxdata
 from rsyscall.linux.netlink import CmsgNetlinkPktinfo, NlPktinfo
+from rsyscall.memory.ram import RAM
 from rsyscall.netinet.in_ import SockaddrIn, SockaddrIn6
 from rsyscall.netinet.ip import (
     CmsgIpPktinfo,
@@ -31,9 +32,13 @@ from rsyscall.sys.socket import (
     CmsgTimestamping,
     CmsgTimestampns,
     CmsgUcred,
+    RecvMsghdr,
+    RecvMsghdrOut,
     ScmTimestamping,
+    SockaddrStorage,
 )
 from rsyscall.sys.time import Timeval
+from rsyscall.sys.uio import IovecList
 from rsyscall.time import Timespec
 
 
@@ -94,3 +99,19 @@ async def events(watch: FileDescriptor, buffer: Pointer[bytes]) -> None:
     faults, _ = await watch.userfaultfd_read(buffer)
     for fault in await faults.read():
         assert_type(fault.fork, FileDescriptor | None)
+
+
+async def headers(
+    sock: FileDescriptor, room: Pointer[SockaddrStorage], iov: WrittenPointer[IovecList], ram: RAM
+) -> None:
+    hdr = RecvMsghdr(room, iov, None)
+    assert_type(hdr, RecvMsghdr[SockaddrStorage])
+    _, _, received = await sock.recvmsg(await ram.ptr(hdr))
+    out = await received.read()
+    assert_type(out, RecvMsghdrOut[SockaddrStorage])
+    assert_type(out.control, LinearPointer[CmsgList] | None)
+    if out.name is not None:
+        assert_type(await out.name.read(), SockaddrStorage)
+    nameless: RecvMsghdr = RecvMsghdr(None, iov, None)
+    await sock.recvmsg(await ram.ptr(nameless))
+    await sock.recvmsg(await ram.ptr(RecvMsghdr(None, iov, None)))

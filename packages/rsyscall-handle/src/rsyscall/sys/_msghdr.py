@@ -18,7 +18,7 @@ import importlib
 import logging
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from rsyscall.cstruct import CStruct, i32, nested, u32, u64
 from rsyscall.handle.pointer import LinearPointer
@@ -29,6 +29,8 @@ from rsyscall.sys._socket_structs import Ucred
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
+
+    import typing_extensions
 
     from rsyscall.handle.fd import FileDescriptorTask
     from rsyscall.handle.pointer import Pointer, ReadablePointer, WrittenPointer
@@ -59,6 +61,11 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 T_cmsg = TypeVar("T_cmsg", bound="Cmsg")
 T_cmsglist = TypeVar("T_cmsglist", bound="CmsgList")
+# The class of the address of a received message. Without one it is not type-checked.
+if TYPE_CHECKING:
+    T_name = typing_extensions.TypeVar("T_name", default=Any)
+else:
+    T_name = TypeVar("T_name")
 
 _INT = struct.Struct("=i")
 _WORD = 8
@@ -415,7 +422,7 @@ class SendMsghdr(Serializable):
 
 
 @dataclass
-class RecvMsghdr(Serializable):
+class RecvMsghdr(Serializable, Generic[T_name]):
     """`struct msghdr` for `recvmsg`: where the parts of the message are to go.
 
     Args:
@@ -426,7 +433,7 @@ class RecvMsghdr(Serializable):
     manpage: recvmsg(2)
     """
 
-    name: Pointer[Any] | None
+    name: Pointer[T_name] | None
     iov: WrittenPointer[IovecList]
     control: Pointer[CmsgList] | None
 
@@ -447,13 +454,13 @@ class RecvMsghdr(Serializable):
         """Raises NotImplementedError: the kernel returns a `RecvMsghdrOut`."""
         raise NotImplementedError("what recvmsg leaves in a msghdr is a RecvMsghdrOut")
 
-    def to_out(self, ptr: Pointer[RecvMsghdr]) -> Pointer[RecvMsghdrOut]:
+    def to_out(self, ptr: Pointer[RecvMsghdr[T_name]]) -> Pointer[RecvMsghdrOut[T_name]]:
         """Consume the pointer to this, which the kernel has overwritten, for one to what it says now."""
         return ptr._reinterpret(RecvMsghdrOutSerializer(self.name, self.control), RecvMsghdrOut)
 
 
 @dataclass
-class RecvMsghdrOut:
+class RecvMsghdrOut(Generic[T_name]):
     """What `recvmsg` leaves in its `struct msghdr`.
 
     Args:
@@ -466,15 +473,15 @@ class RecvMsghdrOut:
     manpage: recvmsg(2)
     """
 
-    name: ReadablePointer[Any] | None
+    name: ReadablePointer[T_name] | None
     control: LinearPointer[CmsgList] | None
     flags: MsghdrFlags
-    name_rest: Pointer[Any] | None
+    name_rest: Pointer[T_name] | None
     control_rest: Pointer[CmsgList] | None
 
 
 @dataclass
-class RecvMsghdrOutSerializer(Serializer[RecvMsghdrOut]):
+class RecvMsghdrOutSerializer(Serializer[RecvMsghdrOut[T_name]], Generic[T_name]):
     """Parses a `struct msghdr` after `recvmsg`, and splits the buffers by the lengths in it, consuming them.
 
     Args:
@@ -483,7 +490,7 @@ class RecvMsghdrOutSerializer(Serializer[RecvMsghdrOut]):
         task: whose fd table the received fds are in; as it was said when `control` was allocated, if None.
     """
 
-    name: Pointer[Any] | None
+    name: Pointer[T_name] | None
     control: Pointer[CmsgList] | None
     task: FileDescriptorTask[Any] | None = None
     # Owns what was received, until there are handles.
@@ -491,11 +498,11 @@ class RecvMsghdrOutSerializer(Serializer[RecvMsghdrOut]):
 
     all_or_nothing = True
 
-    def to_bytes(self, val: RecvMsghdrOut) -> bytes:
+    def to_bytes(self, val: RecvMsghdrOut[T_name]) -> bytes:
         """Raises NotImplementedError: only the kernel writes this."""
         raise NotImplementedError("only the kernel writes what a RecvMsghdrOut is read from")
 
-    def from_bytes(self, data: bytes) -> RecvMsghdrOut:
+    def from_bytes(self, data: bytes) -> RecvMsghdrOut[T_name]:
         """Parse, and split the buffers, or, when it raises, leave them as they are."""
         for buffer in (self.name, self.control):
             if buffer is not None:
@@ -555,12 +562,12 @@ def _linear(cls: type[T_linear], ptr: Pointer[Any], record: CallRecord | None = 
 
 
 def _received_header(
-    hdr: RecvMsghdr,
-    ptr: WrittenPointer[RecvMsghdr],
+    hdr: RecvMsghdr[T_name],
+    ptr: WrittenPointer[RecvMsghdr[T_name]],
     task: FileDescriptorTask[Any],
     received: int,
     record: CallRecord,
-) -> Pointer[RecvMsghdrOut]:
+) -> Pointer[RecvMsghdrOut[T_name]]:
     """Consume the pointer to `hdr` for one to what `recvmsg`, in `task`, has left there.
 
     Args:
@@ -572,7 +579,8 @@ def _received_header(
     out = hdr.to_out(ptr)._reinterpret(serializer, RecvMsghdrOut)
     # At the end of a stream nothing has come. (Neither has with a message without data, in practice.)
     if received and _may_get_descriptors(hdr):
-        return _linear(_ReceivedHeader[RecvMsghdrOut], out, record)
+        cls: type[_ReceivedHeader[RecvMsghdrOut[T_name]]] = _ReceivedHeader
+        return _linear(cls, out, record)
     return out
 
 

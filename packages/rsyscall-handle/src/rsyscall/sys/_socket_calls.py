@@ -17,6 +17,7 @@ from rsyscall.sys._msghdr import (
     RecvMsghdr,
     RecvMsghdrOut,
     SendMsghdr,
+    T_name,
     _may_get_descriptors,
     _received_header,
 )
@@ -335,8 +336,8 @@ class SocketFileDescriptor(BaseFileDescriptor):
         return hdr.iov.value.split(ret)
 
     async def recvmsg(
-        self, msg: WrittenPointer[RecvMsghdr], flags: RecvmsgFlags = RecvmsgFlags.NONE
-    ) -> tuple[IovecList, IovecList, Pointer[RecvMsghdrOut]]:
+        self, msg: WrittenPointer[RecvMsghdr[T_name]], flags: RecvmsgFlags = RecvmsgFlags.NONE
+    ) -> tuple[IovecList, IovecList, Pointer[RecvMsghdrOut[T_name]]]:
         """`recvmsg(sockfd, msg, flags | MSG_CMSG_CLOEXEC)`: receive data, an address and control messages.
 
         Args:
