@@ -79,7 +79,7 @@ def test_reconstruct(commands: list[CommandData], text: str) -> None:
 
 SCRIPT = """
 foo -x 'two words' | bar '$HOME' 2>&1 | baz > out
-cd / && single
+cd . && single
 (one; two) | three
 four | five < /dev/null
 if test_of_ours; then yes_it_is; fi
