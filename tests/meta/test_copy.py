@@ -142,10 +142,17 @@ def test_a_second_signal_ends_at_once(cli: Programs, tmp_path: Path) -> None:
     for pid in there:
         os.kill(pid, signal.SIGSTOP)
     started.send_signal(signal.SIGTERM)
+    # It would not take long to end.
     time.sleep(0.5)
     assert started.poll() is None
-    started.send_signal(signal.SIGTERM)
-    assert started.wait(60) == -signal.SIGTERM
+
+    def ended_by_another() -> bool:
+        # On a busy machine the first one may not have been noticed, and be one with the next.
+        started.send_signal(signal.SIGTERM)
+        return started.poll() is not None
+
+    assert eventually(ended_by_another)
+    assert started.returncode == -signal.SIGTERM
 
 
 def test_signals_that_are_ignored(cli: Programs, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shlex
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -90,19 +92,32 @@ def test_output_that_is_not_read(cli: Programs) -> None:
     started.stdout = None
 
 
+def unread(sock: socket.socket) -> int:
+    """How many bytes a socket has received that were not read."""
+    count = bytearray(4)
+    fcntl.ioctl(sock, termios.FIONREAD, count)
+    return int.from_bytes(count, sys.byteorder)
+
+
 def test_streams_that_do_not_wait(cli: Programs) -> None:
     """Another program may have made them so, as ssh does: nothing is lost."""
     data = "".join(f"{number}\n" for number in range(400_000))
     ours, theirs = socket.socketpair()
+
+    def full() -> bool:
+        before = unread(ours)
+        time.sleep(0.05)
+        return 0 < before == unread(ours)
+
     with ours, theirs:
         theirs.setblocking(False)
         started = cli.start("run", *VIA, "--", "cat", stdin=theirs, stdout=theirs)
         theirs.close()
         # Nothing is there to read at first, and the output is taken late.
-        time.sleep(0.5)
+        assert eventually(lambda: "cat" in cli.alive().values())
         sender = threading.Thread(target=lambda: (ours.sendall(data.encode()), ours.shutdown(socket.SHUT_WR)))
         sender.start()
-        time.sleep(0.5)
+        assert eventually(full)
         with ours.makefile("rb") as output:
             assert output.read() == data.encode()
         sender.join()
