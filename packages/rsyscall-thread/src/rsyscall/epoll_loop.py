@@ -311,6 +311,11 @@ class EpollWaiter:
     async def _clear(self, buffer: Pointer[EpollEventList], count: int) -> None:
         await self.ram.transport.write(buffer, bytes(count * self._layout.size))
 
+    def release_buffer(self) -> None:
+        """Free the memory for events, unless a call may still write to it. The next wait allocates other."""
+        if not self._unsettled:
+            self._buffer = None
+
     def _settled(self, buffer: Pointer[EpollEventList]) -> None:
         _set_lent(buffer, False)
         for number in self._removed:

@@ -71,6 +71,11 @@ class PersistentSyscallConnection(SyscallInterface):
 
     # ---- the connection
 
+    @property
+    def connected(self) -> bool:
+        """Whether calls are sent at once, as far as is known."""
+        return self._usable and not self._conn.ended
+
     def set_new_conn(self, conn: SyscallConnection) -> None:
         """Use this connection from now on, and send over it what has waited."""
         self._conn = conn

@@ -33,6 +33,7 @@ from rsyscall.fcntl import FD, F, O
 from rsyscall.handle.process import ChildProcess
 from rsyscall.linux.dirent import DirentList
 from rsyscall.linux.memfd import MFD
+from rsyscall.memory.allocator import AllocatorClient
 from rsyscall.near import Syscall, SyscallError, nr
 from rsyscall.near import types as near
 from rsyscall.near.protocol import Hello
@@ -68,6 +69,8 @@ logger: logging.Logger = logging.getLogger(__name__)
 MAX_STORE = 1 << 20
 """How many bytes the store of a process may have."""
 
+# How long a process that does not answer can delay the end of a connection to it, in seconds.
+_TIME_TO_UNMAP = 1.0
 # What a listing may have, in bytes: about a million descriptors, or children.
 _MAX_LISTING = 1 << 25
 
@@ -167,9 +170,37 @@ class PersistentThread(Thread):
         await old.invalidate()
 
     async def disconnect(self) -> None:
-        """End the connection: the process waits for the next program. It is done even when cancelled."""
+        """End the connection: the process waits for the next program. It is done even when cancelled.
+
+        If nothing is allocated there any more for this thread, its memory is unmapped. While the process is
+        blocked, it is waited for up to a second, and its memory stays.
+        """
         with trio.CancelScope(shield=True):
+            if self._sysif is not None and self._sysif.connected:
+                self._sysif.check_owner()
+                await self._unmap()
             await self.task.sysif.close_interface()
+
+    async def _unmap(self) -> None:
+        """Unmap what was mapped for this thread, if none of it is used. It may end the connection."""
+        allocator = self.ram.allocator
+        if not isinstance(allocator, AllocatorClient):
+            return
+        unmapping = trio.CancelScope()
+
+        async def unmap() -> None:
+            # ValueError: some is used.
+            with contextlib.suppress(OSError, SyscallError, ValueError):
+                await allocator.allocator.close()
+            unmapping.cancel()
+
+        self.epoller.epoll_waiter.release_buffer()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(unmap)
+            with unmapping:
+                await trio.sleep(_TIME_TO_UNMAP)
+                # The calls that are not answered end with it.
+                await self.task.sysif.close_interface()
 
     async def end(self) -> None:
         """End the process, its children that have not left it, and remove its socket. Done even when
