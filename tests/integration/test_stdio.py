@@ -44,8 +44,11 @@ def script(text: str) -> Command:
 
 
 def descendants(pid: int) -> list[int]:
-    """All processes that descend from this one."""
-    children = LocalPath(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    """All processes that descend from this one, but those that exit meanwhile."""
+    try:
+        children = LocalPath(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
     return [each for child in map(int, children) for each in (child, *descendants(child))]
 
 

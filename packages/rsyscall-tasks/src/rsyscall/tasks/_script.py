@@ -87,11 +87,15 @@ def make_script(token: str, machines: Sequence[str]) -> str:
     directories = " ".join(f'"{directory}"' for directory in DIRECTORIES)
     # The program asks to be killed when its parent dies. But what puts a process into a container exits soon
     # afterwards. Such a parent is outside of the pid namespace, or is known by its name.
-    brief = '{ read -r c <"/proc/$PPID/comm"; } 2>&-; case $PPID-$c in 0-* | *-runc* | *-crun*) k=keep;; esac'
+    # In a subshell, because a shell that cannot redirect, for want of descriptors, may be left with others.
+    brief = (
+        'c=$(c=/proc/$PPID/comm; [ -r $c ] && read -r c <$c && echo "$c"); '
+        "k=; case $PPID-$c in 0-* | *-runc* | *-crun*) k=keep;; esac"
+    )
     # Not 2>/dev/null, which may not exist.
     return (
         f'{say} begin"; '
-        f"c=; k=; {brief}; u=$(umask); umask 077; m=$(uname -m); case $m in {cases} "
+        f"{brief}; u=$(umask); umask 077; m=$(uname -m); case $m in {cases} "
         f'*) {say} machine $m"; exit 1;; esac; '
         f'for d in {directories}; do p="$d/rsyscall-{token}"; f="$p/rsyscall-stub"; '
         # In a subshell, because a pattern that matches nothing is an error in zsh.
