@@ -422,6 +422,7 @@ async def test_a_cancelled_pipe_is_not_lost(caplog: pytest.LogCaptureFixture) ->
     async with await stdio_bootstrap(local_thread, command("sh", "-c")) as thread:
         await thread.run(sh("true"))
         descriptors = f"/proc/{thread.carrier.pid}/fd"
+        # What the command had may still be open; then there are fewer in the end.
         before = len(os.listdir(descriptors))
         for step in range(40):
             with trio.move_on_after(step * 0.0002):
@@ -430,10 +431,10 @@ async def test_a_cancelled_pipe_is_not_lost(caplog: pytest.LogCaptureFixture) ->
                 await pipe.write.close()
         pipe = None
         # A task of its own closes descriptors whose handles are gone.
-        await wait_until(lambda: len(os.listdir(descriptors)) == before, collecting=True)
+        await wait_until(lambda: len(os.listdir(descriptors)) <= before, collecting=True)
         await thread.run(sh("true"))
         assert [record.message for record in caplog.records] == []
-        await wait_until(lambda: len(os.listdir(descriptors)) == before, collecting=True)
+        await wait_until(lambda: len(os.listdir(descriptors)) <= before, collecting=True)
 
 
 async def test_a_cancelled_message_is_not_lost() -> None:
