@@ -47,8 +47,13 @@ exec env -i container=other "PATH=$PATH" {SYSTEMD} --system --unit=test.target -
 NAMESPACES = ("--mount", "--pid", "--ipc", "--uts", "--cgroup", "--net")
 
 
+def entering(pid: str) -> list[str]:
+    """The beginning of a command that runs in the namespaces of a process."""
+    return ["nsenter", f"--target={pid}", *NAMESPACES]
+
+
 @pytest.fixture
-def systemd(tmp_path: LocalPath) -> Iterator[int]:
+def systemd(tmp_path: LocalPath) -> Iterator[str]:
     """One that is the init process of namespaces of its own; gives its pid."""
     if not os.path.exists(SYSTEMD) or shutil.which("dbus-daemon") is None:
         pytest.skip("systemd or dbus-daemon is not installed")
@@ -63,16 +68,15 @@ def systemd(tmp_path: LocalPath) -> Iterator[int]:
     children = LocalPath(f"/proc/{outside.pid}/task/{outside.pid}/children")
     try:
         deadline = time.monotonic() + 60
-        inside = ["true"]
         while True:
             assert outside.poll() is None, (tmp_path / "log").read_text()
             assert time.monotonic() < deadline, (tmp_path / "log").read_text()
             if pids := children.read_text().split():
-                inside = ["nsenter", f"--target={pids[0]}", *NAMESPACES, "systemctl", "is-system-running"]
-                if subprocess.run(inside, capture_output=True, text=True).stdout == "running\n":
+                words = [*entering(pids[0]), "systemctl", "is-system-running"]
+                if subprocess.run(words, capture_output=True, text=True).stdout == "running\n":
                     break
             time.sleep(0.01)
-        yield int(pids[0])
+        yield pids[0]
     finally:
         with contextlib.suppress(FileNotFoundError):
             for pid in children.read_text().split():
@@ -86,8 +90,8 @@ def systemd(tmp_path: LocalPath) -> Iterator[int]:
 @pytest.mark.needs(
     "CAP_SYS_ADMIN", "all capabilities", "mounts", "privileged pid namespaces", "cgroup namespaces"
 )
-async def test_service(systemd: int) -> None:
-    enter = ("nsenter", f"--target={systemd}", *NAMESPACES)
+async def test_service(systemd: str) -> None:
+    enter = entering(systemd)
     for _ in range(3):
         carrier = command(*enter, "systemd-run", "--pipe", "--quiet", "--unit=own", "sh", "-c")
         async with await stdio_bootstrap(local_thread, carrier) as thread:
